@@ -1,0 +1,42 @@
+"""Find what exists by looking at the files: a new method is one new file, and no registry is edited."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+from pathlib import Path
+from typing import Any
+
+from migaki.core.errors import UserError
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def names_in(package: str, base: str) -> dict[str, str]:
+    """Modules of `migaki/<package>` that define a class deriving from `base`, with their first docstring line.
+
+    Reads the source only (no import), so that listing stays fast however heavy the modules are.
+    """
+    found = {}
+    for path in sorted((_PACKAGE / package).glob("[!_]*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        bases = {ast.unparse(b).rsplit(".", 1)[-1] for node in tree.body if isinstance(node, ast.ClassDef)
+                 for b in node.bases}
+        if base in bases:
+            found[path.stem] = (ast.get_docstring(tree) or "").split("\n", 1)[0]
+    return found
+
+
+def find_class(package: str, name: str, base: type[Any]) -> type[Any]:
+    """The class deriving from `base` in `migaki/<package>/<name>.py`; UserError with a suggestion if there is none."""
+    known = names_in(package, base.__name__)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
+        raise UserError(f"no {base.__name__.lower()} is called '{name}': {hint}")
+    module = importlib.import_module(f"migaki.{package}.{name}")
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__:
+            return value
+    raise UserError(f"migaki/{package}/{name}.py defines no {base.__name__}")

@@ -1,0 +1,10 @@
+"""The one exception that means: the user can mend this."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A mistake in the input. The message is one line: what is wrong with which file, and what to do.
+
+    The command line prints it without a traceback and exits with code 2.
+    """

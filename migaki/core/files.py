@@ -1,0 +1,90 @@
+"""Files that are either whole or absent: temporary name, flush, rename."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from migaki.core.errors import UserError
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space and run the same command again, it goes on where it stopped",
+    errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
+    errno.EACCES: "no permission to write there: choose another folder or change its permissions",
+    errno.EPERM: "no permission to write there: choose another folder or change its permissions",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.ENOTDIR: "a part of this path is a file, not a folder: choose another folder",
+    errno.EEXIST: "a file of this name stands where a folder is wanted: choose another folder",
+    errno.EISDIR: "a folder of this name stands where a file is wanted: choose another name",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+    errno.ENOENT: "there is no such file or folder: check the spelling",
+}
+
+
+def explain(error: OSError, path: Path | str) -> UserError:
+    """Turn an operating system's error about `path` into one line that says what to do."""
+    advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+    return UserError(f"{path}: {advice}")
+
+
+def make_folder(path: Path) -> Path:
+    """Create `path` and its parents; UserError if that cannot be done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, path) from error
+    return path
+
+
+@contextmanager
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path` that takes its name only when the block ends without an error.
+
+    The temporary name ends in `.partial`, carries the process id (two processes cannot meet in it) and is removed
+    on an error. A process that is killed leaves at most that file, which readers ignore.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise explain(error, path) from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` (UTF-8) to `path`, whole or not at all."""
+    with atomic_write(path, "w") as file:
+        file.write(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON to `path`, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; UserError that names the file if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise explain(error, path) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}): restore or delete the file") from error
+
+
+def digest(text: str) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of `text`."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
