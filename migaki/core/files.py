@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -88,3 +89,27 @@ def read_json(path: Path) -> Any:
 def digest(text: str) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of `text`."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process; UserError if another process is writing to it.
+
+    The lock is the kernel's (flock) and ends with the process however it ends, so nothing stale stays behind.
+    """
+    make_folder(folder)
+    path = folder / ".lock"
+    try:
+        file = open(path, "w", encoding="utf-8")  # noqa: SIM115 (it is closed below, after the lock)
+    except OSError as error:
+        raise explain(error, path) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            line = f"{folder}: another process is writing there: wait for it or choose another --out"
+            raise UserError(line) from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

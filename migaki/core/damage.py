@@ -1,0 +1,88 @@
+"""Damage: clean images in, damaged images out, with what was done to them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+
+from migaki.core.batch import Batch
+from migaki.core.errors import UserError
+from migaki.core.seeds import generator
+
+
+class Damage(ABC):
+    """A forward operator that is easy to simulate and hard to undo. One file in `simulate/` holds one subclass.
+
+    `Config` is a frozen, keyword-only dataclass: every range of the damage with its unit. A subclass damages one
+    image at a time; so an image cannot depend on the batch in which it stands.
+    """
+
+    Config: ClassVar[type[Any]]
+    config: Any
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = self.Config() if config is None else config
+
+    def damage(self, clean: torch.Tensor, seeds: torch.Tensor) -> tuple[torch.Tensor, Batch]:
+        """Damage every image by its own seed; pure in (config, image, seed), on the device of `clean`.
+
+        All random numbers are drawn on the CPU, so a seed means the same damage on every device (the arithmetic
+        may round differently there).
+
+        Shape:
+            clean: (B, C, H, W) float32 in [0, 1]; seeds: (B,) int64
+            damaged: (B, C', H', W') float32 in [0, 1]; C', H', W' are C, H, W unless the subclass says otherwise
+            parameters: first axis B, float32 scalars unless the subclass says otherwise
+
+        Raises:
+            UserError: on another rank or dtype, an empty batch, or as many seeds as there are not images.
+        """
+        _check(clean, seeds)
+        results = [self.damage_one(image, generator(int(seed)))
+                   for image, seed in zip(clean, seeds.tolist(), strict=True)]
+        damaged = torch.stack([image for image, _ in results])
+        parameters = {key: torch.stack([values[key] for _, values in results]) for key in results[0][1]}
+        return damaged, parameters
+
+    @abstractmethod
+    def damage_one(self, image: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, Batch]:
+        """Damage one image (C, H, W); `draw` is a CPU generator and the only source of chance.
+
+        The parameters have no batch axis: `()` for a scalar, `(H, W)` for a map, on the image's device.
+        """
+
+
+def _check(clean: torch.Tensor, seeds: torch.Tensor) -> None:
+    if clean.ndim != 4 or clean.dtype != torch.float32 or 0 in clean.shape:
+        raise UserError(f"damage: expected non-empty images (B, C, H, W) float32 in [0, 1], "
+                        f"got {tuple(clean.shape)} {clean.dtype}")
+    if seeds.shape != clean.shape[:1] or seeds.dtype != torch.int64:
+        raise UserError(f"damage: expected {len(clean)} int64 seeds, got {tuple(seeds.shape)} {seeds.dtype}")
+
+
+Range = tuple[float, float]
+"""Lower and upper bound from which each image draws its own value; equal bounds fix it."""
+
+
+def uniform(draw: torch.Generator, bounds: Range) -> float:
+    """One number, uniform between the bounds."""
+    return bounds[0] + (bounds[1] - bounds[0]) * float(torch.rand((), generator=draw, dtype=torch.float64))
+
+
+def log_uniform(draw: torch.Generator, bounds: Range) -> float:
+    """One number whose logarithm is uniform between those of the (positive) bounds: every scale equally often."""
+    return math.exp(uniform(draw, (math.log(bounds[0]), math.log(bounds[1]))))
+
+
+def check_range(where: str, bounds: Range, low: float, high: float) -> None:
+    """UserError unless low <= bounds[0] <= bounds[1] <= high (which NaN never is)."""
+    if not low <= bounds[0] <= bounds[1] <= high:
+        raise UserError(f"{where}: expected two ascending numbers in [{low:g}, {high:g}], got {bounds}")
+
+
+def scalars(device: torch.device, **values: float) -> Batch:
+    """Named numbers as float32 tensors without axes."""
+    return {key: torch.tensor(value, dtype=torch.float32, device=device) for key, value in values.items()}

@@ -1,0 +1,292 @@
+"""fit: the only training loop. Device, precision, cadence, progress, checkpoints, stopping; no maths."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from migaki import __version__
+from migaki.core import hardware, processes
+from migaki.core.batch import Batch, Scalars
+from migaki.core.checkpoint import load_checkpoint, save_checkpoint, save_model
+from migaki.core.config import to_dict
+from migaki.core.errors import UserError
+from migaki.core.files import atomic_write, exclusive, make_folder, read_json, write_json, write_text
+from migaki.core.pictures import contact_sheet
+from migaki.core.progress import Bar
+from migaki.core.seeds import fold
+from migaki.core.source import Source
+from migaki.core.system import System, data_fields, num_parameters
+
+_SHEET_BATCHES = 8  # so that the nearest real image is sought among a few hundred
+
+
+class Interrupted(Exception):
+    """Training was asked to stop (SIGINT, SIGTERM); the checkpoint is written."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """How to run, as against what to train."""
+
+    seed: int = 0  # decides the initial weights, the order of the data and every draw
+    device: hardware.Device = "auto"
+    precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
+    resume: bool = True  # go on where a run of the same configuration in OUT stopped; --no-resume starts again
+    log_every: int = 20  # steps between rows of metrics.jsonl
+    sample_every: int = 200  # steps between contact sheets; 0 = none
+    checkpoint_every: int = 200  # steps between checkpoints; rounded up to a multiple of log_every
+    tensorboard: bool = False  # also write TensorBoard events (extra: migaki[tensorboard])
+
+
+def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None, quiet: bool = False) -> System:
+    """Train `system` on `source` into the folder `out`, from where an earlier run of the same configuration stopped.
+
+    Leaves config.json, metrics.jsonl, samples/, checkpoint, model.safetensors and README.md. Raises UserError if
+    `out` holds a run of another configuration, Interrupted after SIGINT or SIGTERM (run it again to go on).
+    """
+    device = hardware.choose_device(run.device)
+    processes.join(device)
+    precision = hardware.choose_precision(run.precision, device)
+    system.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if processes.rank() != 0:
+        _train(system, source, run, out, device, precision, _Log(None, 0), 0, quiet=True)
+        return system
+    with exclusive(out):
+        start = _prepare(system, run, out, precision, data)
+        for optimizer in system.optimizers.values():
+            _move_state(optimizer, device)
+        log = _Log(out, start, tensorboard=run.tensorboard)
+        if start < system.config.steps or not (out / "model.safetensors").exists():
+            _train(system, source, run, out, device, precision, log, start, quiet=quiet)
+            save_model(out / "model.safetensors", system)
+            write_text(out / "README.md", _card(system, run, data, log.rows))
+    return system
+
+
+def _prepare(system: System, run: Run, out: Path, precision: str, data: Any) -> int:
+    """Write or compare config.json; load the checkpoint. Returns the number of steps already taken."""
+    record = {
+        "system": type(system).__module__.rsplit(".", 1)[-1],
+        "config": to_dict(system.config),
+        "data": data_fields(data) if data is not None else {},
+        "run": {"seed": run.seed, "precision": precision, "log_every": run.log_every,
+                "sample_every": run.sample_every, "checkpoint_every": run.checkpoint_every},
+        "version": __version__,
+    }
+    path = out / "config.json"
+    if path.exists() and run.resume:
+        earlier = read_json(path)
+        for part in ("system", "config", "data", "run"):
+            if earlier.get(part) != record[part]:
+                what = _difference(earlier.get(part), record[part], part)
+                raise UserError(f"{out} holds a run of another configuration ({what}): choose another --out, "
+                                "or start over with --no-resume")
+        if (out / "checkpoint").exists():
+            return load_checkpoint(out / "checkpoint", system)
+    elif not path.exists() and any(p for p in out.iterdir() if not p.name.startswith(".")):
+        raise UserError(f"{out}: the folder holds other files and no run: choose an empty or new --out")
+    for stale in ("checkpoint", "metrics.jsonl", "timing.jsonl", "model.safetensors", "README.md"):
+        (out / stale).unlink(missing_ok=True)
+    write_json(path, record)
+    return 0
+
+
+def _difference(old: Any, new: Any, where: str) -> str:
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return f"{where}: {old} there, {new} asked for"
+    for key in new:
+        if old.get(key) != new[key]:
+            return _difference(old.get(key), new[key], f"{where}.{key}" if where != "config" else key)
+    return where
+
+
+def _move_state(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    for state in optimizer.state.values():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.dim() > 0:
+                state[name] = value.to(device)
+
+
+def _train(system: System, source: Source, run: Run, out: Path, device: torch.device, precision: Any,
+           log: _Log, start: int, quiet: bool) -> None:
+    steps = int(system.config.steps)
+    every = -(-run.checkpoint_every // run.log_every) * run.log_every
+    name = type(system).__name__
+    if run.sample_every and start == 0:
+        _write_sheet(system, source, out, 0, device, precision)
+    system.train()
+    batches = _prefetch(source, start, steps)
+    with _stop_signals() as stop, Bar(f"train {name}", steps, start, quiet) as bar:
+        for step, batch in batches:
+            torch.manual_seed(fold(run.seed, 1, step, processes.rank()))
+            moved = _to(batch, device)
+            with hardware.autocast(device, precision):
+                log.add(system.update(moved, step))
+            bar.advance(1)
+            done = step + 1
+            if done % run.log_every == 0 or done == steps:
+                means = log.write(done, system, bar)
+                bar.advance(0, _note(means, bar.rate() * next(iter(batch.values())).shape[0]))
+            if run.sample_every and (done % run.sample_every == 0 or done == steps):
+                _write_sheet(system, source, out, done, device, precision)
+            if done == steps:
+                with hardware.autocast(device, precision):
+                    system.finish()
+            if processes.rank() == 0 and (done % every == 0 or done == steps):
+                save_checkpoint(out / "checkpoint", system, done)
+            # Stop only where the log is whole, so that the resumed run writes the same rows.
+            if stop.is_set() and done % run.log_every == 0 and processes.rank() == 0:
+                save_checkpoint(out / "checkpoint", system, done)
+                raise Interrupted(f"stopped after step {done} of {steps}: run the same command again to go on")
+
+
+def _prefetch(source: Source, start: int, steps: int) -> Iterator[tuple[int, Batch]]:
+    """The batches of the steps, each made while the one before is trained on."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+        ahead = pool.submit(source.batch, start) if start < steps else None
+        for step in range(start, steps):
+            assert ahead is not None
+            batch = ahead.result()
+            ahead = pool.submit(source.batch, step + 1) if step + 1 < steps else None
+            yield step, batch
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    return {
+        key: value.to(device, memory_format=torch.channels_last) if value.dim() == 4 else value.to(device)
+        for key, value in batch.items()
+    }
+
+
+def _note(means: dict[str, float], rate: float) -> str:
+    shown = [f"{key.split('/', 1)[-1]} {value:.3g}" for key, value in list(means.items())[:6]]
+    return f"{rate:.0f} images/s  " + "  ".join(shown)
+
+
+def _write_sheet(system: System, source: Source, out: Path, step: int, device: torch.device, precision: Any) -> None:
+    if processes.rank() != 0:
+        return
+    batches = [source.batch(number) for number in range(_SHEET_BATCHES)]
+    together = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
+    system.eval()
+    with torch.no_grad(), hardware.autocast(device, precision):
+        rows = system.sheet(_to(together, device))
+    system.train()
+    if rows:
+        with atomic_write(make_folder(out / "samples") / f"{step:06d}.png") as file:
+            file.write(contact_sheet(rows))
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Turn the first SIGINT or SIGTERM into a request to stop; a second one acts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def request(number: int, _: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Log:
+    """metrics.jsonl: interval means, nothing of the clock (so that equal runs leave equal files); timing.jsonl."""
+
+    def __init__(self, out: Path | None, start: int, tensorboard: bool = False) -> None:
+        self.out, self.rows = out, [] if out is None else _rows_until(out / "metrics.jsonl", start)
+        self._sums: Scalars = {}
+        self._counts: dict[str, int] = {}
+        self._writer = _tensorboard(out) if tensorboard and out is not None else None
+        self._clock = time.monotonic()
+        if out is not None:
+            write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
+
+    def add(self, scalars: Scalars) -> None:
+        for key, value in scalars.items():
+            self._sums[key] = self._sums.get(key, torch.zeros((), device=value.device)) + value.detach().float()
+            self._counts[key] = self._counts.get(key, 0) + 1
+
+    def write(self, step: int, system: System, bar: Bar) -> dict[str, float]:
+        means = {key: float(value / self._counts[key]) for key, value in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        if self.out is None:
+            return means
+        row: dict[str, Any] = {"step": step, **means}
+        warnings = system.watch(means)
+        if warnings:
+            row["watch"] = warnings
+            seen = {line for earlier in self.rows for line in earlier.get("watch", [])}
+            for line in warnings:
+                if line not in seen:
+                    bar.say(f"watch: {line}")
+        self.rows.append(row)
+        with open(self.out / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        now = time.monotonic()
+        with open(self.out / "timing.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "seconds": round(now - self._clock, 3)}) + "\n")
+        self._clock = now
+        if self._writer is not None:
+            for key, value in means.items():
+                self._writer.add_scalar(key, value, step)
+        return means
+
+
+def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:
+    """The rows up to the checkpoint's step; what a killed run wrote behind it is made again."""
+    rows: list[dict[str, Any]] = []
+    if step and path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                break
+            if row["step"] > step:
+                break
+            rows.append(row)
+    return rows
+
+
+def _tensorboard(out: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError("--tensorboard needs an extra: pip install 'migaki[tensorboard]'") from error
+    return SummaryWriter(str(out / "tensorboard"))
+
+
+def _card(system: System, run: Run, data: Any, rows: list[dict[str, Any]]) -> str:
+    """The model card: what it is, what it was trained on, how it ended."""
+    about = (type(system).__doc__ or "").strip().split("\n")[0]
+    lines = [f"# {type(system).__name__}", "", about, "", f"- migaki {__version__}, seed {run.seed}, "
+             f"{system.config.steps} steps, {num_parameters(system):,} parameters"]
+    lines += [f"- {name}: `{path}`" for name, path in (data_fields(data) if data is not None else {}).items()]
+    if rows:
+        lines += ["", "Means of the last logged interval:", "", "| term | value |", "|---|---|"]
+        lines += [f"| {key} | {value:.4g} |" for key, value in rows[-1].items() if isinstance(value, float)]
+    warnings = {line: None for row in rows for line in row.get("watch", [])}
+    lines += ["", "The watchmen said:", ""] + [f"- {line}" for line in warnings] if warnings else []
+    return "\n".join([*lines, "", "The full configuration stands in `config.json`.", ""])

@@ -1,0 +1,120 @@
+"""System: a method. It owns its networks, its optimisers and its update rule."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from migaki.core import processes
+from migaki.core.batch import Batch, Scalars
+from migaki.core.metric import Metric
+from migaki.core.source import Source
+
+Sheet = list[tuple[str, Tensor]]
+"""Rows of a contact sheet: a caption and images (B, C, H, W) in [0, 1]."""
+
+
+class System(nn.Module, ABC):
+    """A method: networks, optimisers, update rule. One file in `systems/` holds one subclass.
+
+    A subclass has two nested frozen, keyword-only dataclasses: `Config`, what is trained and how (with
+    `steps: int`), and `Data`, the folders it is trained on. `tiny()` gives a configuration that trains for a few
+    steps in a second, for the contract tests. State kept in buffers and optimisers is all there is: random
+    numbers are drawn from the global generator, which `fit` seeds from (seed, step) before each update.
+    """
+
+    Config: ClassVar[type[Any]]
+    Data: ClassVar[type[Any]]
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Prefixes of state that training needs and the saved model does not."""
+
+    config: Any
+    optimizers: dict[str, Optimizer]
+
+    @classmethod
+    @abstractmethod
+    def open(cls, data: Any, config: Any, seed: int) -> tuple[Any, Source]:
+        """Open the folders of `data`: the configuration completed from them, and the source of batches.
+
+        What the data decide (image size, channels, number of classes) is filled in where `config` leaves it 0.
+        """
+
+    @classmethod
+    @abstractmethod
+    def tiny(cls) -> tuple[Any, Batch]:
+        """A configuration that trains for a few steps in a second, and a batch that fits it."""
+
+    @abstractmethod
+    def update(self, batch: Batch, step: int) -> Scalars:
+        """One training step: takes its own descents, returns detached scalars to log."""
+
+    @abstractmethod
+    def predict(self, batch: Batch) -> Batch:
+        """What the method makes of a batch. Touches no state; needs only the inputs among the keys."""
+
+    def metric(self) -> Metric | None:
+        """The measure of `predict` against labels, where there is one."""
+        return None
+
+    def sheet(self, batch: Batch) -> Sheet:
+        """Pictures that show how training goes; none by default."""
+        return []
+
+    def watch(self, scalars: dict[str, float]) -> list[str]:
+        """Warnings that follow from this interval's mean scalars, one line each: what is wrong, what to do."""
+        return []
+
+    def finish(self) -> None:
+        """Whatever is to be done once after the last step (say, collect statistics); nothing by default."""
+
+
+def descend(loss: Tensor, optimizer: Optimizer, max_norm: float = 0.0) -> Tensor:
+    """Take one gradient step: the only place where that happens.
+
+    Only the parameters of `optimizer` receive gradients, which are averaged over the processes, clipped to the
+    norm `max_norm` (0 = not clipped) and checked. A gradient that is not finite is not taken: the parameters
+    stay as they are. Returns 1 if the step was skipped for that reason, else 0, as a tensor (no synchronisation).
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    with torch.autocast(loss.device.type, enabled=False):
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        grads = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
+        processes.average(grads)
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        finite = torch.isfinite(norm)
+        if max_norm > 0:
+            torch._foreach_mul_(grads, torch.clamp(max_norm / (norm + 1e-12), max=1.0))
+        if not finite:  # one scalar read per descent; on the CPU it costs nothing
+            return torch.ones((), device=loss.device)
+        for parameter, grad in zip(parameters, grads, strict=True):
+            parameter.grad = grad
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    # Autocast keeps the bf16 copies of the weights until its outermost block ends; they are stale from here on.
+    torch.clear_autocast_cache()
+    return torch.zeros((), device=loss.device)
+
+
+def num_parameters(module: nn.Module) -> int:
+    """How many numbers a module learns."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def model_state(system: System) -> dict[str, Tensor]:
+    """The state that `predict` needs: everything but the prefixes in `training_only`."""
+    return {
+        name: value.detach().cpu().contiguous()
+        for name, value in system.state_dict().items()
+        if not name.startswith(system.training_only)
+    }
+
+
+def data_fields(data: Any) -> dict[str, str]:
+    """The folders of a `Data` dataclass as strings, for the record."""
+    return {name: str(getattr(data, name)) for name in data.__dataclass_fields__
+            if isinstance(getattr(data, name), Path)}
