@@ -1,0 +1,131 @@
+"""Angular error: how many degrees lie between the predicted and the true line of sight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from migaki.core.batch import Batch
+from migaki.core.errors import UserError
+from migaki.core.metric import Metric
+
+WITHIN_DEG = (5.0, 7.0, 10.0)
+"""The thresholds of which the share of images is reported; 7 is that of Shrivastava et al., section 3.1."""
+
+CURVE_DEG = tuple(step / 2 for step in range(61))
+"""Abscissae of the cumulative error curve in degrees (such curves: Shrivastava et al., CVPR 2017)."""
+
+
+def gaze_vector(gaze: torch.Tensor) -> torch.Tensor:
+    """Unit vectors of pitch and yaw.
+
+    Shape: gaze (..., 2) pitch p and yaw y in radians -> (..., 3), g = (-cos p sin y, -sin p, -cos p cos y)
+    in the normalised camera frame (x right, y down, z away from the camera).
+    Source: Zhang et al., "Appearance-based gaze estimation in the wild", CVPR 2015.
+    """
+    pitch, yaw = gaze[..., 0], gaze[..., 1]
+    return torch.stack((-pitch.cos() * yaw.sin(), -pitch.sin(), -pitch.cos() * yaw.cos()), dim=-1)
+
+
+def gaze_angles(vector: torch.Tensor) -> torch.Tensor:
+    """Pitch and yaw of directions, the inverse of `gaze_vector`.
+
+    Shape: vector (..., 3), of any length but zero -> (..., 2) radians, pitch in [-pi/2, pi/2], yaw in (-pi,
+    pi].
+    """
+    x, y, z = vector.unbind(-1)
+    return torch.stack((torch.atan2(-y, torch.hypot(x, z)), torch.atan2(-x, -z)), dim=-1)
+
+
+def angle_between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Angle between directions, exact to rounding at every angle.
+
+    The arc cosine of the dot product loses half the digits near 0 and 180 degrees; atan2(|a x b|, a . b)
+    loses none.
+
+    Shape: a, b (..., 3), of any length but zero -> (...) radians in [0, pi].
+    """
+    return torch.atan2(torch.linalg.cross(a, b, dim=-1).norm(dim=-1), (a * b).sum(dim=-1))
+
+
+def angular_error_deg(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Angle between two lines of sight per image.
+
+    Shape: predicted, truth (B, 2) radians, pitch and yaw -> (B,) degrees in [0, 180], float64 on the CPU.
+    """
+    return torch.rad2deg(angle_between(gaze_vector(_exact(predicted)), gaze_vector(_exact(truth))))
+
+
+class AngularError(Metric):
+    """Angular error of predicted gaze, with its bias and slope.
+
+    Keeps every image's pitch and yaw (four numbers an image), because the median needs them; the figures are
+    then the same bits however the images were split into batches.
+    """
+
+    def __init__(self) -> None:
+        self._predicted: list[torch.Tensor] = []
+        self._truth: list[torch.Tensor] = []
+
+    def update(self, predicted: Batch, batch: Batch) -> None:
+        """Add a batch.
+
+        Shape: predicted["gaze"] and batch["gaze"] (B, 2) radians, pitch and yaw.
+        Raises ValueError where the shapes differ or a value is not finite: one NaN would hide in a median.
+        """
+        guess, truth = _exact(predicted["gaze"]), _exact(batch["gaze"])
+        if guess.shape != truth.shape or guess.ndim != 2 or guess.shape[1] != 2:
+            raise ValueError(f"gaze must be (B, 2) twice, got {tuple(guess.shape)} and {tuple(truth.shape)}")
+        if not (guess.isfinite().all() and truth.isfinite().all()):
+            raise ValueError("a predicted or a true gaze is not finite")
+        self._predicted.append(guess)
+        self._truth.append(truth)
+
+    def errors_deg(self) -> torch.Tensor:
+        """The error of every image in the order of arrival: (N,) degrees, float64."""
+        return angular_error_deg(*self._all())
+
+    def compute(self) -> dict[str, Any]:
+        """Errors, bias and slope over all images.
+
+        Keys: `count`; `mean_deg`, `median_deg`; `within_5_deg`, `within_7_deg`, `within_10_deg` (shares in
+        [0, 1]); `curve` {`deg`: 61 thresholds, `share`: images at or below each}; for pitch and yaw
+        `<axis>_bias_deg` (mean of prediction minus truth), `<axis>_slope` (least squares of prediction on
+        truth; 1 is right, 0 is a network that ignores its image; None where the truth does not vary).
+        Raises UserError when no image was added.
+        """
+        predicted, truth = self._all()
+        errors = angular_error_deg(predicted, truth)
+        figures: dict[str, Any] = {"count": len(errors), "mean_deg": errors.mean().item(),
+                                   "median_deg": float(np.median(errors.numpy()))}
+        for degrees in WITHIN_DEG:
+            figures[f"within_{degrees:g}_deg"] = _share(errors, degrees)
+        figures["curve"] = {"deg": list(CURVE_DEG), "share": [_share(errors, at) for at in CURVE_DEG]}
+        for column, axis in enumerate(("pitch", "yaw")):
+            figures[f"{axis}_bias_deg"] = torch.rad2deg((predicted - truth)[:, column].mean()).item()
+            figures[f"{axis}_slope"] = regression_slope(truth[:, column], predicted[:, column])
+        return figures
+
+    def _all(self) -> tuple[torch.Tensor, torch.Tensor]:
+        if not sum(len(part) for part in self._truth):
+            raise UserError("angular error: no labelled image was given, so there is nothing to average")
+        return torch.cat(self._predicted), torch.cat(self._truth)
+
+
+def regression_slope(x: torch.Tensor, y: torch.Tensor) -> float | None:
+    """Slope of the least-squares line of y on x, both (N,); None where x does not vary."""
+    # Not by the sum of squares: the mean of equal values is off by a rounding, and so would be the slope.
+    if len(x) == 0 or x.min() == x.max():
+        return None
+    centred = x - x.mean()
+    return (centred * (y - y.mean())).sum().item() / (centred * centred).sum().item()
+
+
+def _share(errors: torch.Tensor, degrees: float) -> float:
+    return (errors <= degrees).double().mean().item()
+
+
+def _exact(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().to("cpu", torch.float64)
