@@ -1,0 +1,88 @@
+"""Arrays as images: `.npy` files and TIFFs with any number of bands, their headers checked before their data."""
+
+from __future__ import annotations
+
+import tokenize
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from migaki.core.errors import UserError
+
+ArrayHeader = tuple[int, int, int, np.dtype[Any]]
+"""Channels, height, width and type of an array once it is turned to `(C, H, W)`."""
+
+
+def read_npy_header(path: Path) -> ArrayHeader:
+    """Shape and type of a `.npy` file; UserError for pickled objects and for files shorter than their header says."""
+    with open(path, "rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file, max_header_size=10_000)
+        except (ValueError, SyntaxError, tokenize.TokenError) as error:
+            raise UserError(f"{path}: not a NumPy array file: delete or replace the file") from error
+        start = file.tell()
+    if dtype.hasobject or dtype.kind not in "buif":
+        raise UserError(f"{path}: holds {dtype} and not plain numbers: save it as uint8, uint16 or float32")
+    if path.stat().st_size - start < int(np.prod(shape, dtype=object)) * dtype.itemsize:
+        raise UserError(f"{path}: truncated, it is shorter than its header says: write the file again")
+    channels, height, width = _channels_first_shape(path, tuple(shape))
+    return channels, height, width, _storage(dtype)
+
+
+def read_npy(path: Path) -> np.ndarray[Any, Any]:
+    """A `.npy` file as `(C, H, W)`; nothing is unpickled."""
+    array: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
+    return _channels_first(path, array)
+
+
+def read_tiff_header(path: Path) -> ArrayHeader:
+    """Shape and type of the first series of a TIFF, through `tifffile`."""
+    with _tifffile(path).TiffFile(path) as tiff:
+        series = tiff.series[0]
+        channels, height, width = _channels_first_shape(path, tuple(series.shape))
+        return channels, height, width, _storage(np.dtype(series.dtype))
+
+
+def read_tiff(path: Path) -> np.ndarray[Any, Any]:
+    """The first series of a TIFF as `(C, H, W)`."""
+    with _tifffile(path).TiffFile(path) as tiff:
+        return _channels_first(path, np.asarray(tiff.series[0].asarray()))
+
+
+def _tifffile(path: Path) -> Any:
+    try:
+        import tifffile
+    except ImportError as error:
+        raise UserError(f"{path}: this kind of TIFF needs tifffile: pip install 'migaki[tiff]'") from error
+    return tifffile
+
+
+def _storage(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type in which values of `dtype` are kept: truth as uint8, all floating point as float32."""
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    return np.dtype(np.float32) if dtype.kind == "f" else dtype.newbyteorder("=")
+
+
+def _channels_first_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) == 2:
+        return (1, shape[0], shape[1])
+    if len(shape) != 3:
+        raise UserError(f"{path}: has {len(shape)} axes: an image is (H, W), (C, H, W) or (H, W, C)")
+    first, middle, last = shape
+    return (last, first, middle) if last < first else (first, middle, last)
+
+
+def _channels_first(path: Path, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """`(H, W)`, `(C, H, W)` or `(H, W, C)` as `(C, H, W)`: the shorter of the outer axes is the channels."""
+    _channels_first_shape(path, array.shape)
+    if array.ndim == 2:
+        array = array[None]
+    elif array.shape[2] < array.shape[0]:
+        array = array.transpose(2, 0, 1)
+    if array.dtype.kind == "b":
+        return np.ascontiguousarray(array).view(np.uint8) * np.uint8(255)
+    return np.ascontiguousarray(array.astype(_storage(array.dtype)))

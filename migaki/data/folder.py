@@ -1,0 +1,296 @@
+"""ImageFolder: images and their labels in a folder, after the Hugging Face convention.
+
+Image files, and `metadata.jsonl` (or `.csv`, `.parquet`) with one row an image: `file_name` first, labels as
+columns. Without metadata the folder is an unlabelled set; if then every image lies in one of several
+subfolders of the same depth, the subfolders' names are the classes.
+
+Columns named `KEY_file_name` are further pictures of the row: `mask_file_name` and `depth_file_name` give planes
+that keep their unit, others (`target_file_name`) pictures in [0, 1].
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+import posixpath
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from migaki.core.batch import Batch
+from migaki.core.errors import UserError
+from migaki.core.files import explain
+from migaki.data import framing
+from migaki.data.image_file import EXTENSIONS, Header, read_header, read_image, show
+from migaki.data.labels import PLANE_KEYS, POINT_KEYS, gather_labels
+from migaki.data.listing import check_inside, list_files
+from migaki.data.metadata import find_metadata, read_metadata
+
+Array = np.ndarray[Any, Any]
+Row = dict[str, Any]
+
+JOURNAL = ".journal"
+"""The file that stands in a folder for as long as `FolderWriter` has not finished it."""
+
+
+class ImageFolder:
+    """Images of one folder, delivered in one shape, with their labels.
+
+    Args:
+        path: The folder.
+        size: (H, W) to bring every image to; None where all have one size. See `framing` for the rules.
+        channels: 1, 3 or 4 to convert to, or None to keep what the files hold.
+        value_range: (low, high) of the files' values that becomes [0, 1]; None for the rules of `framing`.
+
+    Raises:
+        UserError: in one line that names the file; on opening for missing or damaged metadata, on first use of
+            `shape` for images that differ, on reading for damaged images.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        size: tuple[int, int] | None = None,
+        channels: int | None = None,
+        value_range: tuple[float, float] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.size = size
+        self.channels = channels
+        self.value_range = value_range
+        self.classes: list[str] = []
+        self._root = Path(os.path.realpath(self.path))
+        self._problems: dict[str, str] = {}
+        files = list_files(self.path)
+        if (self._root / JOURNAL).exists():
+            raise UserError(
+                f"{show(self.path)}: is not finished: run the command that writes it again, it goes on where it stopped"
+            )
+        self._metadata = find_metadata(self.path, files)
+        self.rows: Sequence[Row] = self._read_rows(files) if self._metadata else self._list_rows(files)
+        self.names: list[str] = [row["file_name"] for row in self.rows]
+        if not self.names:
+            raise UserError(f"{show(self.path)}: holds no images: check the folder")
+
+    def _read_rows(self, files: list[str]) -> list[Row]:
+        known = set(files)
+        rows: list[Row] = []
+        seen: set[str] = set()
+        for name in self._metadata:
+            prefix = posixpath.dirname(name)
+            for row in read_metadata(self._root / name):
+                for column in [key for key in row if key == "file_name" or key.endswith("_file_name")]:
+                    if row[column] is None:
+                        continue
+                    row[column] = self._checked(name, prefix, row[column], known)
+                if row["file_name"] in seen:
+                    raise UserError(f"{show(self.path / name)}: names '{show(row['file_name'])}' twice: delete one row")
+                seen.add(row["file_name"])
+                rows.append(row)
+        return rows
+
+    def _checked(self, metadata: str, prefix: str, name: Any, known: set[str]) -> str:
+        """A name from the metadata, relative to the folder, after a check that it stays inside and exists."""
+        where = show(self.path / metadata)
+        if not isinstance(name, str):
+            raise UserError(f"{where}: {name!r} is no file name: write it as text")
+        full = posixpath.join(prefix, name) if prefix else name
+        if full in known:
+            return full
+        normal = posixpath.normpath(full)
+        if posixpath.isabs(name) or normal == ".." or normal.startswith("../") or "\0" in name:
+            raise UserError(f"{where}: '{show(name)}' leads out of the folder: name files inside it")
+        if normal not in known:
+            if not os.path.lexists(os.fsencode(self._root / normal)):
+                raise UserError(f"{where}: names '{show(name)}', which is missing: restore it or delete its row")
+            check_inside(self._root, normal)
+        return normal
+
+    def _list_rows(self, files: list[str]) -> list[Row]:
+        names = [name for name in files if posixpath.splitext(name)[1].lower() in EXTENSIONS]
+        folders = [posixpath.basename(posixpath.dirname(name)) for name in names]
+        classes = sorted(set(folders))
+        if len(classes) > 1 and len({name.count("/") for name in names}) == 1:
+            self.classes = classes
+            index = {name: number for number, name in enumerate(classes)}
+            return [{"file_name": name, "label": index[c]} for name, c in zip(names, folders, strict=True)]
+        return [{"file_name": name} for name in names]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def labels(self) -> dict[str, Array]:
+        """Labels by key, each `(N, ...)`: the glossary's vectors joined, pixel positions following a change of size."""
+        arrays, self._problems = gather_labels(self.rows)
+        if self.size is not None and any(name in POINT_KEYS for name in arrays):
+            for name in POINT_KEYS:
+                if name in arrays:
+                    arrays[name] = self._moved_points(arrays[name], self.size)
+        return arrays
+
+    def _moved_points(self, points: Array, size: tuple[int, int]) -> Array:
+        moved = points.astype(np.float32)
+        for index, header in enumerate(self._headers):
+            if (header.height, header.width) != size:
+                moved[index, ..., :2] = framing.shift_points(points[index, ..., :2], header.height, header.width, size)
+        return moved
+
+    @cached_property
+    def files(self) -> dict[str, list[str | None]]:
+        """The further pictures: key -> file name (or None) per row, from the columns `KEY_file_name`."""
+        columns = dict.fromkeys(c for row in self.rows for c in row if c.endswith("_file_name") and c != "file_name")
+        return {column[: -len("_file_name")]: [row.get(column) for row in self.rows] for column in columns}
+
+    @cached_property
+    def _headers(self) -> list[Header]:
+        with ThreadPoolExecutor(4) as pool:
+            return list(pool.map(lambda name: read_header(self._root / name), self.names, chunksize=64))
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) in which every image is delivered; UserError if the files differ and the choice is open."""
+        if self.size is not None and self.channels is not None:
+            return (self.channels, *self.size)
+        first = self._headers[0]
+        height, width = self.size or (first.height, first.width)
+        channels = self.channels or first.channels
+        for name, header in zip(self.names, self._headers, strict=True):
+            if self.size is None and (header.height, header.width) != (height, width):
+                raise UserError(
+                    f"{show(self.path)}: images differ in size ({show(self.names[0])} is {width} x {height}, "
+                    f"{show(name)} {header.width} x {header.height}): give a size to bring them to"
+                )
+            if self.channels is None and header.channels != channels:
+                raise UserError(
+                    f"{show(self.path)}: images differ in channels ({show(self.names[0])} has {channels}, "
+                    f"{show(name)} {header.channels}): ask for 1 or 3 channels"
+                )
+        return (channels, height, width)
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """The narrowest of uint8, uint16 and float32 that holds every image."""
+        kinds = {np.dtype(np.float32) if self.value_range else header.dtype for header in self._headers}
+        if kinds == {np.dtype(np.uint8)}:
+            return np.dtype(np.uint8)
+        return np.dtype(np.uint16) if kinds <= {np.dtype(np.uint8), np.dtype(np.uint16)} else np.dtype(np.float32)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """All keys that `read` delivers: `image`, the further pictures, the labels."""
+        return tuple(dict.fromkeys(("image", *self.files, *self.labels)))
+
+    def decode(self, index: int) -> Array:
+        """Image `index` as `(C, H, W)` uint8, uint16 or float32, in the folder's shape."""
+        return self._picture(self.names[index])
+
+    def _picture(self, name: str) -> Array:
+        path = self._root / name
+        channels, height, width = self.shape
+        array = framing.check_values(read_image(path), self.value_range, self.path / name)
+        if self.size is None and array.shape[1:] != (height, width):
+            raise UserError(
+                f"{show(self.path / name)}: is {array.shape[2]} x {array.shape[1]} where {width} x {height} "
+                "was expected: give a size to bring all images to"
+            )
+        array = framing.resize(array, (height, width))
+        if array.shape[0] == channels:
+            return array
+        has_alpha = path.suffix.lower() != ".npy" and array.shape[0] in (2, 4) and read_header(path).has_alpha
+        return framing.convert_channels(array, channels, has_alpha=has_alpha, path=self.path / name)
+
+    def decode_file(self, key: str, index: int) -> Array:
+        """The further picture `key` of row `index`: a plane `(H, W)` in its own unit, or `(C, H, W)`."""
+        name = self.files[key][index]
+        if name is None:
+            raise UserError(f"{show(self.path)}: '{show(self.names[index])}' has no {key}: add {key}_file_name")
+        if key not in PLANE_KEYS:
+            return framing.to_unit(self._picture(name))
+        array = framing.resize(read_image(self._root / name), self.shape[1:], nearest=True)
+        if array.shape[0] != 1:
+            raise UserError(f"{show(self.path / name)}: a {key} has one channel, this has {array.shape[0]}: convert it")
+        plane: Array = array[0].astype(np.float32 if key != "mask" else np.uint8)
+        return plane
+
+    def read(self, indices: Sequence[int], keys: Iterable[str] | None = None) -> Batch:
+        """Images `(B, C, H, W)` float32 in [0, 1] of these indices, with their labels as tensors (bool as uint8)."""
+        batch: Batch = {}
+        for key in self.keys if keys is None else keys:
+            if key == "image":
+                images = [framing.to_unit(self.decode(index)) for index in indices]
+                batch[key] = torch.from_numpy(np.stack(images) if images else np.empty((0, *self.shape), np.float32))
+            else:
+                batch[key] = self.read_label(key, indices)
+        return batch
+
+    def read_label(self, key: str, indices: Sequence[int]) -> torch.Tensor:
+        """One label or further picture of these indices as a tensor `(B, ...)`."""
+        if key in self.files:
+            return torch.from_numpy(np.stack([self.decode_file(key, index) for index in indices]))
+        self.require_column(key)
+        values = self.labels[key][np.asarray(indices, np.int64)]
+        return torch.from_numpy(values.astype(np.uint8) if values.dtype == np.bool_ else values)
+
+    def require_column(self, key: str) -> None:
+        """UserError if the folder has no label `key`."""
+        if key in self.labels or key in self.files or key == "image":
+            return
+        problem = self._problems.get(key)
+        known = ", ".join(self.labels) or "none"
+        reason = f"label '{key}' cannot be used: {problem}" if problem else f"has no label '{key}' (it has: {known})"
+        raise UserError(f"{show(self.path)}: {reason}: mend the metadata or choose another folder")
+
+    def require(self, *keys: str) -> None:
+        """UserError in one line if a label is missing, or is empty or NaN for some image."""
+        for key in keys:
+            self.require_column(key)
+            if key in self.files:
+                missing: Array = np.array([name is None for name in self.files[key]])
+            elif key in self.labels and self.labels[key].dtype.kind == "f":
+                missing = np.logical_not(np.isfinite(self.labels[key].reshape(len(self), -1)).all(axis=1))
+            else:
+                continue
+            if missing.any():
+                index = int(missing.argmax())
+                raise UserError(
+                    f"{show(self.path)}: '{key}' is missing or not finite for {int(missing.sum())} of {len(self)} "
+                    f"images, first for {show(self.names[index])} (row {index + 1}): mend or leave out these rows"
+                )
+
+    def select(self, indices: Sequence[int] | Array) -> ImageFolder:
+        """The same folder with only these images, in this order; a boolean array picks where it is true."""
+        array = np.asarray(indices)
+        chosen: list[int] = (np.flatnonzero(array) if array.dtype == np.bool_ else array.astype(np.int64)).tolist()
+        if not chosen:
+            raise UserError(f"{show(self.path)}: no image is left after the selection: widen it")
+        view = copy.copy(self)
+        view.rows = [self.rows[index] for index in chosen]
+        view.names = [self.names[index] for index in chosen]
+        for name in ("files", "keys", "fingerprint", "dtype"):
+            view.__dict__.pop(name, None)
+        if "_headers" in self.__dict__:
+            view.__dict__["_headers"] = [self._headers[index] for index in chosen]
+        # Taken from here and not gathered anew, so that a label's type does not depend on the selection.
+        view.__dict__["labels"] = {key: value[chosen] for key, value in self.labels.items()}
+        return view
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with the names, file sizes or metadata; no image is read."""
+        state = hashlib.sha256()
+        try:
+            for name in self._metadata:
+                state.update((self._root / name).read_bytes())
+            for name in self.names:
+                size = (self._root / name).stat().st_size
+                state.update(os.fsencode(name) + f"\0{size}\0".encode())
+        except OSError as error:
+            raise explain(error, show(self.path)) from error
+        return state.hexdigest()[:16]

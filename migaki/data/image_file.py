@@ -1,0 +1,220 @@
+"""One image file in, one `(C, H, W)` array out: uint8, uint16 or float32, never more memory than the header allows.
+
+What each kind of file becomes:
+
+* 1-bit, 8-bit grey -> 1 channel uint8; RGB -> 3; RGBA -> 4; grey with alpha -> 2
+* palette -> RGB (RGBA where it has transparency); CMYK, YCbCr, LAB, HSV -> RGB
+* 16-bit grey -> 1 channel uint16; 16-bit RGB and RGBA PNG -> 8 bits a channel (all that Pillow decodes)
+* `.npy` -> `(H, W)`, `(C, H, W)` or `(H, W, C)`: of three axes the shortest outer one is the channels
+* TIFF that Pillow cannot decode (16-bit RGB, other band counts) -> through `tifffile`, the extra `migaki[tiff]`
+
+EXIF orientation is honoured; of an animation the first frame is taken.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from migaki.core.errors import UserError
+from migaki.core.files import explain
+from migaki.data.array_file import read_npy, read_npy_header, read_tiff, read_tiff_header
+
+MAX_PIXELS = 2**26
+"""Images of more pixels (H x W; 8192 x 8192) are refused by their header, before anything is decoded."""
+
+EXTENSIONS = frozenset(
+    [".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"]
+    + [".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif", ".npy"]
+)
+"""File name endings, lower case, that count as images in a folder without metadata."""
+
+_KEEP = {"L": 1, "RGB": 3, "RGBA": 4, "LA": 2, "I;16": 1, "I;16B": 1, "I;16L": 1, "I;16N": 1, "I": 1, "F": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an image will be once decoded: its channels, size and type, known without decoding it."""
+
+    channels: int
+    height: int
+    width: int
+    dtype: np.dtype[Any]
+    has_alpha: bool = False
+
+
+def read_header(path: Path) -> Header:
+    """Look at the header of an image file only; UserError if it is no image or of more than `MAX_PIXELS`."""
+    try:
+        header = _read_header(path)
+    except UserError:
+        raise
+    except Exception as error:
+        raise _damaged(path, error) from error
+    _check_size(path, header.width, header.height)
+    return header
+
+
+def read_image(path: Path) -> np.ndarray[Any, Any]:
+    """Decode an image file.
+
+    Returns:
+        `(C, H, W)` uint8, uint16, float32 or another number type of the file (see `pixels.to_unit`).
+
+    Raises:
+        UserError: in one line, for a missing, damaged, truncated or oversized file.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            _check(path, read_npy_header(path))
+            return read_npy(path)
+        return _read_with_pillow(path)
+    except UserError:
+        raise
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _read_header(path: Path) -> Header:
+    if path.suffix.lower() == ".npy":
+        channels, height, width, dtype = read_npy_header(path)
+        return Header(channels, height, width, dtype)
+    quick = _read_png_header(path) if path.suffix.lower() == ".png" else None
+    if quick is not None:
+        return quick
+    try:
+        with _open(path) as image:
+            mode = _target_mode(image)
+            width, height = image.size
+            if _orientation(image) >= 5:
+                width, height = height, width
+            return Header(_KEEP[mode], height, width, _dtype(mode), mode in ("LA", "RGBA"))
+    except Image.UnidentifiedImageError:
+        if path.suffix.lower() not in (".tif", ".tiff"):
+            raise
+        channels, height, width, dtype = read_tiff_header(path)
+        return Header(channels, height, width, dtype)
+
+
+def _read_with_pillow(path: Path) -> np.ndarray[Any, Any]:
+    try:
+        image = _open(path)
+    except Image.UnidentifiedImageError:
+        if path.suffix.lower() not in (".tif", ".tiff"):
+            raise
+        _check(path, read_tiff_header(path))
+        return read_tiff(path)
+    with image:
+        _check_size(path, *image.size)
+        mode = _target_mode(image)
+        orientation = _orientation(image)
+        decoded: Image.Image = image if image.mode == mode else image.convert(mode)
+        array = np.asarray(decoded)
+    array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    return np.ascontiguousarray(_turn(array, orientation).astype(_dtype(mode), copy=False))
+
+
+def _open(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        # Our own limit on the header's size is stricter than the one that Pillow warns of.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path)
+
+
+def _read_png_header(path: Path) -> Header | None:
+    """The header of a plain grey or RGB(A) PNG from its first bytes; None where Pillow must look closer.
+
+    Opening a folder looks at every file, and this takes a tenth of the time of opening each with Pillow.
+    """
+    with open(path, "rb") as file:
+        start = file.read(64)
+    if len(start) < 57 or start[:8] != b"\x89PNG\r\n\x1a\n" or start[12:16] != b"IHDR":
+        return None
+    width, height, depth, colour = struct.unpack(">IIBB", start[16:26])
+    if start[37:41] != b"IDAT":
+        return None  # a palette, an orientation or a transparent colour may follow
+    if colour == 0 and depth in (8, 16):
+        return Header(1, height, width, np.dtype(np.uint8 if depth == 8 else np.uint16))
+    if colour == 2 and depth == 8:
+        return Header(3, height, width, np.dtype(np.uint8))
+    if colour == 6 and depth == 8:
+        return Header(4, height, width, np.dtype(np.uint8), True)
+    return None
+
+
+def _target_mode(image: Image.Image) -> str:
+    """The Pillow mode into which an image is decoded."""
+    if image.mode in _KEEP:
+        return image.mode
+    if image.mode == "1":
+        return "L"
+    if image.mode in ("P", "PA"):
+        return "RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB"
+    return "RGBA" if image.mode in ("RGBa", "La") else "RGB"
+
+
+def _dtype(mode: str) -> np.dtype[Any]:
+    if mode.startswith("I;16"):
+        return np.dtype(np.uint16)
+    return np.dtype({"I": np.int32, "F": np.float32}.get(mode, np.uint8))
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8 from what precedes the pixels; TIFF is turned by Pillow itself and counts as 1."""
+    data = image.info.get("exif")
+    if not isinstance(data, bytes) or image.format == "TIFF":
+        return 1
+    exif = Image.Exif()
+    try:
+        exif.load(data)
+        value = exif.get(0x0112, 1)
+    except Exception:  # damaged EXIF is no reason to refuse the picture
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _turn(array: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:
+    """Undo an EXIF orientation of a `(C, H, W)` array."""
+    if orientation >= 5:
+        array = array.swapaxes(1, 2)
+    if orientation in (2, 3, 6, 7):
+        array = array[:, :, ::-1]
+    if orientation in (3, 4, 7, 8):
+        array = array[:, ::-1]
+    return array
+
+
+def _check(path: Path, header: tuple[int, int, int, np.dtype[Any]]) -> None:
+    _check_size(path, header[2], header[1])
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise UserError(f"{show(path)}: the image has no pixels ({width} x {height}): delete the file")
+    if width * height > MAX_PIXELS:
+        raise UserError(
+            f"{show(path)}: {width} x {height} pixels are more than the limit of {MAX_PIXELS // 2**20} megapixels: "
+            "scale or cut the image"
+        )
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return UserError(f"{show(path)}: not an image that can be read: delete or replace the file")
+    if isinstance(error, OSError) and error.errno is not None:
+        return explain(error, show(path))
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return UserError(f"{show(path)}: damaged or truncated image ({reason}): delete or replace the file")
+
+
+def show(path: Path | str) -> str:
+    """A path for a one-line message: control characters and bytes that are no UTF-8 are escaped."""
+    text = os.fspath(path)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,122 @@
+"""The diary of a folder that is being written: what is done survives a kill at any moment."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import IO, Any
+
+from migaki.core.errors import UserError
+from migaki.core.files import explain
+
+
+class FolderLock:
+    """Exclusive use of a folder by one process, for as long as the object is open.
+
+    The operating system drops the lock when the process ends, however it ends. UserError if it is taken.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / ".lock"
+        while True:
+            try:
+                self._file = open(self.path, "a")  # noqa: SIM115, held open on purpose
+            except OSError as error:
+                raise explain(error, folder) from error
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                self._file.close()
+                raise UserError(
+                    f"{folder}: another process is writing this folder: wait for it or choose another folder"
+                ) from error
+            if self._is_current():
+                return
+            self._file.close()  # its owner finished and removed the file between our two calls
+
+    def _is_current(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        """Remove the lock file and let go of the lock."""
+        self.path.unlink(missing_ok=True)
+        self._file.close()
+
+
+class Journal:
+    """Lines of JSON, appended one by one; a last line that a kill cut short is dropped on opening.
+
+    The first line is the heading; UserError if the file has one already that `accept` refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.heading: dict[str, Any] | None = None
+        self.entries: list[dict[str, Any]] = []
+        self._file: IO[bytes] | None = None
+        try:
+            self._load()
+        except OSError as error:
+            raise explain(error, path) from error
+
+    def _load(self) -> None:
+        if not self.path.exists():
+            return
+        data = self.path.read_bytes()
+        end = data.rfind(b"\n") + 1
+        lines = data[:end].splitlines()
+        good = 0
+        values = []
+        for line in lines:
+            try:
+                values.append(json.loads(line))
+            except ValueError:
+                break  # a full disk can leave rubbish; what follows cannot be trusted either
+            good += len(line) + 1
+        if good < len(data):
+            os.truncate(self.path, good)
+        if values:
+            self.heading, *self.entries = values
+
+    def start(self, heading: dict[str, Any]) -> None:
+        """Open for appending; a new journal begins with `heading`."""
+        try:
+            self._file = open(self.path, "ab")  # noqa: SIM115, closed by close()
+        except OSError as error:
+            raise explain(error, self.path.parent) from error
+        if self.heading is None:
+            self.heading = heading
+            self._write(heading)
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Add one line and hand it to the operating system."""
+        self.entries.append(entry)
+        self._write(entry)
+
+    def _write(self, value: dict[str, Any]) -> None:
+        assert self._file is not None
+        try:
+            self._file.write(json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise explain(error, self.path.parent) from error
+
+    def close(self) -> None:
+        """Stop appending; the file stays."""
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError as error:
+                raise explain(error, self.path.parent) from error
+            finally:
+                self._file = None
+
+    def remove(self) -> None:
+        """Close and delete the file."""
+        self.close()
+        self.path.unlink(missing_ok=True)

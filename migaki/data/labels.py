@@ -1,0 +1,148 @@
+"""Labels as arrays, and back: metadata rows by the glossary of `core.batch.KEYS`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from migaki.core.batch import KEYS, Batch
+
+Array = np.ndarray[Any, Any]
+Row = dict[str, Any]
+
+IMAGE_KEYS = ("image", "real", "refined", "target")
+"""Keys whose values are `(B, C, H, W)` pictures in [0, 1]."""
+
+PLANE_KEYS = ("mask", "depth")
+"""Keys whose values are `(B, H, W)` planes that keep their unit."""
+
+POINT_KEYS = tuple(name for name, key in KEYS.items() if key.unit.startswith("px"))
+"""Keys whose first two numbers along the last axis are pixel positions x y."""
+
+
+def gather_labels(rows: Sequence[Row]) -> tuple[dict[str, Array], dict[str, str]]:
+    """Columns of numbers, truth values and lists as arrays `(N, ...)`.
+
+    Whole numbers become int64, truth values bool, all else float32; a missing number is NaN (and its column
+    float32). Scalar columns that the glossary joins into a vector are joined (`gaze_pitch`, `gaze_yaw` -> `gaze`).
+
+    Returns:
+        The arrays by key, and for each column that could not become an array the reason (text is no reason).
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    arrays: dict[str, Array] = {}
+    problems: dict[str, str] = {}
+    for name in names:
+        if name == "file_name" or name.endswith("_file_name"):
+            continue
+        values = [row.get(name) for row in rows]
+        array = _scalars(values)
+        if array is None:
+            array, problem = _vectors(values)
+            if problem:
+                problems[name] = problem
+        if array is not None:
+            arrays[name] = array
+    return _join(arrays), problems
+
+
+def _scalars(values: list[Any]) -> Array | None:
+    """A column of plain numbers, or None if it is anything else."""
+    kinds = set(map(type, values))
+    missing = type(None) in kinds
+    kinds.discard(type(None))
+    if not kinds or not kinds <= {bool, int, float}:
+        return None
+    if not missing and kinds == {bool}:
+        return np.array(values, np.bool_)
+    try:
+        if not missing and kinds <= {bool, int}:
+            return np.array(values, np.int64)
+        return np.array([math.nan if value is None else value for value in values], np.float32)
+    except OverflowError:
+        return None
+
+
+def _vectors(values: list[Any]) -> tuple[Array | None, str]:
+    """A column of equally long lists of numbers; else the reason why not, empty for text."""
+    if not any(type(value) is list for value in values):
+        return None, ""
+    sample = next(value for value in values if type(value) is list)
+    shape = np.shape(sample) if _is_regular(sample) else ()
+    for index, value in enumerate(values):
+        if value is not None and not (_is_regular(value) and np.shape(value) == shape):
+            return None, f"row {index + 1} holds another kind or length of list than the first"
+    try:
+        filled = [np.full(shape, math.nan) if value is None else value for value in values]
+        array = np.array(filled)
+    except (ValueError, TypeError, OverflowError):
+        return None, "the lists hold something else than numbers"
+    if array.dtype.kind == "O":  # None among the numbers
+        try:
+            array = array.astype(np.float32)
+        except (ValueError, TypeError, OverflowError):
+            return None, "the lists hold something else than numbers"
+    if array.dtype.kind not in "bif":
+        return None, "the lists hold something else than numbers"
+    return array.astype({"b": np.bool_, "i": np.int64, "f": np.float32}[array.dtype.kind]), ""
+
+
+def _is_regular(value: Any) -> bool:
+    if type(value) is not list:
+        return False
+    try:
+        np.shape(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _join(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Join the scalar columns that the glossary spreads a vector into."""
+    for key in KEYS.values():
+        if key.columns and all(name in arrays and arrays[name].ndim == 1 for name in key.columns):
+            parts = [arrays.pop(name).astype(np.float32) for name in key.columns]
+            arrays[key.name] = np.stack(parts, axis=1)
+    return arrays
+
+
+def batch_rows(batch: Batch) -> list[Row]:
+    """The labels of a batch as metadata rows, ready for `FolderWriter.write`.
+
+    Vectors that the glossary spreads over columns are spread (`gaze` -> `gaze_pitch`, `gaze_yaw`), other vectors are
+    nested lists. Floats are the shortest decimals that read back to the same float32; NaN is None. `image` is left
+    out; other pictures and planes (`mask`, `depth`, `target`) stay tensors, which the writer stores as files.
+    """
+    count = len(next(iter(batch.values()))) if batch else 0
+    rows: list[Row] = [{} for _ in range(count)]
+    for name, value in batch.items():
+        if name == "image":
+            continue
+        if name in IMAGE_KEYS or name in PLANE_KEYS:
+            for row, item in zip(rows, value, strict=True):
+                row[name] = item
+            continue
+        columns = KEYS[name].columns if name in KEYS else ()
+        for row, item in zip(rows, plain(value), strict=True):
+            if columns:
+                row.update(zip(columns, item, strict=True))
+            else:
+                row[name] = item
+    return rows
+
+
+def plain(value: torch.Tensor | Array) -> list[Any]:
+    """A tensor as (nested) lists of plain numbers; see `batch_rows` for floats."""
+    array = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
+    if array.dtype.kind != "f":
+        numbers: list[Any] = array.tolist()
+        return numbers
+    texts = array.astype(np.float32).ravel().astype(str)
+    flat = [None if text == "nan" else float(text) for text in texts]
+    shaped = np.array(flat, dtype=object).reshape(array.shape)
+    result: list[Any] = shaped.tolist()
+    return result

@@ -1,0 +1,153 @@
+"""Metadata files of image folders: `metadata.jsonl`, `.csv` or `.parquet`, one row an image."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import posixpath
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from migaki.core.errors import UserError
+from migaki.core.files import explain
+from migaki.data.image_file import show
+
+Row = dict[str, Any]
+
+_MAX_CELL = 2**24  # characters of one csv cell, where the csv module's own limit is too small for outlines
+
+
+def find_metadata(folder: Path, files: list[str]) -> list[str]:
+    """The metadata files among `files` (relative to `folder`); UserError if there are several formats."""
+    found = [name for name in files if posixpath.basename(name) in _READERS]
+    kinds = sorted({posixpath.splitext(name)[1] for name in found})
+    if len(kinds) > 1:
+        raise UserError(
+            f"{show(folder)}: metadata in several formats ({', '.join(sorted(found))}): keep one and delete the others"
+        )
+    return found
+
+
+def read_metadata(path: Path) -> list[Row]:
+    """The rows of one metadata file, `file_name` first.
+
+    Raises:
+        UserError: with the line number, for a line that is not valid, or a row without `file_name`.
+    """
+    try:
+        rows = _READERS[path.name](path)
+    except OSError as error:
+        raise explain(error, show(path)) from error
+    for index, row in enumerate(rows):
+        name = row.get("file_name")
+        if type(name) is not str or not name:
+            raise UserError(f"{show(path)}: row {index + 1} has no 'file_name': add the name of its image")
+    return [row if next(iter(row)) == "file_name" else {"file_name": row["file_name"], **row} for row in rows]
+
+
+def _read_jsonl(path: Path) -> list[Row]:
+    decode = json.JSONDecoder().decode
+    rows: list[Row] = []
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = decode(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            except (ValueError, RecursionError) as error:
+                reason = str(error).split(":")[0]
+                raise UserError(f"{show(path)}: line {number} is not valid JSON ({reason}): mend that line") from error
+            if type(row) is not dict:
+                raise UserError(f'{show(path)}: line {number} is not an object: write {{"file_name": ...}}')
+            rows.append(row)
+    return rows
+
+
+def _read_csv(path: Path) -> list[Row]:
+    csv.field_size_limit(_MAX_CELL)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{show(path)}: is not UTF-8 at byte {error.start}: save it as UTF-8") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    table: list[list[str]] = []
+    try:
+        for record in reader:
+            if record:
+                table.append(record)
+            if record and len(record) != len(table[0]):
+                raise UserError(
+                    f"{show(path)}: line {reader.line_num} has {len(record)} cells where the heading has "
+                    f"{len(table[0])}: mend that line"
+                )
+    except csv.Error as error:
+        raise UserError(f"{show(path)}: line {reader.line_num} is not valid CSV ({error}): mend that line") from error
+    if not table:
+        raise UserError(f"{show(path)}: is empty: write a heading line that begins with file_name")
+    header, *records = table
+    if len(set(header)) != len(header):
+        raise UserError(f"{show(path)}: a column stands twice in the heading: give each its own name")
+    columns = (
+        [
+            list(cells) if name == "file_name" or name.endswith("_file_name") else _typed(list(cells))
+            for name, cells in zip(header, zip(*records, strict=True), strict=True)
+        ]
+        if records
+        else [[] for _ in header]
+    )
+    return [dict(zip(header, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _typed(cells: list[str]) -> list[Any]:
+    """Cells of one CSV column as whole numbers, numbers, truth values or JSON lists, else text; empty is None."""
+    for kind in (_integer, _number, _truth, _list):
+        try:
+            return [kind(cell) if cell else None for cell in cells]
+        except (ValueError, KeyError, RecursionError):
+            continue
+    return [cell or None for cell in cells]
+
+
+def _integer(cell: str) -> int:
+    if "_" in cell:
+        raise ValueError
+    return int(cell)
+
+
+def _number(cell: str) -> float:
+    if "_" in cell:
+        raise ValueError
+    return float(cell)
+
+
+def _truth(cell: str) -> bool:
+    return {"true": True, "false": False}[cell.lower()]
+
+
+def _list(cell: str) -> list[Any]:
+    value = json.loads(cell)
+    if type(value) is not list:
+        raise ValueError
+    return value
+
+
+def _read_parquet(path: Path) -> list[Row]:
+    try:
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise UserError(f"{show(path)}: reading it needs pyarrow: pip install 'migaki[parquet]'") from error
+    try:
+        rows: list[Row] = parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, ValueError) as error:
+        raise UserError(f"{show(path)}: not a valid Parquet file: write it again") from error
+    return rows
+
+
+_READERS: dict[str, Callable[[Path], list[Row]]] = {
+    "metadata.jsonl": _read_jsonl,
+    "metadata.csv": _read_csv,
+    "metadata.parquet": _read_parquet,
+}

@@ -1,0 +1,246 @@
+"""FolderWriter: an image folder that may be killed at any image and goes on where it stopped.
+
+While it is unfinished the folder holds a hidden `.journal` of the rows done so far; at the end `metadata.jsonl` (rows
+in the order of their indices) and `dataset.json` (what made the images) are written whole, and the journal goes.
+A folder that was interrupted any number of times is the same, byte for byte, as one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import posixpath
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from migaki.core.errors import UserError
+from migaki.core.files import atomic_write, explain, make_folder, read_json, write_json
+from migaki.data.encoding import SUFFIXES, encode_image, encode_plane, store
+from migaki.data.folder import JOURNAL
+from migaki.data.image_file import show
+from migaki.data.journal import FolderLock, Journal
+from migaki.data.labels import IMAGE_KEYS, PLANE_KEYS, batch_rows
+from migaki.data.metadata import read_metadata
+
+__all__ = ["FolderWriter", "batch_rows"]
+
+Array = np.ndarray[Any, Any]
+Row = dict[str, Any]
+
+_FOLDERS = {"mask": "masks", "depth": "depths", "target": "targets", "real": "reals", "refined": "refineds"}
+_File = tuple[str, Callable[[torch.Tensor | Array, str], bytes], torch.Tensor | Array]
+
+
+class FolderWriter:
+    """Writes images and rows in any order; use it in a `with` block.
+
+    Args:
+        out: The folder, made if need be. UserError if it holds something else, or another process writes it.
+        info: What makes the images, as plain JSON: command, config, seed, version, parent, licence. All but
+            `command` must be the same to go on with a folder that was begun before.
+        total: Images that the folder will have, of indices 0 .. total - 1. A finished folder may be extended.
+        resume: Go on where an earlier run stopped; False refuses a folder that was begun before.
+        image_format: `png` (8 bits), `png16` (16 bits, grey only), `jpg`, `tiff` (float32), `npy` (float32).
+        workers: Threads that encode.
+    """
+
+    def __init__(
+        self,
+        out: Path | str,
+        info: dict[str, Any],
+        total: int,
+        resume: bool = True,
+        image_format: str = "png",
+        workers: int = 2,
+    ) -> None:
+        if image_format not in SUFFIXES:
+            raise UserError(f"image format '{image_format}' is not known: use one of {', '.join(SUFFIXES)}")
+        self.out = make_folder(Path(out))
+        self.total = total
+        self.image_format = image_format
+        self._heading = {**json.loads(json.dumps(info)), "format": image_format}
+        self._lock = FolderLock(self.out)
+        self._rows: dict[int, Row] = {}
+        self._pending: deque[tuple[int, Row, Future[None]]] = deque()
+        self._pool = ThreadPoolExecutor(max(1, workers))
+        self._finished = False
+        self._made: set[Path] = set()
+        try:
+            self._journal = Journal(self.out / JOURNAL)
+            self._open(resume)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self, resume: bool) -> None:
+        manifest = self.out / "dataset.json"
+        if self._journal.heading is not None:
+            self._check(self._journal.heading, resume)
+            self._heading = self._journal.heading
+            self._rows = {entry["index"]: entry["row"] for entry in self._journal.entries}
+        elif manifest.exists():
+            found = read_json(manifest)
+            self._check(found, resume)
+            self._heading = {key: value for key, value in found.items() if key != "num_images"}
+            self._rows = dict(enumerate(read_metadata(self.out / "metadata.jsonl")))
+            self._finished = len(self._rows) == self.total
+        elif any(not entry.name.startswith(".") for entry in os.scandir(self.out)):
+            raise UserError(f"{show(self.out)}: holds other files: choose an empty or a new folder")
+        if self._rows and max(self._rows) >= self.total:
+            raise UserError(f"{show(self.out)}: holds {max(self._rows) + 1} images already, more than {self.total}")
+        if self._finished:
+            return
+        self._drop_damaged()
+        fresh = self._journal.heading is None
+        self._journal.start(self._heading)
+        if fresh:
+            for index, row in self._rows.items():
+                self._journal.append({"index": index, "row": row})
+
+    def _check(self, found: Any, resume: bool) -> None:
+        """UserError unless the folder was begun with the same settings."""
+        if not resume:
+            raise UserError(f"{show(self.out)}: exists already: choose another folder or let it go on with resume")
+        if not isinstance(found, dict):
+            raise UserError(f"{show(self.out)}: its dataset.json is no object: choose another folder")
+        ours = {key: value for key, value in self._heading.items() if key not in ("command", "num_images")}
+        theirs = {key: value for key, value in found.items() if key not in ("command", "num_images")}
+        for key in [*ours, *theirs]:
+            if ours.get(key) != theirs.get(key):
+                was = json.dumps(theirs.get(key), ensure_ascii=False)
+                now = json.dumps(ours.get(key), ensure_ascii=False)
+                raise UserError(
+                    f"{show(self.out)}: was made with another {key} ({_short(was)}, now {_short(now)}): "
+                    "choose another folder, or delete this one"
+                )
+
+    def _drop_damaged(self) -> None:
+        """Forget rows whose files are missing or empty (after a power cut) and remove half-written files."""
+        for partial in self.out.rglob(".*.partial"):
+            partial.unlink(missing_ok=True)
+        for index in list(self._rows):
+            for column, name in self._rows[index].items():
+                if column == "file_name" or column.endswith("_file_name"):
+                    path = self.out / name
+                    if not (path.is_file() and path.stat().st_size):
+                        self._rows.pop(index, None)
+
+    @property
+    def done(self) -> set[int]:
+        """Indices that are on disk."""
+        return set(self._rows)
+
+    def missing(self, indices: Iterable[int]) -> list[int]:
+        """Those of `indices` that are still to be written, in their order."""
+        return [index for index in indices if index not in self._rows]
+
+    def write(self, index: int, name: str, image: torch.Tensor | Array, row: Row) -> None:
+        """Write one image and remember its row.
+
+        Args:
+            index: 0 .. total - 1; an index that is done already is skipped.
+            name: File name inside the folder; the format's ending is added if it is missing.
+            image: `(C, H, W)` float in [0, 1] (clipped, NaN refused) or uint8.
+            row: Its labels as plain values. A `mask` `(H, W)` is written to `masks/`, `depth` to `depths/`, further
+                pictures likewise, each with its column `KEY_file_name`.
+        """
+        if index in self._rows:
+            return
+        if not 0 <= index < self.total or self._finished:
+            raise ValueError(f"index {index} is outside of 0..{self.total - 1}")
+        name = self._file_name(name)
+        stem = posixpath.splitext(name)[0]
+        files: list[_File] = [(name, encode_image, _copy(image))]
+        values: Row = {"file_name": name}
+        for key, value in row.items():
+            if key in PLANE_KEYS or key in IMAGE_KEYS:
+                suffix = ".tif" if key == "depth" else ".png" if key == "mask" else SUFFIXES[self.image_format]
+                values[f"{key}_file_name"] = f"{_FOLDERS[key]}/{stem}{suffix}"
+                encode = encode_plane if key in PLANE_KEYS else encode_image
+                files.append((values[f"{key}_file_name"], encode, _copy(value)))
+            else:
+                values[key] = value
+        self._pending.append((index, values, self._pool.submit(self._store, files)))
+        while len(self._pending) > 32:
+            self._settle()
+
+    def _file_name(self, name: str) -> str:
+        suffix = SUFFIXES[self.image_format]
+        name = name if name.lower().endswith(suffix) else name + suffix
+        parts = name.split("/")
+        if any(part in ("", ".", "..") or part.startswith(".") for part in parts) or "\0" in name or "\\" in name:
+            raise ValueError(f"'{show(name)}' is no name for a file inside the folder")
+        name.encode()  # bytes that are no UTF-8 cannot stand in the metadata
+        return name
+
+    def _store(self, files: list[_File]) -> None:
+        for name, encode, value in files:
+            path = self.out / name
+            if path.parent not in self._made:
+                make_folder(path.parent)
+                self._made.add(path.parent)
+            store(path, encode(value, self.image_format))
+
+    def _settle(self) -> None:
+        """Wait for the oldest image on its way; its row enters the journal only when its file stands."""
+        index, row, future = self._pending.popleft()
+        future.result()
+        self._journal.append({"index": index, "row": row})
+        self._rows[index] = row
+
+    def close(self) -> None:
+        """Wait for all images; if none of `total` is missing, write `metadata.jsonl` and `dataset.json`."""
+        try:
+            while self._pending:
+                self._settle()
+            if not self._finished and len(self._rows) == self.total:
+                self._finish()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+            self._journal.close()
+            self._lock.close()
+
+    def _finish(self) -> None:
+        seen: set[str] = set()
+        with atomic_write(self.out / "metadata.jsonl", "w") as file:
+            for index in range(self.total):
+                row = self._rows[index]
+                if row["file_name"] in seen:
+                    raise ValueError(f"two images are called '{row['file_name']}'")
+                seen.add(row["file_name"])
+                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        write_json(self.out / "dataset.json", {**self._heading, "num_images": self.total})
+        try:
+            self._journal.remove()
+        except OSError as error:
+            raise explain(error, show(self.out)) from error
+        self._finished = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        with contextlib.suppress(Exception):  # the first error is the one to tell
+            self.close()
+
+
+def _copy(value: torch.Tensor | Array) -> torch.Tensor | Array:
+    """The caller may render the next image into the same memory while this one waits to be encoded."""
+    return value.detach().cpu().clone() if isinstance(value, torch.Tensor) else np.array(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
