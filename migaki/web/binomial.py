@@ -1,0 +1,101 @@
+"""What n yes-or-no answers say: the exact binomial test against guessing, Wilson's interval, the confusion table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+Z_95 = 1.959963984540054
+"""The standard normal's 97.5 % point: a two-sided interval of 95 %."""
+
+
+def tail_p(right: int, total: int) -> float:
+    """P(X >= `right`) for X ~ Binomial(`total`, 1/2): how often pure guessing does at least as well.
+
+    One-sided, as in the paper (517 of 1000 gives 0.148). Summed in whole numbers, so exact to the last division.
+    """
+    _check(right, total)
+    return _ratio(sum(math.comb(total, count) for count in range(right, total + 1)), total)
+
+
+def two_sided_p(right: int, total: int) -> float:
+    """P(|X - n/2| >= |`right` - n/2|) for X ~ Binomial(n = `total`, 1/2): guessing is as far off, either way."""
+    _check(right, total)
+    far = max(right, total - right)
+    if 2 * far == total:
+        return 1.0
+    return min(1.0, 2.0 * tail_p(far, total))  # the two tails are mirror images at probability 1/2
+
+
+def wilson_interval(right: int, total: int, z: float = Z_95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Wilson 1927), in [0, 1]; (0, 1) without any observation.
+
+    Unlike the textbook p +- z sqrt(p (1 - p) / n) it neither leaves [0, 1] nor collapses at 0 % and 100 %.
+    """
+    _check(right, total)
+    if total == 0:
+        return 0.0, 1.0
+    share, shrink = right / total, 1.0 + z * z / total
+    centre = (share + z * z / (2 * total)) / shrink
+    half = z * math.sqrt(share * (1.0 - share) / total + z * z / (4 * total * total)) / shrink
+    # At the ends the formula gives exactly 0 or 1; rounding must not push it past them.
+    low = 0.0 if right == 0 else max(0.0, centre - half)
+    high = 1.0 if right == total else min(1.0, centre + half)
+    return low, high
+
+
+def _check(right: int, total: int) -> None:
+    if not 0 <= right <= total:
+        raise ValueError(f"{right} right answers of {total}")
+
+
+def _ratio(numerator: int, total: int) -> float:
+    """`numerator` / 2**`total`, also where 2**`total` is too large for a float."""
+    return numerator / (1 << total)  # Python divides whole numbers of any size with correct rounding
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Confusion:
+    """Counts of a test in which each image is real or not, and is said to be real or not."""
+
+    real_said_real: int = 0
+    real_said_fake: int = 0
+    fake_said_real: int = 0
+    fake_said_fake: int = 0
+
+    @classmethod
+    def count(cls, answers: Iterable[tuple[bool, bool]]) -> Confusion:
+        """Count pairs (is real, said real)."""
+        cells = [0, 0, 0, 0]
+        for is_real, said_real in answers:
+            cells[2 * (not is_real) + (not said_real)] += 1
+        return cls(real_said_real=cells[0], real_said_fake=cells[1], fake_said_real=cells[2],
+                   fake_said_fake=cells[3])
+
+    @property
+    def right(self) -> int:
+        """Answers that were right."""
+        return self.real_said_real + self.fake_said_fake
+
+    @property
+    def total(self) -> int:
+        """All answers."""
+        return self.real_said_real + self.real_said_fake + self.fake_said_real + self.fake_said_fake
+
+    def summary(self) -> dict[str, Any]:
+        """The counts, the accuracy with its 95 % Wilson interval, and both p values against guessing; for JSON."""
+        right, total = self.right, self.total
+        return {
+            "confusion": {
+                "real": {"said_real": self.real_said_real, "said_fake": self.real_said_fake},
+                "fake": {"said_real": self.fake_said_real, "said_fake": self.fake_said_fake},
+            },
+            "right": right,
+            "total": total,
+            "accuracy": right / total if total else None,
+            "wilson_95": list(wilson_interval(right, total)),
+            "p_one_sided": tail_p(right, total),
+            "p_two_sided": two_sided_p(right, total),
+        }

@@ -1,0 +1,269 @@
+"""Who answered what: the SQLite file of a visual Turing test.
+
+The file holds the images as well, so that a stopped test goes on with exactly the same images whatever happens to the
+folders that they came from. One sitting is one anonymous person (or one machine) seeing every image once, in an order
+of their own. An answer is one transaction, on the disk before the page hears of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sqlite3
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from migaki.core.errors import UserError
+from migaki.core.files import make_folder
+from migaki.core.seeds import generator
+from migaki.web.stimuli import Form, Stimulus, StimulusSet
+
+FILE_NAME = "turing.sqlite"
+
+_SCHEMA = """
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE image (number INTEGER PRIMARY KEY, is_real INTEGER NOT NULL, name TEXT NOT NULL,
+                    pixels BLOB NOT NULL) STRICT;
+CREATE TABLE warning (sentence TEXT NOT NULL) STRICT;
+CREATE TABLE sitting (id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE, key_digest TEXT NOT NULL UNIQUE,
+                      is_machine INTEGER NOT NULL, begun_at REAL NOT NULL) STRICT;
+CREATE TABLE trial (sitting INTEGER NOT NULL REFERENCES sitting, position INTEGER NOT NULL,
+                    image INTEGER NOT NULL REFERENCES image, said_real INTEGER, answered_at REAL,
+                    PRIMARY KEY (sitting, position)) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+_ALPHABET = "ACDEFHJKLMNPQRTUVWXY3479"
+"""Letters and digits that are not taken for one another when read aloud or written down."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """Where a sitting stands."""
+
+    code: str
+    position: int
+    """Of the image to be judged next, from 0; equal to `total` at the end."""
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """One judgement of one image."""
+
+    image: int
+    is_real: bool
+    said_real: bool
+    answered_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """All answers of one sitting, in the order in which they were given."""
+
+    code: str
+    is_machine: bool
+    begun_at: float
+    total: int
+    answers: tuple[Answer, ...]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every image was judged."""
+        return len(self.answers) == self.total
+
+
+class Sittings:
+    """The open file. Safe to share between threads; several processes may have it open at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Open an existing file; UserError if it is missing or is not the file of such a test."""
+        self.path = path
+        self._lock = threading.Lock()
+        if not path.is_file():
+            raise UserError(f"{path}: there is no visual Turing test in this folder yet: check --out")
+        try:
+            self._connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if version != 1:
+                raise sqlite3.DatabaseError(f"version {version}")
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            # FULL: an answer survives a power cut, not only a crash of this process.
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("PRAGMA foreign_keys = ON")
+            self._settings: dict[str, str] = dict(self._connection.execute("SELECT name, value FROM setting"))
+        except sqlite3.Error as error:
+            raise UserError(f"{path}: not the file of a visual Turing test, or damaged ({error}): "
+                            "restore it or choose another --out") from error
+
+    @classmethod
+    def create(cls, path: Path, stimuli: StimulusSet, settings: dict[str, str]) -> Sittings:
+        """Write a new test to `path`, whole or not at all, and open it."""
+        make_folder(path.parent)
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        form = stimuli.form
+        values = {**settings, "width": str(form.width), "height": str(form.height), "channels": str(form.channels),
+                  "results_key": secrets.token_urlsafe(18)}
+        try:
+            connection = sqlite3.connect(partial)
+            with connection:
+                connection.executescript(_SCHEMA)
+                connection.executemany("INSERT INTO setting VALUES (?, ?)", values.items())
+                connection.executemany("INSERT INTO warning VALUES (?)", [(text,) for text in stimuli.warnings])
+                connection.executemany("INSERT INTO image VALUES (?, ?, ?, ?)", (
+                    (number, one.is_real, one.name, zlib.compress(one.pixels.tobytes()))
+                    for number, one in enumerate(stimuli.stimuli)))
+            connection.close()
+            partial.replace(path)
+        except (sqlite3.Error, OSError) as error:
+            raise UserError(f"{path}: cannot be written ({error}): free some space or choose another --out") from error
+        finally:
+            partial.unlink(missing_ok=True)
+        return cls(path)
+
+    def close(self) -> None:
+        """Close the file and fold the write-ahead log into it."""
+        with self._lock:
+            self._connection.close()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the test was made with, as text."""
+        return dict(self._settings)
+
+    def stimuli(self) -> StimulusSet:
+        """The images of the test, in the order of their numbers."""
+        width, height, channels = (int(self._settings[name]) for name in ("width", "height", "channels"))
+        with self._transaction() as connection:
+            rows = connection.execute("SELECT is_real, name, pixels FROM image ORDER BY number").fetchall()
+            warnings = connection.execute("SELECT sentence FROM warning").fetchall()
+        stimuli = tuple(
+            Stimulus(is_real=bool(is_real), name=name,
+                     pixels=np.frombuffer(zlib.decompress(pixels), np.uint8).reshape(height, width, channels))
+            for is_real, name, pixels in rows)
+        return StimulusSet(form=Form(width=width, height=height, channels=channels), stimuli=stimuli,
+                           warnings=tuple(text for (text,) in warnings))
+
+    def begin(self, *, is_machine: bool = False) -> tuple[str, State]:
+        """Begin a sitting: every image once, in an order drawn for this sitting. Returns its secret key and state."""
+        key = secrets.token_urlsafe(24)
+        with self._transaction() as connection:
+            taken = {code for (code,) in connection.execute("SELECT code FROM sitting")}
+            code = _new_code(taken, is_machine)
+            sitting = connection.execute(
+                "INSERT INTO sitting (code, key_digest, is_machine, begun_at) VALUES (?, ?, ?, ?)",
+                (code, _digest(key), is_machine, time.time())).lastrowid or 0
+            (num_images,) = connection.execute("SELECT count(*) FROM image").fetchone()
+            order = torch.randperm(num_images, generator=generator(int(self._settings["seed"]), 2, sitting)).tolist()
+            connection.executemany("INSERT INTO trial (sitting, position, image) VALUES (?, ?, ?)",
+                                   [(sitting, position, image) for position, image in enumerate(order)])
+            return key, State(code=code, position=0, total=num_images)
+
+    def num_sittings(self) -> int:
+        """How many sittings were begun."""
+        with self._transaction() as connection:
+            return int(connection.execute("SELECT count(*) FROM sitting").fetchone()[0])
+
+    def state(self, key: str) -> State | None:
+        """Where the sitting with this key stands; None if there is none."""
+        with self._transaction() as connection:
+            sitting = _find(connection, key)
+            return None if sitting is None else _state(connection, *sitting)
+
+    def image_at(self, key: str, position: int) -> int | None:
+        """The number of the image to be judged at `position`; None unless that is where the sitting stands."""
+        with self._transaction() as connection:
+            sitting = _find(connection, key)
+            if sitting is None or _state(connection, *sitting).position != position:
+                return None
+            row = connection.execute("SELECT image FROM trial WHERE sitting = ? AND position = ?",
+                                     (sitting[0], position)).fetchone()
+            return None if row is None else int(row[0])
+
+    def answer(self, key: str, position: int, said_real: bool) -> State | None:
+        """Store an answer and return the new state; None if there is no such sitting.
+
+        Only the first answer at the position where the sitting stands counts: one that is sent twice (a lost reply, a
+        second window) changes nothing and gets the present state.
+        """
+        with self._transaction() as connection:
+            sitting = _find(connection, key)
+            if sitting is None:
+                return None
+            if _state(connection, *sitting).position == position:
+                connection.execute(
+                    "UPDATE trial SET said_real = ?, answered_at = ? "
+                    "WHERE sitting = ? AND position = ? AND said_real IS NULL",
+                    (said_real, time.time(), sitting[0], position))
+            return _state(connection, *sitting)
+
+    def record(self, key: str) -> Record | None:
+        """The answers of the sitting with this key."""
+        with self._transaction() as connection:
+            sitting = _find(connection, key)
+            return None if sitting is None else _record(connection, sitting[0])
+
+    def records(self) -> list[Record]:
+        """The answers of all sittings, in the order in which they began."""
+        with self._transaction() as connection:
+            ids = [row[0] for row in connection.execute("SELECT id FROM sitting ORDER BY id")]
+            return [_record(connection, sitting) for sitting in ids]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        # IMMEDIATE takes the write lock at the start: what is read inside cannot change before it is written.
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+def _digest(key: str) -> str:
+    """Keys are stored as digests: who reads the file cannot answer in another's name."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _new_code(taken: set[Any], is_machine: bool) -> str:
+    if is_machine:
+        return next(code for number in range(1, len(taken) + 2) if (code := f"machine {number}") not in taken)
+    while True:
+        code = "".join(secrets.choice(_ALPHABET) for _ in range(5))
+        if code not in taken:
+            return code
+
+
+def _find(connection: sqlite3.Connection, key: str) -> tuple[int, str] | None:
+    row = connection.execute("SELECT id, code FROM sitting WHERE key_digest = ?", (_digest(key),)).fetchone()
+    return None if row is None else (int(row[0]), str(row[1]))
+
+
+def _state(connection: sqlite3.Connection, sitting: int, code: str) -> State:
+    total, answered = connection.execute(
+        "SELECT count(*), count(said_real) FROM trial WHERE sitting = ?", (sitting,)).fetchone()
+    return State(code=code, position=answered, total=total)
+
+
+def _record(connection: sqlite3.Connection, sitting: int) -> Record:
+    code, is_machine, begun_at = connection.execute(
+        "SELECT code, is_machine, begun_at FROM sitting WHERE id = ?", (sitting,)).fetchone()
+    rows = connection.execute(
+        "SELECT image, is_real, said_real, answered_at FROM trial JOIN image ON image.number = trial.image "
+        "WHERE sitting = ? AND said_real IS NOT NULL ORDER BY position", (sitting,)).fetchall()
+    (total,) = connection.execute("SELECT count(*) FROM trial WHERE sitting = ?", (sitting,)).fetchone()
+    answers = tuple(Answer(image=image, is_real=bool(is_real), said_real=bool(said_real), answered_at=answered_at)
+                    for image, is_real, said_real, answered_at in rows)
+    return Record(code=code, is_machine=bool(is_machine), begun_at=begun_at, total=total, answers=answers)

@@ -1,0 +1,144 @@
+"""The visual Turing test as a web page: can people tell the refined images from real ones?
+
+People see one image at a time and say "real" or "not real". Their answers land in one SQLite file in `out`, which is
+the whole state of the test: stop and start the server as often as you like.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from migaki.core.errors import UserError
+from migaki.core.files import explain
+from migaki.web import guard, observer, turing_report
+from migaki.web.sittings import FILE_NAME, Sittings
+from migaki.web.stimuli import assemble
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TuringConfig:
+    """Serve a visual Turing test, or report on it."""
+
+    real: Path
+    """Folder of real images."""
+    fake: Path
+    """Folder of the images that should pass for real ones."""
+    out: Path
+    """Folder for the answers (turing.sqlite) and the report; give the same one again to go on."""
+    per_class: int = 50
+    """Images of each kind that every person judges (the paper: 50)."""
+    host: str = "127.0.0.1"
+    """Address to serve at; others can reach it only if this is changed, and then a token is needed."""
+    port: int = 8765
+    """Port to serve at; 0 takes a free one."""
+    token: str | None = None
+    """Secret that the link must carry to begin a sitting; needed where others can reach the server."""
+    seed: int = 0
+    """Chooses the images, their order for each person, and the machine's training."""
+    report: bool = False
+    """Only write turing.json and report.html from the answers so far, and stop."""
+    machine: bool = False
+    """First let a freshly trained classifier take the test, on images that it has not seen."""
+
+
+def run(config: TuringConfig, tell: Callable[[str], None] = print) -> None:
+    """Serve the test until interrupted, or with `report` only write the report. UserError for what can be mended."""
+    path = config.out / FILE_NAME
+    if config.report and not config.machine:
+        sittings = Sittings(path)
+    else:
+        guard.check_binding(config.host, config.token)
+        sittings = open_test(config)
+    try:
+        for sentence in sittings.stimuli().warnings:
+            tell(f"Note: {sentence}.")
+        if config.machine:
+            tell(take_by_machine(config, sittings))
+        if not config.report:
+            serve(config, sittings, tell)
+        tell(f"Report: {turing_report.write_report(sittings, config.out)}")
+    finally:
+        sittings.close()
+
+
+def open_test(config: TuringConfig) -> Sittings:
+    """Go on with the test in `config.out`, or make a new one; UserError if the one there was made otherwise."""
+    path = config.out / FILE_NAME
+    settings = {"real": str(config.real), "fake": str(config.fake), "per_class": str(config.per_class),
+                "seed": str(config.seed)}
+    if not path.exists():
+        images = assemble(config.real, config.fake, config.per_class, config.seed)
+        return Sittings.create(path, images, settings)
+    sittings = Sittings(path)
+    for name, value in settings.items():
+        made_with = sittings.settings.get(name)
+        if made_with != value:
+            sittings.close()
+            option = name.replace("_", "-")
+            raise UserError(f"{path}: this test was made with --{option} {made_with}, not {value}: "
+                            "repeat that or choose another --out")
+    return sittings
+
+
+def take_by_machine(config: TuringConfig, sittings: Sittings) -> str:
+    """A sitting of a freshly trained classifier; returns one line about how it did."""
+    verdicts = observer.observe(config.real, config.fake, sittings.stimuli(), config.seed)
+    key, state = sittings.begin(is_machine=True)
+    for position in range(state.total):
+        image = sittings.image_at(key, position)
+        assert image is not None  # the sitting was begun above, and nobody else has its key
+        sittings.answer(key, position, verdicts[image])
+    record = sittings.record(key)
+    right = sum(answer.is_real == answer.said_real for answer in record.answers) if record else 0
+    return f"{state.code.capitalize()}: a fresh classifier was right on {right} of {state.total} images."
+
+
+def serve(config: TuringConfig, sittings: Sittings, tell: Callable[[str], None]) -> None:
+    """Serve the pages until interrupted."""
+    try:  # here and not above: writing a report needs no web server
+        import uvicorn
+
+        from migaki.web.turing_app import build_app
+    except ImportError as error:
+        raise UserError(f"the web pages need more packages ({error}): pip install 'migaki[web]'") from error
+    app = build_app(sittings, host=config.host, token=config.token)
+    with bind(config.host, config.port) as listener:
+        address = _address(config.host, listener.getsockname()[1])
+        tell(f"Take the test:   {address}/" + (f"#{config.token}" if config.token else ""))
+        tell(f"See the results: {address}/results?key={sittings.settings['results_key']}")
+        tell("Ctrl-C stops the server; the same command goes on where it stopped.")
+        server = uvicorn.Server(uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, date_header=False,
+            limit_concurrency=256, timeout_keep_alive=20, timeout_graceful_shutdown=3, proxy_headers=False))
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has shut down and passes the signal on
+            server.run(sockets=[listener])
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; UserError if the port is taken or not allowed."""
+    if not 0 <= port <= 65535:
+        raise UserError(f"--port {port}: a port is a number from 0 to 65535")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart need not wait for old connections
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(f"--port {port} is in use: stop the other server or choose another --port") from error
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise UserError(f"--port {port} is reserved by the system: choose one above 1023") from error
+        raise explain(error, f"--host {host}") from error
+    return listener
+
+
+def _address(host: str, port: int) -> str:
+    shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}"
