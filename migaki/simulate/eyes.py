@@ -1,0 +1,120 @@
+"""Eye patches with gaze labels: UnityEyes' assets or an eye built by rule, one renderer (see docs/eyes.md)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from migaki.core.batch import Batch
+from migaki.core.errors import UserError
+from migaki.core.simulator import Simulator
+from migaki.simulate.eye_model import assets
+from migaki.simulate.eye_model.landmarks import LABELS
+from migaki.simulate.eye_model.parts import EyeParts
+from migaki.simulate.eye_model.renderer import render_range
+from migaki.simulate.eye_model.scene import LIGHTING, EyeConfig, draw_scenes
+
+MM_PER_UV = 63.0  # of UnityEyes' skin textures
+
+
+class EyeSimulator(Simulator):
+    """Renders eye patches with labels.
+
+    Returns, first axis B: `image` (C, H, W) in [0, 1]; `gaze`, `optical_gaze` (2) pitch, yaw in rad of the line of
+    sight and the eyeball's axis; `gaze_vector` (3); `head_pose` (3) pitch, yaw, roll in rad; `pupil_centre` (2) px
+    x, y; `iris_outline` (16, 2) px with `iris_visible`; `eyelid_outline` (16, 2) px with `eyelid_visible`;
+    `eye_corners` (2, 2) px inner, outer; `mask` (H, W) 0 skin, 1 sclera, 2 iris, 3 pupil; `pupil_radius_mm`; `kappa`
+    (2) rad; `identity`; `lighting` (K) (`scene.LIGHTING` names its columns). Pixel centres are at integers; angles
+    follow MPIIGaze: vector = (-cos p sin y, -sin p, -cos p cos y). The nose is on the left.
+    Raises UserError for assets that cannot be read. Source: Wood et al., ETRA 2016 (UnityEyes).
+    """
+
+    Config = EyeConfig
+
+    def __init__(self, config: EyeConfig) -> None:
+        self.config: EyeConfig = config
+        self._identities = self._chosen_identities()
+        self._parts: EyeParts | None = None
+        self._table = _read_table(config)
+
+    def render(self, seed: int, indices: Sequence[int]) -> Batch:
+        """Render the images `indices` of `seed`; see the class for the keys."""
+        parts = self._load()
+        config, places = self.config, np.asarray(indices, np.int64).reshape(-1)
+        counts = (len(self._identities), len(parts.textures.iris), len(parts.geometry.components))
+        scenes, coefficients = draw_scenes(config, seed, places, counts, self._table)
+        images = np.empty((len(places), config.channels, config.height, config.width), np.float32)
+        masks = np.empty((len(places), config.height, config.width), np.uint8)
+        labels = np.zeros(len(places), LABELS)
+
+        def work(start: int, stop: int) -> None:
+            render_range(parts.geometry, parts.textures, scenes, coefficients, config.supersample, start, stop,
+                         images, masks, labels)
+
+        _in_threads(work, len(places), config.threads)
+        return _to_batch(images, masks, labels, scenes, self._identities)
+
+    def _chosen_identities(self) -> tuple[int, ...]:
+        known = len(assets.skin_names(self.config.assets))
+        chosen = self.config.identities or tuple(range(known))
+        if not all(0 <= identity < known for identity in chosen):
+            raise UserError(f"eyes: identities {chosen} are not all within 0..{known - 1}; choose from these")
+        return chosen
+
+    def _load(self) -> EyeParts:
+        if self._parts is None:
+            config = self.config
+            across = MM_PER_UV * 1.6 * config.width / 60 * config.supersample  # texels that fill the fine pixels
+            size = int(min(max(2 ** np.ceil(np.log2(across)), 128), 1024))
+            self._parts = assets.load_parts(config.assets, self._identities, size, config.channels)
+        return self._parts
+
+
+def _in_threads(work: Any, count: int, threads: int) -> None:
+    """work(start, stop) over 0..count in equal ranges, one a thread."""
+    wanted = threads or int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+    wanted = max(1, min(wanted, count))
+    edges = [count * t // wanted for t in range(wanted + 1)]
+    if wanted == 1:
+        work(0, count)
+        return
+    with ThreadPoolExecutor(wanted) as pool:
+        list(pool.map(work, edges[:-1], edges[1:]))
+
+
+def _read_table(config: EyeConfig) -> NDArray[np.float64] | None:
+    """Rows of gaze (and head) angles to draw from, rad. Shape: (N, 2..5)."""
+    path = config.gaze_table
+    if path is None or config.gaze_prior != "table":
+        return None
+    try:
+        table = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as a table ({error}); give a .npy or .csv of numbers") from None
+    if table.ndim != 2 or not 2 <= table.shape[1] <= 5 or not len(table) or np.abs(table).max() > np.pi / 2:
+        raise UserError(f"{path}: wants 2 to 5 columns of angles in rad within +-pi/2; convert it")
+    return table.astype(np.float64)
+
+
+def _to_batch(
+    images: NDArray[np.float32], masks: NDArray[np.uint8], labels: NDArray[Any], scenes: NDArray[Any],
+    identities: tuple[int, ...],
+) -> Batch:
+    def columns(*names: str) -> torch.Tensor:
+        return torch.from_numpy(np.stack([scenes[name] for name in names], 1).astype(np.float32))
+
+    batch = {"image": torch.from_numpy(images), "mask": torch.from_numpy(masks)}
+    for name in LABELS.names or ():
+        batch[name] = torch.from_numpy(np.ascontiguousarray(labels[name]))
+    batch["head_pose"] = columns("head_pitch", "head_yaw", "head_roll")
+    batch["kappa"] = columns("kappa_pitch", "kappa_yaw")
+    batch["lighting"] = columns(*LIGHTING)
+    batch["pupil_radius_mm"] = columns("pupil_radius")[:, 0]
+    batch["identity"] = torch.from_numpy(np.asarray(identities, np.int64)[scenes["skin"]])
+    return batch
