@@ -1,0 +1,56 @@
+"""The deep detail network's body: a residual network at full resolution."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class _Block(nn.Module):
+    """x + two rounds of convolution, batch norm, ReLU (Fu et al. 2017, eq. 4)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*_round(width, width), *_round(width, width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = x + self.layers(x)
+        return out
+
+
+def _round(inputs: int, width: int) -> list[nn.Module]:
+    # Batch norm brings its own offset, so the convolution needs none.
+    return [nn.Conv2d(inputs, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+
+
+class DetailNet(nn.Module):
+    """Image (B, in_channels, H, W) to residual (B, out_channels, H, W), both of any range and size.
+
+    Fu, Huang, Zeng, Huang, Ding, Paisley, "Removing rain from single images via a deep detail network", CVPR 2017,
+    eq. 4: 26 layers of 3 x 3, 16 filters each (from memory). No pooling: an output pixel sees `depth` px around it.
+
+    Args:
+        depth: convolutions in all, an even number of at least 2.
+        width: filters of each but the last.
+        final_norm: batch norm after the last convolution, as in the paper's equation (from memory).
+    """
+
+    def __init__(self, *, in_channels: int = 3, out_channels: int = 3, depth: int = 26, width: int = 16,
+                 final_norm: bool = True) -> None:
+        super().__init__()
+        if depth < 2 or depth % 2:
+            raise ValueError(f"depth must be an even number of at least 2, got {depth}")
+        self.first = nn.Sequential(*_round(in_channels, width))
+        self.blocks = nn.Sequential(*(_Block(width) for _ in range((depth - 2) // 2)))
+        self.last = nn.Conv2d(width, out_channels, 3, padding=1, bias=not final_norm)
+        self.norm = nn.BatchNorm2d(out_channels) if final_norm else nn.Identity()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        # The residual begins near nothing: the first guess is about the damaged image itself (our choice).
+        with torch.no_grad():
+            (self.norm if isinstance(self.norm, nn.BatchNorm2d) else self.last).weight.mul_(0.1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        residual: torch.Tensor = self.norm(self.last(self.blocks(self.first(image))))
+        return residual
