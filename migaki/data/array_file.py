@@ -43,13 +43,32 @@ def read_tiff_header(path: Path) -> ArrayHeader:
     with _tifffile(path).TiffFile(path) as tiff:
         series = tiff.series[0]
         channels, height, width = _channels_first_shape(path, tuple(series.shape))
+        if _tiff_orientation(tiff) >= 5:
+            height, width = width, height
         return channels, height, width, _storage(np.dtype(series.dtype))
 
 
 def read_tiff(path: Path) -> np.ndarray[Any, Any]:
-    """The first series of a TIFF as `(C, H, W)`."""
+    """The first series of a TIFF as `(C, H, W)`, turned upright."""
     with _tifffile(path).TiffFile(path) as tiff:
-        return _channels_first(path, np.asarray(tiff.series[0].asarray()))
+        array = _channels_first(path, np.asarray(tiff.series[0].asarray()))
+        return turn(array, _tiff_orientation(tiff))
+
+
+def _tiff_orientation(tiff: Any) -> int:
+    tag = tiff.pages[0].tags.get(274)
+    return int(tag.value) if tag is not None and int(tag.value) in range(1, 9) else 1
+
+
+def turn(array: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:
+    """Undo an EXIF orientation (1..8) of a `(C, H, W)` array."""
+    if orientation >= 5:
+        array = array.swapaxes(1, 2)
+    if orientation in (2, 3, 6, 7):
+        array = array[:, :, ::-1]
+    if orientation in (3, 4, 7, 8):
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)
 
 
 def _tifffile(path: Path) -> Any:

@@ -4,38 +4,41 @@ What each kind of file becomes:
 
 * 1-bit, 8-bit grey -> 1 channel uint8; RGB -> 3; RGBA -> 4; grey with alpha -> 2
 * palette -> RGB (RGBA where it has transparency); CMYK, YCbCr, LAB, HSV -> RGB
-* 16-bit grey -> 1 channel uint16; 16-bit RGB and RGBA PNG -> 8 bits a channel (all that Pillow decodes)
+* 16-bit grey, RGB and RGBA -> uint16 (16-bit grey with alpha is cut to 8 bits, all that Pillow decodes)
 * `.npy` -> `(H, W)`, `(C, H, W)` or `(H, W, C)`: of three axes the shortest outer one is the channels
-* TIFF that Pillow cannot decode (16-bit RGB, other band counts) -> through `tifffile`, the extra `migaki[tiff]`
+* TIFF of several bands or pages, or of more than 8 bits -> its own type, through `tifffile` (`migaki[tiff]`);
+  pages of equal shape are channels
 
-EXIF orientation is honoured; of an animation the first frame is taken.
+EXIF orientation is honoured; of an animation the first frame is taken. The file's content decides, not its ending.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from migaki.core.errors import UserError
 from migaki.core.files import explain
-from migaki.data.array_file import read_npy, read_npy_header, read_tiff, read_tiff_header
+from migaki.data.array_file import read_npy, read_npy_header, read_tiff, read_tiff_header, turn
 
 MAX_PIXELS = 2**26
-"""Images of more pixels (H x W; 8192 x 8192) are refused by their header, before anything is decoded."""
+"""Images of more pixels (8192 x 8192), or four times as many numbers, are refused before anything is decoded."""
 
 EXTENSIONS = frozenset(
-    [".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"]
-    + [".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif", ".npy"]
+    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2", ".ppm", ".pgm", ".npy")
 )
 """File name endings, lower case, that count as images in a folder without metadata."""
 
+_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "TIFF", "WEBP", "PPM", "TGA", "JPEG2000", "AVIF")
 _KEEP = {"L": 1, "RGB": 3, "RGBA": 4, "LA": 2, "I;16": 1, "I;16B": 1, "I;16L": 1, "I;16N": 1, "I": 1, "F": 1}
 
 
@@ -58,7 +61,7 @@ def read_header(path: Path) -> Header:
         raise
     except Exception as error:
         raise _damaged(path, error) from error
-    _check_size(path, header.width, header.height)
+    _check_size(path, header.width, header.height, header.channels)
     return header
 
 
@@ -84,48 +87,79 @@ def read_image(path: Path) -> np.ndarray[Any, Any]:
 
 def _read_header(path: Path) -> Header:
     if path.suffix.lower() == ".npy":
-        channels, height, width, dtype = read_npy_header(path)
-        return Header(channels, height, width, dtype)
+        return Header(*read_npy_header(path))
     quick = _read_png_header(path) if path.suffix.lower() == ".png" else None
     if quick is not None:
         return quick
-    try:
-        with _open(path) as image:
-            mode = _target_mode(image)
-            width, height = image.size
-            if _orientation(image) >= 5:
-                width, height = height, width
-            return Header(_KEEP[mode], height, width, _dtype(mode), mode in ("LA", "RGBA"))
-    except Image.UnidentifiedImageError:
-        if path.suffix.lower() not in (".tif", ".tiff"):
-            raise
-        channels, height, width, dtype = read_tiff_header(path)
-        return Header(channels, height, width, dtype)
+    image = _open(path)
+    if image is None:
+        return Header(*read_tiff_header(path))
+    with image:
+        mode = _target_mode(image)
+        width, height = image.size
+        if _orientation(image) >= 5:
+            width, height = height, width
+        dtype = np.dtype(np.uint16) if _low_rawmode(image) else _dtype(mode)
+        return Header(_KEEP[mode], height, width, dtype, mode in ("LA", "RGBA"))
 
 
 def _read_with_pillow(path: Path) -> np.ndarray[Any, Any]:
-    try:
-        image = _open(path)
-    except Image.UnidentifiedImageError:
-        if path.suffix.lower() not in (".tif", ".tiff"):
-            raise
+    image = _open(path)
+    if image is None:
         _check(path, read_tiff_header(path))
         return read_tiff(path)
     with image:
         _check_size(path, *image.size)
-        mode = _target_mode(image)
-        orientation = _orientation(image)
+        mode, orientation, low = _target_mode(image), _orientation(image), _low_rawmode(image)
         decoded: Image.Image = image if image.mode == mode else image.convert(mode)
-        array = np.asarray(decoded)
+        array = np.asarray(decoded).astype(_dtype(mode), copy=False)
+    if low:
+        array = array.astype(np.uint16) * 256 + _low_bytes(path, low)
     array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    return np.ascontiguousarray(_turn(array, orientation).astype(_dtype(mode), copy=False))
+    return turn(array, orientation)
 
 
-def _open(path: Path) -> Image.Image:
-    with warnings.catch_warnings():
-        # Our own limit on the header's size is stricter than the one that Pillow warns of.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path)
+def _open(path: Path) -> Image.Image | None:
+    """The file opened by Pillow, or None for a TIFF that Pillow would refuse, shorten to 8 bits or cut to a page."""
+    try:
+        image = Image.open(path, formats=_formats())
+    except UnidentifiedImageError:
+        with open(path, "rb") as file:
+            if file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+                return None
+        raise
+    if isinstance(image, TiffImageFile):
+        bits = max(image.tag_v2.get(258, (1,)))
+        bands = 1 if image.mode == "P" else len(image.getbands())
+        is_cut = bits > 8 and image.mode not in ("I;16", "I;16B", "I", "F")
+        if is_cut or image.tag_v2.get(277, 1) != bands or image.n_frames > 1:
+            image.close()
+            return None
+    return image
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """The formats that Pillow may try; its others run programs or are no images of this kind."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _low_rawmode(image: Image.Image) -> str:
+    """For a 16-bit colour PNG the way to unpack the lower bytes of its big-endian numbers, else empty.
+
+    Pillow keeps the upper bytes only. Read as little-endian, the same data give it the lower ones.
+    """
+    if isinstance(image, PngImageFile) and len(image.tile) == 1 and image.tile[0].args in ("RGB;16B", "RGBA;16B"):
+        return f"{image.mode};16L"
+    return ""
+
+
+def _low_bytes(path: Path, rawmode: str) -> np.ndarray[Any, Any]:
+    with Image.open(path, formats=("PNG",)) as image:
+        assert isinstance(image, PngImageFile)
+        image.tile = [image.tile[0]._replace(args=rawmode)]
+        return np.asarray(image).astype(np.uint16)
 
 
 def _read_png_header(path: Path) -> Header | None:
@@ -180,33 +214,26 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _turn(array: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:
-    """Undo an EXIF orientation of a `(C, H, W)` array."""
-    if orientation >= 5:
-        array = array.swapaxes(1, 2)
-    if orientation in (2, 3, 6, 7):
-        array = array[:, :, ::-1]
-    if orientation in (3, 4, 7, 8):
-        array = array[:, ::-1]
-    return array
-
-
 def _check(path: Path, header: tuple[int, int, int, np.dtype[Any]]) -> None:
-    _check_size(path, header[2], header[1])
+    _check_size(path, header[2], header[1], header[0])
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
+def _check_size(path: Path, width: int, height: int, channels: int = 1) -> None:
     if width < 1 or height < 1:
         raise UserError(f"{show(path)}: the image has no pixels ({width} x {height}): delete the file")
-    if width * height > MAX_PIXELS:
+    if width * height > MAX_PIXELS or width * height * channels > 4 * MAX_PIXELS:
         raise UserError(
-            f"{show(path)}: {width} x {height} pixels are more than the limit of {MAX_PIXELS // 2**20} megapixels: "
-            "scale or cut the image"
+            f"{show(path)}: {width} x {height} pixels of {channels} channels are more than the limit of "
+            f"{MAX_PIXELS // 2**20} megapixels: scale or cut the image"
         )
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, Image.DecompressionBombError):
+        return UserError(
+            f"{show(path)}: more than the limit of {MAX_PIXELS // 2**20} megapixels: scale or cut the image"
+        )
+    if isinstance(error, UnidentifiedImageError):
         return UserError(f"{show(path)}: not an image that can be read: delete or replace the file")
     if isinstance(error, OSError) and error.errno is not None:
         return explain(error, show(path))

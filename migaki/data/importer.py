@@ -1,0 +1,101 @@
+"""Importer: what people have, turned into an image folder.
+
+One file of `data/` holds one subclass; its module name is its name on the command line
+(`migaki import mpiigaze PATH --out DIR`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from migaki import __version__
+from migaki.core.config import to_dict
+from migaki.core.errors import UserError
+from migaki.core.files import explain
+from migaki.data.image_file import show
+from migaki.data.labels import plain
+from migaki.data.writer import FolderWriter
+
+Array = np.ndarray[Any, Any]
+Row = dict[str, Any]
+
+
+class Importer(ABC):
+    """Reads a foreign layout. `Config` is a frozen, keyword-only dataclass of its choices."""
+
+    Config: ClassVar[type[Any]]
+    licence: ClassVar[str]
+    source: ClassVar[str]
+
+    def __init__(self, config: Any = None) -> None:
+        self.config: Any = self.Config() if config is None else config
+
+    @abstractmethod
+    def find(self, path: Path) -> Sequence[Any]:
+        """The entries at `path`, in a fixed order; UserError in one line if there are none."""
+
+    @abstractmethod
+    def load(self, entry: Any) -> tuple[str, Array, Row]:
+        """File name, image `(C, H, W)` uint8 and row of one entry."""
+
+    def run(
+        self, path: Path | str, out: Path | str, command: str = "", report: Callable[[int, int], None] | None = None
+    ) -> int:
+        """Import everything at `path` into the image folder `out`; goes on where a killed run stopped.
+
+        Args:
+            path: A file or folder of the foreign layout.
+            out: The image folder to make.
+            command: The command line, kept in `dataset.json`.
+            report: Called with (done, total) after each image.
+
+        Returns:
+            The number of images in the folder.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise UserError(f"{show(path)}: there is no such file or folder: check the spelling")
+        entries = self.find(path)
+        if not entries:
+            raise UserError(f"{show(path)}: nothing to import was found: check that this is the right folder")
+        name = type(self).__module__.rsplit(".", 1)[-1]
+        info = {
+            "command": command,
+            "importer": name,
+            "config": to_dict(self.config),
+            "version": __version__,
+            "parent": {"path": os.fspath(path), "fingerprint": fingerprint(path)},
+            "source": self.source,
+            "licence": self.licence,
+        }
+        with FolderWriter(out, info, len(entries)) as writer:
+            for index in writer.missing(range(len(entries))):
+                writer.write(index, *self.load(entries[index]))
+                if report is not None:
+                    report(index + 1, len(entries))
+        return len(entries)
+
+
+def fingerprint(path: Path) -> str:
+    """16 hexadecimal digits of the names and sizes of the files at `path`."""
+    state = hashlib.sha256()
+    try:
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        for file in files:
+            name = b"" if file == path else os.fsencode(file.relative_to(path))
+            state.update(name + f"\0{file.stat().st_size}\0".encode())
+    except OSError as error:
+        raise explain(error, show(path)) from error
+    return state.hexdigest()[:16]
+
+
+def decimals(values: Array) -> list[Any]:
+    """A vector or table as float32 in the shortest decimals; see `labels.plain`."""
+    return plain(np.asarray(values, np.float32))
