@@ -143,7 +143,7 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
                 _write_sheet(system, source, out, done, device, precision)
             if done == steps:
                 with hardware.autocast(device, precision):
-                    system.finish()
+                    system.finish(source)
             if processes.rank() == 0 and (done % every == 0 or done == steps):
                 save_checkpoint(out / "checkpoint", system, done)
             # Stop only where the log is whole, so that the resumed run writes the same rows.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from migaki.core.batch import Batch
 
 
 class Metric(ABC):
     """A streaming measure of predictions against labels."""
+
+    keys: ClassVar[tuple[str, ...]] = ()
+    """The labels of a batch that it needs."""
 
     @abstractmethod
     def update(self, predicted: Batch, batch: Batch) -> None:

@@ -69,7 +69,10 @@ class System(nn.Module, ABC):
         """Warnings that follow from this interval's mean scalars, one line each: what is wrong, what to do."""
         return []
 
-    def finish(self) -> None:
+    def prepare(self, data: Any) -> None:
+        """Load what training needs besides the batches (say, a frozen network) from `data`; nothing by default."""
+
+    def finish(self, source: Source) -> None:
         """Whatever is to be done once after the last step (say, collect statistics); nothing by default."""
 
 

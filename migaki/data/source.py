@@ -153,3 +153,17 @@ class PairedSource:
                     raise ValueError(f"two sources deliver '{key}': restrict one with keys= or rename it")
                 merged[key] = value
         return merged
+
+
+class MixedSource:
+    """Several sources one after the other: their batches concatenated, such as raw and refined images."""
+
+    def __init__(self, *sources: Source) -> None:
+        if not sources:
+            raise ValueError("MixedSource needs at least one source")
+        self.sources = sources
+
+    def batch(self, step: int) -> Batch:
+        """The concatenated batch of this step; all sources deliver the same keys."""
+        parts = [source.batch(step) for source in self.sources]
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}

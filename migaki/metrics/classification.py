@@ -14,6 +14,8 @@ from migaki.core.metric import Metric
 class Accuracy(Metric):
     """Accuracy, confusion matrix and recall of every class, from counts alone."""
 
+    keys = ("label",)
+
     def __init__(self, num_classes: int = 0) -> None:
         """`num_classes` is a lower bound: the matrix grows with the largest class or widest logits seen."""
         self._counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)

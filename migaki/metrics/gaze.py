@@ -65,6 +65,8 @@ class AngularError(Metric):
     then the same bits however the images were split into batches.
     """
 
+    keys = ("gaze",)
+
     def __init__(self) -> None:
         self._predicted: list[torch.Tensor] = []
         self._truth: list[torch.Tensor] = []

@@ -1,0 +1,76 @@
+"""The command line: `migaki COMMAND [NAME] ...`. Commands are modules of `commands/`, imported when they are called."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from migaki import __version__
+from migaki.core.errors import UserError
+
+COMMANDS: dict[str, str] = {
+    "demo": "the whole road on built-in material, with a report",
+    "simulate": "render labelled images, or damage clean ones, into a folder",
+    "train": "train a refiner or a task model on folders",
+    "apply": "apply a trained refiner or model to a folder",
+    "evaluate": "judge a trained model by the labels of a folder",
+    "export": "write a trained model as ONNX",
+    "import": "bring a published data set into the folder format",
+    "assets": "download render assets after showing their licence",
+    "study": "train arms, compare them, write tables and a report",
+    "turing": "serve the visual Turing test as a web page",
+    "list": "what there is to simulate, train and study",
+}
+
+
+def usage() -> str:
+    """What `migaki --help` prints."""
+    rows = "\n".join(f"  {name:<10} {about}" for name, about in COMMANDS.items())
+    return (
+        f"migaki {__version__}: make vision models work where labels are scarce\n\n"
+        f"usage: migaki COMMAND [NAME] [OPTIONS]\n\n{rows}\n\n"
+        "`migaki COMMAND --help` and `migaki COMMAND NAME --help` say more. Start with: migaki demo\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0 done, 2 a mistake of the user (one line on stderr), 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(words)
+    except UserError as error:
+        print(f"migaki: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("migaki: interrupted: run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"migaki: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("migaki: out of memory: use smaller images or a smaller --batch-size", file=sys.stderr)
+        return 2
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"migaki {__version__}")
+        return 0
+    command = words[0]
+    if command not in COMMANDS:
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else "see migaki --help"
+        raise UserError(f"no command is called '{command}': {hint}")
+    module = importlib.import_module(f"migaki.commands.{command}_command")
+    code: int = module.run(words[1:])
+    return code

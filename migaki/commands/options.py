@@ -1,0 +1,54 @@
+"""From dataclasses to options: tyro, with our conventions in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from typing import Any
+
+import tyro
+
+from migaki.core.discovery import names_in
+from migaki.core.errors import UserError
+
+_MARKERS = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
+
+
+def parse(program: str, about: str, words: list[str], **parts: Any) -> Any:
+    """Parse `words` into an object with one attribute for each of `parts`.
+
+    A part is a dataclass type, an instance of one (its values are the defaults), or a pair (type, default) for a
+    single option (default `...` = required). The options of all parts stand side by side without prefixes.
+    """
+    fields: list[Any] = []
+    for name, part in parts.items():
+        if isinstance(part, tuple):
+            kind, default = part
+            fields.append((name, kind) if default is ... else (name, kind, default))
+        elif isinstance(part, type):
+            fields.append((name, part))
+        else:
+            fields.append((name, type(part), dataclasses.field(default_factory=lambda value=part: value)))
+    options = dataclasses.make_dataclass("Options", fields, kw_only=True)
+    options.__doc__ = about
+    # The options' own order in the help: what must be given first.
+    return tyro.cli(options, prog=f"migaki {program}", description=about, args=words, config=_MARKERS)
+
+
+def take_name(program: str, package: str, base: str, words: list[str], about: str) -> tuple[str, list[str]] | None:
+    """The NAME that a command begins with; None after printing help when it is asked for without a name."""
+    known = names_in(package, base)
+    if not words or words[0] in ("-h", "--help"):
+        print(f"usage: migaki {program} NAME [OPTIONS]\n\n{about}\n\nNAME is one of")
+        print("\n".join(f"  {name:<12} {line}" for name, line in known.items()))
+        print(f"\n`migaki {program} NAME --help` lists its options with their defaults and units.")
+        if not words:
+            raise UserError(f"migaki {program}: say which: {', '.join(known)}")
+        return None
+    return words[0], words[1:]
+
+
+def command_line() -> str:
+    """How this program was called, for the record."""
+    return shlex.join(["migaki", *sys.argv[1:]])

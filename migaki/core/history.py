@@ -1,0 +1,56 @@
+"""The history of refined images (SimGAN sec. 2.3): the discriminator must not forget what it has seen."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ImageHistory(nn.Module):
+    """A buffer of at most `capacity` images (C, H, W), kept in the state dict and so in every checkpoint.
+
+    `images` hold what was pushed, `born` the step at which each was pushed.
+    """
+
+    images: Tensor
+    born: Tensor
+    count: Tensor
+
+    def __init__(self, capacity: int, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self.register_buffer("images", torch.zeros(capacity, *shape))
+        self.register_buffer("born", torch.zeros(capacity, dtype=torch.int64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def mix(self, refined: Tensor, step: int) -> Tensor:
+        """A discriminator batch: half from the current refiner, half from the buffer; then the buffer is renewed.
+
+        `refined` (b, C, H, W) are images of the current refiner. While the buffer is not full, all of them are
+        stored and returned; from then on b/2 of them replace b/2 random entries, whose old contents stand in the
+        returned batch in the place of the other half. Draws from the global generator.
+        """
+        refined = refined.detach()
+        half = min(refined.shape[0] // 2, self.capacity)
+        filled = int(self.count)
+        if half == 0:
+            return refined
+        if filled < self.capacity:
+            free = min(self.capacity - filled, refined.shape[0])
+            self.images[filled : filled + free] = refined[:free].to(self.images.dtype)
+            self.born[filled : filled + free] = step
+            self.count += free
+            return refined
+        places = torch.randperm(self.capacity)[:half].to(self.images.device)
+        old = self.images[places].clone()
+        self.images[places] = refined[:half].to(self.images.dtype)
+        self.born[places] = step
+        return torch.cat([refined[: refined.shape[0] - half], old.to(refined.dtype)])
+
+    def fullness(self) -> Tensor:
+        """Share of the buffer that is in use, in [0, 1]."""
+        return self.count / max(self.capacity, 1)
+
+    def mean_age(self, step: int) -> Tensor:
+        """Mean number of steps since the stored images were pushed."""
+        return step - self.born[: max(int(self.count), 1)].float().mean()

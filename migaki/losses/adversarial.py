@@ -1,0 +1,30 @@
+"""The local adversarial loss: cross-entropy at every place of the discriminator's map (SimGAN sec. 2.1, eq. 1-3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def patch_cross_entropy(logits: Tensor, *, is_refined: bool) -> Tensor:
+    """-log D where the patches count as refined, -log(1 - D) where they count as real.
+
+    `logits` (B, 1, h, w): log-odds that the patch is *refined* (D of eq. 2 is their sigmoid). The sum over places
+    of eq. 1 is taken as the mean over batch and places, so that lambda does not depend on the image's size.
+    """
+    return F.softplus(-logits if is_refined else logits).mean()
+
+
+def patch_accuracy(logits: Tensor, *, is_refined: bool) -> Tensor:
+    """Share of places (B, 1, h, w) that the discriminator judges rightly, in [0, 1]."""
+    return ((logits > 0) == is_refined).float().mean()
+
+
+def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """R1: half the mean squared norm of D's gradient at the real images (Mescheder et al. 2018, eq. 9).
+
+    `images` (B, C, H, W) must require gradients and `logits` must come from them. Our addition: not in SimGAN.
+    """
+    (gradient,) = torch.autograd.grad(logits.mean(dim=(1, 2, 3)).sum(), images, create_graph=True)
+    return 0.5 * gradient.float().square().sum(dim=(1, 2, 3)).mean()

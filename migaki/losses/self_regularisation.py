@@ -1,0 +1,45 @@
+"""The self-regularisation loss || psi(R(x)) - psi(x) ||_1 (SimGAN sec. 2.1, eq. 4) and its feature maps psi."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Psi = Literal["identity", "channel_mean", "gradients", "features"]
+FeatureMap = Callable[[Tensor], Tensor]
+
+
+def identity(images: Tensor) -> Tensor:
+    """The pixels themselves."""
+    return images
+
+
+def channel_mean(images: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, 1, H, W): the mean of the colour channels, which leaves hue free (colour eyes)."""
+    return images.mean(dim=1, keepdim=True)
+
+
+def gradients(images: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, 2C, H-1, W-1): forward differences in x and y, which leave brightness free."""
+    dx = images[..., :-1, 1:] - images[..., :-1, :-1]
+    dy = images[..., 1:, :-1] - images[..., :-1, :-1]
+    return torch.cat([dx, dy], dim=1)
+
+
+FEATURE_MAPS: dict[str, FeatureMap] = {
+    "identity": identity,
+    "channel_mean": channel_mean,
+    "gradients": gradients,
+}
+"""The maps without parameters; "features" is a network's."""
+
+
+def self_regularisation(refined: Tensor, synthetic: Tensor, psi: FeatureMap = identity) -> Tensor:
+    """Mean absolute difference of the features (mean over batch, channels and places; images in [-1, 1]).
+
+    The paper prints a sum and no lambda; with the mean, lambda does not depend on the image's size.
+    """
+    return (psi(refined).float() - psi(synthetic).float()).abs().mean()

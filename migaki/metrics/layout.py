@@ -1,0 +1,52 @@
+"""Do two sets of images agree in layout, so that a change of looks can bring them together?"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LayoutGap(nn.Module):
+    """Distance of the mean images of two sets, in standard deviations, on a coarse grid.
+
+    Both sets are averaged to `grid` x `grid` cells; the gap is the root mean square over cells and channels of
+    (mean_a - mean_b) / pooled standard deviation, after the overall brightness and contrast of each set is taken
+    out (a refiner changes those easily). 0 = alike; above 1 the sets' typical images do not overlap. The sampling
+    error's expected share is subtracted. State is kept in buffers: sums over the first `rounds` updates.
+    """
+
+    sums: Tensor
+    squares: Tensor
+    counts: Tensor
+
+    def __init__(self, channels: int, grid: int = 8, rounds: int = 50) -> None:
+        super().__init__()
+        self.grid, self.rounds = grid, rounds
+        self.register_buffer("sums", torch.zeros(2, channels, grid, grid))
+        self.register_buffer("squares", torch.zeros(2, channels, grid, grid))
+        self.register_buffer("counts", torch.zeros(2))
+
+    @torch.no_grad()
+    def update(self, first: Tensor, second: Tensor) -> None:
+        """Add images (B, C, H, W) of either set."""
+        for index, images in enumerate((first, second)):
+            cells = F.adaptive_avg_pool2d(images.float(), self.grid)
+            self.sums[index] += cells.sum(0)
+            self.squares[index] += cells.square().sum(0)
+            self.counts[index] += images.shape[0]
+
+    @torch.no_grad()
+    def gap(self) -> Tensor:
+        """The gap so far, a scalar; 0 before the first update."""
+        counts = self.counts.clamp_min(1).view(2, 1, 1, 1)
+        mean = self.sums / counts
+        variance = (self.squares / counts - mean.square()).clamp_min(1e-6)
+        centred = mean - mean.mean(dim=(2, 3), keepdim=True)
+        contrast = centred.std(dim=(2, 3), keepdim=True).clamp_min(1e-6)
+        # Bring the second set to the first one's contrast: looks, not layout.
+        ratio = contrast[0] / contrast[1]
+        pooled = (variance[0] + variance[1] * ratio.square()) / 2
+        square = (centred[0] - centred[1] * ratio).square() / pooled
+        noise = 1 / counts[0] + 1 / counts[1]
+        return (square - noise).mean().clamp_min(0).sqrt()

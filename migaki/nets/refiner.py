@@ -1,0 +1,72 @@
+"""The refiner network (SimGAN sec. 3.1 and 3.2): residual blocks without stride or pooling."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """conv - ReLU - conv plus the input, then ReLU (ResNet, as SimGAN's fig. 6)."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(features, features, 3, padding=1)
+        self.second = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F, H, W) to the same."""
+        return F.relu(x + self.second(F.relu(self.first(x))))
+
+
+class RefinerNet(nn.Module):
+    """Images (B, C, H, W) in [-1, 1] to images of the same shape in [-1, 1].
+
+    The paper's: conv `first_kernel` - `features`, `blocks` residual blocks, conv 1x1 - C, tanh. Ours on top, each
+    of which can be switched off: `shortcut` adds the network's output to atanh of the (shrunk) input before the tanh,
+    so that an untrained refiner (its last layer starts at 0) is the identity; `scale` = 2 works on half the
+    resolution with all pixels of a 2x2 cell as channels (4 times less arithmetic); `noise_channels` appends that
+    many channels of given noise, for several refined images of one synthetic image (the paper's future work).
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        features: int = 64,
+        blocks: int = 4,
+        first_kernel: int = 3,
+        *,
+        shortcut: bool = False,
+        scale: int = 1,
+        noise_channels: int = 0,
+    ) -> None:
+        super().__init__()
+        self.shortcut, self.scale, self.noise_channels = shortcut, scale, noise_channels
+        cell = scale * scale
+        self.head = nn.Conv2d((channels + noise_channels) * cell, features, first_kernel, padding=first_kernel // 2)
+        self.body = nn.Sequential(*[ResidualBlock(features) for _ in range(blocks)])
+        self.tail = nn.Conv2d(features, channels * cell, 1)
+        if shortcut:
+            nn.init.zeros_(self.tail.weight)
+            if self.tail.bias is not None:
+                nn.init.zeros_(self.tail.bias)
+
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        """`noise` (B, noise_channels, H, W), zeros if it is not given."""
+        x = images
+        if self.noise_channels:
+            if noise is None:
+                noise = images.new_zeros(images.shape[0], self.noise_channels, *images.shape[2:])
+            x = torch.cat([x, noise.to(x.dtype)], dim=1)
+        height, width = images.shape[2:]
+        if self.scale > 1:
+            x = F.pad(x, (0, -width % self.scale, 0, -height % self.scale), mode="replicate")
+            x = F.pixel_unshuffle(x, self.scale)
+        x = self.tail(self.body(F.relu(self.head(x))))
+        if self.scale > 1:
+            x = F.pixel_shuffle(x, self.scale)[..., :height, :width]
+        if self.shortcut:
+            # 0.98: the inverse of tanh has to stay finite at black and white; the shrink is undone below.
+            return torch.tanh(x.float() + torch.atanh(0.98 * images.float())) / 0.98
+        return torch.tanh(x.float())

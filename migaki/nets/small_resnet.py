@@ -1,0 +1,69 @@
+"""A small residual network for small images, of which the task models are made."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def flat_size(trunk: nn.Module, channels: int, height: int, width: int) -> int:
+    """How many numbers `trunk` makes of one image (channels, height, width)."""
+    mode = trunk.training
+    with torch.no_grad():
+        size = int(trunk.eval()(torch.zeros(1, channels, height, width)).numel())
+    trunk.train(mode)
+    return size
+
+
+class ResidualUnit(nn.Module):
+    """conv - BN - ReLU - conv - BN plus the (projected) input."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+        self.first_norm = nn.BatchNorm2d(after)
+        self.second = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.second_norm = nn.BatchNorm2d(after)
+        self.project = (
+            nn.Sequential(nn.Conv2d(before, after, 1, stride=stride, bias=False), nn.BatchNorm2d(after))
+            if stride > 1 or before != after else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F, H, W) to (B, F', H / stride, W / stride)."""
+        y = F.relu(self.first_norm(self.first(x)))
+        out: Tensor = F.relu(self.project(x) + self.second_norm(self.second(y)))
+        return out
+
+
+class SmallResNet(nn.Module):
+    """A small residual network that keeps the place of things: flattened, not pooled, before its head.
+
+    Images (B, C, H, W) to (B, num_outputs). `width` features at half the resolution, twice and four times as many
+    at a quarter and an eighth.
+    """
+
+    def __init__(self, channels: int, height: int, width: int, num_outputs: int, features: int = 32,
+                 dropout: float = 0.1) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Conv2d(channels, features, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(features), nn.ReLU(),
+            ResidualUnit(features, features, 1),
+            ResidualUnit(features, 2 * features, 2),
+            ResidualUnit(2 * features, 4 * features, 2),
+            nn.Conv2d(4 * features, 2 * features, 1, bias=False), nn.BatchNorm2d(2 * features), nn.ReLU(),
+        )
+        flat = flat_size(self.trunk, channels, height, width)
+        self.neck = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(flat, 256), nn.ReLU())
+        self.head = nn.Linear(256, num_outputs)
+
+    def features(self, images: Tensor) -> Tensor:
+        """The 256 features (B, 256) below the head."""
+        out: Tensor = self.neck(self.trunk(images))
+        return out
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, num_outputs), float32."""
+        out: Tensor = self.head(self.features(images))
+        return out.float()

@@ -1,0 +1,75 @@
+"""Differentiable augmentation of image batches, drawn from the global generator."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def translate(images: Tensor, max_shift: int) -> Tensor:
+    """Shift each image (B, C, H, W) by a whole number of pixels in +-max_shift, the border repeated."""
+    if max_shift == 0:
+        return images
+    batch, _, height, width = images.shape
+    padded = F.pad(images, (max_shift,) * 4, mode="replicate")
+    dx = torch.randint(0, 2 * max_shift + 1, (batch, 1, 1), device=images.device)
+    dy = torch.randint(0, 2 * max_shift + 1, (batch, 1, 1), device=images.device)
+    rows = (torch.arange(height, device=images.device).view(1, -1, 1) + dy).expand(batch, height, width)
+    columns = (torch.arange(width, device=images.device).view(1, 1, -1) + dx).expand(batch, height, width)
+    index = torch.arange(batch, device=images.device).view(-1, 1, 1).expand(batch, height, width)
+    return padded[index, :, rows, columns].permute(0, 3, 1, 2)
+
+
+def affine(images: Tensor, max_shift: float, max_scale: float, max_angle: float) -> Tensor:
+    """Shift (px), scale (share) and rotate (rad) each image by uniform draws in +- the given bounds (bilinear)."""
+    batch, _, height, width = images.shape
+    draw = torch.rand(4, batch, device=images.device) * 2 - 1
+    angle, zoom = draw[0] * max_angle, 1 + draw[1] * max_scale
+    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    theta = torch.stack([
+        torch.stack([cos, -sin * height / width, draw[2] * 2 * max_shift / width], dim=1),
+        torch.stack([sin * width / height, cos, draw[3] * 2 * max_shift / height], dim=1),
+    ], dim=1)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+
+
+def brightness_contrast(images: Tensor, brightness: float, contrast: float) -> Tensor:
+    """Add U(+-brightness) to each image and multiply its distance from its mean by U(1 +- contrast)."""
+    batch = images.shape[0]
+    shift = (torch.rand(batch, 1, 1, 1, device=images.device) * 2 - 1) * brightness
+    factor = 1 + (torch.rand(batch, 1, 1, 1, device=images.device) * 2 - 1) * contrast
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return (images - mean) * factor + mean + shift
+
+
+def random_blur(images: Tensor, max_sigma: float) -> Tensor:
+    """Blend each image with its Gaussian blur of `max_sigma` px by a share of U(0, 1)."""
+    radius = max(1, round(3 * max_sigma))
+    x = torch.arange(-radius, radius + 1, device=images.device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (x / max_sigma) ** 2)
+    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, -1).contiguous()
+    soft = F.pad(images.float(), (radius,) * 4, mode="replicate")
+    soft = F.conv2d(soft, kernel, groups=images.shape[1])
+    soft = F.conv2d(soft, kernel.transpose(2, 3), groups=images.shape[1])
+    share = torch.rand(images.shape[0], 1, 1, 1, device=images.device)
+    return images + share * (soft - images)
+
+
+def cutout(images: Tensor, share: float, fill: float = 0.0) -> Tensor:
+    """Cover one rectangle of `share` of each side at a random place of each image with `fill`."""
+    batch, _, height, width = images.shape
+    h, w = max(1, int(height * share)), max(1, int(width * share))
+    y = torch.randint(0, height + h, (batch, 1, 1, 1), device=images.device) - h
+    x = torch.randint(0, width + w, (batch, 1, 1, 1), device=images.device) - w
+    rows = torch.arange(height, device=images.device).view(1, 1, -1, 1)
+    columns = torch.arange(width, device=images.device).view(1, 1, 1, -1)
+    covered = (rows >= y) & (rows < y + h) & (columns >= x) & (columns < x + w)
+    return images.masked_fill(covered, fill)
+
+
+def discriminator_augment(images: Tensor) -> Tensor:
+    """What the discriminator sees of real and refined images in [-1, 1] alike, so that it cannot learn the few
+    photographs by heart (after Zhao et al. 2020, DiffAugment: colour, translation, cutout). Differentiable."""
+    return cutout(translate(brightness_contrast(images, 0.2, 0.3), max(1, images.shape[-1] // 12)), 0.3)

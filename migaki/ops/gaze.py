@@ -1,0 +1,29 @@
+"""Gaze directions: angles, vectors and the mirror (MPIIGaze's normalised camera: x right, y down, z away)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def to_vector(gaze: Tensor) -> Tensor:
+    """Pitch and yaw (..., 2) in rad to unit vectors (..., 3): g = (-cos p sin y, -sin p, -cos p cos y)."""
+    pitch, yaw = gaze[..., 0], gaze[..., 1]
+    return torch.stack([-pitch.cos() * yaw.sin(), -pitch.sin(), -pitch.cos() * yaw.cos()], dim=-1)
+
+
+def to_angles(vector: Tensor) -> Tensor:
+    """Vectors (..., 3) of any length to pitch and yaw (..., 2) in rad; the inverse of `to_vector`."""
+    unit = vector / torch.linalg.vector_norm(vector, dim=-1, keepdim=True).clamp_min(1e-12)
+    return torch.stack([torch.asin((-unit[..., 1]).clamp(-1, 1)), torch.atan2(-unit[..., 0], -unit[..., 2])], dim=-1)
+
+
+def angle_between(a: Tensor, b: Tensor) -> Tensor:
+    """Angle in rad between vectors (..., 3); atan2, so that small angles are exact."""
+    cross = torch.linalg.vector_norm(torch.linalg.cross(a, b), dim=-1)
+    return torch.atan2(cross, (a * b).sum(dim=-1))
+
+
+def mirror(gaze: Tensor) -> Tensor:
+    """The gaze (..., 2) of the mirrored image: yaw changes its sign."""
+    return gaze * gaze.new_tensor([1.0, -1.0])

@@ -1,0 +1,71 @@
+"""evaluate: a trained system against the labels of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from migaki.core import hardware
+from migaki.core.errors import UserError
+from migaki.core.metric import Metric
+from migaki.core.progress import Bar
+from migaki.core.system import System
+from migaki.core.trained import load_system
+from migaki.data.folder import ImageFolder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateJob:
+    """What to judge by."""
+
+    data: Path  # a folder with labels
+    out: Path | None = None  # where evaluation.json and the curve go; by default into the run's folder
+    exclude: tuple[str, ...] = ()  # leave out rows where these columns are true, such as bad_crop
+    batch_size: int = 256  # images at once
+    device: hardware.Device = "auto"
+    precision: hardware.Precision = "auto"
+
+
+def evaluate(run: Path, job: EvaluateJob, *, quiet: bool = False) -> dict[str, Any]:
+    """The figures of the trained system in the folder `run` on the labels of `job.data`, ready for JSON."""
+    return measure(load_system(run), open_for(load_system(run), job), job, quiet=quiet)
+
+
+def open_for(system: System, job: EvaluateJob) -> ImageFolder:
+    """The folder in the system's size, without the excluded rows; UserError for an unknown column."""
+    config = system.config
+    folder = ImageFolder(job.data, size=(config.height, config.width), channels=config.channels)
+    for column in job.exclude:
+        folder.require(column)
+        folder = folder.select([i for i, bad in enumerate(folder.labels[column]) if not bad])
+    return folder
+
+
+def measure(system: System, folder: ImageFolder, job: EvaluateJob, *, quiet: bool = False) -> dict[str, Any]:
+    """Run `system` over `folder` and compute its metric; UserError if the labels it needs are missing."""
+    metric = system.metric()
+    if metric is None:
+        raise UserError(f"{type(system).__name__} has no measure against labels: evaluate the task model instead")
+    device = hardware.choose_device(job.device)
+    precision = hardware.choose_precision(job.precision, device)
+    system = system.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    keys = _needed(system, metric, folder)
+    folder.require(*keys)
+    with Bar("evaluate", len(folder), quiet=quiet) as bar:
+        for start in range(0, len(folder), job.batch_size):
+            indices: Sequence[int] = range(start, min(start + job.batch_size, len(folder)))
+            batch = folder.read(indices, keys)
+            with torch.inference_mode(), hardware.autocast(device, precision):
+                made = system.predict({key: value.to(device) for key, value in batch.items()})
+            metric.update({key: value.cpu() for key, value in made.items()}, batch)
+            bar.advance(len(indices))
+    return metric.compute()
+
+
+def _needed(system: System, metric: Metric, folder: ImageFolder) -> tuple[str, ...]:
+    sides = ("side",) if "side" in folder.labels else ()
+    return ("image", *metric.keys, *sides)

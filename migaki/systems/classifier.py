@@ -1,0 +1,139 @@
+"""Classes from small images: the task model of digits and of any folder with one subfolder a class."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from migaki.core import processes
+from migaki.core.batch import Batch, Scalars
+from migaki.core.errors import UserError
+from migaki.core.metric import Metric
+from migaki.core.source import Source
+from migaki.core.system import System, descend
+from migaki.data.folder import ImageFolder
+from migaki.data.source import FolderSource, MixedSource, PairedSource
+from migaki.metrics.classification import Accuracy
+from migaki.nets.batch_norm import adapt_norm
+from migaki.nets.small_resnet import SmallResNet
+from migaki.ops import augment
+
+_ADAPT_IMAGES = 4096
+
+
+class Classifier(System):
+    """A small residual network trained with label smoothing on labelled folders."""
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """What is trained and how."""
+
+        channels: int = 0  # 0 = as the data
+        height: int = 0  # px; 0 = as the data
+        width: int = 0  # px; 0 = as the data
+        num_classes: int = 0  # 0 = as the data
+        steps: int = 600  # updates
+        batch_size: int = 128  # images
+        features: int = 32  # width of the network
+        dropout: float = 0.2  # before the last hidden layer
+        learning_rate: float = 2e-3  # peak; one cycle of a cosine with a tenth of warm-up
+        weight_decay: float = 1e-2  # AdamW's
+        label_smoothing: float = 0.05
+        augment: bool = True  # small shifts, scales and turns; contrast, blur, noise
+        max_norm: float = 5.0  # gradient clipping; 0 = off
+        adapt_norm: bool = True  # with --photos: batch-norm statistics are taken from them (AdaBN)
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Data:
+        """Labelled folders, drawn from equally often, and optional unlabelled photographs."""
+
+        data: tuple[Path, ...]  # folders with class labels: a column `label`, or a subfolder a class
+        photos: Path | None = None  # unlabelled photographs of where the model will be used
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if min(config.channels, config.height, config.width, config.num_classes) < 1:
+            raise UserError("classifier: channels, height, width and num_classes must be positive")
+        self.config = config
+        self.net = SmallResNet(config.channels, config.height, config.width, config.num_classes,
+                               features=config.features, dropout=config.dropout)
+        self.optimizers = {"net": torch.optim.AdamW(
+            self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)}
+
+    @classmethod
+    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+        """The first folder decides size and classes; the others and the photographs are scaled to it."""
+        wanted = (config.height, config.width) if config.height and config.width else None
+        first = ImageFolder(data.data[0], size=wanted, channels=config.channels or None)
+        channels, height, width = first.shape
+        folders = [first] + [ImageFolder(p, size=(height, width), channels=channels) for p in data.data[1:]]
+        for folder in folders:
+            folder.require("label")
+        classes = config.num_classes or 1 + max(int(folder.labels["label"].max()) for folder in folders)
+        config = replace(config, channels=channels, height=height, width=width, num_classes=classes)
+        shard = (processes.rank(), processes.world())
+        share = max(1, config.batch_size // len(folders))
+        labelled = MixedSource(*[FolderSource(f, share, seed + n, keys=("image", "label"), shard=shard)
+                                 for n, f in enumerate(folders)])
+        if data.photos is None:
+            return config, labelled
+        photos = ImageFolder(data.photos, size=(height, width), channels=channels)
+        return config, PairedSource(labelled, FolderSource(
+            photos, config.batch_size, seed + 1000, keys=("image",), rename={"image": "real"}, shard=shard))
+
+    @classmethod
+    def tiny(cls) -> tuple[Config, Batch]:
+        """A narrow network on 8x8 images of three classes."""
+        config = cls.Config(channels=1, height=8, width=8, num_classes=3, steps=6, batch_size=4, features=4)
+        draw = torch.Generator().manual_seed(0)
+        return config, {"image": torch.rand(4, 1, 8, 8, generator=draw), "label": torch.tensor([0, 1, 2, 1])}
+
+    def update(self, batch: Batch, step: int) -> Scalars:
+        """One descent on the cross-entropy."""
+        config = self.config
+        images, truth = batch["image"], batch["label"].long()
+        if config.augment:
+            images = written(images)
+        warm = max(1, config.steps // 10)
+        rate = (step + 1) / warm if step < warm else 0.5 * (
+            1 + math.cos(math.pi * (step - warm) / max(1, config.steps - warm)))
+        for group in self.optimizers["net"].param_groups:
+            group["lr"] = config.learning_rate * rate
+        logits: Tensor = self.net(images * 2 - 1)
+        loss = F.cross_entropy(logits, truth, label_smoothing=config.label_smoothing)
+        skipped = descend(loss, self.optimizers["net"], config.max_norm)
+        right = (logits.detach().argmax(1) == truth).float().mean()
+        return {"net/loss": loss.detach(), "net/accuracy": right, "net/skipped": skipped}
+
+    def predict(self, batch: Batch) -> Batch:
+        """`logits` (B, num_classes) from `image`."""
+        return {"logits": self.net(batch["image"] * 2 - 1)}
+
+    def metric(self) -> Metric:
+        """Accuracy and confusion matrix."""
+        return Accuracy(self.config.num_classes)
+
+    @torch.no_grad()
+    def finish(self, source: Source) -> None:
+        """With photographs: take batch-norm statistics from them."""
+        batches = [source.batch(step) for step in range(max(1, _ADAPT_IMAGES // self.config.batch_size))]
+        if self.config.adapt_norm and "real" in batches[0]:
+            device = next(self.parameters()).device
+            adapt_norm(self.net, [batch["real"].to(device, memory_format=torch.channels_last) * 2 - 1
+                                  for batch in batches])
+
+
+def written(images: Tensor) -> Tensor:
+    """What pen, paper and scanner do to a small picture in [0, 1] without changing its class."""
+    size = images.shape[-1]
+    images = augment.affine(images, max_shift=0.06 * size, max_scale=0.12, max_angle=0.15)
+    images = augment.brightness_contrast(images, 0.05, 0.3)
+    images = augment.random_blur(images, max(0.4, size / 28))
+    return (images + torch.randn_like(images) * 0.03).clamp(0, 1)

@@ -1,0 +1,206 @@
+"""Gaze from one eye patch: the task model of SimGAN's eyes, and a better small one.
+
+Shrivastava et al., CVPR 2017, sec. 3.1 (`net="paper"`); adaptation to unlabelled photos after Li et al. 2016 (AdaBN).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from migaki.core import processes
+from migaki.core.batch import Batch, Scalars
+from migaki.core.errors import UserError
+from migaki.core.metric import Metric
+from migaki.core.source import Source
+from migaki.core.system import System, descend
+from migaki.data.folder import ImageFolder
+from migaki.data.source import FolderSource, MixedSource, PairedSource
+from migaki.metrics.gaze import AngularError
+from migaki.nets.batch_norm import adapt_norm
+from migaki.nets.gaze_cnn import PaperGazeNet
+from migaki.nets.small_resnet import SmallResNet
+from migaki.ops import augment, gaze
+
+_ADAPT_IMAGES = 4096  # photographs from which finish() takes statistics, at most
+
+
+class Gaze(System):
+    """Reads the line of sight (pitch, yaw in rad, MPIIGaze's normalised camera) off an eye patch.
+
+    All patches show the nose on the left. Rows whose `side` equals `mirror_side` are taken as unmirrored (nose on
+    the right): they are flipped, and their yaw is negated in labels and predictions.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """The small network with augmentation; `paper()` is the published one."""
+
+        channels: int = 0  # 0 = as the data
+        height: int = 0  # px; 0 = as the data
+        width: int = 0  # px; 0 = as the data
+        steps: int = 700  # updates
+        batch_size: int = 128  # images
+        net: Literal["small", "paper"] = "small"
+        features: int = 32  # width of the small network
+        dropout: float = 0.1  # before the last hidden layer of the small network
+        learning_rate: float = 2e-3  # peak; one cycle of a cosine with a tenth of warm-up
+        weight_decay: float = 1e-2  # AdamW's
+        augment: bool = True  # small shifts, scales, turns; contrast, blur, noise, covered rectangles
+        max_norm: float = 5.0  # gradient clipping; 0 = off
+        mirror_side: Literal[-1, 0, 1] = -1  # which `side` is unmirrored; -1 = none
+        adapt_norm: bool = True  # with --photos: batch-norm statistics are taken from them (AdaBN)
+        match_prior: bool = False  # with --photos: predictions on them get the mean and spread of the labels
+
+        @classmethod
+        def paper(cls) -> Gaze.Config:
+            """SimGAN's CNN, trained on the Euclidean loss of the unit vector without augmentation."""
+            return cls(net="paper", augment=False, weight_decay=0.0, learning_rate=1e-3, steps=2000, adapt_norm=False)
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Data:
+        """Labelled folders, drawn from equally often, and optional unlabelled photographs."""
+
+        data: tuple[Path, ...]  # folders with gaze labels
+        photos: Path | None = None  # unlabelled photographs of where the model will be used
+
+    config: Config
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if min(config.channels, config.height, config.width) < 1:
+            raise UserError("gaze: channels, height and width must be positive")
+        if min(config.height, config.width) < 24:
+            raise UserError(f"gaze: patches of {config.width}x{config.height} px are too small: at least 24x24")
+        self.config = config
+        shape = (config.channels, config.height, config.width)
+        self.net = PaperGazeNet(*shape) if config.net == "paper" else SmallResNet(
+            *shape, num_outputs=3, features=config.features, dropout=config.dropout)
+        # Prediction = scale * angle + offset: the identity unless match_prior sets it.
+        self.register_buffer("scale", torch.ones(2))
+        self.register_buffer("offset", torch.zeros(2))
+        decays = [p for p in self.net.parameters() if p.dim() > 1]
+        others = [p for p in self.net.parameters() if p.dim() <= 1]
+        self.optimizers = {"net": torch.optim.AdamW(
+            [{"params": decays, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=config.learning_rate)}
+
+    @classmethod
+    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+        """The first folder decides the size; the others and the photographs are scaled to it."""
+        wanted = (config.height, config.width) if config.height and config.width else None
+        first = ImageFolder(data.data[0], size=wanted, channels=config.channels or None)
+        channels, height, width = first.shape
+        folders = [first] + [ImageFolder(p, size=(height, width), channels=channels) for p in data.data[1:]]
+        config = replace(config, channels=channels, height=height, width=width)
+        keys = ("image", "gaze") if config.mirror_side < 0 else ("image", "gaze", "side")
+        share = max(1, config.batch_size // len(folders))
+        shard = (processes.rank(), processes.world())
+        labelled = MixedSource(*[FolderSource(f, share, seed + n, keys=keys, shard=shard)
+                                 for n, f in enumerate(folders)])
+        if data.photos is None:
+            return config, labelled
+        photos = ImageFolder(data.photos, size=(height, width), channels=channels)
+        return config, PairedSource(labelled, FolderSource(
+            photos, config.batch_size, seed + 1000, keys=("image",), rename={"image": "real"}, shard=shard))
+
+    @classmethod
+    def tiny(cls) -> tuple[Config, Batch]:
+        """A narrow network on 24x40 patches."""
+        config = cls.Config(channels=1, height=24, width=40, steps=6, batch_size=4, features=4)
+        draw = torch.Generator().manual_seed(0)
+        return config, {"image": torch.rand(4, 1, 24, 40, generator=draw),
+                        "gaze": torch.rand(4, 2, generator=draw) - 0.5}
+
+    def update(self, batch: Batch, step: int) -> Scalars:
+        """One descent on the distance between unit vectors."""
+        config = self.config
+        images, truth = self._oriented(batch), self._truth(batch)
+        if config.augment:
+            images = photograph(images)
+        warm = max(1, config.steps // 10)
+        rate = (step + 1) / warm if step < warm else 0.5 * (
+            1 + math.cos(math.pi * (step - warm) / max(1, config.steps - warm)))
+        for group in self.optimizers["net"].param_groups:
+            group["lr"] = config.learning_rate * rate
+        vector = self._vector(images)
+        target = gaze.to_vector(truth)
+        if config.net == "paper":
+            loss = (vector - target).square().sum(dim=1).mean()
+        else:
+            # The plain distance (not squared) weighs hard images (closed eyes) less.
+            loss = (vector - target).square().sum(dim=1).add(1e-6).sqrt().mean()
+        skipped = descend(loss, self.optimizers["net"], config.max_norm)
+        with torch.no_grad():
+            error = torch.rad2deg(gaze.angle_between(vector.detach(), target)).mean()
+        return {"net/loss": loss.detach(), "net/error_deg": error, "net/skipped": skipped}
+
+    def _vector(self, images: Tensor) -> Tensor:
+        out: Tensor = self.net(images * 2 - 1).float()
+        # The network's output is an offset from looking straight ahead, (0, 0, -1).
+        return out + out.new_tensor([0.0, 0.0, -1.0])
+
+    def _mirrored(self, batch: Batch) -> Tensor | None:
+        if self.config.mirror_side < 0 or "side" not in batch:
+            return None
+        return (batch["side"] == self.config.mirror_side).view(-1)
+
+    def _oriented(self, batch: Batch) -> Tensor:
+        """The images with the nose on the left."""
+        flip, images = self._mirrored(batch), batch["image"]
+        return images if flip is None else torch.where(flip.view(-1, 1, 1, 1), images.flip(3), images)
+
+    def _truth(self, batch: Batch) -> Tensor:
+        flip, truth = self._mirrored(batch), batch["gaze"].float()
+        return truth if flip is None else torch.where(flip.view(-1, 1), gaze.mirror(truth), truth)
+
+    def predict(self, batch: Batch) -> Batch:
+        """`gaze` (B, 2) in rad from `image` (and `side`, where a side is mirrored)."""
+        angles = gaze.to_angles(self._vector(self._oriented(batch))) * self.scale + self.offset
+        flip = self._mirrored(batch)
+        return {"gaze": angles if flip is None else torch.where(flip.view(-1, 1), gaze.mirror(angles), angles)}
+
+    def metric(self) -> Metric:
+        """Angular error."""
+        return AngularError()
+
+    @torch.no_grad()
+    def finish(self, source: Source) -> None:
+        """With photographs: take batch-norm statistics and, if asked, the spread of predictions from them."""
+        batches = [source.batch(step) for step in range(max(1, _ADAPT_IMAGES // self.config.batch_size))]
+        if "real" not in batches[0]:
+            return
+        device = self.scale.device
+        photos = [batch["real"].to(device, memory_format=torch.channels_last) for batch in batches]
+        if self.config.adapt_norm:
+            adapt_norm(self.net, [images * 2 - 1 for images in photos])
+        if self.config.match_prior:
+            self.eval()
+            read = torch.cat([gaze.to_angles(self._vector(images)) for images in photos])
+            truth = torch.cat([self._truth(batch).to(device) for batch in batches])
+            self.scale.copy_(_spread(truth) / _spread(read).clamp_min(1e-3))
+            self.offset.copy_(truth.median(0).values - self.scale * read.median(0).values)
+            self.train()
+
+
+def photograph(images: Tensor) -> Tensor:
+    """What a camera and a crop do to a patch in [0, 1] without moving its gaze; drawn from the global generator."""
+    images = augment.affine(images, max_shift=0.04 * images.shape[-1], max_scale=0.08, max_angle=0.05)
+    images = augment.brightness_contrast(images, 0.1, 0.3)
+    images = augment.random_blur(images, 1.0)
+    images = images + torch.randn_like(images) * torch.rand(images.shape[0], 1, 1, 1, device=images.device) * 0.04
+    return augment.cutout(images, 0.25, 0.5).clamp(0, 1)
+
+
+def _spread(angles: Tensor) -> Tensor:
+    """Standard deviation (2,) by the quartiles: a few closed eyes and bad crops must not decide."""
+    quartiles = torch.quantile(angles.float(), torch.tensor([0.25, 0.75], device=angles.device), dim=0)
+    return (quartiles[1] - quartiles[0]) / 1.349
+

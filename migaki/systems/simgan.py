@@ -1,0 +1,355 @@
+"""SimGAN: polish synthetic images with unlabelled photographs, labels kept.
+
+Shrivastava et al., "Learning from Simulated and Unsupervised Images through Adversarial Training", CVPR 2017.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from migaki.core import processes
+from migaki.core.batch import Batch, Scalars
+from migaki.core.errors import UserError
+from migaki.core.history import ImageHistory
+from migaki.core.source import Source
+from migaki.core.system import Sheet, System, descend
+from migaki.core.trained import load_system
+from migaki.data.folder import ImageFolder
+from migaki.data.source import FolderSource
+from migaki.losses.adversarial import gradient_penalty, patch_accuracy, patch_cross_entropy
+from migaki.losses.consistency import class_drift, relative_drift
+from migaki.losses.self_regularisation import FEATURE_MAPS, Psi, self_regularisation
+from migaki.metrics.distances import nearest
+from migaki.metrics.layout import LayoutGap
+from migaki.nets.patch_discriminator import PatchDiscriminator
+from migaki.nets.refiner import RefinerNet
+from migaki.ops.augment import discriminator_augment
+
+_SHEET_WIDTH = 12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rounds:
+    """Where a round's images come from: K_g + K_d synthetic batches and K_d real ones, one after the other."""
+
+    synthetic: FolderSource
+    real: FolderSource
+    num_synthetic: int
+    num_real: int
+
+    def batch(self, step: int) -> Batch:
+        """`image` (num_synthetic * b, C, H, W) and `real` (num_real * b, C, H, W), both in [0, 1]."""
+        image = [self.synthetic.batch(step * self.num_synthetic + k)["image"] for k in range(self.num_synthetic)]
+        real = [self.real.batch(step * self.num_real + k)["real"] for k in range(self.num_real)]
+        return {"image": torch.cat(image), "real": torch.cat(real)}
+
+
+class SimGAN(System):
+    """A refiner R that makes synthetic images look real while a self-regularisation term keeps their labels true.
+
+    A step of `fit` is one round of Algorithm 1: `num_refiner_steps` (K_g) of eq. 4, then `num_discriminator_steps`
+    (K_d) of eq. 2. The first `refiner_pretraining` rounds train R on the self-regularisation term alone, the next
+    `discriminator_pretraining` rounds train D alone.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """Defaults are ours (measured in docs/results.md); `paper()` gives the published recipe."""
+
+        channels: int = 0  # 0 = as the synthetic images
+        height: int = 0  # px; 0 = as the synthetic images
+        width: int = 0  # px; 0 = as the synthetic images
+        steps: int = 1500  # rounds of Algorithm 1, both pre-trainings included
+        batch_size: int = 32  # synthetic images an R step, and as many real ones a D step
+        lambda_reg: float = 1.0  # weight of eq. 4's second term (mean over pixels in [-1, 1])
+        psi: Psi = "identity"  # feature map of the self-regularisation
+        consistency: float = 0.0  # weight of the label-consistency term; needs --estimator
+        num_refiner_steps: int = 1  # K_g
+        num_discriminator_steps: int = 1  # K_d
+        refiner_pretraining: int = 0  # rounds with the self-regularisation alone
+        discriminator_pretraining: int = 50  # rounds with D alone
+        history: int = 3200  # capacity B of the buffer of refined images (sec. 2.3); 0 = off
+        is_global: bool = False  # the ablation: one judgement an image instead of one a patch
+        layout: Literal["eyes", "hands"] = "eyes"  # the paper's discriminator for 55x35 or 224x224
+        features: int = 64  # width of the refiner
+        blocks: int = 4  # residual blocks of the refiner: 4 for eyes, 10 for hands
+        first_kernel: int = 3  # px: 3 for eyes, 7 for hands
+        scale: Literal[1, 2] = 2  # the refiner works at 1/scale of the resolution
+        shortcut: bool = True  # the refiner starts as the identity
+        noise_channels: int = 0  # channels of a noise input: several refined images of one synthetic one
+        discriminator_width: float = 1.0  # times the paper's features
+        spectral: bool = False  # spectral norm in D
+        r1: float = 0.0  # weight of the gradient penalty at real images
+        augment: bool = True  # D sees both sets through the same random augmentation
+        instance_noise: float = 0.1  # standard deviation of noise on D's inputs, falling linearly to 0
+        optimizer: Literal["adam", "sgd"] = "adam"
+        learning_rate: float = 2e-4  # of both networks
+        beta1: float = 0.5  # of Adam
+        max_norm: float = 10.0  # gradient clipping; 0 = off
+        ema: float = 0.995  # decay of the averaged refiner that `apply` uses; 0 = the last weights
+
+        @classmethod
+        def paper(cls) -> SimGAN.Config:
+            """The published recipe for eyes.
+
+            (m) The learning rate and the batch of 512 are as reported; B and lambda are not printed: ours are
+            B = 25,600 (50 batches) and lambda = 1 with our mean reduction.
+            """
+            return cls(
+                steps=2200, batch_size=512, num_refiner_steps=50, refiner_pretraining=1000,
+                discriminator_pretraining=200, history=25600, scale=1, shortcut=False, augment=False,
+                instance_noise=0.0, optimizer="sgd", learning_rate=0.001, max_norm=0.0, ema=0.0,
+            )
+
+        @classmethod
+        def paper_hands(cls) -> SimGAN.Config:
+            """The published recipe for 224x224 depth images of hands."""
+            return replace(
+                cls.paper(), layout="hands", blocks=10, first_kernel=7, num_refiner_steps=2, refiner_pretraining=500,
+                batch_size=32, history=1600,
+            )
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Data:
+        """The two folders; their sizes and counts may differ."""
+
+        synthetic: Path  # labelled synthetic images
+        real: Path  # unlabelled photographs
+        estimator: Path | None = None  # a run trained on the synthetic images: holds the labels if consistency > 0
+
+    config: Config
+    training_only = ("history.", "estimator.", "layout.")
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if min(config.channels, config.height, config.width) < 1:
+            raise UserError("simgan: channels, height and width must be positive")
+        if min(config.height, config.width) < 8:
+            raise UserError(f"simgan: images of {config.width}x{config.height} px are too small: at least 8x8")
+        self.config = config
+        self.refiner = RefinerNet(
+            config.channels, config.features, config.blocks, config.first_kernel,
+            shortcut=config.shortcut, scale=config.scale, noise_channels=config.noise_channels,
+        )
+        self.average = copy.deepcopy(self.refiner).requires_grad_(False) if config.ema else None
+        self.discriminator = PatchDiscriminator(
+            config.channels, config.layout, width=config.discriminator_width, is_global=config.is_global,
+            image_size=(config.height, config.width), spectral=config.spectral,
+        )
+        self.history = ImageHistory(config.history, (config.channels, config.height, config.width))
+        self.layout = LayoutGap(config.channels)
+        self.estimator: System | None = None
+        self.optimizers = {
+            "refiner": self._optimizer(self.refiner), "discriminator": self._optimizer(self.discriminator),
+        }
+
+    def _optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
+        if self.config.optimizer == "sgd":
+            return torch.optim.SGD(module.parameters(), lr=self.config.learning_rate)
+        return torch.optim.Adam(module.parameters(), lr=self.config.learning_rate, betas=(self.config.beta1, 0.999))
+
+    @classmethod
+    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+        """Synthetic images decide the size; real ones are scaled to it."""
+        wanted = (config.height, config.width) if config.height and config.width else None
+        synthetic = ImageFolder(data.synthetic, size=wanted, channels=config.channels or None)
+        channels, height, width = synthetic.shape
+        real = ImageFolder(data.real, size=(height, width), channels=channels)
+        config = replace(config, channels=channels, height=height, width=width)
+        if config.consistency > 0 and data.estimator is None:
+            raise UserError("simgan: consistency > 0 needs --estimator RUN, a run trained on the synthetic images")
+        shard = (processes.rank(), processes.world())
+        return config, Rounds(
+            synthetic=FolderSource(synthetic, config.batch_size, seed, keys=("image",), shard=shard),
+            real=FolderSource(real, config.batch_size, seed + 1, keys=("image",), rename={"image": "real"},
+                              shard=shard),
+            num_synthetic=config.num_refiner_steps + config.num_discriminator_steps,
+            num_real=config.num_discriminator_steps,
+        )
+
+    def prepare(self, data: Data) -> None:
+        """Load the frozen estimator that holds the labels, if the configuration asks for one."""
+        if self.config.consistency > 0 and data.estimator is not None:
+            self.estimator = load_system(data.estimator).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> SimGAN:
+        """The estimator stays in evaluation mode: it judges, it does not learn."""
+        super().train(mode)
+        if self.estimator is not None:
+            self.estimator.eval()
+        return self
+
+    @classmethod
+    def tiny(cls) -> tuple[Config, Batch]:
+        """Two-block refiner on 12x16 images, every term but the estimator's switched on."""
+        config = cls.Config(
+            channels=1, height=12, width=16, steps=6, batch_size=4, features=8, blocks=1, history=8,
+            refiner_pretraining=1, discriminator_pretraining=1, noise_channels=1, r1=0.1, discriminator_width=0.1,
+        )
+        draw = torch.Generator().manual_seed(0)
+        return config, {"image": torch.rand(8, 1, 12, 16, generator=draw),
+                        "real": torch.rand(4, 1, 12, 16, generator=draw)}
+
+    # ---------------------------------------------------------------------------------------------- training
+
+    def update(self, batch: Batch, step: int) -> Scalars:
+        """One round of Algorithm 1: K_g steps of eq. 4, then K_d steps of eq. 2."""
+        config = self.config
+        count = config.num_refiner_steps + config.num_discriminator_steps
+        synthetic = (batch["image"] * 2 - 1).chunk(count)
+        real = (batch["real"] * 2 - 1).chunk(config.num_discriminator_steps)
+        discriminator_only = config.refiner_pretraining <= step < (
+            config.refiner_pretraining + config.discriminator_pretraining
+        )
+        scalars: Scalars = {}
+        if not discriminator_only:
+            for images in synthetic[: config.num_refiner_steps]:
+                scalars |= self._refiner_step(images, adversarial=step >= config.refiner_pretraining)
+        if step >= config.refiner_pretraining:
+            for images, photos in zip(synthetic[config.num_refiner_steps :], real, strict=True):
+                scalars |= self._discriminator_step(images, photos, step)
+        if step < self.layout.rounds:
+            self.layout.update(batch["image"], batch["real"])
+        return scalars | {"layout/gap": self.layout.gap()}
+
+    def _refiner_step(self, synthetic: Tensor, adversarial: bool) -> Scalars:
+        """One descent of eq. 4 (and of the label-consistency term, where it is on)."""
+        config = self.config
+        refined = self.refine(synthetic)
+        keep = self_regularisation(refined, synthetic, self.psi)
+        loss = config.lambda_reg * keep if adversarial else keep
+        scalars = {
+            "refiner/self_regularisation": keep.detach(),
+            "refiner/change": (refined - synthetic).detach().abs().mean(),
+            "refiner/diversity": refined.detach().std(dim=0).mean() / synthetic.std(dim=0).mean().clamp_min(1e-6),
+        }
+        if adversarial:
+            fool = patch_cross_entropy(self.discriminator(self._seen(refined)), is_refined=False)
+            scalars["refiner/adversarial"] = fool.detach()
+            loss = loss + fool
+        if self.estimator is not None:
+            drift = self._label_drift(refined, synthetic)
+            scalars["refiner/label_drift"] = drift.detach()
+            loss = loss + config.consistency * drift
+        scalars["refiner/skipped"] = descend(loss, self.optimizers["refiner"], config.max_norm)
+        self._follow()
+        return scalars
+
+    def _discriminator_step(self, synthetic: Tensor, photos: Tensor, step: int) -> Scalars:
+        """One descent of eq. 2: half of the refined images come from the history."""
+        config = self.config
+        with torch.no_grad():
+            refined = self.refine(synthetic)
+        shown = self.history.mix(refined, step) if config.history else refined
+        self._noise_level = config.instance_noise * max(0.0, 1 - step / config.steps)
+        fake = self.discriminator(self._seen(shown))
+        true = self.discriminator(self._seen(photos))
+        loss = patch_cross_entropy(fake, is_refined=True) + patch_cross_entropy(true, is_refined=False)
+        if config.r1:
+            photos = photos.detach().requires_grad_()
+            with torch.autocast(photos.device.type, enabled=False):
+                loss = loss + config.r1 * gradient_penalty(self.discriminator(photos), photos)
+        skipped = descend(loss, self.optimizers["discriminator"], config.max_norm)
+        with torch.no_grad():
+            fresh = fake[: max(1, fake.shape[0] // 2)]
+            return {
+                "discriminator/loss": loss.detach(),
+                "discriminator/accuracy_refined": patch_accuracy(fresh, is_refined=True),
+                "discriminator/accuracy_real": patch_accuracy(true, is_refined=False),
+                "discriminator/skipped": skipped,
+                "history/fullness": self.history.fullness(),
+                "history/age": self.history.mean_age(step),
+            }
+
+    _noise_level = 0.0
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """Images as the discriminator is shown them: augmented and noisy, where that is on."""
+        if self.config.augment:
+            images = discriminator_augment(images)
+        if self.config.instance_noise:
+            images = images + self._noise_level * torch.randn_like(images)
+        return images
+
+    def psi(self, images: Tensor) -> Tensor:
+        """The feature map of the self-regularisation; "features" are those of the discriminator's first
+        layer, learned with it and fixed within this term."""
+        if self.config.psi != "features":
+            return FEATURE_MAPS[self.config.psi](images)
+        return self.discriminator.first_features(images)
+
+    def _label_drift(self, refined: Tensor, synthetic: Tensor) -> Tensor:
+        assert self.estimator is not None
+        with torch.no_grad():
+            before = self.estimator.predict({"image": (synthetic + 1) / 2})
+        after = self.estimator.predict({"image": (refined + 1) / 2})
+        drifts = [class_drift(after[key], before[key]) if key == "logits" else relative_drift(after[key], before[key])
+                  for key in before if before[key].is_floating_point()]
+        return torch.stack(drifts).mean()
+
+    def refine(self, images: Tensor, noise: Tensor | None = None, *, averaged: bool = False) -> Tensor:
+        """R(x) for images (B, C, H, W) in [-1, 1]; noise is drawn where the refiner takes it and none is given."""
+        net = self.average if averaged and self.average is not None else self.refiner
+        if self.config.noise_channels and noise is None:
+            noise = torch.randn(images.shape[0], self.config.noise_channels, *images.shape[2:], device=images.device)
+        out: Tensor = net(images, noise)
+        return out
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the averaged refiner towards the current one."""
+        if self.average is not None:
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.refiner.parameters()), 1 - self.config.ema)
+
+    # ---------------------------------------------------------------------------------------------- use
+
+    def predict(self, batch: Batch) -> Batch:
+        """`refined` (B, C, H, W) in [0, 1] from `image` (and `noise`, zeros if absent)."""
+        images = batch["image"] * 2 - 1
+        noise = batch.get("noise")
+        if self.config.noise_channels and noise is None:
+            noise = images.new_zeros(images.shape[0], self.config.noise_channels, *images.shape[2:])
+        return {"refined": ((self.refine(images, noise, averaged=True) + 1) / 2).clamp(0, 1)}
+
+    def sheet(self, batch: Batch) -> Sheet:
+        """Synthetic, refined, the nearest real photograph, and what changed (grey = nothing)."""
+        images, real = batch["image"][:_SHEET_WIDTH], batch["real"]
+        refined = self.predict({"image": images})["refined"].float()
+        found = torch.as_tensor(nearest(real.cpu().float().numpy(), refined.cpu().numpy()))
+        return [("synthetic", images), ("refined", refined), ("nearest real (by pixels)", real[found]),
+                ("refined - synthetic, x2", ((refined - images) + 0.5).clamp(0, 1)),
+                ("real, unpaired", real[:_SHEET_WIDTH])]
+
+    def watch(self, scalars: dict[str, float]) -> list[str]:
+        """The watchmen: identity, collapse, a discriminator that wins, a stale buffer, sets too different."""
+        said = []
+        if scalars.get("layout/gap", 0.0) > 1.0:
+            said.append("synthetic and real images differ in layout (where things are, not how they look), more than a "
+                        "refiner can mend: match crop, scale and pose of the two sets first")
+        if "refiner/adversarial" not in scalars:
+            return said
+        if scalars["refiner/change"] < 0.004:
+            said.append("the refiner is the identity (mean change under 0.2 % of the range): lower --lambda-reg or "
+                        "train longer")
+        if scalars["refiner/diversity"] < 0.3:
+            said.append("the refiner has collapsed (its images vary under 0.3 times as much as the synthetic ones): "
+                        "raise --lambda-reg or lower --learning-rate")
+        accuracy = min(scalars.get("discriminator/accuracy_refined", 0), scalars.get("discriminator/accuracy_real", 0))
+        if accuracy > 0.97:
+            said.append("the discriminator has won (over 97 % of the patches judged rightly on both sides), its "
+                        "gradient says little: lower its --discriminator-width, raise --instance-noise or add --r1 1")
+        if scalars.get("refiner/skipped", 0) + scalars.get("discriminator/skipped", 0) > 0:
+            said.append("gradients were not finite in some steps, which were skipped: lower --learning-rate")
+        if self.config.history:
+            expected = 2 * self.config.history / max(1, self.config.batch_size * self.config.num_discriminator_steps)
+            if math.isfinite(scalars.get("history/age", 0.0)) and scalars.get("history/age", 0.0) > 3 * expected + 10:
+                said.append("the history buffer is not mixing (its images are older than they should be): "
+                            "lower --history")
+        return said
