@@ -1,8 +1,9 @@
-"""Renders of UnityEyes: `N.jpg` with `N.json`, in both generations of its labels.
+"""Renders of UnityEyes: `N.jpg` with `N.json`, in all generations of its labels.
 
 The classic one (Wood et al., ETRA 2016) has outlines as lists of "(x, y, z)" in pixels with y up, and
-`eye_details`; UnityEyes2 (2025) has `ground_truth` with `gaze_vec`. Both write directions in Unity's camera
-(x right, y up, z away from the camera), which becomes x right, y down, z away.
+`eye_details`; UnityEyes2 (2025) has `ground_truth` with `gaze_vec`, and in its later form `cameras` with both for
+each `N_CAMERA.jpg`. All write directions in Unity's camera (x right, y up, z away from the camera), which becomes
+x right, y down, z away.
 """
 
 from __future__ import annotations
@@ -45,32 +46,39 @@ class UnityEyes(Importer):
         eye_widths: float = 1.3
         central_part: float = 0.6  # of the render's width, cut from its middle where the labels name no corners
 
-    def find(self, path: Path) -> Sequence[Path]:
-        """The label files, in natural order; UserError if a render is missing."""
-        files = [path] if path.is_file() else list(path.rglob("*.json"))
-        labels = [file for file in files if file.stem.isdecimal()]
-        for file in labels:
-            if not file.with_suffix(".jpg").is_file():
-                raise UserError(f"{show(file)}: its render {file.stem}.jpg is missing: restore it or delete the labels")
-        self._root = path if path.is_dir() else path.parent
-        return sorted(labels, key=lambda file: natural_key(file.as_posix()))
+    def find(self, path: Path) -> Sequence[tuple[Path, Path]]:
+        """Pairs of label file and render, in natural order; UserError if a render is missing."""
+        if not path.is_dir():
+            raise UserError(f"{show(path)}: is a file: name the folder of UnityEyes' renders")
+        self._root = path
+        renders: dict[tuple[Path, str], list[Path]] = {}
+        for render in path.rglob("*.jpg"):
+            renders.setdefault((render.parent, render.stem.partition("_")[0]), []).append(render)
+        entries = []
+        for labels in path.rglob("*.json"):
+            if labels.stem.isdecimal():
+                found = renders.get((labels.parent, labels.stem))
+                if not found:
+                    raise UserError(f"{show(labels)}: its render {labels.stem}.jpg is missing: restore or delete it")
+                entries += [(labels, render) for render in found]
+        return sorted(entries, key=lambda entry: natural_key(entry[1].as_posix()))
 
-    def load(self, entry: Path) -> tuple[str, Array, Row]:
+    def load(self, entry: tuple[Path, Path]) -> tuple[str, Array, Row]:
         """One render, cut and scaled, with its labels."""
-        picture = entry.with_suffix(".jpg")
+        labels, picture = entry
         image = read_image(picture)
         image = convert_channels(image, 1 if self.config.grey else 3, has_alpha=len(image) == 4, path=picture)
-        row, points = read_labels(entry, image.shape[1])
+        row, points = read_labels(labels, image.shape[1], picture.stem.partition("_")[2])
         if self.config.size is not None:
-            image, points = self._cut(image, points)
+            image, points = self._cut(picture, image, points)
         for name, outline in points.items():
             row[name] = decimals(outline)
         if "iris_outline" in points:
             row.update(zip(("pupil_x", "pupil_y"), decimals(points["iris_outline"].mean(axis=0)), strict=True))
-        name = entry.relative_to(self._root).with_suffix("").as_posix()
+        name = picture.relative_to(self._root).with_suffix("").as_posix()
         return name, image, row
 
-    def _cut(self, image: Array, points: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    def _cut(self, path: Path, image: Array, points: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
         height, width = self.config.size
         if "eye_corners" in points:
             inner, outer = points["eye_corners"] + 0.5
@@ -85,7 +93,7 @@ class UnityEyes(Importer):
         pad = math.ceil(max(0.0, -left, -top, left + width / scale - image.shape[2],
                             top + height / scale - image.shape[1]))  # fmt: skip
         if pad > 4 * max(image.shape[1:]):
-            raise UserError(f"the eye's corners at {x:.0f}, {y:.0f} lie far outside of the render: delete this render")
+            raise UserError(f"{show(path)}: the eye's corners lie far outside of the render: delete the render")
         padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)), mode="edge")
         box = (left + pad, top + pad, left + pad + width / scale, top + pad + height / scale)
         bands = [
@@ -96,15 +104,22 @@ class UnityEyes(Importer):
         return np.stack(bands), moved
 
 
-def read_labels(path: Path, height: int) -> tuple[Row, dict[str, Array]]:
+def read_labels(path: Path, height: int, camera: str = "") -> tuple[Row, dict[str, Array]]:
     """The labels of one render.
+
+    Args:
+        path: The label file.
+        height: Of the render, in px.
+        camera: Which of the file's cameras, where it has several.
 
     Returns:
         Scalars for its row, and outlines in px (x, y; y down, the centre of the top left pixel is (0, 0)):
-        `eyelid_outline` (16, 2), `iris_outline` (32, 2), `caruncle_outline` (7, 2), `eye_corners` (2, 2) inner, outer.
+        `eyelid_outline` (16, 2), `iris_outline` (16, 2), `caruncle_outline` (7, 2), `eye_corners` (2, 2) inner, outer.
     """
     values = read_json(path)
     try:
+        if "cameras" in values:
+            values = {**values, **values["cameras"][camera]}
         if "ground_truth" in values:
             direction = _vector(values["ground_truth"]["gaze_vec"])
         else:
@@ -113,12 +128,13 @@ def read_labels(path: Path, height: int) -> tuple[Row, dict[str, Array]]:
         for source, name in _OUTLINES.items():
             if values.get(source):
                 outline = np.array([_vector(text)[:2] for text in values[source]])
+                outline = outline[:: len(outline) // 16 or 1]  # the iris has 32 points, our glossary 16
                 points[name] = np.stack([outline[:, 0] - 0.5, height - outline[:, 1] - 0.5], axis=1)
         row = _scalars(values)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(f"{show(path)}: not labels of UnityEyes ({error!r}): delete or replace the file") from error
     if "eyelid_outline" in points and "caruncle_outline" in points:
-        # The lid's outline begins at the inner corner; the caruncle lies before it, its mean beside the corner.
+        # The caruncle fills the inner corner; the outer one is the point of the lid farthest from it.
         lid, caruncle = points["eyelid_outline"], points["caruncle_outline"].mean(axis=0)
         outer = lid[np.argmax(np.linalg.norm(lid - caruncle, axis=1))]
         points["eye_corners"] = np.stack([caruncle, outer])
@@ -128,7 +144,8 @@ def read_labels(path: Path, height: int) -> tuple[Row, dict[str, Array]]:
 
 def _scalars(values: dict[str, Any]) -> Row:
     """Pupil and iris size, head pose in Unity's degrees, and the textures by name, where the labels have them."""
-    details, row = values.get("eye_details", {}), {}
+    details: Row = values.get("eye_details", {})
+    row: Row = {}
     for name in ("pupil_size", "iris_size"):
         if name in details:
             row[name] = decimals(np.array([float(details[name])]))[0]
