@@ -15,6 +15,8 @@ from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.simulator import Simulator
 from migaki.simulate.eye_model import assets
+from migaki.simulate.eye_model.builtin_shape import build_geometry
+from migaki.simulate.eye_model.builtin_skin import NUM_SKINS, paint_textures
 from migaki.simulate.eye_model.landmarks import LABELS
 from migaki.simulate.eye_model.parts import EyeParts
 from migaki.simulate.eye_model.renderer import render_range
@@ -61,7 +63,7 @@ class EyeSimulator(Simulator):
         return _to_batch(images, masks, labels, scenes, self._identities)
 
     def _chosen_identities(self) -> tuple[int, ...]:
-        known = len(assets.skin_names(self.config.assets))
+        known = len(assets.skin_names(self.config.assets)) if self.config.assets else NUM_SKINS
         chosen = self.config.identities or tuple(range(known))
         if not all(0 <= identity < known for identity in chosen):
             raise UserError(f"eyes: identities {chosen} are not all within 0..{known - 1}; choose from these")
@@ -72,7 +74,11 @@ class EyeSimulator(Simulator):
             config = self.config
             across = MM_PER_UV * 1.6 * config.width / 60 * config.supersample  # texels that fill the fine pixels
             size = int(min(max(2 ** np.ceil(np.log2(across)), 128), 1024))
-            self._parts = assets.load_parts(config.assets, self._identities, size, config.channels)
+            if config.assets:
+                self._parts = assets.load_parts(config.assets, self._identities, size, config.channels)
+            else:
+                textures = paint_textures(self._identities, size, config.channels)
+                self._parts = EyeParts(geometry=build_geometry(), textures=textures)
         return self._parts
 
 

@@ -25,6 +25,7 @@ UPPER_EDGE = (
 LOWER_EDGE = ((12, 0, 8, 7, 1, 2, 6, 130, 131), (28, 11, 10, 9, 3, 4, 5, 113, 112))
 CARUNCLE = (12, 25, 27, 28, 30, 31, 32, 33, 26, 29)
 INNER_CORNER, OUTER_CORNER, UPPER_MIDDLE, LOWER_MIDDLE = 34, 139, 16, 1
+SHADING_WIDTH, SHADING_TAKEN_OUT = 0.05, 0.6  # of the texture's width (3 mm); exponent of the correction
 NUM_SHAPE = 19  # the twentieth standard deviation in the file is zero
 _CONTAINERS = (0x4D4D, 0x3D3D, 0x4100)
 
@@ -41,7 +42,7 @@ def load_parts(folder: Path, identities: tuple[int, ...], texture_size: int, num
         skin=np.stack([_skin(skins / f"{n}_color.png", texture_size, num_channels) for n in chosen]),
         skin_down=np.stack([_skin(skins / f"{n}_color_look_down.png", texture_size, num_channels) for n in chosen]),
         relief=np.stack([_relief(skins / f"{n}_disp.png", texture_size) for n in chosen]),
-        iris=np.stack([_colour(path, texture_size, num_channels) for path in eyes]),
+        iris=np.stack([_colour_bytes(_open(path).convert("RGB"), texture_size, num_channels) for path in eyes]),
     )
     return EyeParts(geometry=_geometry(folder), textures=textures)
 
@@ -169,7 +170,27 @@ def _read_3ds(path: Path) -> dict[str, NDArray[np.generic]]:
     return mesh
 
 
-def _open(path: Path, size: int) -> Image.Image:
+def _skin(path: Path, size: int, num_channels: int) -> Bytes:
+    """A skin texture whose black hole (the eye) is filled from its rim and whose broad shading is evened out.
+
+    The scans carry the shadows of the eye socket; half of them is taken out, because the renderer casts its own.
+    """
+    full = _open(path).convert("RGB")
+    image = np.asarray(_resized(full, max(size, min(256, full.width))), np.float32)
+    hole = ndimage.binary_dilation(image.max(2) < 40, iterations=max(1, image.shape[0] // 200))
+    labels, _ = ndimage.label(hole)
+    centre = labels[round(image.shape[0] * 0.51), round(image.shape[1] * 0.52)]
+    hole = labels == centre if centre else hole
+    rows, columns = ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
+    filled = image[rows, columns]
+    broad = ndimage.gaussian_filter(filled.mean(2), image.shape[0] * SHADING_WIDTH, mode="nearest")
+    level = float(np.median(broad))
+    filled = filled * ((level / np.maximum(broad, 1.0)) ** SHADING_TAKEN_OUT)[..., None]
+    even = Image.fromarray(np.clip(filled, 0, 255).astype(np.uint8))
+    return _colour_bytes(even, size, num_channels)
+
+
+def _open(path: Path) -> Image.Image:
     try:
         image = Image.open(path)
         image.load()
@@ -180,31 +201,19 @@ def _open(path: Path, size: int) -> Image.Image:
     return image
 
 
-def _colour(path: Path, size: int, num_channels: int) -> Bytes:
-    """An image as (size, size, C) bytes."""
-    image = _open(path, size).convert("RGB" if num_channels == 3 else "L")
-    return _shrunk(image, size).reshape(size, size, num_channels)
+def _resized(image: Image.Image, size: int) -> Image.Image:
+    kind = Image.Resampling.BOX if size < image.width else Image.Resampling.LANCZOS
+    return image if image.size == (size, size) else image.resize((size, size), kind)
 
 
-def _skin(path: Path, size: int, num_channels: int) -> Bytes:
-    """A skin texture whose black hole (the eye) is filled from its rim, so that no filter draws black into the lid."""
-    image = np.asarray(_open(path, size).convert("RGB"))
-    hole = ndimage.binary_dilation(image.max(2) < 12, iterations=max(2, image.shape[0] // 250))
-    labels, _ = ndimage.label(hole)
-    centre = labels[round(image.shape[0] * 0.51), round(image.shape[1] * 0.52)]
-    hole = labels == centre if centre else hole
-    rows, columns = ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
-    filled = Image.fromarray(image[rows, columns])
-    return _shrunk(filled if num_channels == 3 else filled.convert("L"), size).reshape(size, size, num_channels)
-
-
-def _shrunk(image: Image.Image, size: int) -> Bytes:
-    return np.asarray(image.resize((size, size), Image.Resampling.BOX if size < image.width else Image.Resampling.LANCZOS))
+def _colour_bytes(image: Image.Image, size: int, num_channels: int) -> Bytes:
+    """An RGB image as (size, size, C) bytes."""
+    resized = _resized(image, size)
+    return np.asarray(resized if num_channels == 3 else resized.convert("L")).reshape(size, size, num_channels)
 
 
 def _relief(path: Path, size: int) -> Float:
     """Displacement map as heights around zero in mm; its scale of about 1 mm from black to white is our choice."""
-    grey = np.asarray(_open(path, size).convert("RGB"), np.float32)[..., 0] / 255.0
-    small = Image.fromarray(grey).resize((size, size), Image.Resampling.BOX)
-    height = np.asarray(small, np.float32)
+    grey = np.asarray(_open(path).convert("RGB"), np.float32)[..., 0] / 255.0
+    height = np.asarray(_resized(Image.fromarray(grey), size), np.float32)
     return (height - np.median(height)).astype(np.float32)

@@ -116,7 +116,7 @@ def lid_shadow(scene: Any, y: float, upper: float, lower: float, per_mm: float) 
     near the lower one."""
     above, below = max(y - upper, 0.0) / per_mm, max(lower - y, 0.0) / per_mm
     shade = scene.lid_shadow * math.exp(-above / scene.shadow_depth)
-    rim = 0.5 * scene.lid_shadow * math.exp(-below / (0.5 * scene.shadow_depth))
+    rim = 0.25 * scene.lid_shadow * math.exp(-below / (0.5 * scene.shadow_depth))
     return (1.0 - shade) * (1.0 - rim)  # type: ignore[no-any-return]
 
 

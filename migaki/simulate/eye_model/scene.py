@@ -73,7 +73,7 @@ class EyeConfig:
     # Framing of the normalised camera; shifts in px of a 60 px wide patch, as errors of landmark detectors make them.
     scale_normal: Pair = (1.07, 0.06)
     shift_x_normal: Pair = (0.0, 2.0)  # px
-    shift_y_normal: Pair = (1.0, 1.5)  # px
+    shift_y_normal: Pair = (0.0, 1.5)  # px
 
     # Anatomy
     shape_spread: float = 1.0  # standard deviations of the shape model
@@ -82,18 +82,18 @@ class EyeConfig:
     cornea_radius_normal: Pair = (7.9, 0.2)  # mm
     pupil_radius_range: Pair = (1.2, 2.8)  # mm
     limbus_width_range: Pair = (0.5, 1.2)  # mm
-    upper_lid_normal: Pair = (15.5, 4.0)  # deg, elevation of the upper lid's edge for eyes straight ahead
+    upper_lid_normal: Pair = (19.0, 4.0)  # deg, elevation of the upper lid's edge for eyes straight ahead
     lower_lid_normal: Pair = (-23.0, 3.0)  # deg
     upper_lid_follow_normal: Pair = (0.8, 0.1)  # deg of upper lid per deg of eye pitch
     lower_lid_follow_normal: Pair = (0.35, 0.1)
     half_closed_share: float = 0.05  # of images with lids on their way down
-    lash_count_range: Pair = (40.0, 110.0)
-    lash_length_range: Pair = (5.0, 9.0)  # mm, upper; lower lashes are half as long
-    lash_width_range: Pair = (0.08, 0.16)  # mm
-    iris_tint_range: Pair = (0.1, 0.7)
-    sclera_tint_range: Pair = (0.3, 0.75)
+    lash_count_range: Pair = (60.0, 140.0)
+    lash_length_range: Pair = (3.0, 8.0)  # mm, upper; lower lashes are half as long
+    lash_width_range: Pair = (0.06, 0.15)  # mm
+    iris_tint_range: Pair = (0.05, 0.5)
+    sclera_tint_range: Pair = (0.2, 0.6)
     skin_tint_range: Pair = (0.7, 1.2)
-    relief_range: Pair = (0.5, 1.5)  # strength of skin relief in the shading
+    relief_range: Pair = (0.2, 1.0)  # strength of skin relief in the shading
 
     # Light
     ambient_range: Pair = (0.25, 1.0)
@@ -101,7 +101,7 @@ class EyeConfig:
     key_elevation_normal: Pair = (30.0, 25.0)  # deg above the camera's axis
     key_azimuth_range: Pair = (-80.0, 80.0)  # deg
     fill_range: Pair = (0.0, 0.5)
-    glint_range: Pair = (0.0, 60.0)  # radiance of the key lamp
+    glint_range: Pair = (0.0, 25.0)  # radiance of the key lamp
     screen_range: Pair = (0.0, 6.0)  # radiance of the laptop's screen
     lid_shadow_range: Pair = (0.3, 0.8)
     gradient_normal: Pair = (0.0, 0.5)  # e-folds of light across half the picture
@@ -109,8 +109,8 @@ class EyeConfig:
 
     # Camera
     exposure_range: Pair = (0.08, 0.3)  # mean linear value of the picture
-    blur_range: Pair = (0.3, 1.1)  # px
-    noise_range: Pair = (0.002, 0.012)  # standard deviation, of [0, 1]
+    blur_range: Pair = (0.5, 1.2)  # px
+    noise_range: Pair = (0.001, 0.008)  # standard deviation, of [0, 1]
 
     def __post_init__(self) -> None:
         if min(self.width, self.height) < 4 or self.supersample < 1:
@@ -174,14 +174,14 @@ def _draw_look(config: EyeConfig, draws: Draws, scenes: NDArray[Any]) -> None:
     scenes["sclera_tint"] = draws.uniform(config.sclera_tint_range)
     scenes["skin_tint"] = draws.uniform(config.skin_tint_range)
     scenes["relief"] = draws.uniform(config.relief_range)
-    scenes["margin_dark"] = draws.uniform((0.25, 0.6))
+    scenes["margin_dark"] = draws.uniform((0.0, 0.35))
     scenes["background"] = draws.uniform((0.02, 0.2))
     scenes["upper_lashes"] = draws.uniform(config.lash_count_range)
-    scenes["lower_lashes"] = draws.uniform(config.lash_count_range) * 0.6
+    scenes["lower_lashes"] = draws.uniform(config.lash_count_range) * 0.4
     scenes["upper_lash_length"] = draws.uniform(config.lash_length_range)
     scenes["lower_lash_length"] = draws.uniform(config.lash_length_range) * 0.5
     scenes["lash_width"] = draws.uniform(config.lash_width_range)
-    scenes["upper_lash_raise"] = np.radians(draws.normal((-5.0, 12.0)))
+    scenes["upper_lash_raise"] = np.radians(draws.normal((3.0, 12.0)))
     scenes["lower_lash_raise"] = np.radians(draws.normal((35.0, 10.0)))
     scenes["lash_bend"] = np.radians(draws.normal((18.0, 6.0)))
     scenes["lash_dark"] = draws.uniform((0.6, 0.95))
@@ -207,8 +207,8 @@ def _draw_light(config: EyeConfig, draws: Draws, scenes: NDArray[Any]) -> None:
     for lamp in ("key", "fill"):  # angles for now; `aim` turns them into directions
         scenes[f"{lamp}_x"] = np.radians(draws.uniform(config.key_azimuth_range))
         scenes[f"{lamp}_y"] = np.radians(draws.normal(config.key_elevation_normal))
-    scenes["key_glint"], scenes["fill_glint"] = draws.uniform(config.glint_range), draws.uniform((0.0, 15.0))
-    scenes["key_size"], scenes["fill_size"] = draws.uniform((0.05, 0.35)), draws.uniform((0.1, 0.5))
+    scenes["key_glint"], scenes["fill_glint"] = draws.uniform(config.glint_range), draws.uniform((0.0, 5.0))
+    scenes["key_size"], scenes["fill_size"] = draws.uniform((0.03, 0.25)), draws.uniform((0.1, 0.4))
     scenes["screen"] = draws.uniform(config.screen_range)
     scenes["screen_x"], scenes["screen_y"] = draws.normal((0.0, 0.15)), draws.normal((0.25, 0.12))
     scenes["screen_width"] = draws.uniform((0.15, 0.4))
