@@ -28,8 +28,8 @@ from migaki.core.errors import UserError
 from migaki.core.files import explain
 from migaki.data import framing
 from migaki.data.image_file import EXTENSIONS, Header, read_header, read_image, show
-from migaki.data.labels import PLANE_KEYS, POINT_KEYS, gather_labels
-from migaki.data.listing import check_inside, list_files
+from migaki.data.labels import PLANE_KEYS, POINT_KEYS, gather_labels, is_file_column
+from migaki.data.listing import check_inside, list_files, natural_key
 from migaki.data.metadata import find_metadata, read_metadata
 
 Array = np.ndarray[Any, Any]
@@ -85,10 +85,10 @@ class ImageFolder:
         for name in self._metadata:
             prefix = posixpath.dirname(name)
             for row in read_metadata(self._root / name):
-                for column in [key for key in row if key == "file_name" or key.endswith("_file_name")]:
-                    if row[column] is None:
-                        continue
-                    row[column] = self._checked(name, prefix, row[column], known)
+                for column in [key for key in row if key.endswith("file_name")]:
+                    value = row[column]
+                    if is_file_column(column) and (prefix or type(value) is not str or value not in known):
+                        row[column] = None if value is None else self._checked(name, prefix, value, known)
                 if row["file_name"] in seen:
                     raise UserError(f"{show(self.path / name)}: names '{show(row['file_name'])}' twice: delete one row")
                 seen.add(row["file_name"])
@@ -114,6 +114,7 @@ class ImageFolder:
 
     def _list_rows(self, files: list[str]) -> list[Row]:
         names = [name for name in files if posixpath.splitext(name)[1].lower() in EXTENSIONS]
+        names.sort(key=natural_key)
         folders = [posixpath.basename(posixpath.dirname(name)) for name in names]
         classes = sorted(set(folders))
         if len(classes) > 1 and len({name.count("/") for name in names}) == 1:
@@ -145,7 +146,7 @@ class ImageFolder:
     @cached_property
     def files(self) -> dict[str, list[str | None]]:
         """The further pictures: key -> file name (or None) per row, from the columns `KEY_file_name`."""
-        columns = dict.fromkeys(c for row in self.rows for c in row if c.endswith("_file_name") and c != "file_name")
+        columns = dict.fromkeys(c for row in self.rows for c in row if c.endswith("_file_name"))
         return {column[: -len("_file_name")]: [row.get(column) for row in self.rows] for column in columns}
 
     @cached_property

@@ -37,7 +37,7 @@ def gather_labels(rows: Sequence[Row]) -> tuple[dict[str, Array], dict[str, str]
     arrays: dict[str, Array] = {}
     problems: dict[str, str] = {}
     for name in names:
-        if name == "file_name" or name.endswith("_file_name"):
+        if is_file_column(name):
             continue
         values = [row.get(name) for row in rows]
         array = _scalars(values)
@@ -48,6 +48,11 @@ def gather_labels(rows: Sequence[Row]) -> tuple[dict[str, Array], dict[str, str]
         if array is not None:
             arrays[name] = array
     return _join(arrays), problems
+
+
+def is_file_column(name: str) -> bool:
+    """Whether a metadata column names files: `file_name` or `KEY_file_name`."""
+    return name == "file_name" or name.endswith("_file_name")
 
 
 def _scalars(values: list[Any]) -> Array | None:
@@ -69,36 +74,35 @@ def _scalars(values: list[Any]) -> Array | None:
 
 def _vectors(values: list[Any]) -> tuple[Array | None, str]:
     """A column of equally long lists of numbers; else the reason why not, empty for text."""
-    if not any(type(value) is list for value in values):
+    lists = [value for value in values if type(value) is list]
+    if not lists:
         return None, ""
-    sample = next(value for value in values if type(value) is list)
-    shape = np.shape(sample) if _is_regular(sample) else ()
-    for index, value in enumerate(values):
-        if value is not None and not (_is_regular(value) and np.shape(value) == shape):
-            return None, f"row {index + 1} holds another kind or length of list than the first"
+    shape = _shape(lists[0])
+    filled = values if len(lists) == len(values) else [_or_missing(value, shape) for value in values]
     try:
-        filled = [np.full(shape, math.nan) if value is None else value for value in values]
         array = np.array(filled)
-    except (ValueError, TypeError, OverflowError):
-        return None, "the lists hold something else than numbers"
-    if array.dtype.kind == "O":  # None among the numbers
-        try:
+        if array.dtype.kind == "O":  # None among the numbers
             array = array.astype(np.float32)
-        except (ValueError, TypeError, OverflowError):
-            return None, "the lists hold something else than numbers"
-    if array.dtype.kind not in "bif":
-        return None, "the lists hold something else than numbers"
-    return array.astype({"b": np.bool_, "i": np.int64, "f": np.float32}[array.dtype.kind]), ""
+    except (ValueError, TypeError, OverflowError):
+        array = np.array("")
+    if array.dtype.kind in "bif":
+        return array.astype({"b": np.bool_, "i": np.int64, "f": np.float32}[array.dtype.kind]), ""
+    for index, value in enumerate(values):
+        if value is not None and (shape is None or type(value) is not list or _shape(value) != shape):
+            return None, f"row {index + 1} holds another kind or length of list than the first"
+    return None, "the lists hold something else than numbers"
 
 
-def _is_regular(value: Any) -> bool:
-    if type(value) is not list:
-        return False
+def _or_missing(value: Any, shape: tuple[int, ...] | None) -> Any:
+    return np.full(shape or (), math.nan).tolist() if value is None else value
+
+
+def _shape(value: list[Any]) -> tuple[int, ...] | None:
+    """The shape of nested lists, or None if they are ragged."""
     try:
-        np.shape(value)
+        return np.shape(value)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _join(arrays: dict[str, Array]) -> dict[str, Array]:

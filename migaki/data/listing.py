@@ -21,7 +21,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def list_files(folder: Path) -> list[str]:
-    """All plain files below `folder`, relative with `/`, naturally sorted; hidden files and folders are left out.
+    """All plain files below `folder`, relative with `/`, in no order; hidden files and folders are left out.
 
     Links to folders are not followed, so that no loop of links can trap the search. Links to files count if they
     stay within the folder.
@@ -34,7 +34,7 @@ def list_files(folder: Path) -> list[str]:
         if not root.is_dir():
             what = "is a file, not a folder" if root.exists() else "there is no such folder"
             raise UserError(f"{show(folder)}: {what}: check the spelling")
-        return sorted(_walk(root, root, ""), key=natural_key)
+        return list(_walk(root, root, ""))
     except OSError as error:
         raise explain(error, show(error.filename or folder)) from error
 

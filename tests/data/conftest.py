@@ -7,9 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from sample_pictures import picture, save
 
 DATA = Path(os.environ.get("MIGAKI_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 
@@ -24,17 +23,6 @@ def real_data() -> Callable[[str], Path]:
         return DATA / name
 
     return find
-
-
-def picture(index: int, height: int = 4, width: int = 6, channels: int = 1) -> np.ndarray:
-    """A picture (C, H, W) uint8 that depends on its index alone."""
-    return np.random.default_rng(index).integers(0, 256, (channels, height, width), dtype=np.uint8)
-
-
-def save(path: Path, array: np.ndarray) -> None:
-    """Write (C, H, W) uint8."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0)).save(path)
 
 
 @pytest.fixture

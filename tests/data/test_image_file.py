@@ -54,9 +54,7 @@ def test_eight_bits(tmp_path: Path, random: np.random.Generator, mode: str) -> N
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("ending", ["png", "tif"])
-def test_sixteen_bits_keep_all_bits(
-    tmp_path: Path, random: np.random.Generator, channels: int, ending: str
-) -> None:
+def test_sixteen_bits_keep_all_bits(tmp_path: Path, random: np.random.Generator, channels: int, ending: str) -> None:
     array = random.integers(0, 65536, (channels, 5, 7), dtype=np.uint16)
     path = tmp_path / f"a.{ending}"
     if ending == "png":
