@@ -17,7 +17,11 @@ def tail_p(right: int, total: int) -> float:
     One-sided, as in the paper (517 of 1000 gives 0.148). Summed in whole numbers, so exact to the last division.
     """
     _check(right, total)
-    return _ratio(sum(math.comb(total, count) for count in range(right, total + 1)), total)
+    ways, tail = math.comb(total, right), 0
+    for count in range(right, total + 1):
+        tail += ways
+        ways = ways * (total - count) // (count + 1)  # the next binomial coefficient
+    return tail / (1 << total)  # Python divides whole numbers of any size with correct rounding
 
 
 def two_sided_p(right: int, total: int) -> float:
@@ -49,11 +53,6 @@ def wilson_interval(right: int, total: int, z: float = Z_95) -> tuple[float, flo
 def _check(right: int, total: int) -> None:
     if not 0 <= right <= total:
         raise ValueError(f"{right} right answers of {total}")
-
-
-def _ratio(numerator: int, total: int) -> float:
-    """`numerator` / 2**`total`, also where 2**`total` is too large for a float."""
-    return numerator / (1 << total)  # Python divides whole numbers of any size with correct rounding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Header, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from migaki.web.binomial import Confusion
 from migaki.web.guard import Buckets, Guard, Limits, page_policy
@@ -42,7 +43,7 @@ Key = Annotated[str, Header(alias="x-sitting", max_length=64)]
 Access = Annotated[str, Header(alias="x-access", max_length=256)]
 
 
-def build_app(sittings: Sittings, *, host: str, token: str | None = None, limits: Limits | None = None) -> FastAPI:
+def build_app(sittings: Sittings, *, host: str, token: str | None = None, limits: Limits | None = None) -> Guard:
     """The application over an open test. Its only routes are those below: it serves no file and lists no folder."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     # Encoded before anyone comes: sending an image is then the same work for each, and takes the same time.
@@ -91,8 +92,8 @@ def build_app(sittings: Sittings, *, host: str, token: str | None = None, limits
         return HTMLResponse(report, headers={"content-security-policy": page_policy(report)})
 
     _explain_errors(app)
-    app.add_middleware(Guard, host=host, limits=limits)
-    return app
+    # Around the whole application, so that even the answer to an unforeseen error has passed the guard.
+    return Guard(app, host=host, limits=limits)
 
 
 def _explain_errors(app: FastAPI) -> None:
@@ -103,9 +104,9 @@ def _explain_errors(app: FastAPI) -> None:
         # Disk full or locked: nothing was stored, and the page tries again until it is.
         return JSONResponse({"error": f"the answer cannot be stored now ({error})"}, 503)
 
-    @app.exception_handler(HTTPException)
+    @app.exception_handler(StarletteHTTPException)  # unknown addresses too, not only what is raised here
     def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
+        assert isinstance(error, StarletteHTTPException)
         return JSONResponse({"error": error.detail}, error.status_code)
 
     @app.exception_handler(RequestValidationError)

@@ -91,11 +91,12 @@ def html_report(sittings: Sittings) -> str:
     parts = [f"<h1>Visual Turing test</h1>{_lead(found)}"]
     parts += [f'<p class="warning">{html.escape(text)}.</p>' for text in found["warnings"]]
     if pooled["total"]:
-        parts += ["<h2>All people together</h2>", _confusion_table(pooled), _figures(pooled)]
+        parts += ["<h2>All people together</h2>", "<div class=beside>", _confusion_table(pooled, "Here"),
+                  _confusion_table(PAPER["refined"], "In the paper, refined eyes"), "</div>", _figures(pooled)]
     for machine in found["machines"]:
         parts += [f"<h2>In the observer's seat: {html.escape(machine['code'])}</h2>",
                   "<p>A small classifier, trained on other images of the same two folders, took the same test.</p>",
-                  _confusion_table(machine), _figures(machine)]
+                  _confusion_table(machine, ""), _figures(machine)]
     parts += ["<h2>Accuracy</h2>", _accuracy_table(found)]
     if found["most_mistaken"]:
         parts += ["<h2>Most mistaken images</h2>", _gallery(sittings, found["most_mistaken"])]
@@ -114,10 +115,10 @@ def _lead(found: dict[str, Any]) -> str:
                "That is not distinguishable from guessing.")
     return (f'<p class="lead">{people} {_plural(people, "person", "people")}, {pooled["total"]} answers: '
             f'<b>{_percent(pooled["accuracy"])}</b> right (95 % interval {_percent(low)} to {_percent(high)}, '
-            f'p = {_p(pooled["p_one_sided"])}). {verdict}{rest}</p>')
+            f'p\u00a0=\u00a0{_p(pooled["p_one_sided"])}). {verdict}{rest}</p>')
 
 
-def _confusion_table(summary: dict[str, Any]) -> str:
+def _confusion_table(summary: dict[str, Any], caption: str) -> str:
     rows = []
     for truth, name in (("real", "Real"), ("fake", "Not real")):
         cells = summary["confusion"][truth]
@@ -125,24 +126,25 @@ def _confusion_table(summary: dict[str, Any]) -> str:
         rows.append(f"<tr><th scope=row>{name}</th>" + "".join(
             f'<td{" class=right" if kind == "said_" + truth else ""}>{cells[kind]}'
             f"<small>{_percent(cells[kind] / total)}</small></td>" for kind in ("said_real", "said_fake")) + "</tr>")
-    return ("<table class=confusion><thead><tr><td></td><th scope=col>said real</th><th scope=col>said not real</th>"
+    return (f"<table class=confusion><caption>{caption}</caption><thead><tr><td></td>"
+            "<th scope=col>said real</th><th scope=col>said not real</th>"
             f"</tr></thead><tbody>{''.join(rows)}</tbody></table>")
 
 
 def _figures(summary: dict[str, Any]) -> str:
     low, high = summary["wilson_95"]
     return (f"<p>{summary['right']} of {summary['total']} right: {_percent(summary['accuracy'])}, Wilson 95 % interval "
-            f"{_percent(low)} to {_percent(high)}; exact binomial test against guessing: p = "
-            f"{_p(summary['p_one_sided'])} one-sided, {_p(summary['p_two_sided'])} two-sided.</p>")
+            f"{_percent(low)} to {_percent(high)}; exact binomial test against guessing: "
+            f"p\u00a0=\u00a0{_p(summary['p_one_sided'])} one-sided, {_p(summary['p_two_sided'])} two-sided.</p>")
 
 
 def _accuracy_table(found: dict[str, Any]) -> str:
-    rows = [_accuracy_row(f"Person {person['code']}" + ("" if person["finished"] else ", unfinished, not pooled"),
-                          person, person["median_seconds"]) for person in found["people"]]
+    rows = [_accuracy_row(f"Person {person['code']}" + ("" if person["finished"] else " (unfinished)"), person,
+                          person["median_seconds"]) for person in found["people"]]
     if found["pooled"]["total"]:
         rows.append(_accuracy_row("All who finished", found["pooled"], None, "sum"))
     rows += [_accuracy_row(machine["code"].capitalize(), machine, None) for machine in found["machines"]]
-    for kind, name in (("refined", "Paper, real against refined"), ("unrefined", "Paper, real against unrefined")):
+    for kind, name in (("refined", "Paper, refined"), ("unrefined", "Paper, unrefined")):
         published = PAPER[kind]
         low, high = wilson_interval(published["right"], published["total"])
         rows.append(f"<tr class=paper><th scope=row>{name}</th><td>{published['right']} / {published['total']}</td>"
@@ -151,7 +153,8 @@ def _accuracy_table(found: dict[str, Any]) -> str:
     return ("<div class=wide><table><thead><tr><td></td><th scope=col>right</th><th scope=col>accuracy</th>"
             "<th scope=col>95 % interval</th><th scope=col>p</th><th scope=col>s / image</th></tr></thead>"
             f"<tbody>{''.join(rows)}</tbody></table></div><p class=note>p: exact binomial test against guessing, "
-            f"one-sided as in the paper. Paper: {html.escape(PAPER['source'])}.</p>")
+            f"one-sided as in the paper. Unfinished sittings are not pooled. "
+            f"Paper: {html.escape(PAPER['source'])}.</p>")
 
 
 def _accuracy_row(name: str, summary: dict[str, Any], seconds: float | None, kind: str = "") -> str:
@@ -180,7 +183,7 @@ def _plural(count: int, one: str, many: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}\u00a0%"
 
 
 def _p(value: float) -> str:
@@ -209,6 +212,10 @@ th { font-weight: 500; } tbody th { text-align: left; } thead th { color: var(--
 tr.sum th, tr.sum td { font-weight: 650; } tr.paper th, tr.paper td { color: var(--soft); }
 .confusion td, .confusion th { padding: 0.7rem 1.25rem; } .confusion tbody th { padding-left: 0; }
 .confusion td small { display: block; } .confusion td.right { background: var(--good); }
+.beside { display: flex; flex-wrap: wrap; gap: 1rem 4rem; }
+caption { text-align: left; color: var(--soft); font-size: 0.9rem; padding-bottom: 0.25rem; }
+@media (max-width: 34rem) { .wide th, .wide td { padding-right: 0.7rem; font-size: 0.85rem; }
+  .wide tbody th { white-space: normal; min-width: 6rem; } .confusion { width: 100%; } }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 1.25rem; }
 figure { margin: 0; } figure img { width: 100%; display: block; border-radius: 0.4rem; background: #808080; }
 figcaption { font-size: 0.85rem; line-height: 1.4; margin-top: 0.4rem; }
