@@ -42,8 +42,8 @@ CREATE TABLE trial (sitting INTEGER NOT NULL REFERENCES sitting, position INTEGE
 PRAGMA user_version = 1;
 """
 
-_ALPHABET = "ACDEFHJKLMNPQRTUVWXY3479"
-"""Letters and digits that are not taken for one another when read aloud or written down."""
+_ALPHABET = "CDFHJKLMNPQRTVWXY3479"
+"""Letters and digits that are not taken for one another when written down; no vowels, so codes are never words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

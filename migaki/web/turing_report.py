@@ -126,7 +126,8 @@ def _confusion_table(summary: dict[str, Any], caption: str) -> str:
         rows.append(f"<tr><th scope=row>{name}</th>" + "".join(
             f'<td{" class=right" if kind == "said_" + truth else ""}>{cells[kind]}'
             f"<small>{_percent(cells[kind] / total)}</small></td>" for kind in ("said_real", "said_fake")) + "</tr>")
-    return (f"<table class=confusion><caption>{caption}</caption><thead><tr><td></td>"
+    title = f"<caption>{caption}</caption>" if caption else ""
+    return (f"<table class=confusion>{title}<thead><tr><td></td>"
             "<th scope=col>said real</th><th scope=col>said not real</th>"
             f"</tr></thead><tbody>{''.join(rows)}</tbody></table>")
 

@@ -115,7 +115,8 @@ def test_no_path_leads_to_a_file_or_a_listing(serve: Callable[[], Server]) -> No
     for target in (
         "/../../../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc%2fpasswd", "//etc/passwd",
         "/etc/passwd", "/api/image/../../../etc/passwd", "/api/image/..%2f..%2fturing.sqlite", "/api/image/", "/api/",
-        "/static/", "/turing.sqlite", "/turing.html", "/docs", "/openapi.json", "/api/image/0%00.png", "/api/image/-1", "/results/",
+        "/static/", "/turing.sqlite", "/turing.html", "/docs", "/openapi.json",
+        "/api/image/0%00.png", "/api/image/-1", "/results/",
     ):
         status, reply = raw(server, target)
         assert status in (400, 404, 422), target
