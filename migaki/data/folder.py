@@ -190,11 +190,11 @@ class ImageFolder:
 
     def decode(self, index: int) -> Array:
         """Image `index` as `(C, H, W)` uint8, uint16 or float32, in the folder's shape."""
-        return self._picture(self.names[index])
+        return self._picture(self.names[index], self.shape[0])
 
-    def _picture(self, name: str) -> Array:
+    def _picture(self, name: str, channels: int | None) -> Array:
         path = self._root / name
-        channels, height, width = self.shape
+        _, height, width = self.shape
         array = framing.check_values(read_image(path), self.value_range, self.path / name)
         if self.size is None and array.shape[1:] != (height, width):
             raise UserError(
@@ -202,7 +202,7 @@ class ImageFolder:
                 "was expected: give a size to bring all images to"
             )
         array = framing.resize(array, (height, width))
-        if array.shape[0] == channels:
+        if channels is None or array.shape[0] == channels:
             return array
         has_alpha = path.suffix.lower() != ".npy" and array.shape[0] in (2, 4) and read_header(path).has_alpha
         return framing.convert_channels(array, channels, has_alpha=has_alpha, path=self.path / name)
@@ -213,7 +213,7 @@ class ImageFolder:
         if name is None:
             raise UserError(f"{show(self.path)}: '{show(self.names[index])}' has no {key}: add {key}_file_name")
         if key not in PLANE_KEYS:
-            return framing.to_unit(self._picture(name))
+            return framing.to_unit(self._picture(name, self.channels))
         array = framing.resize(read_image(self._root / name), self.shape[1:], nearest=True)
         if array.shape[0] != 1:
             raise UserError(f"{show(self.path / name)}: a {key} has one channel, this has {array.shape[0]}: convert it")

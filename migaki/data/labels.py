@@ -20,6 +20,8 @@ IMAGE_KEYS = ("image", "real", "refined", "target")
 PLANE_KEYS = ("mask", "depth")
 """Keys whose values are `(B, H, W)` planes that keep their unit."""
 
+_COLUMNS = frozenset(column for key in KEYS.values() for column in key.columns)
+
 POINT_KEYS = tuple(name for name, key in KEYS.items() if key.unit.startswith("px"))
 """Keys whose first two numbers along the last axis are pixel positions x y."""
 
@@ -40,6 +42,8 @@ def gather_labels(rows: Sequence[Row]) -> tuple[dict[str, Array], dict[str, str]
         if is_file_column(name):
             continue
         values = [row.get(name) for row in rows]
+        if name not in _COLUMNS and all(value is None for value in values):
+            continue  # it may as well be text
         array = _scalars(values)
         if array is None:
             array, problem = _vectors(values)
@@ -60,14 +64,15 @@ def _scalars(values: list[Any]) -> Array | None:
     kinds = set(map(type, values))
     missing = type(None) in kinds
     kinds.discard(type(None))
-    if not kinds or not kinds <= {bool, int, float}:
+    if not kinds <= {bool, int, float}:
         return None
     if not missing and kinds == {bool}:
         return np.array(values, np.bool_)
     try:
         if not missing and kinds <= {bool, int}:
             return np.array(values, np.int64)
-        return np.array([math.nan if value is None else value for value in values], np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which `require` finds
+            return np.array([math.nan if value is None else value for value in values], np.float32)
     except OverflowError:
         return None
 
@@ -80,13 +85,13 @@ def _vectors(values: list[Any]) -> tuple[Array | None, str]:
     shape = _shape(lists[0])
     filled = values if len(lists) == len(values) else [_or_missing(value, shape) for value in values]
     try:
-        array = np.array(filled)
-        if array.dtype.kind == "O":  # None among the numbers
-            array = array.astype(np.float32)
+        with np.errstate(over="ignore"):
+            array = np.array(filled)
+            if array.dtype.kind in "bifO":  # O: None among the numbers
+                kind = {"b": np.bool_, "i": np.int64}.get(array.dtype.kind, np.float32)
+                return array.astype(kind), ""
     except (ValueError, TypeError, OverflowError):
-        array = np.array("")
-    if array.dtype.kind in "bif":
-        return array.astype({"b": np.bool_, "i": np.int64, "f": np.float32}[array.dtype.kind]), ""
+        pass  # looked into below
     for index, value in enumerate(values):
         if value is not None and (shape is None or type(value) is not list or _shape(value) != shape):
             return None, f"row {index + 1} holds another kind or length of list than the first"

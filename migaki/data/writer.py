@@ -36,6 +36,7 @@ Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
 _FOLDERS = {"mask": "masks", "depth": "depths", "target": "targets", "real": "reals", "refined": "refineds"}
+_MAX_PENDING = 32
 _File = tuple[str, Callable[[torch.Tensor | Array, str], bytes], torch.Tensor | Array]
 
 
@@ -169,7 +170,7 @@ class FolderWriter:
             else:
                 values[key] = value
         self._pending.append((index, values, self._pool.submit(self._store, files)))
-        while len(self._pending) > 32:
+        while self._pending and (len(self._pending) > _MAX_PENDING or self._pending[0][2].done()):
             self._settle()
 
     def _file_name(self, name: str) -> str:

@@ -65,8 +65,9 @@ def test_shards_see_different_patches_of_the_same_order(photos: Path) -> None:
 def test_pairs_are_cut_at_one_place(photos: Path, tmp_path: Path) -> None:
     for number, (height, width) in enumerate([(40, 50), (60, 30), (33, 90)]):
         picture(tmp_path / "input" / f"{number}.bmp", height, width, 100 + 10 * number)
-    source = PatchSource({"image": tmp_path / "input", "target": photos}, channels={}, patch=20, batch_size=8, seed=1,
-                         zoom=(1, 1.5))
+    source = PatchSource(
+        {"image": tmp_path / "input", "target": photos}, channels={}, patch=20, batch_size=8, seed=1, zoom=(1, 1.5)
+    )
     batch = source.batch(0)
     assert torch.equal(batch["image"][:, :2], batch["target"][:, :2])
     torch.testing.assert_close(batch["image"][:, 2] - batch["target"][:, 2], torch.full((8, 20, 20), 100 / 255))
@@ -83,7 +84,9 @@ def test_what_does_not_fit_is_said(photos: Path, tmp_path: Path) -> None:
     for number in range(3):
         picture(tmp_path / "sizes" / f"{number}.png", 41, 50)
     with pytest.raises(UserError, match="differ in size"):
-        PatchSource({"image": tmp_path / "sizes", "target": photos}, channels={}, patch=8, batch_size=9, seed=0).batch(0)
+        PatchSource({"image": tmp_path / "sizes", "target": photos}, channels={}, patch=8, batch_size=9, seed=0).batch(
+            0
+        )
 
 
 def test_damage_is_a_function_of_the_step_too(photos: Path) -> None:
