@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
-from migaki.core.seeds import generator
+from migaki.core.seeds import fold, generator
+from migaki.core.source import Source
 
 
 class Damage(ABC):
@@ -61,6 +63,27 @@ def _check(clean: torch.Tensor, seeds: torch.Tensor) -> None:
                         f"got {tuple(clean.shape)} {clean.dtype}")
     if seeds.shape != clean.shape[:1] or seeds.dtype != torch.int64:
         raise UserError(f"damage: expected {len(clean)} int64 seeds, got {tuple(seeds.shape)} {seeds.dtype}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DamagedSource:
+    """Pairs made on the fly: the `target` of a source of clean images, and `image`, the same damaged.
+
+    A pure function of the step, as its source is: image i of a step always gets the same damage.
+    """
+
+    clean: Source  # batches with `target` (B, C, H, W) in [0, 1]
+    damage: Damage
+    seed: int
+    keep: tuple[str, ...] = ()  # parameters of the damage to deliver too
+
+    def batch(self, step: int) -> Batch:
+        """The clean batch of this step with `image` (B, C', H', W') and the parameters asked for."""
+        batch = self.clean.batch(step)
+        clean = batch["target"]
+        seeds = torch.tensor([fold(self.seed, step, place) for place in range(len(clean))])
+        image, parameters = self.damage.damage(clean, seeds)
+        return batch | {"image": image} | {key: parameters[key] for key in self.keep}
 
 
 Range = tuple[float, float]

@@ -77,32 +77,39 @@ def eight_bit(image: torch.Tensor) -> torch.Tensor:
 
 
 class Restoration(Metric):
-    """PSNR (dB), SSIM and spectral angle (rad) of `predicted[key]` against `batch[key]`, averaged over images.
+    """PSNR (dB), SSIM and spectral angle (rad) of the predicted `target` against the batch's, averaged over images.
 
     On 8-bit values if `quantise` (so that they equal those of saved PNGs), with peak 255. `psnr_y`, `ssim_y` only
-    for RGB; `spectral_angle` for two channels or more.
+    for RGB; `spectral_angle` for two channels or more; SSIM only where the window fits.
     """
 
-    def __init__(self, key: str = "target", quantise: bool = True) -> None:
-        self.key, self.quantise = key, quantise
+    keys = ("target",)
+
+    def __init__(self, quantise: bool = True) -> None:
+        self.quantise = quantise
         self.count = 0
         self.sums: dict[str, float] = {}
 
     def update(self, predicted: Batch, batch: Batch) -> None:
-        """Both (B, C, H, W) in [0, 1]."""
-        image, target = predicted[self.key].detach(), batch[self.key]
+        """Both (B, C, H, W) in [0, 1]; of a target of more channels than predicted, only the first count."""
+        image, target = predicted["target"].detach(), batch["target"][:, :predicted["target"].shape[1]]
         if image.shape != target.shape:
-            raise ValueError(f"predicted {self.key} {tuple(image.shape)} is not like its label {tuple(target.shape)}")
+            raise ValueError(f"predicted target {tuple(image.shape)} is not like its label {tuple(target.shape)}")
         image, target = (eight_bit(x) if self.quantise else x.double().clamp(0, 1) * 255 for x in (image, target))
-        values = {"psnr": psnr(image, target, 255), "ssim": ssim(image, target, 255)}
+        values = self._measure(image, target, "")
         if image.shape[1] == 3:
-            luma_image, luma_target = (self._luma(x) for x in (image, target))
-            values |= {"psnr_y": psnr(luma_image, luma_target, 255), "ssim_y": ssim(luma_image, luma_target, 255)}
+            values |= self._measure(self._luma(image), self._luma(target), "_y")
         if image.shape[1] > 1:
             values["spectral_angle"] = spectral_angle(image, target)
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value.sum())
         self.count += len(image)
+
+    def _measure(self, image: torch.Tensor, target: torch.Tensor, suffix: str) -> Batch:
+        values = {"psnr" + suffix: psnr(image, target, 255)}
+        if min(image.shape[-2:]) > 2 * _RADIUS:
+            values["ssim" + suffix] = ssim(image, target, 255)
+        return values
 
     def _luma(self, image: torch.Tensor) -> torch.Tensor:
         luma = studio_luma(image / 255) * 255
@@ -114,24 +121,44 @@ class Restoration(Metric):
 
 
 class MaskOverlap(Metric):
-    """Intersection over union of class 1 of a mask, over all pixels of all images together.
+    """Intersection over union of class 1 of `mask`, over all pixels of all images together.
 
-    `predicted[key]` (B, H, W): a mask (integer or bool), or its probability in [0, 1]; `batch[key]` (B, H, W) integer.
+    Predicted (B, H, W): a mask (integer or bool), or its probability in [0, 1]; label (B, H, W) integer.
     """
 
-    def __init__(self, key: str = "mask", threshold: float = 0.5) -> None:
-        self.key, self.threshold = key, threshold
+    keys = ("mask",)
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        self.threshold = threshold
         self.intersection = self.union = 0
 
     def update(self, predicted: Batch, batch: Batch) -> None:
         """Count pixels."""
-        mask, label = predicted[self.key], batch[self.key] == 1
+        mask, label = predicted["mask"], batch["mask"] == 1
         mask = mask >= self.threshold if mask.is_floating_point() else mask == 1
         if mask.shape != label.shape:
-            raise ValueError(f"predicted {self.key} {tuple(mask.shape)} is not like its label {tuple(label.shape)}")
+            raise ValueError(f"predicted mask {tuple(mask.shape)} is not like its label {tuple(label.shape)}")
         self.intersection += int((mask & label).sum())
         self.union += int((mask | label).sum())
 
     def compute(self) -> dict[str, float]:
         """`iou` in [0, 1]; 1 if neither prediction nor label held a single pixel."""
         return {"iou": self.intersection / self.union if self.union else 1.0}
+
+
+class CloudRemoval(Metric):
+    """What lies under the clouds, and where they are: `Restoration` and `MaskOverlap` together."""
+
+    keys = ("target", "mask")
+
+    def __init__(self, quantise: bool = True, threshold: float = 0.5) -> None:
+        self.parts = (Restoration(quantise), MaskOverlap(threshold))
+
+    def update(self, predicted: Batch, batch: Batch) -> None:
+        """Add one batch to both."""
+        for part in self.parts:
+            part.update(predicted, batch)
+
+    def compute(self) -> dict[str, float]:
+        """The figures of both."""
+        return {name: value for part in self.parts for name, value in part.compute().items()}

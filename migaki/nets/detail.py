@@ -7,15 +7,16 @@ from torch import nn
 
 
 class _Block(nn.Module):
-    """x + two rounds of convolution, batch norm, ReLU (Fu et al. 2017, eq. 4)."""
+    """x + two rounds of convolution, batch norm, ReLU (Fu et al. 2017, eq. 4); without `skip` only the rounds."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, skip: bool) -> None:
         super().__init__()
+        self.skip = skip
         self.layers = nn.Sequential(*_round(width, width), *_round(width, width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = x + self.layers(x)
-        return out
+        rounds: torch.Tensor = self.layers(x)
+        return x + rounds if self.skip else rounds
 
 
 def _round(inputs: int, width: int) -> list[nn.Module]:
@@ -32,16 +33,17 @@ class DetailNet(nn.Module):
     Args:
         depth: convolutions in all, an even number of at least 2.
         width: filters of each but the last.
+        skip: residual blocks; false makes it a plain chain, the lowest rung of the paper's comparison.
         final_norm: batch norm after the last convolution, as in the paper's equation (from memory).
     """
 
     def __init__(self, *, in_channels: int = 3, out_channels: int = 3, depth: int = 26, width: int = 16,
-                 final_norm: bool = True) -> None:
+                 skip: bool = True, final_norm: bool = True) -> None:
         super().__init__()
         if depth < 2 or depth % 2:
             raise ValueError(f"depth must be an even number of at least 2, got {depth}")
         self.first = nn.Sequential(*_round(in_channels, width))
-        self.blocks = nn.Sequential(*(_Block(width) for _ in range((depth - 2) // 2)))
+        self.blocks = nn.Sequential(*(_Block(width, skip) for _ in range((depth - 2) // 2)))
         self.last = nn.Conv2d(width, out_channels, 3, padding=1, bias=not final_norm)
         self.norm = nn.BatchNorm2d(out_channels) if final_norm else nn.Identity()
         for module in self.modules():
@@ -49,7 +51,7 @@ class DetailNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         # The residual begins near nothing: the first guess is about the damaged image itself (our choice).
         with torch.no_grad():
-            (self.norm if isinstance(self.norm, nn.BatchNorm2d) else self.last).weight.mul_(0.1)
+            (self.norm if isinstance(self.norm, nn.BatchNorm2d) else self.last).weight.mul_(0.03)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         residual: torch.Tensor = self.norm(self.last(self.blocks(self.first(image))))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from skimage import color
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from migaki.metrics.restoration import MaskOverlap, Restoration, psnr, spectral_angle, ssim
+from migaki.metrics.restoration import CloudRemoval, MaskOverlap, Restoration, psnr, spectral_angle, ssim
 
 
 def pair(seed: int = 0, channels: int = 3, count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,6 +96,22 @@ def test_overlap_over_all_pixels() -> None:
     probability.update({"mask": torch.tensor([[[0.2, 0.7]]])}, {"mask": torch.tensor([[[1, 1]]])})
     assert probability.compute()["iou"] == 0.5
     assert MaskOverlap().compute()["iou"] == 1.0
+
+
+def test_clouds_have_both_and_a_target_may_have_more_channels() -> None:
+    image, target = pair(channels=4)
+    mask = torch.ones(2, 40, 45, dtype=torch.uint8)
+    metric = CloudRemoval()
+    metric.update({"target": image[:, :3], "mask": mask * 0.9}, {"target": target, "mask": mask})
+    plain = Restoration()
+    plain.update({"target": image[:, :3]}, {"target": target[:, :3]})
+    assert metric.compute() == {**plain.compute(), "iou": 1.0} and metric.keys == ("target", "mask")
+
+
+def test_tiny_images_have_no_ssim() -> None:
+    metric = Restoration()
+    metric.update({"target": torch.zeros(1, 3, 8, 8)}, {"target": torch.ones(1, 3, 8, 8)})
+    assert metric.compute()["psnr"] == pytest.approx(0, abs=1e-9) and "ssim" not in metric.compute()
 
 
 def test_mismatch_is_refused() -> None:

@@ -1,0 +1,214 @@
+"""Deep detail network: remove rain, noise or JPEG artefacts, learned from damage simulated on clean photographs.
+
+Fu, Huang, Zeng, Huang, Ding, Paisley, "Removing rain from single images via a deep detail network", CVPR 2017.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from migaki.core import processes
+from migaki.core.batch import Batch, Scalars
+from migaki.core.damage import Damage, DamagedSource
+from migaki.core.errors import UserError
+from migaki.core.metric import Metric
+from migaki.core.seeds import fold
+from migaki.core.source import Source
+from migaki.core.system import Sheet, System, descend
+from migaki.data.patches import PatchSource
+from migaki.metrics.restoration import Restoration
+from migaki.nets.detail import DetailNet
+from migaki.ops.filtering import guided_filter
+from migaki.ops.tiling import apply_tiled
+from migaki.simulate.jpeg import Jpeg
+from migaki.simulate.noise import Noise
+from migaki.simulate.rain import Rain
+
+_SHEET_WIDTH = 12
+_WHOLE = 1024  # px; a larger image is restored tile by tile, so that memory stays bounded
+
+
+class DeepDetail(System):
+    """A residual network that sees the detail layer of a damaged image and predicts what to take off it.
+
+    The four rungs of the paper's ladder, each with what the one below has:
+
+    - `direct`: h(X) = Y, a plain chain of convolutions (which rung has skips is our reading of the paper);
+    - `resnet`: the same with residual blocks;
+    - `neg_mapping`: h(X) + X = Y, the network predicts the (mostly negative) residual, whose range is narrow;
+    - `full`: f(X_detail) + X = Y, where X_detail = X - guided filter of X (eq. 2 and 3).
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """Defaults are ours; `paper()` gives the published recipe."""
+
+        channels: int = 3
+        height: int = 0  # any size of images is restored
+        width: int = 0
+        steps: int = 20000  # updates
+        batch_size: int = 20  # patches
+        patch: int = 64  # px
+        zoom: tuple[float, float] = (1.0, 1.5)  # px of the photograph to one px: hides what its compression left
+        damage: Literal["rain", "noise", "jpeg"] = "rain"
+        rain: Rain.Config = field(default_factory=Rain.Config)
+        noise: Noise.Config = field(default_factory=Noise.Config)
+        jpeg: Jpeg.Config = field(default_factory=Jpeg.Config)
+        rung: Literal["direct", "resnet", "neg_mapping", "full"] = "full"
+        depth: int = 26  # convolutions, an even number
+        features: int = 16  # filters of each
+        radius: int = 15  # px, of the guided filter (from memory of the authors' code)
+        eps: float = 1.0  # of the guided filter (from memory of the authors' code)
+        final_norm: bool = True  # batch norm after the last convolution
+        optimizer: Literal["adam", "sgd"] = "adam"  # adam: cosine to 0; sgd: momentum 0.9, / 10 at 10/21 and 20/21
+        learning_rate: float = 1e-3  # at the beginning
+        weight_decay: float = 0.0
+        max_norm: float = 1.0  # gradient clipping; 0 = off
+        ema: float = 0.999  # decay of the averaged network that `predict` uses; 0 = the last weights
+
+        @classmethod
+        def paper(cls) -> DeepDetail.Config:
+            """SGD at 0.1 for 210,000 steps, divided by 10 at 100,000 and 200,000; batches of 20 (from memory)."""
+            return cls(steps=210_000, zoom=(1.0, 1.0), optimizer="sgd", learning_rate=0.1, weight_decay=1e-10,
+                       max_norm=0.0, ema=0.0)
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Data:
+        """Clean photographs are all it takes: the damage is simulated."""
+
+        photos: Path  # a folder of clean photographs of any sizes
+
+    config: Config
+    training_only = ("net.",)
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if config.channels < 1 or config.depth < 2 or config.depth % 2:
+            raise UserError("deep_detail: channels must be positive and depth an even number of at least 2")
+        self.config = config
+        self.net = DetailNet(in_channels=config.channels, out_channels=config.channels, depth=config.depth,
+                             width=config.features, skip=config.rung != "direct", final_norm=config.final_norm)
+        self.average = copy.deepcopy(self.net).requires_grad_(False)
+        self.optimizers = {"net": self._optimizer()}
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        config = self.config
+        if config.optimizer == "sgd":
+            return torch.optim.SGD(self.net.parameters(), lr=config.learning_rate, momentum=0.9,
+                                   weight_decay=config.weight_decay)
+        return torch.optim.AdamW(self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+
+    @classmethod
+    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+        """Random patches of the photographs, damaged anew at every step."""
+        clean = PatchSource({"target": data.photos}, channels={"target": config.channels}, patch=config.patch,
+                            batch_size=config.batch_size, seed=seed, zoom=config.zoom,
+                            shard=(processes.rank(), processes.world()))
+        return config, DamagedSource(clean=clean, damage=cls.damage(config), seed=fold(seed, 1, processes.rank()))
+
+    @staticmethod
+    def damage(config: Config) -> Damage:
+        """The simulated damage that this configuration undoes."""
+        damages: dict[str, Damage] = {
+            "rain": Rain(config.rain), "noise": Noise(config.noise), "jpeg": Jpeg(config.jpeg)}
+        return damages[config.damage]
+
+    @classmethod
+    def tiny(cls) -> tuple[Config, Batch]:
+        """Four layers on 16x16 patches in rain."""
+        config = cls.Config(steps=6, batch_size=4, patch=16, depth=4, features=4, radius=3)
+        clean = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        damaged, _ = cls.damage(config).damage(clean, torch.arange(4))
+        return config, {"image": damaged, "target": clean}
+
+    # ---------------------------------------------------------------------------------------------- training
+
+    def update(self, batch: Batch, step: int) -> Scalars:
+        """One descent on the mean square of eq. 3."""
+        self._set_rate(step)
+        error = (self._restored(self.net, batch["image"]) - batch["target"]).square().mean()
+        skipped = descend(error, self.optimizers["net"], self.config.max_norm)
+        self._follow(step)
+        before = (batch["image"] - batch["target"]).square().mean()
+        return {"net/loss": error.detach(), "net/psnr": _decibels(error.detach()),
+                "net/psnr_damaged": _decibels(before), "net/skipped": skipped}
+
+    def _set_rate(self, step: int) -> None:
+        config = self.config
+        done = step / config.steps
+        if config.optimizer == "sgd":
+            factor = 0.1 ** ((done >= 10 / 21) + (done >= 20 / 21))
+        else:
+            factor = 0.5 * (1 + math.cos(math.pi * done))
+        for group in self.optimizers["net"].param_groups:
+            group["lr"] = config.learning_rate * factor
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        """Move the averaged network, its batch norms' statistics included, towards the current one."""
+        # A short memory at first, so that the initial weights are soon forgotten.
+        decay = min(self.config.ema, (1 + step) / (10 + step))
+        pairs = list(zip(self.average.state_dict().values(), self.net.state_dict().values(), strict=True))
+        means, currents = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
+        torch._foreach_lerp_(means, currents, 1 - decay)
+        for count, current in pairs:
+            if not count.is_floating_point():
+                count.copy_(current)
+
+    def train(self, mode: bool = True) -> DeepDetail:
+        """The averaged network is always in evaluation mode: it follows, it does not learn."""
+        super().train(mode)
+        self.average.eval()
+        return self
+
+    def watch(self, scalars: dict[str, float]) -> list[str]:
+        """Is it worse than doing nothing?"""
+        if scalars["net/psnr"] < scalars["net/psnr_damaged"] - 1:
+            return ["the restored patches are farther from the clean ones than the damaged patches are: right in the "
+                    "first steps; if it lasts, lower --learning-rate"]
+        return []
+
+    # ---------------------------------------------------------------------------------------------- use
+
+    def _restored(self, net: DetailNet, image: Tensor) -> Tensor:
+        """The rung's output, not clipped; (B, C, H, W) float32."""
+        config = self.config
+        seen = image - guided_filter(image, image, config.radius, config.eps) if config.rung == "full" else image
+        output: Tensor = net(seen).float()
+        return output if config.rung in ("direct", "resnet") else image + output
+
+    def predict(self, batch: Batch) -> Batch:
+        """`target` (B, C, H, W) in [0, 1], the restored `image`, of any size."""
+        image = batch["image"]
+        if max(image.shape[-2:]) <= _WHOLE:
+            return {"target": self._restored(self.average, image).clamp(0, 1)}
+        # An output px depends on this many px around it: the convolutions, and two box filters one after the other.
+        context = self.config.depth + 2 * self.config.radius
+
+        def restore(tile: Tensor) -> Tensor:
+            return self._restored(self.average, tile).clamp(0, 1)
+
+        return {"target": torch.stack([apply_tiled(restore, one, tile=_WHOLE // 2, context=context) for one in image])}
+
+    def metric(self) -> Metric:
+        """PSNR and SSIM of RGB and of Y."""
+        return Restoration()
+
+    def sheet(self, batch: Batch) -> Sheet:
+        """Damaged, restored, clean, and what the network took off (grey = nothing)."""
+        image = batch["image"][:_SHEET_WIDTH]
+        restored = self.predict({"image": image})["target"].float()
+        return [("damaged", image), ("restored", restored), ("clean", batch["target"][:_SHEET_WIDTH]),
+                ("restored - damaged, x2", (2 * (restored - image) + 0.5).clamp(0, 1))]
+
+
+def _decibels(error: Tensor) -> Tensor:
+    """PSNR of a mean squared error at peak 1."""
+    return -10 * torch.log10(error.clamp_min(1e-12))
