@@ -6,12 +6,12 @@ import csv
 import io
 import json
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from migaki.core.errors import UserError
-from migaki.core.files import explain
+from migaki.core.files import atomic_write, explain
 from migaki.data.image_file import show
 
 Row = dict[str, Any]
@@ -144,6 +144,33 @@ def _read_parquet(path: Path) -> list[Row]:
     except (pyarrow.ArrowException, ValueError) as error:
         raise UserError(f"{show(path)}: not a valid Parquet file: write it again") from error
     return rows
+
+
+def write_metadata(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows, `file_name` first, as the format of the name of `path`; whole or not at all.
+
+    Lists stay lists in jsonl and parquet; in csv, which has none, they are JSON in a cell.
+    """
+    if path.suffix == ".parquet":
+        try:
+            import pyarrow
+            import pyarrow.parquet as parquet
+        except ImportError as error:
+            raise UserError(f"{show(path)}: writing it needs pyarrow: pip install 'migaki[parquet]'") from error
+        with atomic_write(path) as file:
+            parquet.write_table(pyarrow.Table.from_pylist(list(rows)), file)
+        return
+    with atomic_write(path, "w") as file:
+        if path.suffix == ".csv":
+            columns = list(dict.fromkeys(name for row in rows for name in row))
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(columns)
+            for row in rows:
+                cells = [row.get(column) for column in columns]
+                table.writerow([json.dumps(cell) if isinstance(cell, list) else cell for cell in cells])
+            return
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 _READERS: dict[str, Callable[[Path], list[Row]]] = {

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 
 from migaki.core.errors import UserError
-from migaki.core.files import atomic_write, explain, make_folder, read_json, write_json
+from migaki.core.files import explain, make_folder, read_json, write_json
 from migaki.data.encoding import SUFFIXES, encode_image, encode_plane, store
 from migaki.data.folder import JOURNAL
 from migaki.data.image_file import show
 from migaki.data.journal import FolderLock, Journal
 from migaki.data.labels import IMAGE_KEYS, PLANE_KEYS, batch_rows
-from migaki.data.metadata import read_metadata
+from migaki.data.metadata import read_metadata, write_metadata
 
 __all__ = ["FolderWriter", "batch_rows"]
 
@@ -50,6 +50,7 @@ class FolderWriter:
         total: Images that the folder will have, of indices 0 .. total - 1. A finished folder may be extended.
         resume: Go on where an earlier run stopped; False refuses a folder that was begun before.
         image_format: `png` (8 bits), `png16` (16 bits, grey only), `jpg`, `tiff` (float32), `npy` (float32).
+        metadata_format: `jsonl`, `csv` or `parquet`.
         workers: Threads that encode.
     """
 
@@ -60,14 +61,18 @@ class FolderWriter:
         total: int,
         resume: bool = True,
         image_format: str = "png",
+        metadata_format: str = "jsonl",
         workers: int = 2,
     ) -> None:
         if image_format not in SUFFIXES:
             raise UserError(f"image format '{image_format}' is not known: use one of {', '.join(SUFFIXES)}")
+        if metadata_format not in ("jsonl", "csv", "parquet"):
+            raise UserError(f"metadata format '{metadata_format}' is not known: use jsonl, csv or parquet")
+        self._metadata = f"metadata.{metadata_format}"
         self.out = make_folder(Path(out))
         self.total = total
         self.image_format = image_format
-        self._heading = {**json.loads(json.dumps(info)), "format": image_format}
+        self._heading = {**json.loads(json.dumps(info)), "format": image_format, "metadata": self._metadata}
         self._lock = FolderLock(self.out)
         self._rows: dict[int, Row] = {}
         self._pending: deque[tuple[int, Row, Future[None]]] = deque()
@@ -91,7 +96,7 @@ class FolderWriter:
             found = read_json(manifest)
             self._check(found, resume)
             self._heading = {key: value for key, value in found.items() if key != "num_images"}
-            self._rows = dict(enumerate(read_metadata(self.out / "metadata.jsonl")))
+            self._rows = dict(enumerate(read_metadata(self.out / self._metadata)))
             self._finished = len(self._rows) == self.total
         elif any(not entry.name.startswith(".") for entry in os.scandir(self.out)):
             raise UserError(f"{show(self.out)}: holds other files: choose an empty or a new folder")
@@ -211,13 +216,12 @@ class FolderWriter:
 
     def _finish(self) -> None:
         seen: set[str] = set()
-        with atomic_write(self.out / "metadata.jsonl", "w") as file:
-            for index in range(self.total):
-                row = self._rows[index]
-                if row["file_name"] in seen:
-                    raise ValueError(f"two images are called '{row['file_name']}'")
-                seen.add(row["file_name"])
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        rows = [self._rows[index] for index in range(self.total)]
+        for row in rows:
+            if row["file_name"] in seen:
+                raise ValueError(f"two images are called '{row['file_name']}'")
+            seen.add(row["file_name"])
+        write_metadata(self.out / self._metadata, rows)
         write_json(self.out / "dataset.json", {**self._heading, "num_images": self.total})
         try:
             self._journal.remove()

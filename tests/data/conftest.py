@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from sample_pictures import picture, save
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # read by datasets when it is first imported
+
 DATA = Path(os.environ.get("MIGAKI_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 
 

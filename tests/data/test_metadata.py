@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +16,7 @@ from sample_pictures import picture, save
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
 from migaki.data.labels import gather_labels
-from migaki.data.metadata import read_metadata
+from migaki.data.metadata import read_metadata, write_metadata
 
 ROWS: list[dict[str, Any]] = [
     {"file_name": "a.png", "gaze_pitch": 0.25, "gaze_yaw": -1.0, "side": 1, "bad": True, "box": [1.5, 2], "who": "x"},
@@ -29,18 +26,7 @@ ROWS: list[dict[str, Any]] = [
 
 def write(folder: Path, ending: str, rows: list[dict[str, Any]]) -> Path:
     path = folder / f"metadata.{ending}"
-    if ending == "jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    elif ending == "parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    else:
-
-        def cell(value: Any) -> str:
-            text = "" if value is None else str(value)
-            return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n') else text
-
-        lines = [",".join(rows[0]), *(",".join(cell(value) for value in row.values()) for row in rows)]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_metadata(path, rows)
     return path
 
 

@@ -79,20 +79,22 @@ def message(action: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def test_reads_back_to_the_same_bits(tmp_path: Path) -> None:
-    fill(tmp_path)
+@pytest.mark.parametrize("metadata_format", ["jsonl", "parquet", "csv"])
+def test_reads_back_to_the_same_bits(tmp_path: Path, metadata_format: str) -> None:
+    fill(tmp_path, metadata_format=metadata_format)
     expected = batch()
     found = ImageFolder(tmp_path).read(range(TOTAL))
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         assert torch.equal(found[key].to(value.dtype), value), key
     manifest = json.loads((tmp_path / "dataset.json").read_text())
-    assert manifest == {**INFO, "format": "png", "num_images": TOTAL}
+    assert manifest == {**INFO, "format": "png", "metadata": f"metadata.{metadata_format}", "num_images": TOTAL}
     assert sorted(path.name for path in tmp_path.iterdir() if path.name[0] == ".") == []
 
 
-def test_hugging_face_opens_it(tmp_path: Path) -> None:
-    fill(tmp_path / "set")
+@pytest.mark.parametrize("metadata_format", ["jsonl", "parquet", "csv"])
+def test_hugging_face_opens_it(tmp_path: Path, metadata_format: str) -> None:
+    fill(tmp_path / "set", metadata_format=metadata_format)
     loaded = datasets.load_dataset(
         "imagefolder", data_dir=str(tmp_path / "set"), split="train", cache_dir=str(tmp_path / "cache")
     )
@@ -104,7 +106,8 @@ def test_hugging_face_opens_it(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(row["depth"]), expected["depth"][index])
         assert row["target"].size == (8, 6)
         assert np.float32([row["gaze_pitch"], row["gaze_yaw"]]).tolist() == expected["gaze"][index].tolist()
-        assert np.float32(row["iris_outline"]).tolist() == expected["iris_outline"][index].tolist()
+        outline = json.loads(row["iris_outline"]) if metadata_format == "csv" else row["iris_outline"]
+        assert np.float32(outline).tolist() == expected["iris_outline"][index].tolist()
         assert row["side"] == index % 2
 
 
