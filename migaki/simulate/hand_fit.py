@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numba import njit, prange
+from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, explain, make_folder
 from migaki.ops.depth import NYU_CAMERA
+from migaki.simulate.hand_jit import compiled, in_threads
 from migaki.simulate.hand_skeleton import (
     DEFAULT_SHAPE,
     FACING,
@@ -54,12 +55,14 @@ class Poses:
     rotations: Array  # (N, 3, 3), hand to camera
     angles: Array  # (N, 23) rad; the forearm's two are zero
     shapes: Array  # (S, 39) mm
-    persons: np.ndarray[tuple[int], np.dtype[np.int64]]  # (N,), rows of `shapes`
+    persons: NDArray[np.int64]  # (N,), rows of `shapes`
     residuals: Array  # (N, 14) mm, distance of each fitted joint from the one given
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _residual(shape: Array, base: Array, unknowns: Array, seen: Array, frames: Array, joints: Array, out: Array) -> None:
+@compiled
+def _residual(
+    shape: Array, base: Array, unknowns: Array, seen: Array, frames: Array, joints: Array, out: Array
+) -> None:
     """Weighted residuals (42 + 19 + 4,) of one frame: joints, pull to rest, coupling of DIP to PIP."""
     rotation = np.empty((3, 3))
     multiply(base, rotation_matrix(unknowns[3:6]), rotation)
@@ -77,7 +80,7 @@ def _residual(shape: Array, base: Array, unknowns: Array, seen: Array, frames: A
         out[_NUM_DATA + NUM_FITTED_ANGLES + finger] = (dip - pip * (2.0 / 3.0)) / _COUPLING
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _descend(shape: Array, base: Array, unknowns: Array, seen: Array, num_steps: int) -> float:
     """Levenberg-Marquardt in place with angles clipped to LIMITS; returns the final sum of squares."""
     size = _NUM_DATA + NUM_FITTED_ANGLES + 4
@@ -114,13 +117,13 @@ def _descend(shape: Array, base: Array, unknowns: Array, seen: Array, num_steps:
     return cost
 
 
-@njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
-def _fit_poses(shape: Array, bases: Array, unknowns: Array, seen: Array) -> None:
-    """`_descend` for every frame: bases (N, 3, 3), unknowns (N, T, 27) with T starts; the result is start 0.
+@compiled
+def _fit_poses(shape: Array, bases: Array, unknowns: Array, seen: Array, first: int, last: int) -> None:
+    """`_descend` for frames first .. last: bases (N, 3, 3), unknowns (N, T, 27) with T starts; the result is start 0.
 
     Every start gets a few steps, the best of them the rest.
     """
-    for n in prange(seen.shape[0]):
+    for n in range(first, last):
         best, least = 0, 1e300
         for start in range(unknowns.shape[1]):
             cost = _descend(shape, bases[n], unknowns[n, start], seen[n], 6)
@@ -139,13 +142,13 @@ def align(points: Array, targets: Array) -> Array:
     return np.asarray(u @ vt)
 
 
-def persons_of(seen: Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def persons_of(seen: Array) -> NDArray[np.int64]:
     """Tell persons apart by the rigid triangle of wrists and palm: its perimeter, cut at gaps above 3 %."""
     a, b, c = seen[:, 11], seen[:, 12], seen[:, 13]
     perimeter = sum(np.linalg.norm(p - q, axis=1) for p, q in ((a, b), (b, c), (c, a)))
     ordered = np.sort(perimeter)
     cuts = ordered[1:][ordered[1:] > 1.03 * ordered[:-1]]
-    return np.searchsorted(cuts, perimeter, side="right").astype(np.int64)
+    return np.asarray(np.searchsorted(cuts, perimeter, side="right"), np.int64)
 
 
 def joints_of(shape: Array, rotation: Array, translation: Array, angles: Array) -> Array:
@@ -199,7 +202,8 @@ def fit_joints(seen: Array, num_rounds: int = 6, num_examples: int = 200) -> Pos
     """
     persons = persons_of(seen)
     shapes = np.empty((persons.max() + 1, SHAPE_SIZE))
-    rotations, angles, residuals = np.empty((len(seen), 3, 3)), np.empty((len(seen), NUM_ANGLES)), np.empty(seen.shape[:2])
+    rotations, angles = np.empty((len(seen), 3, 3)), np.empty((len(seen), NUM_ANGLES))
+    residuals = np.empty(seen.shape[:2])
     for person in range(len(shapes)):
         rows = np.flatnonzero(persons == person)
         some = seen[rows[np.linspace(0, len(rows) - 1, min(num_examples, len(rows))).astype(int)]]
@@ -224,7 +228,8 @@ def _size(seen: Array) -> float:
 
 def _pose_all(shape: Array, seen: Array) -> tuple[Array, Array, Array]:
     bases, unknowns = _start(shape, seen)
-    _fit_poses(shape, bases, unknowns, np.ascontiguousarray(seen))
+    seen = np.ascontiguousarray(seen)
+    in_threads(lambda first, last: _fit_poses(shape, bases, unknowns, seen, first, last), len(seen))
     best = unknowns[:, 0]
     rotations, angles = _rotations(bases, best), _padded(best)
     fitted = np.stack([joints_of(shape, r, u[:3], a) for r, u, a in zip(rotations, best, angles, strict=True)])

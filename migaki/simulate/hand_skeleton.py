@@ -11,8 +11,9 @@ import math
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from migaki.simulate.hand_jit import compiled
 
 Array = NDArray[np.float64]
 
@@ -60,11 +61,12 @@ SHAPE_THUMB: Final = slice(27, 30)  # where the thumb's metacarpal begins
 SHAPE_PALM: Final = slice(30, 39)  # wrist_ulnar, wrist_radial, palm
 SHAPE_SIZE: Final = 39
 
-DEFAULT_SHAPE: Final[Array] = np.array(
-    [44, 26, 22, 48, 28, 24, 44, 26, 21, 35, 20, 19, 50, 43, 23]
-    + [23, 96, 0, 2, 100, 0, -17, 95, 0, -34, 86, 0]
-    + [24, 24, 8]
-    + [-16, 0, 0, 16, 0, 0, 0, 74, 0], dtype=np.float64)
+DEFAULT_SHAPE: Final[Array] = np.array([
+    44, 26, 22, 48, 28, 24, 44, 26, 21, 35, 20, 19, 50, 43, 23,
+    23, 96, 0, 2, 100, 0, -17, 95, 0, -34, 86, 0,
+    24, 24, 8,
+    -16, 0, 0, 16, 0, 0, 0, 74, 0,
+], dtype=np.float64)
 """(39,) mm: an adult hand of about 185 mm; our choice of round numbers."""
 
 FACING: Final[Array] = np.diag([1.0, -1.0, -1.0])
@@ -82,7 +84,7 @@ _ROLL: Final[Array] = np.radians(np.array([-6.0, 0.0, 7.0, 14.0]))
 _BONE_TO_JOINTS: Final = np.array([[0, 6, 7], [3, 4, 5], [6, 2, 3], [9, 0, 1]])  # first bone, tip and PIP joints
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def multiply(a: Array, b: Array, out: Array) -> None:
     """out = a @ b for 3x3, written out so that the sum has one order on every machine and batch size."""
     for i in range(3):
@@ -90,7 +92,7 @@ def multiply(a: Array, b: Array, out: Array) -> None:
             out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + a[i, 2] * b[2, j]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def turn(rotation: Array, axis: int, angle: float) -> Array:
     """`rotation` followed, in its own frame, by a turn of `angle` rad about its axis 0, 1 or 2."""
     c, s = math.cos(angle), math.sin(angle)
@@ -102,7 +104,7 @@ def turn(rotation: Array, axis: int, angle: float) -> Array:
     return out
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def rotation_matrix(vector: Array) -> Array:
     """Rodrigues: rotation vector (3,) rad to matrix (3, 3)."""
     angle = math.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
@@ -118,14 +120,14 @@ def rotation_matrix(vector: Array) -> Array:
     return out
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def carry(frame: Array, x: float, y: float, z: float, out: Array) -> None:
     """out = frame applied to the point (x, y, z); `frame` is (3, 4), rotation and origin."""
     for i in range(3):
         out[i] = frame[i, 0] * x + frame[i, 1] * y + frame[i, 2] * z + frame[i, 3]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _chain(rotation: Array, origin: Array, lengths: Array, bends: Array, frames: Array) -> None:
     """Three bones end to end, `bends` rad of flexion at the second and third; fills frames (3, 3, 4)."""
     here = origin.copy()
@@ -139,7 +141,7 @@ def _chain(rotation: Array, origin: Array, lengths: Array, bends: Array, frames:
             here[i] += turned[i, 1] * lengths[bone]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def pose_hand(shape: Array, rotation: Array, translation: Array, angles: Array, frames: Array, joints: Array) -> None:
     """Forward kinematics of one hand.
 

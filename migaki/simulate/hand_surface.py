@@ -12,9 +12,9 @@ import math
 from typing import Final
 
 import numpy as np
-from numba import njit, prange
 from numpy.typing import NDArray
 
+from migaki.simulate.hand_jit import compiled, inlined
 from migaki.simulate.hand_skeleton import FOREARM_FRAME, NUM_BONES, PALM_FRAME, Array, carry
 
 PALM_GROUP: Final = 0  # groups 1 .. 5 are the index, middle, ring and little finger and the thumb
@@ -74,7 +74,7 @@ TEMPLATE: Final[Array] = _build_template()
 NUM_CONES: Final = len(TEMPLATE)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def make_cone(a: Array, b: Array, radius_a: float, radius_b: float, group: int, bone: int, out: Array) -> None:
     """Fill `out` (12,) with the round cone about the spheres (a, radius_a) and (b, radius_b), mm."""
     length = math.sqrt((b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2)
@@ -88,7 +88,7 @@ def make_cone(a: Array, b: Array, radius_a: float, radius_b: float, group: int, 
     out[10], out[11] = group, bone
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def dress(template: Array, frames: Array, lengths: Array, scale: float, thickness: float, cones: Array) -> None:
     """Put flesh on the bones: cones (N, 12) in the camera's frame from frames (17, 3, 4) and bone lengths (15,) mm.
 
@@ -106,7 +106,7 @@ def dress(template: Array, frames: Array, lengths: Array, scale: float, thicknes
         make_cone(a, b, row[8] * grow, row[9] * grow, int(row[10]), int(row[11]), cones[k])
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inlined
 def cone_distance(cone: Array, x: float, y: float, z: float) -> float:
     """Signed distance in mm from a point to a round cone: the least, over all its spheres, of distance - radius.
 
@@ -120,10 +120,10 @@ def cone_distance(cone: Array, x: float, y: float, z: float) -> float:
     across = x * x + y * y + z * z - s * s
     q = math.sqrt(across) if across > 0.0 else 0.0
     c = min(max(s - q * cone[9], 0.0), cone[6])
-    return math.sqrt((s - c) * (s - c) + q * q) - cone[7] + c * cone[8]
+    return float(math.sqrt((s - c) * (s - c) + q * q) - cone[7] + c * cone[8])
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inlined
 def smooth_minimum(a: float, b: float, width: float) -> float:
     """The minimum with a quadratic fillet where |a - b| < width (mm); never more than width / 4 below it."""
     overlap = width - abs(a - b)
@@ -131,7 +131,7 @@ def smooth_minimum(a: float, b: float, width: float) -> float:
     return least - overlap * overlap / (4.0 * width) if overlap > 0.0 else least
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def hand_distance(cones: Array, active: NDArray[np.int64], num_active: int, x: float, y: float, z: float) -> float:
     """Signed distance bound in mm to the union of the active cones, which stand in the order of their groups."""
     palm = best = finger = _FAR
@@ -152,10 +152,10 @@ def hand_distance(cones: Array, active: NDArray[np.int64], num_active: int, x: f
     return min(min(best, finger), palm)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def trace(cones: Array, active: NDArray[np.int64], num_active: int, dx: float, dy: float, near: float, far: float,
           ) -> float:
-    """Depth z in mm of the first surface along the ray z * (dx, dy, 1) between near and far (mm); 0 if there is none."""
+    """Depth z in mm of the first surface on the ray z * (dx, dy, 1) between near and far (mm); 0 if there is none."""
     stretch = math.sqrt(dx * dx + dy * dy + 1.0)
     z = near
     distance = _FAR
@@ -169,7 +169,7 @@ def trace(cones: Array, active: NDArray[np.int64], num_active: int, dx: float, d
     return z if distance < _NEARLY else 0.0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _reach(cones: Array, camera: Array, boxes: Array) -> None:
     """What each cone can touch: boxes (N, 7) = both ends in px, radius in px, least and greatest depth in mm."""
     for k in range(cones.shape[0]):
@@ -188,7 +188,7 @@ def _reach(cones: Array, camera: Array, boxes: Array) -> None:
         boxes[k, 6] = max(cone[2], end_z) + radius
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _to_segment(box: Array, u: float, v: float) -> float:
     """Distance in px from (u, v) to the segment between the two ends of a box."""
     du, dv = box[2] - box[0], box[3] - box[1]
@@ -197,7 +197,7 @@ def _to_segment(box: Array, u: float, v: float) -> float:
     return math.sqrt((u - box[0] - share * du) ** 2 + (v - box[1] - share * dv) ** 2)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _render_tile(cones: Array, boxes: Array, camera: Array, top: int, left: int, active: NDArray[np.int64],
                  depth: NDArray[np.float32]) -> None:
     bottom, right = min(top + _TILE, depth.shape[0]), min(left + _TILE, depth.shape[1])
@@ -217,7 +217,7 @@ def _render_tile(cones: Array, boxes: Array, camera: Array, top: int, left: int,
                 depth[row, column] = trace(cones, active, count, dx, dy, near, far)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def render_depth(cones: Array, camera: Array, depth: NDArray[np.float32]) -> None:
     """Fill depth (H, W) in mm, 0 where the ray meets nothing, for camera (fx, fy, cx, cy) in px."""
     boxes = np.empty((cones.shape[0], 7))
@@ -228,7 +228,7 @@ def render_depth(cones: Array, camera: Array, depth: NDArray[np.float32]) -> Non
             _render_tile(cones, boxes, camera, top, left, active, depth)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def first_bone(cones: Array, x: float, y: float, z: float) -> int:
     """The bone whose flesh a ray from the camera to the point (x, y, z) mm meets first; NO_BONE if it meets none."""
     everything = np.arange(cones.shape[0])
@@ -243,7 +243,7 @@ def first_bone(cones: Array, x: float, y: float, z: float) -> int:
     return bone
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def penetration(cones: Array) -> float:
     """How deep in mm the axes of one finger run below the skin of another finger or of the palm, at the worst place.
 
@@ -266,8 +266,8 @@ def penetration(cones: Array) -> float:
     return worst
 
 
-@njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
-def render_depths(cones: Array, cameras: Array, depths: NDArray[np.float32]) -> None:
-    """`render_depth` for cones (B, N, 12), cameras (B, 4), depths (B, H, W), one image a thread."""
-    for i in prange(cones.shape[0]):
+@compiled
+def render_depths(cones: Array, cameras: Array, depths: NDArray[np.float32], start: int, stop: int) -> None:
+    """`render_depth` for images start .. stop of cones (B, N, 12), cameras (B, 4), depths (B, H, W)."""
+    for i in range(start, stop):
         render_depth(cones[i], cameras[i], depths[i])

@@ -17,6 +17,7 @@ from migaki.core.seeds import fold
 from migaki.core.simulator import Simulator
 from migaki.ops.depth import NYU_CAMERA, crop_camera, normalise_depth, project
 from migaki.simulate.hand_fit import Poses, load_poses
+from migaki.simulate.hand_jit import in_threads
 from migaki.simulate.hand_skeleton import (
     DEFAULT_SHAPE,
     FACING,
@@ -90,6 +91,7 @@ class HandSimulator(Simulator):
         forearm_nearer_deg: float = 10.0  # the forearm may point so far towards the camera; other views are drawn again
         penetration_mm: float = 4.0  # fingers may sink so deep into each other; deeper poses are drawn again
         num_tries: int = 12  # draws after which the least deep one is taken
+        threads: int = 0  # 0: as many as NUMBA_NUM_THREADS or the machine allows; changes no bit
 
     def __init__(self, config: Config | None = None) -> None:
         self.config: HandSimulator.Config = config or self.Config()
@@ -111,7 +113,8 @@ class HandSimulator(Simulator):
                    for c in centres]
         cameras = torch.stack(cropped) if hands else torch.empty(0, 4, dtype=torch.float64)
         depth = np.zeros((len(hands), config.height, config.width), np.float32)
-        render_depths(cones, cameras.numpy(), depth)
+        views = cameras.numpy()
+        in_threads(lambda first, last: render_depths(cones, views, depth, first, last), len(hands), config.threads)
         joints = project(points, cameras).float()
         seen = torch.tensor([hand.visible for hand in hands], dtype=torch.bool).reshape(-1, NUM_JOINTS)
         cube = torch.full((len(hands),), config.cube_mm)
