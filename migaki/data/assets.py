@@ -70,18 +70,23 @@ def fetch_unityeyes(
         archive, unpacked = Path(scratch) / "archive.zip", Path(scratch) / "unpacked"
         download(url, archive, sha256=sha256, max_bytes=_MAX_ARCHIVE, report=report)
         unzip(archive, unpacked, max_bytes=_MAX_UNPACKED, choose=_wanted)
-        missing = [name for name in _NEEDED if not (unpacked / "Assets" / name).is_dir()]
-        if missing:
-            raise UserError(f"{url}: holds no Assets/{missing[0]}: this is not an archive of UnityEyes")
-        for texture in (unpacked / "Assets").rglob("*.png"):
-            with open(texture, "rb") as file:
-                if file.read(8) != b"\x89PNG\r\n\x1a\n":
-                    raise UserError(f"{url}: {texture.name} is no PNG (a pointer to Git LFS?): clone the repository")
+        _check(unpacked / "Assets", url)
         if (unpacked / "LICENSE").is_file():
             (unpacked / "LICENSE").replace(out / "LICENSE")
         (unpacked / "Assets").rename(assets)
     write_json(out / "assets.json", {"url": url, "sha256": sha256, "licence": "MIT", "notice": UNITYEYES_LICENCE})
     return assets
+
+
+def _check(assets: Path, url: str) -> None:
+    """UserError unless `assets` holds what the renderer needs, as pictures and not as pointers to them."""
+    missing = [name for name in _NEEDED if not (assets / name).is_dir()]
+    if missing:
+        raise UserError(f"{url}: holds no Assets/{missing[0]}: this is not an archive of UnityEyes")
+    for texture in assets.rglob("*.png"):
+        with open(texture, "rb") as file:
+            if file.read(8) != b"\x89PNG\r\n\x1a\n":
+                raise UserError(f"{url}: {texture.name} is no PNG (a pointer to Git LFS?): clone the repository")
 
 
 def _wanted(name: str) -> str | None:

@@ -24,7 +24,6 @@ from migaki.data.image_file import show
 Array = np.ndarray[Any, Any]
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_BYTES_TO_UNIT = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
 def cover_box(height: int, width: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -114,11 +113,9 @@ def check_values(array: Array, value_range: tuple[float, float] | None, path: Pa
 
 def to_unit(array: Array) -> Array:
     """uint8, uint16 or float32 (in [0, 1] already) as float32 in [0, 1]."""
-    if array.dtype == np.uint8:
-        return _BYTES_TO_UNIT[array]
-    if array.dtype == np.uint16:
-        return array.astype(np.float32) / np.float32(65535)
-    return array.astype(np.float32, copy=False)
+    if array.dtype.kind == "f":
+        return array.astype(np.float32, copy=False)
+    return np.divide(array, np.float32(_white(array.dtype)), dtype=np.float32)
 
 
 def widen(array: Array, dtype: np.dtype[Any]) -> Array:

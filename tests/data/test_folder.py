@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -64,6 +65,17 @@ def test_class_per_folder(tmp_path: Path) -> None:
         save(tmp_path / name, picture(0))
     folder = ImageFolder(tmp_path)
     assert folder.classes == ["cat", "dog"] and folder.labels["label"].tolist() == [0, 1, 1]
+
+
+def test_hugging_face_sees_the_same_classes(tmp_path: Path) -> None:
+    for name in ("dog/1.png", "cat/1.png", "dog/2.png", "emu/a.png"):
+        save(tmp_path / "set" / name, picture(len(name)))
+    loaded = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "set"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    folder = ImageFolder(tmp_path / "set")
+    assert loaded.features["label"].names == folder.classes
+    assert sorted(loaded["label"]) == sorted(folder.labels["label"].tolist())
 
 
 def test_select_and_fingerprint(labelled: Path) -> None:
