@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-import posixpath
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -23,14 +22,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from migaki.core.batch import Batch
+from migaki.core.batch import KEYS, Batch
 from migaki.core.errors import UserError
 from migaki.core.files import explain
 from migaki.data import framing
-from migaki.data.image_file import EXTENSIONS, Header, read_header, read_image, show
-from migaki.data.labels import PLANE_KEYS, POINT_KEYS, gather_labels, is_file_column
-from migaki.data.listing import check_inside, list_files, natural_key
-from migaki.data.metadata import find_metadata, read_metadata
+from migaki.data.image_file import Header, read_header, read_image, show
+from migaki.data.labels import PLANE_KEYS, POINT_KEYS, gather_labels, plain
+from migaki.data.listing import list_files
+from migaki.data.metadata import find_metadata
+from migaki.data.rows import listed_rows, metadata_rows
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
@@ -73,55 +73,14 @@ class ImageFolder:
                 f"{show(self.path)}: is not finished: run the command that writes it again, it goes on where it stopped"
             )
         self._metadata = find_metadata(self.path, files)
-        self.rows: Sequence[Row] = self._read_rows(files) if self._metadata else self._list_rows(files)
+        self.rows: Sequence[Row]
+        if self._metadata:
+            self.rows = metadata_rows(self.path, self._metadata, files)
+        else:
+            self.rows, self.classes = listed_rows(files)
         self.names: list[str] = [row["file_name"] for row in self.rows]
         if not self.names:
             raise UserError(f"{show(self.path)}: holds no images: check the folder")
-
-    def _read_rows(self, files: list[str]) -> list[Row]:
-        known = set(files)
-        rows: list[Row] = []
-        seen: set[str] = set()
-        for name in self._metadata:
-            prefix = posixpath.dirname(name)
-            for row in read_metadata(self._root / name):
-                for column in [key for key in row if key.endswith("file_name")]:
-                    value = row[column]
-                    if is_file_column(column) and (prefix or type(value) is not str or value not in known):
-                        row[column] = None if value is None else self._checked(name, prefix, value, known)
-                if row["file_name"] in seen:
-                    raise UserError(f"{show(self.path / name)}: names '{show(row['file_name'])}' twice: delete one row")
-                seen.add(row["file_name"])
-                rows.append(row)
-        return rows
-
-    def _checked(self, metadata: str, prefix: str, name: Any, known: set[str]) -> str:
-        """A name from the metadata, relative to the folder, after a check that it stays inside and exists."""
-        where = show(self.path / metadata)
-        if not isinstance(name, str):
-            raise UserError(f"{where}: {name!r} is no file name: write it as text")
-        full = posixpath.join(prefix, name) if prefix else name
-        if full in known:
-            return full
-        normal = posixpath.normpath(full)
-        if posixpath.isabs(name) or normal == ".." or normal.startswith("../") or "\0" in name:
-            raise UserError(f"{where}: '{show(name)}' leads out of the folder: name files inside it")
-        if normal not in known:
-            if not os.path.lexists(os.fsencode(self._root / normal)):
-                raise UserError(f"{where}: names '{show(name)}', which is missing: restore it or delete its row")
-            check_inside(self._root, normal)
-        return normal
-
-    def _list_rows(self, files: list[str]) -> list[Row]:
-        names = [name for name in files if posixpath.splitext(name)[1].lower() in EXTENSIONS]
-        names.sort(key=natural_key)
-        folders = [posixpath.basename(posixpath.dirname(name)) for name in names]
-        classes = sorted(set(folders))
-        if len(classes) > 1 and len({name.count("/") for name in names}) == 1:
-            self.classes = classes
-            index = {name: number for number, name in enumerate(classes)}
-            return [{"file_name": name, "label": index[c]} for name, c in zip(names, folders, strict=True)]
-        return [{"file_name": name} for name in names]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -135,6 +94,23 @@ class ImageFolder:
                 if name in arrays:
                     arrays[name] = self._moved_points(arrays[name], self.size)
         return arrays
+
+    def row(self, index: int) -> Row:
+        """Row `index` as it fits the delivered image: pixel positions follow a change of size; no further pictures."""
+        row = {name: value for name, value in self.rows[index].items() if not name.endswith("_file_name")}
+        header = self._headers[index] if self.size is not None and self._has_points else None
+        if header is None or (header.height, header.width) == self.size:
+            return row
+        for key in POINT_KEYS:
+            if key in self.labels:
+                columns = KEYS[key].columns
+                values = plain(self.labels[key][index])
+                row.update(zip(columns, values, strict=True) if columns and columns[0] in row else {key: values})
+        return row
+
+    @property
+    def _has_points(self) -> bool:
+        return any(key in self.labels for key in POINT_KEYS)
 
     def _moved_points(self, points: Array, size: tuple[int, int]) -> Array:
         moved = points.astype(np.float32)

@@ -27,7 +27,7 @@ from migaki.data.encoding import SUFFIXES, encode_image, encode_plane, store
 from migaki.data.folder import JOURNAL
 from migaki.data.image_file import show
 from migaki.data.journal import FolderLock, Journal
-from migaki.data.labels import IMAGE_KEYS, PLANE_KEYS, batch_rows
+from migaki.data.labels import IMAGE_KEYS, PLANE_KEYS, batch_rows, is_file_column
 from migaki.data.metadata import read_metadata, write_metadata
 
 __all__ = ["FolderWriter", "batch_rows"]
@@ -75,6 +75,7 @@ class FolderWriter:
         self._heading = {**json.loads(json.dumps(info)), "format": image_format, "metadata": self._metadata}
         self._lock = FolderLock(self.out)
         self._rows: dict[int, Row] = {}
+        self._names: dict[str, int] = {}
         self._pending: deque[tuple[int, Row, Future[None]]] = deque()
         self._pool = ThreadPoolExecutor(max(1, workers))
         self._finished = False
@@ -105,6 +106,7 @@ class FolderWriter:
         if self._finished:
             return
         self._drop_damaged()
+        self._names = {row["file_name"]: index for index, row in self._rows.items()}
         fresh = self._journal.heading is None
         self._journal.start(self._heading)
         if fresh:
@@ -163,10 +165,17 @@ class FolderWriter:
         if not 0 <= index < self.total or self._finished:
             raise ValueError(f"index {index} is outside of 0..{self.total - 1}")
         name = self._file_name(name)
+        if self._names.setdefault(name, index) != index:
+            raise UserError(
+                f"{show(self.out)}: images {self._names[name]} and {index} would both be called '{show(name)}': "
+                "give each its own name"
+            )
         stem = posixpath.splitext(name)[0]
         files: list[_File] = [(name, encode_image, _copy(image))]
         values: Row = {"file_name": name}
         for key, value in row.items():
+            if is_file_column(key):
+                raise ValueError(f"the row has a column '{key}': the writer names the files itself")
             if key in PLANE_KEYS or key in IMAGE_KEYS:
                 suffix = ".tif" if key == "depth" else ".png" if key == "mask" else SUFFIXES[self.image_format]
                 values[f"{key}_file_name"] = f"{_FOLDERS[key]}/{stem}{suffix}"
@@ -215,13 +224,7 @@ class FolderWriter:
             self._lock.close()
 
     def _finish(self) -> None:
-        seen: set[str] = set()
-        rows = [self._rows[index] for index in range(self.total)]
-        for row in rows:
-            if row["file_name"] in seen:
-                raise ValueError(f"two images are called '{row['file_name']}'")
-            seen.add(row["file_name"])
-        write_metadata(self.out / self._metadata, rows)
+        write_metadata(self.out / self._metadata, [self._rows[index] for index in range(self.total)])
         write_json(self.out / "dataset.json", {**self._heading, "num_images": self.total})
         try:
             self._journal.remove()

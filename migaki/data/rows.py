@@ -1,0 +1,82 @@
+"""The rows of a folder: from its metadata, each name checked, or from the files themselves."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from migaki.core.errors import UserError
+from migaki.data.image_file import EXTENSIONS, show
+from migaki.data.labels import is_file_column
+from migaki.data.listing import check_inside, natural_key
+from migaki.data.metadata import Row, read_metadata
+
+
+def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str]) -> list[Row]:
+    """The rows of all metadata files, with file names relative to `folder`.
+
+    Args:
+        folder: The folder.
+        metadata: Its metadata files, relative to it.
+        files: All its files, relative to it.
+
+    Raises:
+        UserError: for a name that is missing, stands twice or leads out of the folder.
+    """
+    known = set(files)
+    rows: list[Row] = []
+    seen: set[str] = set()
+    for name in sorted(metadata, key=natural_key):
+        prefix = posixpath.dirname(name)
+        for row in read_metadata(folder / name):
+            for column in [key for key in row if key.endswith("file_name")]:
+                value = row[column]
+                if is_file_column(column) and (prefix or type(value) is not str or value not in known):
+                    row[column] = None if value is None else _checked(folder, name, prefix, value, known)
+            if row["file_name"] in seen:
+                raise UserError(f"{show(folder / name)}: names '{show(row['file_name'])}' twice: delete one row")
+            seen.add(row["file_name"])
+            rows.append(row)
+    return rows
+
+
+def _checked(folder: Path, metadata: str, prefix: str, name: Any, known: set[str]) -> str:
+    """A name from the metadata, relative to the folder, after a check that it stays inside and exists."""
+    where = show(folder / metadata)
+    if not isinstance(name, str):
+        raise UserError(f"{where}: {name!r} is no file name: write it as text")
+    full = posixpath.join(prefix, name) if prefix else name
+    if full in known:
+        return full
+    normal = posixpath.normpath(full)
+    if posixpath.isabs(name) or normal == ".." or normal.startswith("../") or "\0" in name:
+        raise UserError(f"{where}: '{show(name)}' leads out of the folder: name files inside it")
+    if normal not in known:
+        root = Path(os.path.realpath(folder))
+        try:
+            exists = os.path.lexists(root / normal)
+        except UnicodeEncodeError:  # a lone surrogate
+            exists = False
+        if not exists:
+            raise UserError(f"{where}: names '{show(name)}', which is missing: restore it or delete its row")
+        check_inside(root, normal)
+    return normal
+
+
+def listed_rows(files: Sequence[str]) -> tuple[list[Row], list[str]]:
+    """Rows for the images among `files`, in natural order, and the classes.
+
+    If every image lies in one of several folders of one depth, the names of these folders are the classes, sorted,
+    and rows have a `label`; else there are none. It is the rule of Hugging Face's ImageFolder.
+    """
+    names = [name for name in files if posixpath.splitext(name)[1].lower() in EXTENSIONS]
+    names.sort(key=natural_key)
+    folders = [posixpath.basename(posixpath.dirname(name)) for name in names]
+    classes = sorted(set(folders))
+    if len(classes) < 2 or len({name.count("/") for name in names}) > 1:
+        return [{"file_name": name} for name in names], []
+    index = {name: number for number, name in enumerate(classes)}
+    return [{"file_name": name, "label": index[c]} for name, c in zip(names, folders, strict=True)], classes
