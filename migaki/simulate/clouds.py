@@ -18,6 +18,8 @@ from migaki.core.damage import Damage, Range, check_range, log_uniform, scalars,
 from migaki.core.errors import UserError
 from migaki.ops.filtering import gaussian_blur
 
+_TRIES = 8  # real masks are often all clear or all cloud
+
 
 class _Sky(NamedTuple):
     """What one image's clouds are like."""
@@ -48,7 +50,7 @@ class Clouds(Damage):
     class Config:
         """Each image draws its own sky."""
 
-        coverage: Range = (0.2, 0.8)  # share of the image under any cloud (fractal clouds only)
+        coverage: Range = (0.2, 0.8)  # share of the image under any cloud; real shapes: sought within this range
         thickness: Range = (0.2, 6.0)  # optical depth at the thickest place, log-uniform: 0.2 film, 6 opaque
         cell: Range = (48.0, 192.0)  # px, size of the largest billows, log-uniform
         octaves: int = 6  # of noise, each half as large
@@ -126,11 +128,22 @@ class Clouds(Damage):
             rise = sky.softness * (seen[-1] - edge) + 1e-6
             body = ((noise - edge) / rise).clamp(0, 1)
         else:
-            outline = self._outline(size, sky.softness * sky.cell / 8, draw).to(device)
-            # The noise, brought to [0.4, 1], gives a real outline the texture that its mask has not.
-            texture = (noise - seen[0]) / (seen[-1] - seen[0] + 1e-6)
-            body = outline * (0.4 + 0.6 * texture.clamp(0, 1))
+            outline = self._fitting_outline(size, margin, sky.softness * sky.cell / 8, draw).to(device)
+            # The noise frays the outline, which a mask has in coarse steps, and gives the cloud its billows.
+            billows = 2 * ((noise - seen[0]) / (seen[-1] - seen[0] + 1e-6)).clamp(0, 1) - 1
+            body = ((2 * outline - 1 + 0.7 * billows) / (0.5 + sky.softness)).clamp(0, 1)
         return sky.thickness * body * body * (3 - 2 * body)
+
+    def _fitting_outline(self, size: tuple[int, int], margin: int, blur: float,
+                         draw: torch.Generator) -> torch.Tensor:
+        """An outline that covers the image as the configuration asks; after a few tries, whatever came last."""
+        low, high = self.config.coverage
+        for _ in range(_TRIES):
+            outline = self._outline(size, blur, draw)
+            covered = (outline[margin:size[0] - margin, margin:size[1] - margin] > 0.5).float().mean()
+            if low <= covered <= high:
+                break
+        return outline
 
     def _outline(self, size: tuple[int, int], blur: float, draw: torch.Generator) -> torch.Tensor:
         """A real mask at random: turned, mirrored, zoomed, placed (mirrored beyond its border), its edge softened."""
@@ -145,8 +158,9 @@ class Clouds(Damage):
             start = uniform(draw, (0, available - length * zoom))
             axes.append(((start + (torch.arange(length) + 0.5) * zoom) / available) * 2 - 1)
         grid = torch.stack([axes[1].expand(size), axes[0][:, None].expand(size)], dim=-1)[None]
+        # Masks are drawn coarsely: two of their px of blur hide the steps.
         window = F.grid_sample(shape[None, None], grid, padding_mode="reflection", align_corners=False)
-        return gaussian_blur(window, max(blur, 0.5 / zoom))[0, 0].clamp(0, 1)
+        return gaussian_blur(window, max(blur, 2 / zoom))[0, 0].clamp(0, 1)
 
 
 def fractal_noise(height: int, width: int, *, cell: float, octaves: int, persistence: float,

@@ -92,6 +92,10 @@ def test_given_shapes_decide_the_outline() -> None:
     half[:, :, :32] = 1
     _, parameters = Clouds(config, half).damage(GROUND[:1].expand(8, -1, -1, -1), torch.arange(8))
     assert 0.05 < parameters["mask"].float().mean() < 0.95
+    mostly_useless = torch.cat([torch.ones(1, 64, 64), torch.zeros(1, 64, 64), half])
+    _, parameters = Clouds(config, mostly_useless).damage(GROUND[:1].expand(12, -1, -1, -1), torch.arange(12))
+    partly = [0.1 < share < 0.95 for share in parameters["mask"].float().mean((1, 2)).tolist()]
+    assert sum(partly) > 6  # a third of the shapes, but tried again
     with pytest.raises(UserError, match="shapes"):
         Clouds(config, torch.ones(50, 60))
 
