@@ -201,8 +201,7 @@ class Sittings:
                 return None
             if _state(connection, *sitting).position == position:
                 connection.execute(
-                    "UPDATE trial SET said_real = ?, answered_at = ? "
-                    "WHERE sitting = ? AND position = ? AND said_real IS NULL",
+                    "UPDATE trial SET said_real = ?, answered_at = ? WHERE sitting = ? AND position = ?",
                     (said_real, time.time(), sitting[0], position))
             return _state(connection, *sitting)
 

@@ -165,8 +165,26 @@ def test_a_double_tap_and_a_held_key_are_one_answer(serve: Callable[[], Server],
     for _ in range(3):
         page.keyboard.down("ArrowLeft")  # repeats
     wait_for(page, 2)
-    page.wait_for_timeout(200)
+    page.keyboard.down("ArrowLeft")  # still held, now over the next image
+    page.wait_for_timeout(300)
     assert list(answers(server).values()) == [[True, False]]
+
+
+def test_an_image_that_is_not_there_yet_cannot_be_judged(serve: Callable[[], Server],
+                                                         open_page: Callable[..., Any]) -> None:
+    server, page = serve(), open_page()
+    held: list[Any] = []
+    page.route("**/api/image/1", lambda route: held.append(route))
+    page.goto(server.url)
+    page.click("#begin")
+    wait_for(page, 0)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector('#count:text("2 / 8")')
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(300)
+    assert list(answers(server).values()) == [[True]]
+    held[0].continue_()
+    wait_for(page, 1)
 
 
 @pytest.mark.parametrize("options", [PHONE, {"viewport": {"width": 320, "height": 480}},
