@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
 from migaki.core.discovery import names_in
 from migaki.core.errors import UserError
 
-_MARKERS = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
+_MARKERS = (tyro.conf.OmitSubcommandPrefixes,)
+_BARE = tyro.conf.arg(name="")  # the options of a part carry no prefix; those of dataclasses inside it do
 
 
 def parse(program: str, about: str, words: list[str], **parts: Any) -> Any:
@@ -27,9 +28,10 @@ def parse(program: str, about: str, words: list[str], **parts: Any) -> Any:
             kind, default = part
             fields.append((name, kind) if default is ... else (name, kind, default))
         elif isinstance(part, type):
-            fields.append((name, part))
+            fields.append((name, Annotated[part, _BARE]))
         else:
-            fields.append((name, type(part), dataclasses.field(default_factory=lambda value=part: value)))
+            bare = Annotated[type(part), _BARE]
+            fields.append((name, bare, dataclasses.field(default_factory=lambda value=part: value)))
     options = dataclasses.make_dataclass("Options", fields, kw_only=True)
     options.__doc__ = about
     # The options' own order in the help: what must be given first.

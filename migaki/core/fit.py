@@ -233,7 +233,7 @@ class _Log:
         if self.out is None:
             return means
         row: dict[str, Any] = {"step": step, **means}
-        warnings = system.watch(means)
+        warnings = system.watch(means, step)
         if warnings:
             row["watch"] = warnings
             seen = {line for earlier in self.rows for line in earlier.get("watch", [])}

@@ -65,8 +65,8 @@ class System(nn.Module, ABC):
         """Pictures that show how training goes; none by default."""
         return []
 
-    def watch(self, scalars: dict[str, float]) -> list[str]:
-        """Warnings that follow from this interval's mean scalars, one line each: what is wrong, what to do."""
+    def watch(self, scalars: dict[str, float], step: int) -> list[str]:
+        """Warnings that follow from the mean scalars up to `step`, one line each: what is wrong, what to do."""
         return []
 
     def prepare(self, data: Any) -> None:

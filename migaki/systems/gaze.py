@@ -27,6 +27,7 @@ from migaki.nets.gaze_cnn import PaperGazeNet
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment, gaze
 
+_UNIT = 0.12  # rad: about the spread of gaze, so that the network's outputs are of the order of 1
 _ADAPT_IMAGES = 4096  # photographs from which finish() takes statistics, at most
 
 
@@ -82,7 +83,7 @@ class Gaze(System):
         self.config = config
         shape = (config.channels, config.height, config.width)
         self.net = PaperGazeNet(*shape) if config.net == "paper" else SmallResNet(
-            *shape, num_outputs=3, features=config.features, dropout=config.dropout)
+            *shape, num_outputs=2, features=config.features, dropout=config.dropout)
         # Prediction = scale * angle + offset: the identity unless match_prior sets it.
         self.register_buffer("scale", torch.ones(2))
         self.register_buffer("offset", torch.zeros(2))
@@ -130,22 +131,24 @@ class Gaze(System):
             1 + math.cos(math.pi * (step - warm) / max(1, config.steps - warm)))
         for group in self.optimizers["net"].param_groups:
             group["lr"] = config.learning_rate * rate
-        vector = self._vector(images)
-        target = gaze.to_vector(truth)
+        out = self._output(images)
         if config.net == "paper":
-            loss = (vector - target).square().sum(dim=1).mean()
+            loss = (out - gaze.to_vector(truth)).square().sum(dim=1).mean()
         else:
             # The plain distance (not squared) weighs hard images (closed eyes) less.
-            loss = (vector - target).square().sum(dim=1).add(1e-6).sqrt().mean()
+            loss = (out - truth / _UNIT).square().sum(dim=1).add(1e-4).sqrt().mean()
         skipped = descend(loss, self.optimizers["net"], config.max_norm)
         with torch.no_grad():
-            error = torch.rad2deg(gaze.angle_between(vector.detach(), target)).mean()
+            error = torch.rad2deg(gaze.angle_between(gaze.to_vector(self._angles(out)), gaze.to_vector(truth))).mean()
         return {"net/loss": loss.detach(), "net/error_deg": error, "net/skipped": skipped}
 
-    def _vector(self, images: Tensor) -> Tensor:
+    def _output(self, images: Tensor) -> Tensor:
+        """What the network says: a vector (B, 3) for the paper's, pitch and yaw (B, 2) in `_UNIT` for the small one."""
         out: Tensor = self.net(images * 2 - 1).float()
-        # The network's output is an offset from looking straight ahead, (0, 0, -1).
-        return out + out.new_tensor([0.0, 0.0, -1.0])
+        return out
+
+    def _angles(self, out: Tensor) -> Tensor:
+        return gaze.to_angles(out) if self.config.net == "paper" else out * _UNIT
 
     def _mirrored(self, batch: Batch) -> Tensor | None:
         if self.config.mirror_side < 0 or "side" not in batch:
@@ -163,7 +166,7 @@ class Gaze(System):
 
     def predict(self, batch: Batch) -> Batch:
         """`gaze` (B, 2) in rad from `image` (and `side`, where a side is mirrored)."""
-        angles = gaze.to_angles(self._vector(self._oriented(batch))) * self.scale + self.offset
+        angles = self._angles(self._output(self._oriented(batch))) * self.scale + self.offset
         flip = self._mirrored(batch)
         return {"gaze": angles if flip is None else torch.where(flip.view(-1, 1), gaze.mirror(angles), angles)}
 
@@ -183,7 +186,7 @@ class Gaze(System):
             adapt_norm(self.net, [images * 2 - 1 for images in photos])
         if self.config.match_prior:
             self.eval()
-            read = torch.cat([gaze.to_angles(self._vector(images)) for images in photos])
+            read = torch.cat([self._angles(self._output(images)) for images in photos])
             truth = torch.cat([self._truth(batch).to(device) for batch in batches])
             self.scale.copy_(_spread(truth) / _spread(read).clamp_min(1e-3))
             self.offset.copy_(truth.median(0).values - self.scale * read.median(0).values)

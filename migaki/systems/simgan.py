@@ -322,18 +322,19 @@ class SimGAN(System):
         """Synthetic, refined, the nearest real photograph, and what changed (grey = nothing)."""
         images, real = batch["image"][:_SHEET_WIDTH], batch["real"]
         refined = self.predict({"image": images})["refined"].float()
-        found = torch.as_tensor(nearest(real.cpu().float().numpy(), refined.cpu().numpy()))
+        found = torch.as_tensor(nearest(real.cpu().float().numpy(), refined.cpu().numpy())).view(-1)
         return [("synthetic", images), ("refined", refined), ("nearest real (by pixels)", real[found]),
                 ("refined - synthetic, x2", ((refined - images) + 0.5).clamp(0, 1)),
                 ("real, unpaired", real[:_SHEET_WIDTH])]
 
-    def watch(self, scalars: dict[str, float]) -> list[str]:
+    def watch(self, scalars: dict[str, float], step: int) -> list[str]:
         """The watchmen: identity, collapse, a discriminator that wins, a stale buffer, sets too different."""
         said = []
         if scalars.get("layout/gap", 0.0) > 1.0:
             said.append("synthetic and real images differ in layout (where things are, not how they look), more than a "
                         "refiner can mend: match crop, scale and pose of the two sets first")
-        if "refiner/adversarial" not in scalars:
+        # The refiner starts as the identity and the players find their balance first.
+        if "refiner/adversarial" not in scalars or step < min(300, self.config.steps // 3):
             return said
         if scalars["refiner/change"] < 0.004:
             said.append("the refiner is the identity (mean change under 0.2 % of the range): lower --lambda-reg or "
