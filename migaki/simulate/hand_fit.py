@@ -7,6 +7,7 @@ Poses by Levenberg-Marquardt within the joint limits (angles are clipped at ever
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,39 +82,69 @@ def _residual(
 
 
 @compiled
+def _newton_step(jacobian: Array, residual: Array, damping: float, out: Array) -> None:
+    """out (K,) = -(J J^T + damping diag(J J^T))^-1 J r for J (K, R), r (R,), by Cholesky.
+
+    Written out: for matrices this small a BLAS spends its time on waking threads, and its sums differ by machine.
+    """
+    count = jacobian.shape[0]
+    lower = np.zeros((count, count))
+    for i in range(count):
+        for j in range(i + 1):
+            total = np.sum(jacobian[i] * jacobian[j]) * (1.0 + damping if i == j else 1.0)
+            for k in range(j):
+                total -= lower[i, k] * lower[j, k]
+            lower[i, j] = math.sqrt(max(total, 1e-12)) if i == j else total / lower[j, j]
+    for i in range(count):
+        total = -np.sum(jacobian[i] * residual)
+        for k in range(i):
+            total -= lower[i, k] * out[k]
+        out[i] = total / lower[i, i]
+    for i in range(count - 1, -1, -1):
+        total = out[i]
+        for k in range(i + 1, count):
+            total -= lower[k, i] * out[k]
+        out[i] = total / lower[i, i]
+
+
+@compiled
 def _descend(shape: Array, base: Array, unknowns: Array, seen: Array, num_steps: int) -> float:
     """Levenberg-Marquardt in place with angles clipped to LIMITS; returns the final sum of squares."""
     size = _NUM_DATA + NUM_FITTED_ANGLES + 4
     frames, joints = np.empty((NUM_FRAMES, 3, 4)), np.empty((NUM_JOINTS, 3))
-    here, there, jacobian = np.empty(size), np.empty(size), np.empty((size, _NUM_UNKNOWNS))
-    _residual(shape, base, unknowns, seen, frames, joints, here)
-    cost, damping = np.sum(here * here), 1e-2
+    here, there, jacobian = np.empty(size), np.empty(size), np.empty((_NUM_UNKNOWNS, size))
+    trial, best, cost, damping = unknowns.copy(), unknowns.copy(), 1e300, 1e-2
     for _ in range(num_steps):
-        for k in range(_NUM_UNKNOWNS):
+        # First the trial itself, then its derivatives: one call of _residual, which is long to compile.
+        for k in range(-1, _NUM_UNKNOWNS):
             step = 1e-3 if k < 3 else 1e-5
-            moved = unknowns.copy()
-            moved[k] += step
-            _residual(shape, base, moved, seen, frames, joints, there)
-            jacobian[:, k] = (there - here) / step
-        normal, slope = jacobian.T @ jacobian, jacobian.T @ here
-        for k in range(_NUM_UNKNOWNS):
-            normal[k, k] *= 1.0 + damping
-        trial = unknowns - np.linalg.solve(normal, slope)
-        for k in range(NUM_FITTED_ANGLES):
-            trial[6 + k] = min(max(trial[6 + k], LIMITS[k, 0]), LIMITS[k, 1])
-        _residual(shape, base, trial, seen, frames, joints, there)
-        new = np.sum(there * there)
+            if k >= 0:
+                trial[k] += step
+            _residual(shape, base, trial, seen, frames, joints, there)
+            if k < 0:
+                new = np.sum(there * there)
+                if new >= cost:
+                    break
+                here[:] = there
+            else:
+                trial[k] -= step
+                jacobian[k] = (there - here) / step
         if new < cost:
-            done = cost - new < 1e-3 * cost
+            done = cost - new < 1e-3 * new
             cost, damping = new, max(damping * 0.3, 1e-6)
-            unknowns[:] = trial
-            here, there = there, here
+            best[:] = trial
             if done:
                 break
         else:
             damping *= 8.0
             if damping > 1e6:
                 break
+        _newton_step(jacobian, here, damping, trial)
+        for k in range(_NUM_UNKNOWNS):
+            trial[k] += best[k]
+        for k in range(NUM_FITTED_ANGLES):
+            trial[6 + k] = min(max(trial[6 + k], LIMITS[k, 0]), LIMITS[k, 1])
+    unknowns[:] = best
     return cost
 
 
@@ -180,7 +211,8 @@ def _fit_shape(prior: Array, rotations: Array, angles: Array, seen: Array) -> Ar
     weight = np.sqrt(0.1 * len(seen)) / _SHAPE_SIGMA
     design = np.concatenate([design, weight * np.eye(SHAPE_SIZE)])
     value = np.concatenate([wanted.reshape(-1) / _SIGMA, weight * prior])
-    return np.asarray(np.linalg.lstsq(design, value, rcond=None)[0])
+    # Normal equations by einsum: the prior makes them well conditioned, and no BLAS wakes its threads for them.
+    return np.asarray(np.linalg.solve(np.einsum("ri,rj->ij", design, design), np.einsum("ri,r->i", design, value)))
 
 
 def _start(shape: Array, seen: Array) -> tuple[Array, Array]:

@@ -128,6 +128,15 @@ def carry(frame: Array, x: float, y: float, z: float, out: Array) -> None:
 
 
 @compiled
+def _place(frame: Array, rotation: Array, origin: Array) -> None:
+    """frame (3, 4) = rotation and origin. By element: numba takes seconds to compile assignments of slices."""
+    for i in range(3):
+        for j in range(3):
+            frame[i, j] = rotation[i, j]
+        frame[i, 3] = origin[i]
+
+
+@compiled
 def _chain(rotation: Array, origin: Array, lengths: Array, bends: Array, frames: Array) -> None:
     """Three bones end to end, `bends` rad of flexion at the second and third; fills frames (3, 3, 4)."""
     here = origin.copy()
@@ -135,8 +144,7 @@ def _chain(rotation: Array, origin: Array, lengths: Array, bends: Array, frames:
     for bone in range(3):
         if bone > 0:
             turned = turn(turned, 0, bends[bone - 1])
-        frames[bone, :, :3] = turned
-        frames[bone, :, 3] = here
+        _place(frames[bone], turned, here)
         for i in range(3):
             here[i] += turned[i, 1] * lengths[bone]
 
@@ -149,8 +157,7 @@ def pose_hand(shape: Array, rotation: Array, translation: Array, angles: Array, 
     fills frames (17, 3, 4): the 15 bones, the palm, the forearm; and joints (14, 3) mm, all in the camera's frame.
     """
     palm = frames[PALM_FRAME]
-    palm[:, :3] = rotation
-    palm[:, 3] = translation
+    _place(palm, rotation, translation)
     start = np.empty(3)
     for finger in range(4):
         knuckle = 15 + 3 * finger
@@ -160,18 +167,17 @@ def pose_hand(shape: Array, rotation: Array, translation: Array, angles: Array, 
         turned = turn(turned, 0, angles[4 * finger])
         first, tip, pip = _BONE_TO_JOINTS[finger]
         _chain(turned, start, shape[first:first + 3], angles[4 * finger + 2:4 * finger + 4], frames[first:first + 3])
-        joints[pip] = frames[first + 1, :, 3]
+        carry(frames[first + 1], 0.0, 0.0, 0.0, joints[pip])
         carry(frames[first + 2], 0.0, shape[first + 2], 0.0, joints[tip])
     rest = np.empty((3, 3))
     multiply(rotation, _THUMB_REST, rest)
     carry(palm, shape[27], shape[28], shape[29], start)
     turned = turn(turn(turn(rest, 2, -angles[17]), 0, angles[16]), 1, angles[18])
     _chain(turned, start, shape[12:15], angles[19:21], frames[12:15])
-    joints[10] = frames[13, :, 3]
-    joints[9] = frames[14, :, 3]
+    carry(frames[13], 0.0, 0.0, 0.0, joints[10])
+    carry(frames[14], 0.0, 0.0, 0.0, joints[9])
     carry(frames[14], 0.0, shape[14], 0.0, joints[8])
     for k in range(3):
         carry(palm, shape[30 + 3 * k], shape[31 + 3 * k], shape[32 + 3 * k], joints[11 + k])
     forearm = turn(turn(rotation, 2, -angles[22]), 0, angles[21])
-    frames[FOREARM_FRAME, :, :3] = forearm
-    frames[FOREARM_FRAME, :, 3] = translation
+    _place(frames[FOREARM_FRAME], forearm, translation)

@@ -229,11 +229,14 @@ def render_depth(cones: Array, camera: Array, depth: NDArray[np.float32]) -> Non
 
 
 @compiled
-def first_bone(cones: Array, x: float, y: float, z: float) -> int:
-    """The bone whose flesh a ray from the camera to the point (x, y, z) mm meets first; NO_BONE if it meets none."""
+def first_bone(cones: Array, x: float, y: float, z: float, deep: float) -> int:
+    """The bone whose flesh a ray from the camera to the point (x, y, z) mm meets first.
+
+    NO_BONE if it meets none, or more than `deep` mm before the point: then the limb is seen along its length.
+    """
     everything = np.arange(cones.shape[0])
     depth = trace(cones, everything, len(everything), x / z, y / z, max(z - 500.0, 1.0), z + 500.0)
-    if depth == 0.0:
+    if depth == 0.0 or depth < z - deep:
         return NO_BONE
     nearest, bone = _FAR, NO_BONE
     for k in range(cones.shape[0]):

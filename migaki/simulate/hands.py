@@ -45,7 +45,10 @@ from migaki.simulate.hand_surface import (
 
 _BONES_AT_JOINT = ((11,), (10, 9), (8,), (7, 6), (5,), (4, 3), (2,), (1, 0), (14,), (14, 13), (13, 12),
                    (PALM_BONE,), (PALM_BONE,), (PALM_BONE, 12))
-"""The bones that meet in each joint; a joint is seen where the first flesh on its ray belongs to one of them."""
+"""The bones that meet in each joint; a joint is seen where the first flesh on its ray belongs to one of them ..."""
+
+_DEEPEST = 42.0
+"""... and lies at most so many mm (of the default hand) before it."""
 
 _POSE, _VIEW = 0, 1  # places folded into the seed: one stream for the hand, one for where it is
 
@@ -59,7 +62,8 @@ class HandSimulator(Simulator):
       the hand's centre, background 1 (`ops.depth.normalise_depth`);
     - `depth` (N, H, W): mm, 0 where there is no hand;
     - `joints` (N, 14, 3): u px, v px, depth mm, in the order of `hand_skeleton.JOINTS`; pixel centres at integers;
-    - `joint_visible` (N, 14) uint8: 1 where the joint lies in the image and nothing stands before its own flesh;
+    - `joint_visible` (N, 14) uint8: 1 where the joint lies in the image and the first thing on its ray is its own
+      flesh, that of the bones which meet in it, not more than 42 mm (of the default hand) before it;
     - `camera` (N, 4): fx, fy, cx, cy px of this image, so that x = (u - cx) z / fx in mm (`ops.depth.unproject`);
     - `centre` (N, 3): u px and v px in the whole frame of the NYU camera, and mm: the point the cube stands about;
     - `cube` (N,): its side in mm;
@@ -162,7 +166,8 @@ class HandSimulator(Simulator):
         translation = centre - joints.mean(0)
         pose_hand(shape, rotation, translation, best[1], frames, joints)
         dress(TEMPLATE, frames, shape[SHAPE_BONES], size, thickness, cones)
-        visible = [first_bone(cones, *joint) in bones for joint, bones in zip(joints, _BONES_AT_JOINT, strict=True)]
+        visible = [first_bone(cones, *joint, _DEEPEST * size) in bones
+                   for joint, bones in zip(joints, _BONES_AT_JOINT, strict=True)]
         jitter = view.normal(0.0, config.centre_jitter_mm, 3)
         return _Hand(cones, joints, visible, centre + jitter, shape[SHAPE_BONES].copy(), best[1])
 
