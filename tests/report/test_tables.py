@@ -1,0 +1,77 @@
+"""Tables say the same in every format; the statistics are scipy's."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from migaki.core.errors import UserError
+from migaki.report.tables import Table, arms_table, paired_difference, spread
+
+RNG = np.random.default_rng(0)
+A, B = RNG.normal(10, 1, 12), RNG.normal(9, 1, 12)
+
+
+def test_difference_equals_scipy() -> None:
+    found, test = paired_difference(A, B), stats.ttest_rel(B, A)
+    interval = test.confidence_interval(0.95)
+    assert found.mean == pytest.approx((B - A).mean()) and found.p_value == pytest.approx(test.pvalue)
+    assert (found.t_low, found.t_high) == pytest.approx((interval.low, interval.high))
+    boot = stats.bootstrap((B - A,), np.mean, n_resamples=10_000, method="percentile", rng=1).confidence_interval
+    assert (found.bootstrap_low, found.bootstrap_high) == pytest.approx((boot.low, boot.high), abs=0.05)
+    assert paired_difference(A, B) == found  # seeded
+
+
+def test_the_t_interval_covers_as_often_as_it_says() -> None:
+    rng, hits = np.random.default_rng(1), 0
+    for _ in range(400):
+        gain = rng.normal(0.5, 1, 5)
+        found = paired_difference(np.zeros(5), gain, level=0.9, num_resamples=2)
+        hits += found.t_low <= 0.5 <= found.t_high  # type: ignore[operator]
+    assert 0.85 < hits / 400 < 0.95
+
+
+def test_few_or_equal_pairs() -> None:
+    assert paired_difference([1.0], [2.0]).t_low is None and "no interval" in str(paired_difference([1.0], [2.0]))
+    same = paired_difference([1.0, 2.0], [2.0, 3.0])
+    assert same.p_value == 0 and same.t_low == same.t_high == 1
+    assert paired_difference([1.0, 2.0], [1.0, 2.0]).p_value == 1
+    with pytest.raises(UserError, match="pairs"):
+        paired_difference([1.0], [1.0, 2.0])
+    with pytest.raises(UserError, match="finite"):
+        spread([float("nan")])
+
+
+@pytest.mark.parametrize(("values", "text"), [
+    ([7.8, 8.1, 7.7], "7.87 ± 0.21"), ([0.39, 0.4, 0.37], "0.387 ± 0.015"), ([8.3], "8.3"), ([100, 160], "130 ± 42"),
+    ([2.0, 2.0], "2.00 ± 0.00"),
+])
+def test_a_spread_shows_two_digits_of_its_deviation(values: list[float], text: str) -> None:
+    assert str(spread(values)) == text
+
+
+def test_all_formats_say_the_same() -> None:
+    table = arms_table({"a|b": {"error": [1.0, 2.0]}, "c": {"error": [3.5], "share": [0.5]}})
+    lines = table.markdown().splitlines()
+    assert lines[0].startswith("| arm") and lines[1].count("|") == 4 and ":" in lines[1]
+    assert r"a\|b" in lines[2] and "1.50 ± 0.71" in lines[2] and lines[2].rstrip("| ").endswith("-")
+    records = json.loads(table.json())
+    assert records[0]["error"] == 1.5 and records[0]["error_std"] == pytest.approx(np.std([1, 2], ddof=1))
+    assert records[0]["share"] is None and records[1]["share"] == 0.5
+    rows = list(csv.DictReader(io.StringIO(table.csv())))
+    assert rows[0]["arm"] == "a|b" and float(rows[0]["error"]) == 1.5 and rows[1]["error_std"] == ""
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_odd_cells() -> None:
+    table = Table(["x", "y"], [[None, float("nan")], ["two\nlines", 1]])
+    assert table.cells()[0] == ["-", "nan"] and "two lines" in table.markdown()
+    assert json.loads(table.json())[0] == {"x": None, "y": None}
+    assert Table(["x"], []).csv() == "x\n"
+    with pytest.raises(UserError, match="row 0"):
+        Table(["x"], [[1, 2]])
