@@ -44,7 +44,7 @@ from migaki.simulate.hand_surface import (
 )
 
 _BONES_AT_JOINT = ((11,), (10, 9), (8,), (7, 6), (5,), (4, 3), (2,), (1, 0), (14,), (14, 13), (13, 12),
-                   (PALM_BONE,), (PALM_BONE,), (PALM_BONE, 12))
+                   (PALM_BONE,), (PALM_BONE, 12), (PALM_BONE, 12))
 """The bones that meet in each joint; a joint is seen where the first flesh on its ray belongs to one of them ..."""
 
 _DEEPEST = 42.0
@@ -166,7 +166,7 @@ class HandSimulator(Simulator):
         translation = centre - joints.mean(0)
         pose_hand(shape, rotation, translation, best[1], frames, joints)
         dress(TEMPLATE, frames, shape[SHAPE_BONES], size, thickness, cones)
-        visible = [first_bone(cones, *joint, _DEEPEST * size) in bones
+        visible = [first_bone(cones, joint[0], joint[1], joint[2], _DEEPEST * size) in bones
                    for joint, bones in zip(joints, _BONES_AT_JOINT, strict=True)]
         jitter = view.normal(0.0, config.centre_jitter_mm, 3)
         return _Hand(cones, joints, visible, centre + jitter, shape[SHAPE_BONES].copy(), best[1])
