@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,12 +76,17 @@ class EyeSimulator(Simulator):
             config = self.config
             across = MM_PER_UV * 1.6 * config.width / 60 * config.supersample  # texels that fill the fine pixels
             size = int(min(max(2 ** np.ceil(np.log2(across)), 128), 1024))
-            if config.assets:
-                self._parts = assets.load_parts(config.assets, self._identities, size, config.channels)
-            else:
-                textures = paint_textures(self._identities, size, config.channels)
-                self._parts = EyeParts(geometry=build_geometry(), textures=textures)
+            self._parts = _load_parts(config.assets, self._identities, size, config.channels)
         return self._parts
+
+
+@lru_cache(maxsize=4)
+def _load_parts(folder: Path | None, identities: tuple[int, ...], size: int, num_channels: int) -> EyeParts:
+    """Parts are read-only and shared between simulators of a process."""
+    if folder is not None:
+        return assets.load_parts(folder, identities, size, num_channels)
+    textures = paint_textures(identities, size, num_channels)
+    return EyeParts(geometry=build_geometry(), textures=textures)
 
 
 def _in_threads(work: Any, count: int, threads: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,9 @@ def _geometry(folder: Path) -> Geometry:
 
 def _to_head(points: NDArray[np.float64]) -> Float:
     """Metres of the file (x, y, z) -> millimetres of the head frame (x, -z, y)."""
-    return np.ascontiguousarray(np.stack([points[..., 0], -points[..., 2], points[..., 1]], -1) * 1000, np.float32)
+    turned = np.stack([points[..., 0], -points[..., 2], points[..., 1]], -1)
+    head: Float = np.ascontiguousarray(turned * 1000, np.float32)
+    return head
 
 
 def _upper_side(cage: Float) -> Float:
@@ -115,7 +118,8 @@ def _rings(faces: Int, edge: tuple[int, ...], num_vertices: int) -> Int:
             break
         step += 1
         ring[touched] = step
-    return np.where(ring < 0, step + 1, ring).astype(np.int32)
+    reached: Int = np.where(ring < 0, step + 1, ring).astype(np.int32)
+    return reached
 
 
 def _counterparts(index: Int, weight: Float, num_vertices: int) -> Int:
@@ -138,13 +142,13 @@ def _table(path: Path, delimiter: str | None = None) -> NDArray[np.float64]:
         raise UserError(f"{path}: not a table of numbers ({error}); fetch the file anew") from None
 
 
-def _read_3ds(path: Path) -> dict[str, NDArray[np.generic]]:
+def _read_3ds(path: Path) -> dict[str, NDArray[Any]]:
     """Faces and uv of the first mesh of a 3D Studio file: chunks 4120 (four uint16, last a flag) and 4140."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: missing; give the complete Assets folder of UnityEyes") from None
-    mesh: dict[str, NDArray[np.generic]] = {}
+    mesh: dict[str, NDArray[Any]] = {}
 
     def walk(start: int, end: int) -> None:
         while start + 6 <= end:

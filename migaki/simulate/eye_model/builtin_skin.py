@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from PIL import Image
 
 from migaki.simulate.eye_model.builtin_shape import MM_PER_UV
 from migaki.simulate.eye_model.eyeball import LIMBUS_EDGE, PUPIL_EDGE
 from migaki.simulate.eye_model.parts import Bytes, Float, Textures
 
 NUM_SKINS, NUM_IRISES = 20, 8
+LARGEST = 512  # px; the rules draw nothing finer
 LIGHT_SKIN, DARK_SKIN = np.array([0.86, 0.68, 0.57]), np.array([0.36, 0.23, 0.16])  # gamma 2
 IRIS_COLOURS = np.array(
     [[0.22, 0.13, 0.07], [0.33, 0.20, 0.10], [0.45, 0.30, 0.14], [0.38, 0.38, 0.20], [0.36, 0.47, 0.38],
      [0.33, 0.46, 0.60], [0.50, 0.56, 0.62], [0.15, 0.09, 0.06]]
 )  # gamma 2: dark brown to blue and grey
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 
 def paint_textures(identities: tuple[int, ...], size: int, num_channels: int) -> Textures:
     """Textures of the skins `identities` (0..NUM_SKINS - 1) and of all irises, at size px."""
+    size = min(size, LARGEST)
     skins = [_paint_skin(identity, size) for identity in identities]
     return Textures(
         skin=np.stack([_bytes(open_lid, num_channels) for open_lid, _, _ in skins]),
@@ -33,10 +37,10 @@ def paint_textures(identities: tuple[int, ...], size: int, num_channels: int) ->
 
 def noise(rng: np.random.Generator, size: int, cells: int) -> Array:
     """Smooth noise of about unit variance with `cells` bumps across. Shape: (size, size)."""
-    coarse = rng.standard_normal((cells + 3, cells + 3))
-    wide = ndimage.zoom(coarse, size / cells, order=3, mode="nearest")
-    offset = max(1, wide.shape[0] - size) // 2
-    return np.asarray(wide[offset : offset + size, offset : offset + size]) * 1.3
+    coarse = Image.fromarray(rng.standard_normal((cells + 3, cells + 3)).astype(np.float32))
+    border = 1.0 + rng.uniform()  # so that bumps of several noises do not line up
+    box = (border, border, border + cells, border + cells)
+    return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC, box=box), np.float32) * 1.5
 
 
 def _paint_skin(identity: int, size: int) -> tuple[Array, Array, Float]:
@@ -46,7 +50,7 @@ def _paint_skin(identity: int, size: int) -> tuple[Array, Array, Float]:
     x, y = np.meshgrid((place - 0.5) * MM_PER_UV, (place - 0.5) * MM_PER_UV)  # mm, y down
     tone = rng.uniform() ** 1.5
     colour = LIGHT_SKIN * (1 - tone) + DARK_SKIN * tone + rng.normal(0, 0.02, 3)
-    shade = 1.0 + 0.03 * noise(rng, size, 5) + 0.02 * noise(rng, size, 30) + 0.02 * noise(rng, size, size // 4)
+    shade = 1.0 + 0.03 * noise(rng, size, 5) + 0.02 * noise(rng, size, 30) + 0.02 * noise(rng, size, 128)
     shade -= rng.uniform(0.0, 0.25) * np.exp(-(((y - 13) / 5.0) ** 2 + ((x - 0) / 14.0) ** 2))  # under the eye
     shade -= rng.uniform(0.0, 0.2) * np.exp(-(((y + 4) / 4.0) ** 2 + ((x + 17) / 4.0) ** 2))  # beside the nose
     shade *= 1.0 - rng.uniform(0.5, 0.9) * _brow(rng, x, y, size)
@@ -54,7 +58,7 @@ def _paint_skin(identity: int, size: int) -> tuple[Array, Array, Float]:
     plain = colour * shade[..., None] * (1 + red[..., None] * np.array([1.0, -0.4, -0.4]))
     crease = _crease(rng, x, y)
     open_lid = plain * (1.0 - rng.uniform(0.2, 0.6) * crease)[..., None]
-    relief = 0.02 * noise(rng, size, size // 3) + 0.04 * noise(rng, size, 40) - rng.uniform(0.2, 0.7) * crease
+    relief = 0.02 * noise(rng, size, 160) + 0.04 * noise(rng, size, 40) - rng.uniform(0.2, 0.7) * crease
     relief -= rng.uniform(0.0, 0.25) * _folds(rng, x, y)
     return open_lid, plain, relief.astype(np.float32)
 
@@ -65,8 +69,7 @@ def _brow(rng: np.random.Generator, x: Array, y: Array, size: int) -> Array:
     middle = height + 0.010 * (x - 2.0) ** 2 - 0.08 * x
     band = np.exp(-(((y - middle) / (thick * np.clip(1.2 - x / 35.0, 0.3, 1.3))) ** 4))
     band = band * (1 / (1 + np.exp(-(x + 18) / 1.5))) * (1 / (1 + np.exp((x - 25) / 2.0)))
-    hair = ndimage.gaussian_filter(rng.standard_normal((size, size)), (size / 350, size / 90))
-    hair = ndimage.shift(hair, 0, order=0) / max(float(hair.std()), 1e-9)
+    hair = noise(rng, size, 150) + noise(rng, size, 60)
     return np.asarray(band * np.clip(0.6 + 0.35 * hair, 0.0, 1.0))
 
 

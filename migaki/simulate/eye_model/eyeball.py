@@ -129,4 +129,4 @@ def eyeball_colour(texture: Bytes, eye: Any, hit: Any, out: Float, spare: Float)
 def fresnel(cosine: float) -> float:
     """Share of light that the tear film reflects (Schlick's approximation for INDEX)."""
     base = ((INDEX - 1.0) / (INDEX + 1.0)) ** 2
-    return base + (1.0 - base) * (1.0 - min(max(cosine, 0.0), 1.0)) ** 5  # type: ignore[no-any-return]
+    return base + (1.0 - base) * (1.0 - min(max(cosine, 0.0), 1.0)) ** 5

@@ -28,20 +28,20 @@ def compiled(function: Function) -> Function:
     Where none can (a read-only package and no home folder), numba raises at once; the kernel is then compiled
     anew in each process.
     """
-    options = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    options: Any = {"nogil": True, "fastmath": True, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return, unused-ignore]
     except RuntimeError:
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+        return numba.njit(**options)(function)  # type: ignore[no-any-return, unused-ignore]
 
 
 @compiled
-def mix(state: int) -> int:
+def mix(state: Any) -> Any:
     """The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection of 64-bit integers."""
     z = np.uint64(state)
     z = (z ^ (z >> _S30)) * MIX_1
     z = (z ^ (z >> _S27)) * MIX_2
-    return z ^ (z >> _S31)  # type: ignore[no-any-return]
+    return z ^ (z >> _S31)
 
 
 @compiled

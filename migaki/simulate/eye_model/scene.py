@@ -20,13 +20,15 @@ LAPTOP_GAZE: tuple[Pair, Pair] = ((-0.153, 0.091), (0.001, 0.152))
 """Pitch and yaw (mean, standard deviation; rad) over the 15 people of MPIIGaze (Zhang et al., CVPR 2015)."""
 
 _FLOATS = (
-    "eye_pitch eye_yaw head_pitch head_yaw head_roll kappa_pitch kappa_yaw distance focal cx cy blur noise exposure "
-    "eye_radius iris_radius cornea_radius limbus_plane cornea_centre pupil_radius limbus_width iris_tint sclera_tint "
-    "upper_lid lower_lid lid_thickness look_down lid_shadow shadow_depth margin_dark relief skin_tint background "
-    "upper_lash_length lower_lash_length upper_lash_raise lower_lash_raise lash_bend lash_width lash_dark "
-    "ambient sky_x sky_y key key_x key_y key_z fill fill_x fill_y fill_z key_glint fill_glint key_size fill_size "
-    "screen screen_x screen_y screen_width warmth gradient_x gradient_y"
-).split()
+    "eye_pitch", "eye_yaw", "head_pitch", "head_yaw", "head_roll", "kappa_pitch", "kappa_yaw", "distance",
+    "focal", "cx", "cy", "blur", "noise", "exposure", "eye_radius", "iris_radius", "cornea_radius",
+    "limbus_plane", "cornea_centre", "pupil_radius", "limbus_width", "iris_tint", "sclera_tint", "upper_lid",
+    "lower_lid", "lid_thickness", "look_down", "lid_shadow", "shadow_depth", "margin_dark", "relief", "skin_tint",
+    "background", "upper_lash_length", "lower_lash_length", "upper_lash_raise", "lower_lash_raise", "lash_bend",
+    "lash_width", "lash_dark", "ambient", "sky_x", "sky_y", "key", "key_x", "key_y", "key_z", "fill", "fill_x",
+    "fill_y", "fill_z", "key_glint", "fill_glint", "key_size", "fill_size", "screen", "screen_x", "screen_y",
+    "screen_width", "warmth", "gradient_x", "gradient_y",
+)
 SCENE = np.dtype(
     [(name, "f4") for name in _FLOATS]
     + [(name, "i4") for name in ("skin", "iris", "upper_lashes", "lower_lashes", "equalise", "pad")]
@@ -71,9 +73,9 @@ class EyeConfig:
     kappa_pitch_normal: Pair = (1.3, 1.0)  # deg, line of sight above the optical axis
 
     # Framing of the normalised camera; shifts in px of a 60 px wide patch, as errors of landmark detectors make them.
-    scale_normal: Pair = (1.07, 0.06)
-    shift_x_normal: Pair = (0.0, 2.0)  # px
-    shift_y_normal: Pair = (0.0, 1.5)  # px
+    scale_normal: Pair = (1.07, 0.05)
+    shift_x_normal: Pair = (0.0, 1.2)  # px
+    shift_y_normal: Pair = (0.0, 1.2)  # px
 
     # Anatomy
     shape_spread: float = 1.0  # standard deviations of the shape model
@@ -82,11 +84,11 @@ class EyeConfig:
     cornea_radius_normal: Pair = (7.9, 0.2)  # mm
     pupil_radius_range: Pair = (1.2, 2.8)  # mm
     limbus_width_range: Pair = (0.5, 1.2)  # mm
-    upper_lid_normal: Pair = (19.0, 4.0)  # deg, elevation of the upper lid's edge for eyes straight ahead
+    upper_lid_normal: Pair = (19.0, 3.5)  # deg, elevation of the upper lid's edge for eyes straight ahead
     lower_lid_normal: Pair = (-23.0, 3.0)  # deg
     upper_lid_follow_normal: Pair = (0.8, 0.1)  # deg of upper lid per deg of eye pitch
     lower_lid_follow_normal: Pair = (0.35, 0.1)
-    half_closed_share: float = 0.05  # of images with lids on their way down
+    half_closed_share: float = 0.04  # of images with lids on their way down
     lash_count_range: Pair = (60.0, 140.0)
     lash_length_range: Pair = (3.0, 8.0)  # mm, upper; lower lashes are half as long
     lash_width_range: Pair = (0.06, 0.15)  # mm
