@@ -123,8 +123,8 @@ class Classifier(System):
     @torch.no_grad()
     def finish(self, source: Source) -> None:
         """With photographs: take batch-norm statistics from them."""
-        batches = [source.batch(step) for step in range(max(1, _ADAPT_IMAGES // self.config.batch_size))]
-        if self.config.adapt_norm and "real" in batches[0]:
+        if self.config.adapt_norm and "real" in source.batch(0):
+            batches = [source.batch(step) for step in range(max(1, _ADAPT_IMAGES // self.config.batch_size))]
             device = next(self.parameters()).device
             adapt_norm(self.net, [batch["real"].to(device, memory_format=torch.channels_last) * 2 - 1
                                   for batch in batches])

@@ -23,7 +23,7 @@ from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.data.patches import PatchSource
-from migaki.metrics.restoration import Restoration
+from migaki.metrics.restoration import Restoration, ssim
 from migaki.nets.detail import DetailNet
 from migaki.ops.filtering import guided_filter
 from migaki.ops.tiling import apply_tiled
@@ -64,6 +64,8 @@ class DeepDetail(System):
         rung: Literal["direct", "resnet", "neg_mapping", "full"] = "full"
         depth: int = 26  # convolutions, an even number
         features: int = 16  # filters of each
+        loss: Literal["l2", "l1"] = "l2"  # mean square (eq. 3), or mean absolute error, which outliers pull less
+        ssim_weight: float = 0.0  # of 1 - SSIM, added to the loss (ours; the paper has none)
         radius: int = 15  # px, of the guided filter (from memory of the authors' code)
         eps: float = 1.0  # of the guided filter (from memory of the authors' code)
         final_norm: bool = True  # batch norm after the last convolution
@@ -131,13 +133,17 @@ class DeepDetail(System):
     # ---------------------------------------------------------------------------------------------- training
 
     def update(self, batch: Batch, step: int) -> Scalars:
-        """One descent on the mean square of eq. 3."""
+        """One descent on eq. 3: the mean square, or what `loss` and `ssim_weight` put in its place."""
         self._set_rate(step)
-        error = (self._restored(self.net, batch["image"]) - batch["target"]).square().mean()
-        skipped = descend(error, self.optimizers["net"], self.config.max_norm)
+        restored = self._restored(self.net, batch["image"])
+        difference = restored - batch["target"]
+        loss = difference.abs().mean() if self.config.loss == "l1" else difference.square().mean()
+        if self.config.ssim_weight:
+            loss = loss + self.config.ssim_weight * (1 - ssim(restored, batch["target"]).float().mean())
+        skipped = descend(loss, self.optimizers["net"], self.config.max_norm)
         self._follow(step)
         before = (batch["image"] - batch["target"]).square().mean()
-        return {"net/loss": error.detach(), "net/psnr": _decibels(error.detach()),
+        return {"net/loss": loss.detach(), "net/psnr": _decibels(difference.detach().square().mean()),
                 "net/psnr_damaged": _decibels(before), "net/skipped": skipped}
 
     def _set_rate(self, step: int) -> None:
@@ -168,11 +174,11 @@ class DeepDetail(System):
         self.average.eval()
         return self
 
-    def watch(self, scalars: dict[str, float]) -> list[str]:
-        """Is it worse than doing nothing?"""
-        if scalars["net/psnr"] < scalars["net/psnr_damaged"] - 1:
-            return ["the restored patches are farther from the clean ones than the damaged patches are: right in the "
-                    "first steps; if it lasts, lower --learning-rate"]
+    def watch(self, scalars: dict[str, float], step: int) -> list[str]:
+        """Is it worse than doing nothing? It may be in the first tenth of the steps."""
+        if step >= self.config.steps // 10 and scalars["net/psnr"] < scalars["net/psnr_damaged"] - 1:
+            return ["the restored patches are farther from the clean ones than the damaged patches are: "
+                    "lower --learning-rate"]
         return []
 
     # ---------------------------------------------------------------------------------------------- use

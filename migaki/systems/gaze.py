@@ -177,9 +177,9 @@ class Gaze(System):
     @torch.no_grad()
     def finish(self, source: Source) -> None:
         """With photographs: take batch-norm statistics and, if asked, the spread of predictions from them."""
-        batches = [source.batch(step) for step in range(max(1, _ADAPT_IMAGES // self.config.batch_size))]
-        if "real" not in batches[0]:
+        if "real" not in source.batch(0):
             return
+        batches = [source.batch(step) for step in range(max(1, _ADAPT_IMAGES // self.config.batch_size))]
         device = self.scale.device
         photos = [batch["real"].to(device, memory_format=torch.channels_last) for batch in batches]
         if self.config.adapt_norm:

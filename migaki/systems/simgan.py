@@ -208,6 +208,8 @@ class SimGAN(System):
         discriminator_only = config.refiner_pretraining <= step < (
             config.refiner_pretraining + config.discriminator_pretraining
         )
+        # From the step alone: carried over from the round before, it would be lost when a run is gone on with.
+        self._noise_level = config.instance_noise * max(0.0, 1 - step / config.steps)
         scalars: Scalars = {}
         if not discriminator_only:
             for images in synthetic[: config.num_refiner_steps]:
@@ -248,7 +250,6 @@ class SimGAN(System):
         with torch.no_grad():
             refined = self.refine(synthetic)
         shown = self.history.mix(refined, step) if config.history else refined
-        self._noise_level = config.instance_noise * max(0.0, 1 - step / config.steps)
         fake = self.discriminator(self._seen(shown))
         true = self.discriminator(self._seen(photos))
         loss = patch_cross_entropy(fake, is_refined=True) + patch_cross_entropy(true, is_refined=False)

@@ -64,8 +64,9 @@ def test_the_negative_residual_begins_near_the_damaged_image() -> None:
     system = DeepDetail(config)
     scalars = system.update(batch, 0)
     assert abs(scalars["net/psnr"] - scalars["net/psnr_damaged"]) < 6
-    assert system.watch({"net/psnr": 20.0, "net/psnr_damaged": 25.0}) and not system.watch(
-        {"net/psnr": 26.0, "net/psnr_damaged": 25.0})
+    worse, better = ({"net/psnr": psnr, "net/psnr_damaged": 25.0} for psnr in (20.0, 26.0))
+    assert system.watch(worse, config.steps) and not system.watch(better, config.steps)
+    assert not DeepDetail(replace(config, steps=1000)).watch(worse, 10)
 
 
 def test_prediction_keeps_state_even_in_training_mode() -> None:

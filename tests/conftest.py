@@ -1,0 +1,46 @@
+"""For all tests: one thread a test (two busy cores are common), the real data if there are any, tiny folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch and numpy are first imported
+
+import pytest
+import torch
+from toy_folders import write_folder
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("MIGAKI_DATA", CHECKOUT.parent / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other cost more than they bring at the sizes of tests."""
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def real_data() -> Callable[[str], Path]:
+    """A function: name in the data folder -> path, or skip."""
+
+    def find(name: str) -> Path:
+        if not (DATA / name).exists():
+            pytest.skip(f"needs {name} in the data folder (MIGAKI_DATA, by default ../shared/data)")
+        return DATA / name
+
+    return find
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Callable[..., Path]:
+    """`image_folder("name", 6, (24, 40), ...)`: a folder of small images in tmp_path, see `toy_folders.write_folder`."""
+
+    def make(name: str, count: int = 6, size: tuple[int, int] = (24, 40), **more: object) -> Path:
+        return write_folder(tmp_path / name, count, size, **more)  # type: ignore[arg-type]
+
+    return make
