@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from migaki.simulate.eye_model.jit import compiled, normal_at, uniform_at
-from migaki.simulate.eye_model.parts import Float, Geometry, Int
+from migaki.simulate.eye_model.parts import Float, Int
 
 SEGMENTS = 3
 

@@ -16,7 +16,7 @@ from migaki.simulate.eye_model.lighting import irradiance, mirrored
 from migaki.simulate.eye_model.parts import Bytes, Float, Geometry, Textures
 from migaki.simulate.eye_model.photograph import blur, develop, equalise, shrink, shrink_mask
 from migaki.simulate.eye_model.posing import move_lids, refine_cage, shape_cage, to_camera, vertex_normals
-from migaki.simulate.eye_model.skin import light_vertices, rasterise, shade_skin
+from migaki.simulate.eye_model.skin import rasterise, shade_skin, vertex_attributes
 
 FAR = np.float32(1e9)
 
@@ -58,7 +58,7 @@ def eye_frame(scene: Any, head: Float) -> Float:
     for i in range(3):
         for j in range(3):
             frame[i, j] = head[j, 0] * look[0, i] + head[j, 1] * look[1, i] + head[j, 2] * look[2, i]
-    return frame  # type: ignore[no-any-return]
+    return frame
 
 
 @compiled
@@ -78,6 +78,7 @@ def paint_eyeball(
     oz = -(frame[2, 0] * centre[0] + frame[2, 1] * centre[1] + frame[2, 2] * centre[2])
     channels = linear.shape[2]
     light, spare = np.empty(channels, np.float32), np.empty(channels, np.float32)
+    colour, texture = np.empty(channels, np.float32), textures.iris[scene.iris]
     nearest = centre[2] - scene.eye_radius * 1.1
     for y in range(top, bottom + 1):
         for x in range(left, right + 1):
@@ -93,8 +94,7 @@ def paint_eyeball(
             if hit[0] <= 0.0 or hit[0] * rz >= depth[y, x]:
                 continue
             depth[y, x] = hit[0] * rz
-            colour = linear[y, x]
-            region[y, x] = eyeball_colour(textures.iris[scene.iris], scene, hit, colour, spare)
+            region[y, x] = eyeball_colour(texture, scene, hit, colour, spare)
             nx = frame[0, 0] * hit[4] + frame[1, 0] * hit[5] + frame[2, 0] * hit[6]
             ny = frame[0, 1] * hit[4] + frame[1, 1] * hit[5] + frame[2, 1] * hit[6]
             nz = frame[0, 2] * hit[4] + frame[1, 2] * hit[5] + frame[2, 2] * hit[6]
@@ -107,7 +107,7 @@ def paint_eyeball(
             if region[y, x] != IRIS and region[y, x] != PUPIL:
                 mirror *= 0.5  # the wet sclera is rougher than the cornea
             for c in range(channels):
-                colour[c] = colour[c] * light[c] * shadow + mirror * (0.35 + 0.65 * shadow)
+                linear[y, x, c] = colour[c] * light[c] * shadow + mirror * (0.35 + 0.65 * shadow)
 
 
 @compiled
@@ -122,22 +122,28 @@ def lid_shadow(scene: Any, y: float, upper: float, lower: float, per_mm: float) 
 
 @compiled
 def paint_skin(
-    geometry: Geometry, textures: Textures, scene: Any, pixels: Float, points: Float, light: Float,
+    geometry: Geometry, textures: Textures, scene: Any, pixels: Float, points: Float, attributes: Float,
     depth: Float, linear: Float,
 ) -> None:
     """Draw the skin into linear (Y, X, C) and its depth (Y, X); behind it lies a dim background."""
     height, width, channels = linear.shape
     owner = np.full((height, width), -1, np.int32)
     weights = np.empty((height, width, 2), np.float32)
-    rasterise(geometry.triangles, pixels, points, depth, owner, weights)
-    spare = np.empty(channels, np.float32)
+    triangles = geometry.triangles
+    rasterise(triangles, pixels, points, depth, owner, weights)
+    colour, spare = np.empty(channels, np.float32), np.empty(channels, np.float32)
+    skin, lowered, relief = textures.skin[scene.skin], textures.skin_down[scene.skin], textures.relief[scene.skin]
     for y in range(height):
         for x in range(width):
             if owner[y, x] < 0:
-                linear[y, x, :] = scene.background
+                for c in range(channels):
+                    linear[y, x, c] = scene.background
                 continue
-            shade_skin(geometry, textures, scene, light, owner[y, x], weights[y, x, 0], weights[y, x, 1],
-                       linear[y, x], spare)
+            t = owner[y, x]
+            shade_skin((triangles[t, 0], triangles[t, 1], triangles[t, 2]), weights[y, x, 0], weights[y, x, 1],
+                       attributes, skin, lowered, relief, scene, colour, spare)
+            for c in range(channels):
+                linear[y, x, c] = colour[c]
 
 
 @compiled
@@ -172,8 +178,8 @@ def render_image(
     centre = pose_points(geometry, coefficients, scene, head, points)
     normals = np.empty_like(points)
     vertex_normals(geometry, points, normals)
-    light = np.empty((points.shape[0], channels), np.float32)
-    light_vertices(geometry, scene, normals, light)
+    attributes = np.empty((points.shape[0], 3 + channels), np.float32)
+    vertex_attributes(geometry, scene, normals, attributes)
     pixels = np.empty((points.shape[0], 2), np.float32)
     for n in range(points.shape[0]):
         pixels[n, 0] = scene.focal * points[n, 0] / points[n, 2] + scene.cx
@@ -184,7 +190,7 @@ def render_image(
     region = np.zeros((height * factor, width * factor), np.uint8)
     curves = np.empty((2, width * factor), np.float32)
     lid_curves(geometry, pixels, curves)
-    paint_skin(geometry, textures, scene, pixels, points, light, depth, linear)
+    paint_skin(geometry, textures, scene, pixels, points, attributes, depth, linear)
     paint_eyeball(textures, scene, frame, centre, curves, depth, region, linear)
     paint_lashes(geometry, scene, head, points, linear)
     photograph(linear, factor, scene, image)

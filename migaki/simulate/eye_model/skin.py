@@ -10,7 +10,7 @@ import numpy as np
 from migaki.simulate.eye_model.eyeball import sample
 from migaki.simulate.eye_model.jit import compiled
 from migaki.simulate.eye_model.lighting import irradiance
-from migaki.simulate.eye_model.parts import Float, Geometry, Int, Textures
+from migaki.simulate.eye_model.parts import Bytes, Float, Geometry, Int
 
 MM_PER_UV = 63.0  # width of skin under one unit of u (measured on UnityEyes' mean shape)
 
@@ -51,12 +51,15 @@ def rasterise(triangles: Int, pixels: Float, points: Float, depth: Float, owner:
 
 
 @compiled
-def light_vertices(geometry: Geometry, scene: Any, normals: Float, light: Float) -> None:
-    """Irradiance (N, C) at each drawn vertex."""
+def vertex_attributes(geometry: Geometry, scene: Any, normals: Float, attributes: Float) -> None:
+    """attributes (N, 3 + C): u, v, share of rim, and irradiance at each drawn vertex."""
+    light = np.empty(attributes.shape[1] - 3, np.float32)
     for n in range(normals.shape[0]):
-        irradiance(scene, normals[n, 0], normals[n, 1], normals[n, 2], light[n])
-        for c in range(light.shape[1]):
-            light[n, c] *= geometry.openness[n]
+        irradiance(scene, normals[n, 0], normals[n, 1], normals[n, 2], light)
+        attributes[n, 0], attributes[n, 1] = geometry.uv[n, 0], geometry.uv[n, 1]
+        attributes[n, 2] = geometry.margin[n]
+        for c in range(len(light)):
+            attributes[n, 3 + c] = light[c] * geometry.openness[n]
 
 
 @compiled
@@ -74,26 +77,29 @@ def height_at(relief: Float, u: float, v: float) -> float:
 
 @compiled
 def shade_skin(
-    geometry: Geometry, textures: Textures, scene: Any, light: Float,
-    owner: int, one: float, two: float, out: Float, spare: Float,
+    corners: tuple[int, int, int], one: float, two: float, attributes: Float,
+    skin: Bytes, lowered: Bytes, relief: Float, scene: Any, out: Float, spare: Float,
 ) -> None:
-    """Linear colour (C,) of the skin at a place of triangle `owner`."""
-    i, j, k = geometry.triangles[owner, 0], geometry.triangles[owner, 1], geometry.triangles[owner, 2]
-    zero = 1.0 - one - two
-    u = zero * geometry.uv[i, 0] + one * geometry.uv[j, 0] + two * geometry.uv[k, 0]
-    v = zero * geometry.uv[i, 1] + one * geometry.uv[j, 1] + two * geometry.uv[k, 1]
-    margin = zero * geometry.margin[i] + one * geometry.margin[j] + two * geometry.margin[k]
-    sample(textures.skin[scene.skin], u, v, out)
+    """Linear colour (C,) of the skin inside a triangle with vertices `corners`, at weights one, two of the last two.
+
+    Arrays come one by one: to take them out of a tuple for every pixel would count references, which costs more than
+    the shading.
+    """
+    i, j, k = corners
+    zero = np.float32(1.0 - one - two)
+    u = zero * attributes[i, 0] + one * attributes[j, 0] + two * attributes[k, 0]
+    v = zero * attributes[i, 1] + one * attributes[j, 1] + two * attributes[k, 1]
+    margin = zero * attributes[i, 2] + one * attributes[j, 2] + two * attributes[k, 2]
+    sample(skin, u, v, out)
     if scene.look_down > 0.02:
-        sample(textures.skin_down[scene.skin], u, v, spare)
+        sample(lowered, u, v, spare)
         for c in range(len(out)):
             out[c] += scene.look_down * (spare[c] - out[c])
-    relief = textures.relief[scene.skin]
     step = 1.0 / relief.shape[0]
     here = height_at(relief, u, v)
     toward = height_at(relief, u + step * scene.key_x, v - step * scene.key_y)
     slope = (here - toward) / (step * MM_PER_UV)  # rises away from the key light: faces it
     factor = min(max(1.0 + scene.relief * (slope + 1.5 * here), 0.25), 2.0)
-    factor *= 1.0 - scene.margin_dark * margin
+    factor *= (1.0 - scene.margin_dark * margin) * scene.skin_tint
     for c in range(len(out)):
-        out[c] *= factor * scene.skin_tint * (zero * light[i, c] + one * light[j, c] + two * light[k, c])
+        out[c] *= factor * (zero * attributes[i, 3 + c] + one * attributes[j, 3 + c] + two * attributes[k, 3 + c])
