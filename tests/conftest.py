@@ -38,7 +38,7 @@ def real_data() -> Callable[[str], Path]:
 
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Callable[..., Path]:
-    """`image_folder("name", 6, (24, 40), ...)`: a folder of small images in tmp_path, see `toy_folders.write_folder`."""
+    """`image_folder("name", 6, (24, 40))`: a folder of small images in tmp_path, see `toy_folders`."""
 
     def make(name: str, count: int = 6, size: tuple[int, int] = (24, 40), **more: object) -> Path:
         return write_folder(tmp_path / name, count, size, **more)  # type: ignore[arg-type]

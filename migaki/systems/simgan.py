@@ -230,7 +230,7 @@ class SimGAN(System):
         scalars = {
             "refiner/self_regularisation": keep.detach(),
             "refiner/change": (refined - synthetic).detach().abs().mean(),
-            "refiner/diversity": refined.detach().std(dim=0).mean() / synthetic.std(dim=0).mean().clamp_min(1e-6),
+            "refiner/diversity": _spread(refined.detach()) / _spread(synthetic),
         }
         if adversarial:
             fool = patch_cross_entropy(self.discriminator(self._seen(refined)), is_refined=False)
@@ -355,3 +355,8 @@ class SimGAN(System):
                 said.append("the history buffer is not mixing (its images are older than they should be): "
                             "lower --history")
         return said
+
+
+def _spread(images: Tensor) -> Tensor:
+    """Mean over pixels of the standard deviation over a batch; of a single image a small number, not NaN."""
+    return images.std(dim=0, unbiased=False).mean() + 1e-6
