@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -35,13 +36,18 @@ class DetailNet(nn.Module):
         width: filters of each but the last.
         skip: residual blocks; false makes it a plain chain, the lowest rung of the paper's comparison.
         final_norm: batch norm after the last convolution, as in the paper's equation (from memory).
+        fold: squares of so many px are folded into channels before the first convolution and unfolded after the last
+            (Zhang et al., "FFDNet", IEEE TIP 2018): 1 is the paper's network; 2 has a quarter of its positions, so
+            it is several times faster at the same width and sees twice as far.
     """
 
     def __init__(self, *, in_channels: int = 3, out_channels: int = 3, depth: int = 26, width: int = 16,
-                 skip: bool = True, final_norm: bool = True) -> None:
+                 skip: bool = True, final_norm: bool = True, fold: int = 1) -> None:
         super().__init__()
-        if depth < 2 or depth % 2:
-            raise ValueError(f"depth must be an even number of at least 2, got {depth}")
+        if depth < 2 or depth % 2 or fold < 1:
+            raise ValueError(f"depth must be an even number of at least 2, fold at least 1, got {depth} and {fold}")
+        self.fold = fold
+        in_channels, out_channels = in_channels * fold**2, out_channels * fold**2
         self.first = nn.Sequential(*_round(in_channels, width))
         self.blocks = nn.Sequential(*(_Block(width, skip) for _ in range((depth - 2) // 2)))
         self.last = nn.Conv2d(width, out_channels, 3, padding=1, bias=not final_norm)
@@ -54,5 +60,10 @@ class DetailNet(nn.Module):
             (self.norm if isinstance(self.norm, nn.BatchNorm2d) else self.last).weight.mul_(0.03)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        height, width = image.shape[-2:]
+        if self.fold > 1:
+            missing = (0, -width % self.fold, 0, -height % self.fold)
+            # Not F.pixel_unshuffle alone: it needs whole squares, and an image has any size.
+            image = F.pixel_unshuffle(F.pad(image, missing, mode="replicate"), self.fold)
         residual: torch.Tensor = self.norm(self.last(self.blocks(self.first(image))))
-        return residual
+        return F.pixel_shuffle(residual, self.fold)[..., :height, :width] if self.fold > 1 else residual

@@ -16,10 +16,25 @@ def box_filter(image: torch.Tensor, radius: int) -> torch.Tensor:
     """
     if radius < 0:
         raise ValueError(f"radius must not be negative, got {radius}")
+    if radius > 4 and image.device.type == "cpu":  # a GPU's running sums are not the same bits every time
+        return _running_mean(_running_mean(image, radius, -2), radius, -1)
     side = 2 * radius + 1
     # Separable with its border too: the number of pixels inside the image is (rows inside) x (columns inside).
     rows = F.avg_pool2d(image, (side, 1), stride=1, padding=(radius, 0), count_include_pad=False)
     return F.avg_pool2d(rows, (1, side), stride=1, padding=(0, radius), count_include_pad=False)
+
+
+def _running_mean(image: torch.Tensor, radius: int, axis: int) -> torch.Tensor:
+    """The mean over 2 * radius + 1 px along one axis from differences of a running sum: its cost knows no radius."""
+    size = image.shape[axis]
+    before, after = list(image.shape), list(image.shape)
+    before[axis], after[axis] = radius + 1, radius
+    sums = image.double().cumsum(axis)  # float64: sums of many rows lose no digits
+    sums = torch.cat([sums.new_zeros(before), sums, sums.narrow(axis, size - 1, 1).expand(after)], dim=axis)
+    places = torch.arange(size)
+    inside = (places + radius + 1).clamp_max(size) - (places - radius).clamp_min(0)
+    inside = inside if axis == -1 else inside[:, None]
+    return ((sums.narrow(axis, 2 * radius + 1, size) - sums.narrow(axis, 0, size)) / inside).to(image.dtype)
 
 
 def guided_filter(guide: torch.Tensor, image: torch.Tensor, radius: int, eps: float) -> torch.Tensor:

@@ -64,6 +64,7 @@ class DeepDetail(System):
         rung: Literal["direct", "resnet", "neg_mapping", "full"] = "full"
         depth: int = 26  # convolutions, an even number
         features: int = 16  # filters of each
+        fold: int = 1  # px; squares of so many px become channels inside the network: 2 is several times faster (ours)
         loss: Literal["l2", "l1"] = "l2"  # mean square (eq. 3), or mean absolute error, which outliers pull less
         ssim_weight: float = 0.0  # of 1 - SSIM, added to the loss (ours; the paper has none)
         radius: int = 15  # px, of the guided filter (from memory of the authors' code)
@@ -92,11 +93,13 @@ class DeepDetail(System):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        if config.channels < 1 or config.depth < 2 or config.depth % 2:
-            raise UserError("deep_detail: channels must be positive and depth an even number of at least 2")
+        if min(config.channels, config.features, config.fold) < 1 or config.depth < 2 or config.depth % 2:
+            raise UserError("deep_detail: channels, features and fold must be positive and depth an even number of at "
+                            "least 2")
         self.config = config
         self.net = DetailNet(in_channels=config.channels, out_channels=config.channels, depth=config.depth,
-                             width=config.features, skip=config.rung != "direct", final_norm=config.final_norm)
+                             width=config.features, skip=config.rung != "direct", final_norm=config.final_norm,
+                             fold=config.fold)
         self.average = copy.deepcopy(self.net).requires_grad_(False)
         self.optimizers = {"net": self._optimizer()}
 
@@ -196,12 +199,13 @@ class DeepDetail(System):
         if max(image.shape[-2:]) <= _WHOLE:
             return {"target": self._restored(self.average, image).clamp(0, 1)}
         # An output px depends on this many px around it: the convolutions, and two box filters one after the other.
-        context = self.config.depth + 2 * self.config.radius
+        context = self.config.depth * self.config.fold + 2 * self.config.radius
 
         def restore(tile: Tensor) -> Tensor:
             return self._restored(self.average, tile).clamp(0, 1)
 
-        return {"target": torch.stack([apply_tiled(restore, one, tile=_WHOLE // 2, context=context) for one in image])}
+        return {"target": torch.stack([apply_tiled(restore, one, tile=_WHOLE // 2, context=context,
+                                                   multiple=self.config.fold) for one in image])}
 
     def metric(self) -> Metric:
         """PSNR and SSIM of RGB and of Y."""
