@@ -7,24 +7,20 @@ from typing import Annotated, Any
 
 import tyro
 
-from migaki.commands.options import parse
-from migaki.core.files import make_folder, write_json
-from migaki.stages.evaluate import EvaluateJob, evaluate
+from migaki.commands.options import command_line, parse
+from migaki.stages.evaluate import EvaluateJob, evaluate_into
 
-ABOUT = "Judge the trained system in the folder RUN by the labels of a folder: a table, a JSON file and a curve."
+ABOUT = "Judge the trained system in the folder RUN by the labels of a folder: JSON, errors, pictures and a page."
 
 
 def run(words: list[str]) -> int:
     """Run the command."""
     options = parse("evaluate", ABOUT, words, run=(Annotated[Path, tyro.conf.Positional], ...), job=EvaluateJob)
-    figures = evaluate(options.run, options.job)
-    out = make_folder(options.job.out or options.run / "evaluation")
-    write_json(out / "evaluation.json", {"run": str(options.run), "data": str(options.job.data),
-                                         "exclude": list(options.job.exclude), "figures": figures})
+    out, figures = evaluate_into(options.run, options.job, command=command_line())
     for name, value in figures.items():
         if not isinstance(value, list | dict):
             print(f"{name:<22} {_shown(value)}")
-    print(f"written: {out}")
+    print(f"written: {out / 'evaluation.html'}")
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
@@ -16,6 +17,7 @@ from migaki.core.progress import Bar
 from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
+from migaki.report.evaluation import write_evaluation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +34,20 @@ class EvaluateJob:
 
 def evaluate(run: Path, job: EvaluateJob, *, quiet: bool = False) -> dict[str, Any]:
     """The figures of the trained system in the folder `run` on the labels of `job.data`, ready for JSON."""
-    return measure(load_system(run), open_for(load_system(run), job), job, quiet=quiet)
+    system = load_system(run)
+    return measure(system, open_for(system, job), job, quiet=quiet)
+
+
+def evaluate_into(run: Path, job: EvaluateJob, *, command: str = "",
+                  quiet: bool = False) -> tuple[Path, dict[str, Any]]:
+    """As `evaluate`, and write it down in `job.out`: JSON, every image's error, pictures, a page."""
+    system = load_system(run)
+    folder = open_for(system, job)
+    metric = judge(system, folder, job, quiet=quiet)
+    record = {"run": str(run), "data": str(job.data), "data_fingerprint": folder.fingerprint,
+              "exclude": list(job.exclude), "version": __version__}
+    out = job.out or run / "evaluation"
+    return out, write_evaluation(out, record, metric, folder.names, command)
 
 
 def open_for(system: System, job: EvaluateJob) -> ImageFolder:
@@ -47,6 +62,11 @@ def open_for(system: System, job: EvaluateJob) -> ImageFolder:
 
 def measure(system: System, folder: ImageFolder, job: EvaluateJob, *, quiet: bool = False) -> dict[str, Any]:
     """Run `system` over `folder` and compute its metric; UserError if the labels it needs are missing."""
+    return judge(system, folder, job, quiet=quiet).compute()
+
+
+def judge(system: System, folder: ImageFolder, job: EvaluateJob, *, quiet: bool = False) -> Metric:
+    """The metric of `system` fed with all of `folder`; UserError if the labels it needs are missing."""
     metric = system.metric()
     if metric is None:
         raise UserError(f"{type(system).__name__} has no measure against labels: evaluate the task model instead")
@@ -63,7 +83,7 @@ def measure(system: System, folder: ImageFolder, job: EvaluateJob, *, quiet: boo
                 made = system.predict({key: value.to(device) for key, value in batch.items()})
             metric.update({key: value.cpu() for key, value in made.items()}, batch)
             bar.advance(len(indices))
-    return metric.compute()
+    return metric
 
 
 def _needed(system: System, metric: Metric, folder: ImageFolder) -> tuple[str, ...]:

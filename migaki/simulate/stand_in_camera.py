@@ -1,0 +1,103 @@
+"""Stand-in for photographs of eyes: another population of built-in eyes seen through a modelled camera."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from migaki.core.batch import Batch
+from migaki.core.damage import Range, check_range, uniform
+from migaki.core.seeds import generator
+from migaki.core.simulator import Simulator
+from migaki.ops.filtering import gaussian_blur
+from migaki.ops.histogram import equalise
+from migaki.simulate.blur import Blur
+from migaki.simulate.eyes import EyeSimulator
+from migaki.simulate.jpeg import Jpeg
+from migaki.simulate.noise import Noise
+
+_STREAM = 7919  # so that the camera's chance is not the eyes'
+
+
+class StandInCamera(Simulator):
+    """These are renderings, not photographs: they stand in for photographs where there are none (`migaki demo`).
+
+    The people are not those of `migaki simulate eyes` as the demo calls it: other skins, narrower lids, more and
+    longer lashes, darker irises, harder light. The camera is a cheap one: exposure, vignette and an S-shaped tone
+    curve, then lens blur, sensor noise, sharpening with its halo, JPEG. So there is a gap in looks, while gaze is
+    drawn from the same directions. Keys: `image`, and with `labelled` also `gaze` and `identity`.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """Each picture draws its own value from each range."""
+
+        width: int = 60  # px
+        height: int = 36  # px
+        channels: Literal[1, 3] = 1  # grey or RGB
+        labelled: bool = True  # False: pictures alone, as a camera gives them
+        identities: tuple[int, ...] = (12, 13, 14, 15, 16, 17, 18, 19)  # skins of the built-in eye
+        threads: int = 0  # 0 = all cores; changes no bit
+        exposure: Range = (0.14, 0.32)  # mean linear value at which the automatic exposure arrives
+        vignette: Range = (0.3, 0.75)  # share of light lost in the corners
+        contrast: Range = (0.7, 1.0)  # share of an S-shaped curve in the tone curve
+        tint: Range = (0.85, 1.25)  # gain of red, and its inverse of blue; RGB only
+        blur: Range = (0.6, 1.1)  # px, standard deviation
+        noise: Range = (0.006, 0.02)  # standard deviation, of [0, 1]
+        photons: Range = (600.0, 3000.0)  # of a white pixel
+        sharpening: Range = (0.8, 1.6)  # gain of the halo
+        quality: tuple[int, int] = (30, 65)  # of JPEG
+        equalise: bool = False  # histogram equalisation, as MPIIGaze's patches have
+
+        def __post_init__(self) -> None:
+            check_range("stand-in camera: vignette", self.vignette, 0, 1)
+            check_range("stand-in camera: contrast", self.contrast, 0, 1)
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config: StandInCamera.Config = config or self.Config()
+        config = self.config
+        self._eyes = EyeSimulator(EyeSimulator.Config(
+            width=config.width, height=config.height, channels=config.channels, threads=config.threads,
+            identities=config.identities, upper_lid_normal=(16.0, 4.0), lower_lid_normal=(-21.0, 3.5),
+            lash_count_range=(100.0, 180.0), lash_length_range=(5.0, 10.0), iris_tint_range=(0.03, 0.25),
+            skin_tint_range=(0.65, 1.05), key_range=(0.3, 1.4), ambient_range=(0.2, 0.7), half_closed_share=0.05,
+        ))
+        # Sharpening comes after the noise, as in a camera's own processing, and so makes it grainier.
+        self._lens = Blur(Blur.Config(sigma=config.blur, anisotropy=(1.0, 2.0), scale=1))
+        self._sensor = Noise(Noise.Config(sigma=config.noise, photons=config.photons, row_sigma=(0.0, 0.01)))
+        self._file = Jpeg(Jpeg.Config(quality=config.quality))
+
+    def render(self, seed: int, indices: Sequence[int]) -> Batch:
+        """Pictures of these indices; image i is the same bits for every batch and thread count."""
+        eyes = self._eyes.render(seed, indices)
+        images = torch.stack([self._photograph(image, generator(seed, _STREAM, int(index)))
+                              for image, index in zip(eyes["image"], indices, strict=True)])
+        batch = {"image": equalise(images) if self.config.equalise else images}
+        return batch | {key: eyes[key] for key in ("gaze", "identity")} if self.config.labelled else batch
+
+    def _photograph(self, image: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
+        """One rendered eye (C, H, W) in gamma 2 as this camera delivers it."""
+        config = self.config
+        light = image.square() * _falloff(image, uniform(draw, config.vignette))
+        light = light * (uniform(draw, config.exposure) / light.mean().clamp_min(1e-6))
+        warm = uniform(draw, config.tint)
+        if config.channels == 3:
+            light = light * torch.tensor([warm, 1.0, 1 / warm]).view(3, 1, 1)
+        value = light.clamp(0, 1).sqrt()
+        value = torch.lerp(value, value * value * (3 - 2 * value), uniform(draw, config.contrast))
+        value, _ = self._lens.damage_one(value, draw)
+        value, _ = self._sensor.damage_one(value, draw)
+        halo = value - gaussian_blur(value[None], 1.2)[0]
+        value, _ = self._file.damage_one((value + uniform(draw, config.sharpening) * halo).clamp(0, 1), draw)
+        return value
+
+
+def _falloff(image: torch.Tensor, loss: float) -> torch.Tensor:
+    """Light (H, W) that reaches each place behind a simple lens: 1 in the middle, 1 - `loss` in the corners."""
+    height, width = image.shape[-2:]
+    y = torch.linspace(-1, 1, height).view(-1, 1)
+    x = torch.linspace(-1, 1, width).view(1, -1)
+    return 1 - loss * (x * x + y * y) / 2

@@ -1,0 +1,184 @@
+"""The demo on eyes: render, photograph, refine, train gaze models on everything, and compare them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from migaki.core.errors import UserError
+from migaki.core.fit import Run
+from migaki.data.folder import ImageFolder
+from migaki.data.photos import Photos
+from migaki.simulate.eyes import EyeSimulator
+from migaki.simulate.stand_in_camera import StandInCamera
+from migaki.stages.apply import ApplyJob
+from migaki.stages.evaluate import EvaluateJob
+from migaki.stages.simulate import SimulateJob
+from migaki.studies.chain import Leg, Step, apply_step, evaluate_step, import_step, run_chain, simulate_step, train_step
+from migaki.studies.demo_page import Story, write_page
+from migaki.studies.demo_results import Arm
+from migaki.systems.gaze import Gaze
+from migaki.systems.simgan import SimGAN
+
+SKINS = tuple(range(12))  # of the simulator's twenty; the stand-in camera's people have the others
+FEWEST_PHOTOS = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EyesDemo:
+    """How large the demo is. The defaults take less than six minutes on two cores."""
+
+    out: Path = Path("demo")  # everything goes there; what is there already is not made again
+    real: Path | None = None  # a folder of your own photographs of eyes; without it a stand-in camera
+    seed: int = 0  # of everything; runs of an arm take seed, seed + 1, ...
+    seeds: int = 2  # runs of each arm
+    count: int = 6000  # rendered eyes
+    photos: int = 2000  # unlabelled pictures for the refiner
+    labelled: int = 2000  # labelled pictures for the upper bound
+    test: int = 1000  # labelled pictures that judge
+    refiner_steps: int = 500  # rounds of Algorithm 1
+    steps: int = 500  # updates of each gaze model
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "count", "photos", "labelled", "test", "refiner_steps", "steps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"migaki demo: --{name.replace('_', '-')} must be at least 1")
+
+
+def demo_eyes(options: EyesDemo, *, quiet: bool = False) -> Path:
+    """Walk the whole road in `options.out`, or what is left of it; returns the path of report.html."""
+    judged = options.real is None or _has_gaze(options.real)
+    arms = _arms(options, judged)
+    legs = [_render(options, quiet), _photograph(options, judged, quiet), _polish(options, quiet),
+            Leg(title="refine the rendered eyes", steps=(_refine(options, quiet),))]
+    if judged:
+        legs += [
+            Leg(title="train the gaze models",
+                steps=tuple(_train(options, arm, k, quiet) for arm in arms for k in range(options.seeds))),
+            Leg(title="judge the gaze models",
+                steps=tuple(_judge(options, arm, k, quiet) for arm in arms for k in range(options.seeds))),
+        ]
+    timings = run_chain(legs, options.out, last="write the report", quiet=quiet)
+    return write_page(options.out, _story(options, judged), arms, options.seeds, timings)
+
+
+def _has_gaze(real: Path) -> bool:
+    """Whether the user's folder has gaze labels; UserError if it is not a folder of enough pictures."""
+    folder = ImageFolder(real, size=(36, 60), channels=1)
+    if len(folder) < FEWEST_PHOTOS:
+        raise UserError(f"{real}: holds {len(folder)} pictures, too few to learn a look from: give at least "
+                        f"{FEWEST_PHOTOS}")
+    if "gaze" not in folder.labels:
+        return False
+    folder.require("gaze")
+    return True
+
+
+def _arms(options: EyesDemo, judged: bool) -> list[Arm]:
+    if not judged:
+        return []
+    out = options.out
+    arms = [
+        Arm(name="synthetic", slug="synthetic", data=(out / "synthetic",)),
+        Arm(name="synthetic, AdaBN", slug="adabn", data=(out / "synthetic",), photos=out / "photos"),
+        Arm(name="refined", slug="refined", data=(out / "refined",)),
+        Arm(name="synthetic + refined", slug="both", data=(out / "synthetic", out / "refined")),
+    ]
+    # The user's own labels all judge: a part of them would be too small a teacher, and its people would be known.
+    return arms if options.real else [*arms, Arm(name="real labels (upper bound)", slug="labelled",
+                                                 data=(out / "labelled",))]
+
+
+def _render(options: EyesDemo, quiet: bool) -> Leg:
+    # The user's photographs are equalised, which is how gaze data sets are published; so are then the renderings.
+    config = EyeSimulator.Config(identities=() if options.real else SKINS, equalise=options.real is not None)
+    job = SimulateJob(out=options.out / "synthetic", count=options.count, seed=options.seed)
+    return Leg(title="render eyes", steps=(simulate_step("eyes", config, job, quiet),))
+
+
+def _photograph(options: EyesDemo, judged: bool, quiet: bool) -> Leg:
+    out, seed = options.out, options.seed
+    if options.real is not None:
+        unlabelled = Photos.Config(labelled=False, equalise=True, half="first" if judged else "all",
+                                   limit=options.photos)
+        steps = [import_step("photos", options.real, out / "photos", unlabelled, quiet)]
+        if judged:
+            test = replace(unlabelled, labelled=True, half="second", limit=options.test)
+            steps.append(import_step("photos", options.real, out / "test", test, quiet))
+        return Leg(title="read your photos", steps=tuple(steps))
+    camera = StandInCamera.Config()
+    parts = (("photos", options.photos, 1, replace(camera, labelled=False)), ("test", options.test, 2, camera),
+             ("labelled", options.labelled, 3, camera))
+    # Other seeds, other pictures: no picture stands in two parts.
+    return Leg(title="take photos with the stand-in camera", steps=tuple(
+        simulate_step("stand_in_camera", config, SimulateJob(out=out / name, count=count, seed=seed + 1000 * place),
+                      quiet) for name, count, place, config in parts))
+
+
+def _polish(options: EyesDemo, quiet: bool) -> Leg:
+    out = options.out
+    config = SimGAN.Config(steps=options.refiner_steps, batch_size=32, history=1600, discriminator_pretraining=30,
+                           lambda_reg=0.5, learning_rate=4e-4, scale=2)
+    run = Run(seed=options.seed, sample_every=max(1, options.refiner_steps // 4))
+    data = SimGAN.Data(synthetic=out / "synthetic", real=out / "photos")
+    return Leg(title="train the refiner", steps=(train_step("simgan", data, config, run, out / "refiner", quiet),))
+
+
+def _refine(options: EyesDemo, quiet: bool) -> Step:
+    out = options.out
+    return apply_step(out / "refiner", ApplyJob(input=out / "synthetic", out=out / "refined"), quiet)
+
+
+def _train(options: EyesDemo, arm: Arm, number: int, quiet: bool) -> Step:
+    # Narrower than the default, so that all arms fit into minutes; the same for every arm.
+    config = Gaze.Config(steps=options.steps, features=16, batch_size=128)
+    run = Run(seed=options.seed + number, sample_every=0)
+    data = Gaze.Data(data=arm.data, photos=arm.photos)
+    return train_step("gaze", data, config, run, options.out / f"gaze_{arm.slug}_{number}", quiet)
+
+
+def _judge(options: EyesDemo, arm: Arm, number: int, quiet: bool) -> Step:
+    return evaluate_step(options.out / f"gaze_{arm.slug}_{number}", EvaluateJob(data=options.out / "test"), quiet)
+
+
+def _story(options: EyesDemo, judged: bool) -> Story:
+    base = Story(
+        title="Eyes, from rendered to refined", photos="photos", task="gaze", unit="°",
+        measure_name="mean error in degrees",
+        subtitle="migaki rendered eyes with known gaze, learned from unlabelled pictures how a camera makes eyes "
+                 "look, gave the rendered eyes that look, and trained gaze models on the result.",
+        protocol="")
+    if options.real is None:
+        return replace(base, photos="the stand-in camera's pictures", protocol=_STAND_IN.format(o=options))
+    if judged:
+        return replace(base, photos="your photos", protocol=_LABELLED_REAL)
+    return replace(base, photos="your photos", protocol=_UNLABELLED_REAL, no_table=_NO_TABLE)
+
+
+_STAND_IN = """\
+No photograph was at hand, so a stand-in camera took the pictures: they are renderings too, of other people (skins \
+12 to 19 instead of 0 to 11, narrower lids, more lashes, darker irises, harder light) through a modelled camera \
+(automatic exposure, vignette, steep tone curve, blur, noise, sharpening, JPEG). What helps here may help less on your \
+photos: try `migaki demo --real DIR`.
+
+The refiner saw {o.count} rendered eyes and {o.photos} of the stand-in's pictures without labels. The gaze models \
+were judged by {o.test} other pictures. The upper bound was trained on the labels of {o.labelled} more, which no other \
+arm saw. Every gaze model took {o.steps} steps of 128 images; runs of one arm differ in their seed alone. AdaBN \
+(Li et al. 2016) takes the statistics of the network's normalisation from the unlabelled pictures: the cheapest \
+rival."""
+
+_LABELLED_REAL = """\
+Your folder has gaze labels. The first half of it, in its own order, went to the refiner without them; the labels of \
+the second half judged the gaze models and did nothing else. There is no upper bound, since no label of yours trained \
+a model. All pictures, the rendered ones too, had their histograms equalised. AdaBN (Li et al. 2016) takes the \
+statistics of the network's normalisation from the unlabelled half: the cheapest rival."""
+
+_UNLABELLED_REAL = """\
+All your photos went to the refiner; none has a label. All pictures, the rendered ones too, had their histograms \
+equalised, so that the refiner need not learn your exposure. The photos should be patches of one eye each, cropped as \
+the rendered ones are: the eye's corners a quarter of the width from the left and right edge."""
+
+_NO_TABLE = """\
+There is no table of errors: your photos have no gaze labels (columns gaze_pitch and gaze_yaw in metadata.jsonl), and \
+without labels an error cannot be measured. The distances below say whether the refined eyes look like your photos, \
+not whether a model trained on them sees better."""

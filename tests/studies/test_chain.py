@@ -1,0 +1,55 @@
+"""Options become words and back; a chain runs each step once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from migaki.core.errors import UserError
+from migaki.metrics.spectrum import spectrum_features
+from migaki.ops.histogram import equalise
+from migaki.studies.chain import Leg, Step, option_words, run_chain
+from migaki.systems.simgan import SimGAN
+
+
+def test_options_are_those_that_differ() -> None:
+    config = SimGAN.Config(steps=7, shortcut=False, is_global=True, lambda_reg=0.5)
+    words = option_words(config, SimGAN.Config())
+    assert words == ["--steps", "7", "--lambda-reg", "0.5", "--is-global", "--no-shortcut"]
+
+
+def test_a_step_runs_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proof, runs = tmp_path / "proof", []
+
+    def work(command: str) -> None:
+        runs.append(command)
+        proof.touch()
+
+    leg = Leg(title="walk", steps=(Step(words=("walk", "a b"), work=work, proof=proof),))
+    first = run_chain([leg], tmp_path, last="rest")
+    second = run_chain([leg], tmp_path, last="rest")
+    assert runs == ["migaki walk 'a b'"] and first == second
+    assert "1/2 walk" in capsys.readouterr().err
+    proof.unlink()
+    run_chain([leg], tmp_path, last="rest", quiet=True)
+    assert len(runs) == 2
+
+
+def test_equalise_spreads_the_levels() -> None:
+    images = torch.rand(2, 1, 30, 40) * 0.2 + 0.4
+    flat = equalise(images)
+    assert flat.min() == 0 and flat.max() == 1
+    assert torch.histc(flat, 4, 0, 1).min() > 0.2 * flat.numel()
+    assert torch.equal(equalise(torch.full((1, 1, 4, 4), 0.3)), torch.full((1, 1, 4, 4), 0.3))
+    assert equalise(torch.rand(1, 3, 8, 8)).shape == (1, 3, 8, 8)
+
+
+def test_the_spectrum_sees_grain() -> None:
+    smooth = torch.linspace(0, 1, 32).expand(4, 1, 24, 32)
+    grainy = smooth + 0.1 * torch.randn(4, 1, 24, 32)
+    gain = spectrum_features(grainy) - spectrum_features(smooth)
+    assert gain.shape == (4, 12) and (gain[:, -3:] > 3).all()
+    with pytest.raises(UserError):
+        spectrum_features(torch.rand(1, 1, 2, 2))
