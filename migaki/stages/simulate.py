@@ -45,7 +45,8 @@ def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str 
                 indices = left[start : start + _CHUNK]
                 batch = simulator.render(job.seed, indices)
                 images = batch.pop("image")
-                for index, image, row in zip(indices, images, batch_rows(batch), strict=True):
+                rows = batch_rows(batch) if batch else [{} for _ in indices]  # a camera gives no labels
+                for index, image, row in zip(indices, images, rows, strict=True):
                     writer.write(index, f"{index:06d}", image, row)
                 bar.advance(len(indices))
                 bar.advance(0, f"{bar.rate():.0f} images/s")
