@@ -58,7 +58,7 @@ def _read(out: Path, task: str, arm: Arm, seeds: int) -> Result:
 def results_table(results: Sequence[Result], measure_name: str) -> Table:
     """One row an arm: its error over the runs, and the difference from the first arm over runs and over pictures."""
     gaze = results[0].errors is not None
-    columns = ["trained on", measure_name, *(["median", "within 7°"] if gaze else []), "less than the first: by run",
+    columns = ["trained on", measure_name, *(["median", "within 7°"] if gaze else []), "against the first, by run",
                *(["by picture"] if gaze else [])]
     rows: list[list[Cell | Spread | Difference]] = []
     for place, result in enumerate(results):

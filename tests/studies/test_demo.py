@@ -1,0 +1,123 @@
+"""Both demos in a small form: what the page says, nothing made twice, every listed command works as it stands."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from migaki.cli import main
+from migaki.core.files import make_folder
+from migaki.data.folder import ImageFolder
+from migaki.simulate.stand_in_camera import StandInCamera
+from migaki.stages.simulate import SimulateJob, simulate
+
+EYES = shlex.split("demo --seeds 1 --count 80 --photos 64 --labelled 40 --test 40 --refiner-steps 6 --steps 4")
+DIGITS = shlex.split("demo digits --seeds 1 --count 300 --refiner-steps 6 --steps 4")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all demos of this file are made, so that each is made once."""
+    return tmp_path_factory.mktemp("demos")
+
+
+@pytest.fixture(params=["eyes", "digits"])
+def demo(request: pytest.FixtureRequest, place: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], Path]:
+    """The words of a demo and its finished folder; relative, as a user would have it."""
+    monkeypatch.chdir(place)
+    words, out = (EYES, Path("demo")) if request.param == "eyes" else (DIGITS, Path("demo-digits"))
+    if not (out / "report.html").exists():
+        assert main(words) == 0
+    return words, out
+
+
+def written(out: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != "report.html"}
+
+
+def commands(out: Path) -> list[str]:
+    text = html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    return [line for line in re.findall(r"<pre>(.*?)</pre>", text, re.S)[-1].splitlines() if line.startswith("migaki")]
+
+
+def test_the_page_tells_everything(demo: tuple[list[str], Path]) -> None:
+    page = (demo[1] / "report.html").read_text(encoding="utf-8")
+    assert "<script src" not in page and "http" not in page.split("</style>")[1].replace("http-equiv", "")
+    for words in ("Before and after", "upper bound", "AdaBN", "watchmen", "told apart", "PyTorch", "seconds of one core"):
+        assert words.lower() in page.lower(), words
+    assert page.count("data:image/png") >= 6
+    assert ("stand-in camera" in page) == (demo[1].name == "demo")
+
+
+def test_photos_have_no_labels_and_parts_do_not_meet(demo: tuple[list[str], Path]) -> None:
+    out = demo[1]
+    assert not ImageFolder(out / "photos").labels
+    assert {"gaze", "label"} & set(ImageFolder(out / "test").labels)
+    contents = [{path.read_bytes() for path in (out / part).glob("*.png")} for part in ("photos", "test", "labelled")]
+    assert not contents[0] & contents[1] and not contents[1] & contents[2]
+
+
+def test_a_second_call_makes_nothing_again(demo: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    before = written(demo[1])
+    assert main(demo[0]) == 0
+    assert written(demo[1]) == before
+    said = capsys.readouterr().err.splitlines()
+    assert all(line.endswith(", done before") for line in said[:-1]) and "7/7" in said[-1]
+
+
+def test_the_listed_commands_repeat_the_steps(demo: tuple[list[str], Path]) -> None:
+    """A command of other settings would be refused by the folder that the demo has made with its own."""
+    made = {path: time for path, time in written(demo[1]).items() if "evaluation" not in path.parts}
+    listed = commands(demo[1])
+    assert len(listed) >= 15 and {line.split()[1] for line in listed} >= {"simulate", "train", "apply", "evaluate"}
+    for line in listed:
+        assert main(shlex.split(line)[1:]) == 0, line
+    kept = {path: time for path, time in written(demo[1]).items() if "evaluation" not in path.parts}
+    names = ("model.safetensors", "dataset.json", "metadata.jsonl", "checkpoint")
+    assert all(kept[path] == time for path, time in made.items() if path.name in names)
+
+
+def test_an_evaluation_leaves_pictures(demo: tuple[list[str], Path]) -> None:
+    task, picture = ("gaze", "curve.png") if demo[1].name == "demo" else ("classifier", "confusion.png")
+    folder = demo[1] / f"{task}_refined_0" / "evaluation"
+    assert (folder / picture).stat().st_size > 5000 and (folder / "evaluation.html").exists()
+    assert json.loads((folder / "evaluation.json").read_text())["figures"]["count"] >= 40
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_photos_of_the_user(labelled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    camera = StandInCamera(StandInCamera.Config(labelled=labelled, width=70, height=40, channels=3))
+    simulate("stand_in_camera", camera, SimulateJob(out=Path("mine"), count=80), quiet=True)
+    assert main([*EYES, "--real", "mine"]) == 0
+    page = Path("demo/report.html").read_text(encoding="utf-8")
+    assert "stand-in" not in page and ("no gaze labels" in page) != labelled
+    assert ("cumulative" in page or "error is at most" in page) == labelled and "real labels" not in page
+    assert all(main(shlex.split(line)[1:]) == 0 for line in commands(Path("demo"))[:3])
+    assert not ImageFolder("demo/photos").labels and len(ImageFolder("demo/photos")) == (40 if labelled else 64)
+
+
+@pytest.mark.parametrize("case", ["missing", "empty", "few", "name", "steps"])
+def test_mistakes_are_told_in_one_line(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                       capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_folder(Path("empty"))
+    simulate("stand_in_camera", StandInCamera(), SimulateJob(out=Path("few"), count=3), quiet=True)
+    words = {"missing": ["--real", "nowhere"], "empty": ["--real", "empty"], "few": ["--real", "few"],
+             "name": ["digit"], "steps": ["--steps", "0"]}[case]
+    assert main(["demo", *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("migaki: ") and said.count("\n") == 1 and not Path("demo").exists()
+
+
+def test_the_camera_is_pure(tmp_path: Path) -> None:
+    camera = StandInCamera(StandInCamera.Config(channels=3, equalise=True))
+    whole, part = camera.render(3, range(4)), camera.render(3, [2])
+    assert whole["image"].shape == (4, 3, 36, 60) and set(whole) == {"image", "gaze", "identity"}
+    assert all(bool((whole[key][2:3] == part[key]).all()) for key in whole)
+    assert 0 <= float(whole["image"].min()) and float(whole["image"].max()) <= 1
