@@ -160,18 +160,25 @@ class FolderWriter:
             row: Its labels as plain values. A `mask` `(H, W)` is written to `masks/`, `depth` to `depths/`, further
                 pictures likewise, each with its column `KEY_file_name`.
         """
+        self._submit(index, self._file_name(name), encode_image, image, row)
+
+    def write_file(self, index: int, name: str, data: bytes, row: Row) -> None:
+        """As `write`, for an image that the caller has encoded: `data` is its file's content, `name` has its ending."""
+        self._submit(index, self._file_name(name, suffix=""), _as_it_is, np.frombuffer(data, np.uint8), row)
+
+    def _submit(self, index: int, name: str, how: Callable[[torch.Tensor | Array, str], bytes],
+                image: torch.Tensor | Array, row: Row) -> None:
         if index in self._rows:
             return
         if not 0 <= index < self.total or self._finished:
             raise ValueError(f"index {index} is outside of 0..{self.total - 1}")
-        name = self._file_name(name)
         if self._names.setdefault(name, index) != index:
             raise UserError(
                 f"{show(self.out)}: images {self._names[name]} and {index} would both be called '{show(name)}': "
                 "give each its own name"
             )
         stem = posixpath.splitext(name)[0]
-        files: list[_File] = [(name, encode_image, _copy(image))]
+        files: list[_File] = [(name, how, image if how is _as_it_is else _copy(image))]
         values: Row = {"file_name": name}
         for key, value in row.items():
             if is_file_column(key):
@@ -187,8 +194,8 @@ class FolderWriter:
         while self._pending and (len(self._pending) > _MAX_PENDING or self._pending[0][2].done()):
             self._settle()
 
-    def _file_name(self, name: str) -> str:
-        suffix = SUFFIXES[self.image_format]
+    def _file_name(self, name: str, suffix: str | None = None) -> str:
+        suffix = SUFFIXES[self.image_format] if suffix is None else suffix
         name = name if name.lower().endswith(suffix) else name + suffix
         parts = name.split("/")
         if any(part in ("", ".", "..") or part.startswith(".") for part in parts) or "\0" in name or "\\" in name:
@@ -243,6 +250,11 @@ class FolderWriter:
             return
         with contextlib.suppress(Exception):  # the first error is the one to tell
             self.close()
+
+
+def _as_it_is(data: torch.Tensor | Array, _: str) -> bytes:
+    assert isinstance(data, np.ndarray)
+    return data.tobytes()
 
 
 def _copy(value: torch.Tensor | Array) -> torch.Tensor | Array:

@@ -38,11 +38,13 @@ class UNet(nn.Module):
         width: filters of the outermost level; each further level has twice as many, up to 8 times.
         levels: of halving.
         dropout: in the three innermost decoder levels under the bottleneck; the paper's only noise.
+        bounded: false leaves out the last tanh, and the output is of any range, such as logits.
     """
 
     def __init__(self, *, in_channels: int = 3, out_channels: int = 3, width: int = 64, levels: int = 8,
-                 norm: Norm = "batch", dropout: float = 0.5) -> None:
+                 norm: Norm = "batch", dropout: float = 0.5, bounded: bool = True) -> None:
         super().__init__()
+        self.bounded = bounded
         if levels < 1:
             raise ValueError(f"levels must be at least 1, got {levels}")
         widths = [width * min(2**level, 8) for level in range(levels)]
@@ -80,7 +82,8 @@ class UNet(nn.Module):
             x = self.decoder[level](x)
             if level:
                 x = torch.cat([x, skips.pop()], dim=1)
-        return (torch.tanh(x[..., :height, :width]) + 1) / 2
+        x = x[..., :height, :width]
+        return (torch.tanh(x) + 1) / 2 if self.bounded else x
 
 
 class PatchGAN(nn.Module):

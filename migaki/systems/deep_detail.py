@@ -19,6 +19,7 @@ from migaki.core.batch import Batch, Scalars
 from migaki.core.damage import Damage, DamagedSource
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
+from migaki.core.restorer import Tiling
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
@@ -193,19 +194,23 @@ class DeepDetail(System):
         output: Tensor = net(seen).float()
         return output if config.rung in ("direct", "resnet") else image + output
 
+    @property
+    def tiling(self) -> Tiling:
+        """An output px depends on the convolutions' reach around it, and two box filters one after the other."""
+        config = self.config
+        return Tiling(context=config.depth * config.fold + 2 * config.radius, multiple=config.fold)
+
     def predict(self, batch: Batch) -> Batch:
         """`target` (B, C, H, W) in [0, 1], the restored `image`, of any size."""
-        image = batch["image"]
-        if max(image.shape[-2:]) <= _WHOLE:
-            return {"target": self._restored(self.average, image).clamp(0, 1)}
-        # An output px depends on this many px around it: the convolutions, and two box filters one after the other.
-        context = self.config.depth * self.config.fold + 2 * self.config.radius
+        image, tiling = batch["image"], self.tiling
 
         def restore(tile: Tensor) -> Tensor:
             return self._restored(self.average, tile).clamp(0, 1)
 
-        return {"target": torch.stack([apply_tiled(restore, one, tile=_WHOLE // 2, context=context,
-                                                   multiple=self.config.fold) for one in image])}
+        if max(image.shape[-2:]) <= _WHOLE:
+            return {"target": restore(image)}
+        return {"target": torch.stack([apply_tiled(restore, one, tile=tiling.tile, context=tiling.context,
+                                                   multiple=tiling.multiple) for one in image])}
 
     def metric(self) -> Metric:
         """PSNR and SSIM of RGB and of Y."""

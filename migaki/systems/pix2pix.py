@@ -19,6 +19,7 @@ from migaki.core.batch import Batch, Scalars
 from migaki.core.damage import Damage, DamagedSource
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
+from migaki.core.restorer import Tiling
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
@@ -178,18 +179,23 @@ class Pix2Pix(System):
 
     # ---------------------------------------------------------------------------------------------- use
 
+    @property
+    def tiling(self) -> Tiling:
+        """A U-Net's output depends on all of its input; so tiles see much around them and fade widely."""
+        return Tiling(context=128, blend=64, multiple=2**self.config.levels)
+
     def predict(self, batch: Batch) -> Batch:
         """`target` (B, target_channels, H, W) in [0, 1] from `image`, of any size; with clouds also `mask`.
 
         `mask` (B, H, W) is the cloud's probability in [0, 1], float32.
         """
-        image = batch["image"]
+        image, tiling = batch["image"], self.tiling
         if max(image.shape[-2:]) <= _WHOLE:
             made = self.generator(image).float()
         else:
-            # A U-Net's output depends on all of its input; so tiles see much around them and fade widely.
-            made = torch.stack([apply_tiled(lambda tile: self.generator(tile).float(), one, tile=512, context=128,
-                                            blend=64, multiple=2**self.config.levels) for one in image])
+            made = torch.stack([apply_tiled(
+                lambda tile: self.generator(tile).float(), one, tile=tiling.tile, context=tiling.context,
+                blend=tiling.blend, multiple=tiling.multiple) for one in image])
         if not self.has_mask:
             return {"target": made}
         return {"target": made[:, :-1], "mask": made[:, -1]}

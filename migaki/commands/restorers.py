@@ -1,0 +1,14 @@
+"""Which RUN a command line speaks of, before its options are known: restorers have options of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from migaki.stages.restore import is_restorer
+
+
+def names_restorer(words: Sequence[str]) -> bool:
+    """Whether one of the words is the folder of a trained restorer; false where none is a run, which is told later."""
+    runs = [Path(word) for word in words if not word.startswith("-") and (Path(word) / "config.json").is_file()]
+    return bool(runs) and is_restorer(runs[0])

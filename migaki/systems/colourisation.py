@@ -1,0 +1,216 @@
+"""Colourisation: the colours of a grey photograph, learned from photographs whose colours were taken.
+
+Zhang, Isola, Efros, "Colorful image colorization", ECCV 2016: chroma as classes, rare colours weighted up; regression,
+as in earlier work and with greyer results, is a switch. The network is ours (a U-Net at a quarter of the size).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from migaki.core import processes
+from migaki.core.batch import Batch, Scalars
+from migaki.core.damage import DamagedSource
+from migaki.core.errors import UserError
+from migaki.core.metric import Metric
+from migaki.core.restorer import Tiling
+from migaki.core.seeds import fold
+from migaki.core.source import Source
+from migaki.core.system import Sheet, System, descend
+from migaki.data.patches import PatchSource
+from migaki.metrics.restoration import Restoration
+from migaki.nets.unet import UNet
+from migaki.ops.colour import lab_to_rgb, rgb_to_lab
+from migaki.ops.tiling import apply_tiled
+from migaki.simulate.grey import Grey
+
+_SHEET_WIDTH = 12
+_WHOLE = 1024  # px; a larger image is coloured tile by tile
+_QUARTER = 4  # px of the photograph to one px of predicted chroma (sec. 2.1; the eye sees chroma coarsely)
+_NEAREST = 5  # classes that share a colour (sec. 2.2)
+_SIGMA = 5.0  # Gaussian by which they share it (sec. 2.2)
+_MIX = 0.5  # lambda of eq. 4: share of the uniform distribution in the weights
+_PRIOR_BATCHES = 32  # of patches from which the frequency of colours is counted (ours)
+
+
+class Colourisation(System):
+    """Lightness in, chroma ab out; the lightness itself is kept, so that no detail is lost."""
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """What is not of Zhang et al. is ours."""
+
+        channels: int = 1  # grey in, RGB out
+        height: int = 0  # any size of images is coloured
+        width: int = 0
+        steps: int = 20000  # updates
+        batch_size: int = 16  # patches
+        patch: int = 128  # px
+        zoom: tuple[float, float] = (1.0, 2.0)  # px of the photograph to one px
+        objective: Literal["classes", "regression"] = "classes"
+        grid: int = 10  # side of a class in the ab plane (sec. 2.2)
+        temperature: float = 0.38  # of the annealed mean (eq. 5): 1 = mean, to 0 = mode
+        features: int = 48  # of the U-Net's first layer
+        levels: int = 4  # of halving, after the quarter
+        learning_rate: float = 1e-3  # of Adam; cosine to 0
+        max_norm: float = 1.0  # gradient clipping; 0 = off
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Data:
+        """Colour photographs are all it takes."""
+
+        photos: Path  # a folder of photographs of any sizes
+
+    config: Config
+    classes: Tensor
+    weights: Tensor
+    training_only = ("weights",)
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if config.channels != 1 or min(config.features, config.levels, config.grid) < 1 or config.temperature <= 0:
+            raise UserError("colourisation: channels is 1 (grey in, RGB out); features, levels, grid and temperature "
+                            "must be positive")
+        self.config = config
+        classes = gamut(config.grid)
+        self.register_buffer("classes", classes)
+        self.register_buffer("weights", torch.ones(len(classes)))
+        outputs = len(classes) if config.objective == "classes" else 2
+        self.net = UNet(in_channels=_QUARTER**2, out_channels=outputs, width=config.features, levels=config.levels,
+                        norm="batch", dropout=0.0, bounded=False)
+        self.optimizers = {"net": torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)}
+
+    @classmethod
+    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+        """Random patches of the photographs, without their colours."""
+        return config, cls._source(data, config, seed)
+
+    @staticmethod
+    def _source(data: Data, config: Config, seed: int) -> DamagedSource:
+        clean = PatchSource({"target": data.photos}, channels={"target": 3}, patch=config.patch,
+                            batch_size=config.batch_size, seed=seed, zoom=config.zoom,
+                            shard=(processes.rank(), processes.world()))
+        return DamagedSource(clean=clean, damage=Grey(), seed=fold(seed, 1, processes.rank()))
+
+    def prepare(self, data: Data) -> None:
+        """Count the colours of some patches of the photographs: rare ones will weigh more (eq. 4)."""
+        if self.config.objective == "classes":
+            source = self._source(data, self.config, 0)
+            self._count(torch.cat([_chroma(source.batch(step)["target"]) for step in range(_PRIOR_BATCHES)]))
+
+    def _count(self, ab: Tensor) -> None:
+        """Set the weights from chroma (B, 2, h, w): ((1 - lambda) p + lambda / Q) ** -1, of mean 1 under p (eq. 4)."""
+        nearest = torch.cdist(ab.movedim(1, -1).reshape(-1, 2), self.classes).argmin(1)
+        share = torch.bincount(nearest, minlength=len(self.classes)).float() / len(nearest)
+        weights = 1 / ((1 - _MIX) * share + _MIX / len(self.classes))
+        self.weights.copy_(weights / (share * weights).sum())
+
+    @classmethod
+    def tiny(cls) -> tuple[Config, Batch]:
+        """32x32 patches, classes of 40."""
+        config = cls.Config(steps=6, batch_size=4, patch=32, grid=40, features=4, levels=2)
+        clean = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        damaged, _ = Grey().damage(clean, torch.arange(4))
+        return config, {"image": damaged, "target": clean}
+
+    # ---------------------------------------------------------------------------------------------- training
+
+    def update(self, batch: Batch, step: int) -> Scalars:
+        """One descent on the weighted cross entropy of eq. 2, or on the squared error of ab / 100."""
+        config = self.config
+        for group in self.optimizers["net"].param_groups:
+            group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+        made, wanted = self._raw(batch["image"]), _chroma(batch["target"])
+        if config.objective == "classes":
+            soft, weight = self._soft(wanted)
+            loss = -(weight * (soft * made.log_softmax(1)).sum(1)).mean()
+        else:
+            loss = (made - wanted / 100).square().mean()
+        skipped = descend(loss, self.optimizers["net"], config.max_norm)
+        error = (self._ab(made.detach()) - wanted).norm(dim=1).mean()
+        return {"net/loss": loss.detach(), "net/ab_error": error, "net/ab_grey": wanted.norm(dim=1).mean(),
+                "net/skipped": skipped}
+
+    def _raw(self, grey: Tensor) -> Tensor:
+        """The network's output at a quarter of the size, from grey (B, 1, H, W): (B, Q or 2, h, w) float32."""
+        height, width = grey.shape[-2:]
+        padded = F.pad(grey, (0, -width % _QUARTER, 0, -height % _QUARTER), mode="replicate")
+        made: Tensor = self.net(F.pixel_unshuffle(padded, _QUARTER)).float()
+        return made
+
+    def _soft(self, ab: Tensor) -> tuple[Tensor, Tensor]:
+        """Chroma (B, 2, h, w) shared among its nearest classes: (B, Q, h, w), and each pixel's weight (B, h, w)."""
+        points = ab.movedim(1, -1)
+        distance, places = torch.cdist(points.reshape(-1, 2), self.classes).topk(
+            min(_NEAREST, len(self.classes)), largest=False)
+        # Relative to the nearest: far colours on a coarse grid would underflow.
+        share = torch.exp(-(distance**2 - distance[:, :1] ** 2) / (2 * _SIGMA**2))
+        soft = ab.new_zeros(len(distance), len(self.classes)).scatter_(1, places, share / share.sum(1, keepdim=True))
+        weight = self.weights[places[:, 0]].view(points.shape[:-1])
+        return soft.view(*points.shape[:-1], -1).movedim(-1, 1), weight
+
+    def _ab(self, made: Tensor) -> Tensor:
+        """Chroma (B, 2, h, w) of the network's output: the annealed mean of the classes (eq. 5), or 100 times it."""
+        if self.config.objective == "regression":
+            return made * 100
+        share = (made / self.config.temperature).softmax(1)
+        return torch.einsum("bqhw,qc->bchw", share, self.classes)
+
+    # ---------------------------------------------------------------------------------------------- use
+
+    @property
+    def tiling(self) -> Tiling:
+        """A U-Net's output depends on all of its input; so tiles see much around them and fade widely."""
+        return Tiling(context=128, blend=64, multiple=_QUARTER * 2**self.config.levels)
+
+    def predict(self, batch: Batch) -> Batch:
+        """`target` (B, 3, H, W) in [0, 1] from grey `image` (B, 1, H, W), of any size."""
+        image, tiling = batch["image"], self.tiling
+        if max(image.shape[-2:]) <= _WHOLE:
+            return {"target": self._coloured(image)}
+        return {"target": torch.stack([apply_tiled(
+            self._coloured, one, tile=tiling.tile, context=tiling.context, blend=tiling.blend,
+            multiple=tiling.multiple) for one in image])}
+
+    def _coloured(self, grey: Tensor) -> Tensor:
+        height, width = grey.shape[-2:]
+        raw = self._raw(grey)
+        with torch.autocast(grey.device.type, enabled=False):  # mixed in bf16, colours would show bands
+            ab = self._ab(raw)
+        ab = F.interpolate(ab, scale_factor=_QUARTER, mode="bilinear")[..., :height, :width]
+        lightness = rgb_to_lab(grey.expand(-1, 3, -1, -1))[:, :1]
+        return lab_to_rgb(torch.cat([lightness, ab], dim=1))
+
+    def metric(self) -> Metric:
+        """PSNR and SSIM of RGB and of Y, and the angle between colours."""
+        return Restoration()
+
+    def sheet(self, batch: Batch) -> Sheet:
+        """Grey, coloured, as it was."""
+        image = batch["image"][:_SHEET_WIDTH]
+        return [("grey", image), ("coloured", self.predict({"image": image})["target"]),
+                ("target", batch["target"][:_SHEET_WIDTH])]
+
+
+def _chroma(image: Tensor) -> Tensor:
+    """CIE ab of RGB (B, 3, H, W), averaged over squares of 4 x 4 px: (B, 2, H / 4, W / 4), rounded up."""
+    return F.avg_pool2d(rgb_to_lab(image)[:, 1:], _QUARTER, ceil_mode=True)
+
+
+def gamut(grid: int) -> Tensor:
+    """The classes: centres (Q, 2) of those squares of the ab plane, of side `grid`, in which sRGB has a colour.
+
+    They are found from 33 levels of each primary (ours: 259 of side 10; the paper counts 313).
+    """
+    levels = torch.linspace(0, 1, 33)
+    colours = torch.cartesian_prod(levels, levels, levels).T.reshape(1, 3, -1, 1)
+    ab = rgb_to_lab(colours)[0, 1:, :, 0].T
+    cells: Tensor = torch.unique((ab / grid).round().to(torch.int64), dim=0)
+    return cells.float() * grid
