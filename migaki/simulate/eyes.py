@@ -74,7 +74,7 @@ class EyeSimulator(Simulator):
     def _load(self) -> EyeParts:
         if self._parts is None:
             config = self.config
-            across = MM_PER_UV * 1.6 * config.width / 60 * config.supersample  # texels that fill the fine pixels
+            across = MM_PER_UV * 1.6 * config.width / 60 * 1.5  # texels for each pixel, and a little more
             size = int(min(max(2 ** np.ceil(np.log2(across)), 128), 1024))
             self._parts = _load_parts(config.assets, self._identities, size, config.channels)
         return self._parts

@@ -123,9 +123,13 @@ def lid_shadow(scene: Any, y: float, upper: float, lower: float, per_mm: float) 
 @compiled
 def paint_skin(
     geometry: Geometry, textures: Textures, scene: Any, pixels: Float, points: Float, attributes: Float,
-    depth: Float, linear: Float,
+    factor: int, depth: Float, linear: Float,
 ) -> None:
-    """Draw the skin into linear (Y, X, C) and its depth (Y, X); behind it lies a dim background."""
+    """Draw the skin into linear (Y, X, C) and its depth (Y, X); behind it lies a dim background.
+
+    Its outline is supersampled, its colour is not: one shading serves a block of factor x factor, as in a graphics
+    card's multisampling.
+    """
     height, width, channels = linear.shape
     owner = np.full((height, width), -1, np.int32)
     weights = np.empty((height, width, 2), np.float32)
@@ -133,17 +137,18 @@ def paint_skin(
     rasterise(triangles, pixels, points, depth, owner, weights)
     colour, spare = np.empty(channels, np.float32), np.empty(channels, np.float32)
     skin, lowered, relief = textures.skin[scene.skin], textures.skin_down[scene.skin], textures.relief[scene.skin]
-    for y in range(height):
-        for x in range(width):
-            if owner[y, x] < 0:
-                for c in range(channels):
-                    linear[y, x, c] = scene.background
-                continue
-            t = owner[y, x]
-            shade_skin((triangles[t, 0], triangles[t, 1], triangles[t, 2]), weights[y, x, 0], weights[y, x, 1],
-                       attributes, skin, lowered, relief, scene, colour, spare)
-            for c in range(channels):
-                linear[y, x, c] = colour[c]
+    for top in range(0, height, factor):
+        for left in range(0, width, factor):
+            shaded = False
+            for y in range(top, top + factor):
+                for x in range(left, left + factor):
+                    t = owner[y, x]
+                    if t >= 0 and not shaded:
+                        shade_skin((triangles[t, 0], triangles[t, 1], triangles[t, 2]), weights[y, x, 0],
+                                   weights[y, x, 1], attributes, skin, lowered, relief, scene, colour, spare)
+                        shaded = True
+                    for c in range(channels):
+                        linear[y, x, c] = colour[c] if t >= 0 else scene.background
 
 
 @compiled
@@ -190,7 +195,7 @@ def render_image(
     region = np.zeros((height * factor, width * factor), np.uint8)
     curves = np.empty((2, width * factor), np.float32)
     lid_curves(geometry, pixels, curves)
-    paint_skin(geometry, textures, scene, pixels, points, attributes, depth, linear)
+    paint_skin(geometry, textures, scene, pixels, points, attributes, factor, depth, linear)
     paint_eyeball(textures, scene, frame, centre, curves, depth, region, linear)
     paint_lashes(geometry, scene, head, points, linear)
     photograph(linear, factor, scene, image)
