@@ -32,8 +32,8 @@ class EyesDemo:
     real: Path | None = None  # a folder of your own photographs of eyes; without it a stand-in camera
     seed: int = 0  # of everything; runs of an arm take seed, seed + 1, ...
     seeds: int = 2  # runs of each arm
-    count: int = 6000  # rendered eyes
-    photos: int = 2000  # unlabelled pictures for the refiner
+    count: int = 5000  # rendered eyes
+    photos: int = 1500  # unlabelled pictures for the refiner
     labelled: int = 2000  # labelled pictures for the upper bound
     test: int = 1000  # labelled pictures that judge
     refiner_steps: int = 500  # rounds of Algorithm 1
@@ -53,6 +53,7 @@ def demo_eyes(options: EyesDemo, *, quiet: bool = False) -> Path:
             Leg(title="refine the rendered eyes", steps=(_refine(options, quiet),))]
     if judged:
         legs += [
+            _label(options, quiet),
             Leg(title="train the gaze models",
                 steps=tuple(_train(options, arm, k, quiet) for arm in arms for k in range(options.seeds))),
             Leg(title="judge the gaze models",
@@ -97,22 +98,29 @@ def _render(options: EyesDemo, quiet: bool) -> Leg:
 
 
 def _photograph(options: EyesDemo, judged: bool, quiet: bool) -> Leg:
-    out, seed = options.out, options.seed
+    out = options.out / "photos"
     if options.real is not None:
-        unlabelled = Photos.Config(labelled=False, equalise=True, half="first" if judged else "all",
-                                   limit=options.photos)
-        steps = [import_step("photos", options.real, out / "photos", unlabelled, quiet)]
-        if judged:
-            test = replace(unlabelled, labelled=True, half="second", limit=options.test)
-            steps.append(import_step("photos", options.real, out / "test", test, quiet))
-        return Leg(title="read your photos", steps=tuple(steps))
-    camera = StandInCamera.Config()
-    parts = (("photos", options.photos, 1, replace(camera, labelled=False)), ("test", options.test, 2, camera),
-             ("labelled", options.labelled, 3, camera))
-    # Other seeds, other pictures: no picture stands in two parts.
-    return Leg(title="take photos with the stand-in camera", steps=tuple(
-        simulate_step("stand_in_camera", config, SimulateJob(out=out / name, count=count, seed=seed + 1000 * place),
-                      quiet) for name, count, place, config in parts))
+        config = Photos.Config(labelled=False, equalise=True, half="first" if judged else "all", limit=options.photos)
+        return Leg(title="read your photos", steps=(import_step("photos", options.real, out, config, quiet),))
+    job = SimulateJob(out=out, count=options.photos, seed=options.seed + 1000)
+    camera = StandInCamera.Config(labelled=False)
+    return Leg(title="take photos with the stand-in camera",
+               steps=(simulate_step("stand_in_camera", camera, job, quiet),))
+
+
+def _label(options: EyesDemo, quiet: bool) -> Leg:
+    """Labelled pictures: to judge by, and for the upper bound."""
+    out = options.out
+    if options.real is not None:
+        config = Photos.Config(equalise=True, half="second", limit=options.test)
+        return Leg(title="read your labelled photos",
+                   steps=(import_step("photos", options.real, out / "test", config, quiet),))
+    # Other seeds, other pictures: none stands in two parts.
+    parts = (("test", options.test, 2000), ("labelled", options.labelled, 3000))
+    return Leg(title="take labelled photos with the stand-in camera", steps=tuple(
+        simulate_step("stand_in_camera", StandInCamera.Config(),
+                      SimulateJob(out=out / name, count=count, seed=options.seed + shift), quiet)
+        for name, count, shift in parts))
 
 
 def _polish(options: EyesDemo, quiet: bool) -> Leg:

@@ -87,7 +87,7 @@ def _pictures(page: Page, out: Path, story: Story) -> None:
     first = list(range(min(len(folder), columns * rows)))
     before = folder.read(first, ("image",))["image"]
     after = ImageFolder(out / "refined").read(first, ("image",))["image"]
-    page.slider(*(image_png(mosaic(images, columns), min_side=400) for images in (before, after)),
+    page.slider(image_png(mosaic(before, columns), min_side=400), image_png(mosaic(after, columns), min_side=400),
                 f"The first {len(first)} images, none chosen. Pull the handle: left as rendered, right as refined. The "
                 "labels are the same.", names=("rendered", "refined"))
     photos = read_images(out / "photos", like=folder)

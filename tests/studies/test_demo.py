@@ -48,8 +48,8 @@ def commands(out: Path) -> list[str]:
 def test_the_page_tells_everything(demo: tuple[list[str], Path]) -> None:
     page = (demo[1] / "report.html").read_text(encoding="utf-8")
     assert "<script src" not in page and "http" not in page.split("</style>")[1].replace("http-equiv", "")
-    for words in ("Before and after", "upper bound", "AdaBN", "watchmen", "told apart", "PyTorch", "seconds of one core"):
-        assert words.lower() in page.lower(), words
+    for words in ("before and after", "upper bound", "adabn", "watchmen", "told apart", "pytorch", "of one core"):
+        assert words in page.lower(), words
     assert page.count("data:image/png") >= 6
     assert ("stand-in camera" in page) == (demo[1].name == "demo")
 
@@ -67,7 +67,7 @@ def test_a_second_call_makes_nothing_again(demo: tuple[list[str], Path], capsys:
     assert main(demo[0]) == 0
     assert written(demo[1]) == before
     said = capsys.readouterr().err.splitlines()
-    assert all(line.endswith(", done before") for line in said[:-1]) and "7/7" in said[-1]
+    assert all(line.endswith(", done before") for line in said[:-1]) and re.match(r"(\d)/\1 write the report", said[-1])
 
 
 def test_the_listed_commands_repeat_the_steps(demo: tuple[list[str], Path]) -> None:
@@ -120,4 +120,4 @@ def test_the_camera_is_pure(tmp_path: Path) -> None:
     whole, part = camera.render(3, range(4)), camera.render(3, [2])
     assert whole["image"].shape == (4, 3, 36, 60) and set(whole) == {"image", "gaze", "identity"}
     assert all(bool((whole[key][2:3] == part[key]).all()) for key in whole)
-    assert 0 <= float(whole["image"].min()) and float(whole["image"].max()) <= 1
+    assert float(whole["image"].min()) >= 0 and float(whole["image"].max()) <= 1
