@@ -72,14 +72,16 @@ class SuperResolution(System):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        if config.patch < 1 or not config.widths or min(config.widths) < 1:
-            raise UserError("super_resolution: patch and every one of widths must be positive")
+        if config.channels not in (1, 3) or config.patch < 1 or not config.widths or min(config.widths) < 1:
+            raise UserError("super_resolution: channels is 1 or 3; patch and every one of widths must be positive")
         self.config = config
         self.net = SubPixelNet(channels=1, scale=config.scale, widths=config.widths)
         if config.residual:  # the first guess is about the bicubic enlargement
             with torch.no_grad():
                 last = [module for module in self.net.modules() if isinstance(module, torch.nn.Conv2d)][-1]
                 last.weight.mul_(0.03)
+                assert last.bias is not None
+                last.bias.zero_()
         self.optimizers = {"net": torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)}
 
     @classmethod

@@ -12,10 +12,14 @@ from PIL import Image
 
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
+from migaki.metrics.restoration import ssim
+from migaki.ops.colour import lab_to_rgb, luma, rgb_to_lab, rgb_to_ycbcr
 from migaki.ops.filtering import guided_filter
 from migaki.simulate.clouds import Clouds
+from migaki.systems.colourisation import Colourisation
 from migaki.systems.deep_detail import DeepDetail
 from migaki.systems.pix2pix import Pix2Pix
+from migaki.systems.super_resolution import SuperResolution
 
 
 @pytest.fixture
@@ -159,3 +163,100 @@ def test_wrong_configurations_are_refused(photos: Path) -> None:
         Pix2Pix.damage(replace(config, damage="none"))
     with pytest.raises(UserError, match="even number"):
         DeepDetail(DeepDetail.Config(depth=5))
+
+
+def test_super_resolution_begins_at_bicubic_and_learns(photos: Path) -> None:
+    config, batch = SuperResolution.tiny()
+    torch.manual_seed(0)
+    system = SuperResolution(replace(config, steps=200, learning_rate=0.003)).train()
+    first = system.update(batch, 0)
+    assert abs(first["net/psnr"] - first["net/psnr_bicubic"]) < 1
+    losses = [system.update(batch, step)["net/loss"].item() for step in range(60)]
+    assert losses[-1] < 0.95 * losses[0]
+    opened, source = SuperResolution.open(SuperResolution.Data(photos=photos), replace(config, scale=3), seed=1)
+    made = source.batch(0)
+    assert made["image"].shape == (4, 3, 12, 12) and made["target"].shape == (4, 3, 36, 36)
+    assert SuperResolution(opened).predict(made)["target"].shape == (4, 3, 36, 36)
+    assert SuperResolution.Config.paper().scale == 3 and not SuperResolution.Config.paper().residual
+
+
+def test_super_resolution_leaves_chroma_to_bicubic(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    system = SuperResolution(replace(SuperResolution.tiny()[0], scale=2)).eval()
+    small = 0.3 + 0.4 * torch.rand(1, 3, 40, 30)
+    with torch.no_grad():
+        whole = system.predict({"image": small})["target"]
+        bicubic = torch.from_numpy(np.stack([  # Pillow's bicubic is ours
+            np.asarray(Image.fromarray(plane).resize((60, 80), Image.Resampling.BICUBIC))
+            for plane in rgb_to_ycbcr(small)[0, 1:].numpy()]))
+        torch.testing.assert_close(rgb_to_ycbcr(whole)[0, 1:], bicubic, atol=2e-3, rtol=0)
+        monkeypatch.setattr("migaki.systems.super_resolution._WHOLE", 16)
+        monkeypatch.setattr(SuperResolution, "tiling", replace(system.tiling, tile=20, blend=4))
+        torch.testing.assert_close(system.predict({"image": small})["target"], whole, atol=1e-5, rtol=0)
+
+
+def test_soft_classes_are_those_of_the_paper() -> None:
+    """Against sec. 2.2 written out for one pixel."""
+    system = Colourisation(replace(Colourisation.tiny()[0], grid=10))
+    colour = torch.tensor([23.0, -41.0])
+    soft, _ = system._soft(colour.view(1, 2, 1, 1))
+    distances = sorted(((float((colour - centre).square().sum()), q) for q, centre in enumerate(system.classes)))[:5]
+    shares = np.exp([-distance / (2 * 25) for distance, _ in distances])
+    for share, (_, q) in zip(shares / shares.sum(), distances, strict=True):
+        assert soft[0, q, 0, 0].item() == pytest.approx(share, abs=1e-5)
+    assert soft.sum().item() == pytest.approx(1, abs=1e-5) and 200 < len(system.classes) < 330
+
+
+def test_rare_colours_weigh_more_and_the_mean_weight_is_one() -> None:
+    system = Colourisation(Colourisation.tiny()[0])
+    centres = system.classes[[0, 5]]
+    ab = torch.cat([centres[:1].expand(90, 2), centres[1:].expand(10, 2)]).T.reshape(1, 2, 10, 10)
+    system._count(ab)
+    q = len(system.classes)
+    raw = [1 / (0.5 * share + 0.5 / q) for share in (0.9, 0.1)]
+    assert (system.weights[5] / system.weights[0]).item() == pytest.approx(raw[1] / raw[0], rel=1e-5)
+    _, weight = system._soft(ab)
+    assert weight.mean().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["classes", "regression"])
+def test_colourisation_learns_one_colour_and_keeps_lightness(objective: str, photos: Path) -> None:
+    config = replace(Colourisation.tiny()[0], objective=objective, steps=300, learning_rate=0.003)
+    torch.manual_seed(0)
+    system = Colourisation(config).train()
+    chroma = torch.full((4, 32, 32), 40.0)
+    lab = torch.stack([30 + 40 * torch.rand(4, 32, 32), chroma, chroma], 1)
+    target = lab_to_rgb(lab)
+    batch = {"image": luma(target), "target": target}
+    for step in range(60):
+        scalars = system.update(batch, step)
+    assert scalars["net/ab_error"] < 0.4 * scalars["net/ab_grey"]
+    made = rgb_to_lab(system.eval().predict(batch)["target"])
+    assert (made[:, 1:] - lab[:, 1:]).abs().mean() < 20
+    grey = rgb_to_lab(batch["image"].expand(-1, 3, -1, -1))[:, 0]
+    assert (made[:, 0] - grey).abs().mean() < 1
+    opened, source = Colourisation.open(Colourisation.Data(photos=photos), config, seed=1)
+    fresh = Colourisation(opened)
+    fresh.prepare(Colourisation.Data(photos=photos))
+    assert (fresh.weights.std() > 0) == (objective == "classes")
+    assert source.batch(0)["image"].shape == (4, 1, 32, 32)
+
+
+def test_absolute_and_structural_losses() -> None:
+    system, batch = taught("full", steps=3, loss="l1", ssim_weight=0.5, fold=2)
+    with torch.no_grad():
+        restored = system._restored(system.net.eval(), batch["image"])
+    system.net.train()
+    made = system._restored(system.net, batch["image"]).detach()
+    value = system.update(batch, 3)["net/loss"].item()
+    wanted = (made - batch["target"]).abs().mean() + 0.5 * (1 - ssim(made, batch["target"]).mean())
+    assert value == pytest.approx(float(wanted), abs=1e-4) and restored.shape == batch["image"].shape
+
+
+def test_folded_pixels_take_any_size() -> None:
+    config, _ = DeepDetail.tiny()
+    system = DeepDetail(replace(config, fold=3)).eval()
+    image = torch.rand(1, 3, 20, 31)
+    with torch.no_grad():
+        assert system.predict({"image": image})["target"].shape == image.shape
+    assert system.tiling.context == 4 * 3 + 2 * 3 and system.tiling.multiple == 3
