@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from migaki import __version__
 from migaki.core.errors import UserError
+from migaki.core.files import explain
 
 COMMANDS: dict[str, str] = {
     "demo": "the whole road on built-in material, with a report",
@@ -51,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"migaki: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"migaki: {explain(error, error.filename or 'a file could not be written or read')}", file=sys.stderr)
         return 2
     except MemoryError:
         print("migaki: out of memory: use smaller images or a smaller --batch-size", file=sys.stderr)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from migaki.core.discovery import names_in
+from migaki.core.errors import UserError
+
+ABOUT = "What there is to simulate, train and study: one line each."
 
 _SHELVES = (
     ("simulators", "simulate", "Simulator"), ("damage", "simulate", "Damage"),
@@ -12,6 +15,11 @@ _SHELVES = (
 
 def run(words: list[str]) -> int:
     """Run the command: one line for each simulator, system and study, read from the files, nothing imported."""
+    if words[:1] in (["-h"], ["--help"]):
+        print(f"usage: migaki list\n\n{ABOUT}")
+        return 0
+    if words:
+        raise UserError(f"migaki list takes no further words, such as '{words[0]}'")
     for title, package, base in _SHELVES:
         rows = names_in(package, base)
         if rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
+from functools import partial
 from typing import Annotated, Any
 
 import tyro
@@ -30,12 +31,17 @@ def parse(program: str, about: str, words: list[str], **parts: Any) -> Any:
         elif isinstance(part, type):
             fields.append((name, Annotated[part, _BARE]))
         else:
-            bare = Annotated[type(part), _BARE]
-            fields.append((name, bare, dataclasses.field(default_factory=lambda value=part: value)))
+            kind = type(part)
+            # The dataclasses are frozen, so the default may be shared.
+            fields.append((name, Annotated[kind, _BARE], dataclasses.field(default_factory=partial(_same, part))))
     options = dataclasses.make_dataclass("Options", fields, kw_only=True)
     options.__doc__ = about
     # The options' own order in the help: what must be given first.
     return tyro.cli(options, prog=f"migaki {program}", description=about, args=words, config=_MARKERS)
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def take_name(program: str, package: str, base: str, words: list[str], about: str) -> tuple[str, list[str]] | None:

@@ -37,8 +37,9 @@ def load_checkpoint(path: Path, system: System) -> int:
     except OSError as error:
         raise explain(error, path) from error
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]  # EOFError says nothing
         raise UserError(f"{path}: the checkpoint does not fit this run or is damaged: delete it to start again "
-                        f"({str(error).splitlines()[0][:120]})") from error
+                        f"({reason})") from error
 
 
 def save_model(path: Path, system: System) -> None:

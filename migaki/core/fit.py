@@ -56,6 +56,8 @@ def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None
     Leaves config.json, metrics.jsonl, samples/, checkpoint, model.safetensors and README.md. Raises UserError if
     `out` holds a run of another configuration, Interrupted after SIGINT or SIGTERM (run it again to go on).
     """
+    if min(run.log_every, run.checkpoint_every) < 1 or run.sample_every < 0:
+        raise UserError("--log-every and --checkpoint-every must be at least 1, --sample-every at least 0")
     device = hardware.choose_device(run.device)
     processes.join(device)
     precision = hardware.choose_precision(run.precision, device)
@@ -88,6 +90,8 @@ def _prepare(system: System, run: Run, out: Path, precision: str, data: Any) -> 
     path = out / "config.json"
     if path.exists() and run.resume:
         earlier = read_json(path)
+        if not isinstance(earlier, dict):
+            raise UserError(f"{path}: not the configuration of a run: restore it or choose another --out")
         for part in ("system", "config", "data", "run"):
             if earlier.get(part) != record[part]:
                 what = _difference(earlier.get(part), record[part], part)

@@ -42,6 +42,8 @@ def apply(run: Path, job: ApplyJob, *, command: str = "", quiet: bool = False) -
     predicts become columns `predicted_...`. Every other column of the input is carried over. Raises UserError if the
     images do not fit the system.
     """
+    if job.batch_size < 1:
+        raise UserError(f"--batch-size {job.batch_size}: at least 1")
     system = load_system(run)
     config = system.config
     folder = ImageFolder(job.input, size=(config.height, config.width), channels=config.channels)

@@ -67,6 +67,8 @@ def measure(system: System, folder: ImageFolder, job: EvaluateJob, *, quiet: boo
 
 def judge(system: System, folder: ImageFolder, job: EvaluateJob, *, quiet: bool = False) -> Metric:
     """The metric of `system` fed with all of `folder`; UserError if the labels it needs are missing."""
+    if job.batch_size < 1:
+        raise UserError(f"--batch-size {job.batch_size}: at least 1")
     metric = system.metric()
     if metric is None:
         raise UserError(f"{type(system).__name__} has no measure against labels: evaluate the task model instead")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,20 @@ def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, qui
     The initial weights are drawn from (run.seed, 0). Raises UserError for folders that do not fit or an `out` that
     holds something else.
     """
-    if config.steps < 1:
-        raise UserError(f"--steps {config.steps}: at least one step")
+    check_numbers(config)
     config, source = cls.open(data, config, run.seed)
     torch.manual_seed(fold(run.seed, 0))
     system = cls(config)
     system.prepare(data)
     return fit(system, source, run, out, data=data, quiet=quiet).eval()
+
+
+_AT_LEAST_ONE = ("steps", "batch_size", "features", "num_refiner_steps", "num_discriminator_steps")
+
+
+def check_numbers(config: Any) -> None:
+    """UserError for a negative number (or NaN) in a system's configuration, or no step, no image, no feature."""
+    for field in fields(config):
+        value, least = getattr(config, field.name), int(field.name in _AT_LEAST_ONE)
+        if isinstance(value, int | float) and str(field.type) in ("int", "float") and not value >= least:
+            raise UserError(f"--{field.name.replace('_', '-')} {value}: must be at least {least}")

@@ -61,6 +61,8 @@ class Classifier(System):
         super().__init__()
         if min(config.channels, config.height, config.width, config.num_classes) < 1:
             raise UserError("classifier: channels, height, width and num_classes must be positive")
+        if min(config.height, config.width) < 4:
+            raise UserError(f"classifier: images of {config.width}x{config.height} px are too small: at least 4x4")
         self.config = config
         self.net = SmallResNet(config.channels, config.height, config.width, config.num_classes,
                                features=config.features, dropout=config.dropout)
@@ -74,9 +76,7 @@ class Classifier(System):
         first = ImageFolder(data.data[0], size=wanted, channels=config.channels or None)
         channels, height, width = first.shape
         folders = [first] + [ImageFolder(p, size=(height, width), channels=channels) for p in data.data[1:]]
-        for folder in folders:
-            folder.require("label")
-        classes = config.num_classes or 1 + max(int(folder.labels["label"].max()) for folder in folders)
+        classes = max(_num_classes(folder, config.num_classes) for folder in folders)
         config = replace(config, channels=channels, height=height, width=width, num_classes=classes)
         shard = (processes.rank(), processes.world())
         share = max(1, config.batch_size // len(folders))
@@ -137,3 +137,15 @@ def written(images: Tensor) -> Tensor:
     images = augment.brightness_contrast(images, 0.05, 0.3)
     images = augment.random_blur(images, max(0.4, size / 28))
     return (images + torch.randn_like(images) * 0.03).clamp(0, 1)
+
+
+def _num_classes(folder: ImageFolder, wanted: int) -> int:
+    """How many classes the labels of a folder speak of (`wanted`, if given); UserError if they are no classes."""
+    folder.require("label")
+    labels = folder.labels["label"]
+    if labels.ndim != 1 or (labels != labels.astype("int64")).any() or labels.min() < 0:
+        raise UserError(f"{folder.path}: 'label' holds other values than 0, 1, 2 ...: number the classes from 0")
+    highest = int(labels.max())
+    if 0 < wanted <= highest:
+        raise UserError(f"{folder.path}: 'label' goes up to {highest}, more than --num-classes {wanted} allow")
+    return wanted or 1 + highest

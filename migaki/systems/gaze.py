@@ -101,6 +101,8 @@ class Gaze(System):
         channels, height, width = first.shape
         folders = [first] + [ImageFolder(p, size=(height, width), channels=channels) for p in data.data[1:]]
         config = replace(config, channels=channels, height=height, width=width)
+        for folder in folders:
+            _check_labels(folder)
         keys = ("image", "gaze") if config.mirror_side < 0 else ("image", "gaze", "side")
         share = max(1, config.batch_size // len(folders))
         shard = (processes.rank(), processes.world())
@@ -207,3 +209,13 @@ def _spread(angles: Tensor) -> Tensor:
     quartiles = torch.quantile(angles.float(), torch.tensor([0.25, 0.75], device=angles.device), dim=0)
     return (quartiles[1] - quartiles[0]) / 1.349
 
+
+def _check_labels(folder: ImageFolder) -> None:
+    """UserError unless every image has a pitch and a yaw that can be radians."""
+    folder.require("gaze")
+    labels = folder.labels["gaze"]
+    if labels.shape[1:] != (2,):
+        raise UserError(f"{folder.path}: 'gaze' must be pitch and yaw, two numbers an image: mend the metadata")
+    if abs(labels).max() > math.pi:
+        raise UserError(f"{folder.path}: 'gaze' goes up to {abs(labels).max():.3g}, which cannot be radians: "
+                        "convert degrees to radians")
