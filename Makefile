@@ -1,0 +1,62 @@
+# Everything from a fresh checkout: make demo | test | lint | bench | clean
+#
+# Needs Python 3.11 or later and make. Another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint pytest bench clean core dev
+
+help:
+	@echo "make demo   install what migaki needs and run the whole road on built-in material, into demo/"
+	@echo "make test   install everything; ruff, mypy --strict, pytest"
+	@echo "make lint   ruff and mypy alone"
+	@echo "make bench  speed and memory, each against a baseline"
+	@echo "make clean  remove .venv, caches and build products (not demo/ and runs/)"
+	@echo "Another interpreter: make test PYTHON=python3.12"
+
+demo: core
+	$(BIN)/migaki demo --out demo
+
+test: lint pytest
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+pytest: dev
+	$(BIN)/python -m pytest
+
+bench: dev
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip is what `python -m venv` makes last: where it is, the environment is whole.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "migaki needs Python 3.11 or later as $(PYTHON): install it, or make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$$package"; \
+	  else \
+	    echo "$(PYTHON) cannot make virtual environments: sudo apt-get install $$package" >&2; exit 1; \
+	  fi; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamp holds a checksum of what was installed from: a second call is free, a change installs anew.
+WANTED = $$(cat pyproject.toml constraints.txt | cksum)
+
+core: $(BIN)/pip
+	@[ "$$(cat $(VENV)/core.stamp 2>/dev/null)" = "$(WANTED)" ] || { \
+	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e . \
+	  && echo "$(WANTED)" > $(VENV)/core.stamp; }
+
+dev: $(BIN)/pip
+	@[ "$$(cat $(VENV)/dev.stamp 2>/dev/null)" = "$(WANTED)" ] || { \
+	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' \
+	  && echo "$(WANTED)" > $(VENV)/dev.stamp && echo "$(WANTED)" > $(VENV)/core.stamp; }
