@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from migaki.core.discovery import find_class
+from migaki.core.errors import UserError
 from migaki.core.files import make_folder, read_json, write_json
 from migaki.core.fit import Run
 from migaki.core.progress import Bar
@@ -64,6 +65,8 @@ def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False)
     """
     path = make_folder(out) / "steps.json"
     done: dict[str, dict[str, Any]] = read_json(path) if path.exists() else {}
+    if not isinstance(done, dict):
+        raise UserError(f"{path}: not what a demo wrote: delete it, nothing else is lost")
     timings = []
     for number, leg in enumerate(legs, start=1):
         for place, step in enumerate(leg.steps, start=1):

@@ -73,7 +73,7 @@ def _polish(options: DigitsDemo, quiet: bool) -> Step:
     out = options.out
     # At 8x8 the refiner works at full resolution; the augmentation's shifts and covers would hide half a digit.
     config = SimGAN.Config(steps=options.refiner_steps, batch_size=64, history=3200, discriminator_pretraining=30,
-                           scale=1, features=32, lambda_reg=1.0, learning_rate=4e-4, augment=False)
+                           scale=1, features=32, lambda_reg=1.0, learning_rate=4e-4, augment=False, ema=0.98)
     run = Run(seed=options.seed, sample_every=max(1, options.refiner_steps // 4))
     return train_step("simgan", SimGAN.Data(synthetic=out / "synthetic", real=out / "photos"), config, run,
                       out / "refiner", quiet)

@@ -37,7 +37,7 @@ class EyesDemo:
     labelled: int = 2000  # labelled pictures for the upper bound
     test: int = 1000  # labelled pictures that judge
     refiner_steps: int = 500  # rounds of Algorithm 1
-    steps: int = 500  # updates of each gaze model
+    steps: int = 450  # updates of each gaze model
 
     def __post_init__(self) -> None:
         for name in ("seeds", "count", "photos", "labelled", "test", "refiner_steps", "steps"):
@@ -125,8 +125,9 @@ def _label(options: EyesDemo, quiet: bool) -> Leg:
 
 def _polish(options: EyesDemo, quiet: bool) -> Leg:
     out = options.out
+    # A short run: the learning rate is twice the default, and the averaged refiner must follow sooner.
     config = SimGAN.Config(steps=options.refiner_steps, batch_size=32, history=1600, discriminator_pretraining=30,
-                           lambda_reg=0.5, learning_rate=4e-4, scale=2)
+                           lambda_reg=0.5, learning_rate=4e-4, scale=2, ema=0.98)
     run = Run(seed=options.seed, sample_every=max(1, options.refiner_steps // 4))
     data = SimGAN.Data(synthetic=out / "synthetic", real=out / "photos")
     return Leg(title="train the refiner", steps=(train_step("simgan", data, config, run, out / "refiner", quiet),))
