@@ -1,4 +1,4 @@
-"""migaki demo [eyes|digits]"""
+"""migaki demo [eyes|digits|rain]"""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from migaki.core.errors import UserError
 from migaki.core.fit import Interrupted
 from migaki.studies.demo_digits import DigitsDemo, demo_digits
 from migaki.studies.demo_eyes import EyesDemo, demo_eyes
+from migaki.studies.demo_rain import RainDemo, demo_rain
 
 ABOUT = "The whole road on built-in material: render, refine, train, compare, with a report. Goes on where it stopped."
 
 DEMOS = {
     "eyes": "eyes towards photos of yours (--real DIR) or a stand-in camera; gaze models (the default)",
     "digits": "digits towards the scanned ones that scikit-learn ships; classifiers",
+    "rain": "simulated rain on shipped photographs; a network that takes it off",
 }
 
 
@@ -34,6 +36,8 @@ def run(words: list[str]) -> int:
     try:
         if name == "digits":
             page = demo_digits(parse("demo digits", ABOUT, rest, options=DigitsDemo).options)
+        elif name == "rain":
+            page = demo_rain(parse("demo rain", ABOUT, rest, options=RainDemo).options)
         else:
             page = demo_eyes(parse("demo eyes", ABOUT, rest, options=EyesDemo).options)
     except Interrupted as stop:

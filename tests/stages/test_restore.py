@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from migaki.cli import main
 from migaki.core.errors import UserError
 from migaki.core.fit import Run, fit
 from migaki.core.restorer import Tiling
@@ -318,3 +319,19 @@ def test_pairs_that_do_not_fit_are_told(run: Path, photos: Path, tmp_path: Path)
     (tmp_path / "pairs" / "input" / "metadata.jsonl").unlink()
     with pytest.raises(UserError, match="one name"):
         compare(run, CompareJob(data=tmp_path / "pairs", **CPU), quiet=True)
+
+
+def test_the_road_from_the_command_line(run: Path, photos: Path, tmp_path: Path,
+                                        capsys: pytest.CaptureFixture[str]) -> None:
+    pairs, out = str(tmp_path / "pairs"), str(tmp_path / "out")
+    words = ["--input", str(photos), "--out", pairs, "--count", "2", "--density", "5", "9"]
+    assert main(["simulate", "rain", *words]) == 0
+    assert ImageFolder(tmp_path / "pairs" / "input").rows[0]["density"] <= 9
+    device = ["--device", "cpu", "--precision", "fp32"]
+    assert main(["apply", str(run), "--input", pairs + "/input", "--out", out, *device]) == 0
+    assert main(["evaluate", str(run), "--data", pairs, "--exclude", "a_00", "b_00", *device]) == 0
+    assert "psnr_y " in capsys.readouterr().out and (run / "evaluation" / "evaluation.html").exists()
+    assert main(["simulate", "--help"]) == 0
+    assert "clouds" in capsys.readouterr().out
+    assert main(["apply", str(run), "--input", str(tmp_path / "nowhere"), "--out", out]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
