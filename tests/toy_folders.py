@@ -27,9 +27,14 @@ def disc(index: int, size: tuple[int, int], channels: int, seed: int) -> tuple[A
 
 
 def photograph(image: Array, index: int) -> Array:
-    """What another camera makes of it: inverted, dimmer, noisy."""
+    """What another camera makes of it: brighter, flatter, noisy."""
     noise = np.random.default_rng((99, index)).normal(0, 0.03, image.shape)
-    return 0.9 - 0.7 * image + noise
+    return flatten(image) + noise
+
+
+def flatten(image: Array) -> Array:
+    """The change of looks between the two cameras, which a refiner should find."""
+    return 0.45 + 0.5 * image
 
 
 def write_folder(folder: Path, count: int, size: tuple[int, int], *, channels: int = 1, seed: int = 0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def load_checkpoint(path: Path, system: System) -> int:
         return int(state["step"])
     except OSError as error:
         raise explain(error, path) from error
-    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # of rubbish, the unpickler may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]  # EOFError says nothing
         raise UserError(f"{path}: the checkpoint does not fit this run or is damaged: delete it to start again "
                         f"({reason})") from error

@@ -46,7 +46,7 @@ class RestoreJob:
 def is_restorer(run: Path) -> bool:
     """Whether the trained system in the folder `run` takes pictures of any size."""
     config = read_record(run).get("config", {})
-    return bool(config.get("height") == 0 and config.get("width") == 0)
+    return isinstance(config, dict) and config.get("height") == 0 and config.get("width") == 0
 
 
 def restore(run: Path, job: RestoreJob, *, command: str = "", quiet: bool = False) -> Path:
