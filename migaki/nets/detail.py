@@ -35,7 +35,9 @@ class DetailNet(nn.Module):
         depth: convolutions in all, an even number of at least 2.
         width: filters of each but the last.
         skip: residual blocks; false makes it a plain chain, the lowest rung of the paper's comparison.
-        final_norm: batch norm after the last convolution, as in the paper's equation (from memory).
+        final_norm: batch norm after the last convolution, as in the paper's equation (from memory). False puts it
+            before (ours): the residual's strength is then not levelled within a batch, and the features that the
+            last convolution sees have no mean, without which one step of Adam moves all of the image's brightness.
         fold: squares of so many px are folded into channels before the first convolution and unfolded after the last
             (Zhang et al., "FFDNet", IEEE TIP 2018): 1 is the paper's network; 2 has a quarter of its positions, so
             it is several times faster at the same width and sees twice as far.
@@ -50,6 +52,7 @@ class DetailNet(nn.Module):
         in_channels, out_channels = in_channels * fold**2, out_channels * fold**2
         self.first = nn.Sequential(*_round(in_channels, width))
         self.blocks = nn.Sequential(*(_Block(width, skip) for _ in range((depth - 2) // 2)))
+        self.before = nn.Identity() if final_norm else nn.BatchNorm2d(width)
         self.last = nn.Conv2d(width, out_channels, 3, padding=1, bias=not final_norm)
         self.norm = nn.BatchNorm2d(out_channels) if final_norm else nn.Identity()
         for module in self.modules():
@@ -65,5 +68,5 @@ class DetailNet(nn.Module):
             missing = (0, -width % self.fold, 0, -height % self.fold)
             # Not F.pixel_unshuffle alone: it needs whole squares, and an image has any size.
             image = F.pixel_unshuffle(F.pad(image, missing, mode="replicate"), self.fold)
-        residual: torch.Tensor = self.norm(self.last(self.blocks(self.first(image))))
+        residual: torch.Tensor = self.norm(self.last(self.before(self.blocks(self.first(image)))))
         return F.pixel_shuffle(residual, self.fold)[..., :height, :width] if self.fold > 1 else residual

@@ -70,7 +70,7 @@ class DeepDetail(System):
         ssim_weight: float = 0.0  # of 1 - SSIM, added to the loss (ours; the paper has none)
         radius: int = 15  # px, of the guided filter (from memory of the authors' code)
         eps: float = 1.0  # of the guided filter (from memory of the authors' code)
-        final_norm: bool = True  # batch norm after the last convolution
+        final_norm: bool = True  # batch norm after the last convolution (the paper); false: before it (ours)
         optimizer: Literal["adam", "sgd"] = "adam"  # adam: cosine to 0; sgd: momentum 0.9, / 10 at 10/21 and 20/21
         learning_rate: float = 1e-3  # at the beginning
         weight_decay: float = 0.0
