@@ -103,7 +103,8 @@ def _upper_side(cage: Float) -> Float:
     """1 above the line through the two corners, 0 below."""
     inner, outer = cage[INNER_CORNER], cage[OUTER_CORNER]
     along = (cage[:, 0] - inner[0]) / (outer[0] - inner[0])
-    return (cage[:, 1] < inner[1] + along * (outer[1] - inner[1])).astype(np.float32)
+    above: Float = (cage[:, 1] < inner[1] + along * (outer[1] - inner[1])).astype(np.float32)
+    return above
 
 
 def _rings(faces: Int, edge: tuple[int, ...], num_vertices: int) -> Int:
