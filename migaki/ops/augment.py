@@ -57,6 +57,27 @@ def random_blur(images: Tensor, max_sigma: float) -> Tensor:
     return images + share * (soft - images)
 
 
+def equalise(images: Tensor) -> Tensor:
+    """Histogram equalisation by rank: the darkest value of each image becomes 0, the brightest 1, evenly spaced.
+
+    Equal values take neighbouring ranks in the order of their places. Undoes every monotone change of brightness.
+    """
+    flat = images.flatten(1)
+    ranks = flat.argsort(dim=1, stable=True).argsort(dim=1)
+    return (ranks.float() / max(1, flat.shape[1] - 1)).view_as(images)
+
+
+def light(images: Tensor, strength: float) -> Tensor:
+    """Light that varies smoothly over each image: times exp of a random quadratic in x and y (normal coefficients
+    of standard deviation `strength`, x and y from -1 to 1)."""
+    batch, _, height, width = images.shape
+    c = torch.randn(5, batch, 1, 1, 1, device=images.device) * strength
+    y = torch.linspace(-1, 1, height, device=images.device).view(1, 1, -1, 1)
+    x = torch.linspace(-1, 1, width, device=images.device).view(1, 1, 1, -1)
+    field = c[0] * x + c[1] * y + c[2] * x * y + 0.7 * (c[3] * x * x + c[4] * y * y)
+    return (images + 0.05) * torch.exp(field)
+
+
 def cutout(images: Tensor, share: float, fill: float = 0.0) -> Tensor:
     """Cover one rectangle of `share` of each side at a random place of each image with `fill`."""
     batch, _, height, width = images.shape
