@@ -19,7 +19,7 @@ def main() -> None:
     rows = []
     for assets in sources:
         config = EyeSimulator.Config(
-            assets=assets, width=640, height=384, channels=3, identities=tuple(range(8)), iris_tint_range=(0.7, 1.2),
+            assets=assets, width=640, height=384, channels=3, identities=(0, 3, 7, 11), iris_tint_range=(0.7, 1.2),
             sclera_tint_range=(0.6, 0.9), gradient_normal=(0.0, 0.2), exposure_range=(0.18, 0.3),
         )
         image = EyeSimulator(config).render(2, range(COLUMNS * ROWS))["image"]
