@@ -21,7 +21,6 @@ COMMANDS: dict[str, str] = {
     "export": "write a trained model as ONNX",
     "import": "bring a published data set into the folder format",
     "assets": "download render assets after showing their licence",
-    "study": "train arms, compare them, write tables and a report",
     "turing": "serve the visual Turing test as a web page",
     "list": "what there is to simulate, train and study",
 }
