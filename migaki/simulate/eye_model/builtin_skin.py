@@ -54,7 +54,7 @@ def _paint_skin(identity: int, size: int) -> tuple[Array, Array, Float]:
     shade -= rng.uniform(0.0, 0.25) * np.exp(-(((y - 13) / 5.0) ** 2 + ((x - 0) / 14.0) ** 2))  # under the eye
     shade -= rng.uniform(0.0, 0.2) * np.exp(-(((y + 4) / 4.0) ** 2 + ((x + 17) / 4.0) ** 2))  # beside the nose
     shade *= 1.0 - rng.uniform(0.5, 0.9) * _brow(rng, x, y, size)
-    red = 0.04 * noise(rng, size, 8) + 0.12 * np.exp(-(((y - 3.5) / 2.0) ** 2 + ((x + 13) / 2.5) ** 2))
+    red = 0.015 * noise(rng, size, 8) + 0.12 * np.exp(-(((y - 3.5) / 2.0) ** 2 + ((x + 13) / 2.5) ** 2))
     plain = colour * shade[..., None] * (1 + red[..., None] * np.array([1.0, -0.4, -0.4]))
     crease = _crease(rng, x, y)
     open_lid = plain * (1.0 - rng.uniform(0.2, 0.6) * crease)[..., None]
