@@ -10,6 +10,7 @@ import torch
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
+from migaki.ops.gaze import angle_between, to_vector
 
 WITHIN_DEG = (5.0, 7.0, 10.0)
 """The thresholds of which the share of images is reported; 7 is that of Shrivastava et al., section 3.1."""
@@ -18,44 +19,12 @@ CURVE_DEG = tuple(step / 2 for step in range(61))
 """Abscissae of the cumulative error curve in degrees (such curves: Shrivastava et al., CVPR 2017)."""
 
 
-def gaze_vector(gaze: torch.Tensor) -> torch.Tensor:
-    """Unit vectors of pitch and yaw.
-
-    Shape: gaze (..., 2) pitch p and yaw y in radians -> (..., 3), g = (-cos p sin y, -sin p, -cos p cos y)
-    in the normalised camera frame (x right, y down, z away from the camera).
-    Source: Zhang et al., "Appearance-based gaze estimation in the wild", CVPR 2015.
-    """
-    pitch, yaw = gaze[..., 0], gaze[..., 1]
-    return torch.stack((-pitch.cos() * yaw.sin(), -pitch.sin(), -pitch.cos() * yaw.cos()), dim=-1)
-
-
-def gaze_angles(vector: torch.Tensor) -> torch.Tensor:
-    """Pitch and yaw of directions, the inverse of `gaze_vector`.
-
-    Shape: vector (..., 3), of any length but zero -> (..., 2) radians, pitch in [-pi/2, pi/2], yaw in (-pi,
-    pi].
-    """
-    x, y, z = vector.unbind(-1)
-    return torch.stack((torch.atan2(-y, torch.hypot(x, z)), torch.atan2(-x, -z)), dim=-1)
-
-
-def angle_between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Angle between directions, exact to rounding at every angle.
-
-    The arc cosine of the dot product loses half the digits near 0 and 180 degrees; atan2(|a x b|, a . b)
-    loses none.
-
-    Shape: a, b (..., 3), of any length but zero -> (...) radians in [0, pi].
-    """
-    return torch.atan2(torch.linalg.cross(a, b, dim=-1).norm(dim=-1), (a * b).sum(dim=-1))
-
-
 def angular_error_deg(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Angle between two lines of sight per image.
 
     Shape: predicted, truth (B, 2) radians, pitch and yaw -> (B,) degrees in [0, 180], float64 on the CPU.
     """
-    return torch.rad2deg(angle_between(gaze_vector(_exact(predicted)), gaze_vector(_exact(truth))))
+    return torch.rad2deg(angle_between(to_vector(_exact(predicted)), to_vector(_exact(truth))))
 
 
 class AngularError(Metric):

@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch.nn.functional import interpolate
 
 from migaki.core.errors import UserError
-from migaki.metrics.gaze import gaze_angles, gaze_vector
+from migaki.ops.gaze import to_angles, to_vector
 
 Features = npt.NDArray[np.float32]
 """One row an image: (B, D)."""
@@ -61,8 +61,8 @@ def knn_gaze_from_features(train: Features | torch.Tensor, train_gaze: torch.Ten
     Raises UserError as `nearest` does.
     """
     neighbours = torch.from_numpy(nearest(train, features, k))
-    vectors = gaze_vector(train_gaze.detach().cpu().double())[neighbours]  # (B, k, 3)
-    return gaze_angles(vectors.mean(dim=1)).float()
+    vectors = to_vector(train_gaze.detach().cpu().double())[neighbours]  # (B, k, 3)
+    return to_angles(vectors.mean(dim=1)).float()
 
 
 def knn_gaze(train_images: torch.Tensor, train_gaze: torch.Tensor, images: torch.Tensor, k: int,

@@ -14,8 +14,8 @@ def to_vector(gaze: Tensor) -> Tensor:
 
 def to_angles(vector: Tensor) -> Tensor:
     """Vectors (..., 3) of any length to pitch and yaw (..., 2) in rad; the inverse of `to_vector`."""
-    unit = vector / torch.linalg.vector_norm(vector, dim=-1, keepdim=True).clamp_min(1e-12)
-    return torch.stack([torch.asin((-unit[..., 1]).clamp(-1, 1)), torch.atan2(-unit[..., 0], -unit[..., 2])], dim=-1)
+    x, y, z = vector.unbind(-1)
+    return torch.stack([torch.atan2(-y, torch.hypot(x, z)), torch.atan2(-x, -z)], dim=-1)
 
 
 def angle_between(a: Tensor, b: Tensor) -> Tensor:

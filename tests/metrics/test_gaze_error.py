@@ -15,12 +15,10 @@ from hypothesis import strategies as st
 from migaki.core.errors import UserError
 from migaki.metrics.gaze import (
     AngularError,
-    angle_between,
     angular_error_deg,
-    gaze_angles,
-    gaze_vector,
     regression_slope,
 )
+from migaki.ops.gaze import angle_between, to_angles, to_vector
 
 
 def random_gaze(num: int, seed: int, spread: float = 0.3) -> torch.Tensor:
@@ -54,7 +52,7 @@ def test_opposite_directions_are_180_degrees_apart() -> None:
 
 
 def test_the_camera_frame() -> None:
-    straight, up, side = gaze_vector(torch.tensor([[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]]))
+    straight, up, side = to_vector(torch.tensor([[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]]))
     assert straight.tolist() == [0, 0, -1]  # towards the camera
     assert up[1] < 0 and up[0] == 0  # y points down
     assert side[0] < 0 and side[1] == 0
@@ -62,7 +60,7 @@ def test_the_camera_frame() -> None:
 
 def test_angles_invert_vectors() -> None:
     gaze = random_gaze(100, 2)
-    torch.testing.assert_close(gaze_angles(3 * gaze_vector(gaze)), gaze)
+    torch.testing.assert_close(to_angles(3 * to_vector(gaze)), gaze)
 
 
 def test_figures_against_numpy_and_scipy() -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from migaki.core.errors import UserError
-from migaki.metrics.gaze import gaze_vector
 from migaki.metrics.neighbours import knn_gaze, knn_gaze_from_features, nearest, pixel_features
+from migaki.ops.gaze import to_vector
 
 
 def test_nearest_equals_a_double_loop() -> None:
@@ -43,8 +43,8 @@ def test_gaze_is_the_mean_direction_of_the_neighbours() -> None:
     found = knn_gaze_from_features(train, gaze, asked, k=3)
     for row, predicted in zip(asked, found, strict=True):
         order = np.argsort(((train - row) ** 2).sum(1))[:3]
-        mean = sum(gaze_vector(gaze[i]) for i in order.tolist())
-        torch.testing.assert_close(gaze_vector(predicted), mean / mean.norm(), atol=1e-5, rtol=0)
+        mean = sum(to_vector(gaze[i]) for i in order.tolist())
+        torch.testing.assert_close(to_vector(predicted), mean / mean.norm(), atol=1e-5, rtol=0)
 
 
 def test_a_training_image_finds_itself_however_lit() -> None:
