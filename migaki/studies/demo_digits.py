@@ -21,14 +21,14 @@ from migaki.systems.simgan import SimGAN
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DigitsDemo:
-    """How large the demo is. The defaults take about two minutes on two cores."""
+    """How large the demo is. The defaults take about 230 seconds of one core."""
 
     out: Path = Path("demo-digits")  # everything goes there; what is there already is not made again
     seed: int = 0  # of everything; runs of an arm take seed, seed + 1, ...
     seeds: int = 3  # runs of each arm
     count: int = 10000  # rendered digits
     refiner_steps: int = 400  # rounds of Algorithm 1
-    steps: int = 300  # updates of each classifier
+    steps: int = 600  # updates of each classifier
 
     def __post_init__(self) -> None:
         for name in ("seeds", "count", "refiner_steps", "steps"):

@@ -37,7 +37,7 @@ class EyesDemo:
     labelled: int = 2000  # labelled pictures for the upper bound
     test: int = 1000  # labelled pictures that judge
     refiner_steps: int = 500  # rounds of Algorithm 1
-    steps: int = 450  # updates of each gaze model
+    steps: int = 900  # updates of each gaze model, of 64 images
 
     def __post_init__(self) -> None:
         for name in ("seeds", "count", "photos", "labelled", "test", "refiner_steps", "steps"):
@@ -139,8 +139,8 @@ def _refine(options: EyesDemo, quiet: bool) -> Step:
 
 
 def _train(options: EyesDemo, arm: Arm, number: int, quiet: bool) -> Step:
-    # Narrower than the default, so that all arms fit into minutes; the same for every arm.
-    config = Gaze.Config(steps=options.steps, features=16, batch_size=128)
+    # Narrower than the default and in smaller batches, so that all arms fit into minutes; the same for every arm.
+    config = Gaze.Config(steps=options.steps, features=16, batch_size=64)
     run = Run(seed=options.seed + number, sample_every=0)
     data = Gaze.Data(data=arm.data, photos=arm.photos)
     return train_step("gaze", data, config, run, options.out / f"gaze_{arm.slug}_{number}", quiet)
@@ -172,7 +172,7 @@ photos: try `migaki demo --real DIR`.
 
 The refiner saw {o.count} rendered eyes and {o.photos} of the stand-in's pictures without labels. The gaze models \
 were judged by {o.test} other pictures. The upper bound was trained on the labels of {o.labelled} more, which no other \
-arm saw. Every gaze model took {o.steps} steps of 128 images; runs of one arm differ in their seed alone. AdaBN \
+arm saw. Every gaze model took {o.steps} steps of 64 images; runs of one arm differ in their seed alone. AdaBN \
 (Li et al. 2016) takes the statistics of the network's normalisation from the unlabelled pictures: the cheapest \
 rival."""
 

@@ -66,7 +66,7 @@ def results_table(results: Sequence[Result], measure_name: str) -> Table:
         if gaze:
             row += [spread([f["median_deg"] for f in result.figures]),
                     f"{100 * np.mean([f['within_7_deg'] for f in result.figures]):.1f} %"]
-        row.append(difference(results[0], result, by_picture=False) if place else None)
+        row.append(difference(results[0], result, by_picture=False) if place and len(result.values) > 1 else None)
         if gaze:
             row.append(difference(results[0], result, by_picture=True) if place else None)
         rows.append(row)
@@ -106,5 +106,5 @@ def verdict(results: Sequence[Result], unit: str) -> str:
         said += f" A model trained on real labels reaches {bound.mean:.2f}{unit}"
         open_gap = first.mean - bound.mean
         said += f"; refining closed {100 * (first.mean - refined.mean) / open_gap:.0f} % of the gap to it." \
-            if open_gap > 0 and gap.mean < 0 else "."
+            if open_gap > 0 and gap.t_high is not None and gap.t_high < 0 else "."
     return said
