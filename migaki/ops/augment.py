@@ -61,10 +61,13 @@ def equalise(images: Tensor) -> Tensor:
     """Histogram equalisation by rank: the darkest value of each image becomes 0, the brightest 1, evenly spaced.
 
     Equal values take neighbouring ranks in the order of their places. Undoes every monotone change of brightness.
+    Ranks have no gradient; it is passed straight through, so that a loss on what a network sees behind this
+    (SimGAN's label consistency) still reaches the image.
     """
-    flat = images.flatten(1)
-    ranks = flat.argsort(dim=1, stable=True).argsort(dim=1)
-    return (ranks.float() / max(1, flat.shape[1] - 1)).view_as(images)
+    flat = images.detach().flatten(1)
+    order = flat.argsort(dim=1, stable=True).argsort(dim=1)
+    ranks = (order.float() / max(1, flat.shape[1] - 1)).view_as(images)
+    return images + (ranks - images).detach() if images.requires_grad else ranks
 
 
 def light(images: Tensor, strength: float) -> Tensor:

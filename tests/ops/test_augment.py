@@ -105,3 +105,14 @@ def test_cutout_covers_a_rectangle() -> None:
     out = augment.cutout(torch.ones(50, 1, 20, 30), 0.3, fill=-1.0)
     covered = (out == -1).flatten(1).sum(1)
     assert covered.max() == 6 * 9 and set(out.unique().tolist()) == {-1.0, 1.0}
+
+
+def test_equalised_images_are_evenly_spaced_ranks_and_pass_gradients() -> None:
+    images = torch.rand(2, 1, 5, 7, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    out = augment.equalise(images)
+    for image, ranks in zip(images.detach().flatten(1), out.detach().flatten(1), strict=True):
+        naive = [sum(float(b) < float(a) for b in image) / 34 for a in image]
+        torch.testing.assert_close(ranks, torch.tensor(naive))
+    torch.testing.assert_close(out, augment.equalise(torch.exp(3 * images)))  # blind to brightness and contrast
+    (out * 2).sum().backward()
+    assert images.grad is not None and bool((images.grad == 2).all())
