@@ -65,7 +65,9 @@ def equalise(images: Tensor) -> Tensor:
     (SimGAN's label consistency) still reaches the image.
     """
     flat = images.detach().flatten(1)
-    order = flat.argsort(dim=1, stable=True).argsort(dim=1)
+    # A ramp below one step of 8 bits keeps equal values in order; a stable sort cannot be exported to ONNX.
+    ramp = torch.arange(flat.shape[1], device=flat.device) * (1e-3 / flat.shape[1])
+    order = (flat + ramp).argsort(dim=1).argsort(dim=1)
     ranks = (order.float() / max(1, flat.shape[1] - 1)).view_as(images)
     return images + (ranks - images).detach() if images.requires_grad else ranks
 

@@ -97,7 +97,8 @@ def _inputs(batch: int, shape: tuple[int, int, int], noise_channels: int) -> Bat
 def _trace(module: nn.Module, inputs: Batch, keys: list[str], path: Path) -> None:
     """torch.onnx, with its chatter kept from the user's screen."""
     batch = torch.export.Dim("batch", min=1)
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    for chatty in ("onnxscript", "torch.onnx"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
