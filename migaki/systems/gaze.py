@@ -115,10 +115,9 @@ class Gaze(System):
         if data.photos is None:
             return config, labelled
         photos = ImageFolder(data.photos, size=(height, width), channels=channels)
-        keys = ("image", "side") if "side" in photos.labels else ("image",)
-        names = dict(zip(keys, ("real", "real_side"), strict=False))
+        names = {"image": "real"} | ({"side": "real_side"} if "side" in photos.labels else {})
         return config, PairedSource(labelled, FolderSource(
-            photos, config.batch_size, seed + 1000, keys=keys, rename=names, shard=shard))
+            photos, config.batch_size, seed + 1000, keys=tuple(names), rename=names, shard=shard))
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -198,7 +197,7 @@ class Gaze(System):
         if self.config.mirror_side >= 0:
             flip = (sides == self.config.mirror_side).view(-1, 1, 1, 1).to(device)
             photos = torch.where(flip, photos.flip(3), photos)
-        chunks = photos.contiguous(memory_format=torch.channels_last).split(self.config.batch_size)
+        chunks = torch.split(photos.contiguous(memory_format=torch.channels_last), self.config.batch_size)
         if self.config.adapt_norm:
             adapt_norm(self.net, [(augment.equalise(c) if self.config.equalise else c) * 2 - 1 for c in chunks])
         if self.config.match_prior:
