@@ -37,7 +37,7 @@ class EyesDemo:
     labelled: int = 2000  # labelled pictures for the upper bound
     test: int = 1000  # labelled pictures that judge
     refiner_steps: int = 500  # rounds of Algorithm 1
-    steps: int = 900  # updates of each gaze model, of 64 images
+    steps: int = 700  # updates of each gaze model, of 64 images
 
     def __post_init__(self) -> None:
         for name in ("seeds", "count", "photos", "labelled", "test", "refiner_steps", "steps"):
