@@ -97,7 +97,7 @@ def test_photos_of_the_user(labelled: bool, tmp_path: Path, monkeypatch: pytest.
     assert main([*EYES, "--real", "mine"]) == 0
     page = Path("demo/report.html").read_text(encoding="utf-8")
     assert "stand-in" not in page and ("no gaze labels" in page) != labelled
-    assert ("cumulative" in page or "error is at most" in page) == labelled and "real labels" not in page
+    assert ("cumulative" in page or "error is at most" in page) == labelled and "trained on real labels" not in page
     assert all(main(shlex.split(line)[1:]) == 0 for line in commands(Path("demo"))[:3])
     assert not ImageFolder("demo/photos").labels and len(ImageFolder("demo/photos")) == (40 if labelled else 64)
 
