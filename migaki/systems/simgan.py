@@ -70,7 +70,7 @@ class SimGAN(System):
         batch_size: int = 32  # synthetic images an R step, and as many real ones a D step
         lambda_reg: float = 1.0  # weight of eq. 4's second term (mean over pixels in [-1, 1])
         psi: Psi = "identity"  # feature map of the self-regularisation
-        consistency: float = 0.0  # weight of the label-consistency term; needs --estimator
+        consistency: float = 2.0  # weight of the label-consistency term, which is on where --estimator is given
         num_refiner_steps: int = 1  # K_g
         num_discriminator_steps: int = 1  # K_d
         refiner_pretraining: int = 0  # rounds with the self-regularisation alone
@@ -122,7 +122,7 @@ class SimGAN(System):
 
         synthetic: Path  # labelled synthetic images
         real: Path  # unlabelled photographs
-        estimator: Path | None = None  # a run trained on the synthetic images: holds the labels if consistency > 0
+        estimator: Path | None = None  # a run trained on the synthetic images: holds the labels
 
     config: Config
     training_only = ("history.", "estimator.", "layout.")
@@ -163,8 +163,8 @@ class SimGAN(System):
         channels, height, width = synthetic.shape
         real = ImageFolder(data.real, size=(height, width), channels=channels)
         config = replace(config, channels=channels, height=height, width=width)
-        if config.consistency > 0 and data.estimator is None:
-            raise UserError("simgan: consistency > 0 needs --estimator RUN, a run trained on the synthetic images")
+        if data.estimator is None:
+            config = replace(config, consistency=0.0)
         shard = (processes.rank(), processes.world())
         return config, Rounds(
             synthetic=FolderSource(synthetic, config.batch_size, seed, keys=("image",), shard=shard),

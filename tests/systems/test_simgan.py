@@ -366,10 +366,13 @@ def test_folders_of_different_sizes_and_counts(image_folder: Callable[..., Path]
     SimGAN(config).update(batches[0], 3)
 
 
-def test_consistency_needs_an_estimator(image_folder: Callable[..., Path]) -> None:
+def test_consistency_is_on_where_an_estimator_is_given(image_folder: Callable[..., Path]) -> None:
     folder = image_folder("synthetic")
-    with pytest.raises(UserError, match="needs --estimator"):
-        SimGAN.open(SimGAN.Data(synthetic=folder, real=folder), SimGAN.Config(consistency=1.0), seed=0)
+    without, _ = SimGAN.open(SimGAN.Data(synthetic=folder, real=folder), SimGAN.Config(consistency=1.0), seed=0)
+    with_one, _ = SimGAN.open(
+        SimGAN.Data(synthetic=folder, real=folder, estimator=folder), SimGAN.Config(consistency=1.0), seed=0)
+    assert (without.consistency, with_one.consistency) == (0.0, 1.0)
+
 
 
 # ------------------------------------------------------------------------------------------------ watchmen
