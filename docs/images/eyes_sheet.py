@@ -15,7 +15,7 @@ COLUMNS, ROWS = 4, 3
 
 def main() -> None:
     """Write the sheet beside this file."""
-    sources = [Path(sys.argv[1])] * (len(sys.argv) > 1) + [None]
+    sources: list[Path | None] = [*map(Path, sys.argv[1:2]), None]
     rows = []
     for assets in sources:
         config = EyeSimulator.Config(
