@@ -47,7 +47,8 @@ def commands(out: Path) -> list[str]:
 
 def test_the_page_tells_everything(demo: tuple[list[str], Path]) -> None:
     page = (demo[1] / "report.html").read_text(encoding="utf-8")
-    assert "<script src" not in page and "http" not in page.split("</style>")[1].replace("http-equiv", "")
+    told = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page.split("</style>")[1])  # base64 may spell anything
+    assert "<script src" not in page and "http" not in told.replace("http-equiv", "")
     for words in ("before and after", "upper bound", "adabn", "watchmen", "told apart", "pytorch", "of one core"):
         assert words in page.lower(), words
     assert page.count("data:image/png") >= 6
