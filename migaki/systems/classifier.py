@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from migaki.core import processes
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
+from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import System, descend
 from migaki.data.folder import ImageFolder
-from migaki.data.source import FolderSource, MixedSource, PairedSource
+from migaki.data.task_source import labelled_source, open_labelled
 from migaki.metrics.classification import Accuracy
 from migaki.nets.batch_norm import adapt_norm
 from migaki.nets.small_resnet import SmallResNet
@@ -72,21 +71,12 @@ class Classifier(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """The first folder decides size and classes; the others and the photographs are scaled to it."""
-        wanted = (config.height, config.width) if config.height and config.width else None
-        first = ImageFolder(data.data[0], size=wanted, channels=config.channels or None)
-        channels, height, width = first.shape
-        folders = [first] + [ImageFolder(p, size=(height, width), channels=channels) for p in data.data[1:]]
+        folders = open_labelled(data.data, config.channels, config.height, config.width)
+        channels, height, width = folders[0].shape
         classes = max(_num_classes(folder, config.num_classes) for folder in folders)
         config = replace(config, channels=channels, height=height, width=width, num_classes=classes)
-        shard = (processes.rank(), processes.world())
-        share = max(1, config.batch_size // len(folders))
-        labelled = MixedSource(*[FolderSource(f, share, seed + n, keys=("image", "label"), shard=shard)
-                                 for n, f in enumerate(folders)])
-        if data.photos is None:
-            return config, labelled
-        photos = ImageFolder(data.photos, size=(height, width), channels=channels)
-        return config, PairedSource(labelled, FolderSource(
-            photos, config.batch_size, seed + 1000, keys=("image",), rename={"image": "real"}, shard=shard))
+        photos = ImageFolder(data.photos, size=(height, width), channels=channels) if data.photos else None
+        return config, labelled_source(folders, ("image", "label"), config.batch_size, seed, photos)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -101,11 +91,7 @@ class Classifier(System):
         images, truth = batch["image"], batch["label"].long()
         if config.augment:
             images = written(images)
-        warm = max(1, config.steps // 10)
-        rate = (step + 1) / warm if step < warm else 0.5 * (
-            1 + math.cos(math.pi * (step - warm) / max(1, config.steps - warm)))
-        for group in self.optimizers["net"].param_groups:
-            group["lr"] = config.learning_rate * rate
+        one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
         logits: Tensor = self.net(images * 2 - 1)
         loss = F.cross_entropy(logits, truth, label_smoothing=config.label_smoothing)
         skipped = descend(loss, self.optimizers["net"], config.max_norm)

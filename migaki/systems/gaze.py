@@ -13,14 +13,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from migaki.core import processes
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
+from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import System, descend
 from migaki.data.folder import ImageFolder
-from migaki.data.source import FolderSource, MixedSource, PairedSource
+from migaki.data.task_source import labelled_source, open_labelled
 from migaki.metrics.gaze import AngularError
 from migaki.nets.batch_norm import adapt_norm
 from migaki.nets.gaze_cnn import PaperGazeNet
@@ -100,24 +100,17 @@ class Gaze(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """The first folder decides the size; the others and the photographs are scaled to it."""
-        wanted = (config.height, config.width) if config.height and config.width else None
-        first = ImageFolder(data.data[0], size=wanted, channels=config.channels or None)
-        channels, height, width = first.shape
-        folders = [first] + [ImageFolder(p, size=(height, width), channels=channels) for p in data.data[1:]]
+        folders = open_labelled(data.data, config.channels, config.height, config.width)
+        channels, height, width = folders[0].shape
         config = replace(config, channels=channels, height=height, width=width)
         for folder in folders:
             _check_labels(folder)
         keys = ("image", "gaze") if config.mirror_side < 0 else ("image", "gaze", "side")
-        share = max(1, config.batch_size // len(folders))
-        shard = (processes.rank(), processes.world())
-        labelled = MixedSource(*[FolderSource(f, share, seed + n, keys=keys, shard=shard)
-                                 for n, f in enumerate(folders)])
         if data.photos is None:
-            return config, labelled
+            return config, labelled_source(folders, keys, config.batch_size, seed)
         photos = ImageFolder(data.photos, size=(height, width), channels=channels)
         names = {"image": "real"} | ({"side": "real_side"} if "side" in photos.labels else {})
-        return config, PairedSource(labelled, FolderSource(
-            photos, config.batch_size, seed + 1000, keys=tuple(names), rename=names, shard=shard))
+        return config, labelled_source(folders, keys, config.batch_size, seed, photos, names)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -133,11 +126,7 @@ class Gaze(System):
         images, truth = self._oriented(batch), self._truth(batch)
         if config.augment:
             images = photograph(images, config.light)
-        warm = max(1, config.steps // 10)
-        rate = (step + 1) / warm if step < warm else 0.5 * (
-            1 + math.cos(math.pi * (step - warm) / max(1, config.steps - warm)))
-        for group in self.optimizers["net"].param_groups:
-            group["lr"] = config.learning_rate * rate
+        one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
         out = self._output(images)
         if config.net == "paper":
             loss = (out - gaze.to_vector(truth)).square().sum(dim=1).mean()

@@ -1,0 +1,37 @@
+"""Where the task models' batches come from: labelled folders, and unlabelled photographs beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from migaki.core import processes
+from migaki.core.source import Source
+from migaki.data.folder import ImageFolder
+from migaki.data.source import FolderSource, MixedSource, PairedSource
+
+
+def open_labelled(paths: Sequence[Path], channels: int, height: int, width: int) -> list[ImageFolder]:
+    """The folders, all read at one size: what is asked for, or where that is 0 what the first folder has."""
+    wanted = (height, width) if height and width else None
+    first = ImageFolder(paths[0], size=wanted, channels=channels or None)
+    channels, height, width = first.shape
+    return [first, *(ImageFolder(path, size=(height, width), channels=channels) for path in paths[1:])]
+
+
+def labelled_source(folders: Sequence[ImageFolder], keys: Sequence[str], batch_size: int, seed: int,
+                    photos: ImageFolder | None = None, photo_keys: Mapping[str, str] | None = None) -> Source:
+    """Batches of `batch_size` images with the labels `keys`, from each folder equally many.
+
+    With `photos`, as many photographs beside them; `photo_keys` says how their columns are called in the batch
+    (default: image as `real`).
+    """
+    shard = (processes.rank(), processes.world())
+    share = max(1, batch_size // len(folders))
+    labelled = MixedSource(*[FolderSource(folder, share, seed + number, keys=tuple(keys), shard=shard)
+                             for number, folder in enumerate(folders)])
+    if photos is None:
+        return labelled
+    names = dict(photo_keys or {"image": "real"})
+    return PairedSource(labelled, FolderSource(photos, batch_size, seed + 1000, keys=tuple(names), rename=names,
+                                               shard=shard))
