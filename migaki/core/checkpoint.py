@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +10,46 @@ import safetensors
 import safetensors.torch
 import torch
 
+from migaki.core import processes
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, explain
 from migaki.core.system import System, model_state
 
 
 def save_checkpoint(path: Path, system: System, step: int) -> None:
-    """Write everything that training needs to go on after `step` updates (atomically)."""
+    """Write everything that training needs to go on after `step` updates (atomically).
+
+    Of several processes all must call it; process 0 writes one file. It holds the state that is each process' own
+    (`System.per_process`) of all of them: process 0's in `system`, the others' in `others`.
+    """
+    whole = system.state_dict()
+    own = {name: processes.collect(whole[name]) for name in whole if name.startswith(system.per_process or ("\0",))}
+    if processes.rank() != 0:
+        return
     state = {
         "step": step,
-        "system": system.state_dict(),
+        "system": whole,
         "optimizers": {name: optimizer.state_dict() for name, optimizer in system.optimizers.items()},
     }
+    if processes.world() > 1:
+        state["others"] = [{name: parts[number] for name, parts in own.items()}
+                           for number in range(1, processes.world())]
     with atomic_write(path) as file:
         torch.save(state, file)
 
 
-def load_checkpoint(path: Path, system: System) -> int:
-    """Restore `system` in place and return the number of updates behind it."""
+def load_checkpoint(path: Path, system: System, data: bytes | None = None) -> int:
+    """Restore `system` in place and return the number of updates behind it.
+
+    `data` is the content of the file, where it has been read already. Process r of W' takes the own state of process
+    r mod W of the W that wrote it: with the same number it goes on to the same bits, with another to one result.
+    """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        system.load_state_dict(state["system"])
+        state: dict[str, Any] = torch.load(path if data is None else io.BytesIO(data), map_location="cpu",
+                                           weights_only=True)
+        others = state.get("others", [])
+        place = processes.rank() % (1 + len(others))
+        system.load_state_dict(state["system"] if place == 0 else state["system"] | others[place - 1])
         for name, optimizer in system.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         return int(state["step"])

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,19 +62,33 @@ def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None
     processes.join(device)
     precision = hardware.choose_precision(run.precision, device)
     system.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if processes.rank() != 0:
-        _train(system, source, run, out, device, precision, _Log(None, 0), 0, quiet=True)
-        return system
-    with exclusive(out):
-        start = _prepare(system, run, out, precision, data)
+    with exclusive(out) if processes.rank() == 0 else nullcontext():
+        start, is_whole = _begin(system, run, out, precision, data)
         for optimizer in system.optimizers.values():
             _move_state(optimizer, device)
-        log = _Log(out, start, tensorboard=run.tensorboard)
-        if start < system.config.steps or not (out / "model.safetensors").exists():
-            _train(system, source, run, out, device, precision, log, start, quiet=quiet)
+        if is_whole:
+            return system
+        log = _Log(out if processes.rank() == 0 else None, start, tensorboard=run.tensorboard)
+        _train(system, source, run, out, device, precision, log, start, quiet=quiet or processes.rank() != 0)
+        if processes.rank() == 0:
             save_model(out / "model.safetensors", system)
             write_text(out / "README.md", _card(system, run, data, log.rows))
     return system
+
+
+def _begin(system: System, run: Run, out: Path, precision: str, data: Any) -> tuple[int, bool]:
+    """Process 0 looks at OUT and tells the others, who may have no such disk. Steps taken; whether that is all."""
+    if processes.rank() != 0:
+        told, blob = json.loads(processes.share(b"")), processes.share(b"")
+        if told["start"]:
+            load_checkpoint(out / "checkpoint", system, blob)
+        return told["start"], told["whole"]
+    start = _prepare(system, run, out, precision, data)
+    whole = start >= system.config.steps and (out / "model.safetensors").exists()
+    if processes.world() > 1:
+        processes.share(json.dumps({"start": start, "whole": whole}).encode())
+        processes.share((out / "checkpoint").read_bytes() if start else b"")
+    return start, whole
 
 
 def _prepare(system: System, run: Run, out: Path, precision: str, data: Any) -> int:
@@ -140,7 +154,10 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
                 log.add(system.update(moved, step))
             bar.advance(1)
             done = step + 1
+            stopping = False
             if done % run.log_every == 0 or done == steps:
+                stopping = processes.any_of(stop.is_set())
+                _average_norms(system)
                 means = log.write(done, system, bar)
                 bar.advance(0, _note(means, bar.rate() * next(iter(batch.values())).shape[0]))
             if run.sample_every and (done % run.sample_every == 0 or done == steps):
@@ -148,12 +165,23 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
             if done == steps:
                 with hardware.autocast(device, precision):
                     system.finish(source)
-            if processes.rank() == 0 and (done % every == 0 or done == steps):
+                _average_norms(system)
+            if done % every == 0 or done == steps or stopping:
                 save_checkpoint(out / "checkpoint", system, done)
             # Stop only where the log is whole, so that the resumed run writes the same rows.
-            if stop.is_set() and done % run.log_every == 0 and processes.rank() == 0:
-                save_checkpoint(out / "checkpoint", system, done)
+            if stopping and done % run.log_every == 0:
                 raise Interrupted(f"stopped after step {done} of {steps}: run the same command again to go on")
+
+
+@torch.no_grad()
+def _average_norms(system: System) -> None:
+    """Batch norm's running statistics become the mean over the processes, each of which saw its share of the images.
+
+    Done where the log is written and nowhere else: checkpoints stand at these steps only, so that a resumed run
+    rounds as the straight one.
+    """
+    norms = [module for module in system.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    processes.average([part for norm in norms for part in (norm.running_mean, norm.running_var) if part is not None])
 
 
 def _prefetch(source: Source, start: int, steps: int) -> Iterator[tuple[int, Batch]]:
@@ -232,7 +260,9 @@ class _Log:
             self._counts[key] = self._counts.get(key, 0) + 1
 
     def write(self, step: int, system: System, bar: Bar) -> dict[str, float]:
-        means = {key: float(value / self._counts[key]) for key, value in self._sums.items()}
+        each = [value / self._counts[key] for key, value in self._sums.items()]
+        processes.average(each)  # every process has taken as many steps
+        means = dict(zip(self._sums, map(float, each), strict=True))
         self._sums, self._counts = {}, {}
         if self.out is None:
             return means
@@ -287,6 +317,8 @@ def _card(system: System, run: Run, data: Any, rows: list[dict[str, Any]]) -> st
     about = (type(system).__doc__ or "").strip().split("\n")[0]
     lines = [f"# {type(system).__name__}", "", about, "", f"- migaki {__version__}, seed {run.seed}, "
              f"{system.config.steps} steps, {num_parameters(system):,} parameters"]
+    if processes.world() > 1:
+        lines.append(f"- the last steps were taken by {processes.world()} processes, each with batches of its own")
     lines += [f"- {name}: `{path}`" for name, path in (data_fields(data) if data is not None else {}).items()]
     if rows:
         lines += ["", "Means of the last logged interval:", "", "| term | value |", "|---|---|"]

@@ -32,6 +32,8 @@ class System(nn.Module, ABC):
     Data: ClassVar[type[Any]]
     training_only: ClassVar[tuple[str, ...]] = ()
     """Prefixes of state that training needs and the saved model does not."""
+    per_process: ClassVar[tuple[str, ...]] = ()
+    """Prefixes of state that each of several processes has its own of; all other state is the same in all of them."""
 
     config: Any
     optimizers: dict[str, Optimizer]

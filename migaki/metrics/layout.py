@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from migaki.core import processes
+
 
 class LayoutGap(nn.Module):
     """Distance of the mean images of two sets, in standard deviations, on a coarse grid.
@@ -29,12 +31,15 @@ class LayoutGap(nn.Module):
 
     @torch.no_grad()
     def update(self, first: Tensor, second: Tensor) -> None:
-        """Add images (B, C, H, W) of either set."""
-        for index, images in enumerate((first, second)):
-            cells = F.adaptive_avg_pool2d(images.float(), self.grid)
-            self.sums[index] += cells.sum(0)
-            self.squares[index] += cells.square().sum(0)
-            self.counts[index] += images.shape[0]
+        """Add images (B, C, H, W) of either set; of several processes, those of all."""
+        cells = [F.adaptive_avg_pool2d(images.float(), self.grid) for images in (first, second)]
+        sums = torch.stack([part.sum(0) for part in cells])
+        squares = torch.stack([part.square().sum(0) for part in cells])
+        counts = torch.tensor([float(part.shape[0]) for part in cells], device=self.counts.device)
+        processes.add_up([sums, squares, counts])
+        self.sums += sums
+        self.squares += squares
+        self.counts += counts
 
     @torch.no_grad()
     def gap(self) -> Tensor:

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
+from migaki.core import processes
 from migaki.core.errors import UserError
 from migaki.core.fit import Run, fit
+from migaki.core.hardware import choose_device
 from migaki.core.seeds import fold
 from migaki.core.system import System
 
@@ -17,15 +19,18 @@ from migaki.core.system import System
 def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, quiet: bool = False) -> System:
     """Train a system of class `cls` on the folders of `data` into `out`; goes on where an earlier run stopped.
 
-    The initial weights are drawn from (run.seed, 0). Raises UserError for folders that do not fit or an `out` that
-    holds something else.
+    The initial weights are drawn from (run.seed, 0). Under `torchrun` each process takes its share of the images (see
+    docs/scale.md). Raises UserError for folders that do not fit or an `out` that holds something else.
     """
     check_numbers(config)
+    processes.join(choose_device(run.device))  # before the folders are opened: each process reads its share
     config, source = cls.open(data, config, run.seed)
     torch.manual_seed(fold(run.seed, 0))
     system = cls(config)
     system.prepare(data)
-    return fit(system, source, run, out, data=data, quiet=quiet).eval()
+    trained = fit(system, source, run, out, data=data, quiet=quiet).eval()
+    processes.leave()
+    return trained
 
 
 _AT_LEAST_ONE = ("steps", "batch_size", "features", "num_refiner_steps", "num_discriminator_steps")

@@ -126,6 +126,7 @@ class SimGAN(System):
 
     config: Config
     training_only = ("history.", "estimator.", "layout.")
+    per_process = ("history.",)
 
     def __init__(self, config: Config) -> None:
         super().__init__()
