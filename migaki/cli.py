@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "train": "train a refiner or a task model on folders",
     "apply": "apply a trained refiner or model to a folder",
     "evaluate": "judge a trained model by the labels of a folder",
+    "study": "train arms, compare them, write tables, figures and one page",
     "export": "write a trained model as ONNX",
     "import": "bring a published data set into the folder format",
     "assets": "download render assets after showing their licence",

@@ -57,6 +57,22 @@ def take_name(program: str, package: str, base: str, words: list[str], about: st
     return words[0], words[1:]
 
 
+def choose_preset(cls: type[Any], words: list[str]) -> Any:
+    """The configuration whose values are the defaults: `--preset NAME` names a class method of `cls.Config`."""
+    name = "default"
+    for place, word in enumerate(words):
+        if word.startswith("--preset="):
+            name = word.split("=", 1)[1]
+        elif word == "--preset" and place + 1 < len(words):
+            name = words[place + 1]
+    if name == "default":
+        return cls.Config()
+    known = [n for n, v in vars(cls.Config).items() if isinstance(v, classmethod)]
+    if name.replace("-", "_") not in known:
+        raise UserError(f"--preset {name}: {cls.__name__} has {', '.join(['default', *known])}")
+    return getattr(cls.Config, name.replace("-", "_"))()
+
+
 def command_line() -> str:
     """How this program was called, for the record."""
     return shlex.join(["migaki", *sys.argv[1:]])

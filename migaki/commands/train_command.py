@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from migaki.commands.options import parse, take_name
+from migaki.commands.options import choose_preset, parse, take_name
 from migaki.core.discovery import find_class
-from migaki.core.errors import UserError
 from migaki.core.fit import Interrupted, Run
 from migaki.core.system import System
 from migaki.stages.train import train
@@ -25,7 +24,7 @@ def run(words: list[str]) -> int:
     about = f"{ABOUT}\n\n{cls.__doc__}"
     options = parse(
         f"train {name}", about, rest, data=cls.Data, out=(Path, ...), preset=(str, "default"),
-        run=Run(), config=_preset(cls, rest),
+        run=Run(), config=choose_preset(cls, rest),
     )
     try:
         train(cls, options.data, options.config, options.run, options.out)
@@ -34,19 +33,3 @@ def run(words: list[str]) -> int:
         return 130
     print(f"trained: {options.out} (model.safetensors, metrics.jsonl, samples/)")
     return 0
-
-
-def _preset(cls: type[System], words: list[str]) -> object:
-    """The configuration whose values are the defaults: `--preset NAME` names a class method of Config."""
-    name = "default"
-    for place, word in enumerate(words):
-        if word.startswith("--preset="):
-            name = word.split("=", 1)[1]
-        elif word == "--preset" and place + 1 < len(words):
-            name = words[place + 1]
-    if name == "default":
-        return cls.Config()
-    known = [n for n, v in vars(cls.Config).items() if isinstance(v, classmethod)]
-    if name.replace("-", "_") not in known:
-        raise UserError(f"--preset {name}: {cls.__name__} has {', '.join(['default', *known])}")
-    return getattr(cls.Config, name.replace("-", "_"))()

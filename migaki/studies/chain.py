@@ -13,7 +13,7 @@ from typing import Any
 
 from migaki.core.discovery import find_class
 from migaki.core.errors import UserError
-from migaki.core.files import make_folder, read_json, write_json
+from migaki.core.files import digest, make_folder, read_json, write_json
 from migaki.core.fit import Run
 from migaki.core.progress import Bar
 from migaki.core.simulator import Simulator
@@ -27,16 +27,25 @@ from migaki.stages.train import train
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One command: its words after `migaki`, what it does, and the file that is there when it is done."""
+    """One command: its words after `migaki`, what it does, and the file that is there when it is done.
 
-    words: tuple[str, ...]
+    A step without words is one that no command does: `about` says what it does, `needs` which folders of earlier
+    steps it reads (a command names them). `cost` is a guess of its seconds on two cores, for the progress.
+    """
+
+    words: tuple[str, ...] = ()
     work: Callable[[str], object]  # takes the command line, for the record
     proof: Path
+    about: str = ""
+    needs: tuple[Path, ...] = ()
+    cost: float = 0.0
 
     @property
     def command(self) -> str:
-        """The command line that repeats the step."""
-        return shlex.join(["migaki", *self.words])
+        """The command line that repeats the step; of a step without words a comment that tells it from others."""
+        if self.words:
+            return shlex.join(["migaki", *self.words])
+        return f"# {self.about}, into {self.proof.parent}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,24 +70,77 @@ def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False)
     """Run the steps in order, leaving out those that an earlier call has done; the time each took, when it ran.
 
     `last` is the part of the road that the caller walks afterwards. A step is done if its proof is there and it was
-    written by the same command (`out`/steps.json remembers).
+    written by the same command (`out`/steps.json remembers) from what the same commands had made. UserError, before
+    anything is run, where it was made from something else: what stands on old data must not pass for new.
     """
     path = make_folder(out) / "steps.json"
     done: dict[str, dict[str, Any]] = read_json(path) if path.exists() else {}
     if not isinstance(done, dict):
-        raise UserError(f"{path}: not what a demo wrote: delete it, nothing else is lost")
+        raise UserError(f"{path}: not what a chain of steps wrote: delete it, nothing else is lost")
+    steps = [step for leg in legs for step in leg.steps]
+    keys = _keys(steps)
+    known = {step.command: _is_done(step, done.get(step.command), keys[step.command]) for step in steps}
+    progress = _Progress([step.cost for step in steps], [known[step.command] for step in steps])
     timings = []
     for number, leg in enumerate(legs, start=1):
         for place, step in enumerate(leg.steps, start=1):
             many = f" ({place}/{len(leg.steps)})" if len(leg.steps) > 1 else ""
-            known = step.command in done and step.proof.exists()
-            say(f"{number}/{len(legs) + 1} {leg.title}{many}{', done before' if known else ''}", quiet)
-            if not known:
-                done[step.command] = _timed(step)
+            tail = ", done before" if known[step.command] else progress.text()
+            say(f"{number}/{len(legs) + 1} {leg.title}{many}{tail}", quiet)
+            if not known[step.command]:
+                done[step.command] = {**_timed(step), "key": keys[step.command]}
                 write_json(path, done)
-            timings.append(Timing(title=leg.title, command=step.command, **done[step.command]))
+                progress.done += step.cost
+            took = done[step.command]
+            timings.append(Timing(title=leg.title, command=step.command, seconds=took["seconds"],
+                                  cpu_seconds=took["cpu_seconds"]))
     say(f"{len(legs) + 1}/{len(legs) + 1} {last}", quiet)
     return timings
+
+
+def _keys(steps: Sequence[Step]) -> dict[str, str]:
+    """What each step's outcome depends on, by command: its own command and those of the steps whose folders it names.
+
+    UserError for two steps of one command: the second could not be told from the first.
+    """
+    keys: dict[str, str] = {}
+    made: dict[str, str] = {}  # folder -> key of the step that makes it
+    for step in steps:
+        named = [*step.words, *map(str, step.needs)]
+        above = {key for folder, key in made.items() if any(_is_within(word, folder) for word in named)}
+        if step.command in keys:
+            raise UserError(f"a chain has this step twice: {step.command}")
+        keys[step.command] = made[str(step.proof.parent)] = digest("\n".join([step.command, *sorted(above)]))
+    return keys
+
+
+def _is_within(word: str, folder: str) -> bool:
+    return word == folder or word.startswith(f"{folder}/")
+
+
+def _is_done(step: Step, record: dict[str, Any] | None, key: str) -> bool:
+    if record is None or not step.proof.exists():
+        return False
+    if record.get("key", key) != key:
+        raise UserError(f"{step.proof.parent}: was made from other data than what is asked for now: delete this "
+                        "folder to make it anew, or choose another --out")
+    return True
+
+
+class _Progress:
+    """How much of the whole is done, by the steps' costs, and how long the rest will take at this pace."""
+
+    def __init__(self, costs: Sequence[float], known: Sequence[bool]) -> None:
+        self.total, self.started = sum(costs), time.monotonic()
+        self.first = self.done = sum(cost for cost, is_known in zip(costs, known, strict=True) if is_known)
+
+    def text(self) -> str:
+        """Such as ", 41 % of the whole, about 35 min left"; empty where no step has a cost."""
+        if not self.total:
+            return ""
+        spent, won = time.monotonic() - self.started, self.done - self.first
+        pace = spent / won if won else 1.0  # seconds for each guessed second
+        return f", {self.done / self.total:.0%} of the whole, about {(self.total - self.done) * pace / 60:.0f} min left"
 
 
 def say(line: str, quiet: bool = False) -> None:
@@ -93,15 +155,15 @@ def _timed(step: Step) -> dict[str, float]:
     return {"seconds": round(time.monotonic() - clock, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
 
 
-def simulate_step(name: str, config: Any, job: SimulateJob, quiet: bool = False) -> Step:
+def simulate_step(name: str, config: Any, job: SimulateJob, quiet: bool = False, cost: float = 0.0) -> Step:
     """`migaki simulate NAME`."""
     cls = find_class("simulate", name, Simulator)
     words = ("simulate", name, *option_words(job), *option_words(config, cls.Config()))
-    return Step(words=words, proof=job.out / "dataset.json",
+    return Step(words=words, cost=cost, proof=job.out / "dataset.json",
                 work=lambda command: simulate(name, cls(config), job, command=command, quiet=quiet))
 
 
-def import_step(name: str, path: Path, out: Path, config: Any, quiet: bool = False) -> Step:
+def import_step(name: str, path: Path, out: Path, config: Any, quiet: bool = False, cost: float = 0.0) -> Step:
     """`migaki import NAME PATH`."""
     cls = find_class("data", name, Importer)
 
@@ -116,29 +178,37 @@ def import_step(name: str, path: Path, out: Path, config: Any, quiet: bool = Fal
             importer.run(path, out, command, report)
 
     words = ("import", name, str(path), "--out", str(out), *option_words(config, cls.Config()))
-    return Step(words=words, proof=out / "dataset.json", work=work)
+    return Step(words=words, cost=cost, proof=out / "dataset.json", work=work)
 
 
-def train_step(name: str, data: Any, config: Any, run: Run, out: Path, quiet: bool = False) -> Step:
+def train_step(name: str, data: Any, config: Any, run: Run, out: Path, quiet: bool = False, cost: float = 0.0) -> Step:
     """`migaki train NAME`."""
     cls = find_class("systems", name, System)
     words = ("train", name, *option_words(data), "--out", str(out), *option_words(run, Run()),
              *option_words(config, cls.Config()))
-    return Step(words=words, proof=out / "model.safetensors",
+    return Step(words=words, cost=cost, proof=out / "model.safetensors",
                 work=lambda _: train(cls, data, config, run, out, quiet=quiet))
 
 
-def apply_step(run: Path, job: ApplyJob, quiet: bool = False) -> Step:
+def apply_step(run: Path, job: ApplyJob, quiet: bool = False, cost: float = 0.0) -> Step:
     """`migaki apply RUN`."""
-    return Step(words=("apply", str(run), *option_words(job)), proof=job.out / "dataset.json",
+    return Step(words=("apply", str(run), *option_words(job)), cost=cost, proof=job.out / "dataset.json",
                 work=lambda command: apply(run, job, command=command, quiet=quiet))
 
 
-def evaluate_step(run: Path, job: EvaluateJob, quiet: bool = False) -> Step:
+def evaluate_step(run: Path, job: EvaluateJob, quiet: bool = False, cost: float = 0.0) -> Step:
     """`migaki evaluate RUN`."""
-    return Step(words=("evaluate", str(run), *option_words(job)),
+    return Step(words=("evaluate", str(run), *option_words(job)), cost=cost,
                 proof=(job.out or run / "evaluation") / "evaluation.json",
                 work=lambda command: evaluate_into(run, job, command=command, quiet=quiet))
+
+
+def call_step(about: str, work: Callable[[], object], proof: Path, needs: Sequence[Path], cost: float = 0.0) -> Step:
+    """A step that no command does: `work()` reads the folders `needs` and writes `proof`, atomically and last.
+
+    `about` begins with a verb and holds every number on which the outcome depends: it tells this step from others.
+    """
+    return Step(about=about, work=lambda _: work(), proof=proof, needs=tuple(needs), cost=cost)
 
 
 def option_words(config: Any, defaults: Any = None) -> list[str]:

@@ -26,6 +26,7 @@ from migaki.report.tables import Table
 from migaki.studies.chain import Timing
 from migaki.studies.demo_results import Arm, Result, read_results, results_table, verdict
 from migaki.studies.looks import distances, distances_table, read_images
+from migaki.studies.machine import processor
 
 _CURVES = ("refiner/self_regularisation", "refiner/adversarial", "refiner/change", "discriminator/loss",
            "discriminator/accuracy_refined", "discriminator/accuracy_real")
@@ -184,13 +185,3 @@ def _machine(page: Page, out: Path, timings: Sequence[Timing]) -> None:
         ["NumPy", np.__version__], ["processor", f"{device}, {os.cpu_count()} cores"],
         ["threads", str(torch.get_num_threads())], ["precision", precision], ["system", platform.system()],
     ]))
-
-
-def processor() -> str:
-    """The processor's name as the system tells it."""
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,168 @@
+"""The report of a study: everything that goes on the page also goes into files, tables as Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from migaki import __version__
+from migaki.core.errors import UserError
+from migaki.core.files import atomic_write, make_folder, write_text
+from migaki.report.page import Number, Page
+from migaki.report.tables import Cell, Difference, Spread, Table, spread
+from migaki.studies.arms import Measure, Outcome, difference_by, difference_by_picture, pairs
+from migaki.studies.chain import Timing
+from migaki.studies.machine import processor
+
+
+class StudyReport:
+    """Collects the parts of report.html in order, and writes each table and figure to files of its own as well.
+
+    `outcomes` maps the arms' slugs to what they reached; `out` is the study's folder.
+    """
+
+    def __init__(self, out: Path, title: str, subtitle: str, *, factors: Sequence[str], measures: Sequence[Measure],
+                 outcomes: Mapping[str, Outcome], timings: Sequence[Timing]) -> None:
+        self.out, self.factors, self.measures = out, tuple(factors), tuple(measures)
+        self.outcomes, self.timings = outcomes, timings
+        self.page = Page(title, subtitle)
+
+    # ------------------------------------------------------------------------------- what a study says
+
+    def section(self, title: str) -> None:
+        """Begin a section."""
+        self.page.section(title)
+
+    def text(self, text: str) -> None:
+        """Paragraphs, parted by empty lines."""
+        self.page.text(text)
+
+    def numbers(self, numbers: Iterable[Number]) -> None:
+        """Key figures as cards."""
+        self.page.numbers(numbers)
+
+    def table(self, slug: str, table: Table) -> None:
+        """A table: on the page and in tables/SLUG.md, .csv, .json."""
+        folder = make_folder(self.out / "tables")
+        note = f"\n{table.caption}\n" if table.caption else ""
+        write_text(folder / f"{slug}.md", table.markdown() + note)
+        write_text(folder / f"{slug}.csv", table.csv())
+        write_text(folder / f"{slug}.json", table.json())
+        self.page.table(table)
+
+    def figure(self, slug: str, image: bytes, caption: str) -> None:
+        """A picture (PNG): on the page and in figures/SLUG.png."""
+        with atomic_write(make_folder(self.out / "figures") / f"{slug}.png") as file:
+            file.write(image)
+        self.page.figure(image, caption)
+
+    def errors(self, slugs: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
+        """The errors of each test picture (mean over trials) by arm's name, for error curves."""
+        found = {self[slug].arm.name: self[slug].errors for slug in slugs}
+        return {name: errors for name, errors in found.items() if errors is not None}
+
+    def compare(self, slug: str, arms: Sequence[str], *, measures: Sequence[Measure] | None = None,
+                published: Mapping[str, float | str] | None = None, source: str = "published",
+                others: Mapping[str, float | str] | None = None, caption: str = "") -> Table:
+        """A table of arms: mean ± standard deviation over all trials of each measure, and the published value beside.
+
+        Args:
+            slug: Of the files.
+            arms: Slugs, in the order of the rows.
+            measures: Columns; default: those of the study.
+            published: By slug, the value that was published for such an arm.
+            source: Heading of that column, such as "SimGAN, MPIIGaze".
+            others: Published values of methods that have no arm here, by name; rows below.
+            caption: Below the table.
+        """
+        chosen = self.measures if measures is None else tuple(measures)
+        columns = ["trained on", "saw of the real data", "models", *(m.name for m in chosen)]
+        with_published = published is not None or others is not None
+        rows: list[list[Cell | Spread | Difference]] = []
+        for name in arms:
+            outcome = self[name]
+            row: list[Cell | Spread | Difference] = [outcome.arm.name, outcome.arm.saw, len(outcome.figures)]
+            row += [spread(outcome.values(measure)) for measure in chosen]
+            rows.append(row + ([(published or {}).get(name)] if with_published else []))
+        for name, value in (others or {}).items():
+            rows.append([name, None, None, *(None for _ in chosen), value])
+        table = Table([*columns, source] if with_published else columns, rows, caption)
+        self.table(slug, table)
+        return table
+
+    def differences(self, slug: str, baseline: str, arms: Sequence[str], *, measure: Measure | None = None,
+                    caption: str = "") -> Table:
+        """A table of paired differences from `baseline`: by each factor of the study, and by picture where kept.
+
+        The intervals (95 %, of the t-test) answer different questions: by refiner, whether another refiner would do
+        it again; by picture, whether other pictures of this set would show it. Believe a difference that all show.
+        """
+        chosen, first = measure or self.measures[0], self[baseline]
+        with_pictures = measure is None or measure.key == self.measures[0].key
+        columns = [f"{chosen.name}, against {first.arm.name}", *(f"by {f}" for f in self.factors),
+                   *(["by picture"] if with_pictures else [])]
+        rows: list[list[Cell | Spread | Difference]] = []
+        for name in arms:
+            found = pairs(first, self[name], chosen)
+            row: list[Cell | Spread | Difference] = [self[name].arm.name]
+            row += [difference_by(factor, found) for factor in range(len(self.factors))]
+            rows.append(row + ([difference_by_picture(first, self[name])] if with_pictures else []))
+        better = "positive" if chosen.higher_is_better else "negative"
+        usual = f"Paired: equal seeds, equal pictures; {better} is better. In brackets the 95 % interval of the " \
+                "t-test over so many levels of the factor, the other factors averaged out."
+        table = Table(columns, rows, f"{usual} {caption}".strip())
+        self.table(slug, table)
+        return table
+
+    def __getitem__(self, slug: str) -> Outcome:
+        if slug not in self.outcomes:
+            raise UserError(f"the study has no arm '{slug}': known are {', '.join(self.outcomes)}")
+        return self.outcomes[slug]
+
+    # ------------------------------------------------------------------------------- what the engine adds
+
+    def write(self) -> Path:
+        """Add the commands, the times and the machine; write report.html and return its path."""
+        self._commands()
+        self._machine()
+        return self.page.write(self.out / "report.html")
+
+    def _commands(self) -> None:
+        self.section("Repeat it")
+        self.text("Each step is a command. A finished folder is left as it is; choose another --out to make it anew.")
+        lines: list[str] = []
+        for place, timing in enumerate(self.timings):
+            if place == 0 or self.timings[place - 1].title != timing.title:
+                lines += [*([""] if lines else []), f"# {timing.title}"]
+            lines.append(timing.command)
+        self.page.code(lines)
+
+    def _machine(self) -> None:
+        self.section("Time and machine")
+        titles = list(dict.fromkeys(t.title for t in self.timings))
+        rows: list[list[Cell]] = []
+        for title in titles:
+            mine = [t for t in self.timings if t.title == title]
+            rows.append([title, len(mine), round(sum(t.seconds for t in mine) / 60, 1),
+                         round(sum(t.cpu_seconds for t in mine) / 60, 1)])
+        rows.append(["all", len(self.timings), round(sum(t.seconds for t in self.timings) / 60, 1),
+                     round(sum(t.cpu_seconds for t in self.timings) / 60, 1)])
+        self.table("time", Table(["step", "times", "minutes", "minutes of one core"], rows,
+                                 "Steps that an earlier call had done count with the time they took then."))
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+        self.table("machine", Table(["what", "which"], _versions(device)))
+
+
+def _versions(device: str) -> list[list[Any]]:
+    return [
+        ["migaki", __version__], ["Python", platform.python_version()], ["PyTorch", torch.__version__],
+        ["NumPy", np.__version__], ["processor", f"{device}, {os.cpu_count()} cores"],
+        ["threads", str(torch.get_num_threads())], ["system", platform.system()],
+    ]

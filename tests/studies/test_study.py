@@ -1,0 +1,131 @@
+"""The engine of studies: what is made once, what is compared with what, what is left in the folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from migaki.core.errors import UserError
+from migaki.core.files import make_folder, write_json, write_text
+from migaki.studies.arms import Arm, Measure, Trial, difference_by, pairs, read_outcomes
+from migaki.studies.chain import Leg, Step, call_step, run_chain
+from migaki.studies.study import Plan, Study, run_study
+from migaki.studies.study_report import StudyReport
+
+ERROR = Measure(key="mean_deg", name="mean error, deg")
+SHARE = Measure(key="within_7_deg", name="within 7 deg, %", scale=100, higher_is_better=True)
+MADE: list[str] = []
+
+
+class Toy(Study):
+    """Two arms; `refined` has two refiners with two networks each."""
+
+    title = "A toy"
+    factors = ("refiner", "CNN")
+    measures = (ERROR, SHARE)
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """Its options."""
+
+        gain: float = 1.0
+
+    config: Config
+
+    def plan(self, out: Path, quiet: bool) -> Plan:
+        synthetic = tuple(Trial(seeds=(None, k), evaluation=out / f"synthetic_{k}") for k in range(2))
+        refined = tuple(Trial(seeds=(r, k), evaluation=out / f"refined_{r}_{k}") for r in range(2) for k in range(2))
+        steps = [_judge(trial.evaluation, 5.0 + 0.1 * (trial.seeds[1] or 0)) for trial in synthetic]
+        steps += [_judge(t.evaluation, 5.0 - self.config.gain * (t.seeds[0] or 0)) for t in refined]
+        return Plan(legs=(Leg(title="judge", steps=tuple(steps)),),
+                    arms=(Arm(name="synthetic", slug="synthetic", saw="nothing", trials=synthetic),
+                          Arm(name="refined", slug="refined", saw="photographs", trials=refined)))
+
+    def tell(self, report: StudyReport) -> None:
+        report.section("Table 3")
+        report.compare("table3", ["synthetic", "refined"], published={"refined": 7.8}, source="the paper",
+                       others={"SVR": 16.5}, caption="Errors.")
+        report.differences("gain", "synthetic", ["refined"])
+
+
+def _judge(folder: Path, error: float) -> Step:
+    def work() -> None:
+        MADE.append(folder.name)
+        write_text(make_folder(folder) / "errors.csv", f"file_name,error_deg\na.png,{error - 1}\nb.png,{error + 1}\n")
+        write_json(folder / "evaluation.json", {"figures": {"mean_deg": error, "within_7_deg": 0.5, "curve": []}})
+
+    return call_step(f"judge with an error of {error:g}", work, folder / "evaluation.json", [], cost=1.0)
+
+
+def test_a_study_leaves_its_tables_and_is_not_made_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    MADE.clear()
+    out = tmp_path / "out"
+    page = run_study("toy", Toy(Toy.Config()), out)
+    assert page == out / "report.html" and len(MADE) == 6
+    assert "50% of the whole" in capsys.readouterr().err
+    with open(out / "tables" / "table3.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["trained on"] for row in rows] == ["synthetic", "refined", "SVR"]
+    refined = [5.0, 5.0, 4.0, 4.0]
+    assert float(rows[1]["mean error, deg"]) == np.mean(refined)
+    assert float(rows[1]["mean error, deg_std"]) == pytest.approx(np.std(refined, ddof=1))
+    assert [row["the paper"] for row in rows] == ["", "7.8", "16.5"] and rows[1]["models"] == "4"
+    assert "| synthetic " in (out / "tables" / "table3.md").read_text()
+    assert len(json.loads((out / "results.json").read_text())) == 6
+    text = page.read_text(encoding="utf-8")
+    assert "judge with an error of" in text and "7.8" in text and "minutes of one core" in text
+    run_study("toy", Toy(Toy.Config()), out, quiet=True)
+    assert len(MADE) == 6
+
+
+def test_differences_are_paired_and_clustered(tmp_path: Path) -> None:
+    run_study("toy", Toy(Toy.Config(gain=0.5)), tmp_path, quiet=True)
+    outcomes = read_outcomes(Toy(Toy.Config()).plan(tmp_path, True).arms)
+    found = pairs(outcomes["synthetic"], outcomes["refined"], ERROR)
+    assert found == pytest.approx({(0, 0): 0.0, (0, 1): -0.1, (1, 0): -0.5, (1, 1): -0.6})
+    by_refiner, by_cnn = difference_by(0, found), difference_by(1, found)
+    assert by_refiner is not None and by_cnn is not None
+    oracle = stats.ttest_1samp([-0.05, -0.55], 0).confidence_interval(0.95)
+    assert (by_refiner.t_low, by_refiner.t_high) == pytest.approx((oracle.low, oracle.high))
+    assert by_refiner.count == by_cnn.count == 2 and by_cnn.mean == pytest.approx(-0.3)
+    assert difference_by(0, {(None, 1): 1.0}) is None
+
+
+def _touch(name: str, folder: Path, *needs: Path) -> Step:
+    def work() -> None:
+        MADE.append(name)
+        (make_folder(folder) / "proof").touch()
+
+    return call_step(name, work, folder / "proof", needs)
+
+
+def test_old_data_do_not_pass_for_new(tmp_path: Path) -> None:
+    MADE.clear()
+    below, above = tmp_path / "below", tmp_path / "above"
+
+    def walk(name: str) -> None:
+        run_chain([Leg(title="walk", steps=(_touch(name, below), _touch("above", above, below)))], tmp_path,
+                  last="rest", quiet=True)
+
+    walk("below, 10 images")
+    with pytest.raises(UserError, match="above: was made from other data"):
+        walk("below, 20 images")
+    assert MADE == ["below, 10 images", "above"], "nothing may be run before the mistake is told"
+    (above / "proof").unlink()
+    walk("below, 20 images")
+    assert MADE[2:] == ["below, 20 images", "above"]
+
+
+def test_arms_and_steps_cannot_be_confused(tmp_path: Path) -> None:
+    arm = Arm(name="one", slug="one", saw="nothing", trials=())
+    with pytest.raises(UserError, match="slug"):
+        Plan(legs=(), arms=(arm, arm))
+    step = _touch("same", tmp_path / "a")
+    with pytest.raises(UserError, match="twice"):
+        run_chain([Leg(title="walk", steps=(step, step))], tmp_path, last="rest", quiet=True)
