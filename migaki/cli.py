@@ -12,6 +12,11 @@ from migaki import __version__
 from migaki.core.errors import UserError
 from migaki.core.files import explain
 
+# Threads that wait for each other sleep instead of spinning. On a machine that is busy with other things a spinning
+# thread burns the time slice that the one it waits for needs: operations on small tensors become 30 times slower.
+# OpenMP reads this once, when PyTorch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 COMMANDS: dict[str, str] = {
     "demo": "the whole road on built-in material, with a report",
     "simulate": "render labelled images, or damage clean ones, into a folder",

@@ -41,6 +41,7 @@ class StandInCamera(Simulator):
         labelled: bool = True  # False: pictures alone, as a camera gives them
         identities: tuple[int, ...] = (12, 13, 14, 15, 16, 17, 18, 19)  # skins of the built-in eye
         threads: int = 0  # 0 = all cores; changes no bit
+        gaze_prior: Literal["laptop", "wide"] = "laptop"  # where people look, as in `simulate eyes`
         exposure: Range = (0.14, 0.32)  # mean linear value at which the automatic exposure arrives
         vignette: Range = (0.3, 0.75)  # share of light lost in the corners
         contrast: Range = (0.7, 1.0)  # share of an S-shaped curve in the tone curve
@@ -61,7 +62,8 @@ class StandInCamera(Simulator):
         config = self.config
         self._eyes = EyeSimulator(EyeSimulator.Config(
             width=config.width, height=config.height, channels=config.channels, threads=config.threads,
-            identities=config.identities, upper_lid_normal=(16.0, 4.0), lower_lid_normal=(-21.0, 3.5),
+            identities=config.identities, gaze_prior=config.gaze_prior,
+            upper_lid_normal=(16.0, 4.0), lower_lid_normal=(-21.0, 3.5),
             lash_count_range=(100.0, 180.0), lash_length_range=(5.0, 10.0), iris_tint_range=(0.03, 0.25),
             skin_tint_range=(0.65, 1.05), key_range=(0.3, 1.4), ambient_range=(0.2, 0.7), half_closed_share=0.05,
         ))
