@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +16,9 @@ from migaki.core.errors import UserError
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again, it goes on where it stopped",
+    errno.EFBIG: "the file grows larger than is allowed here: raise the limit (ulimit -f) or choose another folder",
+    errno.EIO: "the disk reports an error: check it, then run the same command again, it goes on where it stopped",
+    errno.ELOOP: "a loop of links: choose another path",
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
     errno.EACCES: "no permission to write there: choose another folder or change its permissions",
     errno.EPERM: "no permission to write there: choose another folder or change its permissions",
@@ -91,25 +94,54 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class FolderLock:
+    """Exclusive use of a folder by one process, from the making of the object to its `close()`.
+
+    The folder is made if need be. The lock is the kernel's (flock) and ends with the process however it ends, so
+    nothing stale stays behind. UserError if another process has it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / ".lock"
+        self._made = not folder.exists()
+        while True:
+            make_folder(folder)
+            try:
+                self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115, held open on purpose
+            except FileNotFoundError:
+                continue  # its owner has just removed the folder, which it had made and left empty
+            except OSError as error:
+                raise explain(error, folder) from error
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                self._file.close()
+                line = f"{folder}: another process is writing there: wait for it or choose another --out"
+                raise UserError(line) from error
+            if self._is_current():
+                return
+            self._file.close()  # its owner finished and removed the file between our two calls
+
+    def _is_current(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        """Remove the lock file, and the folder if it was made here and is empty still; let go of the lock."""
+        self.path.unlink(missing_ok=True)
+        if self._made:
+            with suppress(OSError):
+                self.path.parent.rmdir()
+        self._file.close()
+
+
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process; UserError if another process is writing to it.
-
-    The lock is the kernel's (flock) and ends with the process however it ends, so nothing stale stays behind.
-    """
-    make_folder(folder)
-    path = folder / ".lock"
+    """Hold `folder` for this process; UserError if another process is writing to it. See `FolderLock`."""
+    lock = FolderLock(folder)
     try:
-        file = open(path, "w", encoding="utf-8")  # noqa: SIM115 (it is closed below, after the lock)
-    except OSError as error:
-        raise explain(error, path) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            line = f"{folder}: another process is writing there: wait for it or choose another --out"
-            raise UserError(line) from error
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.close()

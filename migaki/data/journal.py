@@ -2,50 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from pathlib import Path
 from typing import IO, Any
 
-from migaki.core.errors import UserError
 from migaki.core.files import explain
-
-
-class FolderLock:
-    """Exclusive use of a folder by one process, for as long as the object is open.
-
-    The operating system drops the lock when the process ends, however it ends. UserError if it is taken.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / ".lock"
-        while True:
-            try:
-                self._file = open(self.path, "a")  # noqa: SIM115, held open on purpose
-            except OSError as error:
-                raise explain(error, folder) from error
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                self._file.close()
-                raise UserError(
-                    f"{folder}: another process is writing this folder: wait for it or choose another folder"
-                ) from error
-            if self._is_current():
-                return
-            self._file.close()  # its owner finished and removed the file between our two calls
-
-    def _is_current(self) -> bool:
-        try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
-        except FileNotFoundError:
-            return False
-
-    def close(self) -> None:
-        """Remove the lock file and let go of the lock."""
-        self.path.unlink(missing_ok=True)
-        self._file.close()
 
 
 class Journal:

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 
 from migaki.core.errors import UserError
-from migaki.core.files import explain, make_folder, read_json, write_json
+from migaki.core.files import FolderLock, explain, make_folder, read_json, write_json
 from migaki.data.encoding import SUFFIXES, encode_image, encode_plane, store
 from migaki.data.folder import JOURNAL
 from migaki.data.image_file import show
-from migaki.data.journal import FolderLock, Journal
+from migaki.data.journal import Journal
 from migaki.data.labels import IMAGE_KEYS, PLANE_KEYS, batch_rows, is_file_column
 from migaki.data.metadata import read_metadata, write_metadata
 
@@ -69,7 +69,7 @@ class FolderWriter:
         if metadata_format not in ("jsonl", "csv", "parquet"):
             raise UserError(f"metadata format '{metadata_format}' is not known: use jsonl, csv or parquet")
         self._metadata = f"metadata.{metadata_format}"
-        self.out = make_folder(Path(out))
+        self.out = Path(out)
         self.total = total
         self.image_format = image_format
         self._heading = {**json.loads(json.dumps(info)), "format": image_format, "metadata": self._metadata}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -51,7 +53,7 @@ def test_a_disk_that_refuses(number: int, advice: str, tmp_path: Path, monkeypat
 
 
 def test_unknown_errors_keep_their_own_words() -> None:
-    assert str(explain(OSError(errno.EIO, "Input/output error"), "here")) == "here: Input/output error"
+    assert str(explain(OSError(errno.ENODEV, "Input/output error"), "here")) == "here: Input/output error"
     assert str(explain(OSError("odd"), "here")) == "here: odd"
 
 
@@ -90,7 +92,7 @@ def test_one_owner_at_a_time(tmp_path: Path) -> None:
         # The refused one must not have opened the door for a third.
         with pytest.raises(UserError), exclusive(tmp_path / "run"):
             pass
-    assert not list((tmp_path / "run").iterdir())
+    assert not (tmp_path / "run").exists()
     assert subprocess.run([sys.executable, "-c", program, str(tmp_path / "run")]).returncode == 0
 
 
@@ -104,3 +106,30 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
 
 def test_digest() -> None:
     assert digest("a") == digest("a") != digest("b") and len(digest("a")) == 16
+
+
+def test_a_lock_on_a_file_removed_meanwhile_binds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner may remove the file between our opening and our locking it: then it must be opened anew."""
+    lock, calls = fcntl.flock, []
+
+    def late(file: IO[str], how: int) -> None:
+        if not calls:
+            (tmp_path / "run" / ".lock").unlink()
+        calls.append(how)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with exclusive(tmp_path / "run"):
+        assert len(calls) == 2 and (tmp_path / "run" / ".lock").exists()
+        with pytest.raises(UserError, match="another process"), exclusive(tmp_path / "run"):
+            pass
+
+
+def test_a_folder_made_for_nothing_goes_again(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), exclusive(tmp_path / "new"):
+        raise KeyError
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").mkdir()
+    with exclusive(tmp_path / "old"):
+        pass
+    assert (tmp_path / "old").is_dir()
