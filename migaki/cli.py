@@ -5,8 +5,11 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from migaki import __version__
 from migaki.core.errors import UserError
@@ -46,11 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 done, 2 a mistake of the user (one line on stderr), 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(words)
+        with _terminated_as_interrupted():
+            return _run(words)
     except UserError as error:
         print(f"migaki: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        if arguments is None:  # we are the program: an impatient third signal shall not spoil the way out
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("migaki: interrupted: run the same command again to go on", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output (head, less) has gone
@@ -62,6 +68,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         print("migaki: out of memory: use smaller images or a smaller --batch-size", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, with which clusters and `kill` end a process, do what SIGINT does: tidy up, say a line, stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(words: list[str]) -> int:
