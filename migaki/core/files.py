@@ -68,6 +68,22 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         raise
 
 
+def _drop_partials(folder: Path) -> None:
+    """Remove the temporary files of processes that live no more; an export into this folder may be at work."""
+    for partial in folder.rglob(".*.partial"):
+        owner = partial.suffixes[-2][1:] if len(partial.suffixes) > 1 else ""
+        if owner.isdecimal() and int(owner) != os.getpid():
+            try:
+                os.kill(int(owner), 0)
+                continue
+            except ProcessLookupError:
+                pass
+            except (OverflowError, PermissionError):
+                continue
+        with suppress(OSError):
+            partial.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` (UTF-8) to `path`, whole or not at all."""
     with atomic_write(path, "w") as file:
@@ -139,9 +155,13 @@ class FolderLock:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process; UserError if another process is writing to it. See `FolderLock`."""
+    """Hold `folder` for this process; UserError if another process is writing to it. See `FolderLock`.
+
+    Temporary files that a killed process left below it are removed.
+    """
     lock = FolderLock(folder)
     try:
+        _drop_partials(folder)
         yield
     finally:
         lock.close()

@@ -71,8 +71,8 @@ def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None
         log = _Log(out if processes.rank() == 0 else None, start, tensorboard=run.tensorboard)
         _train(system, source, run, out, device, precision, log, start, quiet=quiet or processes.rank() != 0)
         if processes.rank() == 0:
-            save_model(out / "model.safetensors", system)
             write_text(out / "README.md", _card(system, run, data, log.rows))
+            save_model(out / "model.safetensors", system)  # last: a run that has it is whole
     return system
 
 

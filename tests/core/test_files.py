@@ -133,3 +133,16 @@ def test_a_folder_made_for_nothing_goes_again(tmp_path: Path) -> None:
     with exclusive(tmp_path / "old"):
         pass
     assert (tmp_path / "old").is_dir()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    folder = make_folder(tmp_path / "run" / "samples").parent
+    (folder / f".checkpoint.{dead.pid}.partial").write_text("half")
+    (folder / "samples" / f".000003.png.{os.getpid()}.partial").write_text("of another process of our number")
+    alive = folder / f".model.onnx.{os.getppid()}.partial"
+    alive.write_text("an export at work")
+    with exclusive(folder):
+        pass
+    assert [path for path in folder.rglob("*") if path.is_file()] == [alive]
