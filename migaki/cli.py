@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "demo": "the whole road on built-in material, with a report",
     "simulate": "render labelled images, or damage clean ones, into a folder",
     "train": "train a refiner or a task model on folders",
+    "frame": "bring single characters to one size, place and slant",
     "apply": "apply a trained refiner or model to a folder",
     "evaluate": "judge a trained model by the labels of a folder",
     "study": "train arms, compare them, write tables, figures and one page",

@@ -15,12 +15,14 @@ from migaki.core.metric import Metric
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import System, descend
+from migaki.data.class_labels import count_classes
 from migaki.data.folder import ImageFolder
 from migaki.data.task_source import labelled_source, open_labelled
 from migaki.metrics.classification import Accuracy
 from migaki.nets.batch_norm import adapt_norm
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment
+from migaki.ops.strokes import rewrite
 
 _ADAPT_IMAGES = 4096
 
@@ -44,6 +46,7 @@ class Classifier(System):
         weight_decay: float = 1e-2  # AdamW's
         label_smoothing: float = 0.05
         augment: bool = True  # small shifts, scales and turns; contrast, blur, noise
+        handwriting: float = 0.0  # strength of the augmentation for characters instead: other hands, other pens
         max_norm: float = 5.0  # gradient clipping; 0 = off
         adapt_norm: bool = True  # with --photos: batch-norm statistics are taken from them (AdaBN)
 
@@ -73,7 +76,7 @@ class Classifier(System):
         """The first folder decides size and classes; the others and the photographs are scaled to it."""
         folders = open_labelled(data.data, config.channels, config.height, config.width)
         channels, height, width = folders[0].shape
-        classes = max(_num_classes(folder, config.num_classes) for folder in folders)
+        classes = count_classes(folders, config.num_classes)
         config = replace(config, channels=channels, height=height, width=width, num_classes=classes)
         photos = ImageFolder(data.photos, size=(height, width), channels=channels) if data.photos else None
         return config, labelled_source(folders, ("image", "label"), config.batch_size, seed, photos)
@@ -90,7 +93,7 @@ class Classifier(System):
         config = self.config
         images, truth = batch["image"], batch["label"].long()
         if config.augment:
-            images = written(images)
+            images = rewrite(images, config.handwriting) if config.handwriting else written(images)
         one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
         logits: Tensor = self.net(images * 2 - 1)
         loss = F.cross_entropy(logits, truth, label_smoothing=config.label_smoothing)
@@ -123,15 +126,3 @@ def written(images: Tensor) -> Tensor:
     images = augment.brightness_contrast(images, 0.05, 0.3)
     images = augment.random_blur(images, max(0.4, size / 28))
     return (images + torch.randn_like(images) * 0.03).clamp(0, 1)
-
-
-def _num_classes(folder: ImageFolder, wanted: int) -> int:
-    """How many classes the labels of a folder speak of (`wanted`, if given); UserError if they are no classes."""
-    folder.require("label")
-    labels = folder.labels["label"]
-    if labels.ndim != 1 or (labels != labels.astype("int64")).any() or labels.min() < 0:
-        raise UserError(f"{folder.path}: 'label' holds other values than 0, 1, 2 ...: number the classes from 0")
-    highest = int(labels.max())
-    if 0 < wanted <= highest:
-        raise UserError(f"{folder.path}: 'label' goes up to {highest}, more than --num-classes {wanted} allow")
-    return wanted or 1 + highest

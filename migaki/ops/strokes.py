@@ -1,0 +1,111 @@
+"""Pictures of single characters, bright ink on black: brought to one frame, and written as by another hand."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from migaki.ops.augment import brightness_contrast, random_blur
+
+_FINE = 64  # px: on such a grid edges of ink are found, so that a coarse picture gets no coarser box than a fine one
+_INK = 0.3  # share of a picture's brightest value that counts as ink
+_MAX_SLANT = 1.0  # px of shift a row
+
+
+def frame_ink(images: Tensor, size: int, box: int, *, upright: bool = True) -> Tensor:
+    """Scale the ink of each picture so that its bounding box just fits `box` px, centred in `size` x `size` px.
+
+    Both sides are scaled alike. With `upright` the slant is taken out before: rows are shifted until the ink's
+    horizontal and vertical positions are uncorrelated (moments of second order, as in the preparation of the USPS
+    digits). Each picture is treated alone, nothing is learned.
+
+    Shape: images (B, C, H, W) float in [0, 1], ink bright, to (B, C, size, size) float32 in [0, 1]. Pictures
+    without ink become black.
+    """
+    images = images.float()
+    height, width = images.shape[2:]
+    if max(height, width) > 2 * size:  # sampling alone would alias
+        share = 2 * size / max(height, width)
+        shape = (max(1, round(height * share)), max(1, round(width * share)))
+        images = F.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
+    # Positions in units in which the longer side runs from -1 to 1.
+    longer = max(height, width)
+    half = (height / longer, width / longer)
+    fine = F.interpolate(images.amax(dim=1, keepdim=True), _FINE, mode="bilinear", align_corners=False)[:, 0]
+    ink = fine > _INK * fine.amax(dim=(1, 2), keepdim=True).clamp_min(1e-3)
+    line = (torch.arange(_FINE, device=images.device) + 0.5) * (2 / _FINE) - 1
+    y = (line * half[0]).view(1, -1, 1)
+    x = (line * half[1]).view(1, 1, -1)
+    slant = _slant(fine * ink, x, y) if upright else images.new_zeros(len(images), 1, 1)
+    x = x - slant * y
+    left, right = _extent(x, ink)
+    top, bottom = _extent(y.expand_as(fine), ink)
+    # A cell of the fine grid has a width of its own; the box goes around cells, not around their middles.
+    cell = 2 / _FINE
+    scale = torch.maximum(right - left + cell * half[1], bottom - top + cell * half[0]) / box  # of one px of the result
+    place = torch.arange(size, device=images.device) + 0.5 - size / 2
+    v = ((top + bottom) / 2 + scale * place).view(-1, size, 1)
+    u = ((left + right) / 2 + scale * place).view(-1, 1, size) + slant * v
+    grid = torch.stack([(u / half[1]).expand(-1, size, size), (v / half[0]).expand(-1, size, size)], dim=3)
+    framed = F.grid_sample(images, grid, mode="bicubic", padding_mode="zeros", align_corners=False).clamp(0, 1)
+    return torch.where(ink.any(dim=(1, 2)).view(-1, 1, 1, 1), framed, torch.zeros_like(framed))
+
+
+def _slant(weight: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """(B, 1, 1): by how much x grows with y over the weighted positions (least squares)."""
+    total = weight.sum(dim=(1, 2), keepdim=True).clamp_min(1e-6)
+    mean_x = (weight * x).sum(dim=(1, 2), keepdim=True) / total
+    mean_y = (weight * y).sum(dim=(1, 2), keepdim=True) / total
+    both = (weight * (x - mean_x) * (y - mean_y)).sum(dim=(1, 2), keepdim=True)
+    alone = (weight * (y - mean_y).square()).sum(dim=(1, 2), keepdim=True)
+    return (both / alone.clamp_min(1e-6)).clamp(-_MAX_SLANT, _MAX_SLANT)
+
+
+def _extent(position: Tensor, ink: Tensor) -> tuple[Tensor, Tensor]:
+    """Least and greatest position (B, 1) where there is ink."""
+    low = position.masked_fill(~ink, float("inf")).amin(dim=(1, 2)).view(-1, 1)
+    high = position.masked_fill(~ink, -float("inf")).amax(dim=(1, 2)).view(-1, 1)
+    empty = ~ink.any(dim=(1, 2)).view(-1, 1)
+    return low.masked_fill(empty, -1.0), high.masked_fill(empty, 1.0)
+
+
+def rewrite(images: Tensor, strength: float = 1.0) -> Tensor:
+    """The same characters by another hand: moved, stretched, slanted, warped, with a thicker or thinner pen, through
+    another scanner. Drawn from the global generator; `strength` scales all ranges.
+
+    Shape: images (B, C, H, W) in [0, 1], ink bright, to the same. The elastic warp is after Simard et al., ICDAR 2003,
+    with a 4 x 4 field.
+    """
+    batch, _, height, width = images.shape
+    size = max(height, width)
+
+    def uniform(bound: float) -> Tensor:
+        return (torch.rand(batch, device=images.device) * 2 - 1) * (bound * strength)
+
+    angle, slant = uniform(0.15), uniform(0.25)
+    wide, tall = torch.exp(uniform(0.18)), torch.exp(uniform(0.12))
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    theta = torch.stack([
+        torch.stack([wide * cos, wide * (slant * cos - sin), uniform(0.1)], dim=1),
+        torch.stack([tall * sin, tall * (slant * sin + cos), uniform(0.1)], dim=1),
+    ], dim=1)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    field = torch.randn(batch, 2, 4, 4, device=images.device) * (0.07 * strength)
+    grid = grid + F.interpolate(field, (height, width), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
+    images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
+    images = pen_width(images, uniform(0.8))
+    images = brightness_contrast(images, 0.05 * strength, 0.3 * strength)
+    images = random_blur(images, max(0.4, size / 28))
+    return (images + torch.randn_like(images) * 0.03).clamp(0, 1)
+
+
+def pen_width(images: Tensor, change: Tensor) -> Tensor:
+    """Thicken (`change` > 0) or thin (< 0) bright strokes by about that many px on each side, |change| <= 1.
+
+    Shape: images (B, C, H, W), change (B,). A blend of the picture with its dilation or erosion by 3 x 3 px.
+    """
+    share = change.view(-1, 1, 1, 1).clamp(-1, 1)
+    thick = F.max_pool2d(images, 3, stride=1, padding=1)
+    thin = -F.max_pool2d(-images, 3, stride=1, padding=1)
+    return images + share.clamp_min(0) * (thick - images) + share.clamp_max(0) * (images - thin)

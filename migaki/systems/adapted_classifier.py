@@ -1,0 +1,203 @@
+"""Classes from small images of one kind, learned from labels of another kind alone (unsupervised domain adaptation)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from migaki.core.batch import Batch, Scalars
+from migaki.core.errors import UserError
+from migaki.core.metric import Metric
+from migaki.core.schedule import one_cycle
+from migaki.core.source import Source
+from migaki.core.system import System, descend
+from migaki.data.class_labels import count_classes
+from migaki.data.folder import ImageFolder
+from migaki.data.task_source import labelled_source, open_labelled
+from migaki.losses.adaptation import (
+    centroid_labels,
+    confident_cross_entropy,
+    domain_cross_entropy,
+    moved_centroids,
+    mutual_information,
+)
+from migaki.metrics.classification import Accuracy
+from migaki.nets.batch_norm import adapt_norm
+from migaki.nets.small_resnet import SmallResNet
+from migaki.ops.strokes import rewrite
+
+_ADAPT_IMAGES = 4096
+_FEATURES = 256  # of SmallResNet, below its head
+_MOMENTUM = 0.9  # of the centroids, a batch
+
+
+class AdaptedClassifier(System):
+    """The classifier trained on labelled images and unlabelled photographs together; every term is a switch.
+
+    Labelled images give the cross-entropy all the time. On the photographs, ramped up during training: features made
+    alike for a judge (`alignment`, after ADDA, Tzeng et al. 2017), information maximisation and nearest-centroid
+    pseudo-labels (`information`, `centroids`, after SHOT, Liang et al. 2020), self-training on what a moving average
+    of the network is sure of (`confident`, after Tarvainen and Valpola 2017, French et al. 2018, Sohn et al. 2020).
+    The two kinds of images pass the network in separate batches, so that batch norm sees one kind at a time; the
+    average, which is what predicts, has the statistics of the photographs (AdaBN). No label of a photograph is read.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """What is trained and how; a weight of 0 switches a term off."""
+
+        channels: int = 0  # 0 = as the data
+        height: int = 0  # px; 0 = as the data
+        width: int = 0  # px; 0 = as the data
+        num_classes: int = 0  # 0 = as the data
+        steps: int = 1000  # updates
+        batch_size: int = 128  # labelled images, and as many photographs
+        features: int = 32  # width of the network
+        dropout: float = 0.2  # before the last hidden layer
+        learning_rate: float = 2e-3  # peak; one cycle of a cosine with a tenth of warm-up
+        weight_decay: float = 1e-2  # AdamW's
+        label_smoothing: float = 0.05  # of the true labels
+        handwriting: float = 1.0  # strength of the augmentation for characters; 0 = none
+        max_norm: float = 5.0  # gradient clipping; 0 = off
+        alignment: float = 0.0  # weight of fooling the judge of features
+        information: float = 0.1  # weight of the information maximisation
+        centroids: float = 0.1  # weight of the nearest-centroid pseudo-labels
+        confident: float = 1.0  # weight of the self-training
+        threshold: float = 0.9  # probability from which the average counts as sure
+        first: float = 0.15  # share of the steps before the terms on photographs begin; they are full at twice that
+        ema: float = 0.99  # decay of the averaged network
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Data:
+        """Labelled folders, drawn from equally often, and unlabelled photographs."""
+
+        data: tuple[Path, ...]  # folders with class labels: a column `label`, or a subfolder a class
+        photos: Path  # unlabelled photographs of where the model will be used
+
+    config: Config
+    training_only = ("net.", "judge.", "centres")
+    centres: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if min(config.channels, config.height, config.width, config.num_classes) < 1:
+            raise UserError("adapted_classifier: channels, height, width and num_classes must be positive")
+        if min(config.height, config.width) < 4:
+            raise UserError(f"adapted_classifier: images of {config.width}x{config.height} px are too small: at "
+                            "least 4x4")
+        self.config = config
+        self.net = SmallResNet(config.channels, config.height, config.width, config.num_classes,
+                               features=config.features, dropout=config.dropout)
+        self.average = copy.deepcopy(self.net).requires_grad_(False)
+        self.register_buffer("centres", torch.zeros(config.num_classes, _FEATURES))
+        self.optimizers = {"net": torch.optim.AdamW(
+            self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)}
+        self.judge: nn.Module | None = None
+        if config.alignment:
+            self.judge = nn.Sequential(nn.Linear(_FEATURES, 128), nn.ReLU(), nn.Linear(128, 1))
+            self.optimizers["judge"] = torch.optim.AdamW(self.judge.parameters(), lr=config.learning_rate,
+                                                         betas=(0.5, 0.999))
+
+    @classmethod
+    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+        """The first folder decides size and classes; the others and the photographs are scaled to it."""
+        folders = open_labelled(data.data, config.channels, config.height, config.width)
+        channels, height, width = folders[0].shape
+        config = replace(config, channels=channels, height=height, width=width,
+                         num_classes=count_classes(folders, config.num_classes))
+        photos = ImageFolder(data.photos, size=(height, width), channels=channels)
+        return config, labelled_source(folders, ("image", "label"), config.batch_size, seed, photos)
+
+    @classmethod
+    def tiny(cls) -> tuple[Config, Batch]:
+        """A narrow network on 8x8 images of three classes, every term switched on."""
+        config = cls.Config(channels=1, height=8, width=8, num_classes=3, steps=6, batch_size=4, features=4,
+                            alignment=0.1, threshold=0.0, first=0.1)
+        draw = torch.Generator().manual_seed(0)
+        return config, {"image": torch.rand(4, 1, 8, 8, generator=draw), "label": torch.tensor([0, 1, 2, 1]),
+                        "real": torch.rand(4, 1, 8, 8, generator=draw)}
+
+    def train(self, mode: bool = True) -> AdaptedClassifier:
+        """In the average, batch norm follows the photographs and nothing is dropped."""
+        super().train(mode)
+        for module in self.average.modules():
+            if isinstance(module, nn.Dropout):
+                module.eval()
+        return self
+
+    # ---------------------------------------------------------------------------------------------- training
+
+    def update(self, batch: Batch, step: int) -> Scalars:
+        """One descent on the labels and the photographs, one of the judge, one move of the average."""
+        config = self.config
+        one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
+        ramp = min(1.0, max(0.0, (step + 1) / max(1.0, config.first * config.steps) - 1))
+        truth = batch["label"].long()
+        features = self.net.features(self._seen(batch["image"]))
+        logits = self.net.head(features).float()
+        loss = F.cross_entropy(logits, truth, label_smoothing=config.label_smoothing)
+        scalars: Scalars = {"net/loss": loss.detach(),
+                            "net/accuracy": (logits.detach().argmax(1) == truth).float().mean()}
+        real_features, terms = self._photographs(batch["real"], scalars)
+        if self.judge is not None:
+            terms = terms + config.alignment * domain_cross_entropy(self.judge(real_features).float(), is_target=False)
+        scalars["net/skipped"] = descend(loss + ramp * terms, self.optimizers["net"], config.max_norm)
+        if self.judge is not None:
+            scalars |= self._judge_step(features.detach(), real_features.detach())
+        torch._foreach_lerp_(list(self.average.parameters()), [p.detach() for p in self.net.parameters()],
+                             1 - min(config.ema, (step + 1) / (step + 10)))
+        return scalars
+
+    def _photographs(self, photos: Tensor, scalars: Scalars) -> tuple[Tensor, Tensor]:
+        """The features (B, 256) of the photographs as another hand would write them, and the sum of their terms."""
+        config = self.config
+        with torch.no_grad():
+            known = self.average.features(photos * 2 - 1)
+            probabilities = torch.softmax(self.average.head(known).float(), dim=1)
+            self.centres.copy_(moved_centroids(self.centres, known, probabilities, _MOMENTUM))
+            nearest = centroid_labels(known, self.centres)
+        features = self.net.features(self._seen(photos))
+        logits = self.net.head(features).float()
+        confident, share = confident_cross_entropy(logits, probabilities, config.threshold)
+        information = mutual_information(logits)
+        centred = F.cross_entropy(logits, nearest)
+        scalars |= {"real/information": information.detach(), "real/sure": share, "real/confident": confident.detach(),
+                    "real/centroids_agree": (nearest == probabilities.argmax(1)).float().mean()}
+        return features, config.confident * confident - config.information * information + config.centroids * centred
+
+    def _judge_step(self, features: Tensor, real_features: Tensor) -> Scalars:
+        """One descent of the judge that tells the two kinds of images by their features."""
+        assert self.judge is not None
+        ours, theirs = self.judge(features).float(), self.judge(real_features).float()
+        loss = 0.5 * (domain_cross_entropy(ours, is_target=False) + domain_cross_entropy(theirs, is_target=True))
+        skipped = descend(loss, self.optimizers["judge"], self.config.max_norm)
+        right = 0.5 * ((ours < 0).float().mean() + (theirs > 0).float().mean())
+        return {"judge/loss": loss.detach(), "judge/accuracy": right.detach(), "judge/skipped": skipped}
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] as the network is trained on them, in [-1, 1]."""
+        return (rewrite(images, self.config.handwriting) if self.config.handwriting else images) * 2 - 1
+
+    # ---------------------------------------------------------------------------------------------- use
+
+    def predict(self, batch: Batch) -> Batch:
+        """`logits` (B, num_classes) from `image`, by the average."""
+        return {"logits": self.average(batch["image"] * 2 - 1)}
+
+    def metric(self) -> Metric:
+        """Accuracy and confusion matrix."""
+        return Accuracy(self.config.num_classes)
+
+    @torch.no_grad()
+    def finish(self, source: Source) -> None:
+        """Take the average's batch-norm statistics from the photographs, without augmentation."""
+        batches = [source.batch(step) for step in range(max(1, _ADAPT_IMAGES // self.config.batch_size))]
+        device = next(self.parameters()).device
+        adapt_norm(self.average, [batch["real"].to(device, memory_format=torch.channels_last) * 2 - 1
+                                  for batch in batches])
+        self.train()
