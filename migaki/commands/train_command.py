@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from migaki.commands.options import choose_preset, parse, take_name
+from migaki.core import processes
 from migaki.core.discovery import find_class
 from migaki.core.fit import Interrupted, Run
 from migaki.core.system import System
@@ -29,7 +30,9 @@ def run(words: list[str]) -> int:
     try:
         train(cls, options.data, options.config, options.run, options.out)
     except Interrupted as stop:
-        print(f"migaki: {stop}", file=sys.stderr)
+        if processes.speaks():
+            print(f"migaki: {stop}", file=sys.stderr)
         return 130
-    print(f"trained: {options.out} (model.safetensors, metrics.jsonl, samples/)")
+    if processes.speaks():
+        print(f"trained: {options.out} (model.safetensors, metrics.jsonl, samples/)")
     return 0

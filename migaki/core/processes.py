@@ -40,6 +40,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
+def speaks() -> bool:
+    """Whether this is the process that tells the user how it went; also before joining and after leaving."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def world() -> int:
     """How many processes train together, 1 when alone."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

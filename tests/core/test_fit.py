@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,12 +69,9 @@ class Line(System):
         self.finished += 1
 
 
-@dataclass
 class Points:
-    share: tuple[int, int] = (0, 8)
-
     def batch(self, step: int) -> Batch:
-        x = torch.randn(8, 2, generator=generator(1, step))[slice(*self.share)]
+        x = torch.randn(8, 2, generator=generator(1, step))
         return {"x": x, "y": x.sum(1, keepdim=True)}
 
 
@@ -169,38 +164,6 @@ def test_tensorboard_events(tmp_path: Path) -> None:
     run = Run(device="cpu", precision="fp32", log_every=2, sample_every=0, tensorboard=True)
     fit(Line(Line.Config()), Points(), run, tmp_path / "run", quiet=True)
     assert any(p.stat().st_size > 100 for p in (tmp_path / "run" / "tensorboard").iterdir())
-
-
-_TWO = """
-import sys, pathlib
-sys.path.insert(0, sys.argv[1])
-import torch
-torch.set_num_threads(1)
-from migaki.core import processes
-from test_fit import Line, Points, RUN, fit
-import os
-rank = int(os.environ["RANK"])
-fit(Line(Line.Config()), Points((4 * rank, 4 * rank + 4)), RUN, pathlib.Path(sys.argv[2]), quiet=True)
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
-    """Each sees half of the batch; the mean of their gradients is that of the whole."""
-    fit(Line(Line.Config()), Points(), RUN, tmp_path / "one", quiet=True)
-    import os
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    words = [sys.executable, "-c", _TWO, str(Path(__file__).parent), str(tmp_path / "two")]
-    both = [subprocess.Popen(words, env={**environment, "RANK": str(rank)}) for rank in range(2)]
-    assert [process.wait(250) for process in both] == [0, 0]
-    one, two = (torch.load(tmp_path / name / "checkpoint", weights_only=True)["system"] for name in ("one", "two"))
-    for key, value in one.items():
-        torch.testing.assert_close(two[key], value, rtol=1e-5, atol=1e-6)
 
 
 def test_alone_there_is_nothing_to_average() -> None:
