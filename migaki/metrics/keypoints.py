@@ -1,0 +1,92 @@
+"""Landmark error: how many pixels lie between predicted and true landmarks, and PCK, the share within a threshold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from migaki.core.batch import Batch
+from migaki.core.errors import UserError
+from migaki.core.metric import Metric
+
+WITHIN_PX = (2.5, 5.0, 10.0)
+"""The thresholds that are reported; 5 is that of Shrivastava et al., CVPR 2017, table 4."""
+
+CURVE_PX = tuple(step / 2 for step in range(41))
+"""Abscissae of the curve in px."""
+
+
+class KeypointError(Metric):
+    """Pixels between predicted and true landmarks, with the shares within thresholds (PCK) and their curve.
+
+    Both ways of counting are reported, because the literature uses both: the share of all landmarks within a
+    threshold (PCK proper), and the share of images whose mean over landmarks is within it. Keeps every error (J
+    numbers an image), because the median needs them; the figures are then the same bits however the images were
+    split into batches.
+    """
+
+    def __init__(self, key: str = "joints", scale: float = 1.0, width: int = 0) -> None:
+        """`key` names the landmarks; errors are multiplied by `scale`, as if at an image width of `width` px."""
+        # An attribute of this instance in place of the class's: each system has its own landmarks.
+        self.keys = (key,)  # type: ignore[misc]
+        self._key, self._scale, self._width = key, scale, width
+        self._errors: list[torch.Tensor] = []
+
+    def update(self, predicted: Batch, batch: Batch) -> None:
+        """Add a batch.
+
+        Shape: predicted[key] and batch[key] (B, J, K) or (B, K), K >= 2, of which the first two count: x y in px.
+        Raises ValueError where the shapes differ or a value is not finite: one NaN would hide in a median.
+        """
+        guess, truth = _places(predicted[self._key]), _places(batch[self._key])
+        if guess.shape != truth.shape:
+            raise ValueError(f"{self._key}: {tuple(guess.shape)} predicted for {tuple(truth.shape)}")
+        if not (guess.isfinite().all() and truth.isfinite().all()):
+            raise ValueError(f"a predicted or a true place in {self._key} is not finite")
+        self._errors.append((guess - truth).square().sum(2).sqrt() * self._scale)
+
+    def errors_px(self) -> torch.Tensor:
+        """The error of every landmark of every image in the order of arrival: (N, J) px, float64."""
+        if not sum(len(part) for part in self._errors):
+            raise UserError("landmark error: no labelled image was given, so there is nothing to average")
+        return torch.cat(self._errors)
+
+    def within(self, threshold: float) -> tuple[float, float]:
+        """Shares in [0, 1] at most `threshold` px off: of all landmarks (PCK), and of images by their mean."""
+        errors = self.errors_px()
+        return _share(errors, threshold), _share(errors.mean(1), threshold)
+
+    def compute(self) -> dict[str, Any]:
+        """The figures over all that was added.
+
+        Keys: `count` of images; `width_px` at which px are meant (0: the images' own); `mean_px` and `median_px` over
+        all landmarks; for T in 2.5, 5, 10 `within_T_px` (PCK: share of landmarks) and `images_within_T_px` (share of
+        images by their mean error); `curve` {`px`, `share`, `share_of_images`: 41 thresholds each};
+        `mean_px_by_landmark` and `within_5_px_by_landmark`, J numbers each. Raises UserError when no image was added.
+        """
+        errors = self.errors_px()
+        figures: dict[str, Any] = {"count": len(errors), "width_px": self._width, "mean_px": errors.mean().item(),
+                                   "median_px": float(np.median(errors.numpy()))}
+        for at in WITHIN_PX:
+            figures[f"within_{at:g}_px"], figures[f"images_within_{at:g}_px"] = self.within(at)
+        curve = [self.within(at) for at in CURVE_PX]
+        figures["curve"] = {"px": list(CURVE_PX), "share": [share for share, _ in curve],
+                            "share_of_images": [share for _, share in curve]}
+        figures["mean_px_by_landmark"] = errors.mean(0).tolist()
+        figures["within_5_px_by_landmark"] = (errors <= 5).double().mean(0).tolist()
+        return figures
+
+
+def _share(errors: torch.Tensor, threshold: float) -> float:
+    return (errors <= threshold).double().mean().item()
+
+
+def _places(tensor: torch.Tensor) -> torch.Tensor:
+    places = tensor.detach().to("cpu", torch.float64)
+    if places.ndim == 2:
+        places = places[:, None]
+    if places.ndim != 3 or places.shape[2] < 2:
+        raise ValueError(f"landmarks must be (B, J, 2 or more), got {tuple(tensor.shape)}")
+    return places[..., :2]

@@ -1,0 +1,63 @@
+"""Stand-in for the frames of a depth camera: rendered hands seen through a modelled sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from migaki.core.batch import Batch
+from migaki.core.errors import UserError
+from migaki.core.simulator import Simulator
+from migaki.ops.depth import normalise_depth
+from migaki.simulate.depth_sensor import DepthSensor
+from migaki.simulate.hands import HandSimulator
+
+_STREAM = 104729  # so that the sensor's chance is not the hands'
+
+
+class StandInDepth(Simulator):
+    """These are renderings, not frames of a sensor: they stand in for such frames where there are none.
+
+    The hands are those of `migaki simulate hands`, by default of other poses where a table of seen joints is given;
+    `DepthSensor` damages their depth as published models of structured light or time of flight do. Keys: `image`, and
+    with `labelled` also `joints`, `joint_visible`, `camera` (fx, fy, cx, cy px), `centre` (u px, v px, mm) and
+    `cube` (mm), as `HandSimulator` has them.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """The hands' settings are those of `simulate hands`, the sensor's those of `DepthSensor`."""
+
+        height: int = 224  # px
+        width: int = 224  # px
+        cube_mm: float = 300.0  # side of the cube about the hand that fills the image
+        poses: Path | None = None  # table of seen joints to draw poses from
+        cache: Path | None = None  # where the fit to that table is kept; by default the user's cache folder
+        labelled: bool = True  # False: pictures alone, as a camera gives them
+        kind: Literal["structured_light", "time_of_flight"] = "structured_light"
+        noise: float = 1.0  # times the published standard deviations, along and across the line of sight
+        edge_loss: float = 0.1  # share of the readings lost on an outline
+        thin_loss: float = 0.15  # share of thin things, such as fingertips, that go missing in patches
+        threads: int = 0  # 0 = all cores; changes no bit
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config: StandInDepth.Config = config or self.Config()
+        config = self.config
+        if not (0 <= config.edge_loss <= 1 and 0 <= config.thin_loss <= 1):
+            raise UserError("stand-in depth: edge_loss and thin_loss are shares, from 0 to 1")
+        self._hands = HandSimulator(HandSimulator.Config(
+            height=config.height, width=config.width, cube_mm=config.cube_mm, poses=config.poses, cache=config.cache,
+            threads=config.threads))
+        self._sensor = DepthSensor(DepthSensor.Config(
+            kind=config.kind, axial=config.noise, lateral=config.noise, edge_loss=config.edge_loss,
+            thin_loss=config.thin_loss))
+
+    def render(self, seed: int, indices: Sequence[int]) -> Batch:
+        """Images of these indices; image i is the same bits for every batch and thread count."""
+        hands = self._hands.render(seed, indices)
+        depth = self._sensor.damage(hands["depth"], seed + _STREAM, indices, hands["camera"])
+        batch = {"image": normalise_depth(depth, hands["centre"][:, 2], self.config.cube_mm)}
+        kept = ("joints", "joint_visible", "camera", "centre", "cube")
+        return batch | {key: hands[key] for key in kept} if self.config.labelled else batch

@@ -1,0 +1,191 @@
+"""Landmarks from one image: the stacked hourglass, task model of SimGAN's hands.
+
+Newell, Yang, Deng, ECCV 2016; as SimGAN uses it, Shrivastava et al., CVPR 2017, sec. 3.2. Heat maps are read by their
+expectation and trained through it (Sun et al., ECCV 2018; Nibali et al. 2018), where Newell regresses them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from migaki.core.batch import Batch, Scalars
+from migaki.core.errors import UserError
+from migaki.core.metric import Metric
+from migaki.core.schedule import one_cycle
+from migaki.core.source import Source
+from migaki.core.system import Sheet, System, descend
+from migaki.data.folder import ImageFolder
+from migaki.data.labels import POINT_KEYS
+from migaki.data.task_source import labelled_source, open_labelled
+from migaki.metrics.keypoints import KeypointError
+from migaki.nets.batch_norm import adapt_norm
+from migaki.nets.hourglass import StackedHourglass
+from migaki.ops import landmarks
+
+_ADAPT_IMAGES = 2048  # photographs from which finish() takes statistics, at most
+_SHOWN = 12
+
+
+class HourglassSystem(System):
+    """Finds landmarks: any label of places in px, one or many an image, such as `joints` or `iris_outline`.
+
+    Only x y are learned; a third number (the depth of `joints`) is left alone. Landmarks outside the image are no
+    part of the loss.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """A small network for two CPU cores; `paper()` has the published sizes."""
+
+        channels: int = 0  # 0 = as the data
+        height: int = 0  # px; 0 = as the data
+        width: int = 0  # px; 0 = as the data
+        landmarks: str = "joints"  # the label that is learned
+        num_landmarks: int = 0  # 0 = as the data
+        steps: int = 1200  # updates
+        batch_size: int = 32  # images
+        stacks: int = 2  # hourglasses, one after the other (SimGAN: 2)
+        features: int = 64  # of each map
+        depth: int = 3  # times an hourglass halves the resolution
+        stride: Literal[2, 4] = 4  # px of a cell of the heat maps
+        sigma: float = 1.0  # cells, standard deviation of the Gaussian that the heat maps are to show
+        heat_weight: float = 0.1  # of the cross-entropy to that Gaussian, beside the distance in cells
+        learning_rate: float = 2e-3  # peak; one cycle of a cosine with a tenth of warm-up
+        weight_decay: float = 1e-2  # AdamW's
+        max_norm: float = 5.0  # gradient clipping; 0 = off
+        max_turn: float = 20.0  # degrees: images are turned by up to so much (SimGAN: 20)
+        max_scale: float = 0.1  # share by which they are enlarged or made smaller
+        max_shift: float = 0.06  # share of the width by which they are shifted: with the scale, SimGAN's crops
+        error_width: int = 0  # px: errors are told as if images were so wide; 0 = as wide as they are
+        adapt_norm: bool = True  # with --photos: batch-norm statistics are taken from them (AdaBN)
+
+        @classmethod
+        def paper(cls) -> HourglassSystem.Config:
+            """Sizes of Newell et al. as SimGAN takes them: 64x64 maps of 256x256 images. Needs a GPU."""
+            return cls(height=256, width=256, features=256, depth=4, steps=60000, learning_rate=5e-4)
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Data:
+        """Labelled folders, drawn from equally often, and optional unlabelled photographs."""
+
+        data: tuple[Path, ...]  # folders with landmarks
+        photos: Path | None = None  # unlabelled photographs of where the model will be used
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if min(config.channels, config.height, config.width, config.num_landmarks) < 1:
+            raise UserError("hourglass: channels, height, width and num_landmarks must be positive")
+        if min(config.stacks, config.depth) < 1 or config.sigma <= 0:
+            raise UserError("hourglass: stacks and depth must be at least 1, sigma above 0")
+        self.config = config
+        self.net = StackedHourglass(config.channels, config.num_landmarks, config.features, config.stacks,
+                                    config.depth, config.stride)
+        decays = [p for p in self.net.parameters() if p.dim() > 1]
+        others = [p for p in self.net.parameters() if p.dim() <= 1]
+        self.optimizers = {"net": torch.optim.AdamW(
+            [{"params": decays, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=config.learning_rate)}
+
+    @classmethod
+    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+        """The first folder decides size and number of landmarks; the others and the photographs are scaled to it."""
+        folders = open_labelled(data.data, config.channels, config.height, config.width)
+        channels, height, width = folders[0].shape
+        counts = {_num_landmarks(folder, config.landmarks) for folder in folders}
+        if len(counts) > 1 or config.num_landmarks not in (0, *counts):
+            raise UserError(f"hourglass: '{config.landmarks}' has {' or '.join(map(str, sorted(counts)))} places an "
+                            f"image, {config.num_landmarks or 'one number of them'} wanted: choose other folders")
+        config = replace(config, channels=channels, height=height, width=width, num_landmarks=counts.pop())
+        photos = ImageFolder(data.photos, size=(height, width), channels=channels) if data.photos else None
+        return config, labelled_source(folders, ("image", config.landmarks), config.batch_size, seed, photos)
+
+    @classmethod
+    def tiny(cls) -> tuple[Config, Batch]:
+        """A narrow network on 16x24 images with three landmarks."""
+        config = cls.Config(channels=1, height=16, width=24, num_landmarks=3, steps=6, batch_size=4, features=4,
+                            depth=2)
+        draw = torch.Generator().manual_seed(0)
+        places = torch.rand(4, 3, 3, generator=draw) * torch.tensor([23.0, 15.0, 500.0])
+        return config, {"image": torch.rand(4, 1, 16, 24, generator=draw), "joints": places}
+
+    def update(self, batch: Batch, step: int) -> Scalars:
+        """One descent on the distance of the read-out and the cross-entropy of the maps, of every stack."""
+        config = self.config
+        images, truth = batch["image"], self._places(batch)
+        if max(config.max_turn, config.max_scale, config.max_shift) > 0:
+            images, truth = landmarks.turn_and_crop(images, truth, math.radians(config.max_turn), config.max_scale,
+                                                    config.max_shift)
+        one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
+        maps: Tensor = self.net(images * 2 - 1)  # (S, B, J, h, w)
+        seen = landmarks.inside(truth, config.height, config.width).float()
+        count = seen.sum().clamp_min(1)
+        target = landmarks.gaussian_maps(truth, (maps.shape[3], maps.shape[4]), config.stride, config.sigma)
+        loss, error = maps.new_zeros(()), maps.new_zeros(())
+        for one in maps:
+            away = (landmarks.soft_argmax(one, config.stride) - truth).square().sum(2)
+            heat = -(target * F.log_softmax(one.flatten(2), 2).view_as(one)).sum((2, 3))
+            # The plain distance (not squared) weighs hidden joints less; the small number keeps its gradient finite.
+            near = away.div(config.stride**2).add(1e-4).sqrt()
+            loss = loss + ((near + config.heat_weight * heat) * seen).sum() / count
+            error = (away.detach().sqrt() * seen).sum() / count  # the last stack's is the one that stays
+        skipped = descend(loss / len(maps), self.optimizers["net"], config.max_norm)
+        return {"net/loss": loss.detach() / len(maps), "net/error_px": error * self._told, "net/skipped": skipped}
+
+    @property
+    def _told(self) -> float:
+        """What errors in px of the images are multiplied by where they are told."""
+        return self.config.error_width / self.config.width if self.config.error_width else 1.0
+
+    def _places(self, batch: Batch) -> Tensor:
+        """x y of the landmarks: (B, J, 2) px."""
+        truth = batch[self.config.landmarks].float()
+        return truth.view(len(truth), self.config.num_landmarks, -1)[..., :2]
+
+    def predict(self, batch: Batch) -> Batch:
+        """The landmarks (B, J, 2) x y in px from `image`, under the name of the label; (B, 2) for a single one."""
+        places = landmarks.soft_argmax(self.net(batch["image"] * 2 - 1)[-1], self.config.stride)
+        return {self.config.landmarks: places[:, 0] if self.config.num_landmarks == 1 else places}
+
+    def metric(self) -> Metric:
+        """Landmark error and PCK."""
+        return KeypointError(self.config.landmarks, self._told, self.config.error_width)
+
+    def sheet(self, batch: Batch) -> Sheet:
+        """Images with predicted landmarks (red), and with the true ones (green) where they are given."""
+        images = batch["image"][:_SHOWN]
+        found = self._places(self.predict({"image": images}))
+        rows = [("predicted", landmarks.mark(images, found, (0.9, 0.1, 0.1)))]
+        if self.config.landmarks in batch:
+            truth = self._places(batch)[:_SHOWN]
+            rows.append(("true", landmarks.mark(images, truth, (0.0, 0.7, 0.2))))
+        return rows
+
+    @torch.no_grad()
+    def finish(self, source: Source) -> None:
+        """With photographs: take batch-norm statistics from them (AdaBN, Li et al. 2016)."""
+        if self.config.adapt_norm and "real" in source.batch(0):
+            batches = [source.batch(step) for step in range(max(1, _ADAPT_IMAGES // self.config.batch_size))]
+            device = next(self.parameters()).device
+            adapt_norm(self.net, [batch["real"].to(device, memory_format=torch.channels_last) * 2 - 1
+                                  for batch in batches])
+
+
+def _num_landmarks(folder: ImageFolder, key: str) -> int:
+    """How many places the label `key` of a folder holds; UserError unless they are places in px."""
+    folder.require(key)
+    values = folder.labels.get(key)
+    if values is None or values.ndim not in (2, 3) or not 2 <= values.shape[-1] <= 3:
+        raise UserError(f"{folder.path}: '{key}' holds no places: x y in px an image, or a list of such, are needed")
+    if key not in POINT_KEYS and folder.size is not None and folder.shape[1:] != ImageFolder(folder.path).shape[1:]:
+        raise UserError(f"{folder.path}: images would have to be scaled, and '{key}' is no label that is known to be "
+                        f"in px: bring the images to one size, or name the column one of {', '.join(POINT_KEYS)}")
+    return 1 if values.ndim == 2 else int(values.shape[1])
