@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import tokenize
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from migaki.core.errors import UserError
+from migaki.data.member import FilePath, size_of, stream
 
 ArrayHeader = tuple[int, int, int, np.dtype[Any]]
 """Channels, height, width and type of an array once it is turned to `(C, H, W)`."""
 
 
-def read_npy_header(path: Path) -> ArrayHeader:
+def read_npy_header(path: FilePath) -> ArrayHeader:
     """Shape and type of a `.npy` file; UserError for pickled objects and for files shorter than their header says."""
-    with open(path, "rb") as file:
+    with stream(path) as file:
         try:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -26,21 +26,22 @@ def read_npy_header(path: Path) -> ArrayHeader:
         start = file.tell()
     if dtype.hasobject or dtype.kind not in "buif":
         raise UserError(f"{path}: holds {dtype} and not plain numbers: save it as uint8, uint16 or float32")
-    if path.stat().st_size - start < int(np.prod(shape, dtype=object)) * dtype.itemsize:
+    if size_of(path) - start < int(np.prod(shape, dtype=object)) * dtype.itemsize:
         raise UserError(f"{path}: truncated, it is shorter than its header says: write the file again")
     channels, height, width = _channels_first_shape(path, tuple(shape))
     return channels, height, width, _storage(dtype)
 
 
-def read_npy(path: Path) -> np.ndarray[Any, Any]:
+def read_npy(path: FilePath) -> np.ndarray[Any, Any]:
     """A `.npy` file as `(C, H, W)`; nothing is unpickled."""
-    array: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
+    with stream(path) as file:
+        array: np.ndarray[Any, Any] = np.load(file, allow_pickle=False)
     return _channels_first(path, array)
 
 
-def read_tiff_header(path: Path) -> ArrayHeader:
+def read_tiff_header(path: FilePath) -> ArrayHeader:
     """Shape and type of the first series of a TIFF, through `tifffile`."""
-    with _tifffile(path).TiffFile(path) as tiff:
+    with stream(path) as file, _tifffile(path).TiffFile(file) as tiff:
         series = tiff.series[0]
         channels, height, width = _channels_first_shape(path, tuple(series.shape))
         if _tiff_orientation(tiff) >= 5:
@@ -48,9 +49,9 @@ def read_tiff_header(path: Path) -> ArrayHeader:
         return channels, height, width, _storage(np.dtype(series.dtype))
 
 
-def read_tiff(path: Path) -> np.ndarray[Any, Any]:
+def read_tiff(path: FilePath) -> np.ndarray[Any, Any]:
     """The first series of a TIFF as `(C, H, W)`, turned upright."""
-    with _tifffile(path).TiffFile(path) as tiff:
+    with stream(path) as file, _tifffile(path).TiffFile(file) as tiff:
         array = _channels_first(path, np.asarray(tiff.series[0].asarray()))
         return turn(array, _tiff_orientation(tiff))
 
@@ -71,7 +72,7 @@ def turn(array: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(array)
 
 
-def _tifffile(path: Path) -> Any:
+def _tifffile(path: FilePath) -> Any:
     try:
         import tifffile
     except ImportError as error:
@@ -86,7 +87,7 @@ def _storage(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if dtype.kind == "f" else dtype.newbyteorder("=")
 
 
-def _channels_first_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
+def _channels_first_shape(path: FilePath, shape: tuple[int, ...]) -> tuple[int, int, int]:
     if len(shape) == 2:
         return (1, shape[0], shape[1])
     if len(shape) != 3:
@@ -95,7 +96,7 @@ def _channels_first_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int,
     return (last, first, middle) if last < first else (first, middle, last)
 
 
-def _channels_first(path: Path, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _channels_first(path: FilePath, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """`(H, W)`, `(C, H, W)` or `(H, W, C)` as `(C, H, W)`: the shorter of the outer axes is the channels."""
     _channels_first_shape(path, array.shape)
     if array.ndim == 2:

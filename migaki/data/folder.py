@@ -6,6 +6,8 @@ subfolders of the same depth, the subfolders' names are the classes.
 
 Columns named `KEY_file_name` are further pictures of the row: `mask_file_name` and `depth_file_name` give planes
 that keep their unit, others (`target_file_name`) pictures in [0, 1].
+
+Instead of image files the folder may hold shards: tar files (WebDataset) or Parquet with the images inside.
 """
 
 from __future__ import annotations
@@ -27,16 +29,15 @@ from migaki.core.errors import UserError
 from migaki.core.files import explain
 from migaki.data import framing
 from migaki.data.image_file import Header, read_header, read_image, show
+from migaki.data.journal import JOURNAL
 from migaki.data.labels import PLANE_KEYS, POINT_KEYS, gather_labels, plain
 from migaki.data.listing import list_files
+from migaki.data.member import FilePath, Member, place
 from migaki.data.metadata import find_metadata
-from migaki.data.rows import listed_rows, metadata_rows
+from migaki.data.rows import listed_rows, metadata_rows, shard_rows
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
-
-JOURNAL = ".journal"
-"""The file that stands in a folder for as long as `FolderWriter` has not finished it."""
 
 
 class ImageFolder:
@@ -74,8 +75,12 @@ class ImageFolder:
             )
         self._metadata = find_metadata(self.path, files)
         self.rows: Sequence[Row]
+        shards = None if self._metadata else shard_rows(self.path, files)
         if self._metadata:
             self.rows = metadata_rows(self.path, self._metadata, files)
+        elif shards is not None:
+            self.rows = shards
+            self._metadata = sorted(name for name in files if name != "dataset.json")
         else:
             self.rows, self.classes = listed_rows(files)
         self.names: list[str] = [row["file_name"] for row in self.rows]
@@ -128,7 +133,7 @@ class ImageFolder:
     @cached_property
     def _headers(self) -> list[Header]:
         with ThreadPoolExecutor(4) as pool:
-            return list(pool.map(lambda name: read_header(self._root / name), self.names, chunksize=64))
+            return list(pool.map(lambda row: read_header(place(self._root, row, "file_name")), self.rows, chunksize=64))
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
@@ -164,12 +169,15 @@ class ImageFolder:
         """All keys that `read` delivers: `image`, the further pictures, the labels."""
         return tuple(dict.fromkeys(("image", *self.files, *self.labels)))
 
+    def file(self, index: int) -> FilePath:
+        """Where image `index` lies: its file, or its place in a shard."""
+        return place(self.path, self.rows[index], "file_name")
+
     def decode(self, index: int) -> Array:
         """Image `index` as `(C, H, W)` uint8, uint16 or float32, in the folder's shape."""
-        return self._picture(self.names[index], self.shape[0])
+        return self._picture(place(self._root, self.rows[index], "file_name"), self.names[index], self.shape[0])
 
-    def _picture(self, name: str, channels: int | None) -> Array:
-        path = self._root / name
+    def _picture(self, path: FilePath, name: str, channels: int | None) -> Array:
         _, height, width = self.shape
         array = framing.check_values(read_image(path), self.value_range, self.path / name)
         if self.size is None and array.shape[1:] != (height, width):
@@ -188,9 +196,10 @@ class ImageFolder:
         name = self.files[key][index]
         if name is None:
             raise UserError(f"{show(self.path)}: '{show(self.names[index])}' has no {key}: add {key}_file_name")
+        path = place(self._root, self.rows[index], f"{key}_file_name")
         if key not in PLANE_KEYS:
-            return framing.to_unit(self._picture(name, self.channels))
-        array = framing.resize(read_image(self._root / name), self.shape[1:], nearest=True)
+            return framing.to_unit(self._picture(path, name, self.channels))
+        array = framing.resize(read_image(path), self.shape[1:], nearest=True)
         if array.shape[0] != 1:
             raise UserError(f"{show(self.path / name)}: a {key} has one channel, this has {array.shape[0]}: convert it")
         plane: Array = array[0].astype(np.float32 if key != "mask" else np.uint8)
@@ -263,6 +272,9 @@ class ImageFolder:
         """16 hexadecimal digits that change with the names, file sizes or metadata; no image is read."""
         state = hashlib.sha256()
         try:
+            if isinstance(self.file(0), Member):
+                sizes = [f"{name}\0{(self._root / name).stat().st_size}\0" for name in self._metadata]
+                return hashlib.sha256("".join(sizes + self.names).encode()).hexdigest()[:16]
             for name in self._metadata:
                 state.update((self._root / name).read_bytes())
             for name in self.names:

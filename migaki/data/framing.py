@@ -12,7 +12,6 @@ The rules, in order:
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from PIL import Image
 
 from migaki.core.errors import UserError
 from migaki.data.image_file import show
+from migaki.data.member import FilePath
 
 Array = np.ndarray[Any, Any]
 
@@ -67,7 +67,7 @@ def shift_points(points: Array, height: int, width: int, size: tuple[int, int]) 
     return moved
 
 
-def convert_channels(array: Array, channels: int, *, has_alpha: bool, path: Path) -> Array:
+def convert_channels(array: Array, channels: int, *, has_alpha: bool, path: FilePath) -> Array:
     """Give `(C, H, W)` the wanted number of channels, in its own type; UserError where no rule exists."""
     if array.shape[0] == channels:
         return array
@@ -92,7 +92,7 @@ def _white(dtype: np.dtype[Any]) -> int:
     return 1 if dtype.kind == "f" else int(np.iinfo(dtype).max)
 
 
-def check_values(array: Array, value_range: tuple[float, float] | None, path: Path) -> Array:
+def check_values(array: Array, value_range: tuple[float, float] | None, path: FilePath) -> Array:
     """Bring values to uint8, uint16 or float32 in [0, 1]; UserError for other types without a `value_range`."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UserError(f"{show(path)}: holds values that are not finite: mend or delete the file")

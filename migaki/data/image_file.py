@@ -18,7 +18,6 @@ import functools
 import os
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from migaki.core.errors import UserError
 from migaki.core.files import explain
 from migaki.data.array_file import read_npy, read_npy_header, read_tiff, read_tiff_header, turn
+from migaki.data.member import FilePath, Member, stream
 
 MAX_PIXELS = 2**26
 """Images of more pixels (8192 x 8192), or four times as many numbers, are refused before anything is decoded."""
@@ -53,7 +53,7 @@ class Header:
     has_alpha: bool = False
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: FilePath) -> Header:
     """Look at the header of an image file only; UserError if it is no image or of more than `MAX_PIXELS`."""
     try:
         header = _read_header(path)
@@ -65,7 +65,7 @@ def read_header(path: Path) -> Header:
     return header
 
 
-def read_image(path: Path) -> np.ndarray[Any, Any]:
+def read_image(path: FilePath) -> np.ndarray[Any, Any]:
     """Decode an image file.
 
     Returns:
@@ -85,7 +85,7 @@ def read_image(path: Path) -> np.ndarray[Any, Any]:
         raise _damaged(path, error) from error
 
 
-def _read_header(path: Path) -> Header:
+def _read_header(path: FilePath) -> Header:
     if path.suffix.lower() == ".npy":
         return Header(*read_npy_header(path))
     quick = _read_png_header(path) if path.suffix.lower() == ".png" else None
@@ -103,7 +103,7 @@ def _read_header(path: Path) -> Header:
         return Header(_KEEP[mode], height, width, dtype, mode in ("LA", "RGBA"))
 
 
-def _read_with_pillow(path: Path) -> np.ndarray[Any, Any]:
+def _read_with_pillow(path: FilePath) -> np.ndarray[Any, Any]:
     image = _open(path)
     if image is None:
         _check(path, read_tiff_header(path))
@@ -119,12 +119,12 @@ def _read_with_pillow(path: Path) -> np.ndarray[Any, Any]:
     return turn(array, orientation)
 
 
-def _open(path: Path) -> Image.Image | None:
+def _open(path: FilePath) -> Image.Image | None:
     """The file opened by Pillow, or None for a TIFF that Pillow would refuse, shorten to 8 bits or cut to a page."""
     try:
-        image = Image.open(path, formats=_formats())
+        image = Image.open(stream(path) if isinstance(path, Member) else path, formats=_formats())
     except UnidentifiedImageError:
-        with open(path, "rb") as file:
+        with stream(path) as file:
             if file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
                 return None
         raise
@@ -155,19 +155,19 @@ def _low_rawmode(image: Image.Image) -> str:
     return ""
 
 
-def _low_bytes(path: Path, rawmode: str) -> np.ndarray[Any, Any]:
-    with Image.open(path, formats=("PNG",)) as image:
+def _low_bytes(path: FilePath, rawmode: str) -> np.ndarray[Any, Any]:
+    with stream(path) as file, Image.open(file, formats=("PNG",)) as image:
         assert isinstance(image, PngImageFile)
         image.tile = [image.tile[0]._replace(args=rawmode)]
         return np.asarray(image).astype(np.uint16)
 
 
-def _read_png_header(path: Path) -> Header | None:
+def _read_png_header(path: FilePath) -> Header | None:
     """The header of a plain grey or RGB(A) PNG from its first bytes; None where Pillow must look closer.
 
     Opening a folder looks at every file, and this takes a tenth of the time of opening each with Pillow.
     """
-    with open(path, "rb") as file:
+    with stream(path) as file:
         start = file.read(64)
     if len(start) < 57 or start[:8] != b"\x89PNG\r\n\x1a\n" or start[12:16] != b"IHDR":
         return None
@@ -214,11 +214,11 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _check(path: Path, header: tuple[int, int, int, np.dtype[Any]]) -> None:
+def _check(path: FilePath, header: tuple[int, int, int, np.dtype[Any]]) -> None:
     _check_size(path, header[2], header[1], header[0])
 
 
-def _check_size(path: Path, width: int, height: int, channels: int = 1) -> None:
+def _check_size(path: FilePath, width: int, height: int, channels: int = 1) -> None:
     if width < 1 or height < 1:
         raise UserError(f"{show(path)}: the image has no pixels ({width} x {height}): delete the file")
     if width * height > MAX_PIXELS or width * height * channels > 4 * MAX_PIXELS:
@@ -228,7 +228,7 @@ def _check_size(path: Path, width: int, height: int, channels: int = 1) -> None:
         )
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
+def _damaged(path: FilePath, error: Exception) -> UserError:
     if isinstance(error, Image.DecompressionBombError):
         return UserError(
             f"{show(path)}: more than the limit of {MAX_PIXELS // 2**20} megapixels: scale or cut the image"
@@ -241,7 +241,7 @@ def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{show(path)}: damaged or truncated image ({reason}): delete or replace the file")
 
 
-def show(path: Path | str) -> str:
+def show(path: FilePath | str) -> str:
     """A path for a one-line message: control characters and bytes that are no UTF-8 are escaped."""
     text = os.fspath(path)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -9,6 +9,9 @@ from typing import IO, Any
 
 from migaki.core.files import explain
 
+JOURNAL = ".journal"
+"""The file that stands in a folder for as long as its writer has not finished it."""
+
 
 class Journal:
     """Lines of JSON, appended one by one; a last line that a kill cut short is dropped on opening.

@@ -12,7 +12,10 @@ from migaki.core.errors import UserError
 from migaki.data.image_file import EXTENSIONS, show
 from migaki.data.labels import is_file_column
 from migaki.data.listing import check_inside, natural_key
+from migaki.data.member import check_parquet
 from migaki.data.metadata import Row, read_metadata
+from migaki.data.parquet_shards import ParquetRows
+from migaki.data.tar_shards import tar_rows
 
 
 def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str]) -> list[Row]:
@@ -64,6 +67,23 @@ def _checked(folder: Path, metadata: str, prefix: str, name: Any, known: set[str
             raise UserError(f"{where}: names '{show(name)}', which is missing: restore it or delete its row")
         check_inside(root, normal)
     return normal
+
+
+def shard_rows(folder: Path, files: Sequence[str]) -> Sequence[Row] | None:
+    """The rows of tar or Parquet shards among `files`; None where the folder holds no shards, or images beside them.
+
+    UserError for shards of both kinds, or damaged ones.
+    """
+    tars = [name for name in files if name.lower().endswith(".tar")]
+    tables = [name for name in files if name.lower().endswith(".parquet")]
+    if not tars + tables or any(posixpath.splitext(name)[1].lower() in EXTENSIONS for name in files):
+        return None
+    if tars and tables:
+        raise UserError(f"{show(folder)}: holds tar and Parquet shards: keep those of one kind")
+    if tars:
+        return tar_rows(folder, list(files))
+    check_parquet(folder)
+    return ParquetRows(folder, tables)
 
 
 def listed_rows(files: Sequence[str]) -> tuple[list[Row], list[str]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import posixpath
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,21 +22,19 @@ import torch
 
 from migaki.core.errors import UserError
 from migaki.core.files import FolderLock, explain, make_folder, read_json, write_json
-from migaki.data.encoding import SUFFIXES, encode_image, encode_plane, store
-from migaki.data.folder import JOURNAL
+from migaki.data.encoding import SUFFIXES, store
 from migaki.data.image_file import show
-from migaki.data.journal import Journal
-from migaki.data.labels import IMAGE_KEYS, PLANE_KEYS, batch_rows, is_file_column
+from migaki.data.journal import JOURNAL, Journal
+from migaki.data.labels import batch_rows, is_file_column
 from migaki.data.metadata import read_metadata, write_metadata
+from migaki.data.record import Plan, Record, file_name, plan
 
 __all__ = ["FolderWriter", "batch_rows"]
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
-_FOLDERS = {"mask": "masks", "depth": "depths", "target": "targets", "real": "reals", "refined": "refineds"}
 _MAX_PENDING = 32
-_File = tuple[str, Callable[[torch.Tensor | Array, str], bytes], torch.Tensor | Array]
 
 
 class FolderWriter:
@@ -160,56 +157,47 @@ class FolderWriter:
             row: Its labels as plain values. A `mask` `(H, W)` is written to `masks/`, `depth` to `depths/`, further
                 pictures likewise, each with its column `KEY_file_name`.
         """
-        self._submit(index, self._file_name(name), encode_image, image, row)
+        if index not in self._rows:
+            planned = plan(name, image, row, self.image_format)
+            own = Plan(planned.row, tuple((name, how, _copy(value)) for name, how, value in planned.files))
+            self.write_plan(index, own)
+
+    def write_plan(self, index: int, planned: Plan) -> None:
+        """As `write`, for pictures that the caller leaves alone from here on."""
+        if index not in self._rows:
+            self._submit(index, planned.row, lambda: planned.encode(self.image_format))
 
     def write_file(self, index: int, name: str, data: bytes, row: Row) -> None:
         """As `write`, for an image that the caller has encoded: `data` is its file's content, `name` has its ending."""
-        self._submit(index, self._file_name(name, suffix=""), _as_it_is, np.frombuffer(data, np.uint8), row)
+        if any(is_file_column(key) for key in row):
+            raise ValueError("the row has a column of file names: the writer names the files itself")
+        self.write_record(index, Record({"file_name": file_name(name, ""), **row}, ((name, data),)))
 
-    def _submit(self, index: int, name: str, how: Callable[[torch.Tensor | Array, str], bytes],
-                image: torch.Tensor | Array, row: Row) -> None:
-        if index in self._rows:
-            return
+    def write_record(self, index: int, record: Record) -> None:
+        """As `write`, for an image that another process has encoded."""
+        if index not in self._rows:
+            self._submit(index, record.row, lambda: record)
+
+    def _submit(self, index: int, row: Row, make: Callable[[], Record]) -> None:
         if not 0 <= index < self.total or self._finished:
             raise ValueError(f"index {index} is outside of 0..{self.total - 1}")
+        name = row["file_name"]
         if self._names.setdefault(name, index) != index:
             raise UserError(
                 f"{show(self.out)}: images {self._names[name]} and {index} would both be called '{show(name)}': "
                 "give each its own name"
             )
-        stem = posixpath.splitext(name)[0]
-        files: list[_File] = [(name, how, image if how is _as_it_is else _copy(image))]
-        values: Row = {"file_name": name}
-        for key, value in row.items():
-            if is_file_column(key):
-                raise ValueError(f"the row has a column '{key}': the writer names the files itself")
-            if key in PLANE_KEYS or key in IMAGE_KEYS:
-                suffix = ".tif" if key == "depth" else ".png" if key == "mask" else SUFFIXES[self.image_format]
-                values[f"{key}_file_name"] = f"{_FOLDERS[key]}/{stem}{suffix}"
-                encode = encode_plane if key in PLANE_KEYS else encode_image
-                files.append((values[f"{key}_file_name"], encode, _copy(value)))
-            else:
-                values[key] = value
-        self._pending.append((index, values, self._pool.submit(self._store, files)))
+        self._pending.append((index, row, self._pool.submit(lambda: self._store(make()))))
         while self._pending and (len(self._pending) > _MAX_PENDING or self._pending[0][2].done()):
             self._settle()
 
-    def _file_name(self, name: str, suffix: str | None = None) -> str:
-        suffix = SUFFIXES[self.image_format] if suffix is None else suffix
-        name = name if name.lower().endswith(suffix) else name + suffix
-        parts = name.split("/")
-        if any(part in ("", ".", "..") or part.startswith(".") for part in parts) or "\0" in name or "\\" in name:
-            raise ValueError(f"'{show(name)}' is no name for a file inside the folder")
-        name.encode()  # bytes that are no UTF-8 cannot stand in the metadata
-        return name
-
-    def _store(self, files: list[_File]) -> None:
-        for name, encode, value in files:
+    def _store(self, record: Record) -> None:
+        for name, data in record.files:
             path = self.out / name
             if path.parent not in self._made:
                 make_folder(path.parent)
                 self._made.add(path.parent)
-            store(path, encode(value, self.image_format))
+            store(path, data)
 
     def _settle(self) -> None:
         """Wait for the oldest image on its way; its row enters the journal only when its file stands."""
@@ -250,11 +238,6 @@ class FolderWriter:
             return
         with contextlib.suppress(Exception):  # the first error is the one to tell
             self.close()
-
-
-def _as_it_is(data: torch.Tensor | Array, _: str) -> bytes:
-    assert isinstance(data, np.ndarray)
-    return data.tobytes()
 
 
 def _copy(value: torch.Tensor | Array) -> torch.Tensor | Array:

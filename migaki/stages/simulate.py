@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from migaki import __version__
+from migaki.core import engine
 from migaki.core.config import to_dict
 from migaki.core.errors import UserError
 from migaki.core.progress import Bar
 from migaki.core.simulator import Simulator
-from migaki.data.writer import FolderWriter, batch_rows
+from migaki.data.formats import Format, open_writer
+from migaki.data.record import Plan, Record, plan
+from migaki.data.writer import batch_rows
 
 _CHUNK = 256  # images rendered at once: enough to keep every core busy, few enough to stay small in memory
+_SHARE = 64  # the same where several processes share the work: none waits long for the last one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,33 +31,76 @@ class SimulateJob:
     count: int = 1000  # images
     seed: int = 0  # image i of a seed is always the same
     resume: bool = True  # go on with a folder that was begun before
+    format: Format = "folder"  # or shards: tar files (webdataset), Parquet files with the images inside
+    shard: int = 1000  # images in a shard
+    workers: int = 1  # processes; 0 = one a core; the images are the same bits for any number
+    engine: engine.Engine = "local"  # ray: on a cluster (extra migaki[ray])
+    address: str | None = None  # of a running Ray cluster; none: one on this machine
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Render(engine.Task[list[tuple[int, Record]]]):
+    """Images of these indices with their rows, encoded: another process sends the content of files and not pixels."""
+
+    kind: Callable[[Any], Simulator]
+    config: Any
+    seed: int
+    threads: int  # of PyTorch, so that several processes do not ask for all cores each
+
+    def open(self) -> Callable[[list[int]], list[tuple[int, Record]]]:
+        """Build the simulator."""
+        torch.set_num_threads(self.threads)
+        simulator = self.kind(self.config)
+        return lambda indices: [(index, planned.encode("png"))
+                                for index, planned in _render(simulator, self.seed, indices)]
 
 
 def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str = "", quiet: bool = False) -> Path:
     """Render `job.count` images of `simulator` (called `name`) with their labels into the folder `job.out`.
 
-    An interrupted run goes on where it stopped, to the same files. Raises UserError if the folder holds something
-    else.
+    An interrupted run goes on where it stopped, to the same files, with any number of workers. Raises UserError if
+    the folder holds something else.
     """
     if job.count < 1:
         raise UserError(f"--count {job.count}: give the number of images, at least 1")
+    engine.check(job.workers, job.engine, job.address)
     info: dict[str, Any] = {
         "command": command, "simulator": name, "config": portable(to_dict(simulator.config)), "seed": job.seed,
         "version": __version__, "licence": "made by migaki; textures under the licence of their assets, if any",
     }
-    with FolderWriter(job.out, info, job.count, resume=job.resume) as writer:
+    alone = job.workers == 1 and job.engine == "local"
+    with open_writer(job.format, job.out, info, job.count, resume=job.resume, shard=job.shard) as writer:
         left = writer.missing(range(job.count))
+        size = _CHUNK if alone else _SHARE
+        chunks = [left[start : start + size] for start in range(0, len(left), size)]
         with Bar(f"simulate {name}", job.count, job.count - len(left), quiet) as bar:
-            for start in range(0, len(left), _CHUNK):
-                indices = left[start : start + _CHUNK]
-                batch = simulator.render(job.seed, indices)
-                images = batch.pop("image")
-                rows = batch_rows(batch) if batch else [{} for _ in indices]  # a camera gives no labels
-                for index, image, row in zip(indices, images, rows, strict=True):
-                    writer.write(index, f"{index:06d}", image, row)
-                bar.advance(len(indices))
-                bar.advance(0, f"{bar.rate():.0f} images/s")
+            if alone:
+                for chunk in chunks:
+                    for index, planned in _render(simulator, job.seed, chunk):
+                        writer.write_plan(index, planned)
+                    _advance(bar, len(chunk))
+                return job.out
+            threads = max(1, engine.cores() // (job.workers or engine.cores()))
+            task = Render(kind=type(simulator), config=simulator.config, seed=job.seed, threads=threads)
+            for chunk, records in engine.work(task, chunks, workers=job.workers, engine=job.engine,
+                                              address=job.address):
+                for index, record in records:
+                    writer.write_record(index, record)
+                _advance(bar, len(chunk))
     return job.out
+
+
+def _render(simulator: Simulator, seed: int, indices: list[int]) -> list[tuple[int, Plan]]:
+    batch = simulator.render(seed, indices)
+    images = batch.pop("image")
+    rows = batch_rows(batch) if batch else [{} for _ in indices]  # a camera gives no labels
+    return [(index, plan(f"{index:06d}", image, row, "png"))
+            for index, image, row in zip(indices, images, rows, strict=True)]
+
+
+def _advance(bar: Bar, count: int) -> None:
+    bar.advance(count)
+    bar.advance(0, f"{bar.rate():.0f} images/s")
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:

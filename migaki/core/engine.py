@@ -1,0 +1,212 @@
+"""Work on chunks of a job: here, in several processes of this machine, or on a Ray cluster; the results are the same.
+
+Workers compute; the calling process alone writes. So a worker that dies leaves nothing half-done: its chunks are given
+to another, and no result arrives twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import itertools
+import multiprocessing
+import os
+import signal
+import traceback
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, Literal, TypeVar
+
+from migaki.core.errors import UserError
+
+T = TypeVar("T")
+Chunk = list[int]
+Engine = Literal["local", "ray"]
+
+_MAX_DEATHS = 3  # workers that may die on one chunk before it is given up
+_IN_FLIGHT = 2  # chunks a worker has at a time: the next one waits while the results of the last travel
+
+
+class Task(ABC, Generic[T]):
+    """What is done with each chunk. It travels to other processes, so its fields are plain values."""
+
+    @abstractmethod
+    def open(self) -> Callable[[Chunk], T]:
+        """Called once in each worker: load what is needed; the result is called with one chunk after the other."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def check(workers: int, engine: Engine, address: str | None) -> None:
+    """UserError for options that do not go together."""
+    if workers < 0:
+        raise UserError(f"--workers {workers}: at least 1, or 0 for one a core")
+    if address is not None and engine != "ray":
+        raise UserError("--address names a Ray cluster: add --engine ray")
+
+
+def work(task: Task[T], chunks: Sequence[Chunk], *, workers: int = 1, engine: Engine = "local",
+         address: str | None = None) -> Iterator[tuple[Chunk, T]]:
+    """Each chunk once with its result, in the order in which they are done.
+
+    Args:
+        task: What is done.
+        chunks: Lists of indices.
+        workers: Processes; 0 for one a core of this machine (or of the cluster).
+        engine: `local` (processes of this machine) or `ray`.
+        address: Of a running Ray cluster (`auto`, `ray://host:port`); None starts one on this machine.
+
+    Raises:
+        UserError: from a worker, as it is; when workers keep dying on a chunk; when Ray is not installed.
+    """
+    check(workers, engine, address)
+    if not chunks:
+        return iter(())
+    if engine == "ray":
+        return _on_ray(task, chunks, workers, address)
+    count = min(workers or cores(), len(chunks))
+    return _here(task, chunks, count)
+
+
+def _given_up(chunk: Chunk) -> UserError:
+    return UserError(f"workers died {_MAX_DEATHS} times on images {chunk[0]} to {chunk[-1]} (killed, or out of "
+                     "memory?): run again with fewer --workers; what is done stays done")
+
+
+# ---------------------------------------------------------------------------------------------- this machine
+
+@dataclass(eq=False)
+class _Worker:
+    process: Any
+    pipe: Connection
+    chunks: deque[int] = field(default_factory=deque)  # numbers of the chunks it has, the oldest first
+
+
+def _here(task: Task[T], chunks: Sequence[Chunk], count: int) -> Iterator[tuple[Chunk, T]]:
+    """A pool that survives its workers."""
+    todo, deaths = deque(range(len(chunks))), [0] * len(chunks)
+    crew: list[_Worker] = []
+    try:
+        while todo or any(worker.chunks for worker in crew):
+            while len(crew) < min(count, len(crew) + len(todo)):
+                crew.append(_hire(task, max(1, cores() // count)))
+            for worker in sorted(crew, key=lambda one: len(one.chunks)):
+                while todo and len(worker.chunks) < _IN_FLIGHT:
+                    _give(worker, todo.popleft(), chunks)
+            ready = wait([worker.pipe for worker in crew])
+            for worker in [one for one in crew if one.pipe in ready]:
+                try:
+                    kind, value = worker.pipe.recv()
+                except (EOFError, OSError):  # it has died: what it had goes to the front of the queue
+                    crew.remove(worker)
+                    worker.process.join()
+                    for number in reversed(worker.chunks):
+                        todo.appendleft(number)
+                    for number in itertools.islice(worker.chunks, 1):
+                        deaths[number] += 1
+                        if deaths[number] >= _MAX_DEATHS:
+                            raise _given_up(chunks[number]) from None
+                    continue
+                if kind == "user error":
+                    raise UserError(value)
+                if kind == "error":
+                    raise RuntimeError(f"in a worker:\n{value}")
+                yield chunks[worker.chunks.popleft()], value
+    finally:
+        for worker in crew:
+            worker.pipe.close()
+        for worker in crew:
+            worker.process.terminate()
+            worker.process.join()
+
+
+def _hire(task: Task[Any], threads: int) -> _Worker:
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of PyTorch hold
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(task, theirs, threads), daemon=True)
+    process.start()
+    theirs.close()  # so that its death closes the pipe
+    return _Worker(process, ours)
+
+
+def _give(worker: _Worker, number: int, chunks: Sequence[Chunk]) -> None:
+    worker.chunks.append(number)
+    with contextlib.suppress(OSError):  # it has died, which the next look at its pipe tells
+        worker.pipe.send(chunks[number])
+
+
+def _serve(task: Task[Any], pipe: Connection, threads: int) -> None:
+    """A worker: chunks in, results out, until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the calling process decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(threads))
+    try:
+        do = task.open()
+        while True:
+            pipe.send(("done", do(pipe.recv())))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+    except UserError as error:
+        pipe.send(("user error", str(error)))
+    except BaseException:
+        pipe.send(("error", traceback.format_exc()))
+
+
+# ---------------------------------------------------------------------------------------------- Ray
+
+def _on_ray(task: Task[T], chunks: Sequence[Chunk], workers: int, address: str | None) -> Iterator[tuple[Chunk, T]]:
+    """Ray tasks, a few more in flight than there are workers; what a dead one had is run again."""
+    try:
+        ray: Any = importlib.import_module("ray")
+    except ImportError as error:
+        raise UserError("--engine ray needs an extra: pip install 'migaki[ray]'") from error
+    ours = not ray.is_initialized()
+    if ours:
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            ray.init(address=address, num_cpus=None if address else workers or cores(), include_dashboard=False,
+                     log_to_driver=False, logging_level="ERROR")
+        except (ray.exceptions.RayError, ConnectionError, ValueError) as error:
+            raise UserError(f"--engine ray: no cluster at {address or 'this machine'}: start one (`ray start --head`) "
+                            f"or check --address ({str(error).splitlines()[0][:120]})") from error
+    try:
+        count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        place, run = ray.put(task), ray.remote(num_cpus=1, max_retries=_MAX_DEATHS)(_ray_chunk)
+        todo, flying = deque(chunks), dict[Any, Chunk]()
+        while todo or flying:
+            while todo and len(flying) < _IN_FLIGHT * count:
+                chunk = todo.popleft()
+                flying[run.remote(place, chunk)] = chunk
+            (ready,), _ = ray.wait(list(flying), num_returns=1)
+            chunk = flying.pop(ready)
+            try:
+                value = ray.get(ready)
+            except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, UserError):
+                    raise UserError(str(error.cause)) from None
+                raise
+            except ray.exceptions.WorkerCrashedError:
+                raise _given_up(chunk) from None
+            yield chunk, value
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+_opened: dict[Any, Callable[[Chunk], Any]] = {}
+
+
+def _ray_chunk(task: Task[T], chunk: Chunk) -> T:
+    """One chunk in a worker of Ray, which keeps the last task open for its next chunk."""
+    key = (type(task), repr(task))
+    if key not in _opened:
+        _opened.clear()
+        _opened[key] = task.open()
+    result: T = _opened[key](chunk)
+    return result

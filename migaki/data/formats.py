@@ -1,0 +1,40 @@
+"""The forms in which a set of images is written: a folder of files, tar shards, Parquet shards."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from migaki.data.parquet_shards import ParquetShards
+from migaki.data.record import Plan, Record
+from migaki.data.shard_writer import ShardWriter
+from migaki.data.tar_shards import TarShards
+from migaki.data.writer import FolderWriter
+
+Format = Literal["folder", "webdataset", "parquet"]
+
+
+class Writer(Protocol):
+    """What the writers of all forms can do; see `FolderWriter`."""
+
+    def missing(self, indices: range) -> list[int]:
+        """Those of `indices` that are still to be written."""
+
+    def write_plan(self, index: int, planned: Plan) -> None:
+        """Encode and write one image."""
+
+    def write_record(self, index: int, record: Record) -> None:
+        """Write one encoded image."""
+
+
+def open_writer(form: Format, out: Path, info: dict[str, Any], total: int, *, resume: bool = True, shard: int = 1000,
+                image_format: str = "png") -> AbstractContextManager[Writer]:
+    """The writer of a set of `total` images in this form; it goes on where an earlier one stopped.
+
+    `shard` is the number of images in a tar or Parquet file. UserError for a folder that holds something else.
+    """
+    if form == "folder":
+        return FolderWriter(out, info, total, resume=resume, image_format=image_format)
+    kind = TarShards() if form == "webdataset" else ParquetShards()
+    return ShardWriter(out, info, total, kind, resume=resume, shard=shard, image_format=image_format)
