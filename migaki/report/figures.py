@@ -75,7 +75,8 @@ def training_curves(rows: Iterable[Mapping[str, Any]], *, keys: Sequence[str] | 
 
 
 def error_curves(arms: Mapping[str, Values], *, limit: float = 30.0, mark: float | None = 7.0,
-                 xlabel: str = "angular error in degrees", fmt: Format = "png") -> bytes:
+                 xlabel: str = "angular error in degrees", ylabel: str = "images in per cent",
+                 fmt: Format = "png") -> bytes:
     """Cumulative error curves: the share of images with an error of at most so much, one line an arm.
 
     `arms` maps a name to its errors (N,); the line is the exact empirical distribution. `mark` draws a threshold, and
@@ -93,7 +94,7 @@ def error_curves(arms: Mapping[str, Values], *, limit: float = 30.0, mark: float
                       label=label, **_line(number))
         if mark is not None:
             axis.axvline(mark, color="#999999", linewidth=1, linestyle=":")
-        axis.set(xlim=(0, limit), ylim=(0, 101), xlabel=xlabel, ylabel="images in per cent")
+        axis.set(xlim=(0, limit), ylim=(0, 101), xlabel=xlabel, ylabel=ylabel)
         if arms:
             axis.legend(loc="lower right", fontsize=9)
         return _bytes(figure, fmt)
