@@ -94,8 +94,8 @@ def rewrite(images: Tensor, strength: float = 1.0) -> Tensor:
     field = torch.randn(batch, 2, 4, 4, device=images.device) * (0.07 * strength)
     grid = grid + F.interpolate(field, (height, width), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
     images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
-    images = pen_width(images, uniform(0.8))
-    images = brightness_contrast(images, 0.05 * strength, 0.3 * strength)
+    images = pen_width(images, uniform(0.6))
+    images = brightness_contrast(images, 0.03 * strength, 0.2 * strength)
     images = random_blur(images, max(0.4, size / 28))
     return (images + torch.randn_like(images) * 0.03).clamp(0, 1)
 

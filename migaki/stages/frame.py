@@ -1,4 +1,4 @@
-"""frame: the characters of a folder brought to one size and place, so that two sets differ in looks and not in layout."""
+"""frame: the characters of a folder brought to one size and place: sets then differ in looks, not in layout."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def frame(job: FrameJob, *, command: str = "", quiet: bool = False) -> Path:
     UserError for a box that does not fit.
     """
     if not 1 <= job.box <= job.size or job.size > 4096:
-        raise UserError(f"--box {job.box} --size {job.size}: the box must be at least 1 and fit the size (4096 at most)")
+        raise UserError(f"--box {job.box} --size {job.size}: the box is at least 1 and fits the size, at most 4096")
     folder = ImageFolder(job.input)
     info = {"command": command, "frame": {"size": job.size, "box": job.box, "upright": job.upright},
             "parent": str(job.input), "parent_fingerprint": folder.fingerprint, "version": __version__}
