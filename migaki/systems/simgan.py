@@ -6,7 +6,6 @@ Shrivastava et al., "Learning from Simulated and Unsupervised Images through Adv
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -22,33 +21,21 @@ from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
+from migaki.data.rounds import Rounds
 from migaki.data.source import FolderSource
 from migaki.losses.adversarial import gradient_penalty, patch_accuracy, patch_cross_entropy
-from migaki.losses.consistency import class_drift, relative_drift
+from migaki.losses.consistency import label_drift
 from migaki.losses.self_regularisation import FEATURE_MAPS, Psi, self_regularisation
+from migaki.losses.steering import Steering
 from migaki.metrics.distances import nearest
+from migaki.metrics.drift import NAMES, DriftMeter, calibration_indices, headline, parse_tolerance
 from migaki.metrics.layout import LayoutGap
+from migaki.metrics.watchmen import drift_warnings, layout_warnings, player_warnings
 from migaki.nets.patch_discriminator import PatchDiscriminator
 from migaki.nets.refiner import RefinerNet
 from migaki.ops.augment import discriminator_augment
 
 _SHEET_WIDTH = 12
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rounds:
-    """Where a round's images come from: K_g + K_d synthetic batches and K_d real ones, one after the other."""
-
-    synthetic: FolderSource
-    real: FolderSource
-    num_synthetic: int
-    num_real: int
-
-    def batch(self, step: int) -> Batch:
-        """`image` (num_synthetic * b, C, H, W) and `real` (num_real * b, C, H, W), both in [0, 1]."""
-        image = [self.synthetic.batch(step * self.num_synthetic + k)["image"] for k in range(self.num_synthetic)]
-        real = [self.real.batch(step * self.num_real + k)["real"] for k in range(self.num_real)]
-        return {"image": torch.cat(image), "real": torch.cat(real)}
 
 
 class SimGAN(System):
@@ -71,6 +58,7 @@ class SimGAN(System):
         lambda_reg: float = 1.0  # weight of eq. 4's second term (mean over pixels in [-1, 1])
         psi: Psi = "identity"  # feature map of the self-regularisation
         consistency: float = 2.0  # weight of the label-consistency term, which is on where --estimator is given
+        max_drift: str = ""  # tolerated mean drift of the labels, such as 1px or 2deg: both weights are steered to it
         num_refiner_steps: int = 1  # K_g
         num_discriminator_steps: int = 1  # K_d
         refiner_pretraining: int = 0  # rounds with the self-regularisation alone
@@ -125,7 +113,7 @@ class SimGAN(System):
         estimator: Path | None = None  # a run trained on the synthetic images: holds the labels
 
     config: Config
-    training_only = ("history.", "estimator.", "layout.")
+    training_only = ("history.", "estimator.", "layout.", "steering.")
     per_process = ("history.",)
 
     def __init__(self, config: Config) -> None:
@@ -147,6 +135,9 @@ class SimGAN(System):
         self.history = ImageHistory(config.history, (config.channels, config.height, config.width))
         self.layout = LayoutGap(config.channels)
         self.estimator: System | None = None
+        self.meter: DriftMeter | None = None
+        self.tolerance = parse_tolerance(config.max_drift, "--max-drift") if config.max_drift else None
+        self.steering = Steering(self.tolerance.value) if self.tolerance else None
         self.optimizers = {
             "refiner": self._optimizer(self.refiner), "discriminator": self._optimizer(self.discriminator),
         }
@@ -158,7 +149,12 @@ class SimGAN(System):
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
-        """Synthetic images decide the size; real ones are scaled to it."""
+        """Synthetic images decide the size; real ones are scaled to it. An estimator turns the consistency on."""
+        if config.max_drift:
+            tolerance = parse_tolerance(config.max_drift, "--max-drift")
+            if data.estimator is None:
+                raise UserError(f"--max-drift {tolerance}: only an estimator can tell the drift: give --estimator, a "
+                                "run of `migaki train` on the synthetic images")
         wanted = (config.height, config.width) if config.height and config.width else None
         synthetic = ImageFolder(data.synthetic, size=wanted, channels=config.channels or None)
         channels, height, width = synthetic.shape
@@ -177,8 +173,21 @@ class SimGAN(System):
 
     def prepare(self, data: Data) -> None:
         """Load the frozen estimator that holds the labels, if the configuration asks for one."""
-        if self.config.consistency > 0 and data.estimator is not None:
-            self.estimator = load_system(data.estimator).requires_grad_(False)
+        if data.estimator is None or (self.config.consistency == 0 and self.tolerance is None):
+            return
+        self.judge(load_system(data.estimator))
+        assert self.meter is not None
+        config = self.config
+        folder = ImageFolder(data.synthetic, size=(config.height, config.width), channels=config.channels)
+        reading = self.meter.read(folder.read(calibration_indices(len(folder)), ("image",)))
+        self.meter.calibrate([reading])
+        if self.tolerance is not None:
+            self.tolerance.require(self.meter.unit(reading), "--max-drift", data.estimator)
+
+    def judge(self, estimator: System) -> None:
+        """Take the estimator that tells how far labels drift; it is frozen."""
+        self.estimator = estimator.requires_grad_(False).eval()
+        self.meter = DriftMeter(self.estimator)
 
     def train(self, mode: bool = True) -> SimGAN:
         """The estimator stays in evaluation mode: it judges, it does not learn."""
@@ -227,7 +236,8 @@ class SimGAN(System):
         config = self.config
         refined = self.refine(synthetic)
         keep = self_regularisation(refined, synthetic, self.psi)
-        loss = config.lambda_reg * keep if adversarial else keep
+        strength = self.steering.weight() if self.steering is not None else 1.0
+        loss = config.lambda_reg * strength * keep if adversarial else keep
         scalars = {
             "refiner/self_regularisation": keep.detach(),
             "refiner/change": (refined - synthetic).detach().abs().mean(),
@@ -238,9 +248,12 @@ class SimGAN(System):
             scalars["refiner/adversarial"] = fool.detach()
             loss = loss + fool
         if self.estimator is not None:
-            drift = self._label_drift(refined, synthetic)
+            before, after = self._readings(synthetic, refined)
+            drift = label_drift(after, before)
             scalars["refiner/label_drift"] = drift.detach()
-            loss = loss + config.consistency * drift
+            if config.consistency:
+                loss = loss + config.consistency * strength * drift
+            scalars |= self._steer(after, before, adversarial)
         scalars["refiner/skipped"] = descend(loss, self.optimizers["refiner"], config.max_norm)
         self._follow()
         return scalars
@@ -287,14 +300,28 @@ class SimGAN(System):
             return FEATURE_MAPS[self.config.psi](images)
         return self.discriminator.first_features(images)
 
-    def _label_drift(self, refined: Tensor, synthetic: Tensor) -> Tensor:
+    def _readings(self, synthetic: Tensor, refined: Tensor) -> tuple[Batch, Batch]:
+        """What the estimator reads off images in [-1, 1] before and, with gradients where they are used, after."""
         assert self.estimator is not None
         with torch.no_grad():
             before = self.estimator.predict({"image": (synthetic + 1) / 2})
-        after = self.estimator.predict({"image": (refined + 1) / 2})
-        drifts = [class_drift(after[key], before[key]) if key == "logits" else relative_drift(after[key], before[key])
-                  for key in before if before[key].is_floating_point()]
-        return torch.stack(drifts).mean()
+        with torch.set_grad_enabled(self.config.consistency > 0 and torch.is_grad_enabled()):
+            return before, self.estimator.predict({"image": (refined + 1) / 2})
+
+    @torch.no_grad()
+    def _steer(self, after: Batch, before: Batch, adversarial: bool) -> Scalars:
+        """The mean drift in the label's unit and, where it is held, the steered factor of both weights."""
+        if self.meter is None:
+            return {}
+        drift = headline(self.meter.drift(after, before)).mean()
+        scalars: Scalars = {f"drift/{NAMES[self.meter.unit(before)]}": drift}
+        if self.steering is not None:
+            if adversarial:
+                together = drift.clone()
+                processes.average([together])
+                self.steering.update(together)
+            scalars["drift/log10_strength"] = self.steering.weight().log10()
+        return scalars
 
     def refine(self, images: Tensor, noise: Tensor | None = None, *, averaged: bool = False) -> Tensor:
         """R(x) for images (B, C, H, W) in [-1, 1]; noise is drawn where the refiner takes it and none is given."""
@@ -330,32 +357,16 @@ class SimGAN(System):
                 ("real, unpaired", real[:_SHEET_WIDTH])]
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
-        """The watchmen: identity, collapse, a discriminator that wins, a stale buffer, sets too different."""
-        said = []
-        if scalars.get("layout/gap", 0.0) > 1.0:
-            said.append("synthetic and real images differ in layout (where things are, not how they look), more than a "
-                        "refiner can mend: match crop, scale and pose of the two sets first")
+        """The watchmen: sets too different, a tolerance that is not held, and what befalls the two players."""
+        config = self.config
+        said = layout_warnings(scalars)
         # The refiner starts as the identity and the players find their balance first.
-        if "refiner/adversarial" not in scalars or step < min(300, self.config.steps // 3):
+        if step < min(300, config.steps // 3):
             return said
-        if scalars["refiner/change"] < 0.004:
-            said.append("the refiner is the identity (mean change under 0.2 % of the range): lower --lambda-reg or "
-                        "train longer")
-        if scalars["refiner/diversity"] < 0.3:
-            said.append("the refiner has collapsed (its images vary under 0.3 times as much as the synthetic ones): "
-                        "raise --lambda-reg or lower --learning-rate")
-        accuracy = min(scalars.get("discriminator/accuracy_refined", 0), scalars.get("discriminator/accuracy_real", 0))
-        if accuracy > 0.97:
-            said.append("the discriminator has won (over 97 % of the patches judged rightly on both sides), its "
-                        "gradient says little: lower its --discriminator-width, raise --instance-noise or add --r1 1")
-        if scalars.get("refiner/skipped", 0) + scalars.get("discriminator/skipped", 0) > 0:
-            said.append("gradients were not finite in some steps, which were skipped: lower --learning-rate")
-        if self.config.history:
-            expected = 2 * self.config.history / max(1, self.config.batch_size * self.config.num_discriminator_steps)
-            if math.isfinite(scalars.get("history/age", 0.0)) and scalars.get("history/age", 0.0) > 3 * expected + 10:
-                said.append("the history buffer is not mixing (its images are older than they should be): "
-                            "lower --history")
-        return said
+        if self.tolerance is not None:
+            said += drift_warnings(scalars, self.tolerance)
+        age = 2 * config.history / max(1, config.batch_size * config.num_discriminator_steps)
+        return said + player_warnings(scalars, age if config.history else None)
 
 
 def _spread(images: Tensor) -> Tensor:

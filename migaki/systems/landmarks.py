@@ -1,0 +1,186 @@
+"""Places in an image by regression: pupil, iris and lids of an eye patch, or any other labels in px.
+
+Small and fast, so that it can stand beside a refiner in training and tell by how many pixels it moves its labels
+(docs/drift.md). For joints of large images take the hourglass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from migaki.core.batch import Batch, Scalars
+from migaki.core.errors import UserError
+from migaki.core.metric import Metric
+from migaki.core.schedule import one_cycle
+from migaki.core.source import Source
+from migaki.core.system import Sheet, System, descend
+from migaki.data.folder import ImageFolder
+from migaki.data.labels import POINT_KEYS
+from migaki.data.task_source import labelled_source, open_labelled
+from migaki.metrics.landmarks import LandmarkErrors
+from migaki.nets.small_resnet import SmallResNet
+from migaki.ops import augment
+from migaki.ops.landmarks import mark, turn_and_crop
+
+_UNIT = 20  # outputs are in units of the width / 20, about the spread of an eye's landmarks
+_SHOWN = 12
+
+
+class LandmarkSystem(System):
+    """Finds places (x y in px) of several labels at once, each one place or a list of them an image.
+
+    Points that are hidden or outside of the image are learned like the others: their labels are known.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """What is trained and how; the labels are those of `simulate eyes`."""
+
+        channels: int = 0  # 0 = as the data
+        height: int = 0  # px; 0 = as the data
+        width: int = 0  # px; 0 = as the data
+        landmarks: tuple[str, ...] = ("pupil_centre", "iris_outline", "eyelid_outline")  # labels that are learned
+        num_points: tuple[int, ...] = ()  # of each of them; empty = as the data
+        steps: int = 1200  # updates
+        batch_size: int = 128  # images
+        features: int = 32  # width of the network
+        dropout: float = 0.0  # before the last hidden layer
+        learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
+        weight_decay: float = 1e-2  # AdamW's
+        augment: bool = True  # small shifts, scales and turns; smooth light, blur, noise
+        light: float = 0.25  # strength of the random light of the augmentation
+        equalise: bool = True  # the network sees every image with its histogram equalised
+        max_norm: float = 5.0  # gradient clipping; 0 = off
+        error_width: int = 55  # px: errors and drifts are told as if images were so wide (SimGAN: 55); 0 = as they are
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Data:
+        """Labelled folders, drawn from equally often."""
+
+        data: tuple[Path, ...]  # folders with landmarks
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if min(config.channels, config.height, config.width) < 1:
+            raise UserError("landmarks: channels, height and width must be positive")
+        if not config.landmarks or len(set(config.landmarks)) < len(config.landmarks):
+            raise UserError("landmarks: --landmarks must name one label or several different ones")
+        if len(config.num_points) != len(config.landmarks) or min(config.num_points) < 1:
+            raise UserError("landmarks: num_points must hold a positive number for each of --landmarks")
+        self.config = config
+        self.net = SmallResNet(config.channels, config.height, config.width, 2 * sum(config.num_points),
+                               features=config.features, dropout=config.dropout)
+        decays = [p for p in self.net.parameters() if p.dim() > 1]
+        others = [p for p in self.net.parameters() if p.dim() <= 1]
+        self.optimizers = {"net": torch.optim.AdamW(
+            [{"params": decays, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=config.learning_rate)}
+
+    @classmethod
+    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+        """The first folder decides size and numbers of points; the others are scaled to it."""
+        folders = open_labelled(data.data, config.channels, config.height, config.width)
+        channels, height, width = folders[0].shape
+        for folder in folders:
+            counts = tuple(_num_points(folder, key) for key in config.landmarks)
+            if config.num_points not in ((), counts):
+                raise UserError(f"{folder.path}: {', '.join(config.landmarks)} have {counts} points an image where "
+                                f"{config.num_points} were expected: choose folders of one kind")
+            config = replace(config, num_points=counts)
+        config = replace(config, channels=channels, height=height, width=width)
+        return config, labelled_source(folders, ("image", *config.landmarks), config.batch_size, seed)
+
+    @classmethod
+    def tiny(cls) -> tuple[Config, Batch]:
+        """A narrow network on 16x24 images with a pupil and four points of a lid."""
+        config = cls.Config(channels=1, height=16, width=24, landmarks=("pupil_centre", "eyelid_outline"),
+                            num_points=(1, 4), steps=6, batch_size=4, features=4)
+        draw = torch.Generator().manual_seed(0)
+        size = torch.tensor([23.0, 15.0])
+        return config, {"image": torch.rand(4, 1, 16, 24, generator=draw),
+                        "pupil_centre": torch.rand(4, 2, generator=draw) * size,
+                        "eyelid_outline": torch.rand(4, 4, 2, generator=draw) * size}
+
+    def update(self, batch: Batch, step: int) -> Scalars:
+        """One descent on the distances, every label counted once."""
+        config = self.config
+        images, truth = batch["image"], self._places(batch)
+        if config.augment:
+            images, truth = turn_and_crop(images, truth, 0.05, 0.08, 0.05)
+            images = augment.random_blur(augment.light(images, config.light), images.shape[-1] / 75)
+            noise = torch.rand(images.shape[0], 1, 1, 1, device=images.device) * 0.05
+            images = (images * (1 + torch.randn_like(images) * noise)).clamp(0, 1)
+        one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
+        away = (self._found(images) - truth).square().sum(2)
+        # The plain distance (not squared) weighs hard images (closed eyes) less; 1e-4 keeps its gradient finite.
+        near = (away / self._unit**2 + 1e-4).sqrt()
+        loss = torch.stack([part.mean() for part in torch.split(near, list(config.num_points), dim=1)]).mean()
+        skipped = descend(loss, self.optimizers["net"], config.max_norm)
+        pixels = away.detach().sqrt() * self._told
+        scalars = {f"net/{key}_px": part.mean() for key, part in
+                   zip(config.landmarks, torch.split(pixels, list(config.num_points), dim=1), strict=True)}
+        return {"net/loss": loss.detach(), **scalars, "net/skipped": skipped}
+
+    @property
+    def _unit(self) -> float:
+        return self.config.width / _UNIT
+
+    @property
+    def _told(self) -> float:
+        """What errors in px of the images are multiplied by where they are told."""
+        return self.config.error_width / self.config.width if self.config.error_width else 1.0
+
+    def _places(self, batch: Batch) -> Tensor:
+        """All true places in the order of the labels: (B, sum of num_points, 2) px."""
+        parts = [batch[key].float() for key in self.config.landmarks]
+        return torch.cat([part.reshape(len(part), count, -1)[..., :2]
+                          for part, count in zip(parts, self.config.num_points, strict=True)], dim=1)
+
+    def _found(self, images: Tensor) -> Tensor:
+        """All predicted places (B, sum of num_points, 2) px."""
+        if self.config.equalise:
+            images = augment.equalise(images)
+        features = self.net.features(images * 2 - 1)
+        # bf16 would round places to fifths of a pixel.
+        with torch.autocast(images.device.type, enabled=False):
+            out: Tensor = self.net.head(features.float()) * self._unit
+        middle = out.new_tensor([(self.config.width - 1) / 2, (self.config.height - 1) / 2])
+        return out.view(len(out), -1, 2) + middle
+
+    def predict(self, batch: Batch) -> Batch:
+        """Each label's places (B, J, 2) x y in px from `image`; (B, 2) for a single one."""
+        parts = torch.split(self._found(batch["image"]), list(self.config.num_points), dim=1)
+        return {key: part[:, 0] if part.shape[1] == 1 else part
+                for key, part in zip(self.config.landmarks, parts, strict=True)}
+
+    def metric(self) -> Metric:
+        """Distances in px, label by label."""
+        return LandmarkErrors(self.config.landmarks, self._told, self.config.error_width)
+
+    def sheet(self, batch: Batch) -> Sheet:
+        """Images with predicted places (red), and with the true ones (green) where they are given."""
+        images = batch["image"][:_SHOWN]
+        if images.shape[1] not in (1, 3):
+            return []
+        rows = [("predicted", mark(images, self._found(images), (0.9, 0.1, 0.1)))]
+        if all(key in batch for key in self.config.landmarks):
+            rows.append(("true", mark(images, self._places(batch)[:_SHOWN], (0.0, 0.7, 0.2))))
+        return rows
+
+
+def _num_points(folder: ImageFolder, key: str) -> int:
+    """How many places the label `key` of a folder holds; UserError unless they are places in px."""
+    folder.require(key)
+    values = folder.labels.get(key)
+    if values is None or values.ndim not in (2, 3) or not 2 <= values.shape[-1] <= 3:
+        raise UserError(f"{folder.path}: '{key}' holds no places: x y in px an image, or a list of such, are needed")
+    if key not in POINT_KEYS and folder.size is not None and folder.shape[1:] != ImageFolder(folder.path).shape[1:]:
+        raise UserError(f"{folder.path}: '{key}' is no label that is known to be in px and cannot follow a change of "
+                        f"size: bring the images to one size, or name the column one of {', '.join(POINT_KEYS)}")
+    return 1 if values.ndim == 2 else int(values.shape[1])
