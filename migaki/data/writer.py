@@ -35,6 +35,7 @@ Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
 _MAX_PENDING = 32
+_OUTCOME = ("num_images", "dropped")  # what dataset.json says of the result and not of the settings
 
 
 class FolderWriter:
@@ -93,8 +94,8 @@ class FolderWriter:
         elif manifest.exists():
             found = read_json(manifest)
             self._check(found, resume)
-            self._heading = {key: value for key, value in found.items() if key != "num_images"}
-            self._rows = dict(enumerate(read_metadata(self.out / self._metadata)))
+            self._heading = {key: value for key, value in found.items() if key not in _OUTCOME}
+            self._rows = _with_gaps(read_metadata(self.out / self._metadata), found.get("dropped", []))
             self._finished = len(self._rows) == self.total
         elif any(not entry.name.startswith(".") for entry in os.scandir(self.out)):
             raise UserError(f"{show(self.out)}: holds other files: choose an empty or a new folder")
@@ -103,7 +104,7 @@ class FolderWriter:
         if self._finished:
             return
         self._drop_damaged()
-        self._names = {row["file_name"]: index for index, row in self._rows.items()}
+        self._names = {row["file_name"]: index for index, row in self._rows.items() if row}
         fresh = self._journal.heading is None
         self._journal.start(self._heading)
         if fresh:
@@ -116,8 +117,8 @@ class FolderWriter:
             raise UserError(f"{show(self.out)}: exists already: choose another folder or let it go on with resume")
         if not isinstance(found, dict):
             raise UserError(f"{show(self.out)}: its dataset.json is no object: choose another folder")
-        ours = {key: value for key, value in self._heading.items() if key not in ("command", "num_images")}
-        theirs = {key: value for key, value in found.items() if key not in ("command", "num_images")}
+        ours = {key: value for key, value in self._heading.items() if key not in ("command", *_OUTCOME)}
+        theirs = {key: value for key, value in found.items() if key not in ("command", *_OUTCOME)}
         for key in [*ours, *theirs]:
             if ours.get(key) != theirs.get(key):
                 was = json.dumps(theirs.get(key), ensure_ascii=False)
@@ -161,6 +162,12 @@ class FolderWriter:
             planned = plan(name, image, row, self.image_format)
             own = Plan(planned.row, tuple((name, how, _copy(value)) for name, how, value in planned.files))
             self.write_plan(index, own)
+
+    def skip(self, index: int) -> None:
+        """Leave image `index` out for good: the folder gets one less, and `dropped` in `dataset.json` names it."""
+        if index not in self._rows:
+            self._journal.append({"index": index, "row": {}})
+            self._rows[index] = {}
 
     def write_plan(self, index: int, planned: Plan) -> None:
         """As `write`, for pictures that the caller leaves alone from here on."""
@@ -219,8 +226,13 @@ class FolderWriter:
             self._lock.close()
 
     def _finish(self) -> None:
-        write_metadata(self.out / self._metadata, [self._rows[index] for index in range(self.total)])
-        write_json(self.out / "dataset.json", {**self._heading, "num_images": self.total})
+        rows = [row for _, row in sorted(self._rows.items()) if row]
+        dropped = sorted(index for index, row in self._rows.items() if not row)
+        if not rows:
+            raise UserError(f"{show(self.out)}: every image was left out: delete the folder and ask for less")
+        write_metadata(self.out / self._metadata, rows)
+        gaps = {"dropped": dropped} if dropped else {}
+        write_json(self.out / "dataset.json", {**self._heading, "num_images": len(rows), **gaps})
         try:
             self._journal.remove()
         except OSError as error:
@@ -238,6 +250,13 @@ class FolderWriter:
             return
         with contextlib.suppress(Exception):  # the first error is the one to tell
             self.close()
+
+
+def _with_gaps(rows: list[Row], dropped: list[int]) -> dict[int, Row]:
+    """The rows of a finished folder by their indices; those that were left out are empty."""
+    gaps = set(dropped)
+    kept = [index for index in range(len(rows) + len(gaps)) if index not in gaps]
+    return dict(zip(kept, rows, strict=True)) | {index: {} for index in gaps}
 
 
 def _copy(value: torch.Tensor | Array) -> torch.Tensor | Array:

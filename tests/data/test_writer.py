@@ -285,3 +285,32 @@ def test_missing_numbers_are_null(tmp_path: Path) -> None:
     with FolderWriter(tmp_path, INFO, 1) as writer:
         writer.write(0, "a", torch.zeros(1, 2, 2), rows[0])
     assert "row 1" in message(lambda: ImageFolder(tmp_path).require("gaze"))
+
+
+def test_images_that_are_left_out_leave_a_whole_folder(tmp_path: Path) -> None:
+    """Interrupted or not, extended or not, the same files; what was left out is not asked for again."""
+    content, rows = batch(), batch_rows(batch())
+
+    def go_on(out: Path, indices: list[int], total: int = TOTAL) -> None:
+        with FolderWriter(out, INFO, total) as writer:
+            for index in writer.missing(indices):
+                if index in (0, 3, 6):
+                    writer.skip(index)
+                else:
+                    writer.write(index, f"{index:03}", content["image"][index], rows[index])
+
+    go_on(tmp_path / "a", list(range(TOTAL)))
+    for indices in ([0, 1, 5], [3], list(range(TOTAL)), list(range(TOTAL))):
+        go_on(tmp_path / "b", indices)
+    go_on(tmp_path / "c", list(range(5)), total=5)
+    go_on(tmp_path / "c", list(range(TOTAL)))
+    for out in (tmp_path / "a", tmp_path / "b", tmp_path / "c"):
+        folder = ImageFolder(out)
+        assert folder.names == ["001.png", "002.png", "004.png", "005.png"]
+        assert len(list(out.glob("*.png"))) == 4
+        record = json.loads((out / "dataset.json").read_text())
+        assert (record["num_images"], record["dropped"]) == (4, [0, 3, 6])
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / other / name).read_bytes()
+               for name in ("metadata.jsonl", "dataset.json") for other in "bc")
+    with pytest.raises(UserError, match="every image was left out"), FolderWriter(tmp_path / "d", INFO, 1) as writer:
+        writer.skip(0)
