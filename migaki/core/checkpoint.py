@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,19 @@ def save_checkpoint(path: Path, system: System, step: int) -> None:
         state["others"] = [{name: parts[number] for name, parts in own.items()}
                            for number in range(1, processes.world())]
     with atomic_write(path) as file:
-        torch.save(state, file)
+        torch.save(_unshared(state), file)
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which no two places hold one object: a pickle shows that, and after loading it is another.
+
+    So a run that was interrupted leaves the same bytes as one that was not. Tensors are left as they are.
+    """
+    if isinstance(value, dict):
+        return {_unshared(key): _unshared(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([_unshared(item) for item in value])
+    return sys.intern(value) if isinstance(value, str) else value
 
 
 def load_checkpoint(path: Path, system: System, data: bytes | None = None) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from migaki.data.image_file import show
 
 Row = dict[str, Any]
 
-_MAX_CELL = 2**24  # characters of one csv cell, where the csv module's own limit is too small for outlines
+MAX_COLUMNS = 10_000
+"""Metadata of more columns is refused before its rows are read: no labels, but an attack or another kind of file."""
+
+_MAX_LINE = 2**24  # bytes of a line, characters of a csv cell (the csv module's own limit is too small for outlines)
+_MAX_HEADING = 2**20  # characters of a csv heading: it becomes a string a column before they can be counted
+_MAX_FOOTER = 2**26  # bytes of what a Parquet file says of itself
+_ROWS_A_BYTE = 64  # of a Parquet file, which packs equal values well; names differ, so an honest file has less than 1
 
 
 def find_metadata(folder: Path, files: list[str]) -> list[str]:
@@ -51,7 +58,12 @@ def _read_jsonl(path: Path) -> list[Row]:
     decode = json.JSONDecoder().decode
     rows: list[Row] = []
     with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
+        for number in itertools.count(1):
+            line = file.readline(_MAX_LINE + 1)
+            if not line:
+                break
+            if len(line) > _MAX_LINE:
+                raise UserError(f"{show(path)}: line {number} is longer than {_MAX_LINE >> 20} MB: one row an image")
             if not line.strip():
                 continue
             try:
@@ -61,22 +73,35 @@ def _read_jsonl(path: Path) -> list[Row]:
                 raise UserError(f"{show(path)}: line {number} is not valid JSON ({reason}): mend that line") from error
             if type(row) is not dict:
                 raise UserError(f'{show(path)}: line {number} is not an object: write {{"file_name": ...}}')
+            if len(row) > MAX_COLUMNS:
+                raise _too_wide(path, len(row))
             rows.append(row)
     return rows
 
 
 def _read_csv(path: Path) -> list[Row]:
-    csv.field_size_limit(_MAX_CELL)
+    csv.field_size_limit(_MAX_LINE)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{show(path)}: is not UTF-8 at byte {error.start}: save it as UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     table: list[list[str]] = []
+
+    def lines() -> Iterator[str]:
+        length = 0
+        for line in io.StringIO(text, newline=""):
+            length += len(line)
+            if not table and length > _MAX_HEADING:
+                raise UserError(f"{show(path)}: its heading is longer than {_MAX_HEADING >> 20} MB: keep labels only")
+            yield line
+
+    reader = csv.reader(lines(), strict=True)
     try:
         for record in reader:
             if record:
                 table.append(record)
+            if len(table) == 1 and len(record) > MAX_COLUMNS:
+                raise _too_wide(path, len(record))
             if record and len(record) != len(table[0]):
                 raise UserError(
                     f"{show(path)}: line {reader.line_num} has {len(record)} cells where the heading has "
@@ -139,11 +164,30 @@ def _read_parquet(path: Path) -> list[Row]:
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise UserError(f"{show(path)}: reading it needs pyarrow: pip install 'migaki[parquet]'") from error
+    _check_footer(path)
     try:
-        rows: list[Row] = parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, ValueError) as error:
+        with parquet.ParquetFile(path) as file:
+            if len(file.schema_arrow.names) > MAX_COLUMNS:
+                raise _too_wide(path, len(file.schema_arrow.names))
+            if file.metadata.num_rows > _ROWS_A_BYTE * path.stat().st_size:
+                raise UserError(f"{show(path)}: promises {file.metadata.num_rows} rows in a few bytes: write it again")
+            rows: list[Row] = file.read().to_pylist()
+    except (pyarrow.ArrowException, ValueError, MemoryError, OverflowError) as error:
         raise UserError(f"{show(path)}: not a valid Parquet file: write it again") from error
     return rows
+
+
+def _check_footer(path: Path) -> None:
+    """UserError for a Parquet file whose description of itself is too long to be one of ours: millions of columns."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 8))
+        size = int.from_bytes(file.read(4), "little")
+    if size > _MAX_FOOTER:
+        raise UserError(f"{show(path)}: not a valid Parquet file, or of millions of columns: write it again")
+
+
+def _too_wide(path: Path, columns: int) -> UserError:
+    return UserError(f"{show(path)}: {columns} columns are more than the limit of {MAX_COLUMNS}: keep the labels only")
 
 
 def write_metadata(path: Path, rows: Sequence[Row]) -> None:
