@@ -96,9 +96,8 @@ def _here(task: Task[T], chunks: Sequence[Chunk], count: int) -> Iterator[tuple[
         while todo or any(worker.chunks for worker in crew):
             while len(crew) < min(count, len(crew) + len(todo)):
                 crew.append(_hire(task, max(1, cores() // count)))
-            for worker in sorted(crew, key=lambda one: len(one.chunks)):
-                while todo and len(worker.chunks) < _IN_FLIGHT:
-                    _give(worker, todo.popleft(), chunks)
+            while todo and (worker := min(crew, key=lambda one: len(one.chunks))) and len(worker.chunks) < _IN_FLIGHT:
+                _give(worker, todo.popleft(), chunks)
             ready = wait([worker.pipe for worker in crew])
             for worker in [one for one in crew if one.pipe in ready]:
                 try:

@@ -121,7 +121,8 @@ class ParquetRows(Sequence[PlacedRow]):
                 schema = parquet.read_schema(path)
                 pictures = [field.name for field in schema if _is_picture(field.type)]
                 columns = [f"{f.name}.path" if f.name in pictures else f.name for f in schema]
-                tables.append(parquet.read_table(path, columns=columns))
+                with parquet.ParquetFile(path) as file:  # unlike read_table it keeps the structs around the names
+                    tables.append(file.read(columns=columns))
             except (pyarrow.ArrowException, ValueError) as error:
                 raise UserError(f"{show(path)}: not a valid Parquet file: write it again") from error
             if "image" not in pictures:
