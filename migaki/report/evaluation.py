@@ -25,7 +25,8 @@ def write_evaluation(out: Path, record: dict[str, Any], metric: Metric, names: S
     """Write `evaluation.json` and beside it what the metric has to show; returns the metric's figures.
 
     Gaze: `curve.png` (share of images under each error) and `errors.csv` (file_name, error_deg). Landmarks:
-    `curve.png` (share of landmarks) and `errors.csv` (error_px, an image's mean). Classes: `confusion.png`. Always `evaluation.html`, one page with all of it. `record` says what was judged by what.
+    `curve.png` (share of landmarks) and `errors.csv` (error_px, an image's mean). Classes: `confusion.png`. Always
+    `evaluation.html`, one page with all of it. `record` says what was judged by what.
     """
     figures = metric.compute()
     make_folder(out)
