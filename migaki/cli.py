@@ -28,7 +28,7 @@ COMMANDS: dict[str, str] = {
     "apply": "apply a trained refiner or model to a folder",
     "evaluate": "judge a trained model by the labels of a folder",
     "study": "train arms, compare them, write tables, figures and one page",
-    "export": "write a trained model as ONNX",
+    "export": "write a trained model as ONNX, or labels as COCO",
     "import": "bring a published data set into the folder format",
     "assets": "download render assets after showing their licence",
     "turing": "serve the visual Turing test as a web page",

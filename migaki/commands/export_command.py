@@ -1,4 +1,4 @@
-"""migaki export RUN --out FILE.onnx"""
+"""migaki export RUN --out FILE.onnx; migaki export DIR --format coco --out FILE.json"""
 
 from __future__ import annotations
 
@@ -8,16 +8,34 @@ from typing import Annotated, Literal
 import tyro
 
 from migaki.commands.options import parse
-from migaki.stages.export import export
+from migaki.core.errors import UserError
 
-ABOUT = "Write the trained system in the folder RUN as ONNX, any batch size, checked against onnxruntime."
+ABOUT = """Write a trained model as ONNX, or the labels of a set of images as COCO.
+
+onnx: the trained system in the folder SOURCE, any batch size, checked against onnxruntime. coco: keypoints,
+segmentations or classes of the images in the folder SOURCE, as one JSON file."""
 
 
 def run(words: list[str]) -> int:
     """Run the command."""
-    options = parse("export", ABOUT, words, run=(Annotated[Path, tyro.conf.Positional], ...), out=(Path, ...),
-                    format=(Literal["onnx"], "onnx"))
-    for key, gap in export(options.run, options.out).items():
+    options = parse("export", ABOUT, words, source=(Annotated[Path, tyro.conf.Positional], ...), out=(Path, ...),
+                    format=(Literal["onnx", "coco"], "onnx"))
+    if options.format == "coco":
+        return _coco(options.source, options.out)
+    from migaki.stages.export import export  # brings PyTorch, which labels do not need
+
+    for key, gap in export(options.source, options.out).items():
         print(f"{key}: PyTorch and onnxruntime differ by at most {gap:.2g}")
     print(f"written: {options.out}")
+    return 0
+
+
+def _coco(source: Path, out: Path) -> int:
+    from migaki.data.coco import write_coco
+    from migaki.data.folder import ImageFolder
+
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder: give the name of a file, such as {out / 'annotations.json'}")
+    counts = write_coco(ImageFolder(source), out)
+    print(", ".join(f"{count} {what}" for what, count in counts.items()) + f": {out}")
     return 0
