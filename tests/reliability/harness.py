@@ -87,7 +87,7 @@ def prepare(root: Path, effort: int) -> dict[str, str]:
 _WARM = ["migaki.commands.simulate_command", "migaki.commands.train_command", "migaki.commands.apply_command",
          "migaki.commands.import_command", "migaki.systems.simgan", "migaki.systems.gaze", "migaki.simulate.eyes",
          "migaki.simulate.digits", "migaki.simulate.rain", "migaki.data.optdigits", "migaki.studies.study",
-         "toy_study", "torch.optim.adamw", "matplotlib.pyplot"]
+         "migaki.systems.classifier", "migaki.report.evaluation", "toy_study", "torch._dynamo", "matplotlib.pyplot"]
 
 
 def _context() -> Any:
