@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "frame": "bring single characters to one size, place and slant",
     "apply": "apply a trained refiner or model to a folder",
     "evaluate": "judge a trained model by the labels of a folder",
+    "drift": "tell by how much refinement moved the labels, in px, degrees or classes",
     "study": "train arms, compare them, write tables, figures and one page",
     "export": "write a trained model as ONNX, or labels as COCO",
     "import": "bring a published data set into the folder format",

@@ -7,6 +7,7 @@ estimator's own uncertainty as well: its error on synthetic images belongs besid
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -90,6 +91,14 @@ class DriftMeter:
         self._spread: dict[str, Tensor] = {}
         self._unit = ""
 
+    def require_shape(self, shape: tuple[int, int, int], where: object) -> None:
+        """UserError unless the estimator reads images of this (C, H, W)."""
+        config = self.estimator.config
+        own = (config.channels, config.height, config.width)
+        if own != shape:
+            raise UserError(f"{where}: the estimator reads images of {own[2]}x{own[1]} px in {own[0]} channels, not of "
+                            f"{shape[2]}x{shape[1]} in {shape[0]}: train one on the same synthetic images")
+
     def read(self, batch: Batch) -> Batch:
         """What the estimator makes of `image` (B, C, H, W) in [0, 1] (and `side`), in float32, without gradients."""
         with torch.no_grad(), torch.autocast(batch["image"].device.type, enabled=False):
@@ -143,6 +152,17 @@ class DriftMeter:
         if key not in self._spread:
             raise ValueError("the size of a standard deviation is not known: call calibrate first")
         return ((after - before) / self._spread[key].to(after.device)).flatten(1).square().mean(1).sqrt()
+
+    def bias(self, key: str, after: Tensor, before: Tensor) -> float | None:
+        """The drift that all images (N, ...) have in common, in px or deg: the length of the mean move, averaged over
+        the places of `key`. None for other units. What is common to all shifts a model that is trained on the images;
+        the rest is noise in its labels."""
+        unit = self.unit({key: before})
+        if unit not in ("px", "deg"):
+            return None
+        move = (after.float() - before.float()).reshape(len(after), -1, after.shape[-1])[..., :2].mean(0)
+        length = move.square().sum(1).sqrt().mean().item()
+        return length * self._scale if unit == "px" else math.degrees(length)
 
     def error(self, key: str, reading: Tensor, truth: Tensor) -> Tensor:
         """The error (B,) in `unit` of a reading of `key` against the true label, of the same shape or classes (B,)."""

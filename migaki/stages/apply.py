@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
 import torch
 
@@ -19,6 +20,8 @@ from migaki.core.seeds import generator
 from migaki.core.trained import load_system, read_record
 from migaki.data.folder import ImageFolder
 from migaki.data.writer import FolderWriter, batch_rows
+from migaki.metrics.drift import Tolerance, parse_tolerance
+from migaki.stages.drift import FolderMeter, written
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,85 +33,160 @@ class ApplyJob:
     batch_size: int = 64  # images at once
     seed: int = 0  # of the noise input, where the refiner takes one
     variants: int = 1  # refined images of each input, for a refiner with a noise input
+    estimator: Path | None = None  # a run that tells each image's drift, a column; none: the refiner's own, if any
+    reject_drift: str = ""  # images whose labels drift by more are rejected, such as 2deg or 1px
+    rejected: Literal["drop", "flag"] = "drop"  # leave them out, or keep them with 1 in the column `rejected`
     device: hardware.Device = "auto"
     precision: hardware.Precision = "auto"
     resume: bool = True  # go on with a folder that was begun before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What became of one input: the picture and its row, or nothing (`row` None) where its label drifted too far."""
+
+    place: int
+    stem: str
+    image: torch.Tensor
+    row: dict[str, Any] | None
+
+
+class Applier:
+    """A trained system, ready to be applied to any images of the job's folder, in any order and any process.
+
+    Place p of `total` is variant p mod `variants` of image p // `variants`. Raises UserError if the images do not fit
+    the system or the options do not fit each other.
+    """
+
+    def __init__(self, run: Path, job: ApplyJob) -> None:
+        self.job = job
+        self.system = load_system(run)
+        config = self.system.config
+        self.folder = ImageFolder(job.input, size=(config.height, config.width), channels=config.channels)
+        self.device = hardware.choose_device(job.device)
+        self.precision = hardware.choose_precision(job.precision, self.device)
+        self.noisy: int = getattr(config, "noise_channels", 0)
+        if job.batch_size < 1:
+            raise UserError(f"--batch-size {job.batch_size}: at least 1")
+        if job.variants < 1 or (job.variants > 1 and not self.noisy):
+            raise UserError(f"--variants {job.variants}: only a refiner trained with --noise-channels makes several "
+                            "images")
+        self.total = len(self.folder) * job.variants
+        self.system.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        record = read_record(run)
+        self.info: dict[str, Any] = {
+            "system": record["system"], "run": digest((run / "config.json").read_text()), "parent": str(job.input),
+            "parent_fingerprint": self.folder.fingerprint, "seed": job.seed, "variants": job.variants,
+            "precision": self.precision, "version": __version__,
+        }
+        self.limit: Tolerance | None = None
+        self.meter: FolderMeter | None = None
+        self._open_meter(estimator_of(record, job))
+
+    def _open_meter(self, estimator: Path | None) -> None:
+        job = self.job
+        if job.reject_drift:
+            self.limit = parse_tolerance(job.reject_drift, "--reject-drift")
+            if estimator is None:
+                raise UserError(f"--reject-drift {self.limit}: only an estimator can tell the drift: give --estimator, "
+                                "a run of `migaki train` on the synthetic images")
+        if estimator is None:
+            return
+        self.meter = FolderMeter(estimator, self.folder, self.device)
+        if self.limit is not None:
+            self.limit.require(self.meter.unit, "--reject-drift", estimator)
+        self.info |= {"estimator": digest((estimator / "config.json").read_text()), "drift_unit": self.meter.unit}
+        if self.limit is not None:
+            self.info |= {"reject_drift": str(self.limit), "rejected": job.rejected}
+
+    def read(self, places: list[int]) -> Batch:
+        """The inputs of these places on the CPU."""
+        keys = ("image", "side") if "side" in self.folder.labels else ("image",)
+        batch = self.folder.read([place // self.job.variants for place in places], keys)
+        if self.noisy:
+            batch["noise"] = _noise(places, self.job.seed, self.noisy, self.folder.shape)
+        return batch
+
+    def make(self, places: list[int], batch: Batch) -> list[Made]:
+        """What the system makes of the inputs of these places."""
+        moved = {key: value.to(self.device) for key, value in batch.items()}
+        with torch.inference_mode(), hardware.autocast(self.device, self.precision):
+            made = {key: value.float().cpu() for key, value in self.system.predict(moved).items()}
+        picture = made.pop("refined", made.pop("target", None))
+        columns: list[dict[str, Any]] = [{} for _ in places]
+        if made:
+            columns = [{f"predicted_{key}": value for key, value in row.items()} for row in batch_rows(made)]
+        if self.meter is not None:
+            for row, drift in zip(columns, self._drifts(self.meter, moved, picture), strict=True):
+                row |= drift
+        images = batch["image"] if picture is None else picture
+        return [self._made(place, image, row) for place, image, row in zip(places, images, columns, strict=True)]
+
+    def _drifts(self, meter: FolderMeter, moved: Batch, picture: torch.Tensor | None) -> list[dict[str, float]]:
+        """The columns `drift`, `drift_...` of each image."""
+        if picture is None:
+            raise UserError("--estimator: this system makes no pictures whose labels could drift: leave it out")
+        return meter.columns(moved, moved | {"image": written(picture).to(self.device)})
+
+    def _made(self, place: int, image: torch.Tensor, columns: dict[str, Any]) -> Made:
+        variants = self.job.variants
+        row = self.folder.row(place // variants)
+        name = PurePosixPath(row.pop("file_name"))
+        stem = str(name.with_suffix("")) if variants == 1 else f"{name.with_suffix('')}_{place % variants}"
+        row |= columns
+        if self.limit is not None:
+            bad = not row["drift"] <= self.limit.value  # also where it is not a number
+            if bad and self.job.rejected == "drop":
+                return Made(place=place, stem=stem, image=image, row=None)
+            if self.job.rejected == "flag":
+                row["rejected"] = int(bad)
+        return Made(place=place, stem=stem, image=image, row=row)
 
 
 def apply(run: Path, job: ApplyJob, *, command: str = "", quiet: bool = False) -> Path:
     """Apply the trained system in the folder `run` to `job.input`.
 
     A picture that the system predicts (`refined`) becomes the image of the same name in `job.out`; numbers that it
-    predicts become columns `predicted_...`. Every other column of the input is carried over. Raises UserError if the
-    images do not fit the system.
+    predicts become columns `predicted_...`. Every other column of the input is carried over. With an estimator the
+    column `drift` tells by how much it thinks that the label has moved (its unit: `drift_unit` in dataset.json), and
+    with several labels `drift_<label>` for each. Raises UserError if the images do not fit the system.
     """
-    if job.batch_size < 1:
-        raise UserError(f"--batch-size {job.batch_size}: at least 1")
-    system = load_system(run)
-    config = system.config
-    folder = ImageFolder(job.input, size=(config.height, config.width), channels=config.channels)
-    device = hardware.choose_device(job.device)
-    precision = hardware.choose_precision(job.precision, device)
-    noisy = getattr(config, "noise_channels", 0)
-    if job.variants < 1 or (job.variants > 1 and not noisy):
-        raise UserError(f"--variants {job.variants}: only a refiner trained with --noise-channels makes several images")
-    system.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    info = {
-        "command": command, "system": read_record(run)["system"], "run": digest((run / "config.json").read_text()),
-        "parent": str(job.input), "parent_fingerprint": folder.fingerprint, "seed": job.seed,
-        "variants": job.variants, "precision": precision, "version": __version__,
-    }
-    total = len(folder) * job.variants
-    with FolderWriter(job.out, info, total, resume=job.resume) as writer:
-        left = writer.missing(range(total))
-        with Bar("apply", total, total - len(left), quiet) as bar:
-            for places, batch in _read_ahead(folder, left, job):
-                if noisy:
-                    batch["noise"] = _noise(places, job.seed, noisy, folder.shape)
-                moved = {key: value.to(device) for key, value in batch.items()}
-                with torch.inference_mode(), hardware.autocast(device, precision):
-                    made = system.predict(moved)
-                _write(writer, folder, places, batch, {k: v.float().cpu() for k, v in made.items()}, job.variants)
+    work = Applier(run, job)
+    with FolderWriter(job.out, {"command": command, **work.info}, work.total, resume=job.resume) as writer:
+        left = writer.missing(range(work.total))
+        with Bar("apply", work.total, work.total - len(left), quiet) as bar:
+            for places, batch in _read_ahead(work, left):
+                for one in work.make(places, batch):
+                    if one.row is None:
+                        writer.skip(one.place)
+                    else:
+                        writer.write(one.place, one.stem, one.image, one.row)
                 bar.advance(len(places))
                 bar.advance(0, f"{bar.rate():.0f} images/s")
     return job.out
 
 
-def _read_ahead(folder: ImageFolder, left: list[int], job: ApplyJob) -> Iterator[tuple[list[int], Batch]]:
+def estimator_of(record: dict[str, Any], job: ApplyJob) -> Path | None:
+    """The estimator that is asked for, or the one that the refiner was trained with, if it still stands."""
+    own = record.get("data", {}).get("estimator")
+    if job.estimator is not None or own is None:
+        return job.estimator
+    return Path(own) if (Path(own) / "model.safetensors").is_file() else None
+
+
+def _read_ahead(work: Applier, left: list[int]) -> Iterator[tuple[list[int], Batch]]:
     """Batches of the images still to be done, each decoded while the one before is worked on."""
-    chunks = [left[start : start + job.batch_size] for start in range(0, len(left), job.batch_size)]
-
-    def read(chunk: list[int]) -> Batch:
-        keys = ("image", "side") if "side" in folder.labels else ("image",)
-        return folder.read([place // job.variants for place in chunk], keys)
-
+    size = work.job.batch_size
+    chunks = [left[start : start + size] for start in range(0, len(left), size)]
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
-        ahead = [pool.submit(read, chunk) for chunk in chunks[:2]]
+        ahead = [pool.submit(work.read, chunk) for chunk in chunks[:2]]
         for number, chunk in enumerate(chunks):
             batch = ahead.pop(0).result()
             if number + 2 < len(chunks):
-                ahead.append(pool.submit(read, chunks[number + 2]))
+                ahead.append(pool.submit(work.read, chunks[number + 2]))
             yield chunk, batch
 
 
 def _noise(places: list[int], seed: int, channels: int, shape: tuple[int, int, int]) -> torch.Tensor:
     """The noise input of each image, the same whatever the batch it stands in."""
     return torch.stack([torch.randn(channels, *shape[1:], generator=generator(seed, place)) for place in places])
-
-
-def _write(writer: FolderWriter, folder: ImageFolder, places: list[int], batch: Batch, made: Batch,
-           variants: int) -> None:
-    images = made.pop("refined", made.pop("target", batch["image"]))
-    named = {f"predicted_{key}": value for key, value in made.items()}
-    columns = [_predicted_row(row) for row in batch_rows(made)] if named else [{} for _ in places]
-    for place, image, predicted in zip(places, images, columns, strict=True):
-        row = dict(folder.rows[place // variants])
-        name = PurePosixPath(row.pop("file_name"))
-        stem = str(name.with_suffix("")) if variants == 1 else f"{name.with_suffix('')}_{place % variants}"
-        row = {key: value for key, value in row.items() if not key.endswith("_file_name")}
-        writer.write(place, stem, image, {**row, **predicted})
-
-
-def _predicted_row(row: dict[str, object]) -> dict[str, object]:
-    return {f"predicted_{key}": value for key, value in row.items()}
-

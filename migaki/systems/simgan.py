@@ -178,6 +178,7 @@ class SimGAN(System):
         self.judge(load_system(data.estimator))
         assert self.meter is not None
         config = self.config
+        self.meter.require_shape((config.channels, config.height, config.width), data.estimator)
         folder = ImageFolder(data.synthetic, size=(config.height, config.width), channels=config.channels)
         reading = self.meter.read(folder.read(calibration_indices(len(folder)), ("image",)))
         self.meter.calibrate([reading])
