@@ -16,7 +16,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Literal, TypeVar
 
@@ -126,7 +126,11 @@ def _here(task: Task[T], chunks: Sequence[Chunk], count: int) -> Iterator[tuple[
 
 
 def _hire(task: Task[Any], threads: int) -> _Worker:
-    context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of PyTorch hold
+    # A fork of this process would copy locks that threads of PyTorch hold; a server that has only imported is clean,
+    # and all workers share its imports.
+    context = multiprocessing.get_context("forkserver")
+    kinds = [getattr(task, item.name) for item in fields(task)] if is_dataclass(task) else []
+    context.set_forkserver_preload([type(task).__module__, *(k.__module__ for k in kinds if isinstance(k, type))])
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(task, theirs, threads), daemon=True)
     process.start()
