@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from migaki import __version__
 from migaki.core.errors import UserError
-from migaki.core.files import explain
+from migaki.core.files import explain, show
 
 # Threads that wait for each other sleep instead of spinning. On a machine that is busy with other things a spinning
 # thread burns the time slice that the one it waits for needs: operations on small tensors become 30 times slower.
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _terminated_as_interrupted():
             return _run(words)
     except UserError as error:
-        print(f"migaki: {error}", file=sys.stderr)
+        print(f"migaki: {show(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         if arguments is None:  # we are the program: an impatient third signal shall not spoil the way out

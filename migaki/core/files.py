@@ -34,7 +34,13 @@ _ADVICE = {
 def explain(error: OSError, path: Path | str) -> UserError:
     """Turn an operating system's error about `path` into one line that says what to do."""
     advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
-    return UserError(f"{path}: {advice}")
+    return UserError(f"{show(path)}: {' '.join(advice.split())}")
+
+
+def show(text: Any) -> str:
+    """A path, or any text, for a one-line message: control characters and bytes that are no UTF-8 are escaped."""
+    text = os.fspath(text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def make_folder(path: Path) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import tokenize
 from typing import Any
 
 import numpy as np
 
 from migaki.core.errors import UserError
+from migaki.core.files import show
 from migaki.data.member import FilePath, size_of, stream
 
 ArrayHeader = tuple[int, int, int, np.dtype[Any]]
@@ -22,14 +24,18 @@ def read_npy_header(path: FilePath) -> ArrayHeader:
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(file, max_header_size=10_000)
         except (ValueError, SyntaxError, tokenize.TokenError) as error:
-            raise UserError(f"{path}: not a NumPy array file: delete or replace the file") from error
+            raise UserError(f"{show(path)}: not a NumPy array file: delete or replace the file") from error
         start = file.tell()
-    if dtype.hasobject or dtype.kind not in "buif":
-        raise UserError(f"{path}: holds {dtype} and not plain numbers: save it as uint8, uint16 or float32")
+    _check_numbers(path, dtype)
     if size_of(path) - start < int(np.prod(shape, dtype=object)) * dtype.itemsize:
-        raise UserError(f"{path}: truncated, it is shorter than its header says: write the file again")
+        raise UserError(f"{show(path)}: truncated, it is shorter than its header says: write the file again")
     channels, height, width = _channels_first_shape(path, tuple(shape))
     return channels, height, width, _storage(dtype)
+
+
+def _check_numbers(path: FilePath, dtype: np.dtype[Any]) -> None:
+    if dtype.hasobject or dtype.kind not in "buif":
+        raise UserError(f"{show(path)}: holds {dtype} and not plain numbers: save it as uint8, uint16 or float32")
 
 
 def read_npy(path: FilePath) -> np.ndarray[Any, Any]:
@@ -43,6 +49,7 @@ def read_tiff_header(path: FilePath) -> ArrayHeader:
     """Shape and type of the first series of a TIFF, through `tifffile`."""
     with stream(path) as file, _tifffile(path).TiffFile(file) as tiff:
         series = tiff.series[0]
+        _check_numbers(path, np.dtype(series.dtype))
         channels, height, width = _channels_first_shape(path, tuple(series.shape))
         if _tiff_orientation(tiff) >= 5:
             height, width = width, height
@@ -52,7 +59,11 @@ def read_tiff_header(path: FilePath) -> ArrayHeader:
 def read_tiff(path: FilePath) -> np.ndarray[Any, Any]:
     """The first series of a TIFF as `(C, H, W)`, turned upright."""
     with stream(path) as file, _tifffile(path).TiffFile(file) as tiff:
-        array = _channels_first(path, np.asarray(tiff.series[0].asarray()))
+        series = tiff.series[0]
+        array = np.asarray(series.asarray())
+        if array.shape != tuple(series.shape) or array.dtype != series.dtype:
+            raise UserError(f"{show(path)}: damaged, its data are not what its tags say: write the file again")
+        array = _channels_first(path, array)
         return turn(array, _tiff_orientation(tiff))
 
 
@@ -76,7 +87,8 @@ def _tifffile(path: FilePath) -> Any:
     try:
         import tifffile
     except ImportError as error:
-        raise UserError(f"{path}: this kind of TIFF needs tifffile: pip install 'migaki[tiff]'") from error
+        raise UserError(f"{show(path)}: this kind of TIFF needs tifffile: pip install 'migaki[tiff]'") from error
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says of damaged files we say in one line
     return tifffile
 
 
@@ -91,7 +103,7 @@ def _channels_first_shape(path: FilePath, shape: tuple[int, ...]) -> tuple[int, 
     if len(shape) == 2:
         return (1, shape[0], shape[1])
     if len(shape) != 3:
-        raise UserError(f"{path}: has {len(shape)} axes: an image is (H, W), (C, H, W) or (H, W, C)")
+        raise UserError(f"{show(path)}: has {len(shape)} axes: an image is (H, W), (C, H, W) or (H, W, C)")
     first, middle, last = shape
     return (last, first, middle) if last < first else (first, middle, last)
 

@@ -15,8 +15,8 @@ EXIF orientation is honoured; of an animation the first frame is taken. The file
 from __future__ import annotations
 
 import functools
-import os
 import struct
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +26,11 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from migaki.core.errors import UserError
-from migaki.core.files import explain
+from migaki.core.files import explain, show
 from migaki.data.array_file import read_npy, read_npy_header, read_tiff, read_tiff_header, turn
 from migaki.data.member import FilePath, Member, stream
+
+__all__ = ["EXTENSIONS", "MAX_PIXELS", "FilePath", "Header", "read_header", "read_image", "show"]
 
 MAX_PIXELS = 2**26
 """Images of more pixels (8192 x 8192), or four times as many numbers, are refused before anything is decoded."""
@@ -37,6 +39,9 @@ EXTENSIONS = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2", ".ppm", ".pgm", ".npy")
 )
 """File name endings, lower case, that count as images in a folder without metadata."""
+
+# Pillow warns, in several lines, of images that are refused below in one.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "TIFF", "WEBP", "PPM", "TGA", "JPEG2000", "AVIF")
 _KEEP = {"L": 1, "RGB": 3, "RGBA": 4, "LA": 2, "I;16": 1, "I;16B": 1, "I;16L": 1, "I;16N": 1, "I": 1, "F": 1}
@@ -237,11 +242,7 @@ def _damaged(path: FilePath, error: Exception) -> UserError:
         return UserError(f"{show(path)}: not an image that can be read: delete or replace the file")
     if isinstance(error, OSError) and error.errno is not None:
         return explain(error, show(path))
+    if isinstance(error, MemoryError):
+        return UserError(f"{show(path)}: there is not enough memory to decode it: scale or cut the image")
     reason = " ".join(str(error).split())[:120] or type(error).__name__
     return UserError(f"{show(path)}: damaged or truncated image ({reason}): delete or replace the file")
-
-
-def show(path: FilePath | str) -> str:
-    """A path for a one-line message: control characters and bytes that are no UTF-8 are escaped."""
-    text = os.fspath(path)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,9 @@ def _read_parquet(path: Path) -> list[Row]:
             if file.metadata.num_rows > _ROWS_A_BYTE * path.stat().st_size:
                 raise UserError(f"{show(path)}: promises {file.metadata.num_rows} rows in a few bytes: write it again")
             rows: list[Row] = file.read().to_pylist()
-    except (pyarrow.ArrowException, ValueError, MemoryError, OverflowError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
         raise UserError(f"{show(path)}: not a valid Parquet file: write it again") from error
     return rows
 
@@ -190,7 +192,7 @@ def _too_wide(path: Path, columns: int) -> UserError:
     return UserError(f"{show(path)}: {columns} columns are more than the limit of {MAX_COLUMNS}: keep the labels only")
 
 
-def write_metadata(path: Path, rows: Sequence[Row]) -> None:
+def write_metadata(path: Path, rows: Iterable[Row]) -> None:
     """Write rows, `file_name` first, as the format of the name of `path`; whole or not at all.
 
     Lists stay lists in jsonl and parquet; in csv, which has none, they are JSON in a cell.
@@ -206,6 +208,7 @@ def write_metadata(path: Path, rows: Sequence[Row]) -> None:
         return
     with atomic_write(path, "w") as file:
         if path.suffix == ".csv":
+            rows = list(rows)
             columns = list(dict.fromkeys(name for row in rows for name in row))
             table = csv.writer(file, lineterminator="\n")
             table.writerow(columns)
