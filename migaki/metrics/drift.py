@@ -136,12 +136,13 @@ class DriftMeter:
 
     def drift(self, after: Batch, before: Batch) -> dict[str, Tensor]:
         """The drift of every image, label by label: (B,) float32 in `unit`, without gradients."""
+        self.unit(before)
         return {key: self.away(key, after[key].detach(), before[key].detach()) for key in before}
 
     def away(self, key: str, after: Tensor, before: Tensor) -> Tensor:
         """By how much two readings (B, ...) of the label `key` differ: (B,) in `unit`."""
         after, before = after.float(), before.float()
-        unit = self.unit({key: before}) if not self._unit else self._unit
+        unit = self.unit({key: before})
         if unit == "%":
             return (after.argmax(1) != before.argmax(1)).float() * 100
         if unit == "deg":
@@ -151,7 +152,7 @@ class DriftMeter:
             return moved.square().sum(2).sqrt().mean(1) * self._scale
         if key not in self._spread:
             raise ValueError("the size of a standard deviation is not known: call calibrate first")
-        return ((after - before) / self._spread[key].to(after.device)).flatten(1).square().mean(1).sqrt()
+        return ((after - before) / self._spread[key].to(after.device)).reshape(len(after), -1).square().mean(1).sqrt()
 
     def bias(self, key: str, after: Tensor, before: Tensor) -> float | None:
         """The drift that all images (N, ...) have in common, in px or deg: the length of the mean move, averaged over

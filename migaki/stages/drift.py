@@ -198,9 +198,9 @@ def _write(out: Path, record: dict[str, Any], rows: list[dict[str, Any]], column
     table = figures_table(rows)
     page = Page("Label drift", f"{record['before']} against {record['after']}")
     page.text("Drift: by how much what an estimator reads off an image moved, mean ± standard deviation over images. "
-              "It holds the estimator's own uncertainty; its error against the true labels stands beside it, before and "
-              "after. px are meant at the image width that the estimator tells its errors for (eyes: 55). Shrivastava "
-              "et al. measured 1.1 ± 0.8 px for the pupil's centre, by hand, on 100 images.")
+              "It holds the estimator's own uncertainty; its error against the true labels stands beside it, before "
+              "and after. px are meant at the image width that the estimator tells its errors for (eyes: 55). "
+              "Shrivastava et al. measured 1.1 ± 0.8 px for the pupil's centre, by hand, on 100 images.")
     page.table(table)
     if shown:
         picture = sheet(shown)
