@@ -129,7 +129,7 @@ def _hire(task: Task[Any], threads: int) -> _Worker:
     # A fork of this process would copy locks that threads of PyTorch hold; a server that has only imported is clean,
     # and all workers share its imports.
     context = multiprocessing.get_context("forkserver")
-    kinds = [getattr(task, item.name) for item in fields(task)] if is_dataclass(task) else []
+    kinds: list[Any] = [getattr(task, item.name) for item in fields(task)] if is_dataclass(task) else []
     context.set_forkserver_preload([type(task).__module__, *(k.__module__ for k in kinds if isinstance(k, type))])
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(task, theirs, threads), daemon=True)

@@ -24,6 +24,9 @@ class Writer(Protocol):
     def write_plan(self, index: int, planned: Plan) -> None:
         """Encode and write one image."""
 
+    def skip(self, index: int) -> None:
+        """Leave one image out for good."""
+
     def write_record(self, index: int, record: Record) -> None:
         """Write one encoded image."""
 

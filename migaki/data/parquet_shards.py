@@ -32,13 +32,13 @@ class ParquetShards(ShardKind):
     def __init__(self) -> None:
         check_parquet(Path("--format parquet"))
 
-    def write(self, file: IO[bytes], path: Path, first: int, records: list[Record]) -> None:
+    def write(self, file: IO[bytes], path: Path, records: list[tuple[int, Record]]) -> None:
         """A row an image."""
         import pyarrow
         import pyarrow.parquet as parquet
 
         rows = []
-        for record in records:
+        for _, record in records:
             pictures = iter(record.files)
             row: dict[str, Any] = {}
             for column, value in record.row.items():
@@ -48,17 +48,17 @@ class ParquetShards(ShardKind):
                 else:
                     row[column] = value
             rows.append(row)
-        table = pyarrow.Table.from_pylist(rows)
+        table = pyarrow.Table.from_pylist(rows)  # of no columns, where all images of the shard were left out
         parquet.write_table(_featured(table), file, row_group_size=_GROUP, compression="zstd")
 
-    def is_whole(self, path: Path, count: int) -> bool:
-        """Whether the file is there with its rows."""
+    def is_whole(self, path: Path) -> bool:
+        """Whether the file is there with its footer."""
         import pyarrow
         import pyarrow.parquet as parquet
 
         try:
-            return path.is_file() and int(parquet.read_metadata(path).num_rows) == count
-        except pyarrow.ArrowException:
+            return path.is_file() and parquet.read_metadata(path).num_rows >= 0
+        except (pyarrow.ArrowException, OSError):
             return False
 
     def finish(self, out: Path, shards: list[Path]) -> None:

@@ -34,12 +34,12 @@ class ShardKind(ABC):
     suffix: ClassVar[str]
 
     @abstractmethod
-    def write(self, file: IO[bytes], path: Path, first: int, records: list[Record]) -> None:
-        """Write the images first, first + 1, ... into the open `file`, which will be called `path`."""
+    def write(self, file: IO[bytes], path: Path, records: list[tuple[int, Record]]) -> None:
+        """Write the images, each with its index, into the open `file`, which will be called `path`."""
 
     @abstractmethod
-    def is_whole(self, path: Path, count: int) -> bool:
-        """Whether the shard is there with its `count` images."""
+    def is_whole(self, path: Path) -> bool:
+        """Whether a shard that was written still stands (a power cut may have emptied it)."""
 
     @abstractmethod
     def finish(self, out: Path, shards: list[Path]) -> None:
@@ -71,15 +71,21 @@ class ShardWriter:
         self.image_format = image_format
         self._heading = {**json.loads(json.dumps(info)), "format": image_format, "shards": kind.name, "shard": shard}
         self._lock = FolderLock(self.out)
-        self._open_shards: dict[int, dict[int, Future[Record]]] = {}
+        self._open_shards: dict[int, dict[int, Future[Record] | None]] = {}
         self._pending: deque[Future[Record]] = deque()
+        self._whole: set[int] = set()
+        self._dropped: set[int] = set()
         self._pool = ThreadPoolExecutor(max(1, workers))
         try:
             self._journal = Journal(self.out / JOURNAL)
             self._finished = self._begin(resume)
-            count = -(-total // shard)
-            self._whole = {number for number in range(count)
-                           if self._finished or kind.is_whole(self._path(number), len(self._range(number)))}
+            if self._finished:
+                self._whole = set(range(-(-total // shard)))
+            for number in range(len(self._journal)):
+                entry = self._journal.read(number)
+                if kind.is_whole(self._path(entry["shard"])):
+                    self._whole.add(entry["shard"])
+                    self._dropped.update(entry["dropped"])
         except BaseException:
             self._lock.close()
             raise
@@ -90,17 +96,19 @@ class ShardWriter:
         if self._journal.heading is None and not manifest.exists():
             if any(not entry.name.startswith(".") for entry in os.scandir(self.out)):
                 raise UserError(f"{show(self.out)}: holds other files: choose an empty or a new folder")
-            self._journal.start({**self._heading, "num_images": self.total})
+            self._journal.start({**self._heading, "total": self.total})
             return False
         found = self._journal.heading if self._journal.heading is not None else read_json(manifest)
         if not resume:
             raise UserError(f"{show(self.out)}: exists already: choose another folder or let it go on with resume")
-        ours = {**self._heading, "num_images": self.total}
+        ours = {**self._heading, "total": self.total}
+        if isinstance(found, dict) and "num_images" in found:
+            found["total"] = found.pop("num_images") + len(found.pop("dropped", []))
         for key in {**ours, **(found if isinstance(found, dict) else {})}:
             if key != "command" and (not isinstance(found, dict) or found.get(key) != ours.get(key)):
                 raise UserError(f"{show(self.out)}: was made with another {key}: choose another folder, or delete this "
                                 "one (shards of a finished set cannot be added to)")
-        self._heading = {key: value for key, value in found.items() if key != "num_images"}
+        self._heading = {key: value for key, value in found.items() if key != "total"}
         if self._journal.heading is None:
             return True
         for partial in self.out.glob(".*.partial"):
@@ -128,7 +136,11 @@ class ShardWriter:
         future.set_result(record)
         self._add(index, future)
 
-    def _add(self, index: int, future: Future[Record]) -> None:
+    def skip(self, index: int) -> None:
+        """Leave image `index` out for good: its shard gets one less, and `dropped` in `dataset.json` names it."""
+        self._add(index, None)
+
+    def _add(self, index: int, future: Future[Record] | None) -> None:
         number = index // self.shard
         if not 0 <= index < self.total or self._finished:
             raise ValueError(f"index {index} is outside of 0..{self.total - 1}")
@@ -136,7 +148,8 @@ class ShardWriter:
             return
         waiting = self._open_shards.setdefault(number, {})
         waiting[index] = future
-        self._pending.append(future)
+        if future is not None:
+            self._pending.append(future)
         while len(self._pending) > _MAX_PENDING:
             self._pending.popleft().result()
         if len(waiting) == len(self._range(number)):
@@ -144,18 +157,25 @@ class ShardWriter:
 
     def _close_shard(self, number: int) -> None:
         futures = self._open_shards.pop(number)
-        records = [futures[index].result() for index in self._range(number)]
+        records = [(index, future.result()) for index in self._range(number) if (future := futures[index]) is not None]
+        dropped = [index for index in self._range(number) if futures[index] is None]
         path = self._path(number)
         with atomic_write(path) as file:
-            self.kind.write(file, path, number * self.shard, records)
+            self.kind.write(file, path, records)
+        self._journal.append({"shard": number, "dropped": dropped})
         self._whole.add(number)
+        self._dropped.update(dropped)
 
     def close(self) -> None:
         """If no shard is missing, finish the set and write `dataset.json`; else leave it to be gone on with."""
         try:
             if not self._finished and len(self._whole) == -(-self.total // self.shard):
+                if len(self._dropped) == self.total:
+                    raise UserError(f"{show(self.out)}: every image was left out: delete the folder and ask for less")
                 self.kind.finish(self.out, [self._path(number) for number in sorted(self._whole)])
-                write_json(self.out / "dataset.json", {**self._heading, "num_images": self.total})
+                gaps = {"dropped": sorted(self._dropped)} if self._dropped else {}
+                write_json(self.out / "dataset.json",
+                           {**self._heading, "num_images": self.total - len(self._dropped), **gaps})
                 self._journal.remove()
                 self._finished = True
         finally:

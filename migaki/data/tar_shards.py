@@ -36,11 +36,11 @@ class TarShards(ShardKind):
 
     name, suffix = "webdataset", ".tar"
 
-    def write(self, file: IO[bytes], path: Path, first: int, records: list[Record]) -> None:
+    def write(self, file: IO[bytes], path: Path, records: list[tuple[int, Record]]) -> None:
         """The members of each image one after the other; beside it, hidden, the lines of the index."""
         lines = []
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for number, record in enumerate(records, first):
+            for number, record in records:
                 names = [column for column in record.row if is_file_column(column)]
                 where = {}
                 for column, (name, data) in zip(names, record.files, strict=True):
@@ -53,7 +53,7 @@ class TarShards(ShardKind):
         with atomic_write(_lines_of(path), "w") as beside:  # before the shard takes its name: it is never without
             beside.write("".join(lines))
 
-    def is_whole(self, path: Path, count: int) -> bool:
+    def is_whole(self, path: Path) -> bool:
         """Whether shard and lines are there."""
         return path.is_file() and path.stat().st_size > 0 and _lines_of(path).is_file()
 

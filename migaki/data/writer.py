@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,6 +36,7 @@ Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
 _MAX_PENDING = 32
+_TO_DO, _LEFT_OUT = -1, -2  # in the place of a journal entry
 _OUTCOME = ("num_images", "dropped")  # what dataset.json says of the result and not of the settings
 
 
@@ -72,7 +74,7 @@ class FolderWriter:
         self.image_format = image_format
         self._heading = {**json.loads(json.dumps(info)), "format": image_format, "metadata": self._metadata}
         self._lock = FolderLock(self.out)
-        self._rows: dict[int, Row] = {}
+        self._entries = array("q", [_TO_DO]) * total  # by index: which entry of the journal holds its row
         self._names: dict[str, int] = {}
         self._pending: deque[tuple[int, Row, Future[None]]] = deque()
         self._pool = ThreadPoolExecutor(max(1, workers))
@@ -87,29 +89,42 @@ class FolderWriter:
 
     def _open(self, resume: bool) -> None:
         manifest = self.out / "dataset.json"
+        rows: dict[int, Row] = {}
         if self._journal.heading is not None:
             self._check(self._journal.heading, resume)
             self._heading = self._journal.heading
-            self._rows = {entry["index"]: entry["row"] for entry in self._journal.entries}
         elif manifest.exists():
             found = read_json(manifest)
             self._check(found, resume)
             self._heading = {key: value for key, value in found.items() if key not in _OUTCOME}
-            self._rows = _with_gaps(read_metadata(self.out / self._metadata), found.get("dropped", []))
-            self._finished = len(self._rows) == self.total
+            rows = _with_gaps(read_metadata(self.out / self._metadata), found.get("dropped", []))
+            self._finished = len(rows) == self.total
         elif any(not entry.name.startswith(".") for entry in os.scandir(self.out)):
             raise UserError(f"{show(self.out)}: holds other files: choose an empty or a new folder")
-        if self._rows and max(self._rows) >= self.total:
-            raise UserError(f"{show(self.out)}: holds {max(self._rows) + 1} images already, more than {self.total}")
+        self._check_count(max(rows, default=-1))
         if self._finished:
+            self._entries = array("q", [0]) * self.total
             return
-        self._drop_damaged()
-        self._names = {row["file_name"]: index for index, row in self._rows.items() if row}
-        fresh = self._journal.heading is None
+        for partial in self.out.rglob(".*.partial"):
+            partial.unlink(missing_ok=True)
         self._journal.start(self._heading)
-        if fresh:
-            for index, row in self._rows.items():
-                self._journal.append({"index": index, "row": row})
+        for index, row in rows.items():
+            self._journal.append({"index": index, "row": row})
+        for number in range(len(self._journal)):
+            entry = self._journal.read(number)
+            self._check_count(entry["index"])
+            if self._is_whole(entry["row"]):
+                self._keep(entry["index"], entry["row"], number)
+
+    def _check_count(self, last: int) -> None:
+        if last >= self.total:
+            raise UserError(f"{show(self.out)}: holds {last + 1} images already, more than {self.total}")
+
+    def _keep(self, index: int, row: Row, number: int) -> None:
+        """Image `index` is done, and entry `number` of the journal says so."""
+        self._entries[index] = number if row else _LEFT_OUT
+        if row:
+            self._names[row["file_name"]] = index
 
     def _check(self, found: Any, resume: bool) -> None:
         """UserError unless the folder was begun with the same settings."""
@@ -128,25 +143,22 @@ class FolderWriter:
                     "choose another folder, or delete this one"
                 )
 
-    def _drop_damaged(self) -> None:
-        """Forget rows whose files are missing or empty (after a power cut) and remove half-written files."""
-        for partial in self.out.rglob(".*.partial"):
-            partial.unlink(missing_ok=True)
-        for index in list(self._rows):
-            for column, name in self._rows[index].items():
-                if column == "file_name" or column.endswith("_file_name"):
-                    path = self.out / name
-                    if not (path.is_file() and path.stat().st_size):
-                        self._rows.pop(index, None)
+    def _is_whole(self, row: Row) -> bool:
+        """Whether the files of a row are there and not empty, as after a power cut."""
+        paths = [self.out / name for column, name in row.items() if is_file_column(column)]
+        return all(path.is_file() and path.stat().st_size for path in paths)
 
     @property
     def done(self) -> set[int]:
         """Indices that are on disk."""
-        return set(self._rows)
+        return {index for index, entry in enumerate(self._entries) if entry != _TO_DO}
 
     def missing(self, indices: Iterable[int]) -> list[int]:
         """Those of `indices` that are still to be written, in their order."""
-        return [index for index in indices if index not in self._rows]
+        return [index for index in indices if not self._has(index)]
+
+    def _has(self, index: int) -> bool:
+        return 0 <= index < self.total and self._entries[index] != _TO_DO
 
     def write(self, index: int, name: str, image: torch.Tensor | Array, row: Row) -> None:
         """Write one image and remember its row.
@@ -158,20 +170,19 @@ class FolderWriter:
             row: Its labels as plain values. A `mask` `(H, W)` is written to `masks/`, `depth` to `depths/`, further
                 pictures likewise, each with its column `KEY_file_name`.
         """
-        if index not in self._rows:
+        if not self._has(index):
             planned = plan(name, image, row, self.image_format)
             own = Plan(planned.row, tuple((name, how, _copy(value)) for name, how, value in planned.files))
             self.write_plan(index, own)
 
     def skip(self, index: int) -> None:
         """Leave image `index` out for good: the folder gets one less, and `dropped` in `dataset.json` names it."""
-        if index not in self._rows:
-            self._journal.append({"index": index, "row": {}})
-            self._rows[index] = {}
+        if not self._has(index):
+            self._keep(index, {}, self._journal.append({"index": index, "row": {}}))
 
     def write_plan(self, index: int, planned: Plan) -> None:
         """As `write`, for pictures that the caller leaves alone from here on."""
-        if index not in self._rows:
+        if not self._has(index):
             self._submit(index, planned.row, lambda: planned.encode(self.image_format))
 
     def write_file(self, index: int, name: str, data: bytes, row: Row) -> None:
@@ -182,7 +193,7 @@ class FolderWriter:
 
     def write_record(self, index: int, record: Record) -> None:
         """As `write`, for an image that another process has encoded."""
-        if index not in self._rows:
+        if not self._has(index):
             self._submit(index, record.row, lambda: record)
 
     def _submit(self, index: int, row: Row, make: Callable[[], Record]) -> None:
@@ -210,15 +221,14 @@ class FolderWriter:
         """Wait for the oldest image on its way; its row enters the journal only when its file stands."""
         index, row, future = self._pending.popleft()
         future.result()
-        self._journal.append({"index": index, "row": row})
-        self._rows[index] = row
+        self._keep(index, row, self._journal.append({"index": index, "row": row}))
 
     def close(self) -> None:
         """Wait for all images; if none of `total` is missing, write `metadata.jsonl` and `dataset.json`."""
         try:
             while self._pending:
                 self._settle()
-            if not self._finished and len(self._rows) == self.total:
+            if not self._finished and _TO_DO not in self._entries:
                 self._finish()
         finally:
             self._pool.shutdown(cancel_futures=True)
@@ -226,13 +236,13 @@ class FolderWriter:
             self._lock.close()
 
     def _finish(self) -> None:
-        rows = [row for _, row in sorted(self._rows.items()) if row]
-        dropped = sorted(index for index, row in self._rows.items() if not row)
-        if not rows:
+        dropped = [index for index, entry in enumerate(self._entries) if entry == _LEFT_OUT]
+        if len(dropped) == self.total:
             raise UserError(f"{show(self.out)}: every image was left out: delete the folder and ask for less")
-        write_metadata(self.out / self._metadata, rows)
+        write_metadata(self.out / self._metadata,
+                       (self._journal.read(entry)["row"] for entry in self._entries if entry != _LEFT_OUT))
         gaps = {"dropped": dropped} if dropped else {}
-        write_json(self.out / "dataset.json", {**self._heading, "num_images": len(rows), **gaps})
+        write_json(self.out / "dataset.json", {**self._heading, "num_images": self.total - len(dropped), **gaps})
         try:
             self._journal.remove()
         except OSError as error:

@@ -79,6 +79,23 @@ def test_in_any_order_and_after_a_kill_it_is_the_same(form: Format, tmp_path: Pa
 
 
 @pytest.mark.parametrize("form", SHARDED)
+def test_images_can_be_left_out(form: Format, tmp_path: Path) -> None:
+    """One of a shard, and a whole shard."""
+    with open_writer(form, tmp_path / "out", {"seed": 1}, 7, shard=3) as writer:
+        for index in range(7):
+            writer.write_plan(index, planned(index)) if index in (0, 2, 6) else writer.skip(index)
+    folder = ImageFolder(tmp_path / "out")
+    assert folder.names == [f"set/{index:03d}.v1.png" for index in (0, 2, 6)]
+    assert torch.equal(folder.read([2], ("mask",))["mask"][0], planned(6).files[1][2])
+    record = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert record["num_images"] == 3 and record["dropped"] == [1, 3, 4, 5]
+    with open_writer(form, tmp_path / "out", {"seed": 1}, 7, shard=3) as writer:
+        assert writer.missing(range(7)) == []
+    with pytest.raises(UserError, match="every image"), open_writer(form, tmp_path / "no", {}, 2, shard=3) as writer:
+        writer.skip(0), writer.skip(1)
+
+
+@pytest.mark.parametrize("form", SHARDED)
 def test_a_half_written_shard_does_not_count(form: Format, tmp_path: Path) -> None:
     write(form, tmp_path / "out", [0, 1, 2])
     (shard,) = (path for path in (tmp_path / "out").iterdir() if path.suffix in (".tar", ".parquet"))
