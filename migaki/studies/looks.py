@@ -1,4 +1,4 @@
-"""Do two folders of images look alike? Distances on stated features, before and after refining."""
+"""Do two folders of images look alike? Distances on stated features; and how far refining moved the labels."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from migaki.core.files import read_json, write_json
+from migaki.core import hardware
+from migaki.core.files import make_folder, read_json, write_json
+from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.metrics.distances import Rows, kid, two_sample_test
+from migaki.metrics.gaze import angular_error_deg
 from migaki.metrics.neighbours import pixel_features
 from migaki.metrics.spectrum import spectrum_features
 from migaki.report.tables import Table
+
+FEATURES = {"pixels": "pixels, brightness and contrast taken out", "spectrum": "spectrum: coarse against fine"}
+"""The features and where they come from: no network that was trained on other pictures."""
+
+TOLD = "Told apart: the share that a logistic classifier judges rightly, 0.5 is chance (Lopez-Paz and Oquab 2017). " \
+       "Kernel distance: unbiased MMD² with the cubic kernel of KID (Binkowski et al. 2018) on these features, not " \
+       "on Inception's; 0 is alike."
 
 _AT_MOST = 1000  # images of each set: enough for the second decimal, and quick
 
@@ -24,6 +34,18 @@ def read_images(folder: Path, count: int = _AT_MOST, like: ImageFolder | None = 
     images = ImageFolder(folder, size=size, channels=channels)
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
     return images.read(chosen.tolist(), ("image",))["image"]
+
+
+def distance(images: torch.Tensor, photos: torch.Tensor) -> dict[str, dict[str, float]]:
+    """How far images (N, C, H, W) are from photographs (M, C, H, W) of the same size.
+
+    By features (`FEATURES`): `told_apart`, the accuracy of the two-sample test, and the figures of `kid`.
+    """
+    half = (max(8, images.shape[-2] // 2), max(8, images.shape[-1] // 2))
+    return {
+        "pixels": _compare(*_standardised(pixel_features(photos, half), pixel_features(images, half))),
+        "spectrum": _compare(*_standardised(spectrum_features(photos), spectrum_features(images))),
+    }
 
 
 def distances(synthetic: Path, refined: Path, photos: Path, out: Path) -> dict[str, Any]:
@@ -38,27 +60,59 @@ def distances(synthetic: Path, refined: Path, photos: Path, out: Path) -> dict[s
         known: dict[str, Any] = read_json(out)
         if known.get("fingerprints") == prints:
             return known
-    sets = {"synthetic": read_images(synthetic), "refined": read_images(refined),
-            "photos": read_images(photos, like=like)}
-    half = tuple(max(8, side // 2) for side in like.shape[1:])
+    real = read_images(photos, like=like)
+    found = {"synthetic": distance(read_images(synthetic), real), "refined": distance(read_images(refined), real)}
     figures: dict[str, Any] = {"fingerprints": prints}
-    for name, features in (("pixels", lambda images: pixel_features(images, (half[0], half[1]))),
-                           ("spectrum", spectrum_features)):
-        rows = {key: features(images) for key, images in sets.items()}
-        figures[name] = {key: _compare(*_standardised(rows["photos"], rows[key])) for key in ("synthetic", "refined")}
+    figures |= {name: {key: found[key][name] for key in found} for name in FEATURES}
     write_json(out, figures)
     return figures
 
 
 def distances_table(figures: dict[str, Any], photos: str) -> Table:
     """Both distances of both sets as a table; `photos` is what the real images are called."""
-    names = {"pixels": "pixels, brightness and contrast taken out", "spectrum": "spectrum: coarse against fine"}
-    rows = [[names[name], *(figures[name][key][figure] for figure in ("told_apart", "kid")
-                            for key in ("synthetic", "refined"))] for name in names]
+    rows = [[FEATURES[name], *(figures[name][key][figure] for figure in ("told_apart", "kid")
+                               for key in ("synthetic", "refined"))] for name in FEATURES]
     return Table(["features", "told apart: synthetic", "refined", "kernel distance: synthetic", "refined "], rows,
-                 f"Against {photos}. Told apart: the share that a logistic classifier judges rightly, 0.5 is chance "
-                 "(Lopez-Paz and Oquab 2017). Kernel distance: unbiased MMD² with the cubic kernel of KID "
-                 "(Binkowski et al. 2018) on these features, not on Inception's; 0 is alike.")
+                 f"Against {photos}. {TOLD}")
+
+
+def measure_looks(before: Path, after: Path | None, photos: Path, judge: Path, out: Path) -> None:
+    """Distances of the images in `after` (None: in `before`) to the photographs, and how far gaze drifted.
+
+    Drift is the angle between what the trained gaze model in the folder `judge` reads off an image of `before` and
+    off the same image in `after`. Written to `out`: the keys of `distance`; `drift` with `mean_deg`, `median_deg` and
+    `p95_deg`; `judge_error_deg`, the model's own mean error on `before`; `change`, the mean absolute change of a pixel.
+    """
+    folder = ImageFolder(before)
+    images = read_images(before)
+    shown = images if after is None else read_images(after, like=folder)
+    figures: dict[str, Any] = dict(distance(shown, read_images(photos, like=folder)))
+    chosen = np.linspace(0, len(folder) - 1, len(images)).round().astype(int).tolist()
+    truth = folder.read(chosen, ("gaze",))["gaze"]
+    first = read_gaze(judge, images)
+    figures["judge_error_deg"] = float(angular_error_deg(first, truth).mean())
+    moved = angular_error_deg(first, read_gaze(judge, shown)).numpy()
+    figures["drift"] = {"mean_deg": float(moved.mean()), "median_deg": float(np.median(moved)),
+                        "p95_deg": float(np.quantile(moved, 0.95))}
+    figures["change"] = float((shown - images).abs().mean())
+    make_folder(out.parent)
+    write_json(out, figures)
+
+
+def read_gaze(run: Path, images: torch.Tensor, sides: torch.Tensor | None = None) -> torch.Tensor:
+    """What the trained gaze model in the folder `run` reads off images (N, C, H, W): (N, 2) rad."""
+    system = load_system(run)
+    device = hardware.choose_device("auto")
+    precision = hardware.choose_precision("auto", device)
+    system.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    read = []
+    for start in range(0, len(images), 256):
+        batch = {"image": images[start : start + 256].to(device)}
+        if sides is not None:
+            batch["side"] = sides[start : start + 256].to(device)
+        with torch.inference_mode(), hardware.autocast(device, precision):
+            read.append(system.predict(batch)["gaze"].float().cpu())
+    return torch.cat(read)
 
 
 def _standardised(photos: Rows, images: Rows) -> tuple[Rows, Rows]:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from migaki import __version__
+from migaki.core import hardware
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, make_folder, write_text
 from migaki.report.page import Number, Page
 from migaki.report.tables import Cell, Difference, Spread, Table, spread
 from migaki.studies.arms import Measure, Outcome, difference_by, difference_by_picture, pairs
 from migaki.studies.chain import Timing
-from migaki.studies.machine import processor
+from migaki.studies.machine import command_lines, machine_table, time_table
 
 
 class StudyReport:
@@ -59,9 +55,13 @@ class StudyReport:
 
     def figure(self, slug: str, image: bytes, caption: str) -> None:
         """A picture (PNG): on the page and in figures/SLUG.png."""
+        self.keep(slug, image)
+        self.page.figure(image, caption)
+
+    def keep(self, slug: str, image: bytes) -> None:
+        """A picture in figures/SLUG.png alone."""
         with atomic_write(make_folder(self.out / "figures") / f"{slug}.png") as file:
             file.write(image)
-        self.page.figure(image, caption)
 
     def errors(self, slugs: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
         """The errors of each test picture (mean over trials) by arm's name, for error curves."""
@@ -104,19 +104,25 @@ class StudyReport:
         The intervals (95 %, of the t-test) answer different questions: by refiner, whether another refiner would do
         it again; by picture, whether other pictures of this set would show it. Believe a difference that all show.
         """
-        chosen, first = measure or self.measures[0], self[baseline]
-        with_pictures = measure is None or measure.key == self.measures[0].key
-        columns = [f"{chosen.name}, against {first.arm.name}", *(f"by {f}" for f in self.factors),
-                   *(["by picture"] if with_pictures else [])]
+        return self.contrasts(slug, [(baseline, name) for name in arms], measure=measure, caption=caption)
+
+    def contrasts(self, slug: str, chosen: Sequence[tuple[str, str]], *, measure: Measure | None = None,
+                  caption: str = "") -> Table:
+        """As `differences`, for any pairs of arms (first, other): other minus first."""
+        shown = measure or self.measures[0]
+        with_pictures = shown.key == self.measures[0].key and all(
+            difference_by_picture(self[a], self[b]) is not None for a, b in chosen)
+        columns = ["arm", "against", *(f"{shown.name}: by {f}" if k == 0 else f"by {f}" for k, f in
+                                       enumerate(self.factors)), *(["by picture"] if with_pictures else [])]
         rows: list[list[Cell | Spread | Difference]] = []
-        for name in arms:
-            found = pairs(first, self[name], chosen)
-            row: list[Cell | Spread | Difference] = [self[name].arm.name]
+        for first, other in chosen:
+            found = pairs(self[first], self[other], shown)
+            row: list[Cell | Spread | Difference] = [self[other].arm.name, self[first].arm.name]
             row += [difference_by(factor, found) for factor in range(len(self.factors))]
-            rows.append(row + ([difference_by_picture(first, self[name])] if with_pictures else []))
-        better = "positive" if chosen.higher_is_better else "negative"
-        usual = f"Paired: equal seeds, equal pictures; {better} is better. In brackets the 95 % interval of the " \
-                "t-test over so many levels of the factor, the other factors averaged out."
+            rows.append(row + ([difference_by_picture(self[first], self[other])] if with_pictures else []))
+        better = "positive" if shown.higher_is_better else "negative"
+        usual = f"Arm minus the one it stands against, paired: equal seeds, equal pictures; {better} is better. In " \
+                "brackets the 95 % interval of the t-test over so many levels of the factor, the others averaged out."
         table = Table(columns, rows, f"{usual} {caption}".strip())
         self.table(slug, table)
         return table
@@ -130,39 +136,12 @@ class StudyReport:
 
     def write(self) -> Path:
         """Add the commands, the times and the machine; write report.html and return its path."""
-        self._commands()
-        self._machine()
-        return self.page.write(self.out / "report.html")
-
-    def _commands(self) -> None:
         self.section("Repeat it")
-        self.text("Each step is a command. A finished folder is left as it is; choose another --out to make it anew.")
-        lines: list[str] = []
-        for place, timing in enumerate(self.timings):
-            if place == 0 or self.timings[place - 1].title != timing.title:
-                lines += [*([""] if lines else []), f"# {timing.title}"]
-            lines.append(timing.command)
-        self.page.code(lines)
-
-    def _machine(self) -> None:
+        self.text("Each step is a command; what no command does is named in a comment. A finished folder is left as it "
+                  "is, and what is made is the same bits each time on one machine and thread count.")
+        self.page.code(command_lines(self.timings))
         self.section("Time and machine")
-        titles = list(dict.fromkeys(t.title for t in self.timings))
-        rows: list[list[Cell]] = []
-        for title in titles:
-            mine = [t for t in self.timings if t.title == title]
-            rows.append([title, len(mine), round(sum(t.seconds for t in mine) / 60, 1),
-                         round(sum(t.cpu_seconds for t in mine) / 60, 1)])
-        rows.append(["all", len(self.timings), round(sum(t.seconds for t in self.timings) / 60, 1),
-                     round(sum(t.cpu_seconds for t in self.timings) / 60, 1)])
-        self.table("time", Table(["step", "times", "minutes", "minutes of one core"], rows,
-                                 "Steps that an earlier call had done count with the time they took then."))
-        device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
-        self.table("machine", Table(["what", "which"], _versions(device)))
-
-
-def _versions(device: str) -> list[list[Any]]:
-    return [
-        ["migaki", __version__], ["Python", platform.python_version()], ["PyTorch", torch.__version__],
-        ["NumPy", np.__version__], ["processor", f"{device}, {os.cpu_count()} cores"],
-        ["threads", str(torch.get_num_threads())], ["system", platform.system()],
-    ]
+        self.table("time", time_table(self.timings))
+        device = hardware.choose_device("auto")
+        self.table("machine", machine_table(hardware.choose_precision("auto", device)))
+        return self.page.write(self.out / "report.html")

@@ -79,7 +79,7 @@ def test_a_study_leaves_its_tables_and_is_not_made_twice(tmp_path: Path, capsys:
     assert "| synthetic " in (out / "tables" / "table3.md").read_text()
     assert len(json.loads((out / "results.json").read_text())) == 6
     text = page.read_text(encoding="utf-8")
-    assert "judge with an error of" in text and "7.8" in text and "minutes of one core" in text
+    assert "judge with an error of" in text and "7.8" in text and "seconds of one core" in text
     run_study("toy", Toy(Toy.Config()), out, quiet=True)
     assert len(MADE) == 6
 

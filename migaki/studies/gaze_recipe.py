@@ -1,0 +1,122 @@
+"""The gaze study's options, and what they make of the simulator, the refiner and the CNN: the one place to alter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from migaki.core.errors import UserError
+from migaki.core.fit import Run
+from migaki.simulate.eye_model.scene import EyeConfig
+from migaki.simulate.stand_in_camera import StandInCamera
+from migaki.systems.gaze import Gaze
+from migaki.systems.simgan import SimGAN
+
+_SKINS = tuple(range(12))  # of the built-in eye's twenty; the stand-in camera's people have the others
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GazeRecipe:
+    """Options of `migaki study gaze`. With the defaults about 75 minutes on two cores, 165 with the ablations."""
+
+    photos: Path | None = None  # unlabelled photographs of eyes; without them a stand-in camera takes pictures
+    labelled: Path | None = None  # other photographs with gaze labels, to judge by; without them distances only
+    synthetic: Path | None = None  # your own labelled synthetic eyes, instead of rendering
+    assets: Path | None = None  # UnityEyes' Assets folder; without it the built-in eye
+    equalise: bool = False  # equalise the histograms of the photographs; MPIIGaze's patches come so
+    ablations: bool = False  # also one change at a time to the refiner
+    seed: int = 0  # of everything
+
+    # Seeds
+    refiner_seeds: int = 3
+    cnn_seeds: int = 3  # for each refiner
+    ablation_seeds: int = 2  # refiners of each ablation, with one CNN each
+    bound_seeds: int = 1  # of the upper bound: so many CNNs for each fold
+    folds: int = 5  # of the cross-validation within the labelled pictures
+
+    # Material
+    count: int = 10_000  # rendered eyes of the small sets; the "4x" sets have four times as many
+    stand_in: int = 1000  # pictures that the stand-in camera takes, of each kind
+    head_roll: tuple[float, float] = (4.5, 2.0)  # deg, mean and sd; the mean is that of the unlabelled photographs
+    gaze_prior: Literal["laptop", "wide"] = "laptop"  # where the rendered eyes look
+
+    # Budgets, equal for all arms
+    cnn_steps: int = 1000  # updates of each CNN, of `cnn_batch` images
+    cnn_batch: int = 128
+    net: Literal["small", "paper"] = "small"  # our CNN, or the paper's
+    rounds: int = 700  # of Algorithm 1, for each refiner
+    refiner_batch: int = 32
+    lambda_reg: float = 1.0  # weight of the self-regularisation
+    consistency: float = 2.0  # weight of the label consistency; the estimator is the first CNN on synthetic eyes
+    neighbours: int = 5  # k of the k-NN
+
+    @classmethod
+    def quick(cls) -> GazeRecipe:
+        """One seed and a tenth of the budget, to see the page: about five minutes."""
+        return cls(refiner_seeds=1, cnn_seeds=1, ablation_seeds=1, folds=2, count=1500, cnn_steps=150, rounds=100)
+
+    def __post_init__(self) -> None:
+        for name in ("refiner_seeds", "cnn_seeds", "ablation_seeds", "bound_seeds", "count", "stand_in", "cnn_steps",
+                     "cnn_batch", "rounds", "refiner_batch", "neighbours"):
+            if getattr(self, name) < 1:
+                raise UserError(f"migaki study gaze: --{name.replace('_', '-')} must be at least 1")
+        if self.folds < 2:
+            raise UserError(f"migaki study gaze: --folds {self.folds}: cross-validation needs at least 2")
+        if self.labelled is not None and self.photos is None:
+            raise UserError("migaki study gaze: --labelled pictures judge models of your --photos: give these too")
+        if self.synthetic is not None and self.assets is not None:
+            raise UserError("migaki study gaze: --synthetic takes the place of rendering: leave out --assets")
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether the pictures are the stand-in camera's."""
+        return self.photos is None
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there are labelled pictures to judge by."""
+        return self.is_stand_in or self.labelled is not None
+
+    def eyes(self) -> EyeConfig:
+        """The renderer."""
+        # The stand-in camera is another population of the built-in eye: the people must not be the same ones.
+        identities = _SKINS if self.is_stand_in and self.assets is None else ()
+        roll = (0.0, 2.0) if self.is_stand_in else self.head_roll
+        return EyeConfig(assets=self.assets, equalise=True, head_roll=roll, gaze_prior=self.gaze_prior,
+                         identities=identities)
+
+    def camera(self, labelled: bool) -> StandInCamera.Config:
+        """The stand-in camera."""
+        return StandInCamera.Config(labelled=labelled, equalise=True)
+
+    def cnn(self) -> Gaze.Config:
+        """The gaze model of all arms."""
+        config = Gaze.Config.paper() if self.net == "paper" else Gaze.Config()
+        return replace(config, steps=self.cnn_steps, batch_size=self.cnn_batch)
+
+    def refiner(self) -> SimGAN.Config:
+        """The refiner of all arms but the ablations'."""
+        return SimGAN.Config(steps=self.rounds, batch_size=self.refiner_batch, lambda_reg=self.lambda_reg,
+                             consistency=self.consistency)
+
+    def cnn_run(self, seed: int) -> Run:
+        """How a CNN is run."""
+        return Run(seed=self.seed + seed, sample_every=0, checkpoint_every=400)
+
+    def refiner_run(self, seed: int) -> Run:
+        """How a refiner is run."""
+        return Run(seed=self.seed + seed, sample_every=max(1, self.rounds // 4), checkpoint_every=400)
+
+    # Guesses of seconds on two cores, for the progress.
+
+    def cnn_cost(self) -> float:
+        """Of training one CNN."""
+        return 5 + self.cnn_steps * self.cnn_batch / 1200
+
+    def refiner_cost(self, config: SimGAN.Config) -> float:
+        """Of training one refiner."""
+        descents = config.refiner_pretraining + config.discriminator_pretraining + (
+            config.steps - config.refiner_pretraining - config.discriminator_pretraining
+        ) * (config.num_refiner_steps + config.num_discriminator_steps)
+        return 5 + descents * config.batch_size / 32 * (4 if config.scale == 1 else 1) / 17
