@@ -31,7 +31,7 @@ from migaki.nets.batch_norm import adapt_norm
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops.strokes import rewrite
 
-_ADAPT_IMAGES = 4096
+_ADAPT_BATCHES = 32  # of photographs from which finish() takes statistics
 _FEATURES = 256  # of SmallResNet, below its head
 _MOMENTUM = 0.9  # of the centroids, a batch
 
@@ -196,7 +196,7 @@ class AdaptedClassifier(System):
     @torch.no_grad()
     def finish(self, source: Source) -> None:
         """Take the average's batch-norm statistics from the photographs, without augmentation."""
-        batches = [source.batch(step) for step in range(max(1, _ADAPT_IMAGES // self.config.batch_size))]
+        batches = [source.batch(step) for step in range(_ADAPT_BATCHES)]
         device = next(self.parameters()).device
         adapt_norm(self.average, [batch["real"].to(device, memory_format=torch.channels_last) * 2 - 1
                                   for batch in batches])

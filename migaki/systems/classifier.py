@@ -24,7 +24,7 @@ from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment
 from migaki.ops.strokes import rewrite
 
-_ADAPT_IMAGES = 4096
+_ADAPT_BATCHES = 32  # of photographs from which finish() takes statistics
 
 
 class Classifier(System):
@@ -113,7 +113,7 @@ class Classifier(System):
     def finish(self, source: Source) -> None:
         """With photographs: take batch-norm statistics from them."""
         if self.config.adapt_norm and "real" in source.batch(0):
-            batches = [source.batch(step) for step in range(max(1, _ADAPT_IMAGES // self.config.batch_size))]
+            batches = [source.batch(step) for step in range(_ADAPT_BATCHES)]
             device = next(self.parameters()).device
             adapt_norm(self.net, [batch["real"].to(device, memory_format=torch.channels_last) * 2 - 1
                                   for batch in batches])
