@@ -29,7 +29,7 @@ from migaki.nets.batch_norm import adapt_norm
 from migaki.nets.hourglass import StackedHourglass
 from migaki.ops import landmarks
 
-_ADAPT_IMAGES = 2048  # photographs from which finish() takes statistics, at most
+_ADAPT_BATCHES = 32  # of photographs from which finish() takes statistics
 _SHOWN = 12
 
 
@@ -173,7 +173,7 @@ class HourglassSystem(System):
     def finish(self, source: Source) -> None:
         """With photographs: take batch-norm statistics from them (AdaBN, Li et al. 2016)."""
         if self.config.adapt_norm and "real" in source.batch(0):
-            batches = [source.batch(step) for step in range(max(1, _ADAPT_IMAGES // self.config.batch_size))]
+            batches = [source.batch(step) for step in range(_ADAPT_BATCHES)]
             device = next(self.parameters()).device
             adapt_norm(self.net, [batch["real"].to(device, memory_format=torch.channels_last) * 2 - 1
                                   for batch in batches])
