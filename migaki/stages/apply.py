@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from migaki import __version__
-from migaki.core import hardware
+from migaki.core import engine, hardware
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.files import digest
@@ -19,7 +19,9 @@ from migaki.core.progress import Bar
 from migaki.core.seeds import generator
 from migaki.core.trained import load_system, read_record
 from migaki.data.folder import ImageFolder
-from migaki.data.writer import FolderWriter, batch_rows
+from migaki.data.formats import Format, open_writer
+from migaki.data.labels import batch_rows
+from migaki.data.record import Plan, Record, plan
 from migaki.metrics.drift import Tolerance, parse_tolerance
 from migaki.stages.drift import FolderMeter, written
 
@@ -39,6 +41,11 @@ class ApplyJob:
     device: hardware.Device = "auto"
     precision: hardware.Precision = "auto"
     resume: bool = True  # go on with a folder that was begun before
+    format: Format = "folder"  # or shards: tar files (webdataset), Parquet files with the images inside
+    shard: int = 1000  # images in a shard
+    workers: int = 1  # processes; 0 = one a core; the images are the same bits for any number
+    engine: engine.Engine = "local"  # ray: on a cluster (extra migaki[ray])
+    address: str | None = None  # of a running Ray cluster; none: one on this machine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,19 +158,73 @@ def apply(run: Path, job: ApplyJob, *, command: str = "", quiet: bool = False) -
     column `drift` tells by how much it thinks that the label has moved (its unit: `drift_unit` in dataset.json), and
     with several labels `drift_<label>` for each. Raises UserError if the images do not fit the system.
     """
+    engine.check(job.workers, job.engine, job.address)
     work = Applier(run, job)
-    with FolderWriter(job.out, {"command": command, **work.info}, work.total, resume=job.resume) as writer:
-        left = writer.missing(range(work.total))
-        with Bar("apply", work.total, work.total - len(left), quiet) as bar:
-            for places, batch in _read_ahead(work, left):
-                for one in work.make(places, batch):
-                    if one.row is None:
-                        writer.skip(one.place)
+    info = {"command": command, **work.info}
+    with open_writer(job.format, job.out, info, work.total, resume=job.resume, shard=job.shard) as writer:
+        chunks, left = _chunks(set(writer.missing(range(work.total))), work.total, job.batch_size)
+        with Bar("apply", work.total, work.total - sum(left.values()), quiet) as bar:
+            for chunk, results in _results(work, run, chunks):
+                for place, result in results:
+                    if result is None:
+                        writer.skip(place)
+                    elif isinstance(result, Record):
+                        writer.write_record(place, result)
                     else:
-                        writer.write(one.place, one.stem, one.image, one.row)
-                bar.advance(len(places))
+                        writer.write_plan(place, result)
+                bar.advance(left[chunk[0]])
                 bar.advance(0, f"{bar.rate():.0f} images/s")
     return job.out
+
+
+def _chunks(missing: set[int], total: int, size: int) -> tuple[list[list[int]], dict[int, int]]:
+    """The batches in which something is missing, and how much, by their first place.
+
+    They begin at multiples of `size` wherever an earlier run was interrupted, so that every image is worked on in
+    the company that it would have had: networks round differently in batches of another size.
+    """
+    chunks = [list(range(start, min(start + size, total))) for start in range(0, total, size)]
+    left = {chunk[0]: sum(place in missing for place in chunk) for chunk in chunks}
+    return [chunk for chunk in chunks if left[chunk[0]]], left
+
+
+def _results(work: Applier, run: Path, chunks: list[list[int]]) -> Iterator[tuple[list[int], list[Result]]]:
+    """What becomes of each batch: made here, each decoded while the one before is worked on, or by workers."""
+    job = work.job
+    if job.workers == 1 and job.engine == "local":
+        for chunk, batch in _read_ahead(work, chunks):
+            yield chunk, [(one.place, _planned(one)) for one in work.make(chunk, batch)]
+        return
+    task = ApplyTask(run=run, job=job, threads=torch.get_num_threads())
+    yield from engine.work(task, chunks, workers=job.workers, engine=job.engine, address=job.address)
+
+
+Result = tuple[int, Plan | Record | None]
+"""A place, and the image for it: None where it is left out."""
+
+
+def _planned(one: Made) -> Plan | None:
+    return None if one.row is None else plan(one.stem, one.image, one.row, "png")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApplyTask(engine.Task[list[Result]]):
+    """The same in another process, which sends the content of files and not pixels."""
+
+    run: Path
+    job: ApplyJob
+    threads: int  # of PyTorch: as many as here, because sums are split between them
+
+    def open(self) -> Callable[[list[int]], list[Result]]:
+        """Load the system."""
+        torch.set_num_threads(self.threads)
+        work = Applier(self.run, self.job)
+
+        def do(places: list[int]) -> list[Result]:
+            made = work.make(places, work.read(places))
+            return [(one.place, planned and planned.encode("png")) for one in made for planned in [_planned(one)]]
+
+        return do
 
 
 def estimator_of(record: dict[str, Any], job: ApplyJob) -> Path | None:
@@ -174,10 +235,8 @@ def estimator_of(record: dict[str, Any], job: ApplyJob) -> Path | None:
     return Path(own) if (Path(own) / "model.safetensors").is_file() else None
 
 
-def _read_ahead(work: Applier, left: list[int]) -> Iterator[tuple[list[int], Batch]]:
+def _read_ahead(work: Applier, chunks: list[list[int]]) -> Iterator[tuple[list[int], Batch]]:
     """Batches of the images still to be done, each decoded while the one before is worked on."""
-    size = work.job.batch_size
-    chunks = [left[start : start + size] for start in range(0, len(left), size)]
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
         ahead = [pool.submit(work.read, chunk) for chunk in chunks[:2]]
         for number, chunk in enumerate(chunks):
