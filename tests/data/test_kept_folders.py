@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,14 @@ from migaki.data.source import FolderSource
 
 def test_a_folder_is_decoded_once_until_a_file_changes(image_folder: Callable[..., Path],
                                                        monkeypatch: pytest.MonkeyPatch) -> None:
-    path, decoded, decode = image_folder("given", 6), [], ImageFolder.decode
-    monkeypatch.setattr(ImageFolder, "decode", lambda self, index: decoded.append(index) or decode(self, index))
+    path, decode = image_folder("given", 6), ImageFolder.decode
+    decoded: list[int] = []
+
+    def counted(self: ImageFolder, index: int) -> Any:
+        decoded.append(index)
+        return decode(self, index)
+
+    monkeypatch.setattr(ImageFolder, "decode", counted)
     first = FolderSource(ImageFolder(path), 6, 0).batch(0)["image"]
     assert len(decoded) == 6
     assert np.array_equal(FolderSource(ImageFolder(path), 6, 0).batch(0)["image"], first) and len(decoded) == 6
