@@ -31,6 +31,7 @@ from migaki.data import framing
 from migaki.data.image_file import Header, read_header, read_image, show
 from migaki.data.journal import JOURNAL
 from migaki.data.labels import PLANE_KEYS, POINT_KEYS, gather_labels, plain
+from migaki.data.lazy_rows import LazyRows
 from migaki.data.listing import list_files
 from migaki.data.member import FilePath, Member, place
 from migaki.data.metadata import find_metadata
@@ -83,7 +84,8 @@ class ImageFolder:
             self._metadata = sorted(name for name in files if name != "dataset.json")
         else:
             self.rows, self.classes = listed_rows(files)
-        self.names: list[str] = [row["file_name"] for row in self.rows]
+        lazy = self.rows if isinstance(self.rows, LazyRows) else None
+        self.names: list[str] = lazy.names if lazy is not None else [row["file_name"] for row in self.rows]
         if not self.names:
             raise UserError(f"{show(self.path)}: holds no images: check the folder")
 
@@ -133,7 +135,9 @@ class ImageFolder:
     @cached_property
     def _headers(self) -> list[Header]:
         with ThreadPoolExecutor(4) as pool:
-            return list(pool.map(lambda row: read_header(place(self._root, row, "file_name")), self.rows, chunksize=64))
+            found = pool.map(lambda row: read_header(place(self._root, row, "file_name")), self.rows, chunksize=64)
+            same: dict[Header, Header] = {}  # a million equal ones need not be a million objects
+            return [same.setdefault(header, header) for header in found]
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -35,23 +36,68 @@ def gather_labels(rows: Sequence[Row]) -> tuple[dict[str, Array], dict[str, str]
     Returns:
         The arrays by key, and for each column that could not become an array the reason (text is no reason).
     """
-    names = dict.fromkeys(name for row in rows for name in row)
     arrays: dict[str, Array] = {}
     problems: dict[str, str] = {}
-    for name in names:
-        if is_file_column(name):
-            continue
-        values = [row.get(name) for row in rows]
-        if name not in _COLUMNS and all(value is None for value in values):
+    parts = _column_parts(rows)
+    for name, blocks in parts.items():
+        if name not in _COLUMNS and all(block is _MISSING for block in blocks):
             continue  # it may as well be text
-        array = _scalars(values)
-        if array is None:
-            array, problem = _vectors(values)
+        array = _joined_blocks(blocks, len(rows))
+        if array is None and any(block is _LISTS or (not isinstance(block, str) and block.ndim > 1)
+                                 for block in blocks):
+            array, problem = _column([row.get(name) for row in rows])
             if problem:
                 problems[name] = problem
         if array is not None:
             arrays[name] = array
     return _join(arrays), problems
+
+
+_BLOCK = 4096  # rows that are Python values at a time: arrays are many times smaller
+_MISSING, _TEXT, _LISTS = "nothing", "no numbers", "lists or not all of one kind"
+_Block = Array | str
+
+
+def _column_parts(rows: Sequence[Row]) -> dict[str, list[_Block]]:
+    """Each column block by block: its numbers as an array, or what it is instead."""
+    parts: dict[str, list[_Block]] = {}
+    iterator, number = iter(rows), 0
+    while block := list(itertools.islice(iterator, _BLOCK)):
+        for name in dict.fromkeys(itertools.chain(parts, (name for row in block for name in row))):
+            if is_file_column(name):
+                continue
+            before = parts.setdefault(name, [_MISSING] * number)
+            before.append(_block([row.get(name) for row in block]))
+        number += 1
+    return parts
+
+
+def _block(values: list[Any]) -> _Block:
+    if all(value is None for value in values):
+        return _MISSING
+    array, _ = _column(values)
+    if array is not None:
+        return array
+    return _LISTS if any(type(value) is list for value in values) else _TEXT
+
+
+def _column(values: list[Any]) -> tuple[Array | None, str]:
+    array = _scalars(values)
+    return (array, "") if array is not None else _vectors(values)
+
+
+def _joined_blocks(blocks: list[_Block], count: int) -> Array | None:
+    """One array of all blocks, if they are of one shape."""
+    arrays = [block for block in blocks if not isinstance(block, str)]
+    shapes = {array.shape[1:] for array in arrays}
+    if len(shapes) > 1 or any(isinstance(block, str) and block is not _MISSING for block in blocks):
+        return None
+    kinds = {array.dtype.kind for array in arrays} | ({"f"} if len(arrays) < len(blocks) else set())
+    dtype = np.bool_ if kinds == {"b"} else np.int64 if kinds <= {"b", "i"} else np.float32
+    whole = np.empty((count, *(shapes.pop() if shapes else ())), dtype)
+    for number, block in enumerate(blocks):
+        whole[number * _BLOCK : (number + 1) * _BLOCK] = math.nan if isinstance(block, str) else block
+    return whole
 
 
 def is_file_column(name: str) -> bool:

@@ -48,20 +48,30 @@ def read_metadata(path: Path) -> list[Row]:
     except OSError as error:
         raise explain(error, show(path)) from error
     for index, row in enumerate(rows):
-        name = row.get("file_name")
-        if type(name) is not str or not name:
-            raise UserError(f"{show(path)}: row {index + 1} has no 'file_name': add the name of its image")
+        check_name(path, index, row.get("file_name"))
     return [row if next(iter(row)) == "file_name" else {"file_name": row["file_name"], **row} for row in rows]
 
 
+def check_name(path: Path, index: int, name: Any) -> None:
+    """UserError unless row `index` (from 0) of `path` names a file."""
+    if type(name) is not str or not name:
+        raise UserError(f"{show(path)}: row {index + 1} has no 'file_name': add the name of its image")
+
+
 def _read_jsonl(path: Path) -> list[Row]:
+    return [row for _, _, row in jsonl_lines(path)]
+
+
+def jsonl_lines(path: Path) -> Iterator[tuple[int, int, Row]]:
+    """Where each row of a `.jsonl` file begins, its length in bytes, and the row; UserError for a line that is none."""
     decode = json.JSONDecoder().decode
-    rows: list[Row] = []
+    end = 0
     with open(path, "rb") as file:
         for number in itertools.count(1):
             line = file.readline(_MAX_LINE + 1)
             if not line:
                 break
+            end += len(line)
             if len(line) > _MAX_LINE:
                 raise UserError(f"{show(path)}: line {number} is longer than {_MAX_LINE >> 20} MB: one row an image")
             if not line.strip():
@@ -75,8 +85,7 @@ def _read_jsonl(path: Path) -> list[Row]:
                 raise UserError(f'{show(path)}: line {number} is not an object: write {{"file_name": ...}}')
             if len(row) > MAX_COLUMNS:
                 raise _too_wide(path, len(row))
-            rows.append(row)
-    return rows
+            yield end - len(line), len(line), row
 
 
 def _read_csv(path: Path) -> list[Row]:
@@ -159,6 +168,12 @@ def _list(cell: str) -> list[Any]:
 
 
 def _read_parquet(path: Path) -> list[Row]:
+    rows: list[Row] = read_table(path).to_pylist()
+    return rows
+
+
+def read_table(path: Path) -> Any:
+    """A Parquet file of metadata as a pyarrow Table; UserError for one that is damaged or promises too much."""
     try:
         import pyarrow
         import pyarrow.parquet as parquet
@@ -171,12 +186,11 @@ def _read_parquet(path: Path) -> list[Row]:
                 raise _too_wide(path, len(file.schema_arrow.names))
             if file.metadata.num_rows > _ROWS_A_BYTE * path.stat().st_size:
                 raise UserError(f"{show(path)}: promises {file.metadata.num_rows} rows in a few bytes: write it again")
-            rows: list[Row] = file.read().to_pylist()
+            return file.read()
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         raise UserError(f"{show(path)}: not a valid Parquet file: write it again") from error
-    return rows
 
 
 def _check_footer(path: Path) -> None:

@@ -6,16 +6,18 @@ Further pictures (`mask`, `depth`, ...) are columns of the same kind. The schema
 
 from __future__ import annotations
 
+import bisect
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, overload
+from typing import IO, Any
 
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write
 from migaki.data.image_file import show
 from migaki.data.labels import is_file_column
+from migaki.data.lazy_rows import LazyRows, Row
 from migaki.data.listing import natural_key
 from migaki.data.member import Member, ParquetMember, PlacedRow, check_parquet
 from migaki.data.record import Record
@@ -106,16 +108,17 @@ def _feature(kind: Any) -> dict[str, Any]:
     return {"dtype": name, "_type": "Value"}
 
 
-class ParquetRows(Sequence[PlacedRow]):
+class ParquetRows(LazyRows):
     """The rows of Parquet shards; labels stay in columns in memory, pictures on the disk."""
 
     def __init__(self, folder: Path, files: Sequence[str]) -> None:
         import pyarrow
         import pyarrow.parquet as parquet
 
+        super().__init__()
         root = Path(os.path.realpath(folder))
         self._paths = [root / name for name in sorted(files, key=natural_key)]
-        tables, self._starts, total = [], [0], 0
+        tables, self._starts = [], [0]
         for path in self._paths:
             try:
                 schema = parquet.read_schema(path)
@@ -123,40 +126,28 @@ class ParquetRows(Sequence[PlacedRow]):
                 columns = [f"{f.name}.path" if f.name in pictures else f.name for f in schema]
                 with parquet.ParquetFile(path) as file:  # unlike read_table it keeps the structs around the names
                     tables.append(file.read(columns=columns))
-            except (pyarrow.ArrowException, ValueError) as error:
+            except (pyarrow.ArrowException, OSError, ValueError) as error:
                 raise UserError(f"{show(path)}: not a valid Parquet file: write it again") from error
             if "image" not in pictures:
                 raise UserError(f"{show(path)}: has no column `image` of pictures ({{bytes, path}}): name it so")
-            total += len(tables[-1])
-            self._starts.append(total)
+            self._starts.append(self._starts[-1] + len(tables[-1]))
         try:
             self._table = pyarrow.concat_tables(tables, promote_options="permissive")
         except pyarrow.ArrowException as error:
             raise UserError(f"{show(folder)}: its Parquet files differ in their columns: keep those of one kind"
                             ) from error
+        paths = self._table.column("image").combine_chunks()
+        paths = paths.combine_chunks() if isinstance(paths, pyarrow.ChunkedArray) else paths
+        self.names = [name or f"{n:09d}" for n, name in enumerate(paths.field("path").to_pylist())]
 
-    def __len__(self) -> int:
-        return len(self._table)
+    def block(self, start: int, stop: int) -> list[Row]:
+        """The rows, each with the places of its pictures."""
+        rows = self._table.slice(start, stop - start).to_pylist()
+        return [self._placed(index, values) for index, values in enumerate(rows, start)]
 
-    @overload
-    def __getitem__(self, index: int) -> PlacedRow: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[PlacedRow]: ...
-
-    def __getitem__(self, index: int | slice) -> PlacedRow | list[PlacedRow]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(len(self))[index]]
-        (values,) = self._table.slice(range(len(self))[index], 1).to_pylist()
-        return self._placed(range(len(self))[index], values)
-
-    def __iter__(self) -> Iterator[PlacedRow]:
-        for start in range(0, len(self), 1024):
-            for offset, values in enumerate(self._table.slice(start, 1024).to_pylist()):
-                yield self._placed(start + offset, values)
-
-    def _placed(self, index: int, values: dict[str, Any]) -> PlacedRow:
-        number = next(n for n, end in enumerate(self._starts[1:]) if index < end)
-        row: dict[str, Any] = {}
+    def _placed(self, index: int, values: Row) -> PlacedRow:
+        number = bisect.bisect_right(self._starts, index) - 1
+        row: Row = {}
         members: dict[str, Member] = {}
         for key in ["image", *(name for name in values if name != "image")]:
             value = values[key]

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from migaki.core.errors import UserError
+from migaki.core.files import explain
 from migaki.data.image_file import EXTENSIONS, show
 from migaki.data.labels import is_file_column
+from migaki.data.lazy_rows import JsonlRows, TableRows
 from migaki.data.listing import check_inside, natural_key
 from migaki.data.member import check_parquet
-from migaki.data.metadata import Row, read_metadata
+from migaki.data.metadata import Row, check_name, jsonl_lines, read_metadata, read_table
 from migaki.data.parquet_shards import ParquetRows
 from migaki.data.tar_shards import tar_rows
 
+_BLOCK = 4096  # rows of a table that are Python values at a time
 
-def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str]) -> list[Row]:
+
+def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str]) -> Sequence[Row]:
     """The rows of all metadata files, with file names relative to `folder`.
 
     Args:
@@ -30,11 +34,12 @@ def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str]) -
         UserError: for a name that is missing, stands twice or leads out of the folder.
     """
     known = set(files)
-    rows: list[Row] = []
     seen: set[str] = set()
+    lazy, tables, eager = JsonlRows(), TableRows(), list[Row]()
     for name in sorted(metadata, key=natural_key):
-        prefix = posixpath.dirname(name)
-        for row in read_metadata(folder / name):
+        prefix, path = posixpath.dirname(name), folder / name
+
+        def check(row: Row, name: str = name, prefix: str = prefix) -> Row:
             for column in [key for key in row if key.endswith("file_name")]:
                 value = row[column]
                 if is_file_column(column) and (prefix or type(value) is not str or value not in known):
@@ -42,8 +47,41 @@ def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str]) -
             if row["file_name"] in seen:
                 raise UserError(f"{show(folder / name)}: names '{show(row['file_name'])}' twice: delete one row")
             seen.add(row["file_name"])
-            rows.append(row)
-    return rows
+            return row
+
+        if path.suffix == ".jsonl":
+            _look_through(path, prefix, lazy, check)
+        elif path.suffix == ".parquet":
+            _look_at(path, prefix, tables, check)
+        else:
+            eager += [check(row) for row in read_metadata(path)]
+    return eager or tables if tables or eager else lazy
+
+
+def _look_through(path: Path, prefix: str, rows: JsonlRows, check: Callable[[Row], Row]) -> None:
+    """Check each row of a `.jsonl` file, and keep only its place."""
+    rows.begin(path, prefix)
+    try:
+        for index, (start, length, row) in enumerate(jsonl_lines(path)):
+            check_name(path, index, row.get("file_name"))
+            rows.add(start, length, check(row)["file_name"])
+    except OSError as error:
+        raise explain(error, show(path)) from error
+
+
+def _look_at(path: Path, prefix: str, rows: TableRows, check: Callable[[Row], Row]) -> None:
+    """Check the names in a `.parquet` file, and keep it in columns."""
+    try:
+        table = read_table(path)
+    except OSError as error:
+        raise explain(error, show(path)) from error
+    names = table.select([column for column in table.column_names if is_file_column(column)])
+    checked: list[str] = []
+    for start in range(0, len(table), _BLOCK):
+        for index, row in enumerate(names.slice(start, _BLOCK).to_pylist(), start):
+            check_name(path, index, row.get("file_name"))
+            checked.append(check(row)["file_name"])
+    rows.add(table, prefix, checked)
 
 
 def _checked(folder: Path, metadata: str, prefix: str, name: Any, known: set[str]) -> str:

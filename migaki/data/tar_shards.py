@@ -13,7 +13,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -21,8 +21,10 @@ from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, explain
 from migaki.data.image_file import EXTENSIONS, show
 from migaki.data.labels import is_file_column
+from migaki.data.lazy_rows import JsonlRows, Row
 from migaki.data.listing import natural_key
 from migaki.data.member import Member, PlacedRow, TarMember
+from migaki.data.metadata import jsonl_lines
 from migaki.data.record import Record
 from migaki.data.shard_writer import ShardKind
 
@@ -79,7 +81,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     return start
 
 
-def tar_rows(folder: Path, files: list[str]) -> list[PlacedRow]:
+def tar_rows(folder: Path, files: list[str]) -> Sequence[Row]:
     """The images of the tar files among `files` (relative to `folder`), in order.
 
     Raises:
@@ -88,8 +90,8 @@ def tar_rows(folder: Path, files: list[str]) -> list[PlacedRow]:
     tars = sorted((name for name in files if name.lower().endswith(".tar")), key=natural_key)
     root = Path(os.path.realpath(folder))
     if INDEX in files:
-        return list(_indexed(root, folder / INDEX, set(tars)))
-    rows: list[PlacedRow] = []
+        return IndexRows(root, folder / INDEX, tars)
+    rows: list[Row] = []
     for name in tars:
         try:
             rows.extend(_scanned(root / name, name))
@@ -100,21 +102,34 @@ def tar_rows(folder: Path, files: list[str]) -> list[PlacedRow]:
     return rows
 
 
-def _indexed(root: Path, index: Path, tars: set[str]) -> Iterator[PlacedRow]:
-    sizes = {name: (root / name).stat().st_size for name in tars}
-    with open(index, "rb") as file:
-        for number, line in enumerate(file, 1):
+class IndexRows(JsonlRows):
+    """The rows of an index, each with the places of its pictures."""
+
+    def __init__(self, root: Path, index: Path, tars: list[str]) -> None:
+        super().__init__()
+        self._root = root
+        sizes = {name: (root / name).stat().st_size for name in tars}
+        self.begin(index, "")
+        for number, (start, length, row) in enumerate(jsonl_lines(index), 1):
             try:
-                row = json.loads(line)
-                members: dict[str, Member] = {}
-                for column, (shard, offset, size) in row.pop("where").items():
-                    if not 0 <= int(offset) <= int(offset) + int(size) <= sizes[shard]:
-                        raise ValueError
-                    members[column] = TarMember(root / shard, str(row[column]), int(offset), int(size))
-                yield PlacedRow(row, members)
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                places = [(str(row[column]), shard, int(offset), int(size))
+                          for column, (shard, offset, size) in row["where"].items()]
+                if not all(0 <= offset <= offset + size <= sizes[shard] for _, shard, offset, size in places):
+                    raise ValueError
+                self.add(start, length, str(row["file_name"]))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise UserError(f"{show(index)}: line {number} does not fit the shards: delete the index, it is only "
                                 "there for speed") from error
+
+    def block(self, start: int, stop: int) -> list[Row]:
+        """The rows, each with the places of its pictures."""
+        rows: list[Row] = []
+        for row in super().block(start, stop):
+            members: dict[str, Member] = {
+                column: TarMember(self._root / shard, row[column], offset, size)
+                for column, (shard, offset, size) in row.pop("where").items()}
+            rows.append(PlacedRow(row, members))
+        return rows
 
 
 def _scanned(path: Path, shard: str) -> Iterator[PlacedRow]:
