@@ -13,6 +13,7 @@ import torch
 from disc_places import write_places
 from toy_folders import write_folder
 
+from migaki.cli import main
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
@@ -215,3 +216,15 @@ def test_rejection_needs_an_estimator_and_a_picture(parts: dict[str, Path], tmp_
         apply(parts["plain"], job, quiet=True)
     with pytest.raises(UserError, match="makes no pictures"):
         apply(parts["gaze"], replace(job, estimator=parts["places"]), quiet=True)
+
+
+def test_the_commands(parts: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["drift", "--before", parts["before"], "--after", parts["flat"], "--estimator", parts["places"],
+             parts["gaze"], "--out", tmp_path / "out", "--device", "cpu"]
+    assert main([str(word) for word in words]) == 0
+    said = capsys.readouterr().out
+    assert "| places    | pupil_centre | px   |     24 |" in said and "drift.html" in said
+    assert main([str(word) for word in [*words[:5], "--estimator", "--out", tmp_path / "none"]]) == 2
+    assert main(["apply", str(parts["refiner"]), "--input", str(parts["before"]), "--out", str(tmp_path / "good"),
+                 "--reject-drift", "90deg", "--rejected", "flag", "--device", "cpu"]) == 0
+    assert all(row["rejected"] == 0 and row["drift"] < 90 for row in rows(tmp_path / "good"))

@@ -17,6 +17,7 @@ from migaki.core.fit import Interrupted, Run
 from migaki.core.trained import load_system
 from migaki.data.rounds import Rounds
 from migaki.stages.train import train
+from migaki.systems import simgan
 from migaki.systems.classifier import Classifier
 from migaki.systems.gaze import Gaze
 from migaki.systems.landmarks import LandmarkSystem
@@ -122,3 +123,15 @@ def test_an_estimator_of_other_images(parts: dict[str, Path], tmp_path: Path) ->
     data = SimGAN.Data(synthetic=other, real=parts["real"], estimator=parts["gaze"])
     with pytest.raises(UserError, match="reads images of 40x24 px in 1 channels, not of 44x30"):
         train(SimGAN, data, SMALL, RUN, tmp_path / "run", quiet=True)
+
+
+def test_several_processes_steer_by_their_common_drift(parts: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sees its own images; the weights must stay the same in all."""
+    torch.manual_seed(0)
+    system = SimGAN(replace(SMALL, channels=1, height=24, width=40, max_drift="1px")).train()
+    system.judge(load_system(parts["places"]))
+    monkeypatch.setattr(simgan.processes, "average", lambda tensors: [one.fill_(7.5) for one in tensors])
+    monkeypatch.setattr(simgan, "descend", lambda *_: torch.zeros(()))
+    scalars = system._refiner_step(torch.rand(4, 1, 24, 40) * 2 - 1, adversarial=True)
+    assert system.steering is not None and float(system.steering.drift()) == pytest.approx(7.5)
+    assert scalars["drift/px"] != 7.5
