@@ -142,7 +142,7 @@ class Applier:
         stem = str(name.with_suffix("")) if variants == 1 else f"{name.with_suffix('')}_{place % variants}"
         row |= columns
         if self.limit is not None:
-            bad = not row["drift"] <= self.limit.value  # also where it is not a number
+            bad = row["drift"] is None or row["drift"] > self.limit.value  # None: not a number
             if bad and self.job.rejected == "drop":
                 return Made(place=place, stem=stem, image=image, row=None)
             if self.job.rejected == "flag":
