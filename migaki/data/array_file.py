@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import tokenize
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -47,7 +49,7 @@ def read_npy(path: FilePath) -> np.ndarray[Any, Any]:
 
 def read_tiff_header(path: FilePath) -> ArrayHeader:
     """Shape and type of the first series of a TIFF, through `tifffile`."""
-    with stream(path) as file, _tifffile(path).TiffFile(file) as tiff:
+    with _open_tiff(path) as tiff:
         series = tiff.series[0]
         _check_numbers(path, np.dtype(series.dtype))
         channels, height, width = _channels_first_shape(path, tuple(series.shape))
@@ -58,13 +60,22 @@ def read_tiff_header(path: FilePath) -> ArrayHeader:
 
 def read_tiff(path: FilePath) -> np.ndarray[Any, Any]:
     """The first series of a TIFF as `(C, H, W)`, turned upright."""
-    with stream(path) as file, _tifffile(path).TiffFile(file) as tiff:
+    with _open_tiff(path) as tiff:
         series = tiff.series[0]
         array = np.asarray(series.asarray())
         if array.shape != tuple(series.shape) or array.dtype != series.dtype:
             raise UserError(f"{show(path)}: damaged, its data are not what its tags say: write the file again")
         array = _channels_first(path, array)
         return turn(array, _tiff_orientation(tiff))
+
+
+@contextmanager
+def _open_tiff(path: FilePath) -> Iterator[Any]:
+    """The file in `tifffile`'s hands."""
+    with stream(path) as file:
+        _check_pages(path, file)
+        with _tifffile(path).TiffFile(file) as tiff:
+            yield tiff
 
 
 def _tiff_orientation(tiff: Any) -> int:
@@ -81,6 +92,33 @@ def turn(array: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:
     if orientation in (3, 4, 7, 8):
         array = array[:, ::-1]
     return np.ascontiguousarray(array)
+
+
+_MAX_PAGES = 4096
+_MAX_TAGS = 2**16  # of all pages together; ours has a dozen a page
+
+
+def _check_pages(path: FilePath, file: IO[bytes]) -> None:
+    """UserError for a TIFF whose pages are a loop or too many, over which its reader would sit for hours."""
+    start = file.read(16)
+    order: Literal["little", "big"] = "little" if start[:2] == b"II" else "big"
+    is_big = start[2:4] in (b"+\0", b"\0+")
+    count_size, tag_size, offset_size = (8, 20, 8) if is_big else (2, 12, 4)
+    offset = int.from_bytes(start[8:16] if is_big else start[4:8], order)
+    seen: set[int] = set()
+    tags = 0
+    while offset:
+        seen.add(offset)
+        file.seek(offset)
+        count = int.from_bytes(file.read(count_size), order)
+        tags += count
+        if tags > _MAX_TAGS or len(seen) > _MAX_PAGES:
+            raise UserError(f"{show(path)}: damaged, or of more than {_MAX_PAGES} pages: cut it into several files")
+        file.seek(count * tag_size, 1)
+        offset = int.from_bytes(file.read(offset_size), order)
+        if offset in seen:
+            raise UserError(f"{show(path)}: damaged, its pages are a loop: write the file again")
+    file.seek(0)
 
 
 def _tifffile(path: FilePath) -> Any:

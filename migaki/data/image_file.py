@@ -40,8 +40,8 @@ EXTENSIONS = frozenset(
 )
 """File name endings, lower case, that count as images in a folder without metadata."""
 
-# Pillow warns, in several lines, of images that are refused below in one.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What Pillow warns of in several lines (bombs, damaged tags) is refused below in one, or does not matter.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "TIFF", "WEBP", "PPM", "TGA", "JPEG2000", "AVIF")
 _KEEP = {"L": 1, "RGB": 3, "RGBA": 4, "LA": 2, "I;16": 1, "I;16B": 1, "I;16L": 1, "I;16N": 1, "I": 1, "F": 1}
@@ -224,8 +224,10 @@ def _check(path: FilePath, header: tuple[int, int, int, np.dtype[Any]]) -> None:
 
 
 def _check_size(path: FilePath, width: int, height: int, channels: int = 1) -> None:
-    if width < 1 or height < 1:
-        raise UserError(f"{show(path)}: the image has no pixels ({width} x {height}): delete the file")
+    if min(width, height, channels) < 1:
+        raise UserError(
+            f"{show(path)}: the image has no pixels ({width} x {height}, {channels} channels): delete the file"
+        )
     if width * height > MAX_PIXELS or width * height * channels > 4 * MAX_PIXELS:
         raise UserError(
             f"{show(path)}: {width} x {height} pixels of {channels} channels are more than the limit of "
