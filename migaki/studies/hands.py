@@ -1,0 +1,202 @@
+"""Hands: table 4 of Shrivastava et al., CVPR 2017, on a stand-in for a depth sensor or on imported real frames.
+
+Five arms of one hourglass: rendered depth, refined depth and labelled frames, the first two in three times the number
+as well. Without `--real` the "real" frames are a stand-in (`simulate/stand_in_depth.py`): other poses of the same
+rendered hand, damaged as published models say a sensor does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from migaki.core.errors import UserError
+from migaki.core.files import atomic_write, make_folder
+from migaki.core.fit import Run
+from migaki.ops.depth import NYU_CAMERA, project
+from migaki.simulate.hand_fit import read_joint_table
+from migaki.simulate.hands import HandSimulator
+from migaki.simulate.stand_in_depth import StandInDepth
+from migaki.stages.apply import ApplyJob
+from migaki.stages.evaluate import EvaluateJob
+from migaki.stages.simulate import SimulateJob
+from migaki.studies.arms import Arm, Measure, Trial
+from migaki.studies.chain import Leg, Step, apply_step, call_step, evaluate_step, simulate_step, train_step
+from migaki.studies.hands_page import tell_hands
+from migaki.studies.study import Plan, Study
+from migaki.studies.study_report import StudyReport
+from migaki.systems.hourglass import HourglassSystem
+from migaki.systems.simgan import SimGAN
+
+PARTS = ("synthetic_1", "synthetic_2", "synthetic_3")
+"""Folders of equally many rendered hands: the first is "synthetic", all of them "synthetic 3x"."""
+
+ARMS = (("synthetic", "synthetic", 1, False), ("refined", "refined", 1, True), ("real", "", 0, False),
+        ("synthetic_3x", "synthetic 3x", 3, False), ("refined_3x", "refined 3x", 3, True))
+"""Slug, name, number of parts (0: the real frames), refined or not; in the order of the paper's table."""
+
+TOLD_AT = 224
+"""px: errors are told at the paper's image width."""
+
+
+class Hands(Study):
+    """Table 4: share of hands found within 5 px, trained on rendered, refined and "real" depth."""
+
+    title = "Hands: rendered, refined, real"
+    subtitle = "One network that finds 14 joints in depth images, trained on five sets and judged on real frames, or " \
+               "on a stand-in for them."
+    factors = ("seed",)
+    measures = (
+        Measure(key="mean_px", name="mean error, px"),
+        Measure(key="images_within_5_px", name="images within 5 px, %", scale=100, higher_is_better=True),
+        Measure(key="within_5_px", name="joints within 5 px, %", scale=100, higher_is_better=True),
+    )
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """The sets and the budget, which is equal for all arms. The defaults take about 20 minutes of two cores."""
+
+        real: Path | None = None  # labelled real frames for training (`migaki import nyu`); None: the stand-in
+        test: Path | None = None  # labelled real frames to judge on, of other poses; with --real
+        poses: Path | None = None  # table of seen joints: the first half for training, the second for the test
+        synthetic_poses: Literal["table", "made_up"] = "table"  # of the rendered hands; made up where there is no table
+        kind: Literal["structured_light", "time_of_flight"] = "structured_light"  # of the stand-in
+        size: int = 64  # px, sides of the images
+        count: int = 2000  # rendered hands; three times as many in the 3x arms
+        real_count: int = 2000  # frames of the stand-in for training
+        test_count: int = 1000  # frames of the stand-in to judge on
+        seed: int = 0  # the first
+        seeds: int = 2  # refiners, and networks of each arm; raise it later, nothing is made again
+        steps: int = 800  # updates of each network
+        batch_size: int = 48  # images; with 3x a third from each part
+        features: int = 64  # of the network
+        refiner_steps: int = 600  # rounds of Algorithm 1
+        lambda_reg: float = 1.0  # the refiner's
+        refiner_features: int = 48  # of the refiner
+        noise_channels: int = 1  # the refiner's noise input: what a sensor loses, it loses by chance
+
+        @classmethod
+        def quick(cls) -> Hands.Config:
+            """One seed and a quarter of the budget: about three minutes of two cores."""
+            return cls(seeds=1, steps=250, refiner_steps=200, count=600, real_count=600, test_count=300)
+
+        def __post_init__(self) -> None:
+            for name in ("count", "real_count", "test_count", "seeds", "steps", "features", "refiner_steps"):
+                if getattr(self, name) < 1:
+                    raise UserError(f"migaki study hands: --{name.replace('_', '-')} must be at least 1")
+            if self.size < 24 or self.batch_size < 3:
+                raise UserError("migaki study hands: --size must be at least 24, --batch-size at least 3")
+            if (self.real is None) != (self.test is None):
+                raise UserError("migaki study hands: --real and --test go together: frames to train on, and frames "
+                                "of other poses to judge on, each imported by migaki import nyu")
+
+    config: Config
+
+    def plan(self, out: Path, quiet: bool) -> Plan:
+        """Render, stand in for frames, then seed by seed refine and train, so that it can be stopped with whole seeds.
+        """
+        config = self.config
+        legs = [Leg(title="render hands", steps=(*self._split(out), *self._synthetic(out, quiet)))]
+        if config.real is None:
+            legs.append(Leg(title="stand in for a depth sensor", steps=self._stand_in(out, quiet)))
+        for k in range(config.seeds):
+            seed = config.seed + k
+            legs += [Leg(title=f"refiner, seed {seed}", steps=self._refine(out, seed, quiet)),
+                     Leg(title=f"networks, seed {seed}", steps=tuple(
+                         step for slug, _, parts, refined in ARMS for step in self._train_and_judge(
+                             out, slug, self._data(out, parts, refined, seed), seed, quiet)))]
+        return Plan(legs=tuple(legs), arms=tuple(
+            Arm(name=name or self.called_real, slug=slug, saw=_saw(parts, refined), trials=tuple(
+                Trial(seeds=(config.seed + k,), evaluation=out / f"{slug}_{config.seed + k}" / "evaluation")
+                for k in range(config.seeds)))
+            for slug, name, parts, refined in ARMS))
+
+    def tell(self, report: StudyReport) -> None:
+        """The table, the curve, what the refiner made and what the networks found."""
+        tell_hands(report, self.config, [slug for slug, *_ in ARMS], self._real(report.out), self._test(report.out))
+
+    @property
+    def called_real(self) -> str:
+        """How the arm trained on labelled frames is called."""
+        return "real" if self.config.real else "stand-in for real"
+
+    def _real(self, out: Path) -> Path:
+        return self.config.real or out / "stand_in"
+
+    def _test(self, out: Path) -> Path:
+        return self.config.test or out / "stand_in_test"
+
+    def _data(self, out: Path, parts: int, refined: bool, seed: int) -> tuple[Path, ...]:
+        if parts == 0:
+            return (self._real(out),)
+        return tuple(out / (f"refined_{name[-1]}_{seed}" if refined else name) for name in PARTS[:parts])
+
+    def _table(self, out: Path, part: str) -> Path | None:
+        return out / "poses" / f"{part}.npy" if self.config.poses else None
+
+    def _split(self, out: Path) -> tuple[Step, ...]:
+        """The table of poses in two halves, in its order: frames that follow each other stay together."""
+        table = self.config.poses
+        if table is None:
+            return ()
+
+        def work() -> None:
+            points = torch.from_numpy(read_joint_table(table))
+            joints = project(points, torch.tensor(NYU_CAMERA, dtype=points.dtype)).numpy()
+            half = len(joints) // 2
+            for part, rows in (("train", joints[:half]), ("test", joints[half:])):
+                with atomic_write(make_folder(out / "poses") / f"{part}.npy") as file:
+                    np.save(file, rows)
+
+        return (call_step("split the table of poses into two halves", work, out / "poses" / "test.npy", [table]),)
+
+    def _synthetic(self, out: Path, quiet: bool) -> tuple[Step, ...]:
+        config = self.config
+        poses = self._table(out, "train") if config.synthetic_poses == "table" else None
+        hands = HandSimulator.Config(height=config.size, width=config.size, poses=poses)
+        return tuple(simulate_step("hands", hands, SimulateJob(
+            out=out / name, count=config.count, seed=100 * config.seed + number), quiet, cost=config.count / 200)
+            for number, name in enumerate(PARTS))
+
+    def _stand_in(self, out: Path, quiet: bool) -> tuple[Step, ...]:
+        config = self.config
+        return tuple(simulate_step("stand_in_depth", StandInDepth.Config(
+            height=config.size, width=config.size, kind=config.kind, poses=self._table(out, part)), SimulateJob(
+                out=out / name, count=count, seed=100 * config.seed + number), quiet, cost=count / 150)
+            for name, part, count, number in (("stand_in", "train", config.real_count, 50),
+                                              ("stand_in_test", "test", config.test_count, 51)))
+
+    def _refine(self, out: Path, seed: int, quiet: bool) -> tuple[Step, ...]:
+        """Train this seed's refiner on the first part, refine all three."""
+        config = self.config
+        refiner = SimGAN.Config(
+            height=config.size, width=config.size, channels=1, steps=config.refiner_steps, batch_size=32,
+            features=config.refiner_features, lambda_reg=config.lambda_reg, noise_channels=config.noise_channels,
+            discriminator_width=0.5, history=1600)
+        data = SimGAN.Data(synthetic=out / PARTS[0], real=self._real(out))
+        steps = [train_step("simgan", data, refiner, Run(seed=seed, sample_every=max(1, config.refiner_steps // 4)),
+                            out / f"refiner_{seed}", quiet, cost=config.refiner_steps / 8)]
+        steps += [apply_step(out / f"refiner_{seed}", ApplyJob(
+            input=out / name, out=out / f"refined_{name[-1]}_{seed}", seed=seed), quiet, cost=config.count / 300)
+            for name in PARTS]
+        return tuple(steps)
+
+    def _train_and_judge(self, out: Path, slug: str, data: tuple[Path, ...], seed: int, quiet: bool) -> list[Step]:
+        config, folder = self.config, out / f"{slug}_{seed}"
+        network = HourglassSystem.Config(
+            height=config.size, width=config.size, channels=1, steps=config.steps, batch_size=config.batch_size,
+            features=config.features, error_width=TOLD_AT)
+        return [train_step("hourglass", HourglassSystem.Data(data=data), network, Run(seed=seed, sample_every=0),
+                           folder, quiet, cost=config.steps * config.batch_size / 300),
+                evaluate_step(folder, EvaluateJob(data=self._test(out)), quiet, cost=5)]
+
+
+def _saw(parts: int, refined: bool) -> str:
+    if parts == 0:
+        return "frames with labels"
+    return "frames, no label" if refined else "nothing"
+
