@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def _timed(step: Step) -> dict[str, float]:
 
 def simulate_step(name: str, config: Any, job: SimulateJob, quiet: bool = False, cost: float = 0.0) -> Step:
     """`migaki simulate NAME`."""
-    cls = find_class("simulate", name, Simulator)
+    cls = _class("simulate", name, Simulator)
     words = ("simulate", name, *option_words(job), *option_words(config, cls.Config()))
     return Step(words=words, cost=cost, proof=job.out / "dataset.json",
                 work=lambda command: simulate(name, cls(config), job, command=command, quiet=quiet))
@@ -165,7 +166,7 @@ def simulate_step(name: str, config: Any, job: SimulateJob, quiet: bool = False,
 
 def import_step(name: str, path: Path, out: Path, config: Any, quiet: bool = False, cost: float = 0.0) -> Step:
     """`migaki import NAME PATH`."""
-    cls = find_class("data", name, Importer)
+    cls = _class("data", name, Importer)
 
     def work(command: str) -> None:
         importer = cls(config)
@@ -183,7 +184,7 @@ def import_step(name: str, path: Path, out: Path, config: Any, quiet: bool = Fal
 
 def train_step(name: str, data: Any, config: Any, run: Run, out: Path, quiet: bool = False, cost: float = 0.0) -> Step:
     """`migaki train NAME`."""
-    cls = find_class("systems", name, System)
+    cls = _class("systems", name, System)
     words = ("train", name, *option_words(data), "--out", str(out), *option_words(run, Run()),
              *option_words(config, cls.Config()))
     return Step(words=words, cost=cost, proof=out / "model.safetensors",
@@ -209,6 +210,12 @@ def call_step(about: str, work: Callable[[], object], proof: Path, needs: Sequen
     `about` begins with a verb and holds every number on which the outcome depends: it tells this step from others.
     """
     return Step(about=about, work=lambda _: work(), proof=proof, needs=tuple(needs), cost=cost)
+
+
+@cache
+def _class(package: str, name: str, base: type[Any]) -> type[Any]:
+    """`find_class`, which reads every file of the package, once for all the steps of a long chain."""
+    return find_class(package, name, base)
 
 
 def option_words(config: Any, defaults: Any = None) -> list[str]:

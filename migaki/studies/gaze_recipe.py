@@ -98,7 +98,7 @@ class GazeRecipe:
     def refiner(self) -> SimGAN.Config:
         """The refiner of all arms but the ablations'."""
         return SimGAN.Config(steps=self.rounds, batch_size=self.refiner_batch, lambda_reg=self.lambda_reg,
-                             consistency=self.consistency)
+                             consistency=self.consistency, discriminator_pretraining=min(50, self.rounds // 10))
 
     def cnn_run(self, seed: int) -> Run:
         """How a CNN is run."""

@@ -21,11 +21,10 @@ from migaki.studies.looks import measure_looks
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
 
-ADAPTED = {"adabn": "AdaBN", "prior": "AdaBN and prior"}
-"""Ways to adapt a trained model to unlabelled photographs, by slug."""
+ADAPTED = {"adabn": "AdaBN", "prior": "prior"}
+"""Ways to adapt a trained model to unlabelled photographs, by slug; `prior` is AdaBN and the prior of gaze."""
 
-BOUNDS: dict[Kind, str] = {"blocks": "real labels, folds are blocks",
-                           "lookalikes": "real labels, look-alikes kept together"}
+BOUNDS: dict[Kind, str] = {"blocks": "real, folds in order", "lookalikes": "real, folds of look-alikes"}
 """Upper bounds by the kind of their folds."""
 
 _CHECKED = 1000  # rendered eyes that no model trains on, for the drift of labels
@@ -218,7 +217,7 @@ class GazeRoad:
                     adapted = self.cnn(f"{base}_{way}", *(seed for seed in trial.seeds if seed is not None))
                     steps += [self._adapt(run, data, adapted, way), self._judge(adapted)]
                     runs.append((trial.seeds, adapted))
-                self._arm(f"{bases[base].name}, {title}", f"{base}_{way}", "photographs", runs)
+                self._arm(f"{bases[base].name} + {title}", f"{base}_{way}", "photographs", runs)
         return steps
 
     def _adapt(self, run: Path, data: Path, out: Path, way: str) -> Step:
@@ -229,7 +228,7 @@ class GazeRoad:
 
     def _neighbours(self) -> Step:
         out, k = self.out / "knn" / "evaluation", self.config.neighbours
-        self._arm(f"{self.large.title}synthetic, {k}-NN", "knn", "nothing", [((None, None), out.parent)])
+        self._arm(f"{self.large.title}synthetic ({k}-NN)", "knn", "nothing", [((None, None), out.parent)])
         return call_step(f"judge {k} nearest neighbours of {self.large.folder} on {self.labelled}",
                          partial(judge_neighbours, self.large.folder, self.labelled, k, out),
                          out / "evaluation.json", [self.large.folder, self.labelled], 30)
@@ -251,7 +250,7 @@ class GazeRoad:
                                        partial(join_evaluations, self.labelled, folds, runs, out / "evaluation"),
                                        out / "evaluation" / "evaluation.json", [folds, *runs], 3))
                 joined.append(((None, k), out))
-            self._arm(title, f"bound_{kind}", "labels of the other folds", joined)
+            self._arm(title, f"bound_{kind}", "labels, other folds", joined)
         return steps
 
     def _ablation(self, variant: Ablation) -> list[Step]:

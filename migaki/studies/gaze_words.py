@@ -37,10 +37,10 @@ modelled camera. What helps here may help less on photographs: give --photos and
 def adapted_words(config: GazeRecipe) -> str:
     """What the adapted arms do."""
     return """\
-AdaBN (Li et al. 2016): the statistics of batch norm are taken from the unlabelled photographs. Prior: besides, the \
-predictions on the photographs of each side of the face are given the median and spread of the synthetic labels. That \
-presumes that people look about as the synthetic eyes do; it is knowledge about the use, and right or wrong with it, \
-but no label of an image. Both are done to the finished models of the arms above."""
++ AdaBN (Li et al. 2016): the statistics of batch norm are taken from the unlabelled photographs. + prior: besides, \
+the predictions on the photographs of each side of the face are given the median and spread of the synthetic labels. \
+That presumes that people look about as the synthetic eyes do; it is knowledge about the use, and right or wrong with \
+it, but no label of an image. Both are done to the finished models of the arms above."""
 
 
 def differs(config: GazeRecipe) -> str:

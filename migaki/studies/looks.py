@@ -80,8 +80,9 @@ def measure_looks(before: Path, after: Path | None, photos: Path, judge: Path, o
     """Distances of the images in `after` (None: in `before`) to the photographs, and how far gaze drifted.
 
     Drift is the angle between what the trained gaze model in the folder `judge` reads off an image of `before` and
-    off the same image in `after`. Written to `out`: the keys of `distance`; `drift` with `mean_deg`, `median_deg` and
-    `p95_deg`; `judge_error_deg`, the model's own mean error on `before`; `change`, the mean absolute change of a pixel.
+    off the same image in `after`. Written to `out`: the keys of `distance`; `judge_error_deg`, the model's own mean
+    error on `before`; where there is an `after` also `drift` with `mean_deg`, `median_deg` and `p95_deg`, and
+    `change`, the mean absolute change of a pixel.
     """
     folder = ImageFolder(before)
     images = read_images(before)
@@ -91,10 +92,11 @@ def measure_looks(before: Path, after: Path | None, photos: Path, judge: Path, o
     truth = folder.read(chosen, ("gaze",))["gaze"]
     first = read_gaze(judge, images)
     figures["judge_error_deg"] = float(angular_error_deg(first, truth).mean())
-    moved = angular_error_deg(first, read_gaze(judge, shown)).numpy()
-    figures["drift"] = {"mean_deg": float(moved.mean()), "median_deg": float(np.median(moved)),
-                        "p95_deg": float(np.quantile(moved, 0.95))}
-    figures["change"] = float((shown - images).abs().mean())
+    if after is not None:
+        moved = angular_error_deg(first, read_gaze(judge, shown)).numpy()
+        figures["drift"] = {"mean_deg": float(moved.mean()), "median_deg": float(np.median(moved)),
+                            "p95_deg": float(np.quantile(moved, 0.95))}
+        figures["change"] = float((shown - images).abs().mean())
     make_folder(out.parent)
     write_json(out, figures)
 

@@ -83,7 +83,7 @@ class StudyReport:
             caption: Below the table.
         """
         chosen = self.measures if measures is None else tuple(measures)
-        columns = ["trained on", "saw of the real data", "models", *(m.name for m in chosen)]
+        columns = ["trained on", "saw of real data", "models", *(m.name for m in chosen)]
         with_published = published is not None or others is not None
         rows: list[list[Cell | Spread | Difference]] = []
         for name in arms:
@@ -112,17 +112,21 @@ class StudyReport:
         shown = measure or self.measures[0]
         with_pictures = shown.key == self.measures[0].key and all(
             difference_by_picture(self[a], self[b]) is not None for a, b in chosen)
-        columns = ["arm", "against", *(f"{shown.name}: by {f}" if k == 0 else f"by {f}" for k, f in
-                                       enumerate(self.factors)), *(["by picture"] if with_pictures else [])]
-        rows: list[list[Cell | Spread | Difference]] = []
-        for first, other in chosen:
-            found = pairs(self[first], self[other], shown)
-            row: list[Cell | Spread | Difference] = [self[other].arm.name, self[first].arm.name]
-            row += [difference_by(factor, found) for factor in range(len(self.factors))]
-            rows.append(row + ([difference_by_picture(self[first], self[other])] if with_pictures else []))
+        found = [pairs(self[first], self[other], shown) for first, other in chosen]
+        cells = [[difference_by(factor, one) for one in found] for factor in range(len(self.factors))]
+        headings = [f"by {factor}" for factor in self.factors]
+        if with_pictures:
+            cells.append([difference_by_picture(self[first], self[other]) for first, other in chosen])
+            headings.append("by picture")
+        # A factor with one level tells nothing, unless there is no other.
+        told = [k for k, column in enumerate(cells) if any(cell and cell.count > 1 for cell in column)] or [0]
+        columns = [f"difference of {shown.name}", *(headings[k] for k in told)]
+        rows: list[list[Cell | Spread | Difference]] = [
+            [f"{self[other].arm.name} − {self[first].arm.name}", *(cells[k][row] for k in told)]
+            for row, (first, other) in enumerate(chosen)]
         better = "positive" if shown.higher_is_better else "negative"
-        usual = f"Arm minus the one it stands against, paired: equal seeds, equal pictures; {better} is better. In " \
-                "brackets the 95 % interval of the t-test over so many levels of the factor, the others averaged out."
+        usual = f"Paired: equal seeds, equal pictures; {better} is better. In brackets the 95 % interval of the t-" \
+                "test over the levels of the factor, the other factors averaged out."
         table = Table(columns, rows, f"{usual} {caption}".strip())
         self.table(slug, table)
         return table
