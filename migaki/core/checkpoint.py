@@ -80,16 +80,43 @@ def save_model(path: Path, system: System) -> None:
         file.write(safetensors.torch.save(model_state(system)))
 
 
+def check_shapes(path: Path, system: System) -> None:
+    """Hold the names, shapes and types in a file of weights against `system`, which may be on the device meta.
+
+    Only the header of the file is read. UserError if it is damaged or belongs to another configuration.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, no dict
+    except OSError as error:
+        raise explain(error, path) from error
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise _not_whole(path, error) from error
+    for name, value in system.state_dict().items():
+        if not name.startswith(system.training_only) and found.get(name) != tuple(value.shape):
+            raise UserError(f"{path}: '{name}' is missing or has another shape: the file belongs to another model")
+
+
 def load_model(path: Path, system: System) -> None:
     """Load what `save_model` wrote; UserError if the file is damaged or belongs to another configuration."""
+    check_shapes(path, system)
     try:
         state = safetensors.torch.load_file(path)
     except OSError as error:
         raise explain(error, path) from error
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise UserError(f"{path}: not a whole safetensors file ({error}): train again or restore it") from error
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise _not_whole(path, error) from error
     wanted = model_state(system)
     for name, value in wanted.items():
-        if name not in state or state[name].shape != value.shape:
-            raise UserError(f"{path}: '{name}' is missing or has another shape: the file belongs to another model")
-    system.load_state_dict(state, strict=False)
+        kinds = state[name].is_floating_point(), state[name].is_complex()
+        if kinds != (value.is_floating_point(), value.is_complex()):
+            raise UserError(f"{path}: '{name}' is {state[name].dtype}, not {value.dtype}: the file belongs to another "
+                            "model")
+        if kinds[0] and not torch.isfinite(state[name].float()).all():
+            raise UserError(f"{path}: '{name}' holds numbers that are not finite: train again")
+    system.load_state_dict({name: state[name] for name in wanted}, strict=False)
+
+
+def _not_whole(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: not a whole safetensors file ({' '.join(str(error).split())[:200]}): train again or "
+                     "restore it")

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from migaki.core.checkpoint import load_model
+import torch
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+from migaki.core.checkpoint import check_shapes, load_model
 from migaki.core.config import from_dict
 from migaki.core.discovery import find_class
 from migaki.core.errors import UserError
@@ -26,12 +34,67 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def load_system(folder: Path) -> System:
-    """The trained system of the run in `folder`, in evaluation mode, on the CPU; UserError if it is not whole."""
+    """The trained system of the run in `folder`, in evaluation mode, on the CPU; UserError if it is not whole.
+
+    The folder may come from a stranger. No code of it is run (JSON, safetensors), and before any memory is taken the
+    networks that the configuration describes are drawn up without storage, counted, and held against the names and
+    shapes in the file of weights.
+    """
     record = read_record(folder)
+    where = folder / "config.json"
     cls = find_class("systems", record["system"], System)
-    config = from_dict(cls.Config, record.get("config", {}), str(folder / "config.json"))
-    if not (folder / "model.safetensors").exists():
+    config = from_dict(cls.Config, record.get("config", {}), str(where))
+    _check_size(config, where)
+    weights = folder / "model.safetensors"
+    if not weights.exists():
         raise UserError(f"{folder}: the training is not finished (no model.safetensors): run it again to go on")
-    system: System = cls(config)
-    load_model(folder / "model.safetensors", system)
+    check_shapes(weights, _build(cls, config, where, torch.device("meta")))
+    system = _build(cls, config, where, torch.device("cpu"))
+    load_model(weights, system)
     return system.eval()
+
+
+MAX_NUMBERS = 2**30
+"""Numbers in all parameters and buffers of a system (4 GB of float32); a configuration of more is refused."""
+
+_MAX_PARTS = 20_000  # modules, parameters and buffers
+_MAX_SIDE = 2**15  # px
+_MAX_PIXELS = 2**28  # numbers of one image
+
+
+def _check_size(config: Any, where: Path) -> None:
+    """UserError for images that no machine can hold: a network of convolutions alone would not mind them."""
+    sides = [getattr(config, name, 0) for name in ("height", "width", "channels")]
+    if not all(0 <= side <= _MAX_SIDE for side in sides) or sides[0] * sides[1] * max(sides[2], 1) > _MAX_PIXELS:
+        raise UserError(f"{where}: images of {sides[1]} x {sides[0]} px and {sides[2]} channels cannot be: restore it")
+
+
+def _build(cls: type[System], config: Any, where: Path, device: torch.device) -> System:
+    """The system, its building stopped as soon as it grows beyond reason; UserError for a configuration without sense.
+
+    On the device `meta` parameters have shapes and no storage, so that the largest number costs nothing.
+    """
+    numbers = parts = 0
+
+    def count(module: nn.Module, name: str, value: Any) -> None:
+        nonlocal numbers, parts
+        parts += 1
+        numbers += value.numel() if isinstance(value, torch.Tensor) else 0
+        if parts > _MAX_PARTS or numbers > MAX_NUMBERS:
+            raise UserError(f"{where}: describes a network of more than {MAX_NUMBERS:,} numbers or {_MAX_PARTS:,} "
+                            "parts: this is not the configuration of a run")
+
+    hooks = [register(count) for register in (register_module_parameter_registration_hook,
+                                              register_module_buffer_registration_hook,
+                                              register_module_module_registration_hook)]
+    try:
+        with device:
+            return cls(config)
+    except UserError as error:
+        raise UserError(str(error) if str(where) in str(error) else f"{where}: {error}") from error
+    except Exception as error:  # of numbers without sense PyTorch may raise anything
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise UserError(f"{where}: no network can be built from it ({reason}): restore it or train again") from error
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -79,7 +79,8 @@ class Colourisation(System):
             raise UserError("colourisation: channels is 1 (grey in, RGB out); features, levels, grid and temperature "
                             "must be positive")
         self.config = config
-        classes = gamut(config.grid)
+        with torch.device("cpu"):  # their number is needed even where networks are only drawn up, on meta
+            classes = gamut(config.grid)
         self.register_buffer("classes", classes)
         self.register_buffer("weights", torch.ones(len(classes)))
         outputs = len(classes) if config.objective == "classes" else 2
