@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from migaki.core import processes
+from migaki.core.errors import UserError
 from migaki.core.source import Source
 from migaki.data.folder import ImageFolder
+from migaki.data.labels import POINT_KEYS
 from migaki.data.source import FolderSource, MixedSource, PairedSource
 
 
@@ -20,18 +22,24 @@ def open_labelled(paths: Sequence[Path], channels: int, height: int, width: int)
 
 
 def labelled_source(folders: Sequence[ImageFolder], keys: Sequence[str], batch_size: int, seed: int,
-                    photos: ImageFolder | None = None, photo_keys: Mapping[str, str] | None = None) -> Source:
+                    photos: ImageFolder | None = None, photo_keys: Mapping[str, str] | None = None,
+                    columns: Sequence[Mapping[str, str]] = ()) -> Source:
     """Batches of `batch_size` images with the labels `keys`, from each folder equally many.
 
-    With `photos`, as many photographs beside them; `photo_keys` says how their columns are called in the batch
-    (default: image as `real`).
+    `columns` says for each folder under which name a key stands there, where that is another one. With `photos`, as
+    many photographs beside them; `photo_keys` says how their columns are called in the batch (default: image as
+    `real`).
     """
     shard = (processes.rank(), processes.world())
     share = max(1, batch_size // len(folders))
-    labelled = MixedSource(*[FolderSource(folder, share, seed + number, keys=tuple(keys), shard=shard)
-                             for number, folder in enumerate(folders)])
+    parts = []
+    for number, folder in enumerate(folders):
+        names = columns[number] if columns else {}
+        wanted = {names.get(key, key): key for key in keys}
+        parts.append(FolderSource(folder, share, seed + number, keys=tuple(wanted), rename=wanted, shard=shard))
+    labelled = MixedSource(*parts)
     if photos is None:
         return labelled
-    names = dict(photo_keys or {"image": "real"})
-    return PairedSource(labelled, FolderSource(photos, batch_size, seed + 1000, keys=tuple(names), rename=names,
+    seen = dict(photo_keys or {"image": "real"})
+    return PairedSource(labelled, FolderSource(photos, batch_size, seed + 1000, keys=tuple(seen), rename=seen,
                                                shard=shard))

@@ -22,8 +22,7 @@ from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.data.folder import ImageFolder
-from migaki.data.labels import POINT_KEYS
-from migaki.data.task_source import labelled_source, open_labelled
+from migaki.data.task_source import count_places, labelled_source, open_labelled
 from migaki.metrics.keypoints import KeypointError
 from migaki.nets.batch_norm import adapt_norm
 from migaki.nets.hourglass import StackedHourglass
@@ -100,7 +99,7 @@ class HourglassSystem(System):
         """The first folder decides size and number of landmarks; the others and the photographs are scaled to it."""
         folders = open_labelled(data.data, config.channels, config.height, config.width)
         channels, height, width = folders[0].shape
-        counts = {_num_landmarks(folder, config.landmarks) for folder in folders}
+        counts = {count_places(folder, config.landmarks) for folder in folders}
         if len(counts) > 1 or config.num_landmarks not in (0, *counts):
             raise UserError(f"hourglass: '{config.landmarks}' has {' or '.join(map(str, sorted(counts)))} places an "
                             f"image, {config.num_landmarks or 'one number of them'} wanted: choose other folders")
@@ -177,15 +176,3 @@ class HourglassSystem(System):
             device = next(self.parameters()).device
             adapt_norm(self.net, [batch["real"].to(device, memory_format=torch.channels_last) * 2 - 1
                                   for batch in batches])
-
-
-def _num_landmarks(folder: ImageFolder, key: str) -> int:
-    """How many places the label `key` of a folder holds; UserError unless they are places in px."""
-    folder.require(key)
-    values = folder.labels.get(key)
-    if values is None or values.ndim not in (2, 3) or not 2 <= values.shape[-1] <= 3:
-        raise UserError(f"{folder.path}: '{key}' holds no places: x y in px an image, or a list of such, are needed")
-    if key not in POINT_KEYS and folder.size is not None and folder.shape[1:] != ImageFolder(folder.path).shape[1:]:
-        raise UserError(f"{folder.path}: images would have to be scaled, and '{key}' is no label that is known to be "
-                        f"in px: bring the images to one size, or name the column one of {', '.join(POINT_KEYS)}")
-    return 1 if values.ndim == 2 else int(values.shape[1])

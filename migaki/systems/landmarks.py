@@ -18,9 +18,7 @@ from migaki.core.metric import Metric
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.data.folder import ImageFolder
-from migaki.data.labels import POINT_KEYS
-from migaki.data.task_source import labelled_source, open_labelled
+from migaki.data.task_source import count_places, labelled_source, open_labelled
 from migaki.metrics.landmarks import LandmarkErrors
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment
@@ -88,7 +86,7 @@ class LandmarkSystem(System):
         folders = open_labelled(data.data, config.channels, config.height, config.width)
         channels, height, width = folders[0].shape
         for folder in folders:
-            counts = tuple(_num_points(folder, key) for key in config.landmarks)
+            counts = tuple(count_places(folder, key) for key in config.landmarks)
             if config.num_points not in ((), counts):
                 raise UserError(f"{folder.path}: {', '.join(config.landmarks)} have {counts} points an image where "
                                 f"{config.num_points} were expected: choose folders of one kind")
@@ -172,15 +170,3 @@ class LandmarkSystem(System):
         if all(key in batch for key in self.config.landmarks):
             rows.append(("true", mark(images, self._places(batch)[:_SHOWN], (0.0, 0.7, 0.2))))
         return rows
-
-
-def _num_points(folder: ImageFolder, key: str) -> int:
-    """How many places the label `key` of a folder holds; UserError unless they are places in px."""
-    folder.require(key)
-    values = folder.labels.get(key)
-    if values is None or values.ndim not in (2, 3) or not 2 <= values.shape[-1] <= 3:
-        raise UserError(f"{folder.path}: '{key}' holds no places: x y in px an image, or a list of such, are needed")
-    if key not in POINT_KEYS and folder.size is not None and folder.shape[1:] != ImageFolder(folder.path).shape[1:]:
-        raise UserError(f"{folder.path}: '{key}' is no label that is known to be in px and cannot follow a change of "
-                        f"size: bring the images to one size, or name the column one of {', '.join(POINT_KEYS)}")
-    return 1 if values.ndim == 2 else int(values.shape[1])
