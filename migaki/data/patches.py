@@ -15,6 +15,7 @@ from migaki.core.seeds import fold
 from migaki.data import framing
 from migaki.data.folder import ImageFolder
 from migaki.data.image_file import read_header, read_image, show
+from migaki.data.scene_balance import describe, group, lay_out
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +37,10 @@ class PatchSource:
         seed: Of the choice of photographs and places.
         zoom: Range of how many px of the photograph become one px; cut down where a photograph is too small.
         flip: Mirror left to right.
+        turn: Turn by a quarter half of the time: what stands then lies, so nothing is told by its direction.
         shard: (rank, world) of this process.
+        balance: Draw not evenly over the photographs but over a map of how so many windows of the first key's
+            pictures look (`scene_balance`), at least 8; 0 = off.
 
     Raises:
         UserError: for folders that do not pair, a photograph smaller than a patch, and what `ImageFolder` refuses.
@@ -52,7 +56,9 @@ class PatchSource:
         seed: int,
         zoom: tuple[float, float] = (1.0, 1.0),
         flip: bool = True,
+        turn: bool = False,
         shard: tuple[int, int] = (0, 1),
+        balance: int = 0,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         if patch < 1 or batch_size < 1 or not 1 <= zoom[0] <= zoom[1]:
@@ -60,18 +66,15 @@ class PatchSource:
                 f"patches: patch {patch} and batch_size {batch_size} must be positive, zoom {zoom} two "
                 "ascending numbers of at least 1"
             )
-        self.patch, self.batch_size, self.seed, self.zoom, self.flip, self.shard = (
-            patch,
-            batch_size,
-            seed,
-            zoom,
-            flip,
-            shard,
-        )
+        self.patch, self.batch_size, self.seed = patch, batch_size, seed
+        self.zoom, self.flip, self.turn, self.shard = zoom, flip, turn, shard
         self.channels = dict(channels)
         self.files = _pair({key: ImageFolder(path) for key, path in folders.items()})
         self._kept: dict[tuple[str, int], Array] = {}
         self._room = memory_limit
+        self._groups: list[list[tuple[int, Array]]] = []
+        if balance:
+            self._balance(balance)
 
     def batch(self, step: int) -> Batch:
         """The patches of this step, `(batch_size, C, patch, patch)` float32 in [0, 1] for each key."""
@@ -85,6 +88,13 @@ class PatchSource:
         num = len(next(iter(self.files.values())))
         index, mirrored = int(random.integers(num)), self.flip and random.random() < 0.5
         zoom, where = random.uniform(*self.zoom), random.random(2)
+        if self._groups:
+            alike = self._groups[int(random.integers(len(self._groups)))]
+            index, near = alike[int(random.integers(len(alike)))]
+            # About there, not only there: the windows are few.
+            rooms = [max(1, side - self.patch) for side in self._read(next(iter(self.files)), index).shape[1:]]
+            where = np.clip(near + self.patch / 2 * (where - 0.5) / rooms, 0, 1 - 1e-9)
+        turned = self.turn and random.random() < 0.5
         images = {key: self._read(key, index) for key in self.files}
         sizes = {image.shape[1:] for image in images.values()}
         name = show(next(iter(self.files.values()))[index])
@@ -101,8 +111,27 @@ class PatchSource:
         result = {}
         for key, image in images.items():
             part = framing.resize(image[:, top : top + side, left : left + side], (self.patch, self.patch))
-            result[key] = np.ascontiguousarray(framing.to_unit(part)[..., :: -1 if mirrored else 1])
+            unit = framing.to_unit(part)[..., :: -1 if mirrored else 1]
+            result[key] = np.ascontiguousarray(unit.swapaxes(1, 2) if turned else unit)
         return result
+
+    def _balance(self, num_windows: int) -> None:
+        """Windows at random places of random pictures, grouped by how they look."""
+        if num_windows < 8:
+            raise UserError(f"patches: balance {num_windows}: give at least 8 windows, or 0 to draw evenly")
+        random = np.random.Generator(np.random.PCG64(fold(self.seed, 2**31)))
+        key = next(iter(self.files))
+        found, windows = [], []
+        for _ in range(num_windows):
+            index, where = int(random.integers(len(self.files[key]))), random.random(2)
+            image = self._read(key, index)
+            side = min(self.patch, *image.shape[1:])
+            top, left = (int(part * (room - side + 1)) for part, room in zip(where, image.shape[1:], strict=True))
+            part = framing.resize(image[:, top : top + side, left : left + side], (32, 32))
+            found.append((index, where))
+            windows.append(framing.to_unit(part))
+        points = lay_out(describe(np.stack(windows)))
+        self._groups = [[found[i] for i in members] for members in group(points)]
 
     def _read(self, key: str, index: int) -> Array:
         """The whole photograph (C, H, W) in its own type, kept in memory while there is room."""

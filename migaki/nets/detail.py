@@ -8,21 +8,32 @@ from torch import nn
 
 
 class _Block(nn.Module):
-    """x + two rounds of convolution, batch norm, ReLU (Fu et al. 2017, eq. 4); without `skip` only the rounds."""
+    """x + two rounds of convolution, batch norm, ReLU (Fu et al. 2017, eq. 4); without `skip` only the rounds.
 
-    def __init__(self, width: int, skip: bool) -> None:
+    Without norm: x + convolution(ReLU(convolution(x))), as EDSR, the second one small at first.
+    """
+
+    def __init__(self, width: int, skip: bool, norm: bool) -> None:
         super().__init__()
         self.skip = skip
-        self.layers = nn.Sequential(*_round(width, width), *_round(width, width))
+        rounds = [*_round(width, width, norm), *_round(width, width, norm)]
+        # Batch norm levels what the ReLU at the end would let grow from block to block; without it there is none.
+        self.layers = nn.Sequential(*(rounds if norm or not skip else rounds[:-1]))
+
+    @property
+    def last(self) -> nn.Module:
+        """The layer at the end of the rounds."""
+        return self.layers[-1]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rounds: torch.Tensor = self.layers(x)
         return x + rounds if self.skip else rounds
 
 
-def _round(inputs: int, width: int) -> list[nn.Module]:
+def _round(inputs: int, width: int, norm: bool) -> list[nn.Module]:
     # Batch norm brings its own offset, so the convolution needs none.
-    return [nn.Conv2d(inputs, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+    middle: list[nn.Module] = [nn.BatchNorm2d(width)] if norm else []
+    return [nn.Conv2d(inputs, width, 3, padding=1, bias=not norm), *middle, nn.ReLU(inplace=True)]
 
 
 class DetailNet(nn.Module):
@@ -38,29 +49,41 @@ class DetailNet(nn.Module):
         final_norm: batch norm after the last convolution, as in the paper's equation (from memory). False puts it
             before (ours): the residual's strength is then not levelled within a batch, and the features that the
             last convolution sees have no mean, without which one step of Adam moves all of the image's brightness.
+        norm: batch norm at all (the paper). False leaves it out everywhere (Lim et al., "EDSR", CVPR workshops 2017):
+            half as long to train, and a patch's residual does not depend on the others of its batch.
         fold: squares of so many px are folded into channels before the first convolution and unfolded after the last
             (Zhang et al., "FFDNet", IEEE TIP 2018): 1 is the paper's network; 2 has a quarter of its positions, so
             it is several times faster at the same width and sees twice as far.
     """
 
     def __init__(self, *, in_channels: int = 3, out_channels: int = 3, depth: int = 26, width: int = 16,
-                 skip: bool = True, final_norm: bool = True, fold: int = 1) -> None:
+                 skip: bool = True, final_norm: bool = True, fold: int = 1, norm: bool = True) -> None:
         super().__init__()
         if depth < 2 or depth % 2 or fold < 1:
             raise ValueError(f"depth must be an even number of at least 2, fold at least 1, got {depth} and {fold}")
         self.fold = fold
+        final_norm = final_norm and norm
         in_channels, out_channels = in_channels * fold**2, out_channels * fold**2
-        self.first = nn.Sequential(*_round(in_channels, width))
-        self.blocks = nn.Sequential(*(_Block(width, skip) for _ in range((depth - 2) // 2)))
-        self.before = nn.Identity() if final_norm else nn.BatchNorm2d(width)
+        self.first = nn.Sequential(*_round(in_channels, width, norm))
+        self.blocks = nn.Sequential(*(_Block(width, skip, norm) for _ in range((depth - 2) // 2)))
+        self.before = nn.BatchNorm2d(width) if norm and not final_norm else nn.Identity()
         self.last = nn.Conv2d(width, out_channels, 3, padding=1, bias=not final_norm)
         self.norm = nn.BatchNorm2d(out_channels) if final_norm else nn.Identity()
+        self._start(small_blocks=skip and not norm)
+
+    @torch.no_grad()
+    def _start(self, small_blocks: bool) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         # The residual begins near nothing: the first guess is about the damaged image itself (our choice).
-        with torch.no_grad():
-            (self.norm if isinstance(self.norm, nn.BatchNorm2d) else self.last).weight.mul_(0.03)
+        (self.norm if isinstance(self.norm, nn.BatchNorm2d) else self.last).weight.mul_(0.03)
+        if small_blocks:
+            for block in self.blocks:
+                assert isinstance(block, _Block) and isinstance(block.last, nn.Conv2d)
+                block.last.weight.mul_(0.1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         height, width = image.shape[-2:]

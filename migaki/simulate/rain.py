@@ -66,10 +66,10 @@ class Rain(Damage):
 
         angle_deg: Range = (-30.0, 30.0)  # dominant direction from vertical
         angle_jitter_deg: Range = (0.0, 2.0)  # standard deviation of the single streaks around it
-        length: Range = (14.0, 50.0)  # px, median, log-uniform
-        width: Range = (0.8, 1.8)  # px, median full width at half maximum
-        density: Range = (15.0, 80.0)  # streaks per 100 x 100 px, log-uniform
-        opacity: Range = (0.05, 0.2)  # brightness that a median streak adds at its centre, log-uniform
+        length: Range = (10.0, 50.0)  # px, median, log-uniform
+        width: Range = (0.8, 2.4)  # px, median full width at half maximum
+        density: Range = (12.0, 80.0)  # streaks per 100 x 100 px, log-uniform
+        opacity: Range = (0.05, 0.25)  # brightness that a median streak adds at its centre, log-uniform
         opacity_spread: float = 0.8  # standard deviation of the logarithm of brightness: few streaks are bright
         beading: Range = (0.0, 0.8)  # how deep oscillating drops modulate their streaks
         motion_blur: Range = (0.0, 8.0)  # px, smear of the exposure along the direction

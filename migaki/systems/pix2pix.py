@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +57,8 @@ class Pix2Pix(System):
         batch_size: int = 1  # patches
         patch: int = 256  # px
         zoom: tuple[float, float] = (1.0, 1.1)  # px of the picture to one px (the paper scales 256 to 286)
+        balance: int = 0  # windows whose map of looks is drawn from evenly (McGAN); 0 = pictures drawn evenly
+        turn: bool = False  # turn pictures by a quarter half of the time, as one may what is seen from above
         damage: Literal["none", "clouds", "grey", "blur"] = "none"  # none: pairs from two folders
         clouds: Clouds.Config = field(default_factory=Clouds.Config)
         grey: Grey.Config = field(default_factory=Grey.Config)
@@ -74,7 +76,7 @@ class Pix2Pix(System):
         @classmethod
         def mcgan(cls) -> Pix2Pix.Config:
             """Clouds over RGB and near infrared: 4 channels in, RGB and the mask out."""
-            return cls(channels=4, target_channels=3, damage="clouds")
+            return cls(channels=4, target_channels=3, damage="clouds", balance=400)
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Data:
@@ -111,17 +113,17 @@ class Pix2Pix(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Paired patches, or clean ones damaged anew at every step."""
-        shard = (processes.rank(), processes.world())
+        how: dict[str, Any] = {
+            "patch": config.patch, "batch_size": config.batch_size, "seed": seed, "zoom": config.zoom,
+            "turn": config.turn, "balance": config.balance, "shard": (processes.rank(), processes.world())}
         if config.damage == "none":
             if data.input is None:
                 raise UserError("pix2pix: --input FOLDER is needed, or a simulated --damage")
             folders = {"image": data.input, "target": data.target}
             channels = {"image": config.channels, "target": config.target_channels}
-            return config, PatchSource(folders, channels=channels, patch=config.patch, batch_size=config.batch_size,
-                                       seed=seed, zoom=config.zoom, shard=shard)
+            return config, PatchSource(folders, channels=channels, **how)
         wanted = config.channels if config.damage == "clouds" else config.target_channels
-        clean = PatchSource({"target": data.target}, channels={"target": wanted}, patch=config.patch,
-                            batch_size=config.batch_size, seed=seed, zoom=config.zoom, shard=shard)
+        clean = PatchSource({"target": data.target}, channels={"target": wanted}, **how)
         shapes = None
         if data.shapes is not None:
             masks = ImageFolder(data.shapes, channels=1)

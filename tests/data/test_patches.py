@@ -12,6 +12,7 @@ from PIL import Image
 from migaki.core.damage import DamagedSource
 from migaki.core.errors import UserError
 from migaki.data.patches import PatchSource
+from migaki.data.scene_balance import describe, group, lay_out
 from migaki.simulate.noise import Noise
 
 
@@ -95,3 +96,49 @@ def test_damage_is_a_function_of_the_step_too(photos: Path) -> None:
     assert all(torch.equal(batch[key], again[key]) for key in ("image", "target", "sigma"))
     assert len(batch["sigma"].unique()) == 5 and not torch.equal(batch["image"], batch["target"])
     assert not torch.equal(source.batch(4)["sigma"], batch["sigma"])
+
+
+def test_turned_patches_are_transposed_and_pairs_turn_together(photos: Path) -> None:
+    source = PatchSource({"image": photos, "target": photos}, channels={}, patch=16, batch_size=5, seed=3, flip=False,
+                         turn=True)
+    turned = 0
+    for step in range(12):
+        batch = source.batch(step)
+        assert torch.equal(batch["image"], batch["target"])
+        for rows, columns, _ in (batch["target"] * 255).round().int():
+            lies = bool((rows[:, 0] == rows[0, 0]).all())  # the row number grows to the right
+            assert torch.equal(rows - rows[0, 0], torch.arange(16).expand(16, 16).int() if lies
+                               else torch.arange(16)[:, None].expand(16, 16).int())
+            assert torch.equal((columns - columns[0, 0]).T if lies else columns - columns[0, 0],
+                               torch.arange(16).expand(16, 16).int())
+            turned += lies
+    assert 15 < turned < 45
+
+
+def test_rare_scenes_are_drawn_more_often_than_their_area(tmp_path: Path) -> None:
+    """A tenth of the picture is rough land, the rest plain sea: evenly over the map, land is seen far more often."""
+    random = np.random.default_rng(0)
+    sea = np.clip(40 + random.normal(0, 1, (60, 600, 1)), 0, 255).repeat(3, axis=2)
+    sea[:, 540:] = random.integers(60, 256, (60, 60, 3))
+    (tmp_path / "scenes").mkdir()
+    Image.fromarray(sea.astype(np.uint8)).save(tmp_path / "scenes" / "coast.png")
+
+    def land(balance: int) -> float:
+        source = open_patches(tmp_path / "scenes", balance=balance)
+        return float(np.mean([(source.batch(step)["target"].std((1, 2, 3)) > 0.05).float().mean()
+                              for step in range(60)]))
+
+    assert land(0) < 0.2
+    assert land(120) > 1.7 * land(0)
+    first, again = (open_patches(tmp_path / "scenes", balance=40).batch(0)["target"] for _ in range(2))
+    assert torch.equal(first, again)
+    with pytest.raises(UserError, match="at least 8"):
+        open_patches(tmp_path / "scenes", balance=3)
+
+
+def test_alike_windows_share_a_cell() -> None:
+    random = np.random.default_rng(1)
+    dark, bright = random.random((2, 20, 3, 8, 8)) * 0.05
+    groups = group(lay_out(describe(np.concatenate([dark, bright + 0.9]))), cells=4)
+    assert sorted(np.concatenate(groups)) == list(range(40))
+    assert all(len({int(i) // 20 for i in members}) == 1 for members in groups)

@@ -122,3 +122,11 @@ def test_mismatch_is_refused() -> None:
         MaskOverlap().update({"mask": image[:, 0]}, {"mask": target[:1, 0]})
     with pytest.raises(ValueError, match="11 x 11"):
         ssim(image[..., :10], target[..., :10])
+
+
+def test_ssim_in_float32_is_a_close_loss() -> None:
+    image = torch.rand(2, 3, 30, 30)
+    target = (image + 0.1 * torch.randn(2, 3, 30, 30)).clamp(0, 1)
+    fast = ssim(image, target, precision=torch.float32)
+    assert fast.dtype == torch.float32
+    torch.testing.assert_close(fast.double(), ssim(image, target), atol=1e-4, rtol=0)

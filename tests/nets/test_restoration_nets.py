@@ -27,6 +27,7 @@ def num_parameters(network: nn.Module) -> int:
 
 @pytest.mark.parametrize(("depth", "width"), [(2, 4), (8, 8), (26, 16)])
 def test_detail_net_has_the_depth_asked_for(depth: int, width: int) -> None:
+    torch.manual_seed(0)  # few filters may all be dead at one place
     network = DetailNet(depth=depth, width=width).eval()
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     assert len(convolutions) == depth and all(c.kernel_size == (3, 3) for c in convolutions)
@@ -50,6 +51,20 @@ def test_detail_net_begins_with_a_small_residual_and_learns_everywhere(final_nor
     if final_norm:
         assert residual.std() < 0.05
     gradients = torch.autograd.grad(residual.square().sum() + residual.sum(), list(network.parameters()))
+    assert all((gradient != 0).any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_detail_net_without_norm_judges_each_image_alone(skip: bool) -> None:
+    torch.manual_seed(0)
+    network = DetailNet(depth=8, width=16, norm=False, skip=skip).train()
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
+    images = torch.rand(4, 3, 24, 24)
+    with torch.no_grad():
+        residual = network(images)
+        torch.testing.assert_close(network(images[:1]), residual[:1])  # with batch norm it would depend on the others
+    assert residual.std() < 0.2
+    gradients = torch.autograd.grad(network(images).square().sum(), list(network.parameters()))
     assert all((gradient != 0).any() for gradient in gradients)
 
 

@@ -53,7 +53,7 @@ def test_more_of_it_is_more_light(field: str, low: float, high: float) -> None:
 
 
 def test_rain_is_as_dense_at_the_border_as_within() -> None:
-    config = Rain.Config(density=(60, 60), length=(30, 30), opacity_spread=0.0)
+    config = Rain.Config(density=(60, 60), length=(30, 30), width=(1.2, 1.2), opacity=(0.1, 0.1), opacity_spread=0.0)
     _, parameters = Rain(config).damage(torch.zeros(16, 1, 128, 128), torch.arange(16))
     rain = parameters["rain"][:, 0]
     middle = rain[:, 32:96, 32:96].mean()
