@@ -20,7 +20,10 @@ class Rounds:
     num_real: int
 
     def batch(self, step: int) -> Batch:
-        """`image` (num_synthetic * b, C, H, W) and `real` (num_real * b, C, H, W), both in [0, 1]."""
-        image = [self.synthetic.batch(step * self.num_synthetic + k)["image"] for k in range(self.num_synthetic)]
+        """`image` (num_synthetic * b, C, H, W) and `real` (num_real * b, C, H, W), both in [0, 1].
+
+        Labels that the synthetic source delivers come with `image`.
+        """
+        parts = [self.synthetic.batch(step * self.num_synthetic + k) for k in range(self.num_synthetic)]
         real = [self.real.batch(step * self.num_real + k)["real"] for k in range(self.num_real)]
-        return {"image": torch.cat(image), "real": torch.cat(real)}
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]} | {"real": torch.cat(real)}

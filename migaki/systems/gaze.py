@@ -70,7 +70,7 @@ class Gaze(System):
     class Data:
         """Labelled folders, drawn from equally often, and optional unlabelled photographs."""
 
-        data: tuple[Path, ...]  # folders with gaze labels
+        data: tuple[Path, ...]  # folders with gaze labels, or read by a model (`migaki apply`): self-training
         photos: Path | None = None  # unlabelled photographs of where the model will be used
 
     config: Config
@@ -103,14 +103,13 @@ class Gaze(System):
         folders = open_labelled(data.data, config.channels, config.height, config.width)
         channels, height, width = folders[0].shape
         config = replace(config, channels=channels, height=height, width=width)
-        for folder in folders:
-            _check_labels(folder)
+        columns = [{"gaze": _check_labels(folder)} for folder in folders]
         keys = ("image", "gaze") if config.mirror_side < 0 else ("image", "gaze", "side")
         if data.photos is None:
-            return config, labelled_source(folders, keys, config.batch_size, seed)
+            return config, labelled_source(folders, keys, config.batch_size, seed, columns=columns)
         photos = ImageFolder(data.photos, size=(height, width), channels=channels)
         names = {"image": "real"} | ({"side": "real_side"} if "side" in photos.labels else {})
-        return config, labelled_source(folders, keys, config.batch_size, seed, photos, names)
+        return config, labelled_source(folders, keys, config.batch_size, seed, photos, names, columns)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -224,12 +223,18 @@ def _spread(angles: Tensor) -> Tensor:
     return (quartiles[1] - quartiles[0]) / 1.349
 
 
-def _check_labels(folder: ImageFolder) -> None:
-    """UserError unless every image has a pitch and a yaw that can be radians."""
-    folder.require("gaze")
-    labels = folder.labels["gaze"]
+def _check_labels(folder: ImageFolder) -> str:
+    """The column with a pitch and a yaw of every image that can be radians; UserError if there is none.
+
+    `gaze` are labels. Where there are none, `predicted_gaze`, as a model has read it (`migaki apply`), is learned
+    from: self-training on pseudo-labels (Lee, ICML workshop 2013).
+    """
+    key = "predicted_gaze" if "gaze" not in folder.labels and "predicted_gaze" in folder.labels else "gaze"
+    folder.require(key)
+    labels = folder.labels[key]
     if labels.shape[1:] != (2,):
-        raise UserError(f"{folder.path}: 'gaze' must be pitch and yaw, two numbers an image: mend the metadata")
+        raise UserError(f"{folder.path}: '{key}' must be pitch and yaw, two numbers an image: mend the metadata")
     if abs(labels).max() > math.pi:
-        raise UserError(f"{folder.path}: 'gaze' goes up to {abs(labels).max():.3g}, which cannot be radians: "
+        raise UserError(f"{folder.path}: '{key}' goes up to {abs(labels).max():.3g}, which cannot be radians: "
                         "convert degrees to radians")
+    return key

@@ -58,6 +58,7 @@ class SimGAN(System):
         lambda_reg: float = 1.0  # weight of eq. 4's second term (mean over pixels in [-1, 1])
         psi: Psi = "identity"  # feature map of the self-regularisation
         consistency: float = 2.0  # weight of the label-consistency term, which is on where --estimator is given
+        hold: Literal["reading", "label"] = "reading"  # what the estimator must read: what it read before, or the label
         max_drift: str = ""  # tolerated mean drift of the labels, such as 1px or 2deg: both weights are steered to it
         num_refiner_steps: int = 1  # K_g
         num_discriminator_steps: int = 1  # K_d
@@ -160,11 +161,14 @@ class SimGAN(System):
         channels, height, width = synthetic.shape
         real = ImageFolder(data.real, size=(height, width), channels=channels)
         config = replace(config, channels=channels, height=height, width=width)
+        keys: tuple[str, ...] = ("image",)
         if data.estimator is None:
             config = replace(config, consistency=0.0)
+        elif config.hold == "label":
+            keys = ("image", *_held(synthetic, load_system(data.estimator), data.estimator))
         shard = (processes.rank(), processes.world())
         return config, Rounds(
-            synthetic=FolderSource(synthetic, config.batch_size, seed, keys=("image",), shard=shard),
+            synthetic=FolderSource(synthetic, config.batch_size, seed, keys=keys, shard=shard),
             real=FolderSource(real, config.batch_size, seed + 1, keys=("image",), rename={"image": "real"},
                               shard=shard),
             num_synthetic=config.num_refiner_steps + config.num_discriminator_steps,
@@ -223,8 +227,10 @@ class SimGAN(System):
         self._noise_level = config.instance_noise * max(0.0, 1 - step / config.steps)
         scalars: Scalars = {}
         if not discriminator_only:
-            for images in synthetic[: config.num_refiner_steps]:
-                scalars |= self._refiner_step(images, adversarial=step >= config.refiner_pretraining)
+            labels = {key: value.chunk(count) for key, value in batch.items() if key not in ("image", "real")}
+            for k, images in enumerate(synthetic[: config.num_refiner_steps]):
+                truth = {key: chunks[k] for key, chunks in labels.items()}
+                scalars |= self._refiner_step(images, truth, adversarial=step >= config.refiner_pretraining)
         if step >= config.refiner_pretraining:
             for images, photos in zip(synthetic[config.num_refiner_steps :], real, strict=True):
                 scalars |= self._discriminator_step(images, photos, step)
@@ -232,8 +238,8 @@ class SimGAN(System):
             self.layout.update(batch["image"], batch["real"])
         return scalars | {"layout/gap": self.layout.gap()}
 
-    def _refiner_step(self, synthetic: Tensor, adversarial: bool) -> Scalars:
-        """One descent of eq. 4 (and of the label-consistency term, where it is on)."""
+    def _refiner_step(self, synthetic: Tensor, truth: Batch, adversarial: bool) -> Scalars:
+        """One descent of eq. 4 (and of the label-consistency term, where it is on, towards `truth` if it is given)."""
         config = self.config
         refined = self.refine(synthetic)
         keep = self_regularisation(refined, synthetic, self.psi)
@@ -250,7 +256,7 @@ class SimGAN(System):
             loss = loss + fool
         if self.estimator is not None:
             before, after = self._readings(synthetic, refined)
-            drift = label_drift(after, before)
+            drift = label_drift(after, truth or before)
             scalars["refiner/label_drift"] = drift.detach()
             if config.consistency:
                 loss = loss + config.consistency * strength * drift
@@ -368,6 +374,15 @@ class SimGAN(System):
             said += drift_warnings(scalars, self.tolerance)
         age = 2 * config.history / max(1, config.batch_size * config.num_discriminator_steps)
         return said + player_warnings(scalars, age if config.history else None)
+
+
+def _held(synthetic: ImageFolder, estimator: System, path: Path) -> list[str]:
+    """The labels of the folder that the estimator reads as well; UserError if there are none."""
+    held = [key for key in estimator.predict(synthetic.read([0], ("image",))) if key in synthetic.labels]
+    if not held:
+        raise UserError(f"{path}: reads no label that {synthetic.path} has, so --hold label has nothing to hold: "
+                        "leave it out")
+    return held
 
 
 def _spread(images: Tensor) -> Tensor:
