@@ -54,7 +54,7 @@ class Digits(Study):
         usps: Path = Path("usps.h5")  # USPS: usps.h5, or the folder of LIBSVM's usps and usps.t
         seed: int = 0  # the first
         seeds: int = 3  # classifiers of each arm; raise it later, nothing is made again
-        refined_seeds: int = 1  # the same, of the arms on refined pictures
+        side_seeds: int = 1  # the same, of the arms beside the main ones: refined, adapted plain, longer
         arms: tuple[str, ...] = ()  # which lines of the table, by slug; all of them if none is named
         steps: int = 400  # updates of each classifier
         batch_size: int = 128  # labelled pictures, and as many of the target
@@ -69,7 +69,7 @@ class Digits(Study):
             return cls(seeds=1, steps=100, refiner_steps=100)
 
         def __post_init__(self) -> None:
-            for name in ("seeds", "refined_seeds", "steps", "batch_size", "features", "size", "plain_size",
+            for name in ("seeds", "side_seeds", "steps", "batch_size", "features", "size", "plain_size",
                          "refiner_steps"):
                 if getattr(self, name) < 1:
                     raise UserError(f"migaki study digits: --{name.replace('_', '-')} must be at least 1")
@@ -126,7 +126,7 @@ class Digits(Study):
 
     def _seeds(self, arm: DigitsArm) -> int:
         config = self.config
-        return min(config.seeds, config.refined_seeds) if arm.pictures in ("refined", "kept") else config.seeds
+        return min(config.seeds, config.side_seeds) if arm.is_side else config.seeds
 
     def _leg(self, out: Path, way: str, k: int, quiet: bool) -> tuple[Step, ...]:
         """All arms of a seed and direction; with the first seed the refiners, before the first arm that needs them."""
@@ -191,7 +191,8 @@ without its labels; judged on the test set of the target, all pictures of each (
 and 2,007). Every classifier took {steps} updates of {batch} labelled pictures (and as many of the target); the last \
 weights are judged. All settings are the same in both directions; no label of a target was read for choosing any.
 
-The refiners, one of each kind a direction, are those of the first seed: the spread is that of classifiers.
+The refiners, one of each kind a direction, are those of the first seed: the spread is that of classifiers. One line \
+has three times the steps, to tell what more of them gives.
 
 Published figures are the papers' own. CyCADA's code judges on the same 2,007 pictures of USPS; SHOT's on another \
 split of it (7,438 and 1,860), not the original one."""

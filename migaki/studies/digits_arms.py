@@ -23,23 +23,33 @@ class DigitsArm:
     config: Classifier.Config | AdaptedClassifier.Config
 
     @property
+    def is_side(self) -> bool:
+        """Whether the arm stands beside the main ones, for fewer seeds."""
+        return self.pictures in ("refined", "kept") or (self.pictures == "plain" and self.photos) or self.is_long
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the arm has a larger budget than the others."""
+        return self.slug == "long"
+
+    @property
     def saw(self) -> str:
         """What the arm was shown of the target, in words."""
         return "no label" if self.photos or self.pictures in ("refined", "kept") else "nothing"
 
 
 def digits_arms(steps: int, batch_size: int, features: int, size: int, plain_size: int) -> list[DigitsArm]:
-    """All arms in the order of the table: equal networks and budgets; nothing depends on the direction."""
+    """All arms in the order of the table: equal networks and budgets (but for `long`), the same in both directions."""
 
     def source(augment: bool, side: int = size) -> Classifier.Config:
         return Classifier.Config(channels=1, height=side, width=side, num_classes=10, steps=steps, features=features,
                                  batch_size=batch_size, augment=augment, handwriting=float(augment))
 
-    def adapted(terms: tuple[float, float, float], side: int = size) -> AdaptedClassifier.Config:
-        """Weights of alignment, of both of SHOT's terms, of self-training."""
+    def adapted(terms: tuple[float, float, float], side: int = size, times: int = 1) -> AdaptedClassifier.Config:
+        """Weights of alignment, of both of SHOT's terms, of self-training; `times` the steps."""
         alignment, shot, confident = terms
         return AdaptedClassifier.Config(
-            channels=1, height=side, width=side, num_classes=10, steps=steps, features=features,
+            channels=1, height=side, width=side, num_classes=10, steps=times * steps, features=features,
             batch_size=batch_size, alignment=alignment, information=shot, centroids=shot, confident=confident)
 
     align, shot, own = WEIGHTS
@@ -62,7 +72,9 @@ def digits_arms(steps: int, batch_size: int, features: int, size: int, plain_siz
                   config=adapted((align, shot, own))),
         DigitsArm(slug="lean", name="framed, information, centroids, self-training; no refiner", pictures="framed",
                   photos=True, config=adapted((0.0, shot, own))),
-        DigitsArm(slug="lean_plain", name="the same, pictures as they come", pictures="plain", photos=True,
+        DigitsArm(slug="long", name="the same, three times the steps", pictures="framed", photos=True,
+                  config=adapted((0.0, shot, own), times=3)),
+        DigitsArm(slug="lean_plain", name="no framing either, pictures as they come", pictures="plain", photos=True,
                   config=adapted((0.0, shot, own), plain_size)),
     ]
 

@@ -82,7 +82,8 @@ def test_no_step_reads_labels_of_a_target(tmp_path: Path) -> None:
 
 def test_both_directions_have_one_configuration_and_one_budget() -> None:
     arms = digits_arms(40, 8, 4, 24, 28)
-    assert {arm.config.steps for arm in arms} == {40} and {arm.config.features for arm in arms} == {4}
+    assert {arm.config.steps for arm in arms if not arm.is_long} == {40}
+    assert {arm.config.features for arm in arms} == {4}
     full = next(arm.config for arm in arms if arm.slug == "all")
     assert isinstance(full, AdaptedClassifier.Config) and min(full.alignment, full.information, full.confident) > 0
 
