@@ -60,8 +60,8 @@ def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str]) -
 
 def _look_through(path: Path, prefix: str, rows: JsonlRows, check: Callable[[Row], Row]) -> None:
     """Check each row of a `.jsonl` file, and keep only its place."""
-    rows.begin(path, prefix)
     try:
+        rows.begin(path, prefix)
         for index, (start, length, row) in enumerate(jsonl_lines(path)):
             check_name(path, index, row.get("file_name"))
             rows.add(start, length, check(row)["file_name"])
