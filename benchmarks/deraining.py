@@ -39,7 +39,7 @@ SHIPPED = ("chelsea", "rocket", "grass", "gravel", "brick", "china", "camera", "
 HELD = ("astronaut", "coffee", "flower")
 SEEN = (1, 2, 12, 16, 23, 27, 30, 34, 38, 41, 45, 49)  # pairs of Rain100L that were looked at for the rain's ranges
 
-FAST = DeepDetail.Config(steps=2600, batch_size=8, patch=96, zoom=(1.0, 2.0), turn=True, depth=16, features=64, fold=2,
+FAST = DeepDetail.Config(steps=2000, batch_size=8, patch=96, zoom=(1.0, 2.0), turn=True, depth=16, features=64, fold=2,
                          norm=False, loss="l1")
 SMALL = DeepDetail.Config(steps=400, batch_size=8, patch=64, zoom=(1.0, 2.0), learning_rate=2e-3, ema=0.99)
 
