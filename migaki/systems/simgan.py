@@ -230,7 +230,7 @@ class SimGAN(System):
             labels = {key: value.chunk(count) for key, value in batch.items() if key not in ("image", "real")}
             for k, images in enumerate(synthetic[: config.num_refiner_steps]):
                 truth = {key: chunks[k] for key, chunks in labels.items()}
-                scalars |= self._refiner_step(images, truth, adversarial=step >= config.refiner_pretraining)
+                scalars |= self._refiner_step(images, adversarial=step >= config.refiner_pretraining, truth=truth)
         if step >= config.refiner_pretraining:
             for images, photos in zip(synthetic[config.num_refiner_steps :], real, strict=True):
                 scalars |= self._discriminator_step(images, photos, step)
@@ -238,7 +238,7 @@ class SimGAN(System):
             self.layout.update(batch["image"], batch["real"])
         return scalars | {"layout/gap": self.layout.gap()}
 
-    def _refiner_step(self, synthetic: Tensor, truth: Batch, adversarial: bool) -> Scalars:
+    def _refiner_step(self, synthetic: Tensor, *, adversarial: bool, truth: Batch | None = None) -> Scalars:
         """One descent of eq. 4 (and of the label-consistency term, where it is on, towards `truth` if it is given)."""
         config = self.config
         refined = self.refine(synthetic)
