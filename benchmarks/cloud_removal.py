@@ -78,8 +78,8 @@ def main() -> None:
     channels = 4 if options.arm == "nir" else 3
     prepare(options.out, channels)
     config = Pix2Pix.Config(
-        channels=channels, damage="clouds", clouds=Clouds.Config(coverage=(0.1, 0.8)), steps=options.steps, batch_size=4,
-        patch=96, features=24, levels=5, patch_layers=2, turn=True, balance=200, dropout=0.0)
+        channels=channels, damage="clouds", clouds=Clouds.Config(coverage=(0.1, 0.8)), steps=options.steps,
+        batch_size=4, patch=96, features=24, levels=5, patch_layers=2, turn=True, balance=200, dropout=0.0)
     run, started = options.out / f"{options.arm}_{options.steps}_{options.seed}", time.monotonic()
     train(Pix2Pix, Pix2Pix.Data(target=options.out / f"train_{channels}"), config,
           Run(seed=options.seed, sample_every=options.steps // 2, checkpoint_every=100), run, quiet=True)
