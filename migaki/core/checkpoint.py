@@ -36,7 +36,13 @@ def save_checkpoint(path: Path, system: System, step: int) -> None:
         state["others"] = [{name: parts[number] for name, parts in own.items()}
                            for number in range(1, processes.world())]
     with atomic_write(path) as file:
-        torch.save(_unshared(state), file)
+        try:
+            torch.save(_unshared(state), file)
+        except RuntimeError as error:  # so its archive tells that it could not be closed; why stands behind that
+            reason = error.__context__
+            while reason is not None and not isinstance(reason, OSError):
+                reason = reason.__context__
+            raise reason or error from None
 
 
 def _unshared(value: Any) -> Any:

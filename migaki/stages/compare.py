@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
-from migaki.core.files import atomic_write, make_folder, write_json, write_text
+from migaki.core.files import atomic_write, exclusive, write_json, write_text
 from migaki.core.progress import Bar
+from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data import framing
 from migaki.data.folder import ImageFolder
@@ -65,6 +66,13 @@ def compare(run: Path, job: CompareJob, *, command: str = "", quiet: bool = Fals
     system = load_system(run)
     work = restorer(system, RestoreJob(input=job.data, out=job.data, value_range=job.value_range, device=job.device,
                                        precision=job.precision))
+    out = job.out or run / "evaluation"
+    with exclusive(out):
+        return out, _compare_into(out, run, job, system, work, pairs, command, quiet)
+
+
+def _compare_into(out: Path, run: Path, job: CompareJob, system: System, work: Restore, pairs: list[_Pair],
+                  command: str, quiet: bool) -> dict[str, float]:
     overlap = MaskOverlap()
     rows: list[dict[str, Any]] = []
     with Bar("evaluate", len(pairs), quiet=quiet) as bar:
@@ -75,17 +83,17 @@ def compare(run: Path, job: CompareJob, *, command: str = "", quiet: bool = Fals
     figures = {key: float(np.mean([row[key] for row in rows if key in row])) for key in _columns(rows)}
     if any(pair.mask for pair in pairs):
         figures |= overlap.compute()
-    out = make_folder(job.out or run / "evaluation")
-    write_json(out / "evaluation.json", {
-        "run": str(run), "data": str(job.data), "exclude": list(job.exclude), "version": __version__,
-        "command": command, "figures": figures | {"num_images": len(rows)}})
     table = Table(columns=("name", *_columns(rows)),
                   rows=tuple((row["name"], *(row.get(key) for key in _columns(rows))) for row in rows))
     write_text(out / "images.csv", table.csv())
     chosen = _worst_and_best(rows)
     shown = [(rows[i], _restored(pairs[i], work, system.config.channels, job.value_range, None)) for i in chosen]
     _write_page(out, type(system).__name__, figures, rows, shown, command)
-    return out, figures | {"num_images": len(rows)}
+    # Last: whoever finds it finds everything else too.
+    write_json(out / "evaluation.json", {
+        "run": str(run), "data": str(job.data), "exclude": list(job.exclude), "version": __version__,
+        "command": command, "figures": figures | {"num_images": len(rows)}})
+    return figures | {"num_images": len(rows)}
 
 
 def find_pairs(data: Path, exclude: Sequence[str] = ()) -> list[_Pair]:

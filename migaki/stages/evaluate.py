@@ -12,6 +12,7 @@ import torch
 from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
+from migaki.core.files import exclusive
 from migaki.core.metric import Metric
 from migaki.core.progress import Bar
 from migaki.core.system import System
@@ -43,11 +44,12 @@ def evaluate_into(run: Path, job: EvaluateJob, *, command: str = "",
     """As `evaluate`, and write it down in `job.out`: JSON, every image's error, pictures, a page."""
     system = load_system(run)
     folder = open_for(system, job)
-    metric = judge(system, folder, job, quiet=quiet)
     record = {"run": str(run), "data": str(job.data), "data_fingerprint": folder.fingerprint,
               "exclude": list(job.exclude), "version": __version__}
     out = job.out or run / "evaluation"
-    return out, write_evaluation(out, record, metric, folder.names, command)
+    with exclusive(out):
+        metric = judge(system, folder, job, quiet=quiet)
+        return out, write_evaluation(out, record, metric, folder.names, command)
 
 
 def open_for(system: System, job: EvaluateJob) -> ImageFolder:
