@@ -125,7 +125,9 @@ class TableRows(LazyRows):
 def fixed(row: Row, prefix: str) -> Row:
     """A checked row as the set gives it: `file_name` first, file names relative to the set."""
     row = row if next(iter(row)) == "file_name" else {"file_name": row["file_name"], **row}
-    for column, value in row.items():
-        if value is not None and is_file_column(column):
+    for column in [name for name in row if name.endswith("file_name")]:
+        value = row[column]
+        if value is not None and is_file_column(column) and (prefix or "/." in value or "//" in value
+                                                             or value[0] == "." or value[-1] == "/"):
             row[column] = posixpath.normpath(posixpath.join(prefix, value))
     return row
