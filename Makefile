@@ -12,7 +12,7 @@ help:
 	@echo "make demo   install what migaki needs and run the whole road on built-in material, into demo/"
 	@echo "make test   install everything; ruff, mypy --strict, pytest"
 	@echo "make lint   ruff and mypy alone"
-	@echo "make bench  speed and memory, each against a baseline"
+	@echo "make bench  speed and memory, each against a baseline of the same run: one table, bench.json"
 	@echo "make clean  remove .venv, caches and build products (not demo/ and runs/)"
 	@echo "Another interpreter: make test PYTHON=python3.12"
 
@@ -29,7 +29,7 @@ pytest: dev
 	$(BIN)/python -m pytest
 
 bench: dev
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks/speed.py --out bench.json $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

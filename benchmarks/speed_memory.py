@@ -1,0 +1,44 @@
+"""Peak memory of simulate, apply and train on ten times as many images: each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from speed_row import Row
+
+_RUN = """
+import json, resource, sys
+from migaki.cli import main
+code = main(json.loads(sys.argv[1]))
+peak = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(json.dumps({"code": code, "peak": max(peak)}))
+"""
+
+
+def measure(folder: Path, quick: bool) -> list[Row]:
+    """Digits of 8x8: what could grow with their number is rows, names and bookkeeping, not pixels."""
+    sizes = (2_000, 20_000) if quick else (10_000, 100_000)
+    peaks: dict[str, list[float]] = {"simulate": [], "train": [], "apply": []}
+    for count in sizes:
+        data, run = folder / f"data{count}", folder / f"run{count}"
+        peaks["simulate"].append(_peak(["simulate", "digits", "--size", "8", "--count", str(count),
+                                        "--out", str(data)]))
+        peaks["train"].append(_peak(["train", "classifier", "--data", str(data), "--out", str(run), "--steps", "5",
+                                     "--features", "4", "--sample-every", "0"]))
+        peaks["apply"].append(_peak(["apply", str(run), "--input", str(data), "--out", str(folder / f"out{count}"),
+                                     "--batch-size", "256"]))
+    return [Row(what=f"peak memory of {name}, {sizes[1]:,} images", figure=f"{large:.0f} MB",
+                baseline=f"{sizes[0]:,} images: {small:.0f} MB", ratio=large / small, wanted="<= 1.1")
+            for name, (small, large) in peaks.items()]
+
+
+def _peak(words: list[str]) -> float:
+    """Peak resident memory of a command, MB."""
+    done = subprocess.run([sys.executable, "-c", _RUN, json.dumps(words)], check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    if found["code"]:
+        raise RuntimeError(f"migaki {' '.join(words)} failed: {done.stderr}")
+    return float(found["peak"]) / 1000

@@ -1,0 +1,36 @@
+"""The eye simulator: two cores against one, and against the 23 ms an image that UnityEyes' authors print."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from speed_row import Row, best
+
+from migaki.core.engine import cores
+from migaki.simulate.eyes import EyeSimulator
+from migaki.stages.simulate import SimulateJob, simulate
+
+UNITYEYES = 1 / 0.023  # images/s: Wood et al., ETRA 2016, "on average 23ms" on a GPU, at 640x480 or less
+
+
+def measure(folder: Path, quick: bool) -> list[Row]:
+    """Rendering in memory by threads; to a folder by threads and by processes."""
+    count, repeats = (300, 2) if quick else (1500, 3)
+
+    def eyes(threads: int) -> EyeSimulator:
+        return EyeSimulator(EyeSimulator.Config(width=60, height=36, threads=threads))
+
+    one, two = (count / best(partial(eyes(threads).render, 0, range(count)), repeats) for threads in (1, 2))
+    rows = [
+        Row(what="simulate eyes 60x36, two cores", figure=f"{two:.0f} images/s",
+            baseline=f"one core: {one:.0f} images/s", ratio=two / one, wanted=">= 1.8"),
+        Row(what="simulate eyes 60x36 with all labels, two cores", figure=f"{two:.0f} images/s",
+            baseline=f"UnityEyes' printed 23 ms: {UNITYEYES:.0f} images/s", ratio=two / UNITYEYES, wanted=">= 1"),
+    ]
+    for workers, what in ((1, "threads"), (2, "two processes")):
+        job = SimulateJob(out=folder / str(workers), count=count, workers=workers)
+        rate = count / best(partial(simulate, "eyes", eyes(0), job, quiet=True), 1, warm=False)
+        rows.append(Row(what=f"simulate eyes to a folder, {what}", figure=f"{rate:.0f} images/s",
+                        baseline=f"in memory, {min(2, cores())} cores: {two:.0f} images/s", ratio=rate / two))
+    return rows

@@ -1,0 +1,64 @@
+"""How long one waits: help, list, the first training step of the demo; opening a large set."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+from speed_row import Row, best
+
+from migaki.data.folder import ImageFolder
+from migaki.data.metadata import write_metadata
+
+
+def measure(folder: Path, quick: bool) -> list[Row]:
+    """Seconds against the seconds that are allowed: ratio = measured / allowed."""
+    rows = []
+    for words, allowed in ((["--help"], 0.3), (["list"], 1.0)):
+        command = [sys.executable, "-m", "migaki", *words]
+        took = best(partial(subprocess.run, command, check=True, capture_output=True), 3)
+        rows.append(Row(what=f"migaki {words[0]}", figure=f"{took:.2f} s", baseline=f"allowed {allowed} s",
+                        ratio=took / allowed, wanted="<= 1"))
+    took = _first_step(folder / "demo")
+    rows.append(Row(what="migaki demo: until the first training step", figure=f"{took:.1f} s", baseline="allowed 10 s",
+                    ratio=took / 10, wanted="<= 1"))
+    rows.append(_open(folder / "set", 20_000 if quick else 100_000))
+    return rows
+
+
+def _first_step(out: Path) -> float:
+    """Seconds until the demo has left the sheet that stands before a training's first step."""
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "migaki", "demo", "--out", str(out)], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        while not any(out.rglob("samples/*.png")) and process.poll() is None and time.perf_counter() - start < 120:
+            time.sleep(0.02)
+        return time.perf_counter() - start
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _open(folder: Path, count: int) -> Row:
+    """Opening a folder of `count` images (links to one) and their rows, scaled to a million."""
+    folder.mkdir()
+    (folder / "image.png").write_bytes(b"-")
+    names = [f"{index:07d}.png" for index in range(count)]
+    for name in names:
+        os.link(folder / "image.png", folder / name) if _room(folder) else (folder / name).touch()
+    row = {"gaze_pitch": -0.106013, "gaze_yaw": 0.172298, "side": 1, "light": [0.1, 0.2, 0.3]}
+    write_metadata(folder / "metadata.jsonl", ({"file_name": name, **row} for name in names))
+    took = best(lambda: ImageFolder(folder), 2) * 1_000_000 / count
+    return Row(what=f"opening a set, from {count:,} rows scaled to a million", figure=f"{took:.1f} s",
+               baseline="allowed 10 s", ratio=took / 10, wanted="<= 1")
+
+
+def _room(folder: Path) -> bool:
+    """Whether one more link to the file may be made: file systems have limits."""
+    return os.stat(folder / "image.png").st_nlink < 30_000
