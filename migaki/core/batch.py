@@ -40,6 +40,8 @@ KEYS: dict[str, Key] = {
         # Normalised camera frame: x right, y down, z away; g = (-cos p sin y, -sin p, -cos p cos y).
         Key(name="gaze", shape=("2",), unit="rad, pitch and yaw of the line of sight",
             columns=("gaze_pitch", "gaze_yaw")),
+        Key(name="predicted_gaze", shape=("2",), unit="rad, pitch and yaw as a model has read them (`migaki apply`)",
+            columns=("predicted_gaze_pitch", "predicted_gaze_yaw")),
         Key(name="optical_gaze", shape=("2",), unit="rad, pitch and yaw of the eyeball's optical axis",
             columns=("optical_pitch", "optical_yaw")),
         Key(name="gaze_vector", shape=("3",), unit="unit vector"),

@@ -114,7 +114,9 @@ def _said(what: str, first: Outcome, other: Outcome, factors: Sequence[str]) -> 
 
 
 def _adapted(road: GazeRoad) -> list[str]:
-    return [f"{base}{road.large.suffix}_{way}" for base in ("synthetic", "refined") for way in ADAPTED]
+    suffix = road.large.suffix
+    taught = [f"synthetic{suffix}_self", f"held{suffix}"] if road.config.self_training else []
+    return [f"{base}{suffix}_{way}" for base in ("synthetic", "refined") for way in ADAPTED] + taught
 
 
 # ------------------------------------------------------------------------------------------- task
@@ -150,6 +152,9 @@ def _tables(report: StudyReport, road: GazeRoad) -> None:
     if len(road.sets) > 1:
         chosen += [(base, base + road.large.suffix) for base in ("synthetic", "refined")]
     chosen += [(base, f"{base}_{way}") for base in large for way in ADAPTED]
+    if config.self_training:
+        chosen += [(base, other) for base in (large[0], f"{large[0]}_prior")
+                   for other in (f"{large[0]}_self", f"held{road.large.suffix}")]
     report.contrasts("differences", chosen, caption="By refiner: would another refiner do it again? By CNN: another "
                      "training? By picture: would other pictures of this set show it? Believe what all three say.")
     _good_crops(report, road, [*large, *_adapted(road)])
@@ -236,11 +241,14 @@ def _show_ablations(report: StudyReport, road: GazeRoad, looks: dict[str, list[d
     report.section("One change at a time")
     report.text(f"Every refiner below differs from the default one in one thing and had the same budget: as many "
                 f"gradient steps of both networks together, pre-training aside. {road.config.ablation_seeds} refiners "
-                "each, and one CNN for each refiner, on the small set. In the pictures the first refiner's.")
+                f"each, and one CNN of {road.config.ablation_cnn_steps} updates for each refiner, on the small set. In "
+                "the pictures the first refiner's.")
     default = Measure(key="mean_deg", name="error, deg")
     for group, title in GROUPS.items():
         variants = [variant for variant in road.ablations if variant.group == group]
-        rows = [_ablation_row(report, road, "default", "refined", looks["refined"], default)]
+        if not variants:
+            continue
+        rows = [_ablation_row(report, road, "default", "ablation_default", looks["refined"], default)]
         rows += [_ablation_row(report, road, v.name, f"ablation_{v.slug}", looks[v.slug], default) for v in variants]
         columns = ["refiner", "rounds", *([] if not report.outcomes else [_ERROR.name, _SHARE.name,
                                                                           "against the default"]),
@@ -253,14 +261,14 @@ def _show_ablations(report: StudyReport, road: GazeRoad, looks: dict[str, list[d
 
 def _ablation_row(report: StudyReport, road: GazeRoad, name: str, slug: str, records: Sequence[dict[str, Any]],
                   measure: Measure) -> list[Cell | Spread | Difference]:
-    is_default = slug == "refined"
+    is_default = slug == "ablation_default"
     rounds = road.config.rounds if is_default else next(
         v.config.steps for v in road.ablations if f"ablation_{v.slug}" == slug)
     row: list[Cell | Spread | Difference] = [name, rounds]
     if report.outcomes:
         outcome = report[slug]
         row += [spread(outcome.values(measure)), spread(outcome.values(_SHARE)),
-                None if is_default else difference_by(0, pairs(report["refined"], outcome, measure))]
+                None if is_default else difference_by(0, pairs(report["ablation_default"], outcome, measure))]
     return row + _looks_row(name, records)[1:]
 
 

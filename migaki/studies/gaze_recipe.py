@@ -18,7 +18,7 @@ _SKINS = tuple(range(12))  # of the built-in eye's twenty; the stand-in camera's
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GazeRecipe:
-    """Options of `migaki study gaze`. With the defaults about 75 minutes on two cores, 165 with the ablations."""
+    """Options of `migaki study gaze`. By default about 100 minutes on two cores, with the ablations three hours."""
 
     photos: Path | None = None  # unlabelled photographs of eyes; without them a stand-in camera takes pictures
     labelled: Path | None = None  # other photographs with gaze labels, to judge by; without them distances only
@@ -33,7 +33,7 @@ class GazeRecipe:
     cnn_seeds: int = 3  # for each refiner
     ablation_seeds: int = 2  # refiners of each ablation, with one CNN each
     bound_seeds: int = 1  # of the upper bound: so many CNNs for each fold
-    folds: int = 5  # of the cross-validation within the labelled pictures
+    folds: int = 3  # of the cross-validation within the labelled pictures
 
     # Material
     count: int = 10_000  # rendered eyes of the small sets; the "4x" sets have four times as many
@@ -43,22 +43,25 @@ class GazeRecipe:
 
     # Budgets, equal for all arms
     cnn_steps: int = 1000  # updates of each CNN, of `cnn_batch` images
+    ablation_cnn_steps: int = 400  # of those of the ablations and of the default that they stand against
     cnn_batch: int = 128
     net: Literal["small", "paper"] = "small"  # our CNN, or the paper's
     rounds: int = 700  # of Algorithm 1, for each refiner
     refiner_batch: int = 32
     lambda_reg: float = 1.0  # weight of the self-regularisation
     consistency: float = 2.0  # weight of the label consistency; the estimator is the first CNN on synthetic eyes
+    self_training: bool = True  # also CNNs that learn from what others read off the photographs, and refiners so held
     neighbours: int = 5  # k of the k-NN
 
     @classmethod
     def quick(cls) -> GazeRecipe:
         """One seed and a tenth of the budget, to see the page: about five minutes."""
-        return cls(refiner_seeds=1, cnn_seeds=1, ablation_seeds=1, folds=2, count=1500, cnn_steps=150, rounds=100)
+        return cls(refiner_seeds=1, cnn_seeds=1, ablation_seeds=1, folds=2, count=1500, cnn_steps=150,
+                   ablation_cnn_steps=150, rounds=100)
 
     def __post_init__(self) -> None:
         for name in ("refiner_seeds", "cnn_seeds", "ablation_seeds", "bound_seeds", "count", "stand_in", "cnn_steps",
-                     "cnn_batch", "rounds", "refiner_batch", "neighbours"):
+                     "ablation_cnn_steps",                     "cnn_batch", "rounds", "refiner_batch", "neighbours"):
             if getattr(self, name) < 1:
                 raise UserError(f"migaki study gaze: --{name.replace('_', '-')} must be at least 1")
         if self.folds < 2:
@@ -90,10 +93,10 @@ class GazeRecipe:
         """The stand-in camera."""
         return StandInCamera.Config(labelled=labelled, equalise=True)
 
-    def cnn(self) -> Gaze.Config:
+    def cnn(self, steps: int) -> Gaze.Config:
         """The gaze model of all arms."""
         config = Gaze.Config.paper() if self.net == "paper" else Gaze.Config()
-        return replace(config, steps=self.cnn_steps, batch_size=self.cnn_batch)
+        return replace(config, steps=steps, batch_size=self.cnn_batch)
 
     def refiner(self) -> SimGAN.Config:
         """The refiner of all arms but the ablations'."""
@@ -104,15 +107,19 @@ class GazeRecipe:
         """How a CNN is run."""
         return Run(seed=self.seed + seed, sample_every=0, checkpoint_every=400)
 
+    def held_refiner(self) -> SimGAN.Config:
+        """The refiner that is held to the labels themselves, as a self-trained estimator reads them."""
+        return replace(self.refiner(), hold="label")
+
     def refiner_run(self, seed: int) -> Run:
         """How a refiner is run."""
         return Run(seed=self.seed + seed, sample_every=max(1, self.rounds // 4), checkpoint_every=400)
 
     # Guesses of seconds on two cores, for the progress.
 
-    def cnn_cost(self) -> float:
+    def cnn_cost(self, config: Gaze.Config) -> float:
         """Of training one CNN."""
-        return 5 + self.cnn_steps * self.cnn_batch / 1200
+        return 5 + config.steps * config.batch_size / 1200
 
     def refiner_cost(self, config: SimGAN.Config) -> float:
         """Of training one refiner."""

@@ -108,8 +108,11 @@ class GazeRoad:
             legs += [("train and judge on synthetic eyes", self._synthetic_arms()),
                      ("train and judge on refined eyes", self._refined_arms()),
                      ("adapt to the photographs", self._adapted_arms()),
+                     *self._self_training(),
                      ("k-NN on synthetic eyes", [self._neighbours()]),
                      ("train on real labels, cross-validated", self._bounds())]
+        if self.ablations and config.is_judged:
+            legs.append(("ablation: the default refiner", self._default_ablation()))
         for variant in self.ablations:
             legs.append((f"ablation: {variant.name}", self._ablation(variant)))
         found = tuple(Leg(title=title, steps=tuple(steps)) for title, steps in legs if steps)
@@ -147,16 +150,17 @@ class GazeRoad:
                                      self.quiet, 2))
         return steps
 
-    def _train(self, slug: str, data: Sequence[Path], *seeds: int) -> Step:
-        return train_step("gaze", Gaze.Data(data=tuple(data)), self.config.cnn(), self.config.cnn_run(seeds[-1]),
-                          self.cnn(slug, *seeds), self.quiet, self.config.cnn_cost())
+    def _train(self, slug: str, data: Sequence[Path], *seeds: int, steps: int = 0) -> Step:
+        config = self.config.cnn(steps or self.config.cnn_steps)
+        return train_step("gaze", Gaze.Data(data=tuple(data)), config, self.config.cnn_run(seeds[-1]),
+                          self.cnn(slug, *seeds), self.quiet, self.config.cnn_cost(config))
 
     def _judge(self, run: Path) -> Step:
         return evaluate_step(run, EvaluateJob(data=self.labelled), self.quiet, 3)
 
-    def _polish(self, config: SimGAN.Config, seed: int, variant: str = "") -> Step:
+    def _polish(self, config: SimGAN.Config, seed: int, variant: str = "", teacher: Path | None = None) -> Step:
         data = SimGAN.Data(synthetic=self.large.folder, real=self.photos,
-                           estimator=self.estimator if config.consistency else None)
+                           estimator=teacher or self.estimator if config.consistency else None)
         return train_step("simgan", data, config, self.config.refiner_run(seed), self.refiner(seed, variant),
                           self.quiet, self.config.refiner_cost(config))
 
@@ -226,6 +230,38 @@ class GazeRoad:
                          partial(adapt, run, photos, out, match_prior=way == "prior"), out / "model.safetensors",
                          [run, data, self.photos], 8)
 
+    def _self_training(self) -> list[tuple[str, list[Step]]]:
+        """CNNs trained on synthetic eyes and on what an adapted CNN reads off the photographs; refiners held to the
+        labels as the first of those reads them."""
+        if not self.config.self_training:
+            return []
+        return [("read the photographs, and train on what was read", self._read_arms()),
+                ("train refiners that are held to the labels, and judge", self._held_arms())]
+
+    def _read_arms(self) -> list[Step]:
+        steps: list[Step] = []
+        base, runs = "synthetic" + self.large.suffix, []
+        for k in range(self.config.cnn_seeds):
+            read, run = self.out / f"photos_read_{k}", self.cnn(f"{base}_self", k)
+            steps += [apply_step(self.cnn(f"{base}_prior", k), ApplyJob(input=self.photos, out=read), self.quiet, 3),
+                      self._train(f"{base}_self", (self.large.folder, read), k), self._judge(run)]
+            runs.append(((None, k), run))
+        self._arm(f"{self.large.title}synthetic + self-training", f"{base}_self", "photographs", runs)
+        return steps
+
+    def _held_arms(self) -> list[Step]:
+        steps: list[Step] = []
+        slug, teacher, runs = f"held{self.large.suffix}", self.cnn(f"synthetic{self.large.suffix}_self", 0), []
+        for r in range(self.config.refiner_seeds):
+            steps += [self._polish(self.config.held_refiner(), r, "held", teacher),
+                      *self._refine(r, [self.large], "held"), self._look(r, "held")]
+            for k in range(self.config.cnn_seeds):
+                run = self.cnn(slug, r, k)
+                steps += [self._train(slug, (self.refined(self.large, r, "held"),), r, k), self._judge(run)]
+                runs.append(((r, k), run))
+        self._arm(f"{self.large.title}refined, held to labels", slug, "photographs", runs)
+        return steps
+
     def _neighbours(self) -> Step:
         out, k = self.out / "knn" / "evaluation", self.config.neighbours
         self._arm(f"{self.large.title}synthetic ({k}-NN)", "knn", "nothing", [((None, None), out.parent)])
@@ -253,6 +289,19 @@ class GazeRoad:
             self._arm(title, f"bound_{kind}", "labels, other folds", joined)
         return steps
 
+    def _default_ablation(self) -> list[Step]:
+        """The default refiners, their CNNs trained as long as the ablations'."""
+        small, slug, steps, runs = self.sets[0], "ablation_default", [], []
+        for r in range(min(self.config.ablation_seeds, self.config.refiner_seeds)):
+            steps += self._short(slug, self.refined(small, r), r)
+            runs.append(((r, 0), self.cnn(slug, r, 0)))
+        self._arm("default", slug, "photographs", runs)
+        return steps
+
+    def _short(self, slug: str, data: Path, refiner: int) -> list[Step]:
+        run = self.cnn(slug, refiner, 0)
+        return [self._train(slug, (data,), refiner, 0, steps=self.config.ablation_cnn_steps), self._judge(run)]
+
     def _ablation(self, variant: Ablation) -> list[Step]:
         """One CNN on the small set for each of the first refiners; without labels only looks and drift."""
         steps: list[Step] = []
@@ -261,8 +310,7 @@ class GazeRoad:
             steps += [self._polish(variant.config, r, variant.slug), *self._refine(r, [small], variant.slug),
                       self._look(r, variant.slug)]
             if self.config.is_judged:
-                steps += [self._train(slug, (self.refined(small, r, variant.slug),), r, 0),
-                          self._judge(self.cnn(slug, r, 0))]
+                steps += self._short(slug, self.refined(small, r, variant.slug), r)
                 runs.append(((r, 0), self.cnn(slug, r, 0)))
         if runs:
             self._arm(variant.name, slug, "photographs", runs)

@@ -36,11 +36,21 @@ modelled camera. What helps here may help less on photographs: give --photos and
 
 def adapted_words(config: GazeRecipe) -> str:
     """What the adapted arms do."""
-    return """\
+    said = """\
 + AdaBN (Li et al. 2016): the statistics of batch norm are taken from the unlabelled photographs. + prior: besides, \
 the predictions on the photographs of each side of the face are given the median and spread of the synthetic labels. \
 That presumes that people look about as the synthetic eyes do; it is knowledge about the use, and right or wrong with \
 it, but no label of an image. Both are done to the finished models of the arms above."""
+    return said + _TAUGHT if config.self_training else said
+
+
+_TAUGHT = """
+
++ self-training: a CNN with AdaBN and prior reads the photographs, and a new one is trained on the synthetic eyes and \
+on these photographs with what was read, half and half, as long as all others. 'Held to labels': the refiner's \
+estimator is such a CNN, and what it reads off a refined eye must be the label (--hold label) instead of what it read \
+before; so the refiner may move what the renderer got wrong, and the gaze model is trained on its pictures alone. Both \
+lean on the prior as far as the labels read do."""
 
 
 def differs(config: GazeRecipe) -> str:
