@@ -39,8 +39,8 @@ SHIPPED = ("chelsea", "rocket", "grass", "gravel", "brick", "china", "camera", "
 HELD = ("astronaut", "coffee", "flower")
 SEEN = (1, 2, 12, 16, 23, 27, 30, 34, 38, 41, 45, 49)  # pairs of Rain100L that were looked at for the rain's ranges
 
-FAST = DeepDetail.Config(steps=2000, batch_size=8, patch=96, zoom=(1.0, 2.0), turn=True, depth=16, features=64, fold=2,
-                         norm=False, loss="l1")
+FAST = DeepDetail.Config(steps=1000, batch_size=8, patch=96, zoom=(1.0, 2.0), turn=True, depth=16, features=64, fold=2,
+                         norm=False, loss="l1", learning_rate=1.5e-3, ema=0.99)
 SMALL = DeepDetail.Config(steps=400, batch_size=8, patch=64, zoom=(1.0, 2.0), learning_rate=2e-3, ema=0.99)
 
 
@@ -50,7 +50,7 @@ def arms() -> dict[str, DeepDetail.Config]:
     found |= {f"ladder_{rung}": replace(SMALL, rung=rung) for rung in ("direct", "resnet", "neg_mapping", "full")}
     found |= {f"size_{depth}x{width}": replace(SMALL, depth=depth, features=width)
               for depth in (8, 14, 26) for width in (16, 32)}
-    short = replace(FAST, steps=1000)
+    short = replace(FAST, steps=600)
     found["noise"] = replace(short, damage="noise", noise=Noise.Config(sigma=(0.0, 55 / 255)))
     found["jpeg"] = replace(short, damage="jpeg", jpeg=Jpeg.Config(quality=(5, 60)))
     return found
