@@ -50,7 +50,7 @@ class DetailNet(nn.Module):
             before (ours): the residual's strength is then not levelled within a batch, and the features that the
             last convolution sees have no mean, without which one step of Adam moves all of the image's brightness.
         norm: batch norm at all (the paper). False leaves it out everywhere (Lim et al., "EDSR", CVPR workshops 2017):
-            half as long to train, and a patch's residual does not depend on the others of its batch.
+            two thirds of the time of a step, and a patch's residual does not depend on the others of its batch.
         fold: squares of so many px are folded into channels before the first convolution and unfolded after the last
             (Zhang et al., "FFDNet", IEEE TIP 2018): 1 is the paper's network; 2 has a quarter of its positions, so
             it is several times faster at the same width and sees twice as far.
