@@ -75,8 +75,8 @@ class Hands(Study):
         batch_size: int = 48  # images; with 3x a third from each part
         features: int = 64  # of the network
         refiner_steps: int = 600  # rounds of Algorithm 1
-        lambda_reg: float = 1.0  # the refiner's
-        refiner_features: int = 48  # of the refiner
+        lambda_reg: float = 0.2  # the refiner's
+        refiner_features: int = 24  # of the refiner
         noise_channels: int = 1  # the refiner's noise input: what a sensor loses, it loses by chance
 
         @classmethod
@@ -175,8 +175,9 @@ class Hands(Study):
         config = self.config
         refiner = SimGAN.Config(
             height=config.size, width=config.size, channels=1, steps=config.refiner_steps, batch_size=32,
-            features=config.refiner_features, lambda_reg=config.lambda_reg, noise_channels=config.noise_channels,
-            discriminator_width=0.5, history=1600)
+            features=config.refiner_features, blocks=3, lambda_reg=config.lambda_reg, scale=1,
+            noise_channels=config.noise_channels, discriminator_width=0.5, history=1600, learning_rate=5e-4,
+            discriminator_pretraining=min(150, config.refiner_steps // 2), augment=False, instance_noise=0.02, ema=0.97)
         data = SimGAN.Data(synthetic=out / PARTS[0], real=self._real(out))
         steps = [train_step("simgan", data, refiner, Run(seed=seed, sample_every=max(1, config.refiner_steps // 4)),
                             out / f"refiner_{seed}", quiet, cost=config.refiner_steps / 8)]
