@@ -18,7 +18,7 @@ _SKINS = tuple(range(12))  # of the built-in eye's twenty; the stand-in camera's
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GazeRecipe:
-    """Options of `migaki study gaze`. By default about 100 minutes on two cores, with the ablations three hours."""
+    """Options of `migaki study gaze`. By default about 100 minutes on two cores, with the ablations 140."""
 
     photos: Path | None = None  # unlabelled photographs of eyes; without them a stand-in camera takes pictures
     labelled: Path | None = None  # other photographs with gaze labels, to judge by; without them distances only
@@ -31,7 +31,7 @@ class GazeRecipe:
     # Seeds
     refiner_seeds: int = 3
     cnn_seeds: int = 3  # for each refiner
-    ablation_seeds: int = 2  # refiners of each ablation, with one CNN each
+    ablation_seeds: int = 1  # refiners of each ablation, with one CNN each
     bound_seeds: int = 1  # of the upper bound: so many CNNs for each fold
     folds: int = 3  # of the cross-validation within the labelled pictures
 

@@ -73,9 +73,9 @@ class EyeConfig:
     kappa_pitch_normal: Pair = (1.3, 1.0)  # deg, line of sight above the optical axis
 
     # Framing of the normalised camera; shifts in px of a 60 px wide patch, as errors of landmark detectors make them.
-    scale_normal: Pair = (1.07, 0.05)
-    shift_x_normal: Pair = (0.0, 1.2)  # px
-    shift_y_normal: Pair = (0.0, 1.2)  # px
+    scale_normal: Pair = (1.07, 0.06)
+    shift_x_normal: Pair = (0.0, 2.0)  # px
+    shift_y_normal: Pair = (0.0, 1.5)  # px
 
     # Anatomy
     shape_spread: float = 1.0  # standard deviations of the shape model
@@ -84,7 +84,7 @@ class EyeConfig:
     cornea_radius_normal: Pair = (7.9, 0.2)  # mm
     pupil_radius_range: Pair = (1.2, 2.8)  # mm
     limbus_width_range: Pair = (0.5, 1.2)  # mm
-    upper_lid_normal: Pair = (19.0, 3.5)  # deg, elevation of the upper lid's edge for eyes straight ahead
+    upper_lid_normal: Pair = (19.0, 4.0)  # deg, elevation of the upper lid's edge for eyes straight ahead
     lower_lid_normal: Pair = (-23.0, 3.0)  # deg
     upper_lid_follow_normal: Pair = (0.8, 0.1)  # deg of upper lid per deg of eye pitch
     lower_lid_follow_normal: Pair = (0.35, 0.1)
@@ -92,10 +92,10 @@ class EyeConfig:
     lash_count_range: Pair = (60.0, 140.0)
     lash_length_range: Pair = (3.0, 8.0)  # mm, upper; lower lashes are half as long
     lash_width_range: Pair = (0.06, 0.15)  # mm
-    iris_tint_range: Pair = (0.05, 0.5)
-    sclera_tint_range: Pair = (0.2, 0.6)
+    iris_tint_range: Pair = (0.1, 0.7)
+    sclera_tint_range: Pair = (0.3, 0.75)
     skin_tint_range: Pair = (0.7, 1.2)
-    relief_range: Pair = (0.2, 1.0)  # strength of skin relief in the shading
+    relief_range: Pair = (0.5, 1.5)  # strength of skin relief in the shading
 
     # Light
     ambient_range: Pair = (0.25, 1.0)
@@ -103,7 +103,7 @@ class EyeConfig:
     key_elevation_normal: Pair = (30.0, 25.0)  # deg above the camera's axis
     key_azimuth_range: Pair = (-80.0, 80.0)  # deg
     fill_range: Pair = (0.0, 0.5)
-    glint_range: Pair = (0.0, 25.0)  # radiance of the key lamp
+    glint_range: Pair = (0.0, 60.0)  # radiance of the key lamp
     screen_range: Pair = (0.0, 6.0)  # radiance of the laptop's screen
     lid_shadow_range: Pair = (0.3, 0.8)
     gradient_normal: Pair = (0.0, 0.5)  # e-folds of light across half the picture
@@ -111,8 +111,8 @@ class EyeConfig:
 
     # Camera
     exposure_range: Pair = (0.08, 0.3)  # mean linear value of the picture
-    blur_range: Pair = (0.5, 1.2)  # px
-    noise_range: Pair = (0.001, 0.008)  # standard deviation, of [0, 1]
+    blur_range: Pair = (0.3, 1.1)  # px
+    noise_range: Pair = (0.002, 0.012)  # standard deviation, of [0, 1]
 
     def __post_init__(self) -> None:
         if min(self.width, self.height) < 4 or self.supersample < 1:
