@@ -110,10 +110,14 @@ def _run(words: list[str], log: str, limits: Callable[[], None] | None) -> None:
     if limits is not None:
         limits()
     if words[0] == "a study":
-        from toy_study import main as run
+        from toy_study import main as study
+
+        code = study(words[1:])
     else:
-        from migaki.cli import main as run
-    code = run(words[1:] if words[0] == "a study" else words)
+        from migaki.cli import main
+
+        sys.argv = ["migaki", *words]
+        code = main()
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code)
