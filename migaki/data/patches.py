@@ -15,6 +15,7 @@ from migaki.core.seeds import fold
 from migaki.data import framing
 from migaki.data.folder import ImageFolder
 from migaki.data.image_file import read_header, read_image, show
+from migaki.data.member import FilePath
 from migaki.data.scene_balance import describe, group, lay_out
 
 Array = np.ndarray[Any, Any]
@@ -149,10 +150,10 @@ class PatchSource:
         return image
 
 
-def _pair(folders: dict[str, ImageFolder]) -> dict[str, list[Path]]:
+def _pair(folders: dict[str, ImageFolder]) -> dict[str, list[FilePath]]:
     """The files of each folder in one order."""
     stems = {
-        key: {str(PurePosixPath(name).with_suffix("")): folder.path / name for name in folder.names}
+        key: {str(PurePosixPath(name).with_suffix("")): folder.file(index) for index, name in enumerate(folder.names)}
         for key, folder in folders.items()
     }
     first_key, first = next(iter(stems.items()))

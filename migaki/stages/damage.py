@@ -19,6 +19,7 @@ from migaki.core.seeds import fold
 from migaki.data import framing
 from migaki.data.folder import ImageFolder
 from migaki.data.image_file import read_header, read_image
+from migaki.data.member import FilePath
 from migaki.data.writer import FolderWriter, batch_rows
 
 
@@ -54,7 +55,7 @@ def damage_folder(name: str, damage: Damage, job: DamageJob, *, command: str = "
         for number, file in enumerate(photos.names):
             places = [number * job.count + variant for variant in range(job.count)]
             places = [place for place in places if place not in clean_writer.done or place not in writer.done]
-            clean = _whole(_read(job.input / file, job.channels), damage) if places else None
+            clean = _whole(_read(photos.file(number), job.channels), damage) if places else None
             for place in places:
                 assert clean is not None
                 stem = str(PurePosixPath(file).with_suffix(""))
@@ -67,7 +68,7 @@ def damage_folder(name: str, damage: Damage, job: DamageJob, *, command: str = "
     return job.out
 
 
-def _read(path: Path, channels: int | None) -> torch.Tensor:
+def _read(path: FilePath, channels: int | None) -> torch.Tensor:
     """A photograph (C, H, W) float32 in [0, 1]."""
     array = framing.check_values(read_image(path), None, path)
     has_alpha = path.suffix.lower() != ".npy" and read_header(path).has_alpha

@@ -224,3 +224,19 @@ def test_the_index_has_a_line_an_image(tmp_path: Path) -> None:
     for line in lines:
         shard, offset, size = line["where"]["file_name"]
         assert (folder / shard).read_bytes()[offset : offset + size].startswith(b"\x89PNG") and size > 0
+
+
+@pytest.mark.parametrize("form", SHARDED)
+def test_patches_and_pairs_of_damage_come_from_shards_too(form: Format, tmp_path: Path) -> None:
+    from migaki.data.patches import PatchSource
+    from migaki.simulate.noise import Noise
+    from migaki.stages.damage import DamageJob, damage_folder
+
+    folders = [write("folder", tmp_path / "plain"), write(form, tmp_path / form)]
+    made = [PatchSource({"target": folder}, channels={"target": 3}, patch=4, batch_size=5, seed=1).batch(2)
+            for folder in folders]
+    assert torch.equal(made[0]["target"], made[1]["target"])
+    out = [damage_folder("noise", Noise(Noise.Config()), DamageJob(input=folder, out=tmp_path / f"out_{folder.name}"),
+                         quiet=True) for folder in folders]
+    noisy = [ImageFolder(folder / "input").read(range(7), ("image",))["image"] for folder in out]
+    assert torch.equal(noisy[0], noisy[1])
