@@ -74,15 +74,16 @@ class Hands(Study):
         steps: int = 800  # updates of each network
         batch_size: int = 48  # images; with 3x a third from each part
         features: int = 64  # of the network
-        refiner_steps: int = 600  # rounds of Algorithm 1
+        refiner_steps: int = 1500  # rounds of Algorithm 1
         lambda_reg: float = 0.2  # the refiner's
         refiner_features: int = 24  # of the refiner
         noise_channels: int = 1  # the refiner's noise input: what a sensor loses, it loses by chance
 
         @classmethod
         def quick(cls) -> Hands.Config:
-            """One seed and a quarter of the budget: about three minutes of two cores."""
-            return cls(seeds=1, steps=250, refiner_steps=200, count=600, real_count=600, test_count=300)
+            """One seed and a small part of the budget: about six minutes of one core."""
+            return cls(seeds=1, steps=200, batch_size=36, refiner_steps=500, count=1000, real_count=1000,
+                       test_count=600)
 
         def __post_init__(self) -> None:
             for name in ("count", "real_count", "test_count", "seeds", "steps", "features", "refiner_steps"):
@@ -176,8 +177,10 @@ class Hands(Study):
         refiner = SimGAN.Config(
             height=config.size, width=config.size, channels=1, steps=config.refiner_steps, batch_size=32,
             features=config.refiner_features, blocks=3, lambda_reg=config.lambda_reg, scale=1,
-            noise_channels=config.noise_channels, discriminator_width=0.5, history=1600, learning_rate=5e-4,
-            discriminator_pretraining=min(150, config.refiner_steps // 2), augment=False, instance_noise=0.02, ema=0.97)
+            noise_channels=config.noise_channels, discriminator_width=0.5, history=1600,
+            # Most patches show background alone; it takes the discriminator a while to find the others.
+            discriminator_pretraining=min(300, 2 * config.refiner_steps // 5), augment=False, instance_noise=0.02,
+            ema=0.98)
         data = SimGAN.Data(synthetic=out / PARTS[0], real=self._real(out))
         steps = [train_step("simgan", data, refiner, Run(seed=seed, sample_every=max(1, config.refiner_steps // 4)),
                             out / f"refiner_{seed}", quiet, cost=config.refiner_steps / 8)]
