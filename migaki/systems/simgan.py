@@ -244,7 +244,9 @@ class SimGAN(System):
         refined = self.refine(synthetic)
         keep = self_regularisation(refined, synthetic, self.psi)
         strength = self.steering.weight() if self.steering is not None else 1.0
-        loss = config.lambda_reg * strength * keep if adversarial else keep
+        # Where the estimator itself holds the labels, steering lambda too would hold the looks with them.
+        weight = config.lambda_reg * (1.0 if config.consistency else strength)
+        loss = weight * keep if adversarial else keep
         scalars = {
             "refiner/self_regularisation": keep.detach(),
             "refiner/change": (refined - synthetic).detach().abs().mean(),
