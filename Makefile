@@ -6,13 +6,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint pytest bench clean core dev
+.PHONY: help demo test lint pytest bench reliability audit clean core dev
 
 help:
 	@echo "make demo   install what migaki needs and run the whole road on built-in material, into demo/"
 	@echo "make test   install everything; ruff, mypy --strict, pytest"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make bench  speed and memory, each against a baseline of the same run: one table, bench.json"
+	@echo "make reliability  kill every stage 25 times, fuzz every reader: docs/reliability.md (about an hour)"
+	@echo "make audit  known weaknesses of the pinned dependencies, as a report: audit.txt"
 	@echo "make clean  remove .venv, caches and build products (not demo/ and runs/)"
 	@echo "Another interpreter: make test PYTHON=python3.12"
 
@@ -31,8 +33,19 @@ pytest: dev
 bench: dev
 	$(BIN)/python benchmarks/speed.py --out bench.json $(BENCH)
 
+reliability: dev
+	$(BIN)/python tests/reliability/harness.py --kills 25
+	for target in metadata image model; do $(BIN)/python tests/fuzz/fuzz.py $$target $(FUZZ) || exit 1; done
+
+# A report and no test: a weakness made known today must not break yesterday's build. In an environment of its own.
+audit: dev
+	@{ $(PYTHON) -m venv .audit && .audit/bin/pip install --quiet --disable-pip-version-check pip-audit \
+	  && .audit/bin/pip-audit --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	  --progress-spinner off; } > audit.txt 2>&1 || true
+	@tail -n 40 audit.txt
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .audit audit.txt $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is what `python -m venv` makes last: where it is, the environment is whole.
