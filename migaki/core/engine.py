@@ -175,9 +175,9 @@ def _on_ray(task: Task[T], chunks: Sequence[Chunk], workers: int, address: str |
         try:
             ray.init(address=address, num_cpus=None if address else workers or cores(), include_dashboard=False,
                      log_to_driver=False, logging_level="ERROR")
-        except (ray.exceptions.RayError, ConnectionError, ValueError) as error:
+        except Exception as error:  # Ray raises plain ones as well
             raise UserError(f"--engine ray: no cluster at {address or 'this machine'}: start one (`ray start --head`) "
-                            f"or check --address ({str(error).splitlines()[0][:120]})") from error
+                            f"or check --address ({' '.join(str(error).split())[:160]})") from error
     try:
         count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         place, run = ray.put(task), ray.remote(num_cpus=1, max_retries=_MAX_DEATHS)(_ray_chunk)
