@@ -59,7 +59,7 @@ class SimGAN(System):
         psi: Psi = "identity"  # feature map of the self-regularisation
         consistency: float = 2.0  # weight of the label-consistency term, which is on where --estimator is given
         hold: Literal["reading", "label"] = "reading"  # what the estimator must read: what it read before, or the label
-        max_drift: str = ""  # tolerated mean drift of the labels, such as 1px or 2deg: both weights are steered to it
+        max_drift: str = ""  # tolerated mean drift of the labels, such as 1px or 2deg: the weights are steered to it
         num_refiner_steps: int = 1  # K_g
         num_discriminator_steps: int = 1  # K_d
         refiner_pretraining: int = 0  # rounds with the self-regularisation alone
