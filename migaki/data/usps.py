@@ -65,7 +65,7 @@ def _read_h5(path: Path, split: str) -> tuple[Array, Array]:
     try:
         import h5py
     except ImportError as error:
-        raise UserError(f"{show(path)}: reading it needs h5py: pip install h5py") from error
+        raise UserError(f"{show(path)}: reading it needs an extra: pip install 'migaki[hdf5]'") from error
     try:
         with h5py.File(path) as file:
             group: Any = file[split]
