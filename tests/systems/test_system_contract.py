@@ -298,7 +298,7 @@ def test_two_cannot_train_into_one_folder(name: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with exclusive(out), pytest.raises(UserError, match="another process is writing there"):
         trained(name, out)
-    assert [path.name for path in out.iterdir()] == []
+    assert not out.exists()  # made for nothing, so it goes again
 
 
 @every_system
