@@ -47,7 +47,8 @@ SMALL = DeepDetail.Config(steps=400, batch_size=8, patch=64, zoom=(1.0, 2.0), le
 
 def arms() -> dict[str, DeepDetail.Config]:
     """Every configuration that is trained."""
-    found = {"rain": FAST, "rain_minute": MINUTE}
+    found = {"rain": FAST, "rain_minute": MINUTE, "rain_vivid": replace(FAST, vivid=0.4),
+             "rain_minute_vivid": replace(MINUTE, vivid=0.4)}
     found |= {f"ladder_{rung}": replace(SMALL, rung=rung) for rung in ("direct", "resnet", "neg_mapping", "full")}
     found |= {f"size_{depth}x{width}": replace(SMALL, depth=depth, features=width)
               for depth in (8, 14, 26) for width in (16, 32)}

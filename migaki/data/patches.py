@@ -39,6 +39,8 @@ class PatchSource:
         zoom: Range of how many px of the photograph become one px; cut down where a photograph is too small.
         flip: Mirror left to right.
         turn: Turn by a quarter half of the time: what stands then lies, so nothing is told by its direction.
+        vivid: How far colours are changed, the same way in all RGB pictures of a pair: channels change places, each
+            is scaled by exp(-vivid) to exp(vivid), saturation by 0.5 to 1 + 3 * vivid; 0 = as they are.
         shard: (rank, world) of this process.
         balance: Draw not evenly over the photographs but over a map of how so many windows of the first key's
             pictures look (`scene_balance`), at least 8; 0 = off.
@@ -58,17 +60,18 @@ class PatchSource:
         zoom: tuple[float, float] = (1.0, 1.0),
         flip: bool = True,
         turn: bool = False,
+        vivid: float = 0.0,
         shard: tuple[int, int] = (0, 1),
         balance: int = 0,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
-        if patch < 1 or batch_size < 1 or not 1 <= zoom[0] <= zoom[1]:
+        if patch < 1 or batch_size < 1 or not 1 <= zoom[0] <= zoom[1] or not 0 <= vivid <= 1:
             raise UserError(
                 f"patches: patch {patch} and batch_size {batch_size} must be positive, zoom {zoom} two "
-                "ascending numbers of at least 1"
+                f"ascending numbers of at least 1, and vivid {vivid} in [0, 1]"
             )
         self.patch, self.batch_size, self.seed = patch, batch_size, seed
-        self.zoom, self.flip, self.turn, self.shard = zoom, flip, turn, shard
+        self.zoom, self.flip, self.turn, self.vivid, self.shard = zoom, flip, turn, vivid, shard
         self.channels = dict(channels)
         self.files = _pair({key: ImageFolder(path) for key, path in folders.items()})
         self._kept: dict[tuple[str, int], Array] = {}
@@ -114,7 +117,19 @@ class PatchSource:
             part = framing.resize(image[:, top : top + side, left : left + side], (self.patch, self.patch))
             unit = framing.to_unit(part)[..., :: -1 if mirrored else 1]
             result[key] = np.ascontiguousarray(unit.swapaxes(1, 2) if turned else unit)
-        return result
+        return self._vivid(result, random) if self.vivid else result
+
+    def _vivid(self, patches: dict[str, Array], random: np.random.Generator) -> dict[str, Array]:
+        """Other colours than the photographs have: street scenes are grey, what is restored may be red all over."""
+        order, factor = random.permutation(3), random.uniform(0.5, 1 + 3 * self.vivid)
+        gains = np.exp(random.uniform(-self.vivid, self.vivid, (3, 1, 1))).astype(np.float32)
+
+        def change(image: Array) -> Array:
+            grey = image.mean(0, keepdims=True)
+            changed: Array = ((grey + np.float32(factor) * (image - grey)) * gains)[order].clip(0, 1)
+            return changed
+
+        return {key: change(image) if len(image) == 3 else image for key, image in patches.items()}
 
     def _balance(self, num_windows: int) -> None:
         """Windows at random places of random pictures, grouped by how they look."""

@@ -59,6 +59,7 @@ class DeepDetail(System):
         patch: int = 64  # px
         zoom: tuple[float, float] = (1.0, 1.5)  # px of the photograph to one px: hides what its compression left
         turn: bool = False  # turn photographs by a quarter half of the time (never the rain)
+        vivid: float = 0.0  # in [0, 1], how far the colours of photographs are changed before the damage
         damage: Literal["rain", "noise", "jpeg"] = "rain"
         rain: Rain.Config = field(default_factory=Rain.Config)
         noise: Noise.Config = field(default_factory=Noise.Config)
@@ -118,7 +119,7 @@ class DeepDetail(System):
         """Random patches of the photographs, damaged anew at every step."""
         clean = PatchSource({"target": data.photos}, channels={"target": config.channels}, patch=config.patch,
                             batch_size=config.batch_size, seed=seed, zoom=config.zoom,
-                            turn=config.turn, shard=(processes.rank(), processes.world()))
+                            turn=config.turn, vivid=config.vivid, shard=(processes.rank(), processes.world()))
         return config, DamagedSource(clean=clean, damage=cls.damage(config), seed=fold(seed, 1, processes.rank()))
 
     @staticmethod

@@ -142,3 +142,24 @@ def test_alike_windows_share_a_cell() -> None:
     groups = group(lay_out(describe(np.concatenate([dark, bright + 0.9]))), cells=4)
     assert sorted(np.concatenate(groups)) == list(range(40))
     assert all(len({int(i) // 20 for i in members}) == 1 for members in groups)
+
+
+def test_vivid_patches_change_colours_alike_in_a_pair(photos: Path) -> None:
+    source, plain = (PatchSource({"image": photos, "target": photos}, channels={}, patch=16, batch_size=5, seed=3,
+                                 vivid=vivid) for vivid in (0.4, 0.0))
+    batch, before = source.batch(1), plain.batch(1)["target"]
+    assert torch.equal(batch["image"], batch["target"]) and batch["target"].dtype == torch.float32
+    assert batch["target"].min() >= 0 and batch["target"].max() <= 1
+    assert (batch["target"] - before).abs().mean((1, 2, 3)).min() > 0.002  # the same places, other colours
+    assert torch.equal(source.batch(1)["target"], batch["target"])
+    with pytest.raises(UserError, match="vivid"):
+        open_patches(photos, vivid=2.0)
+
+
+def test_vivid_keeps_grey_pictures_grey_up_to_a_tint(tmp_path: Path) -> None:
+    (tmp_path / "grey").mkdir()
+    Image.fromarray(np.full((20, 20, 3), 100, np.uint8)).save(tmp_path / "grey" / "g.png")
+    patches = open_patches(tmp_path / "grey", vivid=0.3).batch(0)["target"]
+    assert (patches == patches[:, :, :1, :1]).all()
+    low, high = 100 / 255 * np.exp(-0.3), 100 / 255 * np.exp(0.3)
+    assert patches.min() >= low - 1e-5 and patches.max() <= high + 1e-5 and patches.std() > 0.01
