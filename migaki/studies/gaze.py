@@ -29,7 +29,6 @@ class GazeStudy(Study):
                "them, and judged by labelled photographs that no arm but the upper bound was trained on."
     factors = ("refiner", "CNN")
     measures = (Measure(key="mean_deg", name="mean error, deg"),
-                Measure(key="median_deg", name="median, deg"),
                 Measure(key="within_7_deg", name="within 7 deg, %", scale=100, higher_is_better=True))
     Config = GazeRecipe
 

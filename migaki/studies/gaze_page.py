@@ -127,7 +127,7 @@ def _tables(report: StudyReport, road: GazeRoad) -> None:
     plain = [base + chosen.suffix for base in ("synthetic", "refined") for chosen in road.sets]
     large = [base + road.large.suffix for base in ("synthetic", "refined")]
     shown = not config.is_stand_in  # the stand-in's figures have nothing to do with MPIIGaze's
-    source = "SimGAN, MPIIGaze"
+    source = "SimGAN"
     report.section("Share within 7 degrees (the paper's Table 2)")
     report.compare("table2", plain, measures=(_SHARE,), published=TABLE_2 if shown and len(road.sets) > 1 else None,
                    source=source, caption="Mean ± standard deviation over all models of an arm.")
@@ -221,8 +221,7 @@ def _show_looks(report: StudyReport, looks: dict[str, list[dict[str, Any]]], cal
                 "A drift near it says little either way.")
 
 
-_LOOKS = ("images", "told: pixels", "told: spectrum", "kernel: pixels", "kernel: spectrum", "drift, deg",
-          "95 % under", "change")
+_LOOKS = ("images", "apart: pixels", "spectrum", "MMD²: pixels", "spectrum ", "drift, deg", "95 %", "change")
 
 
 def _looks_row(name: str, records: Sequence[dict[str, Any]]) -> list[Cell | Spread | Difference]:
