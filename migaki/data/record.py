@@ -41,7 +41,7 @@ class Plan:
         return Record(self.row, tuple((name, how(value, image_format)) for name, how, value in self.files))
 
 
-def plan(name: str, image: torch.Tensor | Array, row: Row, image_format: str) -> Plan:
+def plan(name: str, image: torch.Tensor | Array, row: Row, image_format: str, *, suffix: str | None = None) -> Plan:
     """What is to be stored of one image.
 
     Args:
@@ -50,11 +50,12 @@ def plan(name: str, image: torch.Tensor | Array, row: Row, image_format: str) ->
         row: Its labels as plain values. A `mask` `(H, W)` goes to `masks/`, `depth` to `depths/`, further pictures
             likewise, each with its column `KEY_file_name`.
         image_format: One of `encoding.SUFFIXES`.
+        suffix: The ending that the name must have, if not the format's; "" for any.
 
     Raises:
         ValueError: for a name that leads out of the folder or columns that the writer names itself.
     """
-    name = file_name(name, SUFFIXES[image_format])
+    name = file_name(name, SUFFIXES[image_format] if suffix is None else suffix)
     stem = posixpath.splitext(name)[0]
     files: list[_File] = [(name, encode_image, image)]
     values: Row = {"file_name": name}
@@ -62,8 +63,8 @@ def plan(name: str, image: torch.Tensor | Array, row: Row, image_format: str) ->
         if is_file_column(key):
             raise ValueError(f"the row has a column '{key}': the writer names the files itself")
         if key in PLANE_KEYS or key in IMAGE_KEYS:
-            suffix = ".tif" if key == "depth" else ".png" if key == "mask" else SUFFIXES[image_format]
-            values[f"{key}_file_name"] = f"{_FOLDERS[key]}/{stem}{suffix}"
+            ending = ".tif" if key == "depth" else ".png" if key == "mask" else SUFFIXES[image_format]
+            values[f"{key}_file_name"] = f"{_FOLDERS[key]}/{stem}{ending}"
             files.append((values[f"{key}_file_name"], encode_plane if key in PLANE_KEYS else encode_image, value))
         else:
             values[key] = value

@@ -28,7 +28,7 @@ from migaki.data.image_file import show
 from migaki.data.journal import JOURNAL, Journal
 from migaki.data.labels import batch_rows, is_file_column
 from migaki.data.metadata import read_metadata, write_metadata
-from migaki.data.record import Plan, Record, file_name, plan
+from migaki.data.record import Plan, Record, plan
 
 __all__ = ["FolderWriter", "batch_rows"]
 
@@ -186,10 +186,14 @@ class FolderWriter:
             self._submit(index, planned.row, lambda: planned.encode(self.image_format))
 
     def write_file(self, index: int, name: str, data: bytes, row: Row) -> None:
-        """As `write`, for an image that the caller has encoded: `data` is its file's content, `name` has its ending."""
-        if any(is_file_column(key) for key in row):
-            raise ValueError("the row has a column of file names: the writer names the files itself")
-        self.write_record(index, Record({"file_name": file_name(name, ""), **row}, ((name, data),)))
+        """As `write`, for an image that the caller has encoded: `data` is its file's content, `name` has its ending.
+
+        Further pictures of the row (`mask`, `depth`, ...) are encoded here.
+        """
+        if not self._has(index):
+            others = plan(name, np.zeros((1, 1, 1), np.uint8), row, "png", suffix="")
+            record = Plan(others.row, others.files[1:]).encode(self.image_format)
+            self.write_record(index, Record(record.row, ((name, data), *record.files)))
 
     def write_record(self, index: int, record: Record) -> None:
         """As `write`, for an image that another process has encoded."""
