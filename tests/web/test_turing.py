@@ -143,7 +143,8 @@ def test_a_port_in_use_is_told(config: TuringConfig) -> None:
 
 
 def test_the_served_command_from_start_to_interrupt(config: TuringConfig) -> None:
-    code = ("import sys; from pathlib import Path; from migaki.web.turing import TuringConfig, run\n"
+    code = ("import signal, sys; from pathlib import Path; from migaki.web.turing import TuringConfig, run\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs of a shell ignore it
             "real, fake, out = map(Path, sys.argv[1:])\n"
             "run(TuringConfig(real=real, fake=fake, out=out, per_class=4, port=0),"
             " lambda text: print(text, flush=True))")
