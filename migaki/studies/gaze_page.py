@@ -106,10 +106,13 @@ def _said(what: str, first: Outcome, other: Outcome, factors: Sequence[str]) -> 
     known = [(gap.t_low, gap.t_high) for gap in intervals if gap.t_low is not None and gap.t_high is not None]
     if not known:
         return f"{what} took the mean error {numbers}: one seed, which proves nothing."
+    fixed = [name for k, name in enumerate(factors) if (gap := difference_by(k, found)) is None or gap.t_low is None]
+    sure = f", though with one {' and one '.join(fixed)} seed only: another might say otherwise." if fixed else \
+        ", whichever seeds are drawn."
     if all(high < 0 for _, high in known):
-        return f"{what} helped: the mean error fell {numbers}, whichever seeds are drawn."
+        return f"{what} helped: the mean error fell {numbers}{sure}"
     if all(low > 0 for low, _ in known):
-        return f"{what} did harm: the mean error rose {numbers}, whichever seeds are drawn."
+        return f"{what} did harm: the mean error rose {numbers}{sure}"
     return f"{what} made no difference that can be told from chance: the mean error went {numbers}."
 
 
