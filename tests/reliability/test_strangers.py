@@ -191,7 +191,7 @@ def test_configurations_that_lie(cls: type[System], change: dict[str, Any], tmp_
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.process_time()
     text = message(lambda: load_system(tmp_path))
-    assert str(tmp_path) in text and time.process_time() - began < 5
+    assert str(tmp_path) in text and time.process_time() - began < 60  # it must not set about the work
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 3e6  # kB
 
 
