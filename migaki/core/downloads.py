@@ -151,7 +151,7 @@ def unzip(
                 left -= _unpack(zipped, entry, folder / name, left)
     except OSError as error:
         raise explain(error, archive) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         raise UserError(f"{archive}: not a whole zip archive ({error}): fetch it again") from error
     return len(wanted)
 

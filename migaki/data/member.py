@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import io
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import IO, Any
 from migaki.core.errors import UserError
 
 
-class Member:
+class Member(abc.ABC):
     """The picture `name` of the shard `container`; `__fspath__` is for messages only."""
 
     def __init__(self, container: Path, name: str) -> None:
@@ -27,9 +28,9 @@ class Member:
 
     __str__ = __fspath__
 
+    @abc.abstractmethod
     def read_bytes(self) -> bytes:
         """Its content."""
-        raise NotImplementedError
 
 
 class TarMember(Member):

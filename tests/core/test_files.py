@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -99,9 +100,10 @@ def test_one_owner_at_a_time(tmp_path: Path) -> None:
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     program = ("import os, signal, sys, pathlib; from migaki.core.files import exclusive\n"
                "with exclusive(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)")
-    subprocess.run([sys.executable, "-c", program, str(tmp_path / "run")], timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "run")], timeout=60)
+    assert done.returncode == -signal.SIGKILL and (tmp_path / "run" / ".lock").exists()
     with exclusive(tmp_path / "run"):
-        pass
+        assert (tmp_path / "run" / ".lock").exists()
 
 
 def test_digest() -> None:

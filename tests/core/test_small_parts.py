@@ -98,6 +98,8 @@ def test_precision_is_what_the_hardware_computes_in(monkeypatch: pytest.MonkeyPa
 
 def test_no_file_names_a_machine() -> None:
     package = Path(hardware.__file__).resolve().parents[1]
+    own = [str(place) for place in (package.parent, Path.home()) if len(place.parts) > 1]
+    assert own
     for path in package.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        assert not any(word in text for word in ("/root/", "/home/")), path
+        assert not any(word in text for word in own), path

@@ -1,4 +1,4 @@
-"""What is fuzzed: bytes in, nothing out; any exception but `UserError` in one line is a crash.
+"""What is fuzzed: bytes in, the refusal out ("" where they were read); any other exception is a crash.
 
 The first byte of a case says what kind of file the rest is.
 """
@@ -58,66 +58,69 @@ def _folder(kind: str) -> Path:
     return _folders[key]
 
 
-def _refused(action: Callable[[], Any]) -> Any:
-    """What `action` returns, or None where it refuses in one line."""
+def _refused(action: Callable[[], Any]) -> tuple[Any, str]:
+    """What `action` returns and "", or None and its refusal in one line."""
     try:
-        return action()
+        return action(), ""
     except UserError as error:
-        assert "\n" not in str(error) and len(str(error)) < 2000, str(error)[:3000]
-        return None
+        assert "\n" not in str(error) and 0 < len(str(error)) < 2000, str(error)[:3000]
+        return None, str(error)
 
 
-def metadata(data: bytes) -> None:
+def metadata(data: bytes) -> str:
     """Rows and labels of a metadata file."""
     if not data:
-        return
+        return ""
     folder, name = _folder("metadata"), f"metadata.{METADATA[data[0] % len(METADATA)]}"
     path = folder / name
     path.write_bytes(data[1:])
     try:
-        rows = _refused(lambda: metadata_rows(folder, [name], ["a.png", "b.png"]))
+        rows, refusal = _refused(lambda: metadata_rows(folder, [name], ["a.png", "b.png"]))
         if rows is not None:
             assert all(row["file_name"] in ("a.png", "b.png") for row in rows)
             arrays, _ = gather_labels(rows)
             assert all(len(array) == len(rows) for array in arrays.values())
+        return refusal
     finally:
         path.unlink()
 
 
-def image(data: bytes) -> None:
+def image(data: bytes) -> str:
     """Header and pixels of an image file, which must agree."""
     if not data:
-        return
+        return ""
     path = _folder("image") / f"a.{IMAGES[data[0] % len(IMAGES)]}"
     path.write_bytes(data[1:])
     try:
-        header = _refused(lambda: read_header(path))
-        pixels = _refused(lambda: read_image(path))
+        header, _ = _refused(lambda: read_header(path))
+        pixels, refusal = _refused(lambda: read_image(path))
         if pixels is not None:
             assert pixels.ndim == 3 and 0 < pixels.size <= 4 * MAX_PIXELS and pixels.dtype.kind in "buif"
         if pixels is not None and header is not None:
             assert (header.channels, header.height, header.width) == pixels.shape
             assert header.dtype == pixels.dtype
+        return refusal
     finally:
         path.unlink()
 
 
-def model(data: bytes) -> None:
+def model(data: bytes) -> str:
     """A model's folder of which one file is replaced."""
     if not data:
-        return
+        return ""
     folder, name = _folder("model"), MODELS[data[0] % len(MODELS)]
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(data[1:])
     try:
-        system = _refused(lambda: load_system(folder))
+        system, refusal = _refused(lambda: load_system(folder))
         if system is not None:
             assert sum(value.numel() for value in system.state_dict().values()) < 2**30
+        return refusal
     finally:
         (folder / name).write_bytes(whole)
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"metadata": metadata, "image": image, "model": model}
+TARGETS: dict[str, Callable[[bytes], str]] = {"metadata": metadata, "image": image, "model": model}
 
 
 # ------------------------------------------------------------------------------------------------ where to begin
