@@ -19,19 +19,19 @@ from migaki.core.progress import Bar
 from migaki.core.seeds import generator
 from migaki.core.trained import load_system, read_record
 from migaki.data.folder import ImageFolder
-from migaki.data.formats import Format, open_writer
+from migaki.data.formats import open_writer
 from migaki.data.labels import batch_rows
 from migaki.data.record import Plan, Record, plan
 from migaki.metrics.drift import Tolerance, parse_tolerance
 from migaki.stages.drift import FolderMeter, written
+from migaki.stages.output import OutputJob
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ApplyJob:
+class ApplyJob(OutputJob):
     """What to apply to what."""
 
     input: Path  # a folder of images, labelled or not
-    out: Path  # the folder to write; an unfinished one is gone on with
     batch_size: int = 64  # images at once
     seed: int = 0  # of the noise input, where the refiner takes one
     variants: int = 1  # refined images of each input, for a refiner with a noise input
@@ -40,12 +40,6 @@ class ApplyJob:
     rejected: Literal["drop", "flag"] = "drop"  # leave them out, or keep them with 1 in the column `rejected`
     device: hardware.Device = "auto"
     precision: hardware.Precision = "auto"
-    resume: bool = True  # go on with a folder that was begun before
-    format: Format = "folder"  # or shards: tar files (webdataset), Parquet files with the images inside
-    shard: int = 1000  # images in a shard
-    workers: int = 1  # processes; 0 = one a core; the images are the same bits for any number
-    engine: engine.Engine = "local"  # ray: on a cluster (extra migaki[ray])
-    address: str | None = None  # of a running Ray cluster; none: one on this machine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

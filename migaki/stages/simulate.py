@@ -15,27 +15,21 @@ from migaki.core.config import to_dict
 from migaki.core.errors import UserError
 from migaki.core.progress import Bar
 from migaki.core.simulator import Simulator
-from migaki.data.formats import Format, open_writer
+from migaki.data.formats import open_writer
 from migaki.data.record import Plan, Record, plan
 from migaki.data.writer import batch_rows
+from migaki.stages.output import OutputJob
 
 _CHUNK = 256  # images rendered at once: enough to keep every core busy, few enough to stay small in memory
 _SHARE = 64  # the same where several processes share the work: none waits long for the last one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SimulateJob:
+class SimulateJob(OutputJob):
     """How many images, and where to."""
 
-    out: Path  # the folder to write; an unfinished one is gone on with
     count: int = 1000  # images
     seed: int = 0  # image i of a seed is always the same
-    resume: bool = True  # go on with a folder that was begun before
-    format: Format = "folder"  # or shards: tar files (webdataset), Parquet files with the images inside
-    shard: int = 1000  # images in a shard
-    workers: int = 1  # processes; 0 = one a core; the images are the same bits for any number
-    engine: engine.Engine = "local"  # ray: on a cluster (extra migaki[ray])
-    address: str | None = None  # of a running Ray cluster; none: one on this machine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
