@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import Field, replace
 from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from migaki.core import processes
 from migaki.core.errors import UserError
@@ -13,12 +15,39 @@ from migaki.data.labels import POINT_KEYS
 from migaki.data.source import FolderSource, MixedSource, PairedSource
 
 
-def open_labelled(paths: Sequence[Path], channels: int, height: int, width: int) -> list[ImageFolder]:
-    """The folders, all read at one size: what is asked for, or where that is 0 what the first folder has."""
-    wanted = (height, width) if height and width else None
-    first = ImageFolder(paths[0], size=wanted, channels=channels or None)
+class Sized(Protocol):
+    """A configuration whose images' shape may be left to the data."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def channels(self) -> int:
+        """0 = as the data."""
+
+    @property
+    def height(self) -> int:
+        """px; 0 = as the data."""
+
+    @property
+    def width(self) -> int:
+        """px; 0 = as the data."""
+
+
+C = TypeVar("C", bound=Sized)
+
+
+def open_labelled(config: C, paths: Sequence[Path], photos: Path | None = None
+                  ) -> tuple[C, list[ImageFolder], ImageFolder | None]:
+    """The labelled folders and the photographs, all read at one size: `config`'s, or where that is 0 the first's.
+
+    Returns the configuration with that size, the folders, and the photographs if there are any.
+    """
+    wanted = (config.height, config.width) if config.height and config.width else None
+    first = ImageFolder(paths[0], size=wanted, channels=config.channels or None)
     channels, height, width = first.shape
-    return [first, *(ImageFolder(path, size=(height, width), channels=channels) for path in paths[1:])]
+    folders = [first, *(ImageFolder(path, size=(height, width), channels=channels) for path in paths[1:])]
+    seen = ImageFolder(photos, size=(height, width), channels=channels) if photos is not None else None
+    return replace(config, channels=channels, height=height, width=width), folders, seen
 
 
 def labelled_source(folders: Sequence[ImageFolder], keys: Sequence[str], batch_size: int, seed: int,

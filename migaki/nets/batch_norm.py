@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from migaki.core.source import Source
+
+_ADAPT_BATCHES = 32  # of photographs from which statistics are taken
+
 
 @torch.no_grad()
 def adapt_norm(net: nn.Module, batches: list[Tensor]) -> None:
@@ -22,3 +26,10 @@ def adapt_norm(net: nn.Module, batches: list[Tensor]) -> None:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     net.train()
+
+
+def adapt_norm_to_photos(net: nn.Module, source: Source) -> None:
+    """The same over the photographs (`real`) of the first batches of `source`; `net` takes images in [-1, 1]."""
+    batches = [source.batch(step) for step in range(_ADAPT_BATCHES)]
+    device = next(net.parameters()).device
+    adapt_norm(net, [batch["real"].to(device, memory_format=torch.channels_last) * 2 - 1 for batch in batches])

@@ -17,7 +17,6 @@ from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import System, descend
 from migaki.data.class_labels import count_classes
-from migaki.data.folder import ImageFolder
 from migaki.data.task_source import labelled_source, open_labelled
 from migaki.losses.adaptation import (
     centroid_labels,
@@ -27,11 +26,10 @@ from migaki.losses.adaptation import (
     mutual_information,
 )
 from migaki.metrics.classification import Accuracy
-from migaki.nets.batch_norm import adapt_norm
+from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops.strokes import rewrite
 
-_ADAPT_BATCHES = 32  # of photographs from which finish() takes statistics
 _FEATURES = 256  # of SmallResNet, below its head
 _MOMENTUM = 0.9  # of the centroids, a batch
 
@@ -106,11 +104,8 @@ class AdaptedClassifier(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """The first folder decides size and classes; the others and the photographs are scaled to it."""
-        folders = open_labelled(data.data, config.channels, config.height, config.width)
-        channels, height, width = folders[0].shape
-        config = replace(config, channels=channels, height=height, width=width,
-                         num_classes=count_classes(folders, config.num_classes))
-        photos = ImageFolder(data.photos, size=(height, width), channels=channels)
+        config, folders, photos = open_labelled(config, data.data, data.photos)
+        config = replace(config, num_classes=count_classes(folders, config.num_classes))
         return config, labelled_source(folders, ("image", "label"), config.batch_size, seed, photos)
 
     @classmethod
@@ -193,11 +188,7 @@ class AdaptedClassifier(System):
         """Accuracy and confusion matrix."""
         return Accuracy(self.config.num_classes)
 
-    @torch.no_grad()
     def finish(self, source: Source) -> None:
         """Take the average's batch-norm statistics from the photographs, without augmentation."""
-        batches = [source.batch(step) for step in range(_ADAPT_BATCHES)]
-        device = next(self.parameters()).device
-        adapt_norm(self.average, [batch["real"].to(device, memory_format=torch.channels_last) * 2 - 1
-                                  for batch in batches])
+        adapt_norm_to_photos(self.average, source)
         self.train()

@@ -6,7 +6,7 @@ Shrivastava et al., CVPR 2017, sec. 3.1 (`net="paper"`); adaptation to unlabelle
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
+from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import System, descend
@@ -91,23 +92,16 @@ class Gaze(System):
         # match_prior sets it.
         self.register_buffer("scale", torch.ones(3, 2))
         self.register_buffer("offset", torch.zeros(3, 2))
-        decays = [p for p in self.net.parameters() if p.dim() > 1]
-        others = [p for p in self.net.parameters() if p.dim() <= 1]
-        self.optimizers = {"net": torch.optim.AdamW(
-            [{"params": decays, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=config.learning_rate)}
+        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay)}
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """The first folder decides the size; the others and the photographs are scaled to it."""
-        folders = open_labelled(data.data, config.channels, config.height, config.width)
-        channels, height, width = folders[0].shape
-        config = replace(config, channels=channels, height=height, width=width)
+        config, folders, photos = open_labelled(config, data.data, data.photos)
         columns = [{"gaze": _check_labels(folder)} for folder in folders]
         keys = ("image", "gaze") if config.mirror_side < 0 else ("image", "gaze", "side")
-        if data.photos is None:
+        if photos is None:
             return config, labelled_source(folders, keys, config.batch_size, seed, columns=columns)
-        photos = ImageFolder(data.photos, size=(height, width), channels=channels)
         names = {"image": "real"} | ({"side": "real_side"} if "side" in photos.labels else {})
         return config, labelled_source(folders, keys, config.batch_size, seed, photos, names, columns)
 

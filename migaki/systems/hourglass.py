@@ -18,17 +18,16 @@ from torch import Tensor
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
+from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.data.folder import ImageFolder
 from migaki.data.task_source import count_places, labelled_source, open_labelled
 from migaki.metrics.keypoints import KeypointError
-from migaki.nets.batch_norm import adapt_norm
+from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.hourglass import StackedHourglass
 from migaki.ops import landmarks
 
-_ADAPT_BATCHES = 32  # of photographs from which finish() takes statistics
 _SHOWN = 12
 
 
@@ -88,23 +87,17 @@ class HourglassSystem(System):
         self.config = config
         self.net = StackedHourglass(config.channels, config.num_landmarks, config.features, config.stacks,
                                     config.depth, config.stride)
-        decays = [p for p in self.net.parameters() if p.dim() > 1]
-        others = [p for p in self.net.parameters() if p.dim() <= 1]
-        self.optimizers = {"net": torch.optim.AdamW(
-            [{"params": decays, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=config.learning_rate)}
+        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay)}
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """The first folder decides size and number of landmarks; the others and the photographs are scaled to it."""
-        folders = open_labelled(data.data, config.channels, config.height, config.width)
-        channels, height, width = folders[0].shape
+        config, folders, photos = open_labelled(config, data.data, data.photos)
         counts = {count_places(folder, config.landmarks) for folder in folders}
         if len(counts) > 1 or config.num_landmarks not in (0, *counts):
             raise UserError(f"hourglass: '{config.landmarks}' has {' or '.join(map(str, sorted(counts)))} places an "
                             f"image, {config.num_landmarks or 'one number of them'} wanted: choose other folders")
-        config = replace(config, channels=channels, height=height, width=width, num_landmarks=counts.pop())
-        photos = ImageFolder(data.photos, size=(height, width), channels=channels) if data.photos else None
+        config = replace(config, num_landmarks=counts.pop())
         return config, labelled_source(folders, ("image", config.landmarks), config.batch_size, seed, photos)
 
     @classmethod
@@ -168,11 +161,7 @@ class HourglassSystem(System):
             rows.append(("true", landmarks.mark(images, truth, (0.0, 0.7, 0.2))))
         return rows
 
-    @torch.no_grad()
     def finish(self, source: Source) -> None:
         """With photographs: take batch-norm statistics from them (AdaBN, Li et al. 2016)."""
         if self.config.adapt_norm and "real" in source.batch(0):
-            batches = [source.batch(step) for step in range(_ADAPT_BATCHES)]
-            device = next(self.parameters()).device
-            adapt_norm(self.net, [batch["real"].to(device, memory_format=torch.channels_last) * 2 - 1
-                                  for batch in batches])
+            adapt_norm_to_photos(self.net, source)

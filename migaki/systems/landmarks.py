@@ -15,6 +15,7 @@ from torch import Tensor
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
+from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
@@ -74,24 +75,18 @@ class LandmarkSystem(System):
         self.config = config
         self.net = SmallResNet(config.channels, config.height, config.width, 2 * sum(config.num_points),
                                features=config.features, dropout=config.dropout)
-        decays = [p for p in self.net.parameters() if p.dim() > 1]
-        others = [p for p in self.net.parameters() if p.dim() <= 1]
-        self.optimizers = {"net": torch.optim.AdamW(
-            [{"params": decays, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=config.learning_rate)}
+        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay)}
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """The first folder decides size and numbers of points; the others are scaled to it."""
-        folders = open_labelled(data.data, config.channels, config.height, config.width)
-        channels, height, width = folders[0].shape
+        config, folders, _ = open_labelled(config, data.data)
         for folder in folders:
             counts = tuple(count_places(folder, key) for key in config.landmarks)
             if config.num_points not in ((), counts):
                 raise UserError(f"{folder.path}: {', '.join(config.landmarks)} have {counts} points an image where "
                                 f"{config.num_points} were expected: choose folders of one kind")
             config = replace(config, num_points=counts)
-        config = replace(config, channels=channels, height=height, width=width)
         return config, labelled_source(folders, ("image", *config.landmarks), config.batch_size, seed)
 
     @classmethod
