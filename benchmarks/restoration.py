@@ -12,13 +12,13 @@ import argparse
 import resource
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from PIL import Image
+from speed_row import best
 
 from migaki.core.fit import Run, fit
 from migaki.core.source import Source
@@ -44,17 +44,6 @@ def systems() -> dict[str, System]:
     }
 
 
-def seconds(work: Callable[[], object], repeats: int = 3) -> float:
-    """The best of some calls, after one to warm up."""
-    work()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def speed() -> None:
     """Megapixels of input a second, 8-bit photograph in, 8-bit photograph out."""
     random = np.random.default_rng(0)
@@ -65,10 +54,10 @@ def speed() -> None:
         for precision in ("fp32", "bf16"):
             job = RestoreJob(input=Path(), out=Path(), precision=precision)
             work = restorer(system, job)
-            took = seconds(lambda work=work, pixels=pixels: work(pixels))
+            took = best(lambda work=work, pixels=pixels: work(pixels))
             print(f"{name:<30} {precision}  {SIDE * SIDE / took / 1e6:6.2f} Mpx/s", flush=True)
     upright = np.ascontiguousarray(photo.transpose(1, 2, 0))
-    took = seconds(lambda: cv2.fastNlMeansDenoisingColored(upright, None, 10, 10, 7, 21), repeats=1)
+    took = best(lambda: cv2.fastNlMeansDenoisingColored(upright, None, 10, 10, 7, 21), repeats=1)
     print(f"{'non-local means (OpenCV)':<30} uint8 {SIDE * SIDE / took / 1e6:6.2f} Mpx/s")
 
 

@@ -44,3 +44,11 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
         return write_folder(tmp_path / name, count, size, **more)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def estimators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small trained estimators of discs, see `disc_places.train_estimators`."""
+    from disc_places import train_estimators  # trains: only where it is asked for
+
+    return train_estimators(tmp_path_factory.mktemp("estimators"))

@@ -10,6 +10,12 @@ import numpy as np
 from PIL import Image
 from toy_folders import disc
 
+from migaki.core.fit import Run
+from migaki.stages.train import train
+from migaki.systems.classifier import Classifier
+from migaki.systems.gaze import Gaze
+from migaki.systems.landmarks import LandmarkSystem
+
 SIZE = (24, 40)
 
 
@@ -32,3 +38,17 @@ def write_places(folder: Path, count: int, *, seed: int = 0, shift: tuple[int, i
                      "gaze_pitch": pitch, "gaze_yaw": yaw, "label": int(yaw > 0)})
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+def train_estimators(root: Path) -> dict[str, Path]:
+    """`seen`, 96 discs, and what was trained on them: `gaze`, `places` (centre and outline) and `classes`."""
+    seen = write_places(root / "seen", 96)
+    run = Run(device="cpu", precision="fp32", log_every=20, sample_every=0)
+    for name, cls, config in (
+        ("gaze", Gaze, Gaze.Config(steps=40, batch_size=32, features=8)),
+        ("places", LandmarkSystem, LandmarkSystem.Config(
+            landmarks=("pupil_centre", "iris_outline"), steps=60, batch_size=32, features=8)),
+        ("classes", Classifier, Classifier.Config(steps=20, batch_size=32, features=8)),
+    ):
+        train(cls, cls.Data(data=(seen,)), config, run, root / name, quiet=True)
+    return {path.name: path for path in root.iterdir()}

@@ -6,14 +6,14 @@ import hashlib
 import io
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from refusals import message
 
 from migaki.core.downloads import download, free_bytes, unzip
-from migaki.core.errors import UserError
 
 CONTENT = bytes(range(256)) * 1000
 
@@ -47,13 +47,6 @@ def server() -> Iterator[str]:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}"
         running.shutdown()
-
-
-def message(action: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as caught:
-        action()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_whole_file(tmp_path: Path, server: str) -> None:

@@ -1,30 +1,15 @@
-"""Folders to read: small ones made here, real ones where MIGAKI_DATA or ../shared/data has them."""
+"""Folders to read, made here."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sample_pictures import picture, save
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read by datasets when it is first imported
-
-DATA = Path(os.environ.get("MIGAKI_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
-
-
-@pytest.fixture
-def real_data() -> Callable[[str], Path]:
-    """A function: name in the data folder -> path, or skip."""
-
-    def find(name: str) -> Path:
-        if not (DATA / name).exists():
-            pytest.skip(f"needs {name} in the data folder (MIGAKI_DATA)")
-        return DATA / name
-
-    return find
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from refusals import message
 
-from migaki.core.errors import UserError
 from migaki.data.assets import UNITYEYES_LICENCE, UNITYEYES_URL, fetch_unityeyes
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
@@ -47,13 +47,6 @@ def serve(tmp_path: Path, files: dict[str, bytes]) -> None:
         zipped.writestr("UnityEyes2-main/", b"")
         for name, data in files.items():
             zipped.writestr(f"UnityEyes2-main/{name}", data)
-
-
-def message(action: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as caught:
-        action()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_fetch(tmp_path: Path, server: str) -> None:

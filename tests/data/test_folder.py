@@ -12,18 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from refusals import message
 from sample_pictures import picture, save
 
-from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
 from migaki.data.framing import cover_box, resize, shift_points
-
-
-def message(action: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as caught:
-        action()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def write_rows(folder: Path, rows: list[dict[str, object]]) -> None:

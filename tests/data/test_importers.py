@@ -16,9 +16,9 @@ import pytest
 import scipy.io
 import torch
 from PIL import Image
+from refusals import message
 
 from migaki.core.discovery import names_in
-from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
 from migaki.data.importer import Importer
 from migaki.data.mnist import MNIST
@@ -28,13 +28,6 @@ from migaki.data.usps import USPS
 from migaki.ops.gaze import to_vector
 
 RANDOM = np.random.default_rng(0)
-
-
-def message(action: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as caught:
-        action()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_they_are_found_by_name() -> None:

@@ -17,6 +17,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from refusals import message
 
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
@@ -70,13 +71,6 @@ def in_a_fork(action: Callable[[], None]) -> int:
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def message(action: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as caught:
-        action()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("metadata_format", ["jsonl", "parquet", "csv"])

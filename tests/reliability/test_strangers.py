@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from refusals import message
 
 from migaki.cli import main
 from migaki.core.checkpoint import load_checkpoint
@@ -33,14 +34,6 @@ from migaki.systems.simgan import SimGAN
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fuzz"))
 
 from targets import write_model
-
-
-def message(action: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as caught:
-        action()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
 
 # ------------------------------------------------------------------------------------------------ no code is run
 

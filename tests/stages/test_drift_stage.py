@@ -21,9 +21,6 @@ from migaki.data.writer import FolderWriter
 from migaki.stages.apply import ApplyJob, apply
 from migaki.stages.drift import DriftJob, drift
 from migaki.stages.train import train
-from migaki.systems.classifier import Classifier
-from migaki.systems.gaze import Gaze
-from migaki.systems.landmarks import LandmarkSystem
 from migaki.systems.simgan import SimGAN
 
 RUN = Run(device="cpu", precision="fp32", log_every=20, sample_every=0)
@@ -31,26 +28,18 @@ CPU: dict[str, Any] = {"device": "cpu", "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def parts(tmp_path_factory: pytest.TempPathFactory, estimators: dict[str, Path]) -> dict[str, Path]:
     """Estimators of discs, a refiner with noise that knows the gaze one, and discs that none of them has seen."""
     root = tmp_path_factory.mktemp("parts")
-    seen = write_places(root / "seen", 96)
     write_folder(root / "real", 8, (24, 40), real=True, labels=())
-    for name, cls, config in (
-        ("gaze", Gaze, Gaze.Config(steps=40, batch_size=32, features=8)),
-        ("places", LandmarkSystem, LandmarkSystem.Config(
-            landmarks=("pupil_centre", "iris_outline"), steps=60, batch_size=32, features=8)),
-        ("classes", Classifier, Classifier.Config(steps=20, batch_size=32, features=8)),
-    ):
-        train(cls, cls.Data(data=(seen,)), config, RUN, root / name, quiet=True)
     tiny = replace(SimGAN.tiny()[0], channels=0, height=0, width=0, shortcut=False, ema=0.0, consistency=1.0)
-    data = SimGAN.Data(synthetic=seen, real=root / "real", estimator=root / "gaze")
+    data = SimGAN.Data(synthetic=estimators["seen"], real=root / "real", estimator=estimators["gaze"])
     train(SimGAN, data, tiny, RUN, root / "refiner", quiet=True)
     train(SimGAN, replace(data, estimator=None), tiny, RUN, root / "plain", quiet=True)
     write_places(root / "before", 24, seed=1)
     write_places(root / "right", 24, seed=1, shift=(2, 0))
     write_places(root / "flat", 24, seed=1, flat=0.3)
-    return {path.name: path for path in root.iterdir()}
+    return estimators | {path.name: path for path in root.iterdir()}
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

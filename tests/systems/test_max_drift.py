@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from disc_places import write_places
 from toy_folders import write_folder
 
 from migaki.core.errors import UserError
@@ -18,9 +17,6 @@ from migaki.core.trained import load_system
 from migaki.data.rounds import Rounds
 from migaki.stages.train import train
 from migaki.systems import simgan
-from migaki.systems.classifier import Classifier
-from migaki.systems.gaze import Gaze
-from migaki.systems.landmarks import LandmarkSystem
 from migaki.systems.simgan import SimGAN
 
 RUN = Run(device="cpu", precision="fp32", log_every=5, checkpoint_every=10, sample_every=0)
@@ -30,19 +26,10 @@ SMALL = SimGAN.Config(steps=30, batch_size=8, features=4, blocks=1, history=16, 
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def parts(tmp_path_factory: pytest.TempPathFactory, estimators: dict[str, Path]) -> dict[str, Path]:
     """Synthetic and real discs and estimators of all kinds."""
-    root = tmp_path_factory.mktemp("parts")
-    synthetic = write_places(root / "synthetic", 64)
-    write_folder(root / "real", 16, (24, 40), real=True, labels=())
-    for name, cls, config in (
-        ("gaze", Gaze, Gaze.Config(steps=40, batch_size=32, features=8)),
-        ("places", LandmarkSystem, LandmarkSystem.Config(landmarks=("pupil_centre",), steps=40, batch_size=32,
-                                                         features=8)),
-        ("classes", Classifier, Classifier.Config(steps=20, batch_size=32, features=8)),
-    ):
-        train(cls, cls.Data(data=(synthetic,)), config, RUN, root / name, quiet=True)
-    return {path.name: path for path in root.iterdir()}
+    real = write_folder(tmp_path_factory.mktemp("parts") / "real", 16, (24, 40), real=True, labels=())
+    return estimators | {"synthetic": estimators["seen"], "real": real}
 
 
 def refine(parts: dict[str, Path], out: Path, estimator: str | None, **changes: Any) -> list[dict[str, Any]]:
