@@ -52,6 +52,9 @@ class LayoutGap(nn.Module):
         # Bring the second set to the first one's contrast: looks, not layout.
         ratio = contrast[0] / contrast[1]
         pooled = (variance[0] + variance[1] * ratio.square()) / 2
+        # A frame that hardly varies (paper about a digit) has next to no spread of its own: a difference of one grey
+        # level would count as many standard deviations, so spread is told from that of the whole image.
+        pooled = pooled.clamp_min(0.01 * float(pooled.mean()))
         square = (centred[0] - centred[1] * ratio).square() / pooled
         noise = 1 / counts[0] + 1 / counts[1]
         return (square - noise).mean().clamp_min(0).sqrt()

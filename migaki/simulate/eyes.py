@@ -31,11 +31,11 @@ class EyeSimulator(Simulator):
     """Renders eye patches with labels.
 
     Returns, first axis B: `image` (C, H, W) in [0, 1]; `gaze`, `optical_gaze` (2) pitch, yaw in rad of the line of
-    sight and the eyeball's axis; `gaze_vector` (3); `head_pose` (3) pitch, yaw, roll in rad; `pupil_centre` (2) px
-    x, y; `iris_outline` (16, 2) px with `iris_visible`; `eyelid_outline` (16, 2) px with `eyelid_visible`;
-    `eye_corners` (2, 2) px inner, outer; `mask` (H, W) 0 skin, 1 sclera, 2 iris, 3 pupil; `pupil_radius_mm`; `kappa`
-    (2) rad; `identity`; `lighting` (K) (`scene.LIGHTING` names its columns). Pixel centres are at integers; angles
-    follow MPIIGaze: vector = (-cos p sin y, -sin p, -cos p cos y). The nose is on the left.
+    sight and the eyeball's axis; `gaze_vector` (3); `head_pose` (3) pitch, yaw, roll in rad; `pupil_centre` (2) px x,
+    y; `iris_outline` (16, 2) px with `iris_visible`; `eyelid_outline` (16, 2) px with `eyelid_visible`; `eye_corners`
+    (2, 2) px inner, outer; unless the config leaves it out `mask` (H, W) 0 skin, 1 sclera, 2 iris, 3 pupil;
+    `pupil_radius_mm`; `kappa` (2) rad; `identity`; `lighting` (K) (`scene.LIGHTING` names its columns). Pixel centres
+    are at integers; angles follow MPIIGaze: vector = (-cos p sin y, -sin p, -cos p cos y). The nose is on the left.
     Raises UserError for assets that cannot be read. Source: Wood et al., ETRA 2016 (UnityEyes).
     """
 
@@ -62,7 +62,7 @@ class EyeSimulator(Simulator):
                          images, masks, labels)
 
         _in_threads(work, len(places), config.threads)
-        return _to_batch(images, masks, labels, scenes, self._identities)
+        return _to_batch(images, masks if config.mask else None, labels, scenes, self._identities)
 
     def _chosen_identities(self) -> tuple[int, ...]:
         known = len(assets.skin_names(self.config.assets)) if self.config.assets else NUM_SKINS
@@ -116,13 +116,15 @@ def _read_table(config: EyeConfig) -> NDArray[np.float64] | None:
 
 
 def _to_batch(
-    images: NDArray[np.float32], masks: NDArray[np.uint8], labels: NDArray[Any], scenes: NDArray[Any],
+    images: NDArray[np.float32], masks: NDArray[np.uint8] | None, labels: NDArray[Any], scenes: NDArray[Any],
     identities: tuple[int, ...],
 ) -> Batch:
     def columns(*names: str) -> torch.Tensor:
         return torch.from_numpy(np.stack([scenes[name] for name in names], 1).astype(np.float32))
 
-    batch = {"image": torch.from_numpy(images), "mask": torch.from_numpy(masks)}
+    batch = {"image": torch.from_numpy(images)}
+    if masks is not None:
+        batch["mask"] = torch.from_numpy(masks)
     for name in LABELS.names or ():
         batch[name] = torch.from_numpy(np.ascontiguousarray(labels[name]))
     batch["head_pose"] = columns("head_pitch", "head_yaw", "head_roll")

@@ -223,6 +223,11 @@ def test_equalised_images_use_all_levels_evenly() -> None:
     assert counts.max() < 1.5 * counts.mean() and counts.min() > 0.5 * counts.mean()
 
 
+def test_masks_may_be_left_out() -> None:
+    whole = simulator().render(3, range(4))
+    assert same(simulator(mask=False).render(3, range(4)), {key: whole[key] for key in whole if key != "mask"})
+
+
 def test_chosen_identities_only() -> None:
     assert set(simulator(identities=(4, 2)).render(0, range(32))["identity"].tolist()) == {2, 4}
 

@@ -57,6 +57,7 @@ class EyeConfig:
     threads: int = 0  # 0: as many as NUMBA_NUM_THREADS or the machine allows; changes no bit
     identities: tuple[int, ...] = ()  # skins to use; () = all. Hold some out for a test on unseen people
     equalise: bool = False  # histogram equalisation, as MPIIGaze's patches have
+    mask: bool = True  # region masks beside the images; without them a folder is written twice as fast
 
     # Where people look. `laptop` is knowledge about the use (published statistics of MPIIGaze), not about any image.
     gaze_prior: Literal["laptop", "wide", "normal", "uniform", "table"] = "laptop"
