@@ -82,7 +82,8 @@ class Applier:
         }
         self.limit: Tolerance | None = None
         self.meter: FolderMeter | None = None
-        self._open_meter(estimator_of(record, job))
+        self.lost, estimator = estimator_of(record, job)
+        self._open_meter(estimator)
 
     def _open_meter(self, estimator: Path | None) -> None:
         job = self.job
@@ -158,6 +159,9 @@ def apply(run: Path, job: ApplyJob, *, command: str = "", quiet: bool = False) -
     with open_writer(job.format, job.out, info, work.total, resume=job.resume, shard=job.shard) as writer:
         chunks, left = _chunks(set(writer.missing(range(work.total))), work.total, job.batch_size)
         with Bar("apply", work.total, work.total - sum(left.values()), quiet) as bar:
+            if work.lost is not None:
+                bar.say(f"apply: {work.lost}: the estimator that this refiner was trained with is gone, so no drift is "
+                        "written: give another with --estimator")
             for chunk, results in _results(work, run, chunks):
                 for place, result in results:
                     if result is None:
@@ -221,12 +225,12 @@ class ApplyTask(engine.Task[list[Result]]):
         return do
 
 
-def estimator_of(record: dict[str, Any], job: ApplyJob) -> Path | None:
-    """The estimator that is asked for, or the one that the refiner was trained with, if it still stands."""
+def estimator_of(record: dict[str, Any], job: ApplyJob) -> tuple[Path | None, Path | None]:
+    """The estimator with which the refiner was trained if that is gone and no other given, and the one to use."""
     own = record.get("data", {}).get("estimator")
     if job.estimator is not None or own is None:
-        return job.estimator
-    return Path(own) if (Path(own) / "model.safetensors").is_file() else None
+        return None, job.estimator
+    return (None, Path(own)) if (Path(own) / "model.safetensors").is_file() else (Path(own), None)
 
 
 def _read_ahead(work: Applier, chunks: list[list[int]]) -> Iterator[tuple[list[int], Batch]]:

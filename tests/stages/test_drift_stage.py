@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,18 @@ def test_a_refiner_knows_its_estimator(parts: dict[str, Path], tmp_path: Path) -
     assert json.loads((known / "dataset.json").read_text())["drift_unit"] == "deg"
     plain = apply(parts["plain"], ApplyJob(input=parts["before"], out=tmp_path / "plain", **CPU), quiet=True)
     assert rows(plain) == rows(parts["before"])
+
+
+def test_an_estimator_that_is_gone_is_told(parts: dict[str, Path], tmp_path: Path,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder without the column that one counts on must not come in silence."""
+    shutil.copytree(parts["refiner"], tmp_path / "refiner")
+    record = json.loads((tmp_path / "refiner" / "config.json").read_text())
+    record["data"]["estimator"] = str(tmp_path / "gone")
+    (tmp_path / "refiner" / "config.json").write_text(json.dumps(record))
+    out = apply(tmp_path / "refiner", ApplyJob(input=parts["before"], out=tmp_path / "out", device="cpu"))
+    assert "drift" not in ImageFolder(out).labels
+    assert f"{tmp_path / 'gone'}: the estimator that this refiner was trained with is gone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("size", [5, 64])
