@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,14 @@ from PIL import Image
 
 from migaki.core.errors import UserError
 from migaki.core.files import explain
+from migaki.data.png import encode_png
 
 Array = np.ndarray[Any, Any]
 
 SUFFIXES = {"png": ".png", "png16": ".png", "jpg": ".jpg", "tiff": ".tif", "npy": ".npy"}
 """Image formats of `FolderWriter` and their file endings."""
+
+_BUFFER = 2**16
 
 
 def encode_image(image: torch.Tensor | Array, image_format: str) -> bytes:
@@ -38,10 +41,10 @@ def encode_image(image: torch.Tensor | Array, image_format: str) -> bytes:
     if array.shape[0] not in ((1, 3) if image_format == "jpg" else (1, 3, 4)):
         raise ValueError(f"{image_format} holds 1 or 3 channels, not {array.shape[0]}: use tiff or npy")
     pixels = _quantise(array, np.uint8)
-    picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     if image_format == "jpg":
+        picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
         return _save(picture, "JPEG", quality=95, subsampling=0)
-    return _save(picture, "PNG", compress_level=1)
+    return encode_png(pixels)
 
 
 def encode_plane(plane: torch.Tensor | Array, image_format: str) -> bytes:
@@ -53,11 +56,16 @@ def encode_plane(plane: torch.Tensor | Array, image_format: str) -> bytes:
         return _save(Image.fromarray(array.astype(np.float32)), "TIFF")
     if array.size and (array.min() < 0 or array.max() > 255):
         raise ValueError("a mask holds class indices 0..255")
-    return _save(Image.fromarray(array.astype(np.uint8)), "PNG", compress_level=1)
+    return encode_png(array.astype(np.uint8))
 
 
 def _array(value: torch.Tensor | Array) -> Array:
     return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+
+
+def to_bytes(images: torch.Tensor) -> torch.Tensor:
+    """Pictures of any shape in [0, 1] (clipped) as the uint8 that their files hold; ValueError for NaN."""
+    return torch.from_numpy(_quantise(_array(images), np.uint8))
 
 
 def _quantise(array: Array, dtype: type[np.uint8] | type[np.uint16]) -> Array:
@@ -107,16 +115,19 @@ def _save(picture: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def store(path: Path, data: bytes) -> None:
+def store(path: str, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all; UserError with advice if the disk refuses.
 
     Unlike `atomic_write` it does not wait for the disk: thousands of small images would take minutes. After a
     power cut a file may be empty, which `FolderWriter` notices and writes again.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    folder, name = os.path.split(path)
+    partial = f"{folder}/.{name}.{os.getpid()}.partial"
     try:
-        partial.write_bytes(data)
+        with open(partial, "wb", buffering=_BUFFER) as file:  # a size of its own spares asking the system for one
+            file.write(data)
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.unlink(partial)
         raise explain(error, path) from error

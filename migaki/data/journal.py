@@ -8,10 +8,13 @@ from array import array
 from pathlib import Path
 from typing import IO, Any
 
+from migaki.core.errors import UserError
 from migaki.core.files import explain
 
 JOURNAL = ".journal"
 """The file that stands in a folder for as long as its writer has not finished it."""
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class Journal:
@@ -57,14 +60,25 @@ class Journal:
     def read(self, number: int) -> dict[str, Any]:
         """Entry `number`, counted from 0 in the order of appending."""
         try:
+            entry: dict[str, Any] = json.loads(self.line(number))
+        except ValueError as error:
+            raise self.changed() from error
+        return entry
+
+    def line(self, number: int) -> bytes:
+        """Entry `number` as it stands in the file, with the line's end."""
+        start = self._starts[number]
+        end = self._starts[number + 1] if number + 1 < len(self._starts) else self._end
+        try:
             if self._reader is None:
                 self._reader = open(self.path, "rb")  # noqa: SIM115, closed by close()
-            self._reader.seek(self._starts[number])
-            entry: dict[str, Any] = json.loads(self._reader.readline())
-        except (OSError, ValueError) as error:
-            what = error if isinstance(error, OSError) else OSError(None, "was changed by another program")
-            raise explain(what, self.path) from error
-        return entry
+            return os.pread(self._reader.fileno(), end - start, start)
+        except OSError as error:
+            raise explain(error, self.path) from error
+
+    def changed(self) -> UserError:
+        """What to raise for a line that this object has not written."""
+        return explain(OSError(None, "was changed by another program"), self.path)
 
     def start(self, heading: dict[str, Any]) -> None:
         """Open for appending; a new journal begins with `heading`."""
@@ -76,22 +90,27 @@ class Journal:
             self.heading = heading
             self._write(heading)
 
-    def append(self, entry: dict[str, Any]) -> int:
-        """Add one line and hand it to the operating system; returns its number."""
-        start = self._end
-        self._write(entry)
-        self._starts.append(start)
-        return len(self._starts) - 1
+    def append(self, *entries: dict[str, Any]) -> int:
+        """Add a line for each entry and hand them to the operating system at once; returns the number of the first."""
+        first, start = len(self._starts), self._end
+        lengths = self._write(*entries)
+        for length in lengths:
+            self._starts.append(start)
+            start += length
+        return first
 
-    def _write(self, value: dict[str, Any]) -> None:
+    def _write(self, *values: dict[str, Any]) -> list[int]:
+        """Append lines; returns their lengths."""
         assert self._file is not None
+        lines = [_encode(value).encode() + b"\n" for value in values]
         try:
-            line = json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-            self._file.write(line)
+            self._file.write(b"".join(lines))
             self._file.flush()
-            self._end += len(line)
         except OSError as error:
             raise explain(error, self.path.parent) from error
+        lengths = list(map(len, lines))
+        self._end += sum(lengths)
+        return lengths
 
     def close(self) -> None:
         """Stop appending; the file stays."""

@@ -12,7 +12,7 @@ import json
 import os
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from migaki.core.errors import UserError
-from migaki.core.files import FolderLock, explain, make_folder, read_json, write_json
+from migaki.core.files import FolderLock, atomic_write, explain, make_folder, read_json, write_json
 from migaki.data.encoding import SUFFIXES, store
 from migaki.data.image_file import show
 from migaki.data.journal import JOURNAL, Journal
@@ -35,7 +35,8 @@ __all__ = ["FolderWriter", "batch_rows"]
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
-_MAX_PENDING = 32
+_MAX_PENDING = 64  # images on their way to the disk
+_PART = 16  # images that a thread is given at a time: handing them over one by one would take as long as writing them
 _TO_DO, _LEFT_OUT = -1, -2  # in the place of a journal entry
 _OUTCOME = ("num_images", "dropped")  # what dataset.json says of the result and not of the settings
 
@@ -76,10 +77,11 @@ class FolderWriter:
         self._lock = FolderLock(self.out)
         self._entries = array("q", [_TO_DO]) * total  # by index: which entry of the journal holds its row
         self._names: dict[str, int] = {}
-        self._pending: deque[tuple[int, Row, Future[None]]] = deque()
+        self._pending: deque[tuple[list[tuple[int, Row]], Future[None]]] = deque()
+        self._waiting = 0  # images in `_pending`
         self._pool = ThreadPoolExecutor(max(1, workers))
         self._finished = False
-        self._made: set[Path] = set()
+        self._made: set[str] = set()
         try:
             self._journal = Journal(self.out / JOURNAL)
             self._open(resume)
@@ -182,8 +184,7 @@ class FolderWriter:
 
     def write_plan(self, index: int, planned: Plan) -> None:
         """As `write`, for pictures that the caller leaves alone from here on."""
-        if not self._has(index):
-            self._submit(index, planned.row, lambda: planned.encode(self.image_format))
+        self.write_all([(index, planned)])
 
     def write_file(self, index: int, name: str, data: bytes, row: Row) -> None:
         """As `write`, for an image that the caller has encoded: `data` is its file's content, `name` has its ending.
@@ -197,35 +198,60 @@ class FolderWriter:
 
     def write_record(self, index: int, record: Record) -> None:
         """As `write`, for an image that another process has encoded."""
-        if not self._has(index):
-            self._submit(index, record.row, lambda: record)
+        self.write_all([(index, record)])
 
-    def _submit(self, index: int, row: Row, make: Callable[[], Record]) -> None:
+    def write_all(self, images: Iterable[tuple[int, Plan | Record | None]]) -> None:
+        """As `write_plan`, `write_record` or, for None, `skip`, for many at once, which is quicker."""
+        part: list[tuple[int, Plan | Record]] = []
+        for index, image in images:
+            if self._has(index):
+                continue
+            if image is None:
+                self.skip(index)
+                continue
+            self._claim(index, image.row["file_name"])
+            part.append((index, image))
+            if len(part) == _PART:
+                self._submit(part)
+                part = []
+        if part:
+            self._submit(part)
+
+    def _claim(self, index: int, name: str) -> None:
         if not 0 <= index < self.total or self._finished:
             raise ValueError(f"index {index} is outside of 0..{self.total - 1}")
-        name = row["file_name"]
         if self._names.setdefault(name, index) != index:
             raise UserError(
                 f"{show(self.out)}: images {self._names[name]} and {index} would both be called '{show(name)}': "
                 "give each its own name"
             )
-        self._pending.append((index, row, self._pool.submit(lambda: self._store(make()))))
-        while self._pending and (len(self._pending) > _MAX_PENDING or self._pending[0][2].done()):
+
+    def _submit(self, part: list[tuple[int, Plan | Record]]) -> None:
+        rows = [(index, image.row) for index, image in part]
+        self._pending.append((rows, self._pool.submit(self._store, [image for _, image in part])))
+        self._waiting += len(part)
+        while self._pending and (self._waiting > _MAX_PENDING or self._pending[0][1].done()):
             self._settle()
 
-    def _store(self, record: Record) -> None:
-        for name, data in record.files:
-            path = self.out / name
-            if path.parent not in self._made:
-                make_folder(path.parent)
-                self._made.add(path.parent)
-            store(path, data)
+    def _store(self, images: list[Plan | Record]) -> None:
+        for image in images:
+            record = image if isinstance(image, Record) else image.encode(self.image_format)
+            for name, data in record.files:
+                path = f"{self.out}/{name}"
+                folder = path[: path.rindex("/")]
+                if folder not in self._made:
+                    make_folder(Path(folder))
+                    self._made.add(folder)
+                store(path, data)
 
     def _settle(self) -> None:
-        """Wait for the oldest image on its way; its row enters the journal only when its file stands."""
-        index, row, future = self._pending.popleft()
+        """Wait for the oldest images on their way; their rows enter the journal only when their files stand."""
+        rows, future = self._pending.popleft()
+        self._waiting -= len(rows)
         future.result()
-        self._keep(index, row, self._journal.append({"index": index, "row": row}))
+        first = self._journal.append(*({"index": index, "row": row} for index, row in rows))
+        for number, (index, row) in enumerate(rows, first):
+            self._keep(index, row, number)
 
     def close(self) -> None:
         """Wait for all images; if none of `total` is missing, write `metadata.jsonl` and `dataset.json`."""
@@ -243,8 +269,12 @@ class FolderWriter:
         dropped = [index for index, entry in enumerate(self._entries) if entry == _LEFT_OUT]
         if len(dropped) == self.total:
             raise UserError(f"{show(self.out)}: every image was left out: delete the folder and ask for less")
-        write_metadata(self.out / self._metadata,
-                       (self._journal.read(entry)["row"] for entry in self._entries if entry != _LEFT_OUT))
+        kept = ((index, entry) for index, entry in enumerate(self._entries) if entry != _LEFT_OUT)
+        if self._metadata == "metadata.jsonl":
+            with atomic_write(self.out / self._metadata) as file:
+                file.writelines(self._line(index, entry) for index, entry in kept)
+        else:
+            write_metadata(self.out / self._metadata, (self._journal.read(entry)["row"] for _, entry in kept))
         gaps = {"dropped": dropped} if dropped else {}
         write_json(self.out / "dataset.json", {**self._heading, "num_images": self.total - len(dropped), **gaps})
         try:
@@ -252,6 +282,13 @@ class FolderWriter:
         except OSError as error:
             raise explain(error, show(self.out)) from error
         self._finished = True
+
+    def _line(self, index: int, entry: int) -> bytes:
+        """The row of an image as a line of `metadata.jsonl`, cut out of its journal entry: both hold the same JSON."""
+        line, start = self._journal.line(entry), b'{"index": %d, "row": ' % index
+        if not line.startswith(start + b"{") or not line.endswith(b"}}\n"):
+            raise self._journal.changed()
+        return line[len(start) : -2] + b"\n"
 
     def __enter__(self) -> Self:
         return self

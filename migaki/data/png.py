@@ -1,0 +1,86 @@
+"""PNG of 8 bits a channel, written and read without a picture object: for small images that is most of the work.
+
+Each line is stored as the differences of neighbouring pixels (the filter `Sub` of the PNG specification, section 9),
+of which deflate looks for runs only: two to three times as fast as Pillow's fastest at about the same size.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_END = b"\0\0\0\0IEND\xaeB`\x82"
+_COLOUR = {1: 0, 3: 2, 4: 6}  # channels -> colour type
+_CHANNELS = {colour: channels for channels, colour in _COLOUR.items()}
+_SUB = 1
+_FLAT = 8192  # bytes of pixels; larger drawings whose lines repeat are worth a second try
+
+
+def encode_png(pixels: Array) -> bytes:
+    """`(H, W)` or `(C, H, W)` uint8, grey, RGB or RGBA, as the bytes of a PNG file; ValueError for anything else."""
+    planes = pixels[None] if pixels.ndim == 2 else pixels
+    if planes.ndim != 3 or planes.shape[0] not in _COLOUR or planes.dtype != np.uint8 or not planes.size:
+        raise ValueError(f"a PNG has (1, 3 or 4, H, W) uint8 pixels, not {pixels.shape} {pixels.dtype}")
+    channels, height, width = planes.shape
+    lines = np.empty((height, 1 + width * channels), np.uint8)
+    lines[:, 0] = _SUB
+    places = lines[:, 1:].reshape(height, width, channels)  # a view: the last axis alone is split
+    interleaved = planes.transpose(1, 2, 0)
+    places[:, 0] = interleaved[:, 0]
+    np.subtract(interleaved[:, 1:], interleaved[:, :-1], out=places[:, 1:])  # modulo 256
+    data = _deflate(lines, zlib.Z_RLE)
+    if lines.size > _FLAT and len(data) * 8 < lines.size:
+        data = min(data, _deflate(lines, zlib.Z_DEFAULT_STRATEGY), key=len)
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, _COLOUR[channels], 0, 0, 0)
+    body = b"IDAT" + data
+    return b"".join((_START[:12], header, struct.pack(">II", zlib.crc32(header), len(data)), body,
+                     struct.pack(">I", zlib.crc32(body)), _END))
+
+
+def _deflate(lines: Array, strategy: int) -> bytes:
+    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
+    return packer.compress(lines.data) + packer.flush()
+
+
+def decode_png(data: bytes, max_pixels: int) -> Array | None:
+    """`(C, H, W)` uint8 of a file such as `encode_png` writes: one chunk of pixels, all lines `Sub`.
+
+    None for any other file, damaged ones among them, and for more than `max_pixels`: what is in it is for others to
+    say.
+    """
+    if len(data) < 57 or data[:16] != _START or data[37:41] != b"IDAT" or data[-12:] != _END:
+        return None
+    width, height, depth, colour, *rest = struct.unpack(">IIBBBBB", data[16:29])
+    size, check = struct.unpack_from(">I", data, 33)[0], data[-16:-12]
+    channels = _CHANNELS.get(colour, 0)
+    if depth != 8 or not channels or any(rest) or not 0 < width * height <= max_pixels or size != len(data) - 57:
+        return None
+    if zlib.crc32(data[12:29]) != int.from_bytes(data[29:33]) or zlib.crc32(data[37:-16]) != int.from_bytes(check):
+        return None
+    raw = _inflate(memoryview(data)[41:-16], 1 + width * channels, height)
+    if raw is None:
+        return None
+    lines = np.frombuffer(raw, np.uint8).reshape(height, 1 + width * channels)
+    if (lines[:, 0] != _SUB).any():
+        return None
+    pixels = np.cumsum(lines[:, 1:].reshape(height, width, channels), axis=1, dtype=np.uint8)
+    return pixels.transpose(2, 0, 1)
+
+
+def _inflate(body: memoryview, line: int, height: int) -> bytes | None:
+    """Exactly `height` lines of `line` bytes each, the second of them `Sub`; else None."""
+    unpacker = zlib.decompressobj()
+    try:
+        first = unpacker.decompress(body, 2 * line)  # a look at it before the rest: files of others vary the filter
+        if len(first) > line and first[line] != _SUB:
+            return None
+        raw = first + unpacker.decompress(unpacker.unconsumed_tail, line * height + 1)
+    except zlib.error:
+        return None
+    return raw if len(raw) == line * height and unpacker.eof else None
