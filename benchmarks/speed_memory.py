@@ -9,12 +9,16 @@ from pathlib import Path
 
 from speed_row import Row
 
+# `ru_maxrss` of the process itself would not do: it survives exec, so that a child begins with the peak of what started
+# it. `VmHWM` belongs to the address space, which exec makes anew. What the command itself starts cannot inherit more
+# than the command's own peak, so for its children `ru_maxrss` is right.
 _RUN = """
 import json, resource, sys
 from migaki.cli import main
 code = main(json.loads(sys.argv[1]))
-peak = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-print(json.dumps({"code": code, "peak": max(peak)}))
+status = open("/proc/self/status").read()
+own = int(status.split("VmHWM:")[1].split()[0])
+print(json.dumps({"code": code, "peak": max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)}))
 """
 
 
@@ -36,7 +40,7 @@ def measure(folder: Path, quick: bool) -> list[Row]:
 
 
 def _peak(words: list[str]) -> float:
-    """Peak resident memory of a command, MB."""
+    """Peak resident memory of a command and of what it starts, MB."""
     done = subprocess.run([sys.executable, "-c", _RUN, json.dumps(words)], check=True, capture_output=True, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
     if found["code"]:
