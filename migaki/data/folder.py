@@ -214,8 +214,11 @@ class ImageFolder:
         batch: Batch = {}
         for key in self.keys if keys is None else keys:
             if key == "image":
-                images = [framing.to_unit(self.decode(index)) for index in indices]
-                batch[key] = torch.from_numpy(np.stack(images) if images else np.empty((0, *self.shape), np.float32))
+                images = [self.decode(index) for index in indices]
+                if len({image.dtype for image in images}) > 1:
+                    images = list(map(framing.to_unit, images))
+                whole = framing.to_unit(np.stack(images)) if images else np.empty((0, *self.shape), np.float32)
+                batch[key] = torch.from_numpy(whole)
             else:
                 batch[key] = self.read_label(key, indices)
         return batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -29,6 +30,9 @@ class Writer(Protocol):
 
     def write_record(self, index: int, record: Record) -> None:
         """Write one encoded image."""
+
+    def write_all(self, images: Iterable[tuple[int, Plan | Record | None]]) -> None:
+        """The same for many at once; None leaves an image out for good."""
 
 
 def open_writer(form: Format, out: Path, info: dict[str, Any], total: int, *, resume: bool = True, shard: int = 1000,

@@ -15,6 +15,7 @@ EXIF orientation is honoured; of an animation the first frame is taken. The file
 from __future__ import annotations
 
 import functools
+import io
 import struct
 import warnings
 from dataclasses import dataclass
@@ -29,11 +30,15 @@ from migaki.core.errors import UserError
 from migaki.core.files import explain, show
 from migaki.data.array_file import read_npy, read_npy_header, read_tiff, read_tiff_header, turn
 from migaki.data.member import FilePath, Member, stream
+from migaki.data.png import decode_png
 
 __all__ = ["EXTENSIONS", "MAX_PIXELS", "FilePath", "Header", "read_header", "read_image", "show"]
 
 MAX_PIXELS = 2**26
 """Images of more pixels (8192 x 8192), or four times as many numbers, are refused before anything is decoded."""
+
+_SMALL = 2**20  # bytes of a file that is read at once
+_QUICK_PIXELS = 2**20  # of an image that such a file may become without Pillow
 
 EXTENSIONS = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2", ".ppm", ".pgm", ".npy")
@@ -83,11 +88,20 @@ def read_image(path: FilePath) -> np.ndarray[Any, Any]:
         if path.suffix.lower() == ".npy":
             _check(path, read_npy_header(path))
             return read_npy(path)
-        return _read_with_pillow(path)
+        data = _content(path)
+        quick = None if data is None else decode_png(data, _QUICK_PIXELS)
+        return _read_with_pillow(path, data) if quick is None else quick
     except UserError:
         raise
     except Exception as error:
         raise _damaged(path, error) from error
+
+
+def _content(path: FilePath) -> bytes | None:
+    """The whole file, if it is a small one: that is one look at the disk and not several."""
+    with stream(path) as file:
+        data = file.read(_SMALL + 1)
+    return data if len(data) <= _SMALL else None
 
 
 def _read_header(path: FilePath) -> Header:
@@ -108,8 +122,8 @@ def _read_header(path: FilePath) -> Header:
         return Header(_KEEP[mode], height, width, dtype, mode in ("LA", "RGBA"))
 
 
-def _read_with_pillow(path: FilePath) -> np.ndarray[Any, Any]:
-    image = _open(path)
+def _read_with_pillow(path: FilePath, data: bytes | None) -> np.ndarray[Any, Any]:
+    image = _open(path, data)
     if image is None:
         _check(path, read_tiff_header(path))
         return read_tiff(path)
@@ -124,10 +138,14 @@ def _read_with_pillow(path: FilePath) -> np.ndarray[Any, Any]:
     return turn(array, orientation)
 
 
-def _open(path: FilePath) -> Image.Image | None:
-    """The file opened by Pillow, or None for a TIFF that Pillow would refuse, shorten to 8 bits or cut to a page."""
+def _open(path: FilePath, data: bytes | None = None) -> Image.Image | None:
+    """The file opened by Pillow, or None for a TIFF that Pillow would refuse, shorten to 8 bits or cut to a page.
+
+    `data` is the file's content, where it has been read.
+    """
     try:
-        image = Image.open(stream(path) if isinstance(path, Member) else path, formats=_formats())
+        source = io.BytesIO(data) if data is not None else stream(path) if isinstance(path, Member) else path
+        image = Image.open(source, formats=_formats())
     except UnidentifiedImageError:
         with stream(path) as file:
             if file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):

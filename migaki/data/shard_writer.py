@@ -136,6 +136,16 @@ class ShardWriter:
         future.set_result(record)
         self._add(index, future)
 
+    def write_all(self, images: Iterable[tuple[int, Plan | Record | None]]) -> None:
+        """As `write_plan`, `write_record` or, for None, `skip`, for each."""
+        for index, image in images:
+            if isinstance(image, Plan):
+                self.write_plan(index, image)
+            elif image is None:
+                self.skip(index)
+            else:
+                self.write_record(index, image)
+
     def skip(self, index: int) -> None:
         """Leave image `index` out for good: its shard gets one less, and `dropped` in `dataset.json` names it."""
         self._add(index, None)

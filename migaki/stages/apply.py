@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 import torch
@@ -18,13 +22,16 @@ from migaki.core.files import digest
 from migaki.core.progress import Bar
 from migaki.core.seeds import generator
 from migaki.core.trained import load_system, read_record
+from migaki.data.encoding import to_bytes
 from migaki.data.folder import ImageFolder
 from migaki.data.formats import open_writer
 from migaki.data.labels import batch_rows
-from migaki.data.record import Plan, Record, plan
+from migaki.data.record import Record, plan
 from migaki.metrics.drift import Tolerance, parse_tolerance
 from migaki.stages.drift import FolderMeter, written
 from migaki.stages.output import OutputJob
+
+_MAX_LANES = 8  # batches at a time: each holds its activations in memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +55,7 @@ class Made:
 
     place: int
     stem: str
-    image: torch.Tensor
+    image: torch.Tensor  # uint8
     row: dict[str, Any] | None
 
 
@@ -65,6 +72,8 @@ class Applier:
         config = self.system.config
         self.folder = ImageFolder(job.input, size=(config.height, config.width), channels=config.channels)
         self.device = hardware.choose_device(job.device)
+        # A GPU is kept busy by one batch, and should not hold several in its memory.
+        self._turn = nullcontext() if self.device.type == "cpu" else Lock()
         self.precision = hardware.choose_precision(job.precision, self.device)
         self.noisy: int = getattr(config, "noise_channels", 0)
         if job.batch_size < 1:
@@ -121,8 +130,16 @@ class Applier:
         if self.meter is not None:
             for row, drift in zip(columns, self._drifts(self.meter, moved, picture), strict=True):
                 row |= drift
-        images = batch["image"] if picture is None else picture
+        images = to_bytes(batch["image"] if picture is None else picture)  # all at once
         return [self._made(place, image, row) for place, image, row in zip(places, images, columns, strict=True)]
+
+    def do(self, places: list[int]) -> list[Result]:
+        """Read, make and encode the images of these places; called by several threads at a time."""
+        batch = self.read(places)
+        with self._turn:
+            made = self.make(places, batch)
+        return [(one.place, None if one.row is None else plan(one.stem, one.image, one.row, "png").encode("png"))
+                for one in made]
 
     def _drifts(self, meter: FolderMeter, moved: Batch, picture: torch.Tensor | None) -> list[dict[str, float]]:
         """The columns `drift`, `drift_...` of each image."""
@@ -133,8 +150,9 @@ class Applier:
     def _made(self, place: int, image: torch.Tensor, columns: dict[str, Any]) -> Made:
         variants = self.job.variants
         row = self.folder.row(place // variants)
-        name = PurePosixPath(row.pop("file_name"))
-        stem = str(name.with_suffix("")) if variants == 1 else f"{name.with_suffix('')}_{place % variants}"
+        stem, ending = posixpath.splitext(row.pop("file_name"))
+        stem += "." if ending == "." else ""  # a dot at the end is part of the name
+        stem += f"_{place % variants}" if variants > 1 else ""
         row |= columns
         if self.limit is not None:
             bad = row["drift"] is None or row["drift"] > self.limit.value  # None: not a number
@@ -159,17 +177,8 @@ def apply(run: Path, job: ApplyJob, *, command: str = "", quiet: bool = False) -
     with open_writer(job.format, job.out, info, work.total, resume=job.resume, shard=job.shard) as writer:
         chunks, left = _chunks(set(writer.missing(range(work.total))), work.total, job.batch_size)
         with Bar("apply", work.total, work.total - sum(left.values()), quiet) as bar:
-            if work.lost is not None:
-                bar.say(f"apply: {work.lost}: the estimator that this refiner was trained with is gone, so no drift is "
-                        "written: give another with --estimator")
             for chunk, results in _results(work, run, chunks):
-                for place, result in results:
-                    if result is None:
-                        writer.skip(place)
-                    elif isinstance(result, Record):
-                        writer.write_record(place, result)
-                    else:
-                        writer.write_plan(place, result)
+                writer.write_all(results)
                 bar.advance(left[chunk[0]])
                 bar.advance(0, f"{bar.rate():.0f} images/s")
     return job.out
@@ -187,22 +196,59 @@ def _chunks(missing: set[int], total: int, size: int) -> tuple[list[list[int]], 
 
 
 def _results(work: Applier, run: Path, chunks: list[list[int]]) -> Iterator[tuple[list[int], list[Result]]]:
-    """What becomes of each batch: made here, each decoded while the one before is worked on, or by workers."""
+    """What becomes of each batch: made here, several at a time, or by workers."""
     job = work.job
-    if job.workers == 1 and job.engine == "local":
-        for chunk, batch in _read_ahead(work, chunks):
-            yield chunk, [(one.place, _planned(one)) for one in work.make(chunk, batch)]
+    lanes, threads = _lanes()
+    if job.workers != 1 or job.engine != "local":
+        task = ApplyTask(run=run, job=job, threads=threads)
+        yield from engine.work(task, chunks, workers=job.workers, engine=job.engine, address=job.address)
         return
-    task = ApplyTask(run=run, job=job, threads=torch.get_num_threads())
-    yield from engine.work(task, chunks, workers=job.workers, engine=job.engine, address=job.address)
+    with _torch_threads(threads):
+        yield from _side_by_side(work.do, chunks, lanes)
 
 
-Result = tuple[int, Plan | Record | None]
-"""A place, and the image for it: None where it is left out."""
+def _lanes() -> tuple[int, int]:
+    """How many batches are worked on at a time, and PyTorch's threads for each.
+
+    One thread a batch from reading to encoding keeps all cores at work: threads that share a batch wait for each
+    other at every layer, the more so while others decode. It also makes the images the same bits on any machine of
+    up to `_MAX_LANES` cores, as PyTorch's sums may depend on how many threads share them.
+    """
+    threads = torch.get_num_threads()
+    lanes = min(threads, _MAX_LANES)
+    return lanes, threads // lanes
 
 
-def _planned(one: Made) -> Plan | None:
-    return None if one.row is None else plan(one.stem, one.image, one.row, "png")
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    """So many threads for each operation of PyTorch, also in threads that are started within."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _side_by_side(do: Callable[[list[int]], list[Result]], chunks: list[list[int]],
+                  lanes: int) -> Iterator[tuple[list[int], list[Result]]]:
+    """The chunks in their order with what `do` makes of them, `lanes` at a time and no more than one ahead each."""
+    pool = ThreadPoolExecutor(lanes, thread_name_prefix="apply")
+    try:
+        ahead: deque[tuple[list[int], Future[list[Result]]]] = deque()
+        for chunk in chunks:
+            ahead.append((chunk, pool.submit(do, chunk)))
+            if len(ahead) > 2 * lanes:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        for first, future in ahead:
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+Result = tuple[int, Record | None]
+"""A place, and the image for it, encoded: None where it is left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,13 +262,7 @@ class ApplyTask(engine.Task[list[Result]]):
     def open(self) -> Callable[[list[int]], list[Result]]:
         """Load the system."""
         torch.set_num_threads(self.threads)
-        work = Applier(self.run, self.job)
-
-        def do(places: list[int]) -> list[Result]:
-            made = work.make(places, work.read(places))
-            return [(one.place, planned and planned.encode("png")) for one in made for planned in [_planned(one)]]
-
-        return do
+        return Applier(self.run, self.job).do
 
 
 def estimator_of(record: dict[str, Any], job: ApplyJob) -> tuple[Path | None, Path | None]:
@@ -231,17 +271,6 @@ def estimator_of(record: dict[str, Any], job: ApplyJob) -> tuple[Path | None, Pa
     if job.estimator is not None or own is None:
         return None, job.estimator
     return (None, Path(own)) if (Path(own) / "model.safetensors").is_file() else (Path(own), None)
-
-
-def _read_ahead(work: Applier, chunks: list[list[int]]) -> Iterator[tuple[list[int], Batch]]:
-    """Batches of the images still to be done, each decoded while the one before is worked on."""
-    with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
-        ahead = [pool.submit(work.read, chunk) for chunk in chunks[:2]]
-        for number, chunk in enumerate(chunks):
-            batch = ahead.pop(0).result()
-            if number + 2 < len(chunks):
-                ahead.append(pool.submit(work.read, chunks[number + 2]))
-            yield chunk, batch
 
 
 def _noise(places: list[int], seed: int, channels: int, shape: tuple[int, int, int]) -> torch.Tensor:

@@ -82,17 +82,18 @@ def test_interrupted_anywhere_it_is_the_same_bits(root: Path, tmp_path: Path, mo
 
     from migaki.data.writer import FolderWriter
 
-    write = FolderWriter.write_plan
+    write = FolderWriter.write_all
 
-    def stopping(self: FolderWriter, index: int, planned: Any) -> None:
-        if index == 6:
-            raise Stop
-        write(self, index, planned)
+    def stopping(self: FolderWriter, images: Any) -> None:
+        for index, image in images:
+            if index == 6:
+                raise Stop
+            write(self, [(index, image)])
 
-    monkeypatch.setattr(FolderWriter, "write_plan", stopping)
+    monkeypatch.setattr(FolderWriter, "write_all", stopping)
     with pytest.raises(Stop):
         apply(root / "gaze", job(root, tmp_path / "out", batch_size=4), quiet=True)
-    monkeypatch.setattr(FolderWriter, "write_plan", write)
+    monkeypatch.setattr(FolderWriter, "write_all", write)
     monkeypatch.setattr(Gaze, "predict", counted)
     apply(root / "gaze", job(root, tmp_path / "out", batch_size=4), quiet=True)
     assert tree(tmp_path / "out") == whole and batches == [4, 1]
