@@ -70,16 +70,14 @@ def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str 
         with Bar(f"simulate {name}", job.count, job.count - len(left), quiet) as bar:
             if alone:
                 for chunk in chunks:
-                    for index, planned in _render(simulator, job.seed, chunk):
-                        writer.write_plan(index, planned)
+                    writer.write_all(_render(simulator, job.seed, chunk))
                     _advance(bar, len(chunk))
                 return job.out
             threads = max(1, engine.cores() // (job.workers or engine.cores()))
             task = Render(kind=type(simulator), config=simulator.config, seed=job.seed, threads=threads)
             for chunk, records in engine.work(task, chunks, workers=job.workers, engine=job.engine,
                                               address=job.address):
-                for index, record in records:
-                    writer.write_record(index, record)
+                writer.write_all(records)
                 _advance(bar, len(chunk))
     return job.out
 
