@@ -42,6 +42,11 @@ class StandInCamera(Simulator):
         identities: tuple[int, ...] = (12, 13, 14, 15, 16, 17, 18, 19)  # skins of the built-in eye
         threads: int = 0  # 0 = all cores; changes no bit
         gaze_prior: Literal["laptop", "wide"] = "laptop"  # where people look, as in `simulate eyes`
+        iris: Range = (0.03, 0.25)  # reflectance: dark in visible light; in the near infrared 1.2 to 2.2
+        sclera: Range = (0.3, 0.75)
+        skin: Range = (0.65, 1.05)
+        upper_lid: tuple[float, float] = (16.0, 4.0)  # deg above the gaze, mean and sd: narrower than the renderer's
+        lower_lid: tuple[float, float] = (-21.0, 3.5)
         exposure: Range = (0.14, 0.32)  # mean linear value at which the automatic exposure arrives
         vignette: Range = (0.3, 0.75)  # share of light lost in the corners
         contrast: Range = (0.7, 1.0)  # share of an S-shaped curve in the tone curve
@@ -63,9 +68,10 @@ class StandInCamera(Simulator):
         self._eyes = EyeSimulator(EyeSimulator.Config(
             width=config.width, height=config.height, channels=config.channels, threads=config.threads,
             identities=config.identities, gaze_prior=config.gaze_prior,
-            upper_lid_normal=(16.0, 4.0), lower_lid_normal=(-21.0, 3.5),
-            lash_count_range=(100.0, 180.0), lash_length_range=(5.0, 10.0), iris_tint_range=(0.03, 0.25),
-            skin_tint_range=(0.65, 1.05), key_range=(0.3, 1.4), ambient_range=(0.2, 0.7), half_closed_share=0.05,
+            upper_lid_normal=config.upper_lid, lower_lid_normal=config.lower_lid,
+            lash_count_range=(100.0, 180.0), lash_length_range=(5.0, 10.0), iris_tint_range=config.iris,
+            sclera_tint_range=config.sclera, skin_tint_range=config.skin, key_range=(0.3, 1.4),
+            ambient_range=(0.2, 0.7), half_closed_share=0.05,
         ))
         # Sharpening comes after the noise, as in a camera's own processing, and so makes it grainier.
         self._lens = Blur(Blur.Config(sigma=config.blur, anisotropy=(1.0, 2.0), scale=1))

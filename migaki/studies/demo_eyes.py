@@ -17,6 +17,7 @@ from migaki.stages.simulate import SimulateJob
 from migaki.studies.chain import Leg, Step, apply_step, evaluate_step, import_step, run_chain, simulate_step, train_step
 from migaki.studies.demo_page import Story, write_page
 from migaki.studies.demo_results import Arm
+from migaki.studies.gaze_steps import adapt_step
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
 
@@ -55,7 +56,8 @@ def demo_eyes(options: EyesDemo, *, quiet: bool = False) -> Path:
         legs += [
             _label(options, quiet),
             Leg(title="train the gaze models",
-                steps=tuple(_train(options, arm, k, quiet) for arm in arms for k in range(options.seeds))),
+                steps=tuple(step for arm in arms for k in range(options.seeds)
+                            for step in _make(options, arm, k, quiet))),
             Leg(title="judge the gaze models",
                 steps=tuple(_judge(options, arm, k, quiet) for arm in arms for k in range(options.seeds))),
         ]
@@ -81,9 +83,11 @@ def _arms(options: EyesDemo, judged: bool) -> list[Arm]:
     out = options.out
     arms = [
         Arm(name="synthetic", slug="synthetic", data=(out / "synthetic",)),
-        Arm(name="synthetic, AdaBN", slug="adabn", data=(out / "synthetic",), photos=out / "photos"),
+        Arm(name="synthetic + AdaBN", slug="synthetic_adabn", data=(out / "synthetic",)),
+        Arm(name="synthetic + AdaBN, prior", slug="synthetic_prior", data=(out / "synthetic",)),
+        Arm(name="synthetic + self-training", slug="self", data=(out / "synthetic",)),
         Arm(name="refined", slug="refined", data=(out / "refined",)),
-        Arm(name="synthetic + refined", slug="both", data=(out / "synthetic", out / "refined")),
+        Arm(name="refined + AdaBN, prior", slug="refined_prior", data=(out / "refined",)),
     ]
     # The user's own labels all judge: a part of them would be too small a teacher, and its people would be known.
     return arms if options.real else [*arms, Arm(name="real labels (upper bound)", slug="labelled",
@@ -92,7 +96,8 @@ def _arms(options: EyesDemo, judged: bool) -> list[Arm]:
 
 def _render(options: EyesDemo, quiet: bool) -> Leg:
     # The user's photographs are equalised, which is how gaze data sets are published; so are then the renderings.
-    config = EyeSimulator.Config(identities=() if options.real else SKINS, equalise=options.real is not None)
+    config = EyeSimulator.Config(identities=() if options.real else SKINS, equalise=options.real is not None,
+                                 mask=False)
     job = SimulateJob(out=options.out / "synthetic", count=options.count, seed=options.seed)
     return Leg(title="render eyes", steps=(simulate_step("eyes", config, job, quiet),))
 
@@ -138,16 +143,34 @@ def _refine(options: EyesDemo, quiet: bool) -> Step:
     return apply_step(out / "refiner", ApplyJob(input=out / "synthetic", out=out / "refined"), quiet)
 
 
-def _train(options: EyesDemo, arm: Arm, number: int, quiet: bool) -> Step:
+def _make(options: EyesDemo, arm: Arm, number: int, quiet: bool) -> list[Step]:
+    """The steps to one gaze model. What only adapts another arm's model does not train it again."""
+    out, run = options.out, _run(options, arm.slug, number)
+    photos, (base, _, way) = out / "photos", arm.slug.partition("_")
+    if way:
+        return [adapt_step(_run(options, base, number), arm.data[0], photos, run,
+                           "AdaBN" if way == "adabn" else "AdaBN and prior", match_prior=way == "prior")]
+    if arm.slug != "self":
+        return [_train(options, arm.data, run, number, quiet)]
+    read = out / f"photos_read_{number}"
+    teacher = _run(options, "synthetic_prior", number)
+    return [apply_step(teacher, ApplyJob(input=photos, out=read), quiet),
+            _train(options, (*arm.data, read), run, number, quiet)]
+
+
+def _run(options: EyesDemo, slug: str, number: int) -> Path:
+    return options.out / f"gaze_{slug}_{number}"
+
+
+def _train(options: EyesDemo, data: tuple[Path, ...], out: Path, number: int, quiet: bool) -> Step:
     # Narrower than the default and in smaller batches, so that all arms fit into minutes; the same for every arm.
     config = Gaze.Config(steps=options.steps, features=16, batch_size=64)
     run = Run(seed=options.seed + number, sample_every=0)
-    data = Gaze.Data(data=arm.data, photos=arm.photos)
-    return train_step("gaze", data, config, run, options.out / f"gaze_{arm.slug}_{number}", quiet)
+    return train_step("gaze", Gaze.Data(data=data), config, run, out, quiet)
 
 
 def _judge(options: EyesDemo, arm: Arm, number: int, quiet: bool) -> Step:
-    return evaluate_step(options.out / f"gaze_{arm.slug}_{number}", EvaluateJob(data=options.out / "test"), quiet)
+    return evaluate_step(_run(options, arm.slug, number), EvaluateJob(data=options.out / "test"), quiet)
 
 
 def _story(options: EyesDemo, judged: bool) -> Story:
@@ -158,11 +181,17 @@ def _story(options: EyesDemo, judged: bool) -> Story:
                  "look, gave the rendered eyes that look, and trained gaze models on the result.",
         protocol="")
     if options.real is None:
-        return replace(base, photos="the stand-in camera's pictures", protocol=_STAND_IN.format(o=options))
+        return replace(base, photos="the stand-in camera's pictures", protocol=_STAND_IN.format(o=options, ways=_WAYS))
     if judged:
-        return replace(base, photos="your photos", protocol=_LABELLED_REAL)
+        return replace(base, photos="your photos", protocol=_LABELLED_REAL.format(ways=_WAYS))
     return replace(base, photos="your photos", protocol=_UNLABELLED_REAL, no_table=_NO_TABLE)
 
+
+_WAYS = """\
+Three rivals use the unlabelled pictures without refining. AdaBN (Li et al. 2016) takes the statistics of the \
+network's normalisation from them. The prior gives a model's readings of them the middle and spread of the synthetic \
+labels: it presumes that people look about as the renderer supposes. In self-training a new model learns from the \
+synthetic eyes and from what the model so adapted reads off the pictures."""
 
 _STAND_IN = """\
 No photograph was at hand, so a stand-in camera took the pictures: they are renderings too, of other people (skins \
@@ -172,15 +201,12 @@ photos: try `migaki demo --real DIR`.
 
 The refiner saw {o.count} rendered eyes and {o.photos} of the stand-in's pictures without labels. The gaze models \
 were judged by {o.test} other pictures. The upper bound was trained on the labels of {o.labelled} more, which no other \
-arm saw. Every gaze model took {o.steps} steps of 64 images; runs of one arm differ in their seed alone. AdaBN \
-(Li et al. 2016) takes the statistics of the network's normalisation from the unlabelled pictures: the cheapest \
-rival."""
+arm saw. Every gaze model took {o.steps} steps of 64 images; runs of one arm differ in their seed alone. {ways}"""
 
 _LABELLED_REAL = """\
 Your folder has gaze labels. The first half of it, in its own order, went to the refiner without them; the labels of \
 the second half judged the gaze models and did nothing else. There is no upper bound, since no label of yours trained \
-a model. All pictures, the rendered ones too, had their histograms equalised. AdaBN (Li et al. 2016) takes the \
-statistics of the network's normalisation from the unlabelled half: the cheapest rival."""
+a model. All pictures, the rendered ones too, had their histograms equalised. {ways}"""
 
 _UNLABELLED_REAL = """\
 All your photos went to the refiner; none has a label. All pictures, the rendered ones too, had their histograms \

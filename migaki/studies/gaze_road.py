@@ -16,7 +16,7 @@ from migaki.studies.chain import Leg, Step, apply_step, call_step, evaluate_step
 from migaki.studies.folds import Kind, join_evaluations, write_folds
 from migaki.studies.gaze_ablations import Ablation, ablations
 from migaki.studies.gaze_recipe import GazeRecipe
-from migaki.studies.gaze_steps import adapt, judge_neighbours
+from migaki.studies.gaze_steps import adapt_step, judge_neighbours
 from migaki.studies.looks import measure_looks
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
@@ -225,10 +225,7 @@ class GazeRoad:
         return steps
 
     def _adapt(self, run: Path, data: Path, out: Path, way: str) -> Step:
-        photos = Gaze.Data(data=(data,), photos=self.photos)
-        return call_step(f"adapt {run} to {self.photos} ({ADAPTED[way]}), as training with --photos would have",
-                         partial(adapt, run, photos, out, match_prior=way == "prior"), out / "model.safetensors",
-                         [run, data, self.photos], 8)
+        return adapt_step(run, data, self.photos, out, ADAPTED[way], match_prior=way == "prior")
 
     def _self_training(self) -> list[tuple[str, list[Step]]]:
         """CNNs trained on synthetic eyes and on what an adapted CNN reads off the photographs; refiners held to the

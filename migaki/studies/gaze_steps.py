@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from migaki.data.folder import ImageFolder
 from migaki.metrics.gaze import AngularError
 from migaki.metrics.neighbours import knn_gaze
 from migaki.report.evaluation import write_evaluation
+from migaki.studies.chain import Step, call_step
 from migaki.systems.gaze import Gaze
 
 
@@ -50,3 +52,10 @@ def adapt(run: Path, data: Gaze.Data, out: Path, *, match_prior: bool) -> None:
     changed["data"] = {**record["data"], "photos": str(data.photos)}
     write_json(make_folder(out) / "config.json", changed)
     save_model(out / "model.safetensors", system)  # last: whoever finds it finds the rest
+
+
+def adapt_step(run: Path, data: Path, photos: Path, out: Path, way: str, *, match_prior: bool) -> Step:
+    """`adapt` the run, which was trained on `data`, as a step of a chain; `way` names it."""
+    return call_step(f"adapt {run} to {photos} ({way}), as training with --photos would have",
+                     partial(adapt, run, Gaze.Data(data=(data,), photos=photos), out, match_prior=match_prior),
+                     out / "model.safetensors", [run, data, photos], 8)
