@@ -103,7 +103,8 @@ class PatchSource:
         sizes = {image.shape[1:] for image in images.values()}
         name = show(next(iter(self.files.values()))[index])
         if len(sizes) > 1:
-            raise UserError(f"{name}: its pictures differ in size ({sizes}): pair pictures of one size")
+            told = " and ".join(sorted(f"{width} x {height}" for height, width in sizes))
+            raise UserError(f"{name}: its pictures differ in size ({told}): pair pictures of one size")
         ((height, width),) = sizes
         if min(height, width) < self.patch:
             raise UserError(

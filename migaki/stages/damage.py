@@ -18,7 +18,7 @@ from migaki.core.progress import Bar
 from migaki.core.seeds import fold
 from migaki.data import framing
 from migaki.data.folder import ImageFolder
-from migaki.data.image_file import read_header, read_image
+from migaki.data.image_file import read_header, read_image, show
 from migaki.data.member import FilePath
 from migaki.data.writer import FolderWriter, batch_rows
 
@@ -55,7 +55,7 @@ def damage_folder(name: str, damage: Damage, job: DamageJob, *, command: str = "
         for number, file in enumerate(photos.names):
             places = [number * job.count + variant for variant in range(job.count)]
             places = [place for place in places if place not in clean_writer.done or place not in writer.done]
-            clean = _whole(_read(photos.file(number), job.channels), damage) if places else None
+            clean = _whole(photos.file(number), job.channels, damage) if places else None
             for place in places:
                 assert clean is not None
                 stem = str(PurePosixPath(file).with_suffix(""))
@@ -77,12 +77,14 @@ def _read(path: FilePath, channels: int | None) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(unit))
 
 
-def _whole(clean: torch.Tensor, damage: Damage) -> torch.Tensor:
-    """Cut what a downscaling by a whole number would leave over."""
+def _whole(path: FilePath, channels: int | None, damage: Damage) -> torch.Tensor:
+    """A photograph without what a downscaling by a whole number would leave over."""
+    clean = _read(path, channels)
     scale = getattr(damage.config, "scale", 1)  # only `blur` has one
     height, width = (side - side % scale for side in clean.shape[1:])
     if not height or not width:
-        raise UserError(f"a photograph of {clean.shape[2]} x {clean.shape[1]} cannot be made {scale} times smaller")
+        raise UserError(f"{show(path)}: is {clean.shape[2]} x {clean.shape[1]}, too small to be made {scale} times "
+                        "smaller: leave it out")
     return clean[:, :height, :width]
 
 

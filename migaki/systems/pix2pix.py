@@ -95,6 +95,12 @@ class Pix2Pix(System):
             raise UserError("pix2pix: channels, target_channels and levels must be positive")
         if config.damage == "clouds" and config.target_channels > config.channels:
             raise UserError(f"pix2pix: clouds hide {config.channels} channels, target_channels cannot be more")
+        if config.patch >> config.patch_layers < 3:
+            raise UserError(f"pix2pix: --patch {config.patch} is too small for a discriminator of "
+                            f"{config.patch_layers} layers: at least {3 << config.patch_layers}")
+        made = {"grey": 1, "blur": config.target_channels}.get(config.damage, config.channels)
+        if made != config.channels:
+            raise UserError(f"pix2pix: --damage {config.damage} makes inputs of {made} channels: add --channels {made}")
         self.config = config
         outputs = config.target_channels + self.has_mask
         self.generator = UNet(in_channels=config.channels, out_channels=outputs, width=config.features,
