@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import importlib
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,19 @@ def names_in(package: str, base: str) -> dict[str, str]:
     """
     found = {}
     for path in sorted((_PACKAGE / package).glob("[!_]*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        bases = {ast.unparse(b).rsplit(".", 1)[-1] for node in tree.body if isinstance(node, ast.ClassDef)
-                 for b in node.bases}
+        bases, line = _outline(path)
         if base in bases:
-            found[path.stem] = (ast.get_docstring(tree) or "").split("\n", 1)[0]
+            found[path.stem] = line
     return found
+
+
+@functools.cache
+def _outline(path: Path) -> tuple[frozenset[str], str]:
+    """What the classes of a module derive from, and its first docstring line: parsed once in a process."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    bases = {ast.unparse(b).rsplit(".", 1)[-1] for node in tree.body if isinstance(node, ast.ClassDef)
+             for b in node.bases}
+    return frozenset(bases), (ast.get_docstring(tree) or "").split("\n", 1)[0]
 
 
 def find_class(package: str, name: str, base: type[Any]) -> type[Any]:
