@@ -89,7 +89,7 @@ def read_image(path: FilePath) -> np.ndarray[Any, Any]:
             _check(path, read_npy_header(path))
             return read_npy(path)
         data = _content(path)
-        quick = None if data is None else decode_png(data, _QUICK_PIXELS)
+        quick = None if data is None else _read_plain_png(path, data)
         return _read_with_pillow(path, data) if quick is None else quick
     except UserError:
         raise
@@ -102,6 +102,20 @@ def _content(path: FilePath) -> bytes | None:
     with stream(path) as file:
         data = file.read(_SMALL + 1)
     return data if len(data) <= _SMALL else None
+
+
+def _read_plain_png(path: FilePath, data: bytes) -> np.ndarray[Any, Any] | None:
+    """A PNG of 8-bit grey, RGB or RGBA and nothing that Pillow would have to look for first; None for other files."""
+    header = _plain_png_header(data[:64])
+    if header is None or header.dtype != np.uint8:
+        return None
+    _check_size(path, header.width, header.height, header.channels)
+    ours = decode_png(data, _QUICK_PIXELS)
+    if ours is not None:
+        return ours
+    with PngImageFile(io.BytesIO(data)) as image:
+        array = np.asarray(image)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
 def _read_header(path: FilePath) -> Header:
@@ -191,7 +205,10 @@ def _read_png_header(path: FilePath) -> Header | None:
     Opening a folder looks at every file, and this takes a tenth of the time of opening each with Pillow.
     """
     with stream(path) as file:
-        start = file.read(64)
+        return _plain_png_header(file.read(64))
+
+
+def _plain_png_header(start: bytes) -> Header | None:
     if len(start) < 57 or start[:8] != b"\x89PNG\r\n\x1a\n" or start[12:16] != b"IHDR":
         return None
     width, height, depth, colour = struct.unpack(">IIBB", start[16:26])
