@@ -58,6 +58,13 @@ class StandInCamera(Simulator):
         quality: tuple[int, int] = (30, 65)  # of JPEG
         equalise: bool = False  # histogram equalisation, as MPIIGaze's patches have
 
+        @classmethod
+        def infrared(cls) -> StandInCamera.Config:
+            """A dim near-infrared camera, as eye trackers have: bright irises and skin, black pupils, little noise."""
+            return cls(iris=(1.2, 2.2), sclera=(0.3, 0.5), skin=(1.1, 1.5), upper_lid=(19.0, 5.0),
+                       lower_lid=(-20.0, 4.0), exposure=(0.06, 0.14), blur=(0.9, 1.3), noise=(0.002, 0.005),
+                       photons=(3000.0, 9000.0), sharpening=(0.2, 0.6), quality=(70, 90))
+
         def __post_init__(self) -> None:
             check_range("stand-in camera: vignette", self.vignette, 0, 1)
             check_range("stand-in camera: contrast", self.contrast, 0, 1)

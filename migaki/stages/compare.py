@@ -126,7 +126,7 @@ def _restored(pair: _Pair, work: Restore, channels: int, value_range: tuple[floa
     pixels = read_original(pair.damaged, channels).pixels
     result, mask = work(pixels)
     if overlap is not None and mask is not None and pair.mask is not None:
-        overlap.update({"mask": torch.from_numpy(mask[None])}, {"mask": torch.from_numpy(read_image(pair.mask))})
+        overlap.update({"mask": torch.from_numpy(mask[None])}, {"mask": torch.from_numpy(read_image(pair.mask).copy())})
     wanted = read_image(pair.target)
     if len(wanted) < len(result) or read_header(pair.target).has_alpha:
         wanted = framing.convert_channels(wanted, len(result), has_alpha=len(wanted) in (2, 4), path=pair.target)
