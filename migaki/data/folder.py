@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,8 @@ from migaki.data.rows import listed_rows, metadata_rows, shard_rows
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
+
+_BLOCK = 256  # headers that a thread looks at one after the other
 
 
 class ImageFolder:
@@ -134,10 +137,14 @@ class ImageFolder:
 
     @cached_property
     def _headers(self) -> list[Header]:
-        with ThreadPoolExecutor(4) as pool:
-            found = pool.map(lambda row: read_header(place(self._root, row, "file_name")), self.rows, chunksize=64)
-            same: dict[Header, Header] = {}  # a million equal ones need not be a million objects
+        same: dict[Header, Header] = {}  # a million equal ones need not be a million objects
+
+        def look(start: int) -> list[Header]:
+            found = [read_header(place(self._root, row, "file_name")) for row in self.rows[start : start + _BLOCK]]
             return [same.setdefault(header, header) for header in found]
+
+        with ThreadPoolExecutor(4) as pool:  # blocks, as a task an image would take a kilobyte each, all at once
+            return list(itertools.chain.from_iterable(pool.map(look, range(0, len(self), _BLOCK))))
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:

@@ -48,7 +48,10 @@ class LazyRows(Sequence[Row]):
 
     def __getitem__(self, index: int | slice) -> Row | list[Row]:
         if isinstance(index, slice):
-            return [self[place] for place in range(len(self))[index]]
+            places = range(len(self))[index]
+            if places and places.step == 1:
+                return self.block(places.start, places.stop)
+            return [self[place] for place in places]
         place = range(len(self))[index]
         return self.block(place, place + 1)[0]
 

@@ -132,17 +132,20 @@ def _decode_all(folder: ImageFolder, memory_limit: int) -> Array | None:
         return None
     store = np.empty(shape, folder.dtype)
 
-    def decode(index: int) -> None:
-        store[index] = framing.widen(folder.decode(index), folder.dtype)
+    def decode(start: int) -> None:
+        for index in range(start, min(start + _DECODED, len(folder))):
+            store[index] = framing.widen(folder.decode(index), folder.dtype)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        # The list makes the first error surface here.
-        list(pool.map(decode, range(len(folder))))
+        # The list makes the first error surface here. A task an image would take a kilobyte each, all at once.
+        list(pool.map(decode, range(0, len(folder), _DECODED)))
     _KEPT[key] = store
     while len(_KEPT) > 1 and sum(kept.nbytes for kept in _KEPT.values()) > _KEPT_LIMIT:
         _KEPT.popitem(last=False)
     return store
 
+
+_DECODED = 64  # images that a thread decodes at a time
 
 _KEPT: OrderedDict[tuple[object, ...], Array] = OrderedDict()
 """Folders decoded last, by their state: a study trains many models on the same ones, each in a few seconds."""
