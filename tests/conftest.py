@@ -47,6 +47,14 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def warm_processes() -> None:
+    """For tests whose code starts processes itself: see `warm_processes.py`."""
+    from warm_processes import warm_context  # imports PyTorch once more: only where it is asked for
+
+    warm_context()
+
+
+@pytest.fixture(scope="session")
 def estimators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Small trained estimators of discs, see `disc_places.train_estimators`."""
     from disc_places import train_estimators  # trains: only where it is asked for

@@ -14,6 +14,7 @@ import pytest
 from migaki.core import engine
 from migaki.core.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
 CHUNKS = [[start, start + 1] for start in range(0, 20, 2)]
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -27,11 +26,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 TESTS = Path(__file__).resolve().parents[1]
 if str(TESTS) not in sys.path:
     sys.path.insert(0, str(TESTS))
+
+from warm_processes import warm_context  # noqa: E402, of the folder above where this is the program
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CLOCKED = ("timing.jsonl", "steps.json", "report.html", "time.csv", "time.json", "time.md")
 """Files of which the clock is a part."""
@@ -85,19 +87,6 @@ def prepare(root: Path, effort: int) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------ processes
 
 
-_WARM = ["migaki.commands.simulate_command", "migaki.commands.train_command", "migaki.commands.apply_command",
-         "migaki.commands.import_command", "migaki.systems.simgan", "migaki.systems.gaze", "migaki.simulate.eyes",
-         "migaki.simulate.digits", "migaki.simulate.rain", "migaki.data.optdigits", "migaki.studies.study",
-         "migaki.systems.classifier", "migaki.report.evaluation", "toy_study", "torch._dynamo", "matplotlib.pyplot"]
-
-
-def _context() -> Any:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_WARM)
-    return context
-
-
 def _run(words: list[str], log: str, limits: Callable[[], None] | None) -> None:
     """In the child: the command line, with all that it says in the file `log`."""
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -131,7 +120,7 @@ class Victim:
     def __init__(self, words: list[str], limits: Callable[[], None] | None = None) -> None:
         handle, self.log = tempfile.mkstemp(suffix=".log")
         os.close(handle)
-        self.process = _context().Process(target=_run, args=(words, self.log, limits))
+        self.process = warm_context().Process(target=_run, args=(words, self.log, limits))
         self.process.start()
 
     def kill(self) -> None:

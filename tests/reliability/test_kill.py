@@ -5,17 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from harness import prepare, stages, torture
+from harness import stages, torture
 
 KILLS = 2
 
 
-@pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return prepare(tmp_path_factory.mktemp("places"), 1)
-
-
 @pytest.mark.parametrize("name", ["simulate-digits", "train-simgan", "train-gaze", "apply", "study"])
-def test_killed_and_gone_on(name: str, places: dict[str, str], tmp_path: Path) -> None:
-    result = torture(stages(1)[name], places, tmp_path, KILLS, seed=len(name))
+def test_killed_and_gone_on(name: str, prepared: dict[str, str], tmp_path: Path) -> None:
+    result = torture(stages(1)[name], prepared, tmp_path, KILLS, seed=len(name))
     assert result.kills == KILLS and not result.problems, result.problems

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from harness import Stage, Victim, difference, prepare, stages, tree
+from harness import Stage, Victim, difference, stages, tree
 
 from migaki.core.files import exclusive
 
@@ -29,14 +29,12 @@ LONG = {
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    root = tmp_path_factory.mktemp("places")
-    made = prepare(root, 1)
-    (root / "vast").mkdir()
+def places(tmp_path_factory: pytest.TempPathFactory, prepared: dict[str, str]) -> dict[str, str]:
+    vast = tmp_path_factory.mktemp("vast")
     for copy in range(12):
-        for path in (root / "many").glob("*.png"):
-            shutil.copy(path, root / "vast" / f"{copy}_{path.name}")
-    return made | {"VAST": str(root / "vast")}
+        for path in Path(prepared["MANY"]).glob("*.png"):
+            shutil.copy(path, vast / f"{copy}_{path.name}")
+    return prepared | {"VAST": str(vast)}
 
 
 def words(stage: Stage, places: dict[str, str], out: Path) -> list[str]:

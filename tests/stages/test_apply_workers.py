@@ -20,6 +20,7 @@ from migaki.stages.train import train
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
 RUN = Run(device="cpu", precision="fp32", log_every=1, sample_every=0)
 
 

@@ -17,6 +17,8 @@ from migaki.data.formats import Format
 from migaki.simulate.digits import DigitSimulator
 from migaki.stages.simulate import SimulateJob, simulate
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FatalConfig(DigitSimulator.Config):

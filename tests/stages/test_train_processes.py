@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from toy_folders import write_folder
+from warm_processes import warm_context
 
 from migaki.core import processes
 from migaki.core.batch import Batch, Scalars
@@ -88,8 +88,7 @@ def ports(count: int) -> list[int]:
 
 def together(world: int, root: Path, *jobs: Job) -> list[int | None]:
     """Exit codes of `world` processes that do the jobs."""
-    context = multiprocessing.get_context("forkserver")  # imports PyTorch once for all of them
-    context.set_forkserver_preload(["migaki.stages.train", "migaki.systems.simgan", "migaki.systems.classifier"])
+    context = warm_context()
     workers = [context.Process(target=work, args=(rank, world, root, list(jobs))) for rank in range(world)]
     for worker in workers:
         worker.start()
