@@ -177,6 +177,9 @@ def apply(run: Path, job: ApplyJob, *, command: str = "", quiet: bool = False) -
     with open_writer(job.format, job.out, info, work.total, resume=job.resume, shard=job.shard) as writer:
         chunks, left = _chunks(set(writer.missing(range(work.total))), work.total, job.batch_size)
         with Bar("apply", work.total, work.total - sum(left.values()), quiet) as bar:
+            if work.lost is not None:
+                bar.say(f"apply: {work.lost}: the estimator that this refiner was trained with is gone, so no drift is "
+                        "written: give another with --estimator")
             for chunk, results in _results(work, run, chunks):
                 writer.write_all(results)
                 bar.advance(left[chunk[0]])
