@@ -57,6 +57,18 @@ def test_two_workers_write_the_same_bits(name: str, root: Path, tmp_path: Path) 
     assert tree(apply(root / name, job(root, tmp_path / "two", workers=2), quiet=True)) == tree(one)
 
 
+def test_any_number_of_threads_writes_the_same_bits(root: Path, tmp_path: Path) -> None:
+    before, trees = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            trees.append(tree(apply(root / "simgan", job(root, tmp_path / str(threads)), quiet=True)))
+            assert torch.get_num_threads() == threads  # the caller's number is put back
+    finally:
+        torch.set_num_threads(before)
+    assert trees[0] == trees[1]
+
+
 @pytest.mark.parametrize("form", ["webdataset", "parquet"])
 def test_from_shards_and_to_shards(form: Format, root: Path, tmp_path: Path) -> None:
     plain = ImageFolder(apply(root / "simgan", job(root, tmp_path / "plain"), quiet=True))
