@@ -66,6 +66,7 @@ class Pix2Pix(System):
         features: int = 64  # of the first layer of both networks
         levels: int = 8  # of the U-Net: 8 halvings bring 256 px to 1
         norm: Norm = "instance"  # at batches of 1 what batch norm is in training; ours: the same at test time
+        blend: bool = False  # ours: one more channel says how much of the input is repainted; the rest is left as it is
         dropout: float = 0.5  # in the U-Net's inner levels, in training only (ours: the paper keeps it on)
         patch_layers: int = 3  # of the discriminator: 3 = patches of 70 px
         l1: float = 100.0  # weight of the mean absolute error (lambda of eq. 4)
@@ -101,9 +102,12 @@ class Pix2Pix(System):
         made = {"grey": 1, "blur": config.target_channels}.get(config.damage, config.channels)
         if made != config.channels:
             raise UserError(f"pix2pix: --damage {config.damage} makes inputs of {made} channels: add --channels {made}")
+        if config.blend and config.target_channels > config.channels:
+            raise UserError(f"pix2pix: --blend mixes into the first {config.target_channels} channels of the input, "
+                            f"which has {config.channels}: leave it out")
         self.config = config
         outputs = config.target_channels + self.has_mask
-        self.generator = UNet(in_channels=config.channels, out_channels=outputs, width=config.features,
+        self.generator = UNet(in_channels=config.channels, out_channels=outputs + config.blend, width=config.features,
                               levels=config.levels, norm=config.norm, dropout=config.dropout)
         self.discriminator = PatchGAN(in_channels=config.channels + outputs, width=config.features,
                                       num_layers=config.patch_layers, norm=config.norm)
@@ -166,7 +170,7 @@ class Pix2Pix(System):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * fade
         image, truth = batch["image"], self._truth(batch)
-        made = self.generator(image).float()
+        made = self._generate(image)
         fake, real = self.discriminator(image, made.detach()).float(), self.discriminator(image, truth).float()
         # Halved, so that D learns slowly against G (sec. 3.3).
         judge = 0.5 * (patch_cross_entropy(fake, is_refined=True) + patch_cross_entropy(real, is_refined=False))
@@ -179,6 +183,16 @@ class Pix2Pix(System):
         skipped = descend(fool + config.l1 * near, self.optimizers["generator"], config.max_norm)
         return scalars | {"generator/adversarial": fool.detach(), "generator/l1": near.detach(),
                           "generator/skipped": skipped}
+
+    def _generate(self, image: Tensor) -> Tensor:
+        """What the generator makes, float32: (B, target_channels [+ 1], H, W)."""
+        made: Tensor = self.generator(image).float()
+        if not self.config.blend:
+            return made
+        made, share = made[:, :-1], made[:, -1:]
+        kept = image[:, :self.config.target_channels].float()
+        painted, rest = made.tensor_split([self.config.target_channels], dim=1)
+        return torch.cat([kept + share * (painted - kept), rest], dim=1)
 
     def _truth(self, batch: Batch) -> Tensor:
         """What the generator should make: (B, target_channels [+ 1], H, W)."""
@@ -199,11 +213,11 @@ class Pix2Pix(System):
         """
         image, tiling = batch["image"], self.tiling
         if max(image.shape[-2:]) <= _WHOLE:
-            made = self.generator(image).float()
+            made = self._generate(image)
         else:
             made = torch.stack([apply_tiled(
-                lambda tile: self.generator(tile).float(), one, tile=tiling.tile, context=tiling.context,
-                blend=tiling.blend, multiple=tiling.multiple) for one in image])
+                self._generate, one, tile=tiling.tile, context=tiling.context, blend=tiling.blend,
+                multiple=tiling.multiple) for one in image])
         if not self.has_mask:
             return {"target": made}
         return {"target": made[:, :-1], "mask": made[:, -1]}

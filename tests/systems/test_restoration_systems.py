@@ -139,6 +139,22 @@ def test_mcgan_sees_four_channels_and_answers_rgb_and_mask() -> None:
     assert isinstance(Pix2Pix.damage(published), Clouds)
 
 
+def test_a_blend_leaves_alone_what_it_does_not_repaint() -> None:
+    config, batch = Pix2Pix.tiny()
+    system = Pix2Pix(replace(config, blend=True)).eval()
+    image, painted = batch["image"], torch.rand(2, 3, 32, 32)
+    mask, share = torch.rand(2, 1, 32, 32), torch.zeros(2, 1, 32, 32)
+    share[..., 16:] = 1
+    system.generator.forward = lambda seen: torch.cat([painted, mask, share], 1)  # type: ignore[method-assign]
+    made = system.predict({"image": image})
+    assert torch.equal(made["target"][..., :16], image[:, :3, :, :16]) and torch.equal(made["mask"], mask[:, 0])
+    torch.testing.assert_close(made["target"][..., 16:], painted[..., 16:])
+    del system.generator.forward
+    assert system.train().update(batch, 0)["generator/l1"] > 0
+    with pytest.raises(UserError, match="--blend"):
+        Pix2Pix(replace(config, damage="none", channels=1, blend=True))
+
+
 @pytest.mark.parametrize(("damage", "channels"), [("none", 3), ("grey", 1), ("blur", 3), ("clouds", 3)])
 def test_pix2pix_opens_its_folders(photos: Path, damage: str, channels: int) -> None:
     config, _ = Pix2Pix.tiny()
