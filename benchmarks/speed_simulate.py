@@ -29,8 +29,8 @@ def measure(folder: Path, quick: bool) -> list[Row]:
             baseline=f"UnityEyes' printed 23 ms: {UNITYEYES:.0f} images/s", ratio=two / UNITYEYES, wanted=">= 1"),
     ]
     rows.append(_to_folder("threads", _seconds(eyes(0), folder / "threads", count, 1) / count, two, ""))
-    short, long = (_seconds(eyes(0), folder / f"processes{number}", number, 2) for number in (count, 3 * count))
-    each = (long - short) / (2 * count)  # what is left when the start of the processes is taken off
+    short, long = (_seconds(eyes(0), folder / f"processes{number}", number, 2) for number in (count, 5 * count))
+    each = (long - short) / (4 * count)  # what is left when the start of the processes is taken off
     rows.append(_to_folder("two processes", each, two, f" after a start of {short - count * each:.1f} s"))
     return rows
 
