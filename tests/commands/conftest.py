@@ -12,6 +12,7 @@ from tiny_options import CPU, TINY
 from toy_folders import write_folder
 
 from migaki.cli import main
+from migaki.systems import gaze
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -47,10 +48,21 @@ def refused(call: Call) -> Callable[..., str]:
     return run
 
 
+@pytest.fixture(autouse=True)
+def _few_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch norm's statistics from 64 photographs and not from 4096, for all models alike."""
+    monkeypatch.setattr(gaze, "_ADAPT_IMAGES", 64)
+
+
 @pytest.fixture(scope="session")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """simulate -> train simgan -> apply -> train gaze -> evaluate, on built-in eyes and discs."""
-    root = tmp_path_factory.mktemp("road")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gaze, "_ADAPT_IMAGES", 64)
+        return walked(tmp_path_factory.mktemp("road"))
+
+
+def walked(root: Path) -> Path:
     write_folder(root / "photos", 7, (30, 44), real=True, labels=())
     write_folder(root / "classes", 6, (24, 40))
     for words in (

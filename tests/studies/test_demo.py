@@ -15,9 +15,16 @@ from migaki.core.files import make_folder
 from migaki.data.folder import ImageFolder
 from migaki.simulate.stand_in_camera import StandInCamera
 from migaki.stages.simulate import SimulateJob, simulate
+from migaki.systems import gaze
 
 EYES = shlex.split("demo --seeds 1 --count 80 --photos 64 --labelled 40 --test 40 --refiner-steps 6 --steps 4")
 DIGITS = shlex.split("demo digits --seeds 1 --count 300 --refiner-steps 6 --steps 4")
+
+
+@pytest.fixture(autouse=True)
+def _few_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch norm's statistics from 64 photographs and not from 4096, for all models alike."""
+    monkeypatch.setattr(gaze, "_ADAPT_IMAGES", 64)
 
 
 @pytest.fixture(scope="module")
