@@ -103,17 +103,17 @@ def _render(options: EyesDemo, quiet: bool) -> Leg:
     config = EyeSimulator.Config(mask=False, equalise=True) if options.real else EyeSimulator.Config(
         mask=False, identities=SKINS, gaze_prior="wide")
     job = SimulateJob(out=options.out / "synthetic", count=options.count, seed=options.seed)
-    return Leg(title="render eyes", steps=(simulate_step("eyes", config, job, quiet),))
+    return Leg(title="render eyes", steps=(simulate_step("eyes", config, job, quiet, options.count / 1000),))
 
 
 def _photograph(options: EyesDemo, judged: bool, quiet: bool) -> Leg:
     out = options.out / "photos"
     if options.real is not None:
         config = Photos.Config(labelled=False, equalise=True, half="first" if judged else "all", limit=options.photos)
-        return Leg(title="read your photos", steps=(import_step("photos", options.real, out, config, quiet),))
+        return Leg(title="read your photos", steps=(import_step("photos", options.real, out, config, quiet, 3),))
     job = SimulateJob(out=out, count=options.photos, seed=options.seed + 1000)
     return Leg(title="take photos with the stand-in camera",
-               steps=(simulate_step("stand_in_camera", _camera(labelled=False), job, quiet),))
+               steps=(simulate_step("stand_in_camera", _camera(labelled=False), job, quiet, options.photos / 500),))
 
 
 def _camera(*, labelled: bool) -> StandInCamera.Config:
@@ -126,12 +126,12 @@ def _label(options: EyesDemo, quiet: bool) -> Leg:
     if options.real is not None:
         config = Photos.Config(equalise=True, half="second", limit=options.test)
         return Leg(title="read your labelled photos",
-                   steps=(import_step("photos", options.real, out / "test", config, quiet),))
+                   steps=(import_step("photos", options.real, out / "test", config, quiet, 3),))
     # Other seeds, other pictures: none stands in two parts.
     parts = (("test", options.test, 2000), ("labelled", options.labelled, 3000))
     return Leg(title="take labelled photos with the stand-in camera", steps=tuple(
         simulate_step("stand_in_camera", _camera(labelled=True),
-                      SimulateJob(out=out / name, count=count, seed=options.seed + shift), quiet)
+                      SimulateJob(out=out / name, count=count, seed=options.seed + shift), quiet, count / 500)
         for name, count, shift in parts))
 
 
@@ -142,12 +142,14 @@ def _polish(options: EyesDemo, quiet: bool) -> Leg:
                            lambda_reg=0.3, learning_rate=4e-4, scale=2, ema=0.98)
     run = Run(seed=options.seed, sample_every=max(1, options.refiner_steps // 4))
     data = SimGAN.Data(synthetic=out / "synthetic", real=out / "photos", estimator=_estimator(options))
-    return Leg(title="train the refiner", steps=(train_step("simgan", data, config, run, out / "refiner", quiet),))
+    return Leg(title="train the refiner", steps=(
+        train_step("simgan", data, config, run, out / "refiner", quiet, 5 + options.refiner_steps / 12),))
 
 
 def _refine(options: EyesDemo, quiet: bool) -> Step:
     out = options.out
-    return apply_step(out / "refiner", ApplyJob(input=out / "synthetic", out=out / "refined"), quiet)
+    return apply_step(out / "refiner", ApplyJob(input=out / "synthetic", out=out / "refined"), quiet,
+                      options.count / 1000)
 
 
 def _make(options: EyesDemo, arm: Arm, number: int, quiet: bool) -> list[Step]:
@@ -161,7 +163,7 @@ def _make(options: EyesDemo, arm: Arm, number: int, quiet: bool) -> list[Step]:
         return [_train(options, arm.data, run, number, quiet)]
     read = out / f"photos_read_{number}"
     teacher = _run(options, "synthetic_prior", number)
-    return [apply_step(teacher, ApplyJob(input=photos, out=read), quiet),
+    return [apply_step(teacher, ApplyJob(input=photos, out=read), quiet, 2),
             _train(options, (*arm.data, read), run, number, quiet)]
 
 
@@ -181,11 +183,12 @@ def _train(options: EyesDemo, data: tuple[Path, ...], out: Path, number: int, qu
     all_there_is = options.real is not None
     config = Gaze.Config(steps=options.steps, features=16, batch_size=64, augment=all_there_is, equalise=all_there_is)
     run = Run(seed=options.seed + number, sample_every=0)
-    return train_step("gaze", Gaze.Data(data=data), config, run, out, quiet)
+    return train_step("gaze", Gaze.Data(data=data), config, run, out, quiet, 3 + options.steps / 30)
 
 
 def _judge(options: EyesDemo, arm: Arm, number: int, quiet: bool) -> Step:
-    return evaluate_step(_run(options, arm.slug, number), EvaluateJob(data=options.out / "test"), quiet)
+    return evaluate_step(_run(options, arm.slug, number), EvaluateJob(data=options.out / "test"), quiet,
+                         2)
 
 
 def _story(options: EyesDemo, judged: bool) -> Story:

@@ -94,10 +94,12 @@ def verdict(results: Sequence[Result], unit: str) -> str:
     numbers = f"from {first.mean:.2f}{unit} to {refined.mean:.2f}{unit}"
     if gap.t_low is None or gap.t_high is None or gap.t_low <= 0 <= gap.t_high:
         said = f"Refining made no difference that can be told from chance here: the error went {numbers}."
-    elif gap.mean < 0:
-        said = f"Refining helped: the error fell {numbers}."
     else:
-        said = f"Refining did harm here: the error rose {numbers}."
+        did, went = ("Refining helped", "fell") if gap.mean < 0 else ("Refining did harm here", "rose")
+        said = f"{did}: the error {went} {numbers} (by picture {gap.t_low:+.2f} to {gap.t_high:+.2f})."
+        runs = difference(first, refined, by_picture=False) if len(first.values) > 1 else None
+        if runs is None or runs.t_low is None or runs.t_high is None or runs.t_low <= 0 <= runs.t_high:
+            said += f" {len(first.values)} trainings an arm are few: others might say otherwise (--seeds)."
     rivals = [result for result in results if result.arm.slug not in ("labelled",)]
     best = min(rivals, key=lambda result: result.mean)
     said += f" Of all arms without real labels, '{best.arm.name}' came out best with {best.mean:.2f}{unit}."

@@ -58,4 +58,4 @@ def adapt_step(run: Path, data: Path, photos: Path, out: Path, way: str, *, matc
     """`adapt` the run, which was trained on `data`, as a step of a chain; `way` names it."""
     return call_step(f"adapt {run} to {photos} ({way}), as training with --photos would have",
                      partial(adapt, run, Gaze.Data(data=(data,), photos=photos), out, match_prior=match_prior),
-                     out / "model.safetensors", [run, data, photos], 8)
+                     out / "model.safetensors", [run, data, photos], 3)
