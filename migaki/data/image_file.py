@@ -114,7 +114,7 @@ def _read_plain_png(path: FilePath, data: bytes) -> np.ndarray[Any, Any] | None:
     if ours is not None:
         return ours
     with PngImageFile(io.BytesIO(data)) as image:
-        array = np.asarray(image)
+        array = np.array(image)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
@@ -145,7 +145,7 @@ def _read_with_pillow(path: FilePath, data: bytes | None) -> np.ndarray[Any, Any
         _check_size(path, *image.size)
         mode, orientation, low = _target_mode(image), _orientation(image), _low_rawmode(image)
         decoded: Image.Image = image if image.mode == mode else image.convert(mode)
-        array = np.asarray(decoded).astype(_dtype(mode), copy=False)
+        array = np.array(decoded, _dtype(mode))
     if low:
         array = array.astype(np.uint16) * 256 + _low_bytes(path, low)
     array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
