@@ -32,12 +32,13 @@ def measure(folder: Path, quick: bool) -> list[Row]:
 
 
 def _first_step(out: Path) -> float:
-    """Seconds until the demo has left the sheet that stands before a training's first step."""
+    """Seconds until the demo has logged the first steps of its first training."""
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "migaki", "demo", "--out", str(out)], stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        while not any(out.rglob("samples/*.png")) and process.poll() is None and time.perf_counter() - start < 120:
+        while (not any(path.stat().st_size for path in out.rglob("metrics.jsonl")) and process.poll() is None
+               and time.perf_counter() - start < 120):
             time.sleep(0.02)
         return time.perf_counter() - start
     finally:

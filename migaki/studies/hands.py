@@ -77,6 +77,7 @@ class Hands(Study):
         refiner_steps: int = 1500  # rounds of Algorithm 1
         lambda_reg: float = 0.2  # the refiner's
         refiner_features: int = 24  # of the refiner
+        hold: bool = True  # the network trained on the rendered hands holds the joints while they are refined
         noise_channels: int = 1  # the refiner's noise input: what a sensor loses, it loses by chance
 
         @classmethod
@@ -106,10 +107,12 @@ class Hands(Study):
             legs.append(Leg(title="stand in for a depth sensor", steps=self._stand_in(out, quiet)))
         for k in range(config.seeds):
             seed = config.seed + k
-            legs += [Leg(title=f"refiner, seed {seed}", steps=self._refine(out, seed, quiet)),
-                     Leg(title=f"networks, seed {seed}", steps=tuple(
-                         step for slug, _, parts, refined in ARMS for step in self._train_and_judge(
-                             out, slug, self._data(out, parts, refined, seed), seed, quiet)))]
+            networks = [self._train_and_judge(out, slug, self._data(out, parts, refined, seed), seed, quiet)
+                        for slug, _, parts, refined in ARMS]
+            legs += [Leg(title=f"network on rendered hands, seed {seed}", steps=tuple(networks[0])),
+                     Leg(title=f"refiner, seed {seed}", steps=self._refine(out, seed, quiet)),
+                     Leg(title=f"other networks, seed {seed}", steps=tuple(
+                         step for steps in networks[1:] for step in steps))]
         return Plan(legs=tuple(legs), arms=tuple(
             Arm(name=name or self.called_real, slug=slug, saw=_saw(parts, refined), trials=tuple(
                 Trial(seeds=(config.seed + k,), evaluation=out / f"{slug}_{config.seed + k}" / "evaluation")
@@ -181,7 +184,8 @@ class Hands(Study):
             # Most patches show background alone; it takes the discriminator a while to find the others.
             discriminator_pretraining=min(300, 2 * config.refiner_steps // 5), augment=False, instance_noise=0.02,
             ema=0.98)
-        data = SimGAN.Data(synthetic=out / PARTS[0], real=self._real(out))
+        data = SimGAN.Data(synthetic=out / PARTS[0], real=self._real(out),
+                           estimator=out / f"{ARMS[0][0]}_{seed}" if config.hold else None)
         steps = [train_step("simgan", data, refiner, Run(seed=seed, sample_every=max(1, config.refiner_steps // 4)),
                             out / f"refiner_{seed}", quiet, cost=config.refiner_steps / 8)]
         steps += [apply_step(out / f"refiner_{seed}", ApplyJob(
