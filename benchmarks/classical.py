@@ -8,8 +8,8 @@ Its strength is chosen for each level by PSNR on four of the held-out photograph
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ def psnr(image: np.ndarray[Any, Any], target: np.ndarray[Any, Any]) -> float:
 def main() -> None:
     """One line for each level."""
     cv2.setNumThreads(1)
-    out = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    out = parser.parse_args().out
     prepare(out)
     held = [np.asarray(Image.open(path).convert("RGB"))[:200, :200] for path in sorted((out / "held").iterdir())[::8]]
     for arm in ("noise", "jpeg"):

@@ -1,6 +1,6 @@
 """Every figure of speed and memory, each a ratio against a baseline of the same run; one table.
 
-    make bench                                   # about seven minutes on two quiet cores
+    make bench                                   # about four minutes on two quiet cores
     python benchmarks/speed.py --quick           # about two: smaller sets, the same rows
     python benchmarks/speed.py --only train apply --out bench.json
 

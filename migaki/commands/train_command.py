@@ -34,5 +34,6 @@ def run(words: list[str]) -> int:
             print(f"migaki: {stop}", file=sys.stderr)
         return 130
     if processes.speaks():
-        print(f"trained: {options.out} (model.safetensors, metrics.jsonl, samples/)")
+        samples = ", samples/" if (options.out / "samples").is_dir() else ""
+        print(f"trained: {options.out} (model.safetensors, metrics.jsonl{samples})")
     return 0

@@ -82,7 +82,7 @@ class Hands(Study):
 
         @classmethod
         def quick(cls) -> Hands.Config:
-            """One seed and a small part of the budget: about six minutes of one core."""
+            """One seed and a small part of the budget: about five minutes of one core."""
             return cls(seeds=1, steps=200, batch_size=36, refiner_steps=500, count=1000, real_count=1000,
                        test_count=600)
 

@@ -369,6 +369,10 @@ class SimGAN(System):
         """The watchmen: sets too different, a tolerance that is not held, and what befalls the two players."""
         config = self.config
         said = layout_warnings(scalars)
+        beforehand = config.refiner_pretraining + config.discriminator_pretraining
+        if config.steps <= beforehand:
+            said.append(f"all {config.steps} rounds are pre-training, which takes {beforehand}: the two networks never "
+                        "play against each other: raise --steps")
         # The refiner starts as the identity and the players find their balance first.
         if step < min(300, config.steps // 3):
             return said

@@ -22,6 +22,12 @@ def test_watchman_identity() -> None:
     assert "is the identity" in words(system, scalars)
 
 
+def test_watchman_all_rounds_beforehand() -> None:
+    """Fewer rounds than pre-training takes: the refiner would stay as it began, and nothing would tell."""
+    assert "are pre-training" in words(plain(steps=20, discriminator_pretraining=20), {})
+    assert "are pre-training" not in words(plain(steps=21, discriminator_pretraining=20), {})
+
+
 def test_watchman_collapse() -> None:
     """A refiner that paints one image whatever it is given."""
     system = plain(shortcut=False, discriminator_width=0.05)
