@@ -31,7 +31,7 @@ from migaki.core.files import explain
 from migaki.data import framing
 from migaki.data.image_file import Header, read_header, read_image, show
 from migaki.data.journal import JOURNAL
-from migaki.data.labels import PLANE_KEYS, POINT_KEYS, gather_labels, plain
+from migaki.data.labels import PLANE_KEYS, POINT_KEYS, Columns, gather_columns, plain
 from migaki.data.lazy_rows import LazyRows
 from migaki.data.listing import list_files
 from migaki.data.member import FilePath, Member, place
@@ -80,6 +80,7 @@ class ImageFolder:
         self._metadata = find_metadata(self.path, files)
         self.rows: Sequence[Row]
         shards = None if self._metadata else shard_rows(self.path, files)
+        self._has_shards = shards is not None
         if self._metadata:
             self.rows = metadata_rows(self.path, self._metadata, files)
         elif shards is not None:
@@ -98,7 +99,7 @@ class ImageFolder:
     @cached_property
     def labels(self) -> dict[str, Array]:
         """Labels by key, each `(N, ...)`: the glossary's vectors joined, pixel positions following a change of size."""
-        arrays, self._problems = gather_labels(self.rows)
+        arrays, self._problems = self._columns.labels, self._columns.problems
         if self.size is not None and any(name in POINT_KEYS for name in arrays):
             for name in POINT_KEYS:
                 if name in arrays:
@@ -132,15 +133,18 @@ class ImageFolder:
     @cached_property
     def files(self) -> dict[str, list[str | None]]:
         """The further pictures: key -> file name (or None) per row, from the columns `KEY_file_name`."""
-        columns = dict.fromkeys(c for row in self.rows for c in row if c.endswith("_file_name"))
-        return {column[: -len("_file_name")]: [row.get(column) for row in self.rows] for column in columns}
+        return self._columns.files
+
+    @cached_property
+    def _columns(self) -> Columns:
+        return gather_columns(self.rows)
 
     @cached_property
     def _headers(self) -> list[Header]:
         same: dict[Header, Header] = {}  # a million equal ones need not be a million objects
 
         def look(start: int) -> list[Header]:
-            found = [read_header(place(self._root, row, "file_name")) for row in self.rows[start : start + _BLOCK]]
+            found = [read_header(self._place(index)) for index in range(start, min(start + _BLOCK, len(self)))]
             return [same.setdefault(header, header) for header in found]
 
         with ThreadPoolExecutor(4) as pool:  # blocks, as a task an image would take a kilobyte each, all at once
@@ -182,11 +186,17 @@ class ImageFolder:
 
     def file(self, index: int) -> FilePath:
         """Where image `index` lies: its file, or its place in a shard."""
-        return place(self.path, self.rows[index], "file_name")
+        return place(self.path, self.rows[index], "file_name") if self._has_shards else self.path / self.names[index]
 
     def decode(self, index: int) -> Array:
         """Image `index` as `(C, H, W)` uint8, uint16 or float32, in the folder's shape."""
-        return self._picture(place(self._root, self.rows[index], "file_name"), self.names[index], self.shape[0])
+        return self._picture(self._place(index), self.names[index], self.shape[0])
+
+    def _place(self, index: int) -> FilePath:
+        """Where image `index` lies, links followed. Beside shards its name says so, and its row need not be read."""
+        if self._has_shards:
+            return place(self._root, self.rows[index], "file_name")
+        return self._root / self.names[index]
 
     def _picture(self, path: FilePath, name: str, channels: int | None) -> Array:
         _, height, width = self.shape

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from migaki.core.batch import KEYS, Batch
@@ -27,18 +29,24 @@ POINT_KEYS = tuple(name for name, key in KEYS.items() if key.unit.startswith("px
 """Keys whose first two numbers along the last axis are pixel positions x y."""
 
 
-def gather_labels(rows: Sequence[Row]) -> tuple[dict[str, Array], dict[str, str]]:
-    """Columns of numbers, truth values and lists as arrays `(N, ...)`.
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the rows of a set say, column by column."""
+
+    labels: dict[str, Array]  # numbers, truth values and lists as arrays (N, ...)
+    problems: dict[str, str]  # for each column that could not become an array the reason; text is no reason
+    files: dict[str, list[str | None]]  # the further pictures: key -> a file name or None for each row
+
+
+def gather_columns(rows: Sequence[Row]) -> Columns:
+    """All columns, in one walk through the rows: they may stand on the disk.
 
     Whole numbers become int64, truth values bool, all else float32; a missing number is NaN (and its column
     float32). Scalar columns that the glossary joins into a vector are joined (`gaze_pitch`, `gaze_yaw` -> `gaze`).
-
-    Returns:
-        The arrays by key, and for each column that could not become an array the reason (text is no reason).
     """
     arrays: dict[str, Array] = {}
     problems: dict[str, str] = {}
-    parts = _column_parts(rows)
+    parts, files = _column_parts(rows)
     for name, blocks in parts.items():
         if name not in _COLUMNS and all(block is _MISSING for block in blocks):
             continue  # it may as well be text
@@ -50,26 +58,35 @@ def gather_labels(rows: Sequence[Row]) -> tuple[dict[str, Array], dict[str, str]
                 problems[name] = problem
         if array is not None:
             arrays[name] = array
-    return _join(arrays), problems
+    return Columns(_join(arrays), problems, files)
 
 
+_FIRST_POWER, _LAST_POWER = -12, 15
+_POWERS = np.array([float(f"1e{power}") for power in range(_FIRST_POWER, _LAST_POWER + 1)])
+_WHOLE_POWERS = np.array([float(f"1e{power}") for power in range(23)])  # exact; np.power need not be
+_SMALLEST, _LARGEST = _POWERS[0], _POWERS[-1]
 _BLOCK = 4096  # rows that are Python values at a time: arrays are many times smaller
 _MISSING, _TEXT, _LISTS = "nothing", "no numbers", "lists or not all of one kind"
 _Block = Array | str
 
 
-def _column_parts(rows: Sequence[Row]) -> dict[str, list[_Block]]:
-    """Each column block by block: its numbers as an array, or what it is instead."""
+def _column_parts(rows: Sequence[Row]) -> tuple[dict[str, list[_Block]], dict[str, list[str | None]]]:
+    """Each column block by block, its numbers as an array or what it is instead; and the columns of file names."""
     parts: dict[str, list[_Block]] = {}
+    files: dict[str, list[str | None]] = {}
     iterator, number = iter(rows), 0
     while block := list(itertools.islice(iterator, _BLOCK)):
+        named = (name.removesuffix("_file_name") for row in block for name in row if name.endswith("_file_name"))
+        for key in dict.fromkeys(itertools.chain(files, named)):
+            names = files.setdefault(key, [None] * (number * _BLOCK))
+            names += [row.get(f"{key}_file_name") for row in block]
         for name in dict.fromkeys(itertools.chain(parts, (name for row in block for name in row))):
             if is_file_column(name):
                 continue
             before = parts.setdefault(name, [_MISSING] * number)
             before.append(_block([row.get(name) for row in block]))
         number += 1
-    return parts
+    return parts, files
 
 
 def _block(values: list[Any]) -> _Block:
@@ -196,8 +213,34 @@ def plain(value: torch.Tensor | Array) -> list[Any]:
     if array.dtype.kind != "f":
         numbers: list[Any] = array.tolist()
         return numbers
-    texts = array.astype(np.float32).ravel().astype(str)
-    flat = [None if text == "nan" else float(text) for text in texts]
-    shaped = np.array(flat, dtype=object).reshape(array.shape)
-    result: list[Any] = shaped.tolist()
+    decimals = shortest_decimals(array.astype(np.float32))
+    result: list[Any] = decimals.tolist()
+    if np.isnan(decimals).any():
+        shaped = decimals.astype(object)
+        shaped[np.isnan(decimals)] = None
+        result = shaped.tolist()
     return result
+
+
+def shortest_decimals(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Of each float32 the shortest decimal that reads back to it, as the float64 that prints so. Any shape.
+
+    The nearest decimal of 6 digits is the shortest of all if it reads back, else that of 7, 8 or 9 is: neighbours of
+    6 digits are further apart than a float32 is wide. Printing and parsing each number takes ten times as long.
+    """
+    exact = values.astype(np.float64).ravel()
+    size = np.abs(exact)
+    plain = (size >= _SMALLEST) & (size < _LARGEST)
+    result = np.where(plain, 0.0, exact)
+    odd = np.flatnonzero(~plain & (exact != 0) & np.isfinite(exact))
+    result[odd] = [float(text) for text in values.ravel()[odd].astype(str)]
+    left = np.flatnonzero(plain)
+    exponents = np.searchsorted(_POWERS, size[left], side="right") - 1 + _FIRST_POWER
+    for digits in (6, 7, 8, 9):
+        shift = digits - 1 - exponents  # places after the point
+        up, down = _WHOLE_POWERS[np.maximum(shift, 0)], _WHOLE_POWERS[np.maximum(-shift, 0)]
+        rounded = np.rint(exact[left] / down * up) / up * down
+        result[left] = rounded
+        again = rounded.astype(np.float32) != exact[left]
+        left, exponents = left[again], exponents[again]
+    return result.reshape(values.shape)

@@ -6,12 +6,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from migaki.core.errors import UserError
 from migaki.metrics.neighbours import nearest
@@ -82,6 +76,13 @@ def two_sample_test(real: Rows, images: Rows, *, classifier: Literal["logistic",
     Raises UserError as `kid` does, and where a set has fewer rows than `folds`.
     Source: Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR 2017.
     """
+    from scipy.stats import binomtest
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     _check(real, images)
     size = min(len(real), len(images))
     if size < folds:

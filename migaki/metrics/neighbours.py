@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.neighbors import NearestNeighbors
 from torch.nn.functional import interpolate
 
 from migaki.core.errors import UserError
@@ -40,6 +39,8 @@ def nearest(real: Features | torch.Tensor, images: Features | torch.Tensor,
     Shape: real (R, ...), images (B, ...) with equal trailing axes, which are flattened -> (B, num).
     Raises UserError where the sizes differ or `real` has fewer than `num` rows.
     """
+    from sklearn.neighbors import NearestNeighbors  # half a second, which most commands never need
+
     known, asked = _rows(real), _rows(images)
     if known.shape[1] != asked.shape[1]:
         raise UserError(f"nearest neighbours: {asked.shape[1]} values an image against {known.shape[1]}: "

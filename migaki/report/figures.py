@@ -10,16 +10,16 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from migaki.core.errors import UserError
+
+if TYPE_CHECKING:  # matplotlib takes half a second to import, and most runs draw nothing for a while
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Format = Literal["png", "svg"]
 Values = npt.ArrayLike
@@ -40,6 +40,8 @@ _STYLE: Any = {
 
 def style() -> AbstractContextManager[None]:
     """The project's look, for the time of a `with` block."""
+    import matplotlib as mpl
+
     return mpl.rc_context(_STYLE)
 
 
@@ -171,6 +173,9 @@ def confusion(matrix: Values, names: Sequence[str] | None = None, *, fmt: Format
 
 
 def _canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())

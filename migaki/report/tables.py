@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from migaki.core.errors import UserError
 
@@ -75,6 +74,8 @@ def paired_difference(a: Values, b: Values, *, level: float = 0.95, num_resample
     Shape: a, b (R,), in the same order. Raises UserError on differing lengths, no pairs or values not finite.
     Source: Student 1908; Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
     """
+    from scipy import stats  # takes half a second, which most commands never need
+
     first, second = _runs(a), _runs(b)
     if first.shape != second.shape:
         raise UserError(f"paired difference: {len(first)} figures against {len(second)}, they must come in pairs")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 from migaki import __version__
 from migaki.core import engine
+from migaki.core.batch import Batch
 from migaki.core.config import to_dict
 from migaki.core.errors import UserError
 from migaki.core.progress import Bar
@@ -20,7 +22,7 @@ from migaki.data.record import Plan, Record, plan
 from migaki.data.writer import batch_rows
 from migaki.stages.output import OutputJob
 
-_CHUNK = 256  # images rendered at once: enough to keep every core busy, few enough to stay small in memory
+_CHUNK = 128  # images rendered at once: enough to keep every core busy, few enough to stay small in memory
 _SHARE = 64  # the same where several processes share the work: none waits long for the last one
 
 
@@ -46,7 +48,7 @@ class Render(engine.Task[list[tuple[int, Record]]]):
         torch.set_num_threads(self.threads)
         simulator = self.kind(self.config)
         return lambda indices: [(index, planned.encode("png"))
-                                for index, planned in _render(simulator, self.seed, indices)]
+                                for index, planned in _planned(indices, simulator.render(self.seed, indices))]
 
 
 def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str = "", quiet: bool = False) -> Path:
@@ -69,9 +71,9 @@ def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str 
         chunks = [left[start : start + size] for start in range(0, len(left), size)]
         with Bar(f"simulate {name}", job.count, job.count - len(left), quiet) as bar:
             if alone:
-                for chunk in chunks:
-                    writer.write_all(_render(simulator, job.seed, chunk))
-                    _advance(bar, len(chunk))
+                for indices, batch in _ahead(simulator, job.seed, chunks):
+                    writer.write_all(_planned(indices, batch))
+                    _advance(bar, len(indices))
                 return job.out
             threads = max(1, engine.cores() // (job.workers or engine.cores()))
             task = Render(kind=type(simulator), config=simulator.config, seed=job.seed, threads=threads)
@@ -82,8 +84,21 @@ def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str 
     return job.out
 
 
-def _render(simulator: Simulator, seed: int, indices: list[int]) -> list[tuple[int, Plan]]:
-    batch = simulator.render(seed, indices)
+def _ahead(simulator: Simulator, seed: int, chunks: Iterable[list[int]]) -> Iterator[tuple[list[int], Batch]]:
+    """The images of each chunk. While the caller writes them a thread renders the next: renderers let others run."""
+    waiting: tuple[list[int], Future[Batch]] | None = None
+    with ThreadPoolExecutor(1) as pool:
+        for indices in chunks:
+            following = indices, pool.submit(simulator.render, seed, indices)
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = following
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
+
+
+def _planned(indices: list[int], batch: Batch) -> list[tuple[int, Plan]]:
+    """The images of a batch with their names and rows."""
     images = batch.pop("image")
     rows = batch_rows(batch) if batch else [{} for _ in indices]  # a camera gives no labels
     return [(index, plan(f"{index:06d}", image, row, "png"))

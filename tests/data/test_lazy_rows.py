@@ -66,6 +66,7 @@ COLUMNS: dict[str, Callable[[int], Any]] = {
     "ragged": lambda n: [n] if n < 6 else [n, n], "list then number": lambda n: [n] if n < 4 else n,
     "number then list": lambda n: n if n < 4 else [n], "huge": lambda n: 10**30 if n == 7 else n,
     "list of text": lambda n: ["a"], "gaze_pitch": lambda n: None, "absent": lambda n: ...,
+    "mask_file_name": lambda n: f"{n}" if n > 6 else ...,
 }
 
 
@@ -73,11 +74,12 @@ COLUMNS: dict[str, Callable[[int], Any]] = {
 def test_labels_do_not_depend_on_the_blocks(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     table = [{name: value for name, make in COLUMNS.items() if (value := make(n)) is not ...} for n in range(9)]
     del table[4]["float"]
-    whole, problems = labels.gather_labels(table)
+    whole = labels.gather_columns(table)
     monkeypatch.setattr("migaki.data.labels._BLOCK", size)
-    arrays, reasons = labels.gather_labels(table)
-    assert reasons == problems and arrays.keys() == whole.keys()
-    for name, array in whole.items():
-        assert arrays[name].dtype == array.dtype, name
-        np.testing.assert_array_equal(arrays[name], array, err_msg=name)
-    assert set(problems) == {"ragged", "list then number", "number then list", "list of text"}
+    found = labels.gather_columns(table)
+    assert found.problems == whole.problems and found.labels.keys() == whole.labels.keys()
+    for name, array in whole.labels.items():
+        assert found.labels[name].dtype == array.dtype, name
+        np.testing.assert_array_equal(found.labels[name], array, err_msg=name)
+    assert found.files == {"mask": [f"{n}" if n > 6 else None for n in range(9)]} == whole.files
+    assert set(whole.problems) == {"ragged", "list then number", "number then list", "list of text"}

@@ -15,7 +15,7 @@ from sample_pictures import picture, save
 
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
-from migaki.data.labels import gather_labels
+from migaki.data.labels import gather_columns
 from migaki.data.metadata import read_metadata, write_metadata
 
 ROWS: list[dict[str, Any]] = [
@@ -104,7 +104,8 @@ VALUES = st.one_of(
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(["a", "b", "gaze_pitch", "gaze_yaw"]), VALUES), min_size=1, max_size=4))
 def test_any_columns_give_arrays_or_a_reason(rows: list[dict[str, Any]]) -> None:
-    arrays, problems = gather_labels([{"file_name": "x", **row} for row in rows])
+    found = gather_columns([{"file_name": "x", **row} for row in rows])
+    arrays, problems = found.labels, found.problems
     for name, array in arrays.items():
         assert len(array) == len(rows) and array.dtype in (np.bool_, np.int64, np.float32)
         assert name not in problems
@@ -135,7 +136,8 @@ def test_rubbish_is_refused_in_one_line(data: bytes, ending: str) -> None:
 def test_labels_read_back_exactly(values: list[tuple[float, int, bool]], ending: str) -> None:
     rows = [{"file_name": f"{i}.png", "x": float(np.float32(x)), "n": n, "b": b} for i, (x, n, b) in enumerate(values)]
     with tempfile.TemporaryDirectory() as folder:
-        arrays, problems = gather_labels(read_metadata(write(Path(folder), ending, rows)))
-    assert not problems
+        found = gather_columns(read_metadata(write(Path(folder), ending, rows)))
+    arrays = found.labels
+    assert not found.problems
     np.testing.assert_array_equal(arrays["x"].astype(np.float32), np.array([v[0] for v in values], np.float32))
     assert arrays["n"].tolist() == [v[1] for v in values] and arrays["b"].tolist() == [v[2] for v in values]

@@ -25,7 +25,7 @@ from PIL import Image
 from migaki.core.errors import UserError
 from migaki.core.trained import load_system
 from migaki.data.image_file import MAX_PIXELS, read_header, read_image
-from migaki.data.labels import gather_labels
+from migaki.data.labels import gather_columns
 from migaki.data.rows import metadata_rows
 
 METADATA = ("jsonl", "csv", "parquet")
@@ -78,7 +78,7 @@ def metadata(data: bytes) -> str:
         rows, refusal = _refused(lambda: metadata_rows(folder, [name], ["a.png", "b.png"]))
         if rows is not None:
             assert all(row["file_name"] in ("a.png", "b.png") for row in rows)
-            arrays, _ = gather_labels(rows)
+            arrays = gather_columns(rows).labels
             assert all(len(array) == len(rows) for array in arrays.values())
         return refusal
     finally:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from migaki.core.errors import UserError
 from migaki.simulate.eye_model.parts import Bytes, EyeParts, Float, Geometry, Int, Textures
@@ -180,6 +179,8 @@ def _skin(path: Path, size: int, num_channels: int) -> Bytes:
 
     The scans carry the shadows of the eye socket; half of them is taken out, because the renderer casts its own.
     """
+    from scipy import ndimage  # the built-in eye, which needs no file, starts without it
+
     full = _open(path).convert("RGB")
     image = np.asarray(_resized(full, max(size, min(256, full.width))), np.float32)
     hole = ndimage.binary_dilation(image.max(2) < 40, iterations=max(1, image.shape[0] // 200))
