@@ -20,7 +20,7 @@ from migaki.report.tables import Cell, Difference, Spread, Table, spread
 from migaki.studies.arms import Measure, Outcome, difference_by, pairs
 from migaki.studies.gaze_ablations import GROUPS
 from migaki.studies.gaze_recipe import GazeRecipe
-from migaki.studies.gaze_road import ADAPTED, BOUNDS, GazeRoad
+from migaki.studies.gaze_road import ADAPTED, BOUNDS, DRIFT_ARMS, GazeRoad
 from migaki.studies.gaze_words import adapted_words, differs, protocol
 from migaki.studies.looks import FEATURES, TOLD
 from migaki.studies.pictures import show_before_after, show_training
@@ -122,6 +122,12 @@ def _adapted(road: GazeRoad) -> list[str]:
     return [f"{base}{suffix}_{way}" for base in ("synthetic", "refined") for way in ADAPTED] + taught
 
 
+def _spared(road: GazeRoad) -> list[str]:
+    """The arms that are spared labels that have moved."""
+    return [f"{way}{road.large.suffix}" for way in DRIFT_ARMS] if road.config.drift_limit and road.config.consistency \
+        else []
+
+
 # ------------------------------------------------------------------------------------------- task
 
 
@@ -138,7 +144,7 @@ def _tables(report: StudyReport, road: GazeRoad) -> None:
                   "Share of test pictures whose error is at most so many degrees (the paper's Figure 7); each "
                   "picture's error is averaged over the models of the arm.")
     report.section("Mean error (the paper's Table 3)")
-    arms = ["knn", *large, *_adapted(road), *(f"bound_{kind}" for kind in BOUNDS)]
+    arms = ["knn", *large, *_spared(road), *_adapted(road), *(f"bound_{kind}" for kind in BOUNDS)]
     report.compare("table3", arms, published=_published(road) if shown else None, source=source,
                    others=TABLE_3_OTHERS if shown else None,
                    caption="Below our arms: what the paper prints for models that learned from real images of "
@@ -158,6 +164,7 @@ def _tables(report: StudyReport, road: GazeRoad) -> None:
     if config.self_training:
         chosen += [(base, other) for base in (large[0], f"{large[0]}_prior")
                    for other in (f"{large[0]}_self", f"held{road.large.suffix}")]
+    chosen += [(large[1], slug) for slug in _spared(road)]
     report.contrasts("differences", chosen, caption="By refiner: would another refiner do it again? By CNN: another "
                      "training? By picture: would other pictures of this set show it? Believe what all three say.")
     _good_crops(report, road, [*large, *_adapted(road)])

@@ -51,6 +51,7 @@ class GazeRecipe:
     lambda_reg: float = 1.0  # weight of the self-regularisation
     consistency: float = 2.0  # weight of the label consistency; the estimator is the first CNN on synthetic eyes
     self_training: bool = True  # also CNNs that learn from what others read off the photographs, and refiners so held
+    drift_limit: float = 1.0  # deg; also CNNs without refined eyes that drift by more, and with these weighed down
     neighbours: int = 5  # k of the k-NN
 
     @classmethod
@@ -61,9 +62,12 @@ class GazeRecipe:
 
     def __post_init__(self) -> None:
         for name in ("refiner_seeds", "cnn_seeds", "ablation_seeds", "bound_seeds", "count", "stand_in", "cnn_steps",
-                     "ablation_cnn_steps",                     "cnn_batch", "rounds", "refiner_batch", "neighbours"):
+                     "ablation_cnn_steps", "cnn_batch", "rounds", "refiner_batch", "neighbours"):
             if getattr(self, name) < 1:
                 raise UserError(f"migaki study gaze: --{name.replace('_', '-')} must be at least 1")
+        if self.drift_limit < 0:
+            raise UserError(f"migaki study gaze: --drift-limit {self.drift_limit} must be degrees, or 0 for no "
+                            "such arms")
         if self.folds < 2:
             raise UserError(f"migaki study gaze: --folds {self.folds}: cross-validation needs at least 2")
         if self.labelled is not None and self.photos is None:
@@ -93,10 +97,10 @@ class GazeRecipe:
         """The stand-in camera."""
         return StandInCamera.Config(labelled=labelled, equalise=True)
 
-    def cnn(self, steps: int) -> Gaze.Config:
-        """The gaze model of all arms."""
+    def cnn(self, steps: int, drift_scale: float = 0.0) -> Gaze.Config:
+        """The gaze model of all arms; with a scale (deg) images that have drifted weigh less."""
         config = Gaze.Config.paper() if self.net == "paper" else Gaze.Config()
-        return replace(config, steps=steps, batch_size=self.cnn_batch)
+        return replace(config, steps=steps, batch_size=self.cnn_batch, drift_scale=drift_scale)
 
     def refiner(self) -> SimGAN.Config:
         """The refiner of all arms but the ablations'."""

@@ -27,6 +27,9 @@ ADAPTED = {"adabn": "AdaBN", "prior": "prior"}
 BOUNDS: dict[Kind, str] = {"blocks": "real, folds in order", "lookalikes": "real, folds of look-alikes"}
 """Upper bounds by the kind of their folds."""
 
+DRIFT_ARMS = {"kept": "without what drifts over {:g} deg", "weighed": "what drifts {:g} deg weighs half"}
+"""Ways to spare the CNN labels that have moved, by slug."""
+
 _CHECKED = 1000  # rendered eyes that no model trains on, for the drift of labels
 _PHOTOS, _TEST, _CHECK = 1000, 2000, 3000  # seeds are shifted so that no two folders share an image
 
@@ -107,6 +110,7 @@ class GazeRoad:
         if config.is_judged:
             legs += [("train and judge on synthetic eyes", self._synthetic_arms()),
                      ("train and judge on refined eyes", self._refined_arms()),
+                     ("leave out what drifted, or weigh it down", self._drift_arms()),
                      ("adapt to the photographs", self._adapted_arms()),
                      *self._self_training(),
                      ("k-NN on synthetic eyes", [self._neighbours()]),
@@ -150,8 +154,8 @@ class GazeRoad:
                                      self.quiet, 2))
         return steps
 
-    def _train(self, slug: str, data: Sequence[Path], *seeds: int, steps: int = 0) -> Step:
-        config = self.config.cnn(steps or self.config.cnn_steps)
+    def _train(self, slug: str, data: Sequence[Path], *seeds: int, steps: int = 0, drift_scale: float = 0.0) -> Step:
+        config = self.config.cnn(steps or self.config.cnn_steps, drift_scale)
         return train_step("gaze", Gaze.Data(data=tuple(data)), config, self.config.cnn_run(seeds[-1]),
                           self.cnn(slug, *seeds), self.quiet, self.config.cnn_cost(config))
 
@@ -206,6 +210,25 @@ class GazeRoad:
                 steps += [self._train(slug, (self.refined(chosen, r),), r, k), self._judge(self.cnn(slug, r, k))]
             self._arm(f"{chosen.title}refined", slug, "photographs",
                       [((r, k), self.cnn(slug, r, k)) for r, k in seeds])
+        return steps
+
+    def _drift_arms(self) -> list[Step]:
+        """The large refined sets again, one CNN a refiner: without what drifted far, and with it weighed down."""
+        limit, steps = self.config.drift_limit, list[Step]()
+        if not limit or not self.config.consistency:
+            return []
+        runs: dict[str, list[tuple[Seeds, Path]]] = {"kept": [], "weighed": []}
+        for r in range(self.config.refiner_seeds):
+            kept = self.out / f"kept{self.large.suffix}_{r}"
+            job = ApplyJob(input=self.large.folder, out=kept, reject_drift=f"{limit:g}deg")
+            steps.append(apply_step(self.refiner(r), job, self.quiet, (self.large.count or 10_000) / 850))
+            for way, data, scale in (("kept", kept, 0.0), ("weighed", self.refined(self.large, r), limit)):
+                run = self.cnn(f"{way}{self.large.suffix}", r, 0)
+                steps += [self._train(f"{way}{self.large.suffix}", (data,), r, 0, drift_scale=scale), self._judge(run)]
+                runs[way].append(((r, 0), run))
+        for way, name in DRIFT_ARMS.items():
+            self._arm(f"{self.large.title}refined, {name.format(limit)}", f"{way}{self.large.suffix}", "photographs",
+                      runs[way])
         return steps
 
     def _adapted_arms(self) -> list[Step]:

@@ -6,6 +6,7 @@ Shrivastava et al., CVPR 2017, sec. 3.1 (`net="paper"`); adaptation to unlabelle
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
+from migaki.core.files import read_json
 from migaki.core.metric import Metric
 from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
@@ -57,6 +59,7 @@ class Gaze(System):
         light: float = 0.25  # strength of the random light of the augmentation
         equalise: bool = True  # the network sees every patch with its histogram equalised
         max_norm: float = 5.0  # gradient clipping; 0 = off
+        drift_scale: float = 0.0  # deg; > 0: refined images weigh 1 / (1 + (drift / scale)^2), by the column `drift`
         mirror_side: Literal[-1, 0, 1] = -1  # which `side` is unmirrored; -1 = none
         adapt_norm: bool = True  # with --photos: batch-norm statistics are taken from them (AdaBN)
         match_prior: bool = False  # with --photos: each side's predictions on them get the labels' median, spread
@@ -82,6 +85,8 @@ class Gaze(System):
         super().__init__()
         if min(config.channels, config.height, config.width) < 1:
             raise UserError("gaze: channels, height and width must be positive")
+        if config.drift_scale < 0:
+            raise UserError(f"gaze: --drift-scale {config.drift_scale} must be in degrees above 0, or 0 for no weights")
         if min(config.height, config.width) < 24:
             raise UserError(f"gaze: patches of {config.width}x{config.height} px are too small: at least 24x24")
         self.config = config
@@ -99,7 +104,10 @@ class Gaze(System):
         """The first folder decides the size; the others and the photographs are scaled to it."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
         columns = [{"gaze": _check_labels(folder)} for folder in folders]
-        keys = ("image", "gaze") if config.mirror_side < 0 else ("image", "gaze", "side")
+        keys: tuple[str, ...] = ("image", "gaze") if config.mirror_side < 0 else ("image", "gaze", "side")
+        if config.drift_scale > 0:
+            _check_drift(folders)
+            keys += ("drift",)
         if photos is None:
             return config, labelled_source(folders, keys, config.batch_size, seed, columns=columns)
         names = {"image": "real"} | ({"side": "real_side"} if "side" in photos.labels else {})
@@ -122,10 +130,11 @@ class Gaze(System):
         one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
         out = self._output(images)
         if config.net == "paper":
-            loss = (out - gaze.to_vector(truth)).square().sum(dim=1).mean()
+            distance = (out - gaze.to_vector(truth)).square().sum(dim=1)
         else:
             # The plain distance (not squared) weighs hard images (closed eyes) less.
-            loss = (out - truth / _UNIT).square().sum(dim=1).add(1e-4).sqrt().mean()
+            distance = (out - truth / _UNIT).square().sum(dim=1).add(1e-4).sqrt()
+        loss = _weighted(distance, batch["drift"], config.drift_scale) if config.drift_scale > 0 else distance.mean()
         skipped = descend(loss, self.optimizers["net"], config.max_norm)
         with torch.no_grad():
             error = torch.rad2deg(gaze.angle_between(gaze.to_vector(self._angles(out)), gaze.to_vector(truth))).mean()
@@ -215,6 +224,25 @@ def _spread(angles: Tensor) -> Tensor:
     """Standard deviation (2,) by the quartiles: a few closed eyes and bad crops must not decide."""
     quartiles = torch.quantile(angles.float(), torch.tensor([0.25, 0.75], device=angles.device), dim=0)
     return (quartiles[1] - quartiles[0]) / 1.349
+
+
+def _weighted(distance: Tensor, drift: Tensor, scale: float) -> Tensor:
+    """The mean of `distance` (B) with Cauchy's weights: an image whose label has moved by `scale` counts half."""
+    weight = 1 / (1 + (drift.float().view(-1) / scale).square())
+    return (weight * distance).sum() / weight.sum().clamp_min(1e-6)
+
+
+def _check_drift(folders: Sequence[ImageFolder]) -> None:
+    """UserError unless every folder says in degrees how far each label has moved."""
+    for folder in folders:
+        if "drift" not in folder.labels or folder.labels["drift"].ndim != 1:
+            raise UserError(f"{folder.path}: has no column 'drift' to weigh images by: refine with an estimator "
+                            "(migaki apply --estimator), or leave --drift-scale out")
+        made = folder.path / "dataset.json"
+        unit = read_json(made).get("drift_unit", "deg") if made.exists() else "deg"
+        if unit != "deg":
+            raise UserError(f"{folder.path}: its column 'drift' is in {unit}, and gaze is in degrees: refine with a "
+                            "gaze model as --estimator")
 
 
 def _check_labels(folder: ImageFolder) -> str:
