@@ -1,6 +1,6 @@
 """Kill every stage with SIGKILL at random moments, run it again, and compare what is left with a run left in peace.
 
-    python tests/reliability/harness.py --kills 25            # all stages, about ten minutes on two cores
+    python tests/reliability/harness.py --kills 25            # all stages, about twenty-five minutes on two cores
     python tests/reliability/harness.py --kills 5 simulate-eyes apply
 
 Each trial begins in an empty folder and is killed at a moment drawn uniformly from the time that an undisturbed run
