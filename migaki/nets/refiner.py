@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from migaki.core.errors import UserError
+
 
 class ResidualBlock(nn.Module):
     """conv - ReLU - conv plus the input, then ReLU (ResNet, as SimGAN's fig. 6)."""
@@ -28,6 +30,11 @@ class RefinerNet(nn.Module):
     so that an untrained refiner (its last layer starts at 0) is the identity; `scale` = 2 works on half the
     resolution with all pixels of a 2x2 cell as channels (4 times less arithmetic); `noise_channels` appends that
     many channels of given noise, for several refined images of one synthetic image (the paper's future work).
+
+    `lost_readings`, for depth: besides its picture the network says for each pixel how likely a sensor gets no reading
+    there, and pixels are lost (they become 1, as the background is) by chance, with the first channel of noise as
+    the dice. What is lost is all or nothing; gradients are those of the relaxed draw (binary concrete, Maddison et
+    al. and Jang et al., ICLR 2017). A network without dice can draw no more than the mean of what may be lost.
     """
 
     def __init__(
@@ -40,17 +47,24 @@ class RefinerNet(nn.Module):
         shortcut: bool = False,
         scale: int = 1,
         noise_channels: int = 0,
+        lost_readings: bool = False,
     ) -> None:
         super().__init__()
+        if lost_readings and not noise_channels:
+            raise UserError("simgan: --lost-readings takes its dice from the noise input: add --noise-channels 1")
         self.shortcut, self.scale, self.noise_channels = shortcut, scale, noise_channels
+        self.channels, self.lost_readings = channels, lost_readings
         cell = scale * scale
         self.head = nn.Conv2d((channels + noise_channels) * cell, features, first_kernel, padding=first_kernel // 2)
         self.body = nn.Sequential(*[ResidualBlock(features) for _ in range(blocks)])
-        self.tail = nn.Conv2d(features, channels * cell, 1)
+        self.tail = nn.Conv2d(features, (channels + lost_readings) * cell, 1)
         if shortcut:
             nn.init.zeros_(self.tail.weight)
             if self.tail.bias is not None:
                 nn.init.zeros_(self.tail.bias)
+        if lost_readings and self.tail.bias is not None:
+            with torch.no_grad():  # pixel_shuffle's order: the cells of the last channel come last
+                self.tail.bias[channels * cell :].fill_(_SELDOM)
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
         """`noise` (B, noise_channels, H, W), zeros if it is not given."""
@@ -66,7 +80,19 @@ class RefinerNet(nn.Module):
         x = self.tail(self.body(F.relu(self.head(x))))
         if self.scale > 1:
             x = F.pixel_shuffle(x, self.scale)[..., :height, :width]
-        if self.shortcut:
-            # 0.98: the inverse of tanh has to stay finite at black and white; the shrink is undone below.
-            return torch.tanh(x.float() + torch.atanh(0.98 * images.float())) / 0.98
-        return torch.tanh(x.float())
+        x, lost = x.float()[:, : self.channels], x.float()[:, self.channels :]
+        # 0.98: the inverse of tanh has to stay finite at black and white; the shrink is undone below.
+        picture = torch.tanh(x + torch.atanh(0.98 * images.float())) / 0.98 if self.shortcut else torch.tanh(x)
+        return _lose(picture, lost, noise) if self.lost_readings else picture
+
+
+_SELDOM, _SOFTNESS = -3.0, 0.5  # the first logit of a loss (5 %); temperature of the relaxed draw
+
+
+def _lose(picture: Tensor, logit: Tensor, noise: Tensor | None) -> Tensor:
+    """The picture with pixels lost where the logit of a loss (B, 1, H, W) beats the dice, standard normal noise."""
+    dice = torch.zeros_like(logit) if noise is None else noise[:, :1].float()
+    share = (0.5 * (1 + torch.erf(dice / 2**0.5))).clamp(1e-6, 1 - 1e-6)  # uniform
+    soft = torch.sigmoid((logit + torch.log(share) - torch.log1p(-share)) / _SOFTNESS)
+    hard = (soft > 0.5).float() + soft - soft.detach()
+    return picture * (1 - hard) + hard

@@ -79,6 +79,7 @@ class Hands(Study):
         refiner_features: int = 24  # of the refiner
         hold: bool = True  # the network trained on the rendered hands holds the joints while they are refined
         noise_channels: int = 1  # the refiner's noise input: what a sensor loses, it loses by chance
+        lost_readings: bool = True  # the refiner may lose pixels by chance, instead of painting what is lost
 
         @classmethod
         def quick(cls) -> Hands.Config:
@@ -180,7 +181,8 @@ class Hands(Study):
         refiner = SimGAN.Config(
             height=config.size, width=config.size, channels=1, steps=config.refiner_steps, batch_size=32,
             features=config.refiner_features, blocks=3, lambda_reg=config.lambda_reg, scale=1,
-            noise_channels=config.noise_channels, discriminator_width=0.5, history=1600,
+            noise_channels=config.noise_channels, lost_readings=config.lost_readings,
+            discriminator_width=0.5, history=1600,
             # Most patches show background alone; it takes the discriminator a while to find the others.
             discriminator_pretraining=min(300, 2 * config.refiner_steps // 5), augment=False, instance_noise=0.02,
             ema=0.98)

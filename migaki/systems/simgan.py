@@ -73,6 +73,7 @@ class SimGAN(System):
         scale: Literal[1, 2] = 2  # the refiner works at 1/scale of the resolution
         shortcut: bool = True  # the refiner starts as the identity
         noise_channels: int = 0  # channels of a noise input: several refined images of one synthetic one
+        lost_readings: bool = False  # depth: pixels may be lost (white) by chance, as sensors do; needs a noise input
         discriminator_width: float = 1.0  # times the paper's features
         spectral: bool = False  # spectral norm in D
         r1: float = 0.0  # weight of the gradient penalty at real images
@@ -127,6 +128,7 @@ class SimGAN(System):
         self.refiner = RefinerNet(
             config.channels, config.features, config.blocks, config.first_kernel,
             shortcut=config.shortcut, scale=config.scale, noise_channels=config.noise_channels,
+            lost_readings=config.lost_readings,
         )
         self.average = copy.deepcopy(self.refiner).requires_grad_(False) if config.ema else None
         self.discriminator = PatchDiscriminator(
@@ -359,7 +361,9 @@ class SimGAN(System):
     def sheet(self, batch: Batch) -> Sheet:
         """Synthetic, refined, the nearest real photograph, and what changed (grey = nothing)."""
         images, real = batch["image"][:_SHEET_WIDTH], batch["real"]
-        refined = self.predict({"image": images})["refined"].float()
+        dice = torch.Generator().manual_seed(0)  # of its own: looking must not change the run
+        noise = torch.randn(len(images), self.config.noise_channels, *images.shape[2:], generator=dice)
+        refined = self.predict({"image": images, "noise": noise.to(images.device)})["refined"].float()
         found = torch.as_tensor(nearest(real.cpu().float().numpy(), refined.cpu().numpy())).view(-1)
         return [("synthetic", images), ("refined", refined), ("nearest real (by pixels)", real[found]),
                 ("refined - synthetic, x2", ((refined - images) + 0.5).clamp(0, 1)),

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from migaki.nets.refiner import RefinerNet
+from migaki.core.errors import UserError
+from migaki.nets.refiner import RefinerNet, _lose
 
 
 @pytest.mark.parametrize("scale", [1, 2])
@@ -68,3 +69,35 @@ def test_half_precision_keeps_the_identity() -> None:
     net, images = RefinerNet(1, 8, 1, shortcut=True, scale=2), torch.rand(1, 1, 12, 12) * 2 - 1
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(net(images), images, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_lost_readings_are_drawn_with_the_dice(scale: int) -> None:
+    """At first one pixel in twenty, all or nothing, other ones with other dice, and none without dice."""
+    net = RefinerNet(1, 8, 1, shortcut=True, scale=scale, noise_channels=1, lost_readings=True)
+    images = torch.full((8, 1, 40, 40), -0.5)
+    first, again = net(images, torch.randn(8, 1, 40, 40)), net(images, torch.randn(8, 1, 40, 40))
+    lost = first > 0
+    torch.testing.assert_close(first[lost], torch.ones_like(first[lost]))
+    torch.testing.assert_close(first[~lost], images[~lost], atol=1e-5, rtol=0)
+    assert 0.03 < lost.float().mean() < 0.07  # sigmoid(-3) = 0.047 of 12,800
+    assert ((again > 0) != lost).any()
+    torch.testing.assert_close(net(images), images, atol=1e-5, rtol=0)
+
+
+def test_the_chance_of_a_loss_is_learned() -> None:
+    """Gradients of the relaxed draw bring the share of lost pixels to where a loss wants it, 30 % here."""
+    torch.manual_seed(0)
+    picture, logit = torch.full((1, 1, 64, 64), -1.0), torch.tensor(-3.0, requires_grad=True)
+    descend = torch.optim.Adam([logit], 0.1)
+    for _ in range(150):
+        descend.zero_grad()
+        out = _lose(picture, logit.expand(1, 1, 64, 64), torch.randn(1, 1, 64, 64))
+        ((out.mean() + 1) / 2 - 0.3).square().backward()
+        descend.step()
+    assert torch.sigmoid(logit).item() == pytest.approx(0.3, abs=0.04)
+
+
+def test_dice_are_needed() -> None:
+    with pytest.raises(UserError, match="--noise-channels 1"):
+        RefinerNet(1, 8, 1, lost_readings=True)
