@@ -51,8 +51,8 @@ def demo_rain(options: RainDemo, *, quiet: bool = False) -> Path:
     out = options.out
     write_photos(out / "photos", _TRAINED_ON)
     write_photos(out / "unseen", _JUDGED_BY)
-    config = DeepDetail.Config(steps=options.steps, depth=12, features=48, fold=2, loss="l1", final_norm=False, vivid=0.4,
-                               learning_rate=2e-3, ema=0.99)
+    config = DeepDetail.Config(steps=options.steps, depth=12, features=48, fold=2, loss="l1", final_norm=False,
+                               vivid=0.4, learning_rate=2e-3, ema=0.99)
     run = Run(seed=options.seed, sample_every=0, checkpoint_every=100)
     pairs = DamageJob(input=out / "unseen", out=out / "pairs", count=options.count, seed=options.seed + 1)
     legs = [

@@ -42,8 +42,8 @@ class SimGAN(System):
     """A refiner R that makes synthetic images look real while a self-regularisation term keeps their labels true.
 
     A step of `fit` is one round of Algorithm 1: `num_refiner_steps` (K_g) of eq. 4, then `num_discriminator_steps`
-    (K_d) of eq. 2. The first `refiner_pretraining` rounds train R on the self-regularisation term alone, the next
-    `discriminator_pretraining` rounds train D alone.
+    (K_d) of eq. 2. The first `refiner_pretraining` rounds take one descent of R on the self-regularisation term alone,
+    the next `discriminator_pretraining` rounds one of D alone: these are the paper's steps.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,19 +222,19 @@ class SimGAN(System):
         count = config.num_refiner_steps + config.num_discriminator_steps
         synthetic = (batch["image"] * 2 - 1).chunk(count)
         real = (batch["real"] * 2 - 1).chunk(config.num_discriminator_steps)
-        discriminator_only = config.refiner_pretraining <= step < (
-            config.refiner_pretraining + config.discriminator_pretraining
-        )
+        begins = config.refiner_pretraining  # the first round of D
+        alone = begins <= step < begins + config.discriminator_pretraining
         # From the step alone: carried over from the round before, it would be lost when a run is gone on with.
         self._noise_level = config.instance_noise * max(0.0, 1 - step / config.steps)
         scalars: Scalars = {}
-        if not discriminator_only:
+        if not alone:
             labels = {key: value.chunk(count) for key, value in batch.items() if key not in ("image", "real")}
-            for k, images in enumerate(synthetic[: config.num_refiner_steps]):
+            for k in range(config.num_refiner_steps if step >= begins else 1):
                 truth = {key: chunks[k] for key, chunks in labels.items()}
-                scalars |= self._refiner_step(images, adversarial=step >= config.refiner_pretraining, truth=truth)
-        if step >= config.refiner_pretraining:
-            for images, photos in zip(synthetic[config.num_refiner_steps :], real, strict=True):
+                scalars |= self._refiner_step(synthetic[k], adversarial=step >= begins, truth=truth)
+        if step >= begins:
+            descents = 1 if alone else config.num_discriminator_steps
+            for images, photos in zip(synthetic[-descents:], real[-descents:], strict=True):
                 scalars |= self._discriminator_step(images, photos, step)
         if step < self.layout.rounds:
             self.layout.update(batch["image"], batch["real"])

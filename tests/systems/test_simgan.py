@@ -56,6 +56,21 @@ def test_pretraining_moves_first_the_refiner_then_the_discriminator() -> None:
     assert moved == [(True, False)] * 2 + [(False, True)] * 2 + [(True, True)]
 
 
+def test_a_round_of_pretraining_is_one_descent() -> None:
+    """The paper trains R for 1,000 steps beforehand, whatever K_g is, and D for 200."""
+    system = plain(num_refiner_steps=3, num_discriminator_steps=2, refiner_pretraining=1, discriminator_pretraining=1,
+                   history=0)
+    refiner, discriminator = Spy(system.refiner), Spy(system.discriminator)
+    found = []
+    for step in range(3):
+        refiner.seen.clear()
+        discriminator.seen.clear()
+        system.update(round_of(system), step)
+        found.append((len(refiner.seen), len(discriminator.seen)))
+    # D looks at refined and real images in a descent of its own, at refined ones in each of R's.
+    assert found == [(1, 0), (1, 2), (3 + 2, 3 + 2 * 2)]
+
+
 def test_pretraining_takes_the_plain_refiner_towards_the_identity() -> None:
     system = plain(shortcut=False, refiner_pretraining=100, learning_rate=3e-3)
     batch = round_of(system)
