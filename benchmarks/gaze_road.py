@@ -1,9 +1,10 @@
 """Gaze on real eyes from other renderings than the study's: the built-in eye alone, the wide prior of gaze.
 
-    MIGAKI_DATA=DIR python benchmarks/gaze_road.py OUT [--seeds 3] [--builtin] [--prior wide]
+    MIGAKI_DATA=DIR python benchmarks/gaze_road.py OUT [--seeds 3] [--builtin] [--prior wide] [--refiners 3]
 
 `migaki study gaze` gives the main figures (docs/results.md). Here CNNs alone are trained on raw eyes, and judged as
-trained, with AdaBN, with AdaBN and the prior, and after self-training. Folders under OUT are gone on with, nothing
+trained, with AdaBN, with AdaBN and the prior, and after self-training; with `--refiners` on refined eyes too, each
+refiner held to the labels by the first CNN, `--rounds` rounds. Folders under OUT are gone on with, nothing
 finished is done again. Real labels are used for the last line of each CNN only. The unlabelled photographs are
 `mpiigaze/unlabelled`, the judged ones `mpiigaze/labelled`.
 """
@@ -11,6 +12,7 @@ finished is done again. Real labels are used for the last line of each CNN only.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import time
@@ -28,6 +30,7 @@ from migaki.stages.evaluate import EvaluateJob, measure, open_for
 from migaki.stages.simulate import SimulateJob, simulate
 from migaki.stages.train import train
 from migaki.systems.gaze import Gaze
+from migaki.systems.simgan import SimGAN
 
 DATA = Path(os.environ.get("MIGAKI_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 PHOTOS, LABELLED = DATA / "mpiigaze" / "unlabelled", DATA / "mpiigaze" / "labelled"
@@ -60,6 +63,15 @@ def train_cnn(out: Path, name: str, data: Gaze.Data, seed: int, steps: int, *, a
     return run
 
 
+def refine(out: Path, synthetic: Path, seed: int, rounds: int) -> Path:
+    """`synthetic`, refined towards the photographs by a refiner that the first CNN holds to the labels."""
+    run, refined = out / f"refiner_{seed}", out / f"refined_{seed}"
+    data = SimGAN.Data(synthetic=synthetic, real=PHOTOS, estimator=out / "gaze_raw_0")
+    train(SimGAN, data, SimGAN.Config(steps=rounds), replace(QUIET, seed=seed), run, quiet=True)
+    apply(run, ApplyJob(input=synthetic, out=refined), quiet=True)
+    return refined
+
+
 def tell(out: Path, name: str, seed: int, figures: dict[str, Any], seconds: float) -> None:
     """A line for the file and for the reader."""
     with open(out / "figures.jsonl", "a", encoding="utf-8") as file:
@@ -79,6 +91,8 @@ def main() -> None:
     parser.add_argument("--builtin", action="store_true", help="the procedural eye alone")
     parser.add_argument("--prior", choices=("laptop", "wide"), default="laptop", help="where the rendered eyes look")
     parser.add_argument("--self-training", action="store_true", help="also train on what was read off the photographs")
+    parser.add_argument("--refiners", type=int, default=0, help="train so many refiners, and CNNs on what they refine")
+    parser.add_argument("--rounds", type=int, default=700, help="of each refiner, of 32 images")
     options = parser.parse_args()
     out: Path = options.out
     assets = None if options.builtin else DATA / "unityeyes" / "Assets"
@@ -98,6 +112,11 @@ def main() -> None:
             apply(teacher, ApplyJob(input=PHOTOS, out=read), quiet=True)
             run = train_cnn(out, "self", Gaze.Data(data=(synthetic, read)), seed, options.steps)
             tell(out, "self", seed, judge(run, synthetic), time.monotonic() - started)
+    for seed, refiner in itertools.product(range(options.seeds), range(options.refiners)):
+        refined = refine(out, synthetic, refiner, options.rounds)
+        started, name = time.monotonic(), f"refined_{refiner}"
+        run = train_cnn(out, name, Gaze.Data(data=(refined,)), seed, options.steps)
+        tell(out, name, seed, judge(run, refined), time.monotonic() - started)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from migaki.stages.drift import FolderMeter, written
 from migaki.stages.output import OutputJob
 
 _MAX_LANES = 8  # batches at a time: each holds its activations in memory
+_PIECE = 2**15  # px that a network works on at once on a CPU: so many that what it remembers of them stays in the cache
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,8 +122,7 @@ class Applier:
     def make(self, places: list[int], batch: Batch) -> list[Made]:
         """What the system makes of the inputs of these places."""
         moved = {key: value.to(self.device) for key, value in batch.items()}
-        with torch.inference_mode(), hardware.autocast(self.device, self.precision):
-            made = {key: value.float().cpu() for key, value in self.system.predict(moved).items()}
+        made = self._predict(moved)
         picture = made.pop("refined", made.pop("target", None))
         columns: list[dict[str, Any]] = [{} for _ in places]
         if made:
@@ -132,6 +132,16 @@ class Applier:
                 row |= drift
         images = to_bytes(batch["image"] if picture is None else picture)  # all at once
         return [self._made(place, image, row) for place, image, row in zip(places, images, columns, strict=True)]
+
+    def _predict(self, batch: Batch) -> Batch:
+        """What the system makes of a batch, float32 on the CPU, which a CPU works on in pieces."""
+        image = batch["image"]
+        piece = len(image) if self.device.type != "cpu" else max(1, _PIECE // (image.shape[2] * image.shape[3]))
+        cut = {key: torch.split(value, piece) for key, value in batch.items()}
+        with torch.inference_mode(), hardware.autocast(self.device, self.precision):
+            found = [self.system.predict(dict(zip(cut, parts, strict=True)))
+                     for parts in zip(*cut.values(), strict=True)]
+            return {key: torch.cat([part[key].float() for part in found]).cpu() for key in found[0]}
 
     def do(self, places: list[int]) -> list[Result]:
         """Read, make and encode the images of these places; called by several threads at a time."""
