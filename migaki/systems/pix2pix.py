@@ -36,6 +36,7 @@ from migaki.simulate.grey import Grey
 _SHEET_WIDTH = 12
 _WHOLE = 1024  # px; a larger image is translated tile by tile
 _NUM_SHAPES = 1000  # real cloud masks that are kept at most
+_VEILED = 0.9  # opacity of a veil at most: what more hides must be repainted
 
 
 class Pix2Pix(System):
@@ -67,6 +68,7 @@ class Pix2Pix(System):
         levels: int = 8  # of the U-Net: 8 halvings bring 256 px to 1
         norm: Norm = "instance"  # at batches of 1 what batch norm is in training; ours: the same at test time
         blend: bool = False  # ours: one more channel says how much of the input is repainted; the rest is left as it is
+        unveil: bool = False  # ours, with --blend: what is not repainted is freed of a veil, such as a film of cloud
         dropout: float = 0.5  # in the U-Net's inner levels, in training only (ours: the paper keeps it on)
         patch_layers: int = 3  # of the discriminator: 3 = patches of 70 px
         l1: float = 100.0  # weight of the mean absolute error (lambda of eq. 4)
@@ -105,9 +107,12 @@ class Pix2Pix(System):
         if config.blend and config.target_channels > config.channels:
             raise UserError(f"pix2pix: --blend mixes into the first {config.target_channels} channels of the input, "
                             f"which has {config.channels}: leave it out")
+        if config.unveil and not config.blend:
+            raise UserError("pix2pix: --unveil mends what --blend leaves of the input: add --blend")
         self.config = config
         outputs = config.target_channels + self.has_mask
-        self.generator = UNet(in_channels=config.channels, out_channels=outputs + config.blend, width=config.features,
+        more = config.blend + (1 + config.target_channels if config.unveil else 0)
+        self.generator = UNet(in_channels=config.channels, out_channels=outputs + more, width=config.features,
                               levels=config.levels, norm=config.norm, dropout=config.dropout)
         self.discriminator = PatchGAN(in_channels=config.channels + outputs, width=config.features,
                                       num_layers=config.patch_layers, norm=config.norm)
@@ -187,11 +192,16 @@ class Pix2Pix(System):
     def _generate(self, image: Tensor) -> Tensor:
         """What the generator makes, float32: (B, target_channels [+ 1], H, W)."""
         made: Tensor = self.generator(image).float()
-        if not self.config.blend:
+        config = self.config
+        if not config.blend:
             return made
+        colours = config.target_channels
+        kept = image[:, :colours].float()
+        if config.unveil:
+            made, opacity, light = made.tensor_split([-1 - colours, -colours], dim=1)
+            kept = _unveil(kept, _VEILED * opacity.square(), light)
         made, share = made[:, :-1], made[:, -1:]
-        kept = image[:, :self.config.target_channels].float()
-        painted, rest = made.tensor_split([self.config.target_channels], dim=1)
+        painted, rest = made.tensor_split([colours], dim=1)
         return torch.cat([kept + share * (painted - kept), rest], dim=1)
 
     def _truth(self, batch: Batch) -> Tensor:
@@ -236,3 +246,15 @@ class Pix2Pix(System):
             rows += [("mask, predicted", made["mask"][:, None]),
                      ("mask", batch["mask"][:_SHEET_WIDTH, None].float())]
         return rows
+
+
+def _unveil(seen: Tensor, opacity: Tensor, light: Tensor) -> Tensor:
+    """The ground (B, C, H, W) under a veil of `opacity` (B, 1, H, W) < 1 and colour `light` (B, C, H, W), as far as it
+    lies in [0, 1].
+
+    The inverse of seen = (1 - opacity) * ground + opacity * light (the haze of Koschmieder's law; as AOD-Net, Li et
+    al., ICCV 2017, undoes it). It keeps every detail, which a network that repaints has to guess.
+    """
+    ground = (seen - opacity * light) / (1 - opacity)
+    # A clamp that lets gradients through: a pixel outside must be able to find its way back.
+    return ground + (ground.clamp(0, 1) - ground).detach()

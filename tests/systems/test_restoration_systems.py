@@ -155,6 +155,24 @@ def test_a_blend_leaves_alone_what_it_does_not_repaint() -> None:
         Pix2Pix(replace(config, damage="none", channels=1, blend=True))
 
 
+def test_a_veil_is_lifted_and_every_detail_kept() -> None:
+    config, batch = Pix2Pix.tiny()
+    system = Pix2Pix(replace(config, blend=True, unveil=True)).eval()
+    ground, light, opacity = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32)
+    veil = 0.9 * opacity**2
+    seen = torch.cat([(1 - veil) * ground + veil * light, torch.rand(2, 1, 32, 32)], 1)
+    nothing = torch.zeros(2, 1, 32, 32)  # is repainted
+    found = torch.cat([torch.rand(2, 3, 32, 32), nothing, nothing, opacity, light], 1)
+    system.generator.forward = lambda image: found  # type: ignore[method-assign]
+    torch.testing.assert_close(system.predict({"image": seen})["target"], ground, atol=1e-5, rtol=0)
+    found[:, -3:] = 1  # too much light: the ground would lie below black
+    assert system.predict({"image": seen * 0})["target"].min() == 0
+    del system.generator.forward
+    assert system.train().update(batch, 0)["generator/l1"] > 0
+    with pytest.raises(UserError, match="--unveil"):
+        Pix2Pix(replace(config, unveil=True))
+
+
 @pytest.mark.parametrize(("damage", "channels"), [("none", 3), ("grey", 1), ("blur", 3), ("clouds", 3)])
 def test_pix2pix_opens_its_folders(photos: Path, damage: str, channels: int) -> None:
     config, _ = Pix2Pix.tiny()
