@@ -29,6 +29,7 @@ from migaki.stages.apply import ApplyJob, apply
 from migaki.stages.evaluate import EvaluateJob, measure, open_for
 from migaki.stages.simulate import SimulateJob, simulate
 from migaki.stages.train import train
+from migaki.studies.gaze_steps import adapt
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
 
@@ -55,11 +56,10 @@ def judge(run: Path, synthetic: Path) -> dict[str, Any]:
     return figures
 
 
-def train_cnn(out: Path, name: str, data: Gaze.Data, seed: int, steps: int, *, adapt: bool = False) -> Path:
+def train_cnn(out: Path, name: str, data: Gaze.Data, seed: int, steps: int) -> Path:
     """Train one CNN, unless it stands already."""
     run = out / f"gaze_{name}_{seed}"
-    config = Gaze.Config(steps=steps, match_prior=adapt)
-    train(Gaze, data, config, replace(QUIET, seed=seed), run, quiet=True)
+    train(Gaze, data, Gaze.Config(steps=steps), replace(QUIET, seed=seed), run, quiet=True)
     return run
 
 
@@ -70,6 +70,16 @@ def refine(out: Path, synthetic: Path, seed: int, rounds: int) -> Path:
     train(SimGAN, data, SimGAN.Config(steps=rounds), replace(QUIET, seed=seed), run, quiet=True)
     apply(run, ApplyJob(input=synthetic, out=refined), quiet=True)
     return refined
+
+
+def self_train(out: Path, name: str, run: Path, eyes: Path, seed: int, steps: int) -> None:
+    """Train and judge a CNN on `eyes` and on what `run`, trained on them and adapted, reads off the photographs."""
+    started, teacher, read = time.monotonic(), out / f"teacher_{name}_{seed}", out / f"read_{name}_{seed}"
+    if not (teacher / "model.safetensors").exists():
+        adapt(run, Gaze.Data(data=(eyes,), photos=PHOTOS), teacher, match_prior=True)
+    apply(teacher, ApplyJob(input=PHOTOS, out=read), quiet=True)
+    student = train_cnn(out, f"{name}_self", Gaze.Data(data=(eyes, read)), seed, steps)
+    tell(out, f"{name}_self", seed, judge(student, eyes), time.monotonic() - started)
 
 
 def tell(out: Path, name: str, seed: int, figures: dict[str, Any], seconds: float) -> None:
@@ -105,18 +115,14 @@ def main() -> None:
         run = train_cnn(out, "raw", Gaze.Data(data=(synthetic,)), seed, options.steps)
         tell(out, "raw", seed, judge(run, synthetic), time.monotonic() - started)
         if options.self_training:
-            started, read = time.monotonic(), out / f"read_{seed}"
-            # Photographs enter after the last step only, so this is the run above, adapted.
-            teacher = train_cnn(out, "teacher", Gaze.Data(data=(synthetic,), photos=PHOTOS), seed, options.steps,
-                                adapt=True)
-            apply(teacher, ApplyJob(input=PHOTOS, out=read), quiet=True)
-            run = train_cnn(out, "self", Gaze.Data(data=(synthetic, read)), seed, options.steps)
-            tell(out, "self", seed, judge(run, synthetic), time.monotonic() - started)
+            self_train(out, "raw", run, synthetic, seed, options.steps)
     for seed, refiner in itertools.product(range(options.seeds), range(options.refiners)):
         refined = refine(out, synthetic, refiner, options.rounds)
         started, name = time.monotonic(), f"refined_{refiner}"
         run = train_cnn(out, name, Gaze.Data(data=(refined,)), seed, options.steps)
         tell(out, name, seed, judge(run, refined), time.monotonic() - started)
+        if options.self_training:
+            self_train(out, name, run, refined, seed, options.steps)
 
 
 if __name__ == "__main__":
