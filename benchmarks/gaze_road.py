@@ -41,10 +41,10 @@ QUIET = Run(sample_every=0, checkpoint_every=400)
 def judge(run: Path, synthetic: Path) -> dict[str, Any]:
     """Figures of one CNN: as trained, with AdaBN, and with AdaBN and the prior matched; all rows and good crops."""
     figures: dict[str, Any] = {}
-    for name, adapt, match in (("plain", False, False), ("adabn", True, False), ("prior", True, True)):
+    for name, adapted, match in (("plain", False, False), ("adabn", True, False), ("prior", True, True)):
         system = load_system(run)
-        if adapt:
-            system.config = replace(system.config, adapt_norm=adapt, match_prior=match)
+        if adapted:
+            system.config = replace(system.config, adapt_norm=adapted, match_prior=match)
             _, source = Gaze.open(Gaze.Data(data=(synthetic,), photos=PHOTOS), system.config, 0)
             with torch.no_grad():
                 system.finish(source)
