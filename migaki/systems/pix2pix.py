@@ -36,6 +36,7 @@ from migaki.simulate.grey import Grey
 _SHEET_WIDTH = 12
 _WHOLE = 1024  # px; a larger image is translated tile by tile
 _NUM_SHAPES = 1000  # real cloud masks that are kept at most
+_FILM = 9  # px over which a veil is smoothed: the check pattern of a U-Net would be multiplied onto the ground
 _VEILED = 0.9  # opacity of a veil at most: what more hides must be repainted
 
 
@@ -199,7 +200,7 @@ class Pix2Pix(System):
         kept = image[:, :colours].float()
         if config.unveil:
             made, opacity, light = made.tensor_split([-1 - colours, -colours], dim=1)
-            kept = _unveil(kept, _VEILED * opacity.square(), light)
+            kept = _unveil(kept, _VEILED * _smooth(opacity).square(), _smooth(light))
         made, share = made[:, :-1], made[:, -1:]
         painted, rest = made.tensor_split([colours], dim=1)
         return torch.cat([kept + share * (painted - kept), rest], dim=1)
@@ -258,3 +259,10 @@ def _unveil(seen: Tensor, opacity: Tensor, light: Tensor) -> Tensor:
     ground = (seen - opacity * light) / (1 - opacity)
     # A clamp that lets gradients through: a pixel outside must be able to find its way back.
     return ground + (ground.clamp(0, 1) - ground).detach()
+
+
+def _smooth(maps: Tensor) -> Tensor:
+    """Maps (B, C, H, W) averaged over squares of `_FILM` px, twice, the border repeated."""
+    for _ in range(2):
+        maps = F.avg_pool2d(F.pad(maps, [_FILM // 2] * 4, mode="replicate"), _FILM, stride=1)
+    return maps

@@ -158,7 +158,8 @@ def test_a_blend_leaves_alone_what_it_does_not_repaint() -> None:
 def test_a_veil_is_lifted_and_every_detail_kept() -> None:
     config, batch = Pix2Pix.tiny()
     system = Pix2Pix(replace(config, blend=True, unveil=True)).eval()
-    ground, light, opacity = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32)
+    ground = torch.rand(2, 3, 32, 32)
+    light, opacity = (torch.rand(2, count, 1, 1).expand(2, count, 32, 32).contiguous() for count in (3, 1))  # smooth
     veil = 0.9 * opacity**2
     seen = torch.cat([(1 - veil) * ground + veil * light, torch.rand(2, 1, 32, 32)], 1)
     nothing = torch.zeros(2, 1, 32, 32)  # is repainted
