@@ -49,7 +49,7 @@ class _Ours:
     """What `migaki train simgan` does: channels last, the precision that the hardware computes in."""
 
     def __init__(self, config: SimGAN.Config) -> None:
-        self.device = torch.device("cpu")
+        self.device = hardware.choose_device("cpu")  # after the baseline: the process keeps its memory from here on
         self.precision = hardware.choose_precision("auto", self.device)
         self.system = _system(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         images = torch.rand(BATCH, 1, HEIGHT, WIDTH) * 2 - 1
