@@ -40,13 +40,14 @@ def _keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return
-    mallopt(_MMAP_THRESHOLD, _LARGEST)
-    mallopt(_TRIM_THRESHOLD, 2**30)
-    mallopt(_TOP_PAD, 2**26)
+    # Blocks larger than that are the system's. Some releases refuse more than 32 MiB; setting the others alone would
+    # then leave the threshold at its lowest.
+    if any(mallopt(_MMAP_THRESHOLD, largest) for largest in (2**30, 2**25)):
+        mallopt(_TRIM_THRESHOLD, 2**30)
+        mallopt(_TOP_PAD, 2**26)
 
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # malloc.h
-_LARGEST = 2**30  # bytes; larger blocks are the system's
 
 
 def choose_precision(name: Precision, device: torch.device) -> Literal["fp32", "bf16"]:

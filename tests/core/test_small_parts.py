@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +107,23 @@ def test_no_file_names_a_machine() -> None:
     for path in package.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert not any(word in text for word in own), path
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep its memory")
+def test_a_process_on_a_cpu_keeps_its_memory() -> None:
+    """What was freed is had again without the system clearing its pages: a process of its own counts page faults."""
+    program = """
+import resource, sys, torch
+from migaki.core.hardware import choose_device
+if sys.argv[1] == "keep":
+    choose_device("cpu")
+torch.ones(2**22), torch.ones(2**22)  # 16 MiB each
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(2**22)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    kept, given = (int(subprocess.run([sys.executable, "-c", program, way], check=True, capture_output=True,
+                                      env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072"}).stdout)
+                   for way in ("keep", "give"))
+    assert kept < given / 10

@@ -15,7 +15,7 @@ from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
 from migaki.data.formats import Format, open_writer
 from migaki.data.record import plan
-from migaki.stages.apply import ApplyJob, apply
+from migaki.stages.apply import Applier, ApplyJob, apply
 from migaki.stages.train import train
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
@@ -55,6 +55,27 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_two_workers_write_the_same_bits(name: str, root: Path, tmp_path: Path) -> None:
     one = apply(root / name, job(root, tmp_path / "one"), quiet=True)
     assert tree(apply(root / name, job(root, tmp_path / "two", workers=2), quiet=True)) == tree(one)
+
+
+@pytest.mark.parametrize("name", ["simgan", "gaze"])
+def test_pieces_of_a_batch_are_the_batch(name: str, root: Path, tmp_path: Path,
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU a network is given few images at once, whatever the batch; the last piece may be smaller."""
+    wanted, seen = {}, []
+    for pixels in (2**30, 2 * 24 * 40):  # 9 images at once, and 2, 2, 2, 2, 1
+        monkeypatch.setattr("migaki.stages.apply._PIECE", pixels)
+        work = Applier(root / name, job(root, tmp_path, batch_size=9))
+        predict = work.system.predict
+        work.system.predict = lambda batch, known=predict: seen.append(len(batch["image"])) or known(batch)
+        wanted[pixels] = work.make(list(range(9)), work.read(list(range(9))))
+    assert seen == [9, 2, 2, 2, 2, 1]
+    for whole, cut in zip(*wanted.values(), strict=True):
+        assert (whole.image.int() - cut.image.int()).abs().max() <= 1
+        assert whole.row is not None and cut.row is not None and whole.row.keys() == cut.row.keys()
+        read = [key for key in whole.row if key.startswith("predicted_")]
+        assert bool(read) == (name == "gaze")
+        for key in read:
+            assert cut.row[key] == pytest.approx(whole.row[key], abs=1e-5)
 
 
 def test_any_number_of_threads_writes_the_same_bits(root: Path, tmp_path: Path) -> None:
