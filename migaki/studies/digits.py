@@ -102,11 +102,12 @@ class Digits(Study):
         report.section("Target accuracy")
         report.text(_PROTOCOL.format(steps=self.config.steps, batch=self.config.batch_size))
         report.table("digits", self._table(report))
-        report.section("What each switch does")
-        for way, name in _WAY_NAMES.items():
-            slugs = [f"{way}_{arm.slug}" for arm in self._arms()]
-            if len(slugs) > 1:
-                report.differences(f"digits_{way}", slugs[0], slugs[1:], caption=f"{name}.")
+        arms = [arm.slug for arm in self._arms()]
+        if len(arms) > 1:
+            report.section("What each switch does")
+            for way, name in _WAY_NAMES.items():
+                first, *others = [f"{way}_{slug}" for slug in arms]
+                report.differences(f"digits_{way}", first, others, caption=f"{name}.")
         report.section("Pictures")
         for way, name in _WAY_NAMES.items():
             source, target = _WAYS[way]
@@ -114,7 +115,7 @@ class Digits(Study):
                 ("source", report.out / f"{source}_train"), ("framed", report.out / f"framed_{source}_train"),
                 ("refined", report.out / way / "refined"), ("labels held", report.out / way / "kept"),
                 ("target, framed", report.out / f"framed_{target}_train")) if (folder / "dataset.json").exists()]
-            report.figure(f"digits_{way}", sheet(rows, min_side=48), f"{name}: columns of the first four rows belong "
+            report.figure(f"digits_{way}", sheet(rows, min_side=48), f"{name}: columns of all rows but the last belong "
                           "together.")
 
     def _all_arms(self) -> list[DigitsArm]:
@@ -188,11 +189,11 @@ _SETS = ("mnist_train", "mnist_test", "usps_train", "usps_test")
 _PROTOCOL = """\
 Trained on the labelled training set of the source and, where it says "no label", on the training set of the target \
 without its labels; judged on the test set of the target, all pictures of each (USPS in its original split of 7,291 \
-and 2,007). Every classifier took {steps} updates of {batch} labelled pictures (and as many of the target); the last \
-weights are judged. All settings are the same in both directions; no label of a target was read for choosing any.
+and 2,007). Every classifier took {steps} updates of {batch} labelled pictures (and as many of the target), three \
+times as many in the line that says so; the last weights are judged. All settings are the same in both directions; no \
+label of a target was read for choosing any.
 
-The refiners, one of each kind a direction, are those of the first seed: the spread is that of classifiers. One line \
-has three times the steps, to tell what more of them gives.
+The refiners, one of each kind a direction, are those of the first seed: the spread is that of classifiers.
 
 Published figures are the papers' own. CyCADA's code judges on the same 2,007 pictures of USPS; SHOT's on another \
 split of it (7,438 and 1,860), not the original one."""

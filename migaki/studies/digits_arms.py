@@ -72,7 +72,7 @@ def digits_arms(steps: int, batch_size: int, features: int, size: int, plain_siz
                   config=adapted((align, shot, own))),
         DigitsArm(slug="lean", name="framed, information, centroids, self-training; no refiner", pictures="framed",
                   photos=True, config=adapted((0.0, shot, own))),
-        DigitsArm(slug="long", name="the same, three times the steps", pictures="framed", photos=True,
+        DigitsArm(slug="long", name="framed, the same three, three times the steps", pictures="framed", photos=True,
                   config=adapted((0.0, shot, own), times=3)),
         DigitsArm(slug="lean_plain", name="no framing either, pictures as they come", pictures="plain", photos=True,
                   config=adapted((0.0, shot, own), plain_size)),
