@@ -1,6 +1,6 @@
 """Simulated clouds over real satellite scenes: what pix2pix (McGAN) brings back, with and without the near infrared.
 
-    MIGAKI_DATA=DIR python benchmarks/cloud_removal.py OUT {nir,rgb} [--seed 0] [--blend] [--unveil]
+    MIGAKI_DATA=DIR python benchmarks/cloud_removal.py OUT {nir,rgb} [--seed 0] [--blend] [--unveil] [--resize]
 
 Trained on the left 230 columns of `landsat7_olinda`; judged on its right 109 columns under fractal clouds, and on the
 three clear Sentinel-2 scenes under clouds of real outlines (`sentinel2_real_cloud_masks`, none of which is trained
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--blend", action="store_true", help="what needs no repainting is left as it is")
     parser.add_argument("--unveil", action="store_true", help="with --blend: what is left is freed of a veil")
+    parser.add_argument("--resize", action="store_true", help="no transposed convolutions: no check pattern")
     options = parser.parse_args()
     torch.set_num_threads(1)
     channels = 4 if options.arm == "nir" else 3
@@ -82,8 +83,9 @@ def main() -> None:
     config = Pix2Pix.Config(
         channels=channels, damage="clouds", clouds=Clouds.Config(coverage=(0.1, 0.8)), steps=options.steps,
         batch_size=4, patch=96, features=24, levels=5, patch_layers=2, turn=True, balance=200, dropout=0.0,
-        blend=options.blend, unveil=options.unveil)
-    ways = [way for way in ("blend", "unveil") if getattr(options, way)]
+        blend=options.blend, unveil=options.unveil,
+        upsampling="resize" if options.resize else "transposed")
+    ways = [way for way in ("blend", "unveil", "resize") if getattr(options, way)]
     run, started = options.out / "_".join([options.arm, *ways, str(options.steps), str(options.seed)]), time.monotonic()
     train(Pix2Pix, Pix2Pix.Data(target=options.out / f"train_{channels}"), config,
           Run(seed=options.seed, sample_every=options.steps // 2, checkpoint_every=100), run, quiet=True)

@@ -12,12 +12,20 @@ import torch.nn.functional as F
 from torch import nn
 
 Norm = Literal["batch", "instance", "none"]
+Upsampling = Literal["transposed", "resize"]
 
 
 def _norm(kind: Norm, width: int) -> list[nn.Module]:
     if kind == "batch":
         return [nn.BatchNorm2d(width)]
     return [nn.InstanceNorm2d(width, affine=True)] if kind == "instance" else []
+
+
+def _double(inputs: int, outputs: int, how: Upsampling, bias: bool) -> list[nn.Module]:
+    """Layers that bring (B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
+    if how == "transposed":
+        return [nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)]
+    return [nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)]
 
 
 def _start(module: nn.Module) -> None:
@@ -39,10 +47,14 @@ class UNet(nn.Module):
         levels: of halving.
         dropout: in the three innermost decoder levels under the bottleneck; the paper's only noise.
         bounded: false leaves out the last tanh, and the output is of any range, such as logits.
+        upsampling: "transposed" as the paper, whose kernels weigh even and odd pixels differently and so tend to draw a
+            check pattern; "resize" repeats pixels and convolves, which has none of its own (Odena, Dumoulin, Olah,
+            "Deconvolution and checkerboard artifacts", Distill 2016).
     """
 
     def __init__(self, *, in_channels: int = 3, out_channels: int = 3, width: int = 64, levels: int = 8,
-                 norm: Norm = "batch", dropout: float = 0.5, bounded: bool = True) -> None:
+                 norm: Norm = "batch", dropout: float = 0.5, bounded: bool = True,
+                 upsampling: Upsampling = "transposed") -> None:
         super().__init__()
         self.bounded = bounded
         if levels < 1:
@@ -62,8 +74,7 @@ class UNet(nn.Module):
             outputs = out_channels if outermost else widths[level - 1]
             self.decoder.append(nn.Sequential(
                 nn.ReLU(),
-                nn.ConvTranspose2d(filters if innermost else 2 * filters, outputs, 4, stride=2, padding=1,
-                                   bias=outermost or norm == "none"),
+                *_double(filters if innermost else 2 * filters, outputs, upsampling, outermost or norm == "none"),
                 *([] if outermost else _norm(norm, outputs)),
                 # Level levels - 1 is the bottleneck's own; the paper's three are it and the two above.
                 *([nn.Dropout(dropout)] if dropout and level >= max(1, levels - 3) else [])))

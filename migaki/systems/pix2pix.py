@@ -27,7 +27,7 @@ from migaki.data.folder import ImageFolder
 from migaki.data.patches import PatchSource
 from migaki.losses.adversarial import patch_accuracy, patch_cross_entropy
 from migaki.metrics.restoration import CloudRemoval, Restoration
-from migaki.nets.unet import Norm, PatchGAN, UNet
+from migaki.nets.unet import Norm, PatchGAN, UNet, Upsampling
 from migaki.ops.tiling import apply_tiled
 from migaki.simulate.blur import Blur
 from migaki.simulate.clouds import Clouds
@@ -67,6 +67,7 @@ class Pix2Pix(System):
         blur: Blur.Config = field(default_factory=lambda: Blur.Config(scale=4, restore_size=True))
         features: int = 64  # of the first layer of both networks
         levels: int = 8  # of the U-Net: 8 halvings bring 256 px to 1
+        upsampling: Upsampling = "transposed"  # resize: ours, without the check pattern of transposed convolutions
         norm: Norm = "instance"  # at batches of 1 what batch norm is in training; ours: the same at test time
         blend: bool = False  # ours: one more channel says how much of the input is repainted; the rest is left as it is
         unveil: bool = False  # ours, with --blend: what is not repainted is freed of a veil, such as a film of cloud
@@ -114,7 +115,8 @@ class Pix2Pix(System):
         outputs = config.target_channels + self.has_mask
         more = config.blend + (1 + config.target_channels if config.unveil else 0)
         self.generator = UNet(in_channels=config.channels, out_channels=outputs + more, width=config.features,
-                              levels=config.levels, norm=config.norm, dropout=config.dropout)
+                              levels=config.levels, norm=config.norm, dropout=config.dropout,
+                              upsampling=config.upsampling)
         self.discriminator = PatchGAN(in_channels=config.channels + outputs, width=config.features,
                                       num_layers=config.patch_layers, norm=config.norm)
         self.optimizers = {

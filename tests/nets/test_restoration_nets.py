@@ -8,7 +8,7 @@ from torch import nn
 
 from migaki.nets.detail import DetailNet
 from migaki.nets.subpixel import SubPixelNet
-from migaki.nets.unet import PatchGAN, UNet
+from migaki.nets.unet import Norm, PatchGAN, UNet, Upsampling
 
 
 def receptive(network: nn.Module, *inputs: torch.Tensor) -> tuple[int, int]:
@@ -92,12 +92,29 @@ def test_unet_is_the_one_of_pix2pix() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (16, 16), (17, 31), (50, 20)])
 @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
-def test_unet_takes_any_size_and_channels(height: int, width: int, norm: str) -> None:
-    network = UNet(in_channels=4, out_channels=2, width=4, levels=4, norm=norm).train()  # type: ignore[arg-type]
+@pytest.mark.parametrize("upsampling", ["transposed", "resize"])
+def test_unet_takes_any_size_and_channels(height: int, width: int, norm: Norm, upsampling: Upsampling) -> None:
+    network = UNet(in_channels=4, out_channels=2, width=4, levels=4, norm=norm, upsampling=upsampling).train()
     out = network(torch.rand(2, 4, height, width))
     assert out.shape == (2, 2, height, width) and out.min() >= 0 and out.max() <= 1
     gradients = torch.autograd.grad(out.sum(), list(network.parameters()), allow_unused=True)
     assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_resized_unet_draws_no_check_pattern() -> None:
+    flat = torch.full((1, 3, 160, 160), 0.7)
+    spread = {}
+    ways: tuple[Upsampling, ...] = ("transposed", "resize")
+    for upsampling in ways:
+        torch.manual_seed(0)
+        network = UNet(width=4, levels=3, norm="none", upsampling=upsampling).eval()
+        with torch.no_grad():  # untrained weights are too small to show anything
+            for parameter in network.parameters():
+                parameter *= 20
+            inner = network(flat)[..., 64:96, 64:96]  # the frame's zeros do not reach that far
+        spread[upsampling] = float(inner.std((2, 3)).max())
+    assert spread["resize"] < 1e-6
+    assert spread["transposed"] > 1e-3
 
 
 def test_unet_is_quiet_in_eval_and_noisy_in_training() -> None:
