@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from migaki.core.source import Source
 from migaki.core.system import System, data_fields, num_parameters
 
 _SHEET_BATCHES = 8  # so that the nearest real image is sought among a few hundred
+_SHEET_IMAGES = 256  # of each batch at most: a batch of thousands would fill the memory for a sheet of twelve
 
 
 class Interrupted(Exception):
@@ -50,9 +52,11 @@ class Run:
     tensorboard: bool = False  # also write TensorBoard events (extra: migaki[tensorboard])
 
 
-def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None, quiet: bool = False) -> System:
+def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None,
+        contents: Mapping[str, list[str]] | None = None, quiet: bool = False) -> System:
     """Train `system` on `source` into the folder `out`, from where an earlier run of the same configuration stopped.
 
+    `contents` tells, for each folder of `data`, what it holds (`data.contents`): a run on other images is another.
     Leaves config.json, metrics.jsonl, samples/, checkpoint, model.safetensors and README.md. Raises UserError if
     `out` holds a run of another configuration, Interrupted after SIGINT or SIGTERM (run it again to go on).
     """
@@ -63,7 +67,7 @@ def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None
     precision = hardware.choose_precision(run.precision, device)
     system.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with exclusive(out) if processes.rank() == 0 else nullcontext():
-        start, is_whole = _begin(system, run, out, precision, data)
+        start, is_whole = _begin(system, run, out, _record(system, run, precision, data, contents))
         for optimizer in system.optimizers.values():
             _move_state(optimizer, device)
         if is_whole:
@@ -76,14 +80,28 @@ def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None
     return system
 
 
-def _begin(system: System, run: Run, out: Path, precision: str, data: Any) -> tuple[int, bool]:
+def _record(system: System, run: Run, precision: str, data: Any,
+            contents: Mapping[str, list[str]] | None) -> dict[str, Any]:
+    """What config.json holds: all that decides the bits of the result, and the version."""
+    return {
+        "system": type(system).__module__.rsplit(".", 1)[-1],
+        "config": to_dict(system.config),
+        "data": data_fields(data) if data is not None else {},
+        "contents": dict(contents or {}),
+        "run": {"seed": run.seed, "precision": precision, "log_every": run.log_every,
+                "sample_every": run.sample_every, "checkpoint_every": run.checkpoint_every},
+        "version": __version__,
+    }
+
+
+def _begin(system: System, run: Run, out: Path, record: dict[str, Any]) -> tuple[int, bool]:
     """Process 0 looks at OUT and tells the others, who may have no such disk. Steps taken; whether that is all."""
     if processes.rank() != 0:
         told, blob = json.loads(processes.share(b"")), processes.share(b"")
         if told["start"]:
             load_checkpoint(out / "checkpoint", system, blob)
         return told["start"], told["whole"]
-    start = _prepare(system, run, out, precision, data)
+    start = _prepare(system, run, out, record)
     whole = start >= system.config.steps and (out / "model.safetensors").exists()
     if processes.world() > 1:
         processes.share(json.dumps({"start": start, "whole": whole}).encode())
@@ -91,24 +109,19 @@ def _begin(system: System, run: Run, out: Path, precision: str, data: Any) -> tu
     return start, whole
 
 
-def _prepare(system: System, run: Run, out: Path, precision: str, data: Any) -> int:
+def _prepare(system: System, run: Run, out: Path, record: dict[str, Any]) -> int:
     """Write or compare config.json; load the checkpoint. Returns the number of steps already taken."""
-    record = {
-        "system": type(system).__module__.rsplit(".", 1)[-1],
-        "config": to_dict(system.config),
-        "data": data_fields(data) if data is not None else {},
-        "run": {"seed": run.seed, "precision": precision, "log_every": run.log_every,
-                "sample_every": run.sample_every, "checkpoint_every": run.checkpoint_every},
-        "version": __version__,
-    }
     path = out / "config.json"
     if path.exists() and run.resume:
         earlier = read_json(path)
         if not isinstance(earlier, dict):
             raise UserError(f"{path}: not the configuration of a run: restore it or choose another --out")
-        for part in ("system", "config", "data", "run"):
+        for part in ("system", "config", "data", "contents", "run"):
+            if part == "contents" and part not in earlier:
+                continue  # written before contents were kept
             if earlier.get(part) != record[part]:
-                what = _difference(earlier.get(part), record[part], part)
+                what = (_difference(earlier.get(part), record[part], part) if part != "contents" else
+                        _changed(earlier[part], record))
                 raise UserError(f"{out} holds a run of another configuration ({what}): choose another --out, "
                                 "or start over with --no-resume")
         if (out / "checkpoint").exists():
@@ -117,6 +130,8 @@ def _prepare(system: System, run: Run, out: Path, precision: str, data: Any) -> 
         raise UserError(f"{out}: the folder holds other files and no run: choose an empty or new --out")
     for stale in ("checkpoint", "metrics.jsonl", "timing.jsonl", "model.safetensors", "README.md"):
         (out / stale).unlink(missing_ok=True)
+    for stale in ("samples", "tensorboard", "evaluation"):  # what an earlier model left is not this one's
+        shutil.rmtree(out / stale, ignore_errors=True)
     write_json(path, record)
     return 0
 
@@ -128,6 +143,13 @@ def _difference(old: Any, new: Any, where: str) -> str:
         if old.get(key) != new[key]:
             return _difference(old.get(key), new[key], f"{where}.{key}" if where != "config" else key)
     return where
+
+
+def _changed(earlier: dict[str, Any], record: dict[str, Any]) -> str:
+    """Which folder holds other images than when the run began."""
+    name = next(name for name, found in record["contents"].items() if earlier.get(name) != found)
+    folders = record["data"][name]
+    return f"the content of {folders if isinstance(folders, str) else ' or '.join(folders)} was another"
 
 
 def _move_state(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
@@ -210,7 +232,8 @@ def _note(means: dict[str, float], rate: float) -> str:
 def _write_sheet(system: System, source: Source, out: Path, step: int, device: torch.device, precision: Any) -> None:
     if processes.rank() != 0:
         return
-    batches = [source.batch(number) for number in range(_SHEET_BATCHES)]
+    batches = [{key: value[:_SHEET_IMAGES].clone() for key, value in source.batch(number).items()}
+               for number in range(_SHEET_BATCHES)]
     together = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
     system.eval()
     with torch.no_grad(), hardware.autocast(device, precision):
@@ -319,7 +342,9 @@ def _card(system: System, run: Run, data: Any, rows: list[dict[str, Any]]) -> st
              f"{system.config.steps} steps, {num_parameters(system):,} parameters"]
     if processes.world() > 1:
         lines.append(f"- the last steps were taken by {processes.world()} processes, each with batches of its own")
-    lines += [f"- {name}: `{path}`" for name, path in (data_fields(data) if data is not None else {}).items()]
+    folders = data_fields(data) if data is not None else {}
+    lines += [f"- {name}: " + ", ".join(f"`{path}`" for path in ([paths] if isinstance(paths, str) else paths))
+              for name, paths in folders.items()]
     if rows:
         lines += ["", "Means of the last logged interval:", "", "| term | value |", "|---|---|"]
         lines += [f"| {key} | {value:.4g} |" for key, value in rows[-1].items() if isinstance(value, float)]

@@ -26,25 +26,27 @@ class ImageHistory(nn.Module):
     def mix(self, refined: Tensor, step: int) -> Tensor:
         """A discriminator batch: half from the current refiner, half from the buffer; then the buffer is renewed.
 
-        `refined` (b, C, H, W) are images of the current refiner. While the buffer is not full, all of them are
-        stored and returned; from then on b/2 of them replace b/2 random entries, whose old contents stand in the
-        returned batch in the place of the other half. Draws from the global generator.
+        `refined` (b, C, H, W) are images of the current refiner. As long as the buffer is not full, all of them are
+        stored, and once it holds b/2 images, b/2 drawn from it stand in the returned batch; then b/2 of them replace
+        b/2 random entries, whose old contents stand there. Draws from the global generator.
         """
         refined = refined.detach()
         half = min(refined.shape[0] // 2, self.capacity)
         filled = int(self.count)
         if half == 0:
             return refined
+        places = torch.randperm(filled)[:half].to(self.images.device)
+        old = self.images[places].clone()
         if filled < self.capacity:
             free = min(self.capacity - filled, refined.shape[0])
             self.images[filled : filled + free] = refined[:free].to(self.images.dtype)
             self.born[filled : filled + free] = step
             self.count += free
+        else:
+            self.images[places] = refined[:half].to(self.images.dtype)
+            self.born[places] = step
+        if len(old) < half:
             return refined
-        places = torch.randperm(self.capacity)[:half].to(self.images.device)
-        old = self.images[places].clone()
-        self.images[places] = refined[:half].to(self.images.dtype)
-        self.born[places] = step
         return torch.cat([refined[: refined.shape[0] - half], old.to(refined.dtype)])
 
     def fullness(self) -> Tensor:

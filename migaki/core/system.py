@@ -119,7 +119,13 @@ def model_state(system: System) -> dict[str, Tensor]:
     }
 
 
-def data_fields(data: Any) -> dict[str, str]:
-    """The folders of a `Data` dataclass as strings, for the record."""
-    return {name: str(getattr(data, name)) for name in data.__dataclass_fields__
-            if isinstance(getattr(data, name), Path)}
+def data_fields(data: Any) -> dict[str, str | list[str]]:
+    """The folders of a `Data` dataclass as strings, for the record; a list where it takes several."""
+    found: dict[str, str | list[str]] = {}
+    for name in data.__dataclass_fields__:
+        value = getattr(data, name)
+        if isinstance(value, Path):
+            found[name] = str(value)
+        elif isinstance(value, tuple) and value and all(isinstance(part, Path) for part in value):
+            found[name] = [str(part) for part in value]
+    return found

@@ -6,7 +6,6 @@ One file of `data/` holds one subclass; its module name is its name on the comma
 
 from __future__ import annotations
 
-import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 from migaki import __version__
 from migaki.core.config import to_dict
 from migaki.core.errors import UserError
-from migaki.core.files import explain
+from migaki.data.contents import names_and_sizes
 from migaki.data.image_file import show
 from migaki.data.labels import plain
 from migaki.data.writer import FolderWriter
@@ -71,7 +70,7 @@ class Importer(ABC):
             "importer": name,
             "config": to_dict(self.config),
             "version": __version__,
-            "parent": {"path": os.fspath(path), "fingerprint": fingerprint(path)},
+            "parent": {"path": os.fspath(path), "fingerprint": names_and_sizes(path)},
             "source": self.source,
             "licence": self.licence,
         }
@@ -81,19 +80,6 @@ class Importer(ABC):
                 if report is not None:
                     report(index + 1, len(entries))
         return len(entries)
-
-
-def fingerprint(path: Path) -> str:
-    """16 hexadecimal digits of the names and sizes of the files at `path`."""
-    state = hashlib.sha256()
-    try:
-        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-        for file in files:
-            name = b"" if file == path else os.fsencode(file.relative_to(path))
-            state.update(name + f"\0{file.stat().st_size}\0".encode())
-    except OSError as error:
-        raise explain(error, show(path)) from error
-    return state.hexdigest()[:16]
 
 
 def decimals(values: Array) -> list[Any]:

@@ -16,6 +16,7 @@ from migaki.data.importer import Array, Importer, Row
 from migaki.ops.histogram import equalise
 
 Half = Literal["all", "first", "second"]
+_NO_LABELS = ("side",)  # columns that say how a picture was taken, and nothing that is to be learned
 
 
 class Photos(Importer):
@@ -37,7 +38,7 @@ class Photos(Importer):
         channels: Literal[1, 3] = 1  # grey or RGB
         half: Half = "all"  # of the pictures, in their order
         limit: int = 0  # take at most so many, evenly spaced; 0 = all
-        labelled: bool = True  # False: leave the labels out
+        labelled: bool = True  # False: leave the labels out (all but `side`, which tells how to look at a picture)
         equalise: bool = False  # histogram equalisation, as MPIIGaze's patches have
 
         def __post_init__(self) -> None:
@@ -61,8 +62,10 @@ class Photos(Importer):
         image = self._folder.read([entry], ("image",))["image"]
         image = equalise(image) if self.config.equalise else image
         pixels = (image[0] * 255).round().to(torch.uint8).numpy()
-        row = self._folder.row(entry) if self.config.labelled else {}
+        row = self._folder.row(entry)
         row.pop("file_name", None)
+        if not self.config.labelled:
+            row = {key: value for key, value in row.items() if key in _NO_LABELS}
         name = PurePosixPath(self._folder.names[entry])
         # Two files may differ in their ending alone.
         return f"{name.with_suffix('')}_{entry:06d}", pixels, row

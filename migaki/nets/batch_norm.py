@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from migaki.core import processes
 from migaki.core.source import Source
 
 _ADAPT_BATCHES = 32  # of photographs from which statistics are taken
@@ -12,7 +13,10 @@ _ADAPT_BATCHES = 32  # of photographs from which statistics are taken
 
 @torch.no_grad()
 def adapt_norm(net: nn.Module, batches: list[Tensor]) -> None:
-    """Replace the statistics of every batch-norm layer by those over `batches` (AdaBN, Li et al. 2016)."""
+    """Replace the statistics of every batch-norm layer by those over `batches` (AdaBN, Li et al. 2016).
+
+    Of several processes each gives its batches, and all get the mean.
+    """
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [m.momentum for m in norms]
     for norm in norms:
@@ -25,6 +29,7 @@ def adapt_norm(net: nn.Module, batches: list[Tensor]) -> None:
         net(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+    processes.average([part for norm in norms for part in (norm.running_mean, norm.running_var) if part is not None])
     net.train()
 
 

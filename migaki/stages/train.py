@@ -13,7 +13,8 @@ from migaki.core.errors import UserError
 from migaki.core.fit import Run, fit
 from migaki.core.hardware import choose_device
 from migaki.core.seeds import fold
-from migaki.core.system import System
+from migaki.core.system import System, data_fields
+from migaki.data.contents import contents_of
 
 
 def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, quiet: bool = False) -> System:
@@ -28,7 +29,8 @@ def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, qui
     torch.manual_seed(fold(run.seed, 0))
     system = cls(config)
     system.prepare(data)
-    trained = fit(system, source, run, out, data=data, quiet=quiet).eval()
+    held = contents_of(data_fields(data)) if processes.rank() == 0 else None
+    trained = fit(system, source, run, out, data=data, contents=held, quiet=quiet).eval()
     processes.leave()
     return trained
 

@@ -52,7 +52,15 @@ class Outcome:
 
     arm: Arm
     figures: tuple[dict[str, Any], ...]  # by trial
-    errors: npt.NDArray[np.float64] | None  # (N,) of each test picture, mean over the trials; None where not kept
+    each: npt.NDArray[np.float64] | None  # (trials, N) errors of the test pictures; None where not kept
+
+    @property
+    def errors(self) -> npt.NDArray[np.float64] | None:
+        """The error (N,) of each test picture, mean over the trials."""
+        if self.each is None:
+            return None
+        mean: npt.NDArray[np.float64] = self.each.mean(axis=0)
+        return mean
 
     def values(self, measure: Measure) -> list[float]:
         """The measure of every trial; UserError where an evaluation lacks it."""
@@ -75,24 +83,29 @@ def read_outcomes(arms: Sequence[Arm]) -> dict[str, Outcome]:
 def _read(arm: Arm) -> Outcome:
     figures = tuple(read_json(trial.evaluation / "evaluation.json")["figures"] for trial in arm.trials)
     files = [trial.evaluation / "errors.csv" for trial in arm.trials]
-    errors = np.mean([read_errors(path) for path in files], axis=0) if all(p.exists() for p in files) else None
-    return Outcome(arm=arm, figures=figures, errors=errors)
+    each = np.stack([read_errors(path) for path in files]) if all(path.exists() for path in files) else None
+    return Outcome(arm=arm, figures=figures, each=each)
 
 
-def pairs(first: Outcome, other: Outcome, measure: Measure) -> dict[Seeds, float]:
-    """`other` minus `first` for every pair of trials of equal seeds, by seeds.
+def _matched(first: Outcome, other: Outcome) -> dict[Seeds, tuple[int, int]]:
+    """The places of the trials of `first` and `other` that have equal seeds, by these seeds.
 
     None on one side fits every seed on the other: a model without refiner stands against that of each refiner.
     """
-    differences: dict[Seeds, float] = {}
-    for seeds, value in zip((t.seeds for t in other.arm.trials), other.values(measure), strict=True):
-        for known, base in zip((t.seeds for t in first.arm.trials), first.values(measure), strict=True):
+    found: dict[Seeds, tuple[int, int]] = {}
+    for j, seeds in enumerate(trial.seeds for trial in other.arm.trials):
+        for i, known in enumerate(trial.seeds for trial in first.arm.trials):
             if all(a is None or b is None or a == b for a, b in zip(known, seeds, strict=True)):
-                both = tuple(a if b is None else b for a, b in zip(known, seeds, strict=True))
-                differences[both] = value - base
-    if not differences:
+                found[tuple(a if b is None else b for a, b in zip(known, seeds, strict=True))] = (i, j)
+    if not found:
         raise UserError(f"arms '{first.arm.name}' and '{other.arm.name}' have no seeds in common")
-    return differences
+    return found
+
+
+def pairs(first: Outcome, other: Outcome, measure: Measure) -> dict[Seeds, float]:
+    """`other` minus `first` for every pair of trials of equal seeds, by seeds."""
+    before, after = first.values(measure), other.values(measure)
+    return {seeds: after[j] - before[i] for seeds, (i, j) in _matched(first, other).items()}
 
 
 def difference_by(factor: int, differences: Mapping[Seeds, float]) -> Difference | None:
@@ -113,7 +126,10 @@ def difference_by(factor: int, differences: Mapping[Seeds, float]) -> Difference
 
 
 def difference_by_picture(first: Outcome, other: Outcome) -> Difference | None:
-    """The difference of the pictures' errors, each averaged over the trials; None where these are not kept."""
-    if first.errors is None or other.errors is None or first.errors.shape != other.errors.shape:
+    """The difference of the pictures' errors, each averaged over the pairs of trials of equal seeds; None where errors
+    are not kept."""
+    if first.each is None or other.each is None or first.each.shape[1:] != other.each.shape[1:]:
         return None
-    return paired_difference(first.errors, other.errors, num_resamples=1000)
+    matched = list(_matched(first, other).values())
+    before = first.each[[i for i, _ in matched]].mean(axis=0)
+    return paired_difference(before, other.each[[j for _, j in matched]].mean(axis=0), num_resamples=1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import sys
 import time
@@ -19,6 +20,7 @@ from migaki.core.fit import Run
 from migaki.core.progress import Bar
 from migaki.core.simulator import Simulator
 from migaki.core.system import System
+from migaki.data.contents import contents
 from migaki.data.importer import Importer
 from migaki.stages.apply import ApplyJob, apply
 from migaki.stages.evaluate import EvaluateJob, evaluate_into
@@ -79,7 +81,7 @@ def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False)
     if not isinstance(done, dict):
         raise UserError(f"{path}: not what a chain of steps wrote: delete it, nothing else is lost")
     steps = [step for leg in legs for step in leg.steps]
-    keys = _keys(steps)
+    keys = _keys(steps, out)
     known = {step.command: _is_done(step, done.get(step.command), keys[step.command]) for step in steps}
     progress = _Progress([step.cost for step in steps], [known[step.command] for step in steps])
     timings = []
@@ -99,16 +101,21 @@ def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False)
     return timings
 
 
-def _keys(steps: Sequence[Step]) -> dict[str, str]:
-    """What each step's outcome depends on, by command: its own command and those of the steps whose folders it names.
+def _keys(steps: Sequence[Step], out: Path) -> dict[str, str]:
+    """What each step's outcome depends on, by command: its own command, those of the steps whose folders it names, and
+    what the user's folders hold that it names.
 
     UserError for two steps of one command: the second could not be told from the first.
     """
+    held = cache(contents)  # for this call: folders may change before the next
     keys: dict[str, str] = {}
     made: dict[str, str] = {}  # folder -> key of the step that makes it
     for step in steps:
         named = [*step.words, *map(str, step.needs)]
         above = {key for folder, key in made.items() if any(_is_within(word, folder) for word in named)}
+        # A command's first two words are no folders, though some may be called so where it is run.
+        above |= {held(Path(word)) for word in (*step.words[2:], *map(str, step.needs))
+                  if not _is_within(word, str(out)) and os.path.exists(word)}
         if step.command in keys:
             raise UserError(f"a chain has this step twice: {step.command}")
         keys[step.command] = made[str(step.proof.parent)] = digest("\n".join([step.command, *sorted(above)]))

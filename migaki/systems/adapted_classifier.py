@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from migaki.core import processes
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
@@ -155,6 +156,7 @@ class AdaptedClassifier(System):
             known = self.average.features(photos * 2 - 1)
             probabilities = torch.softmax(self.average.head(known).float(), dim=1)
             self.centres.copy_(moved_centroids(self.centres, known, probabilities, _MOMENTUM))
+            processes.average([self.centres])
             nearest = centroid_labels(known, self.centres)
         features = self.net.features(self._seen(photos))
         logits = self.net.head(features).float()

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from migaki.core import processes
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
 from migaki.core.files import read_json
@@ -32,6 +33,7 @@ from migaki.ops import augment, gaze
 
 _UNIT = 0.12  # rad: about the spread of gaze, so that the network's outputs are of the order of 1
 _ADAPT_IMAGES = 4096  # photographs from which finish() takes statistics, at most
+_FEWEST_OF_A_SIDE = 20  # photographs from which a median and a spread are taken
 
 
 class Gaze(System):
@@ -204,12 +206,14 @@ class Gaze(System):
         It presumes that the people in the photographs look about as the synthetic eyes do: knowledge about the
         use, not a label of any image.
         """
-        for row in range(3):
+        for row in (2, 0, 1):
             chosen = read if row == 2 else read[sides.view(-1) == row]
-            if len(chosen) < 20:
+            if row < 2 and len(chosen) < _FEWEST_OF_A_SIDE:  # that of all photographs is the best guess there is
+                self.scale[row], self.offset[row] = self.scale[2], self.offset[2]
                 continue
             self.scale[row] = _spread(truth) / _spread(chosen).clamp_min(1e-3)
             self.offset[row] = truth.median(0).values - self.scale[row] * chosen.median(0).values
+        processes.average([self.scale, self.offset])  # each process has seen its share of the photographs
 
 
 def photograph(images: Tensor, light: float) -> Tensor:
@@ -248,10 +252,11 @@ def _check_drift(folders: Sequence[ImageFolder]) -> None:
 def _check_labels(folder: ImageFolder) -> str:
     """The column with a pitch and a yaw of every image that can be radians; UserError if there is none.
 
-    `gaze` are labels. Where there are none, `predicted_gaze`, as a model has read it (`migaki apply`), is learned
-    from: self-training on pseudo-labels (Lee, ICML workshop 2013).
+    `gaze` are labels. In a folder that a model has read (`migaki apply`), `predicted_gaze` is learned from:
+    self-training on pseudo-labels (Lee, ICML workshop 2013). It goes before labels that the photographs may have had:
+    who trains on what was read must not learn from real labels unawares.
     """
-    key = "predicted_gaze" if "gaze" not in folder.labels and "predicted_gaze" in folder.labels else "gaze"
+    key = "predicted_gaze" if "predicted_gaze" in folder.labels else "gaze"
     folder.require(key)
     labels = folder.labels[key]
     if labels.shape[1:] != (2,):

@@ -285,13 +285,12 @@ class SimGAN(System):
         skipped = descend(loss, self.optimizers["discriminator"], config.max_norm)
         with torch.no_grad():
             fresh = fake[: max(1, fake.shape[0] // 2)]
-            return {
+            told = {"history/fullness": self.history.fullness(), "history/age": self.history.mean_age(step)}
+            return (told if config.history else {}) | {
                 "discriminator/loss": loss.detach(),
                 "discriminator/accuracy_refined": patch_accuracy(fresh, is_refined=True),
                 "discriminator/accuracy_real": patch_accuracy(true, is_refined=False),
                 "discriminator/skipped": skipped,
-                "history/fullness": self.history.fullness(),
-                "history/age": self.history.mean_age(step),
             }
 
     _noise_level = 0.0

@@ -146,6 +146,35 @@ def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_starting_over_leaves_nothing_of_the_old_run(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    fit(Line(Line.Config()), Points(), RUN, out, quiet=True)
+    for name in ("evaluation", "tensorboard"):
+        (out / name).mkdir()
+        (out / name / "of_the_old_model").touch()
+    short = Run(device="cpu", precision="fp32", log_every=2, sample_every=5, checkpoint_every=3, resume=False)
+    fit(Line(Line.Config()), Points(), short, out, quiet=True)
+    assert sorted(p.name for p in (out / "samples").iterdir()) == [f"{n:06d}.png" for n in (0, 5, 7)]
+    assert not (out / "evaluation").exists() and not (out / "tensorboard").exists()
+
+
+def test_a_sheet_takes_little_of_a_large_batch(tmp_path: Path) -> None:
+    shown: list[int] = []
+
+    class Many(Points):
+        def batch(self, step: int) -> Batch:
+            x = torch.randn(3000, 2, generator=generator(1, step))
+            return {"x": x, "y": x.sum(1, keepdim=True)}
+
+    class Shown(Line):
+        def sheet(self, batch: Batch) -> Sheet:
+            shown.append(len(batch["x"]))
+            return []
+
+    fit(Shown(Line.Config()), Many(), RUN, tmp_path / "run", quiet=True)
+    assert set(shown) == {8 * 256}
+
+
 def test_cadences_that_cannot_be(tmp_path: Path) -> None:
     for run in (Run(log_every=0), Run(checkpoint_every=0), Run(sample_every=-1)):
         with pytest.raises(UserError, match="must be at least"):

@@ -19,32 +19,35 @@ def numbers(images: torch.Tensor) -> list[int]:
 
 
 class NaiveHistory:
-    """Sec. 2.3: b/2 images of the current refiner, b/2 of the buffer; b/2 random entries are replaced."""
+    """Sec. 2.3: b/2 images of the current refiner, b/2 of the buffer; b/2 random entries are replaced.
+
+    The paper does not say what happens until the buffer is full; ours shows old images as soon as there are b/2.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.capacity, self.buffer = capacity, []
 
     def mix(self, refined: np.ndarray, places: np.ndarray) -> np.ndarray:
         b = len(refined)
-        if len(self.buffer) < self.capacity:  # not full: nothing old enough to show
+        half = min(b // 2, self.capacity)
+        old = [self.buffer[place].copy() for place in places[:half]]
+        if len(self.buffer) < self.capacity:
             for image in refined:
                 if len(self.buffer) < self.capacity:
                     self.buffer.append(image.copy())
-            return refined
-        old = []
-        for k, place in enumerate(places[: b // 2]):
-            old.append(self.buffer[place])
-            self.buffer[place] = refined[k].copy()
-        return np.concatenate([refined[: b - b // 2], np.stack(old)])
+        else:
+            for k, place in enumerate(places[:half]):
+                self.buffer[place] = refined[k].copy()
+        return np.concatenate([refined[: b - half], np.stack(old)]) if len(old) == half else refined
 
 
-@pytest.mark.parametrize(("capacity", "batch"), [(8, 4), (9, 4), (12, 5), (50, 6)])
+@pytest.mark.parametrize(("capacity", "batch"), [(8, 4), (9, 4), (12, 5), (50, 6), (300, 6), (1, 6)])
 def test_against_the_naive_one(capacity: int, batch: int) -> None:
     ours, naive = ImageHistory(capacity, (1, 3, 2)), NaiveHistory(capacity)
     for step in range(40):
         refined = torch.randn(batch, 1, 3, 2)
         torch.manual_seed(step)
-        places = torch.randperm(capacity).numpy()
+        places = torch.randperm(len(naive.buffer)).numpy()
         torch.manual_seed(step)
         found = ours.mix(refined, step)
         np.testing.assert_array_equal(found.numpy(), naive.mix(refined.numpy(), places))
@@ -58,7 +61,9 @@ def test_it_fills_and_then_halves() -> None:
     history = ImageHistory(8, (1, 1, 1))
     assert history.fullness() == 0
     assert numbers(history.mix(tagged(0, 4), 0)) == [0, 1, 2, 3] and history.fullness() == 0.5
-    assert numbers(history.mix(tagged(4, 4), 1)) == [4, 5, 6, 7] and history.fullness() == 1.0
+    early = numbers(history.mix(tagged(4, 4), 1))  # half of what stood there already
+    assert early[:2] == [4, 5] and set(early[2:]) < {0, 1, 2, 3} and len(set(early)) == 4
+    assert history.fullness() == 1.0
     assert numbers(history.images) == list(range(8))
     mixed = numbers(history.mix(tagged(100, 4), 2))
     assert mixed[:2] == [100, 101] and all(0 <= number < 8 for number in mixed[2:]) and len(set(mixed)) == 4

@@ -24,14 +24,19 @@ from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.core.system import System
 from migaki.stages.train import train
+from migaki.systems.adapted_classifier import AdaptedClassifier
 from migaki.systems.classifier import Classifier
 from migaki.systems.simgan import SimGAN
 
 RUN = Run(device="cpu", precision="fp32", log_every=1, sample_every=0, checkpoint_every=2)
-PLAIN = SimGAN.Config(steps=5, batch_size=4, features=8, blocks=1, history=1000, discriminator_pretraining=1,
+PLAIN = SimGAN.Config(steps=5, batch_size=4, features=8, blocks=1, history=0, discriminator_pretraining=1,
                       discriminator_width=0.1, augment=False, instance_noise=0.0, r1=0.1, learning_rate=1e-3)
 FULL = replace(PLAIN, batch_size=2, history=4, augment=True, instance_noise=0.1, noise_channels=1, steps=7)
+KEPT = replace(PLAIN, history=1000)
 NORMED = Classifier.Config(steps=7, batch_size=4, features=4)
+ADAPTED = AdaptedClassifier.Config(steps=7, batch_size=4, features=4, threshold=0.0, first=0.1)
+KILLED = {"full": FULL, "normed": NORMED, "adapted": ADAPTED}
+"""What is killed in its sixth step and gone on with, by the folder of the straight run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +55,7 @@ def work(rank: int, world: int, root: Path, jobs: list[Job]) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1"}
     for job in jobs:
         os.environ["MASTER_PORT"] = str(job.port)
-        kind = SimGAN if isinstance(job.config, SimGAN.Config) else Classifier
+        kind = kind_of(job.config)
         try:
             run(_dying(kind, job.fatal) if rank == world - 1 and job.fatal >= 0 else kind, job.config, root, job.out)
         except UserError as error:
@@ -58,9 +63,16 @@ def work(rank: int, world: int, root: Path, jobs: list[Job]) -> None:
             os._exit(2)
 
 
+def kind_of(config: Any) -> type[System]:
+    return next(kind for kind in (SimGAN, Classifier, AdaptedClassifier) if isinstance(config, kind.Config))
+
+
 def run(kind: type[System], config: Any, root: Path, out: Path) -> None:
-    data = (Classifier.Data(data=(root / "synthetic",)) if isinstance(config, Classifier.Config)
-            else SimGAN.Data(synthetic=root / "synthetic", real=root / "real"))
+    data: Any = SimGAN.Data(synthetic=root / "synthetic", real=root / "real")
+    if kind is Classifier:
+        data = Classifier.Data(data=(root / "synthetic",))
+    if kind is AdaptedClassifier:
+        data = AdaptedClassifier.Data(data=(root / "synthetic",), photos=root / "real")
     train(kind, data, config, RUN, out, quiet=True)
 
 
@@ -127,14 +139,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("processes")
     write_folder(root / "synthetic", 11, (16, 24))
     write_folder(root / "real", 9, (16, 24), real=True, labels=())
-    first, second, third, fourth, fifth = ports(5)
-    straight = (Job(config=replace(PLAIN, batch_size=2), out=root / "half", port=first),
-                Job(config=FULL, out=root / "full", port=second),
-                Job(config=NORMED, out=root / "normed", port=third))
-    assert together(2, root, *straight) == [0, 0]
-    assert together(2, root, Job(config=FULL, out=root / "full_killed", port=fourth, fatal=5)) == [2, -signal.SIGKILL]
-    assert together(2, root, Job(config=NORMED, out=root / "normed_killed", port=fifth, fatal=5)
-                    ) == [2, -signal.SIGKILL]
+    straight = {"half": replace(PLAIN, batch_size=2), "kept": replace(KEPT, batch_size=2), **KILLED}
+    jobs = [Job(config=config, out=root / name, port=port)
+            for (name, config), port in zip(straight.items(), ports(len(straight)), strict=True)]
+    assert together(2, root, *jobs) == [0, 0]
+    for (name, config), port in zip(KILLED.items(), ports(len(KILLED)), strict=True):
+        fatal = Job(config=config, out=root / f"{name}_killed", port=port, fatal=5)
+        assert together(2, root, fatal) == [2, -signal.SIGKILL]
     return root
 
 
@@ -149,7 +160,7 @@ def test_two_of_batch_b_follow_one_of_batch_2b(root: Path) -> None:
             moved += float(value.float().abs().sum())
     assert moved > 0
     alike = {"refiner/self_regularisation", "refiner/adversarial", "refiner/change", "discriminator/loss",
-             "discriminator/accuracy_real", "layout/gap", "history/age"}
+             "discriminator/accuracy_real", "layout/gap"}
     for ours, theirs in zip(rows(root / "one"), rows(root / "half"), strict=True):
         assert ours.keys() == theirs.keys()
         for key in alike & ours.keys():
@@ -157,26 +168,27 @@ def test_two_of_batch_b_follow_one_of_batch_2b(root: Path) -> None:
 
 
 def test_each_process_sees_its_share_and_keeps_its_own_history(root: Path) -> None:
-    found = state(root / "half")
+    found = state(root / "kept")
     filled = int(found["system"]["history.count"])
     ours, theirs = found["system"]["history.images"][:filled], found["others"][0]["history.images"][:filled]
     assert filled == int(found["others"][0]["history.count"]) == 2 * 5 and len(found["others"]) == 1
     assert not torch.equal(ours, theirs)
-    # Both shares together are the images that one process of twice the batch puts into its buffer.
-    run(SimGAN, PLAIN, root, root / "one")
-    whole = state(root / "one")["system"]["history.images"][: 2 * filled]
+    # Both shares together are the images that one process of twice the batch puts into its buffer: to rounding in the
+    # first round, and nearly ever after, when each has drawn from a history of its own.
+    run(SimGAN, KEPT, root, root / "one_kept")
+    whole = state(root / "one_kept")["system"]["history.images"][: 2 * filled]
     both = torch.cat([part for pair in zip(ours.split(2), theirs.split(2), strict=True) for part in pair])
-    torch.testing.assert_close(both, whole, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(both[:4], whole[:4], rtol=1e-3, atol=1e-4)
+    assert (both - whole).abs().mean() < 0.1 * (both - whole.roll(1, 0)).abs().mean()
 
 
-@pytest.mark.parametrize("name", ["full", "normed"])
+@pytest.mark.parametrize("name", KILLED)
 def test_killed_and_resumed_they_come_to_the_same_bits(root: Path, name: str) -> None:
     """Also without the killed process' own state on its disk: process 0 tells what the checkpoint holds."""
     out = root / f"{name}_killed"
     assert state(out)["step"] == 4 and not (out / "model.safetensors").exists()
     shutil.copytree(out, root / f"{name}_again")
-    config = FULL if name == "full" else NORMED
-    assert together(2, root, Job(config=config, out=root / f"{name}_again", port=ports(1)[0])) == [0, 0]
+    assert together(2, root, Job(config=KILLED[name], out=root / f"{name}_again", port=ports(1)[0])) == [0, 0]
     assert files(root / f"{name}_again") == files(root / name)
 
 

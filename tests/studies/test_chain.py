@@ -37,6 +37,26 @@ def test_a_step_runs_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert len(runs) == 2
 
 
+def test_a_users_folder_that_has_changed_is_noticed(tmp_path: Path) -> None:
+    mine, out, runs = tmp_path / "mine", tmp_path / "out", []
+    mine.mkdir()
+    (mine / "a.png").write_bytes(b"1")
+
+    def work(command: str) -> None:
+        runs.append(command)
+        (out / "made").mkdir(exist_ok=True)
+        (out / "made" / "proof").write_text(command)
+
+    leg = Leg(title="walk", steps=(Step(words=("walk", "far", str(mine), "--out", str(out / "made")), work=work,
+                                        proof=out / "made" / "proof"),))
+    run_chain([leg], out, last="rest", quiet=True)
+    run_chain([leg], out, last="rest", quiet=True)  # what it has made itself does not count
+    assert len(runs) == 1
+    (mine / "b.png").write_bytes(b"2")
+    with pytest.raises(UserError, match="made from other data"):
+        run_chain([leg], out, last="rest", quiet=True)
+
+
 def test_equalise_spreads_the_levels() -> None:
     images = torch.rand(2, 1, 30, 40) * 0.2 + 0.4
     flat = equalise(images)

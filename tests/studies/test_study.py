@@ -13,7 +13,7 @@ from scipy import stats
 
 from migaki.core.errors import UserError
 from migaki.core.files import make_folder, write_json, write_text
-from migaki.studies.arms import Arm, Measure, Trial, difference_by, pairs, read_outcomes
+from migaki.studies.arms import Arm, Measure, Trial, difference_by, difference_by_picture, pairs, read_outcomes
 from migaki.studies.chain import Leg, Step, call_step, run_chain
 from migaki.studies.study import Plan, Study, run_study
 from migaki.studies.study_report import StudyReport
@@ -95,6 +95,25 @@ def test_differences_are_paired_and_clustered(tmp_path: Path) -> None:
     assert (by_refiner.t_low, by_refiner.t_high) == pytest.approx((oracle.low, oracle.high))
     assert by_refiner.count == by_cnn.count == 2 and by_cnn.mean == pytest.approx(-0.3)
     assert difference_by(0, {(None, 1): 1.0}) is None
+
+
+def test_pictures_are_compared_over_equal_seeds(tmp_path: Path) -> None:
+    """An arm of which only the first CNN was trained stands against the first CNN of the others, by picture too."""
+    def trial(slug: str, k: int, errors: tuple[float, float, float]) -> Trial:
+        folder = make_folder(tmp_path / f"{slug}_{k}")
+        lines = [f"{name}.png,{error}" for name, error in zip("abc", errors, strict=True)]
+        write_text(folder / "errors.csv", "\n".join(["file_name,error_deg", *lines]) + "\n")
+        write_json(folder / "evaluation.json", {"figures": {"mean_deg": float(np.mean(errors))}})
+        return Trial(seeds=(0, k), evaluation=folder)
+
+    full = Arm(name="refined", slug="refined", saw="photographs",
+               trials=(trial("refined", 0, (4.0, 5.0, 6.0)), trial("refined", 1, (9.0, 9.0, 9.0))))
+    part = Arm(name="kept", slug="kept", saw="photographs", trials=(trial("kept", 0, (4.5, 5.5, 7.0)),))
+    outcomes = read_outcomes([full, part])
+    gap = difference_by_picture(outcomes["refined"], outcomes["kept"])
+    assert gap is not None and gap.mean == pytest.approx(2 / 3) and gap.count == 3
+    assert pairs(outcomes["refined"], outcomes["kept"], ERROR) == pytest.approx({(0, 0): 2 / 3})
+    assert outcomes["refined"].errors == pytest.approx([6.5, 7.0, 7.5])
 
 
 def _touch(name: str, folder: Path, *needs: Path) -> Step:

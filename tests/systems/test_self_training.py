@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from toy_folders import write_folder
 
+from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
@@ -40,12 +43,47 @@ def test_what_was_read_is_learned_from(read: Path, tmp_path: Path) -> None:
     assert (tmp_path / "student" / "model.safetensors").exists() and run is not None
 
 
-def test_labels_go_before_readings(read: Path, tmp_path: Path) -> None:
-    """A folder with both is a labelled one; one with neither is refused."""
+def test_readings_go_before_labels(read: Path, tmp_path: Path) -> None:
+    """Labels that the photographs happen to have must not be learned by who trains on what was read off them."""
     again = apply(tmp_path / "teacher", ApplyJob(input=tmp_path / "eyes", out=tmp_path / "both"), quiet=True)
+    columns = ImageFolder(again).labels
+    assert {"gaze", "predicted_gaze"} <= set(columns)
     _, source = Gaze.open(Gaze.Data(data=(again,)), SMALL, 0)
-    truth = ImageFolder(tmp_path / "eyes").labels["gaze"]
     for row in source.batch(0)["gaze"].numpy():
-        assert np.abs(truth - row).sum(1).min() < 1e-6
+        assert np.abs(columns["predicted_gaze"] - row).sum(1).min() < 1e-6 < np.abs(columns["gaze"] - row).sum(1).min()
+
+
+def test_a_folder_without_either_is_refused(read: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no label 'gaze'"):
         Gaze.open(Gaze.Data(data=(tmp_path / "photos",)), SMALL, 0)
+
+
+def _matched(sides: list[int]) -> Gaze:
+    """A model brought to the prior of gaze by 64 photographs of these sides, 2 = unknown."""
+    config, _ = Gaze.tiny()
+    torch.manual_seed(0)
+    system = Gaze(replace(config, match_prior=True, batch_size=64))
+    side = torch.tensor(sides).repeat(64)[:64]
+    # The sides look different, so that each has readings of its own.
+    real = torch.rand(64, 1, 24, 40) + torch.linspace(0, 1, 40) * side.view(-1, 1, 1, 1)
+
+    class Fixed:
+        def batch(self, step: int) -> Batch:
+            known = {"real_side": side} if min(sides) < 2 else {}
+            return {"gaze": torch.randn(64, 2) * 0.1 + 0.05, "real": real.clamp(0, 1), **known}
+
+    system.finish(Fixed())
+    return system.eval()
+
+
+@pytest.mark.parametrize("sides", [[0, 1], [2], [0]])
+def test_the_prior_reaches_every_side(sides: list[int]) -> None:
+    """Each side has its own match; one of which there were no photographs has that of all of them."""
+    system = _matched(sides)
+    for row in range(3):
+        assert not torch.equal(system.scale[row], torch.ones(2)) and system.offset[row].abs().min() > 0, row
+    for row in (0, 1):
+        assert torch.equal(system.scale[row], system.scale[2]) == (row not in sides or sides == [0])
+    image = torch.rand(1, 1, 24, 40)
+    read = [system.predict({"image": image, "side": torch.tensor([side])})["gaze"] for side in (0, 1)]
+    assert torch.equal(*read) == (sides != [0, 1])

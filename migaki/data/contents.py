@@ -1,0 +1,54 @@
+"""What a folder holds, in a few digits: a run on images that have changed since must not pass for one on these."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from migaki.core.files import explain
+from migaki.data.image_file import show
+
+_OURS = ("dataset.json", "config.json")  # what migaki writes into a folder of images and into a run
+_METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+
+
+def contents(path: Path) -> str:
+    """16 hexadecimal digits that change when the folder (or file) at `path` is made anew or edited; no image is read.
+
+    They are those of what migaki wrote about the folder and of its metadata's size; without that, of the metadata; of
+    pictures alone, of their names and sizes. So a million rows take seconds. Raises UserError if it cannot be read.
+    """
+    state = hashlib.sha256()
+    try:
+        ours = [path / name for name in _OURS if (path / name).is_file()]
+        metadata = [path / name for name in _METADATA if (path / name).is_file()]
+        if not ours and not metadata:
+            return names_and_sizes(path)
+        for file in ours:
+            state.update(file.read_bytes())
+        for file in metadata:
+            state.update(file.name.encode() + (f"\0{file.stat().st_size}".encode() if ours else file.read_bytes()))
+    except OSError as error:
+        raise explain(error, show(path)) from error
+    return state.hexdigest()[:16]
+
+
+def contents_of(folders: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
+    """`contents` of every folder of `core.system.data_fields`, by its name there."""
+    return {name: [contents(Path(path)) for path in ([paths] if isinstance(paths, str) else paths)]
+            for name, paths in folders.items()}
+
+
+def names_and_sizes(path: Path) -> str:
+    """16 hexadecimal digits of the names and sizes of the files at `path`. Raises UserError if it cannot be read."""
+    state = hashlib.sha256()
+    try:
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        for file in files:
+            name = b"" if file == path else os.fsencode(file.relative_to(path))
+            state.update(name + f"\0{file.stat().st_size}\0".encode())
+    except OSError as error:
+        raise explain(error, show(path)) from error
+    return state.hexdigest()[:16]
