@@ -43,6 +43,7 @@ ARMS: dict[str, tuple[str | None, dict[str, Any]]] = {
     "consistent_landmarks": ("landmarks_0", {}),
     "lambda_0.5px": ("landmarks_0", {"max_drift": "0.5px", "consistency": 0.0}),
     "noise": ("gaze_0", {"noise_channels": 4}),
+    "variety": ("gaze_0", {"noise_channels": 4, "variety": 0.02}),
 }
 """The estimator that each refiner is trained with, and its changes of the default configuration."""
 

@@ -73,6 +73,7 @@ class SimGAN(System):
         scale: Literal[1, 2] = 2  # the refiner works at 1/scale of the resolution
         shortcut: bool = True  # the refiner starts as the identity
         noise_channels: int = 0  # channels of a noise input: several refined images of one synthetic one
+        variety: float = 0.0  # mean difference (of the range) asked for between refined images of one synthetic one
         lost_readings: bool = False  # depth: pixels may be lost (white) by chance, as sensors do; needs a noise input
         discriminator_width: float = 1.0  # times the paper's features
         spectral: bool = False  # spectral norm in D
@@ -124,6 +125,8 @@ class SimGAN(System):
             raise UserError("simgan: channels, height and width must be positive")
         if min(config.height, config.width) < 8:
             raise UserError(f"simgan: images of {config.width}x{config.height} px are too small: at least 8x8")
+        if config.variety and not config.noise_channels:
+            raise UserError("simgan: --variety asks for several images of one, which takes --noise-channels 4")
         self.config = config
         self.refiner = RefinerNet(
             config.channels, config.features, config.blocks, config.first_kernel,
@@ -258,6 +261,8 @@ class SimGAN(System):
             fool = patch_cross_entropy(self.discriminator(self._seen(refined)), is_refined=False)
             scalars["refiner/adversarial"] = fool.detach()
             loss = loss + fool
+            if config.variety:
+                loss = loss + self._sameness(synthetic, refined, scalars)
         if self.estimator is not None:
             before, after = self._readings(synthetic, refined)
             drift = label_drift(after, truth or before)
@@ -268,6 +273,16 @@ class SimGAN(System):
         scalars["refiner/skipped"] = descend(loss, self.optimizers["refiner"], config.max_norm)
         self._follow()
         return scalars
+
+    def _sameness(self, synthetic: Tensor, refined: Tensor, scalars: Scalars) -> Tensor:
+        """By how much (0 to 1) other noise changes the refined images less than asked for.
+
+        Without it a refiner learns to ignore its noise, as generators do. After the mode seeking of Mao et al., CVPR
+        2019, whose term has no end: ours is content once images differ as much as wanted.
+        """
+        variety = 0.5 * (self.refine(synthetic) - refined).abs().mean()  # of [0, 1]
+        scalars["refiner/variety"] = variety.detach()
+        return torch.relu(1 - variety / self.config.variety)
 
     def _discriminator_step(self, synthetic: Tensor, photos: Tensor, step: int) -> Scalars:
         """One descent of eq. 2: half of the refined images come from the history."""

@@ -49,6 +49,23 @@ def test_noise_gives_variants_and_none_gives_the_same() -> None:
     assert not torch.equal(noisy, still[0])
 
 
+def test_variety_makes_variants_differ_as_much_as_asked() -> None:
+    spread = {}
+    for variety in (0.0, 0.03, 0.06):
+        system = plain(noise_channels=2, learning_rate=3e-3, variety=variety, steps=400, ema=0.0)
+        batch = round_of(system)
+        for step in range(21):
+            told = system.update(batch, step)
+        assert ("refiner/variety" in told) == (variety > 0)
+        image = batch["image"][:1].expand(32, -1, -1, -1)
+        with torch.no_grad():
+            refined = system.predict({"image": image, "noise": torch.randn(32, 2, 12, 16)})["refined"]
+        spread[variety] = float((refined[:16] - refined[16:]).abs().mean())
+    assert spread[0.0] < 0.005 < 0.02 < spread[0.03] < 0.05 < spread[0.06] < 0.09
+    with pytest.raises(UserError, match="--noise-channels"):
+        plain(variety=0.1)
+
+
 @pytest.mark.parametrize("size", [(37, 61), (8, 8), (35, 55)])
 @pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("scale", [1, 2])
