@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import functools
 import io
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -124,8 +123,3 @@ def check_parquet(path: Path) -> None:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
         raise UserError(f"{path}: Parquet needs pyarrow: pip install 'migaki[parquet]'") from error
-
-
-def same_columns(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """All columns of `rows`, in the order in which they first stand."""
-    return list(dict.fromkeys(name for row in rows for name in row))

@@ -168,8 +168,3 @@ class NYU(Importer):
         if self.config.keep_depth:
             row["depth"] = hand["depth"]
         return frame.stem, hand["image"].numpy(), row
-
-
-def import_nyu(path: Path | str, out: Path | str, config: Any = None, command: str = "") -> int:
-    """Import the frames at `path` into the image folder `out`; returns their number. See `NYU` and `Importer.run`."""
-    return NYU(config).run(path, out, command)

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,13 +136,6 @@ class Table:
     def records(self) -> list[dict[str, Cell]]:
         """One flat mapping a row, for CSV and JSON; what is not finite becomes None."""
         return [_flat(dict(zip(self.columns, row, strict=True))) for row in self.rows]
-
-
-def arms_table(arms: Mapping[str, Mapping[str, Values]], *, caption: str = "", first: str = "arm") -> Table:
-    """One row an arm, one column a measure, each cell mean ± standard deviation over the arm's runs."""
-    measures = list(dict.fromkeys(name for figures in arms.values() for name in figures))
-    rows = [[name, *(spread(figures[m]) if m in figures else None for m in measures)] for name, figures in arms.items()]
-    return Table([first, *measures], rows, caption)
 
 
 def is_numeric(table: Table, column: int) -> bool:

@@ -102,7 +102,8 @@ def verdict(results: Sequence[Result], unit: str) -> str:
             said += f" {len(first.values)} trainings an arm are few: others might say otherwise (--seeds)."
     rivals = [result for result in results if result.arm.slug not in ("labelled",)]
     best = min(rivals, key=lambda result: result.mean)
-    said += f" Of all arms without real labels, '{best.arm.name}' came out best with {best.mean:.2f}{unit}."
+    said += f" Of all arms without real labels, '{best.arm.name}' came out best with {best.mean:.2f}{unit}, which is " \
+            "known by the test's labels alone."
     bound = next((result for result in results if result.arm.slug == "labelled"), None)
     if bound is not None:
         said += f" A model trained on real labels reaches {bound.mean:.2f}{unit}"

@@ -191,7 +191,8 @@ Trained on the labelled training set of the source and, where it says "no label"
 without its labels; judged on the test set of the target, all pictures of each (USPS in its original split of 7,291 \
 and 2,007). Every classifier took {steps} updates of {batch} labelled pictures (and as many of the target), three \
 times as many in the line that says so; the last weights are judged. All settings are the same in both directions; no \
-label of a target was read for choosing any.
+label of a target was read for choosing any, but for one: the line of three times the steps was added after the others \
+had been seen.
 
 The refiners, one of each kind a direction, are those of the first seed: the spread is that of classifiers.
 

@@ -20,8 +20,9 @@ labels while the refiners learned; it never saw a real one."""
  Every CNN took {config.cnn_steps} updates of {config.cnn_batch} images with one schedule, whatever it was trained on, \
 and was judged by {labelled:,} other pictures with labels.
 
-The stopping rule is the budget: the last checkpoint is judged, none is chosen, and no real label was used for any \
-choice in this study. The column 'saw of the real data' says what each arm was shown; only the upper bound was trained \
+The stopping rule is the budget: the last checkpoint is judged, none is chosen, and this study chooses nothing by a \
+real label. (How migaki's own defaults were found, some of them with test figures in view, its docs/results.md \
+tells.) The column 'saw of the real data' says what each arm was shown; only the upper bound was trained \
 on real labels, and each picture was judged by the model that had not trained on it."""
     else:
         said += """\

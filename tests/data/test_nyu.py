@@ -10,7 +10,7 @@ from PIL import Image
 
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
-from migaki.data.nyu import JOINTS_OF_36, NYU, crop_hand, decode_depth, import_nyu, read_depth, read_joints
+from migaki.data.nyu import JOINTS_OF_36, NYU, crop_hand, decode_depth, read_depth, read_joints
 
 DATA = Path(os.environ.get("MIGAKI_DATA", Path(__file__).parents[3] / "shared/data")) / "hands"
 FRAME, TABLE = DATA / "nyu_test_frame_0000001_depth.png", DATA / "nyu_keypointsUVD_test.mat"
@@ -88,7 +88,7 @@ def test_outside_of_the_frame_there_is_no_reading():
                                                 ({"limit": 1}, 1)])
 def test_import_writes_an_image_folder(nyu, tmp_path, changes, count):
     folder, _ = nyu
-    assert import_nyu(folder, tmp_path / "out", NYU.Config(size=64, **changes)) == count
+    assert NYU(NYU.Config(size=64, **changes)).run(folder, tmp_path / "out") == count
     batch = ImageFolder(tmp_path / "out").read(range(count), ("image", "joints", "depth", "camera", "centre"))
     assert batch["image"].shape == (count, 1, 64, 64) and batch["joints"].shape == (count, 14, 3)
     assert batch["depth"].shape == (count, 64, 64)

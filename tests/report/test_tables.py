@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from migaki.core.errors import UserError
-from migaki.report.tables import Table, arms_table, paired_difference, spread
+from migaki.report.tables import Table, paired_difference, spread
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(10, 1, 12), RNG.normal(9, 1, 12)
@@ -56,7 +56,7 @@ def test_a_spread_shows_two_digits_of_its_deviation(values: list[float], text: s
 
 
 def test_all_formats_say_the_same() -> None:
-    table = arms_table({"a|b": {"error": [1.0, 2.0]}, "c": {"error": [3.5], "share": [0.5]}})
+    table = Table(["arm", "error", "share"], [["a|b", spread([1.0, 2.0]), None], ["c", spread([3.5]), spread([0.5])]])
     lines = table.markdown().splitlines()
     assert lines[0].startswith("| arm") and lines[1].count("|") == 4 and ":" in lines[1]
     assert r"a\|b" in lines[2] and "1.50 ± 0.71" in lines[2] and lines[2].rstrip("| ").endswith("-")
