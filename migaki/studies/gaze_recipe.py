@@ -18,7 +18,7 @@ _SKINS = tuple(range(12))  # of the built-in eye's twenty; the stand-in camera's
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GazeRecipe:
-    """Options of `migaki study gaze`. By default about 100 minutes on two cores, with the ablations 140."""
+    """Options of `migaki study gaze`. By default about two hours on two cores, half an hour more with the ablations."""
 
     photos: Path | None = None  # unlabelled photographs of eyes; without them a stand-in camera takes pictures
     labelled: Path | None = None  # other photographs with gaze labels, to judge by; without them distances only
