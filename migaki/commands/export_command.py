@@ -12,19 +12,20 @@ from migaki.core.errors import UserError
 
 ABOUT = """Write a trained model as ONNX, or the labels of a set of images as COCO.
 
-onnx: the trained system in the folder SOURCE, any batch size, checked against onnxruntime. coco: keypoints,
+onnx: the trained system in the folder SOURCE, any batch size, checked against onnxruntime; one that restores pictures
+of any size is written for one --size (height and width in px; 256 256 if none is given). coco: keypoints,
 segmentations or classes of the images in the folder SOURCE, as one JSON file."""
 
 
 def run(words: list[str]) -> int:
     """Run the command."""
     options = parse("export", ABOUT, words, source=(Annotated[Path, tyro.conf.Positional], ...), out=(Path, ...),
-                    format=(Literal["onnx", "coco"], "onnx"))
+                    format=(Literal["onnx", "coco"], "onnx"), size=(tuple[int, int] | None, None))
     if options.format == "coco":
         return _coco(options.source, options.out)
     from migaki.stages.export import export  # brings PyTorch, which labels do not need
 
-    for key, gap in export(options.source, options.out).items():
+    for key, gap in export(options.source, options.out, options.size).items():
         print(f"{key}: PyTorch and onnxruntime differ by at most {gap:.2g}")
     print(f"written: {options.out}")
     return 0

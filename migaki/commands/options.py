@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import difflib
+import io
+import re
 import shlex
 import sys
 from functools import partial
@@ -36,12 +40,44 @@ def parse(program: str, about: str, words: list[str], **parts: Any) -> Any:
             fields.append((name, Annotated[kind, _BARE], dataclasses.field(default_factory=partial(_same, part))))
     options = dataclasses.make_dataclass("Options", fields, kw_only=True)
     options.__doc__ = about
-    # The options' own order in the help: what must be given first.
-    return tyro.cli(options, prog=f"migaki {program}", description=about, args=words, config=_MARKERS)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(options, prog=f"migaki {program}", description=about, args=words, config=_MARKERS)
+    except SystemExit as end:
+        if not end.code:
+            raise
+        known = [name for part in parts.values() for name in _options_of(part)] + list(parts)
+        raise UserError(_one_line(said.getvalue(), program, words, known)) from None
+
+
+def _options_of(part: Any) -> list[str]:
+    """The names of a part's options."""
+    return [] if isinstance(part, tuple) else [field.name for field in dataclasses.fields(part)]
+
+
+def _one_line(box: str, program: str, words: list[str], known: list[str]) -> str:
+    """What is wrong, out of the boxes that tyro draws, and the option that was perhaps meant."""
+    text = "\n".join(line.strip("│╭╮╰╯ ") for line in box.splitlines() if not line.startswith(("╭", "╰")))
+    parts = [" ".join(part.split()) for part in re.split(r"\n─+\n", text)]
+    parts = [part for part in parts if part and not part.startswith(("For full help", "Argument help", "Perhaps"))]
+    parts = [_shortened(part.rstrip("."), program) for part in parts]
+    names = [f"--{name.replace('_', '-')}" for name in known]
+    for word in words:
+        name = word.split("=", 1)[0]
+        if name.startswith("--") and name not in names and name.replace("--no-", "--", 1) not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            parts += [f"did you mean {close[0]} instead of {name}?"] if close else []
+    return f"{program}: {'; '.join(parts)}; `migaki {program} --help` lists the options"
 
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _shortened(part: str, program: str) -> str:
+    part = part.replace(f"Missing from migaki {program}:", "missing:").replace(" (required)", "")
+    return part[0].lower() + part[1:]
 
 
 def take_name(program: str, package: str, base: str, words: list[str], about: str) -> tuple[str, list[str]] | None:
@@ -69,7 +105,8 @@ def choose_preset(cls: type[Any], words: list[str]) -> Any:
         return cls.Config()
     known = [n for n, v in vars(cls.Config).items() if isinstance(v, classmethod)]
     if name.replace("-", "_") not in known:
-        raise UserError(f"--preset {name}: {cls.__name__} has {', '.join(['default', *known])}")
+        there = ", ".join(["default", *(n.replace("_", "-") for n in known)])
+        raise UserError(f"--preset {name}: {cls.__name__} has {there}")
     return getattr(cls.Config, name.replace("-", "_"))()
 
 

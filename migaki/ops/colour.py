@@ -11,6 +11,9 @@ _LUMA = (0.299, 0.587, 0.114)  # BT.601, full range
 # IEC 61966-2-1 (sRGB), to CIE XYZ with white D65, 2 degrees.
 _XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _WHITE = (0.95047, 1.0, 1.08883)
+# Taken once: an inverse within the function would be a step of every exported network, which ONNX does not know.
+_RGB_OF_YCBCR: list[list[float]] = torch.linalg.inv(torch.tensor(_YCBCR, dtype=torch.float64) / 255).tolist()
+_RGB_OF_XYZ: list[list[float]] = torch.linalg.inv(torch.tensor(_XYZ, dtype=torch.float64)).tolist()
 
 
 def _mix(image: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
@@ -39,8 +42,7 @@ def rgb_to_ycbcr(image: torch.Tensor) -> torch.Tensor:
 
 def ycbcr_to_rgb(image: torch.Tensor) -> torch.Tensor:
     """The inverse of `rgb_to_ycbcr`; not clipped."""
-    matrix = torch.linalg.inv(torch.tensor(_YCBCR, dtype=torch.float64) / 255)
-    return _mix(image - _column(_YCBCR_OFFSET, image) / 255, matrix)
+    return _mix(image - _column(_YCBCR_OFFSET, image) / 255, torch.tensor(_RGB_OF_YCBCR, dtype=torch.float64))
 
 
 def studio_luma(image: torch.Tensor) -> torch.Tensor:
@@ -74,6 +76,6 @@ def lab_to_rgb(lab: torch.Tensor) -> torch.Tensor:
     y = (lightness + 16) / 116
     f = torch.stack([y + a / 500, y, y - b / 200], dim=1)
     xyz = torch.where(f > 0.2068966, f**3, (f - 16 / 116) / 7.787) * _column(_WHITE, lab)
-    linear = _mix(xyz, torch.linalg.inv(torch.tensor(_XYZ, dtype=torch.float64)))
+    linear = _mix(xyz, torch.tensor(_RGB_OF_XYZ, dtype=torch.float64))
     curved = 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
     return torch.where(linear > 0.0031308, curved, linear * 12.92).clamp(0, 1)

@@ -7,6 +7,7 @@ import logging
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from migaki.core.system import System
 from migaki.core.trained import load_system
 
 _TOLERANCE = 2e-3  # largest difference allowed between PyTorch and onnxruntime, both float32
+_SIZE, _LARGEST = (256, 256), 1024  # px; what is larger networks of any size translate in tiles
 _CHECKED_BATCH = 3  # another batch size than the one traced, so that a fixed batch axis cannot pass
 
 
@@ -39,9 +41,11 @@ class _Predict(nn.Module):
         return tuple(made[key] for key in self.keys)
 
 
-def export(run: Path, out: Path) -> dict[str, float]:
+def export(run: Path, out: Path, size: tuple[int, int] | None = None) -> dict[str, float]:
     """Write the trained system in `run` to the ONNX file `out` and run it in onnxruntime.
 
+    A network that takes pictures of any size is written for pictures of `size` (height, width; px), 256 x 256 if none
+    is given: larger ones are cut into tiles of it. For the others the size is that of the training.
     Inputs `image` (B, C, H, W) float32 in [0, 1] (and `noise`, for a refiner with a noise input), any B; outputs as
     `predict` names them. Returns the largest absolute difference of each output between PyTorch and onnxruntime; on
     disagreement nothing is written and UserError says so.
@@ -58,7 +62,7 @@ def export(run: Path, out: Path) -> dict[str, float]:
         raise UserError(f"{out.parent}: no such folder: create it first")
     system = load_system(run)
     config = system.config
-    shape = (config.channels, config.height, config.width)
+    shape = (config.channels, *_size(run, config, size))
     noise_channels = getattr(config, "noise_channels", 0)
     inputs = _inputs(2, shape, noise_channels)
     with torch.no_grad():
@@ -84,6 +88,18 @@ def export(run: Path, out: Path) -> dict[str, float]:
     except OSError as error:
         raise explain(error, out) from error
     return gaps
+
+
+def _size(run: Path, config: Any, size: tuple[int, int] | None) -> tuple[int, int]:
+    own = (config.height, config.width)
+    if not all(own):
+        wanted = size or _SIZE
+        if not all(16 <= side <= _LARGEST for side in wanted):
+            raise UserError(f"--size {wanted[0]} {wanted[1]}: give height and width of 16 to {_LARGEST} px")
+        return wanted
+    if size is not None and size != own:
+        raise UserError(f"{run}: takes images of {own[1]}x{own[0]} px alone: leave out --size")
+    return own
 
 
 def _inputs(batch: int, shape: tuple[int, int, int], noise_channels: int) -> Batch:

@@ -144,7 +144,7 @@ class LandmarkSystem(System):
         with torch.autocast(images.device.type, enabled=False):
             out: Tensor = self.net.head(features.float()) * self._unit
         middle = out.new_tensor([(self.config.width - 1) / 2, (self.config.height - 1) / 2])
-        return out.view(len(out), -1, 2) + middle
+        return out.reshape(out.shape[0], -1, 2) + middle
 
     def predict(self, batch: Batch) -> Batch:
         """Each label's places (B, J, 2) x y in px from `image`; (B, 2) for a single one."""

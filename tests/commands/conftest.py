@@ -25,7 +25,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
         capsys.readouterr()
         try:
             code = main([str(word) for word in words])
-        except SystemExit as stop:  # the option parser's own way out
+        except SystemExit as stop:  # the option parser's own way out of --help
             code = int(stop.code or 0)
         said = capsys.readouterr()
         return code, said.out, said.err

@@ -1,4 +1,4 @@
-"""Export: every system that names its image size becomes an ONNX file that onnxruntime agrees with."""
+"""Export: every system becomes an ONNX file that onnxruntime agrees with."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from migaki.core.batch import Batch
+from migaki.core.discovery import find_class, names_in
 from migaki.core.errors import UserError
 from migaki.core.fit import Run, fit
+from migaki.core.system import System
 from migaki.stages.export import export
-from migaki.systems.classifier import Classifier
+from migaki.systems.deep_detail import DeepDetail
 from migaki.systems.gaze import Gaze
-from migaki.systems.simgan import SimGAN
 
 pytest.importorskip("onnxruntime", reason="the extra migaki[export] is not installed")
 
@@ -30,14 +32,34 @@ class Same:
         return self.made
 
 
-@pytest.mark.parametrize("cls", [Gaze, Classifier, SimGAN])
-def test_every_trained_system_runs_in_onnxruntime(cls: type[Any], tmp_path: Path) -> None:
+def trained(cls: type[Any], out: Path) -> Path:
     config, batch = cls.tiny()
     torch.manual_seed(0)
-    fit(cls(replace(config, steps=3)), Same(batch), Run(sample_every=0), tmp_path / "run", quiet=True)
-    gaps = export(tmp_path / "run", tmp_path / "model.onnx")
+    fit(cls(replace(config, steps=3)), Same(batch), Run(sample_every=0), out, quiet=True)
+    return out
+
+
+@pytest.mark.parametrize("name", names_in("systems", "System"))
+def test_every_trained_system_runs_in_onnxruntime(name: str, tmp_path: Path) -> None:
+    run = trained(find_class("systems", name, System), tmp_path / "run")
+    gaps = export(run, tmp_path / "model.onnx")
     assert gaps and max(gaps.values()) < 1e-3
     assert (tmp_path / "model.onnx").stat().st_size > 1000
+
+
+def test_a_network_of_any_size_is_written_for_one(tmp_path: Path) -> None:
+    import onnxruntime
+
+    run = trained(DeepDetail, tmp_path / "run")
+    export(run, tmp_path / "model.onnx", (48, 40))
+    session = onnxruntime.InferenceSession((tmp_path / "model.onnx").read_bytes(), providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape[1:] == [3, 48, 40]
+    assert session.run(None, {"image": np.zeros((2, 3, 48, 40), np.float32)})[0].shape == (2, 3, 48, 40)
+    for size in ((8, 40), (48, 4000)):
+        with pytest.raises(UserError, match="--size"):
+            export(run, tmp_path / "model.onnx", size)
+    with pytest.raises(UserError, match="leave out --size"):
+        export(trained(Gaze, tmp_path / "gaze"), tmp_path / "model.onnx", (48, 40))
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

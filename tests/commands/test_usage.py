@@ -1,0 +1,25 @@
+"""Options that are missing, misspelt or of the wrong kind: one line that says which, and what was perhaps meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+CASES = [
+    ("train gaze --out x", "missing: --data"),
+    ("train gaze --dta a --out x", "did you mean --data instead of --dta"),
+    ("train gaze --data a --out x --no-augmnt", "did you mean --augment instead of --no-augmnt"),
+    ("train gaze --data a --out x --steps abc", "--steps: invalid literal"),
+    ("train gaze --data a --out x --net huge", "Expected one of"),
+    ("simulate eyes --out x --gaze-pitch 1", "Expected 2 values"),
+    ("apply", "missing: PATH"),
+    ("evaluate run --data a --steps 3", "unrecognized options: --steps"),
+    ("train simgan --synthetic a --real b --out c --preset papr", "paper-hands"),
+]
+
+
+@pytest.mark.parametrize(("line", "told"), CASES)
+def test_a_wrong_option_is_told_in_one_line(line: str, told: str, refused: Callable[..., str]) -> None:
+    said = refused(*line.split())
+    assert told.lower() in said.lower() and not set("│╭╰─") & set(said)
