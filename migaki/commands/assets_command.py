@@ -28,7 +28,10 @@ def run(words: list[str]) -> int:
     if not accepted:
         if not sys.stdin.isatty():
             raise UserError("read the licence above; to accept it, add --accept-licence")
-        accepted = input("Accept and download? [y/N] ").strip().lower() in ("y", "yes")
+        try:
+            accepted = input("Accept and download? [y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:
+            raise UserError("no answer: to accept the licence, add --accept-licence") from None
     path = fetch_unityeyes(options.out, options.url, accepted, options.sha256)
     print(f"assets: {path}  (migaki simulate eyes --assets {path} ...)")
     return 0

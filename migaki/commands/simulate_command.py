@@ -28,7 +28,8 @@ def run(words: list[str]) -> int:
     cls = find_class("simulate", name, Simulator)
     options = parse(f"simulate {name}", f"{ABOUT}\n\n{cls.__doc__}", rest, job=SimulateJob, config=cls.Config)
     simulate(name, cls(options.config), options.job, command=command_line())
-    print(f"{options.job.count} images with labels: {options.job.out}")
+    kind = "images with labels" if getattr(options.config, "labelled", True) else "images without labels"
+    print(f"{options.job.count} {kind}: {options.job.out}")
     return 0
 
 

@@ -43,6 +43,16 @@ def show(text: Any) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def apart(out: Path, *read: Path) -> None:
+    """UserError where the folder `out` is one of those that are read, or lies within one: what is written there would
+    be taken for more of it the next time."""
+    for source in read:
+        inner, outer = os.path.realpath(out), os.path.realpath(source)
+        if inner == outer or inner.startswith(outer.rstrip(os.sep) + os.sep):
+            place = "is" if inner == outer else "lies within"
+            raise UserError(f"{show(out)}: {place} {show(source)}, which is read: choose a folder outside of it")
+
+
 def make_folder(path: Path) -> Path:
     """Create `path` and its parents; UserError if that cannot be done."""
     try:

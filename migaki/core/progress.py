@@ -62,6 +62,7 @@ class Bar:
             print(line, file=sys.stderr, flush=True)
 
     def _print(self) -> None:
-        left = (self.total - self.done) / max(self.rate(), 1e-9)
-        print(f"{self.name}: {self.done}/{self.total}, {self.rate():.1f}/s, {left:.0f} s left  {self.note}",
-              file=sys.stderr, flush=True)
+        left = max(0, self.total - self.done) / max(self.rate(), 1e-9)
+        known = f"{self.done}/{self.total}, {self.rate():.1f}/s, {left:.0f} s left" if self.total else \
+            f"{self.done}, {self.rate():.1f}/s"
+        print(f"{self.name}: {known}  {self.note}", file=sys.stderr, flush=True)

@@ -67,8 +67,10 @@ def shift_points(points: Array, height: int, width: int, size: tuple[int, int]) 
     return moved
 
 
-def convert_channels(array: Array, channels: int, *, has_alpha: bool, path: FilePath) -> Array:
-    """Give `(C, H, W)` the wanted number of channels, in its own type; UserError where no rule exists."""
+def convert_channels(array: Array, channels: int, *, has_alpha: bool, path: FilePath, opaque: bool = True) -> Array:
+    """Give `(C, H, W)` the wanted number of channels, in its own type; UserError where no rule exists.
+
+    `opaque`: a fourth channel that is missing is alpha; else it may be an infrared that nobody can make up."""
     if array.shape[0] == channels:
         return array
     colours = array[:-1] if has_alpha else array
@@ -79,7 +81,7 @@ def convert_channels(array: Array, channels: int, *, has_alpha: bool, path: File
         return luma.astype(array.dtype) if array.dtype.kind == "f" else _rounded(luma, array.dtype)
     if colours.shape[0] == 1 and channels == 3:
         return np.repeat(colours, 3, axis=0)
-    if channels == 4 and colours.shape[0] in (1, 3):
+    if channels == 4 and colours.shape[0] in (1, 3) and (opaque or has_alpha):
         alpha = array[-1:] if has_alpha else np.full_like(array[:1], _white(array.dtype))
         return np.concatenate([np.broadcast_to(colours, (3, *colours.shape[1:])), alpha])
     raise UserError(

@@ -17,6 +17,7 @@ import numpy as np
 from migaki import __version__
 from migaki.core.config import to_dict
 from migaki.core.errors import UserError
+from migaki.core.files import apart
 from migaki.data.contents import names_and_sizes
 from migaki.data.image_file import show
 from migaki.data.labels import plain
@@ -32,6 +33,7 @@ class Importer(ABC):
     Config: ClassVar[type[Any]]
     licence: ClassVar[str]
     source: ClassVar[str]
+    takes_all: ClassVar[bool] = False  # every picture below the path, so that the result must not lie there
 
     def __init__(self, config: Any = None) -> None:
         self.config: Any = self.Config() if config is None else config
@@ -61,6 +63,8 @@ class Importer(ABC):
         path = Path(path)
         if not path.exists():
             raise UserError(f"{show(path)}: there is no such file or folder: check the spelling")
+        if self.takes_all:
+            apart(Path(out), path)
         entries = self.find(path)
         if not entries:
             raise UserError(f"{show(path)}: nothing to import was found: check that this is the right folder")

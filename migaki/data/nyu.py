@@ -65,6 +65,8 @@ def read_joints(path: Path) -> Array:
 
     Reads also a table (N, 14, 3) called `keypoints3D`, as it is passed round for the test frames of camera 1.
     """
+    if not path.is_file():
+        raise UserError(f"{show(path)}: is not there: give the folder of joints and frames, or --joints NAME")
     try:
         data: dict[str, Any] = scipy.io.loadmat(path, variable_names=["joint_uvd", "keypoints3D"])
     except OSError as error:

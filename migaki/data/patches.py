@@ -159,7 +159,7 @@ class PatchSource:
         wanted = self.channels.get(key, image.shape[0])
         if image.shape[0] != wanted:
             has_alpha = path.suffix.lower() != ".npy" and read_header(path).has_alpha
-            image = framing.convert_channels(image, wanted, has_alpha=has_alpha, path=path)
+            image = framing.convert_channels(image, wanted, has_alpha=has_alpha, path=path, opaque=False)
         if image.nbytes <= self._room:
             self._room -= image.nbytes
             self._kept[key, index] = image

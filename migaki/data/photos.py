@@ -28,6 +28,7 @@ class Photos(Importer):
 
     licence = "that of the pictures"
     source = "a folder of the user's"
+    takes_all = True
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:

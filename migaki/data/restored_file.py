@@ -50,7 +50,7 @@ def read_original(path: Path, channels: int) -> Original:
     has_alpha = suffix != ".npy" and read_header(path).has_alpha and len(array) != channels
     alpha = array[-1:] if has_alpha else None
     colours = array[:-1] if has_alpha else array
-    pixels = framing.convert_channels(colours, channels, has_alpha=False, path=path)
+    pixels = framing.convert_channels(colours, channels, has_alpha=False, path=path, opaque=False)
     exif, profile = (b"", b"") if suffix == ".npy" else _pillow_extras(path)
     return Original(pixels=np.ascontiguousarray(pixels), alpha=alpha, was_grey=len(colours) == 1 < channels,
                     exif=exif, profile=profile if len(pixels) == len(colours) else b"",

@@ -17,6 +17,21 @@ VIDEO_EXTENSIONS = frozenset((".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"))
 _QUALITY = "16"  # x264's constant rate factor: hardly to be told from the frames themselves
 
 
+def count_frames(path: Path) -> int:
+    """How many frames the video says it has, about; 0 where it does not say or cannot be read."""
+    try:
+        import av
+    except ImportError:
+        return 0
+    try:
+        with av.open(str(path)) as source:
+            stream = source.streams.video[0]
+            seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+            return int(stream.frames or seconds * float(stream.average_rate or 0))
+    except (av.FFmpegError, OSError, IndexError):
+        return 0
+
+
 def transform_video(path: Path, target: Path, change: Callable[[Array], Array]) -> int:
     """Write `target` (H.264 in .mp4) with every frame changed; returns the number of frames.
 

@@ -136,10 +136,11 @@ class FolderWriter:
             raise UserError(f"{show(self.out)}: its dataset.json is no object: choose another folder")
         ours = {key: value for key, value in self._heading.items() if key not in ("command", *_OUTCOME)}
         theirs = {key: value for key, value in found.items() if key not in ("command", *_OUTCOME)}
-        for key in [*ours, *theirs]:
-            if ours.get(key) != theirs.get(key):
-                was = json.dumps(theirs.get(key), ensure_ascii=False)
-                now = json.dumps(ours.get(key), ensure_ascii=False)
+        if ours.keys() != theirs.keys():
+            raise UserError(f"{show(self.out)}: was made with another command: choose another folder")
+        for key in ours:
+            if ours[key] != theirs[key]:
+                key, was, now = _first_difference(key, theirs[key], ours[key])
                 raise UserError(
                     f"{show(self.out)}: was made with another {key} ({_short(was)}, now {_short(now)}): "
                     "choose another folder, or delete this one"
@@ -313,6 +314,14 @@ def _with_gaps(rows: list[Row], dropped: list[int]) -> dict[int, Row]:
 def _copy(value: torch.Tensor | Array) -> torch.Tensor | Array:
     """The caller may render the next image into the same memory while this one waits to be encoded."""
     return value.detach().cpu().clone() if isinstance(value, torch.Tensor) else np.array(value)
+
+
+def _first_difference(key: str, was: Any, now: Any) -> tuple[str, str, str]:
+    """Which setting differs, by its path, and its two values."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        inner = next(name for name in [*now, *was] if was.get(name) != now.get(name))
+        return _first_difference(f"{key}.{inner}", was.get(inner), now.get(inner))
+    return key, json.dumps(was, ensure_ascii=False), json.dumps(now, ensure_ascii=False)
 
 
 def _short(text: str) -> str:

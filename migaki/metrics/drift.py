@@ -107,8 +107,11 @@ class DriftMeter:
         return {key: value.float() for key, value in made.items() if value.is_floating_point()}
 
     def unit(self, reading: Batch) -> str:
-        """The unit of the drift of such readings."""
+        """The unit of the drift of such readings; UserError where they are pictures."""
         if not self._unit:
+            if {"refined", "target"} & reading.keys():
+                raise UserError(f"--estimator: a {type(self.estimator).__name__} makes pictures and reads nothing off "
+                                "them: give a run of gaze, landmarks, classifier or the like")
             units = {self._unit_of(key, value) for key, value in reading.items()}
             self._unit = units.pop() if len(units) == 1 else "std"
         return self._unit

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -305,7 +306,10 @@ def load_poses(path: Path, cache: Path | None = None) -> Poses:
                 return Poses(*(file[name] for name in names))
         except (OSError, ValueError, KeyError, EOFError):
             pass  # a damaged cache is made anew
-    poses = fit_joints(read_joint_table(path))
+    table = read_joint_table(path)
+    print(f"hands: fitting the skeleton to {len(table):,} poses, about {len(table) / 300:.0f} s, once; kept in {kept}",
+          file=sys.stderr, flush=True)
+    poses = fit_joints(table)
     make_folder(kept.parent)
     with atomic_write(kept) as file:
         np.savez_compressed(file, **{name: getattr(poses, name) for name in names})

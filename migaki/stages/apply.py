@@ -18,7 +18,7 @@ from migaki import __version__
 from migaki.core import engine, hardware
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
-from migaki.core.files import digest
+from migaki.core.files import apart, digest
 from migaki.core.progress import Bar
 from migaki.core.seeds import generator
 from migaki.core.trained import load_system, read_record
@@ -182,6 +182,7 @@ def apply(run: Path, job: ApplyJob, *, command: str = "", quiet: bool = False) -
     with several labels `drift_<label>` for each. Raises UserError if the images do not fit the system.
     """
     engine.check(job.workers, job.engine, job.address)
+    apart(job.out, job.input)
     work = Applier(run, job)
     info = {"command": command, **work.info}
     with open_writer(job.format, job.out, info, work.total, resume=job.resume, shard=job.shard) as writer:

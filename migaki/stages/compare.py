@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
-from migaki.core.files import atomic_write, exclusive, write_json, write_text
+from migaki.core.files import apart, atomic_write, exclusive, write_json, write_text
 from migaki.core.progress import Bar
 from migaki.core.system import System
 from migaki.core.trained import load_system
@@ -67,6 +67,7 @@ def compare(run: Path, job: CompareJob, *, command: str = "", quiet: bool = Fals
     work = restorer(system, RestoreJob(input=job.data, out=job.data, value_range=job.value_range, device=job.device,
                                        precision=job.precision))
     out = job.out or run / "evaluation"
+    apart(out, job.data)
     with exclusive(out):
         return out, _compare_into(out, run, job, system, work, pairs, command, quiet)
 
@@ -132,7 +133,8 @@ def _restored(pair: _Pair, work: Restore, channels: int, value_range: tuple[floa
         wanted = framing.convert_channels(wanted, len(result), has_alpha=len(wanted) in (2, 4), path=pair.target)
     if wanted.shape[1:] != result.shape[1:]:
         raise UserError(f"{show(pair.target)}: is {wanted.shape[2]} x {wanted.shape[1]}, the restored picture "
-                        f"{result.shape[2]} x {result.shape[1]}: give targets of the right size")
+                        f"{result.shape[2]} x {result.shape[1]}: give targets of that size, or inputs scaled as the "
+                        "network was trained to (--scale)")
     damaged, restored, target = (
         torch.from_numpy(framing.to_unit(framing.check_values(array, value_range, pair.damaged)))[None]
         for array in (pixels, result, wanted))

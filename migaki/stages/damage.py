@@ -14,6 +14,7 @@ from migaki.core.batch import Batch
 from migaki.core.config import to_dict
 from migaki.core.damage import Damage
 from migaki.core.errors import UserError
+from migaki.core.files import apart
 from migaki.core.progress import Bar
 from migaki.core.seeds import fold
 from migaki.data import framing
@@ -44,6 +45,7 @@ def damage_folder(name: str, damage: Damage, job: DamageJob, *, command: str = "
     """
     if job.count < 1:
         raise UserError(f"--count {job.count}: give the number of variants of each photograph, at least 1")
+    apart(job.out, job.input)
     photos = ImageFolder(job.input)
     info = {"command": command, "damage": name, "config": to_dict(damage.config), "seed": job.seed,
             "count": job.count, "channels": job.channels, "parent": str(job.input),

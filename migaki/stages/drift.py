@@ -15,7 +15,7 @@ from migaki import __version__
 from migaki.core import hardware
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
-from migaki.core.files import atomic_write, make_folder, write_json, write_text
+from migaki.core.files import apart, atomic_write, make_folder, write_json, write_text
 from migaki.core.progress import Bar
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
@@ -93,6 +93,7 @@ def drift(job: DriftJob, *, command: str = "", quiet: bool = False) -> tuple[Pat
     the same form, None where the folder has none. Raises UserError for folders that do not fit each other.
     """
     device = hardware.choose_device(job.device)
+    apart(job.out, job.before, job.after)
     before = ImageFolder(job.before)
     after = ImageFolder(job.after, size=before.shape[1:], channels=before.shape[0])
     pairs = pair(before, after)

@@ -12,7 +12,7 @@ import torch
 from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
-from migaki.core.files import exclusive
+from migaki.core.files import apart, exclusive
 from migaki.core.metric import Metric
 from migaki.core.progress import Bar
 from migaki.core.system import System
@@ -47,9 +47,18 @@ def evaluate_into(run: Path, job: EvaluateJob, *, command: str = "",
     record = {"run": str(run), "data": str(job.data), "data_fingerprint": folder.fingerprint,
               "exclude": list(job.exclude), "version": __version__}
     out = job.out or run / "evaluation"
+    apart(out, job.data)
+    _require_own(out)
     with exclusive(out):
         metric = judge(system, folder, job, quiet=quiet)
         return out, write_evaluation(out, record, metric, folder.names, command)
+
+
+def _require_own(out: Path) -> None:
+    """UserError for a folder that holds images or a run: what is judged must not be mixed with it."""
+    for name in ("dataset.json", "metadata.jsonl", "metadata.csv", "config.json"):
+        if (out / name).exists():
+            raise UserError(f"{out}: holds {name}, so it is no place for an evaluation: choose a new folder")
 
 
 def open_for(system: System, job: EvaluateJob) -> ImageFolder:

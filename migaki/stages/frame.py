@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from migaki import __version__
 from migaki.core.errors import UserError
+from migaki.core.files import apart
 from migaki.core.progress import Bar
 from migaki.data.folder import ImageFolder
 from migaki.data.writer import FolderWriter
@@ -35,6 +36,7 @@ def frame(job: FrameJob, *, command: str = "", quiet: bool = False) -> Path:
     """
     if not 1 <= job.box <= job.size or job.size > 4096:
         raise UserError(f"--box {job.box} --size {job.size}: the box is at least 1 and fits the size, at most 4096")
+    apart(job.out, job.input)
     folder = ImageFolder(job.input)
     info = {"command": command, "frame": {"size": job.size, "box": job.box, "upright": job.upright},
             "parent": str(job.input), "parent_fingerprint": folder.fingerprint, "version": __version__}

@@ -13,7 +13,7 @@ import torch
 from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
-from migaki.core.files import digest, make_folder
+from migaki.core.files import apart, digest, make_folder
 from migaki.core.progress import Bar
 from migaki.core.restorer import Restorer
 from migaki.core.system import System
@@ -22,7 +22,7 @@ from migaki.data import framing
 from migaki.data.folder import ImageFolder
 from migaki.data.image_file import EXTENSIONS
 from migaki.data.restored_file import Format, encode_restored, read_original, restored_suffix
-from migaki.data.video import VIDEO_EXTENSIONS, transform_video
+from migaki.data.video import VIDEO_EXTENSIONS, count_frames, transform_video
 from migaki.data.writer import FolderWriter
 from migaki.ops.tiling import tiled_rows
 
@@ -55,6 +55,7 @@ def restore(run: Path, job: RestoreJob, *, command: str = "", quiet: bool = Fals
     Every picture keeps its name and its metadata row; a mask that the system predicts is written beside it. Memory
     beyond the decoded picture and its result is that of a few tiles. Raises UserError for what cannot be read.
     """
+    apart(job.out, job.input)
     work = restorer(load_system(run), job)
     if job.input.suffix.lower() in VIDEO_EXTENSIONS and job.input.is_file():
         return _video(work, job, quiet)
@@ -152,7 +153,7 @@ def _inputs(path: Path) -> tuple[Path, list[str], list[dict[str, Any]], str]:
 
 def _video(work: Restore, job: RestoreJob, quiet: bool) -> Path:
     target = make_folder(job.out) / f"{job.input.stem}.mp4"
-    with Bar("restore frames", 0, quiet=quiet) as bar:
+    with Bar("restore frames", count_frames(job.input), quiet=quiet) as bar:
         def frame(pixels: Array) -> Array:
             bar.advance(1)
             return work(pixels)[0]

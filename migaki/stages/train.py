@@ -10,6 +10,7 @@ import torch
 
 from migaki.core import processes
 from migaki.core.errors import UserError
+from migaki.core.files import apart
 from migaki.core.fit import Run, fit
 from migaki.core.hardware import choose_device
 from migaki.core.seeds import fold
@@ -24,6 +25,8 @@ def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, qui
     docs/scale.md). Raises UserError for folders that do not fit or an `out` that holds something else.
     """
     check_numbers(config)
+    for folders in data_fields(data).values():
+        apart(out, *map(Path, [folders] if isinstance(folders, str) else folders))
     processes.join(choose_device(run.device))  # before the folders are opened: each process reads its share
     config, source = cls.open(data, config, run.seed)
     torch.manual_seed(fold(run.seed, 0))

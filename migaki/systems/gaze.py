@@ -104,6 +104,8 @@ class Gaze(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """The first folder decides the size; the others and the photographs are scaled to it."""
+        if config.match_prior and data.photos is None:
+            raise UserError("--match-prior brings what is read off photographs to the prior: give them with --photos")
         config, folders, photos = open_labelled(config, data.data, data.photos)
         columns = [{"gaze": _check_labels(folder)} for folder in folders]
         keys: tuple[str, ...] = ("image", "gaze") if config.mirror_side < 0 else ("image", "gaze", "side")

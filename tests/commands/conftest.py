@@ -42,7 +42,7 @@ def refused(call: Call) -> Callable[..., str]:
         assert code == 2, complaint
         *progress, line = complaint.splitlines()
         assert line.startswith("migaki: ") and complaint.endswith("\n"), complaint
-        assert all(re.match(r"(watch: |[\w ]+: \d+/\d+, |\d+/\d+ )", other) for other in progress), complaint
+        assert all(re.match(r"(watch: |hands: |[\w ]+: \d+/\d+, |\d+/\d+ )", other) for other in progress), complaint
         return line
 
     return run

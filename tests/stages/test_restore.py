@@ -313,7 +313,7 @@ def test_pairs_that_do_not_fit_are_told(run: Path, photos: Path, tmp_path: Path)
     with pytest.raises(UserError, match="no pair has that name"):
         compare(run, CompareJob(data=tmp_path / "pairs", exclude=("z",), **CPU), quiet=True)
     Image.new("RGB", (30, 30)).save(tmp_path / "pairs" / "target" / "a.png")
-    with pytest.raises(UserError, match="right size"):
+    with pytest.raises(UserError, match="targets of that size"):
         compare(run, CompareJob(data=tmp_path / "pairs", **CPU), quiet=True)
     Image.new("RGB", (30, 30)).save(tmp_path / "pairs" / "input" / "lonely.png")
     (tmp_path / "pairs" / "input" / "metadata.jsonl").unlink()
