@@ -93,6 +93,16 @@ def take_name(program: str, package: str, base: str, words: list[str], about: st
     return words[0], words[1:]
 
 
+def preset_of(cls: type[Any]) -> tuple[Any, str]:
+    """The option `--preset` of a class, with the names it takes."""
+    return Annotated[str, tyro.conf.arg(help=", ".join(_presets(cls)))], "default"
+
+
+def _presets(cls: type[Any]) -> list[str]:
+    known = [name for name, value in vars(cls.Config).items() if isinstance(value, classmethod)]
+    return ["default", *(name.replace("_", "-") for name in known)]
+
+
 def choose_preset(cls: type[Any], words: list[str]) -> Any:
     """The configuration whose values are the defaults: `--preset NAME` names a class method of `cls.Config`."""
     name = "default"
@@ -103,10 +113,8 @@ def choose_preset(cls: type[Any], words: list[str]) -> Any:
             name = words[place + 1]
     if name == "default":
         return cls.Config()
-    known = [n for n, v in vars(cls.Config).items() if isinstance(v, classmethod)]
-    if name.replace("-", "_") not in known:
-        there = ", ".join(["default", *(n.replace("_", "-") for n in known)])
-        raise UserError(f"--preset {name}: {cls.__name__} has {there}")
+    if name.replace("_", "-") not in _presets(cls):
+        raise UserError(f"--preset {name}: {cls.__name__} has {', '.join(_presets(cls))}")
     return getattr(cls.Config, name.replace("-", "_"))()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from migaki.commands.options import choose_preset, parse, take_name
+from migaki.commands.options import choose_preset, parse, preset_of, take_name
 from migaki.core.discovery import find_class
 from migaki.core.fit import Interrupted
 from migaki.studies.study import Study, run_study
@@ -21,7 +21,7 @@ def run(words: list[str]) -> int:
     name, rest = taken
     cls = find_class("studies", name, Study)
     about = f"{ABOUT}\n\n{cls.__doc__}"
-    options = parse(f"study {name}", about, rest, out=(Path, ...), preset=(str, "default"),
+    options = parse(f"study {name}", about, rest, out=(Path, ...), preset=preset_of(cls),
                     config=choose_preset(cls, rest))
     try:
         page = run_study(name, cls(options.config), options.out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from migaki.commands.options import choose_preset, parse, take_name
+from migaki.commands.options import choose_preset, parse, preset_of, take_name
 from migaki.core import processes
 from migaki.core.discovery import find_class
 from migaki.core.fit import Interrupted, Run
@@ -24,7 +24,7 @@ def run(words: list[str]) -> int:
     cls = find_class("systems", name, System)
     about = f"{ABOUT}\n\n{cls.__doc__}"
     options = parse(
-        f"train {name}", about, rest, data=cls.Data, out=(Path, ...), preset=(str, "default"),
+        f"train {name}", about, rest, data=cls.Data, out=(Path, ...), preset=preset_of(cls),
         run=Run(), config=choose_preset(cls, rest),
     )
     try:

@@ -117,8 +117,8 @@ def _prepare(system: System, run: Run, out: Path, record: dict[str, Any]) -> int
         if not isinstance(earlier, dict):
             raise UserError(f"{path}: not the configuration of a run: restore it or choose another --out")
         for part in ("system", "config", "data", "contents", "run"):
-            if part == "contents" and part not in earlier:
-                continue  # written before contents were kept
+            if part == "contents" and (part not in earlier or not (out / "checkpoint").exists()):
+                continue  # written before contents were kept, or nothing has been learned of them yet
             if earlier.get(part) != record[part]:
                 what = (_difference(earlier.get(part), record[part], part) if part != "contents" else
                         _changed(earlier[part], record))

@@ -32,8 +32,8 @@ def list_files(folder: Path) -> list[str]:
     root = Path(os.path.realpath(folder))
     try:
         if not root.is_dir():
-            what = "is a file, not a folder" if root.exists() else "there is no such folder"
-            raise UserError(f"{show(folder)}: {what}: check the spelling")
+            raise UserError(f"{show(folder)}: " + ("is a file, not a folder: give the folder that it lies in"
+                                                   if root.exists() else "there is no such folder: check the spelling"))
         return list(_walk(root, root, ""))
     except OSError as error:
         raise explain(error, show(error.filename or folder)) from error

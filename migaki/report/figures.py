@@ -85,7 +85,7 @@ def error_curves(arms: Mapping[str, Values], *, limit: float = 30.0, mark: float
     the legend then gives every arm's share there. Source: Shrivastava et al., CVPR 2017, section 3.1.
     """
     with style():
-        figure, (axis,) = _canvas(6.4, 4.0)
+        figure, (axis,) = _canvas(8.4, 4.0)
         for number, (name, values) in enumerate(arms.items()):
             errors = np.sort(np.asarray(values, dtype=float).ravel())
             if not len(errors) or np.isnan(errors).any():
@@ -97,8 +97,8 @@ def error_curves(arms: Mapping[str, Values], *, limit: float = 30.0, mark: float
         if mark is not None:
             axis.axvline(mark, color="#999999", linewidth=1, linestyle=":")
         axis.set(xlim=(0, limit), ylim=(0, 101), xlabel=xlabel, ylabel=ylabel)
-        if arms:
-            axis.legend(loc="lower right", fontsize=9)
+        if arms:  # beside the curves: many of them would lie under it
+            axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
         return _bytes(figure, fmt)
 
 
@@ -144,7 +144,8 @@ def bars(arms: Mapping[str, Values], *, ylabel: str = "", title: str = "", fmt: 
                 axis.scatter(place, runs, s=14, color="white", edgecolors="#333333", linewidths=0.8, zorder=3)
             axis.annotate(f"{runs.mean():.3g}", (number, runs.mean() / 2), ha="center", va="center", color="white",
                           weight="bold")
-        axis.set_xticks(range(len(arms)), list(arms), rotation=0 if len(arms) < 5 else 20)
+        turned: dict[str, Any] = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if len(arms) > 4 else {}
+        axis.set_xticks(range(len(arms)), list(arms), **turned)
         axis.grid(visible=False, axis="x")
         axis.set(ylabel=ylabel, title=title)
         return _bytes(figure, fmt)

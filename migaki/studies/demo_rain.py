@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from migaki import __version__
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, make_folder, read_json
 from migaki.core.fit import Run
-from migaki.data.image_file import read_image
 from migaki.report.figures import training_curves
 from migaki.report.page import Number, Page
 from migaki.report.tables import Table
@@ -117,6 +117,7 @@ def _write_page(out: Path, options: RainDemo, timings: Sequence[Timing]) -> Path
         Number("SSIM of brightness", f"{figures['ssim_y_before']:.3f} → {figures['ssim_y']:.3f}", "1 is perfect"),
         Number("the whole road", f"{sum(t.seconds for t in timings) / 60:.1f} min", f"on {os.cpu_count()} cores"),
     ])
+    page.text(_verdict(figures))
     page.section("Before and after")
     for name in _JUDGED_BY:
         file = f"{name}_00.png" if options.count > 1 else f"{name}.png"
@@ -143,11 +144,20 @@ Method: Fu et al., "Removing rain from single images via a deep detail network",
 
 
 def _decibels(out: Path, file: str) -> str:
-    """PSNR over all channels before and after, of the saved files."""
-    target = read_image(out / "pairs" / "target" / file).astype(float)
-    before, after = (10 * np.log10(255**2 / max(float(np.mean((read_image(folder / file) - target) ** 2)), 1e-12))
-                     for folder in (out / "pairs" / "input", out / "restored"))
-    return f"{before:.1f} dB before, {after:.1f} dB after."
+    """PSNR of brightness before and after, as `evaluate` found it."""
+    with open(out / "run" / "evaluation" / "images.csv", newline="", encoding="utf-8") as table:
+        row = next(row for row in csv.DictReader(table) if row["name"] == PurePosixPath(file).stem)
+    return f"{float(row['psnr_y_before']):.1f} dB before, {float(row['psnr_y']):.1f} dB after (PSNR of brightness)."
+
+
+def _verdict(figures: dict[str, float]) -> str:
+    """What the numbers say, whatever they say."""
+    gain = figures["psnr_y"] - figures["psnr_y_before"]
+    if gain <= 0:
+        return (f"It did not help: restored, the photographs are {-gain:.1f} dB farther from the clean ones than they "
+                "are in rain. Train for longer (--steps).")
+    return (f"Restoring took the photographs {gain:.1f} dB nearer to the clean ones, in brightness and in the mean of "
+            f"{figures['num_images']:.0f} pictures.")
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:

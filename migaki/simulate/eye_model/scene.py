@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,6 +118,13 @@ class EyeConfig:
     def __post_init__(self) -> None:
         if min(self.width, self.height) < 4 or self.supersample < 1:
             raise UserError("eyes: width and height must be 4 px or more and supersample 1 or more")
+        for field in fields(self):
+            bounds = getattr(self, field.name)
+            least = -180.0 if "azimuth" in field.name else 0.0
+            if field.name.endswith("_range") and not least <= bounds[0] <= bounds[1]:
+                raise UserError(f"eyes: {field.name} {bounds}: give two ascending numbers of at least {least:g}")
+            if field.name.endswith("_normal") and not bounds[1] >= 0:
+                raise UserError(f"eyes: {field.name} {bounds}: give a mean and a standard deviation of at least 0")
         if self.gaze_prior == "table" and self.gaze_table is None:
             raise UserError("eyes: gaze_prior 'table' needs gaze_table, a .csv or .npy of rad; give one")
 
