@@ -20,9 +20,10 @@ def run(words: list[str]) -> int:
         return 0
     if words:
         raise UserError(f"migaki list takes no further words, such as '{words[0]}'")
-    for title, package, base in _SHELVES:
-        rows = names_in(package, base)
+    shelves = [(title, names_in(package, base)) for title, package, base in _SHELVES]
+    wide = max(len(name) for _, rows in shelves for name in rows)
+    for title, rows in shelves:
         if rows:
             print(title)
-            print("\n".join(f"  {name:<14} {line}" for name, line in rows.items()))
+            print("\n".join(f"  {name:<{wide}} {line}" for name, line in rows.items()))
     return 0

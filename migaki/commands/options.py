@@ -85,7 +85,8 @@ def take_name(program: str, package: str, base: str, words: list[str], about: st
     known = names_in(package, base)
     if not words or words[0] in ("-h", "--help"):
         print(f"usage: migaki {program} NAME [OPTIONS]\n\n{about}\n\nNAME is one of")
-        print("\n".join(f"  {name:<12} {line}" for name, line in known.items()))
+        wide = max(map(len, known))
+        print("\n".join(f"  {name:<{wide}} {line}" for name, line in known.items()))
         print(f"\n`migaki {program} NAME --help` lists its options with their defaults and units.")
         if not words:
             raise UserError(f"migaki {program}: say which: {', '.join(known)}")

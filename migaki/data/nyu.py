@@ -1,7 +1,7 @@
-"""The NYU hand pose data (Tompson, Stein, Lecun, Perlin, "Real-Time Continuous Pose Recovery of Human Hands Using
-Convolutional Networks", ACM TOG 2014), as its authors distribute it.
+"""The NYU hand pose data as their authors distribute them (Tompson et al., ACM TOG 2014).
 
-A folder (`train` or `test`) holds `joint_data.mat` and, for cameras 1 to 3 and frames from 0000001,
+J. Tompson, M. Stein, Y. Lecun, K. Perlin, "Real-Time Continuous Pose Recovery of Human Hands Using Convolutional
+Networks". A folder (`train` or `test`) holds `joint_data.mat` and, for cameras 1 to 3 and frames from 0000001,
 `depth_1_0000001.png` and `synthdepth_1_0000001.png`: 640 x 480, depth in mm = 256 * green + blue.
 """
 
