@@ -8,9 +8,9 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,8 +167,9 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
     if run.sample_every and start == 0:
         _write_sheet(system, source, out, 0, device, precision)
     system.train()
-    batches = _prefetch(source, start, steps)
-    with _stop_signals() as stop, Bar(f"train {name}", steps, start, quiet) as bar:
+    # Closed here and not by the garbage collector, within which a second signal would be told as a traceback.
+    with (_stop_signals() as stop, Bar(f"train {name}", steps, start, quiet) as bar,
+          closing(_prefetch(source, start, steps)) as batches):
         for step, batch in batches:
             torch.manual_seed(fold(run.seed, 1, step, processes.rank()))
             moved = _to(batch, device)
@@ -206,7 +207,7 @@ def _average_norms(system: System) -> None:
     processes.average([part for norm in norms for part in (norm.running_mean, norm.running_var) if part is not None])
 
 
-def _prefetch(source: Source, start: int, steps: int) -> Iterator[tuple[int, Batch]]:
+def _prefetch(source: Source, start: int, steps: int) -> Generator[tuple[int, Batch]]:
     """The batches of the steps, each made while the one before is trained on."""
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
         ahead = pool.submit(source.batch, start) if start < steps else None

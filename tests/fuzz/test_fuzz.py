@@ -172,16 +172,17 @@ def test_loops_of_links(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [b"a\nb.png", b"\xff\xfe.png", b"\x1b[31mred.png", "ä\u202e.png".encode(), b"-rf.png"])
 def test_odd_names(name: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """They are read as any other; where one is told of, it is escaped."""
-    folder = os.fsencode(tmp_path)
+    (tmp_path / "photos").mkdir()
+    folder = os.fsencode(tmp_path / "photos")
     data = io.BytesIO()
     Image.new("L", (3, 2), 255).save(data, "PNG")
     with open(os.path.join(folder, name), "wb") as file:
         file.write(data.getvalue())
-    assert ImageFolder(tmp_path).read([0])["image"].shape == (1, 1, 2, 3)
+    assert ImageFolder(tmp_path / "photos").read([0])["image"].shape == (1, 1, 2, 3)
     with open(os.path.join(folder, name), "wb") as file:
         file.write(b"this is no picture")
     capfd.readouterr()
-    assert main(["simulate", "rain", "--input", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert main(["simulate", "rain", "--input", str(tmp_path / "photos"), "--out", str(tmp_path / "out")]) == 2
     complaint = capfd.readouterr().err
     assert complaint.count("\n") == 1 and complaint[:-1].isprintable() and "not an image" in complaint
 
