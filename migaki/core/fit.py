@@ -28,7 +28,7 @@ from migaki.core.pictures import contact_sheet
 from migaki.core.progress import Bar
 from migaki.core.seeds import fold
 from migaki.core.source import Source
-from migaki.core.system import System, data_fields, num_parameters
+from migaki.core.system import System, data_fields, data_paths, num_parameters
 
 _SHEET_BATCHES = 8  # so that the nearest real image is sought among a few hundred
 _SHEET_IMAGES = 256  # of each batch at most: a batch of thousands would fill the memory for a sheet of twelve
@@ -343,9 +343,8 @@ def _card(system: System, run: Run, data: Any, rows: list[dict[str, Any]]) -> st
              f"{system.config.steps} steps, {num_parameters(system):,} parameters"]
     if processes.world() > 1:
         lines.append(f"- the last steps were taken by {processes.world()} processes, each with batches of its own")
-    folders = data_fields(data) if data is not None else {}
-    lines += [f"- {name}: " + ", ".join(f"`{path}`" for path in ([paths] if isinstance(paths, str) else paths))
-              for name, paths in folders.items()]
+    folders = data_paths(data) if data is not None else {}
+    lines += [f"- {name}: " + ", ".join(f"`{path}`" for path in paths) for name, paths in folders.items()]
     if rows:
         lines += ["", "Means of the last logged interval:", "", "| term | value |", "|---|---|"]
         lines += [f"| {key} | {value:.4g} |" for key, value in rows[-1].items() if isinstance(value, float)]

@@ -119,13 +119,15 @@ def model_state(system: System) -> dict[str, Tensor]:
     }
 
 
+def data_paths(data: Any) -> dict[str, tuple[Path, ...]]:
+    """The folders of a `Data` dataclass by field; fields without any are left out."""
+    values = {name: getattr(data, name) for name in data.__dataclass_fields__}
+    found = {name: (value,) if isinstance(value, Path) else value for name, value in values.items()}
+    return {name: paths for name, paths in found.items()
+            if isinstance(paths, tuple) and paths and all(isinstance(path, Path) for path in paths)}
+
+
 def data_fields(data: Any) -> dict[str, str | list[str]]:
-    """The folders of a `Data` dataclass as strings, for the record; a list where it takes several."""
-    found: dict[str, str | list[str]] = {}
-    for name in data.__dataclass_fields__:
-        value = getattr(data, name)
-        if isinstance(value, Path):
-            found[name] = str(value)
-        elif isinstance(value, tuple) and value and all(isinstance(part, Path) for part in value):
-            found[name] = [str(part) for part in value]
-    return found
+    """The same as strings, for the record; a list where a field takes several."""
+    return {name: str(paths[0]) if isinstance(getattr(data, name), Path) else [str(path) for path in paths]
+            for name, paths in data_paths(data).items()}

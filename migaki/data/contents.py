@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from migaki.core.files import explain
@@ -33,10 +33,9 @@ def contents(path: Path) -> str:
     return state.hexdigest()[:16]
 
 
-def contents_of(folders: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
-    """`contents` of every folder of `core.system.data_fields`, by its name there."""
-    return {name: [contents(Path(path)) for path in ([paths] if isinstance(paths, str) else paths)]
-            for name, paths in folders.items()}
+def contents_of(folders: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
+    """`contents` of every folder of `core.system.data_paths`, by its name there."""
+    return {name: [contents(path) for path in paths] for name, paths in folders.items()}
 
 
 def names_and_sizes(path: Path) -> str:

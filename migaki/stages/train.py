@@ -14,7 +14,7 @@ from migaki.core.files import apart
 from migaki.core.fit import Run, fit
 from migaki.core.hardware import choose_device
 from migaki.core.seeds import fold
-from migaki.core.system import System, data_fields
+from migaki.core.system import System, data_paths
 from migaki.data.contents import contents_of
 
 
@@ -25,14 +25,14 @@ def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, qui
     docs/scale.md). Raises UserError for folders that do not fit or an `out` that holds something else.
     """
     check_numbers(config)
-    for folders in data_fields(data).values():
-        apart(out, *map(Path, [folders] if isinstance(folders, str) else folders))
+    folders = data_paths(data)
+    apart(out, *(path for paths in folders.values() for path in paths))
     processes.join(choose_device(run.device))  # before the folders are opened: each process reads its share
     config, source = cls.open(data, config, run.seed)
     torch.manual_seed(fold(run.seed, 0))
     system = cls(config)
     system.prepare(data)
-    held = contents_of(data_fields(data)) if processes.rank() == 0 else None
+    held = contents_of(folders) if processes.rank() == 0 else None
     trained = fit(system, source, run, out, data=data, contents=held, quiet=quiet).eval()
     processes.leave()
     return trained

@@ -34,5 +34,5 @@ def test_of_our_own_folders_what_made_them_is_enough(tmp_path: Path) -> None:
     metadata.write_text(metadata.read_text().replace("1.0", "2.0"))  # by hand, of the same size
     assert contents(places[2]) != again
     metadata.write_text(metadata.read_text().replace("2.0", "1.0"))
-    told = contents_of({"data": [str(places[0]), str(places[1])], "real": str(places[2])})
+    told = contents_of({"data": places[:2], "real": (places[2],)})
     assert told == {"data": [first, other], "real": [again]}
