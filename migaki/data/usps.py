@@ -15,6 +15,7 @@ from migaki.core.files import explain
 from migaki.data.image_file import show
 from migaki.data.importer import Array, Importer, Row
 
+_REDRAWN = 20170822  # seed of the division: fixed, so that both parts belong together
 _MAX_BYTES = 2**28  # of one unpacked text; the larger of USPS has 20 MB
 
 
@@ -29,10 +30,19 @@ class USPS(Importer):
         """Which part to take."""
 
         split: Literal["train", "test"] = "train"  # 7,291 or 2,007 images; a LIBSVM text holds one part only
+        redrawn_test: int = 0  # images of the test part if all 9,298 are divided anew, by chance; 0 = as published
+
+        def __post_init__(self) -> None:
+            if self.redrawn_test < 0:
+                raise UserError(f"migaki import usps: --redrawn-test {self.redrawn_test} must be a number of images, "
+                                "or 0 for the published parts")
 
     def find(self, path: Path) -> Sequence[int]:
         """The numbers of the images."""
-        self._images, self._labels = read_usps(path, self.config.split)
+        if self.config.redrawn_test:
+            self._images, self._labels = redrawn_usps(path, self.config.split, self.config.redrawn_test)
+        else:
+            self._images, self._labels = read_usps(path, self.config.split)
         return range(len(self._images))
 
     def load(self, entry: int) -> tuple[str, Array, Row]:
@@ -58,6 +68,25 @@ def read_usps(path: Path, split: str) -> tuple[Array, Array]:
         raise UserError(f"{show(path)}: holds no digits of 16 x 16 pixels: fetch it again")
     pixels: Array = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8).reshape(-1, 16, 16)
     return pixels, labels.astype(np.int64)
+
+
+def redrawn_usps(path: Path, split: str, test: int) -> tuple[Array, Array]:
+    """One part, as `read_usps` gives it, of all images shuffled (the same way at every call) and divided anew.
+
+    The published parts are no random ones. Works on domain adaptation (SHOT among them) often judge on a division of
+    all 9,298 into 7,438 and 1,860 instead; `test` = 1,860 gives one of that kind, though not theirs image by image.
+    """
+    if path.is_file() and path.suffix not in (".h5", ".hdf5"):
+        raise UserError(f"{show(path)}: a LIBSVM text holds one part, dividing anew needs both: give the folder that "
+                        "holds usps and usps.t")
+    parts = [read_usps(path, part) for part in ("train", "test")]
+    images, labels = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    if test >= len(images):
+        raise UserError(f"{show(path)}: holds {len(images)} images, which leaves none to train on beside {test}: lower "
+                        "--redrawn-test")
+    order = np.random.default_rng(_REDRAWN).permutation(len(images))
+    chosen = order[:test] if split == "test" else order[test:]
+    return images[chosen], labels[chosen]
 
 
 def _read_h5(path: Path, split: str) -> tuple[Array, Array]:

@@ -52,9 +52,10 @@ class Digits(Study):
 
         mnist: Path = Path("mnist.npz")  # MNIST: mnist.npz, or the folder of its four idx files
         usps: Path = Path("usps.h5")  # USPS: usps.h5, or the folder of LIBSVM's usps and usps.t
+        usps_test: int = 0  # pictures of USPS' test part if its 9,298 are divided anew; 0 = the original 2,007
         seed: int = 0  # the first
         seeds: int = 3  # classifiers of each arm; raise it later, nothing is made again
-        side_seeds: int = 1  # the same, of the arms beside the main ones: refined, adapted plain, longer
+        side_seeds: int = 1  # the same, of the arms beside the main ones: refined, adapted plain, longer, the bound
         arms: tuple[str, ...] = ()  # which lines of the table, by slug; all of them if none is named
         steps: int = 400  # updates of each classifier
         batch_size: int = 128  # labelled pictures, and as many of the target
@@ -73,6 +74,9 @@ class Digits(Study):
                          "refiner_steps"):
                 if getattr(self, name) < 1:
                     raise UserError(f"migaki study digits: --{name.replace('_', '-')} must be at least 1")
+            if self.usps_test < 0:
+                raise UserError(f"migaki study digits: --usps-test {self.usps_test} must be a number of pictures, or 0 "
+                                "for the original parts")
             if min(self.size, self.plain_size) < 12:
                 raise UserError("migaki study digits: --size and --plain-size must be at least 12")
             unknown = set(self.arms) - {arm.slug for arm in digits_arms(1, 1, 1, 1, 1)}
@@ -100,7 +104,8 @@ class Digits(Study):
     def tell(self, report: StudyReport) -> None:
         """The table both ways, the differences each switch makes, what the refiner made."""
         report.section("Target accuracy")
-        report.text(_PROTOCOL.format(steps=self.config.steps, batch=self.config.batch_size))
+        usps = _REDRAWN.format(test=self.config.usps_test) if self.config.usps_test else _ORIGINAL
+        report.text(_PROTOCOL.format(steps=self.config.steps, batch=self.config.batch_size, usps=usps))
         report.table("digits", self._table(report))
         arms = [arm.slug for arm in self._arms()]
         if len(arms) > 1:
@@ -171,7 +176,9 @@ class Digits(Study):
     def _train_and_judge(self, out: Path, way: str, arm: DigitsArm, seed: int, quiet: bool) -> list[Step]:
         source, target = _WAYS[way]
         prefix = "" if arm.pictures == "plain" else "framed_"
-        labelled = out / way / arm.pictures if arm.pictures in ("refined", "kept") else out / f"{prefix}{source}_train"
+        labelled = out / f"{prefix}{target if arm.is_bound else source}_train"
+        if arm.pictures in ("refined", "kept"):
+            labelled = out / way / arm.pictures
         photos = out / f"{prefix}{target}_train"
         folder = _run_folder(out, way, arm, seed)
         run = Run(seed=seed, sample_every=0)
@@ -188,16 +195,19 @@ _SETS = ("mnist_train", "mnist_test", "usps_train", "usps_test")
 
 _PROTOCOL = """\
 Trained on the labelled training set of the source and, where it says "no label", on the training set of the target \
-without its labels; judged on the test set of the target, all pictures of each (USPS in its original split of 7,291 \
-and 2,007). Every classifier took {steps} updates of {batch} labelled pictures (and as many of the target), three \
-times as many in the line that says so; the last weights are judged. All settings are the same in both directions; no \
-label of a target was read for choosing any, but for one: the line of three times the steps was added after the others \
-had been seen.
+without its labels; judged on the test set of the target, all pictures of each ({usps}). \
+Every classifier took {steps} updates of {batch} labelled pictures (and as many of the target), three times as many in \
+the lines that say so; the last weights are judged. All settings are the same in both directions; no label of a target \
+was read for choosing any, but for one: the lines of three times the steps were added after the others had been seen. \
+The upper bound alone is trained on labels of the target.
 
 The refiners, one of each kind a direction, are those of the first seed: the spread is that of classifiers.
 
-Published figures are the papers' own. CyCADA's code judges on the same 2,007 pictures of USPS; SHOT's on another \
-split of it (7,438 and 1,860), not the original one."""
+Published figures are the papers' own. CyCADA's code judges on the 2,007 pictures of USPS' original test set; SHOT's \
+on another division of it (7,438 and 1,860), not the original one."""
+
+_ORIGINAL = "USPS in its original split of 7,291 and 2,007"
+_REDRAWN = "the 9,298 of USPS shuffled and divided anew, {test} of them to judge by; the division is ours"
 
 
 def _run_folder(out: Path, way: str, arm: DigitsArm, seed: int) -> Path:
@@ -205,10 +215,12 @@ def _run_folder(out: Path, way: str, arm: DigitsArm, seed: int) -> Path:
 
 
 def _imports(config: Digits.Config, out: Path, quiet: bool) -> tuple[Step, ...]:
-    return (import_step("mnist", config.mnist, out / "mnist_train", MNIST.Config(split="train"), quiet),
-            import_step("mnist", config.mnist, out / "mnist_test", MNIST.Config(split="test"), quiet),
-            import_step("usps", config.usps, out / "usps_train", USPS.Config(split="train"), quiet),
-            import_step("usps", config.usps, out / "usps_test", USPS.Config(split="test"), quiet))
+    steps: list[Step] = []
+    for split in ("train", "test"):
+        steps += [import_step("mnist", config.mnist, out / f"mnist_{split}", MNIST.Config(split=split), quiet),
+                  import_step("usps", config.usps, out / f"usps_{split}",
+                              USPS.Config(split=split, redrawn_test=config.usps_test), quiet)]
+    return tuple(steps)
 
 
 def _frame_step(source: Path, out: Path, size: int, quiet: bool) -> Step:

@@ -8,8 +8,9 @@ from typing import Literal
 from migaki.systems.adapted_classifier import AdaptedClassifier
 from migaki.systems.classifier import Classifier
 
-Pictures = Literal["plain", "framed", "refined", "kept"]
-"""The labelled pictures: as they came, framed, framed and refined, framed and refined with the labels held."""
+Pictures = Literal["plain", "framed", "refined", "kept", "target"]
+"""The labelled pictures: as they came, framed, framed and refined, framed and refined with the labels held; the
+target's own, framed, which is an upper bound."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,25 +26,35 @@ class DigitsArm:
     @property
     def is_side(self) -> bool:
         """Whether the arm stands beside the main ones, for fewer seeds."""
-        return self.pictures in ("refined", "kept") or (self.pictures == "plain" and self.photos) or self.is_long
+        return (self.pictures in ("refined", "kept", "target") or (self.pictures == "plain" and self.photos)
+                or self.is_long)
 
     @property
     def is_long(self) -> bool:
         """Whether the arm has a larger budget than the others."""
-        return self.slug == "long"
+        return self.slug in ("augmented_long", "long")
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the arm is trained on labels of the target, as an upper bound for the others."""
+        return self.pictures == "target"
 
     @property
     def saw(self) -> str:
         """What the arm was shown of the target, in words."""
+        if self.is_bound:
+            return "its labels"
         return "no label" if self.photos or self.pictures in ("refined", "kept") else "nothing"
 
 
 def digits_arms(steps: int, batch_size: int, features: int, size: int, plain_size: int) -> list[DigitsArm]:
-    """All arms in the order of the table: equal networks and budgets (but for `long`), the same in both directions."""
+    """All arms in the order of the table, the same in both directions: equal networks and, where nothing else is said,
+    equal budgets."""
 
-    def source(augment: bool, side: int = size) -> Classifier.Config:
-        return Classifier.Config(channels=1, height=side, width=side, num_classes=10, steps=steps, features=features,
-                                 batch_size=batch_size, augment=augment, handwriting=float(augment))
+    def source(augment: bool, side: int = size, times: int = 1) -> Classifier.Config:
+        return Classifier.Config(channels=1, height=side, width=side, num_classes=10, steps=times * steps,
+                                 features=features, batch_size=batch_size, augment=augment,
+                                 handwriting=float(augment))
 
     def adapted(terms: tuple[float, float, float], side: int = size, times: int = 1) -> AdaptedClassifier.Config:
         """Weights of alignment, of both of SHOT's terms, of self-training; `times` the steps."""
@@ -74,8 +85,12 @@ def digits_arms(steps: int, batch_size: int, features: int, size: int, plain_siz
                   photos=True, config=adapted((0.0, shot, own))),
         DigitsArm(slug="long", name="framed, the same three, three times the steps", pictures="framed", photos=True,
                   config=adapted((0.0, shot, own), times=3)),
+        DigitsArm(slug="augmented_long", name="framed and augmented, three times the steps; nothing of the target",
+                  pictures="framed", photos=False, config=source(True, times=3)),
         DigitsArm(slug="lean_plain", name="no framing either, pictures as they come", pictures="plain", photos=True,
                   config=adapted((0.0, shot, own), plain_size)),
+        DigitsArm(slug="target", name="upper bound: trained on the target's labels, framed and augmented",
+                  pictures="target", photos=False, config=source(True)),
     ]
 
 

@@ -250,6 +250,24 @@ def test_usps_text(tmp_path: Path, packed: bool) -> None:
     assert folder.labels["label"].tolist() == [0, 1, 2] and folder.shape == (1, 16, 16)
 
 
+def test_usps_divided_anew_holds_every_image_once_and_mixes_the_parts(tmp_path: Path) -> None:
+    for name, first, count in (("usps", 0, 30), ("usps.t", 30, 10)):  # the first pixel says which image it is
+        lines = [f"{number % 10 + 1} 1:{2 * number / 255 - 1:.6f}" for number in range(first, first + count)]
+        (tmp_path / name).write_text("\n".join(lines))
+    found = {}
+    for split in ("train", "test"):
+        usps = USPS(USPS.Config(split=split, redrawn_test=12))
+        loaded = [usps.load(entry) for entry in usps.find(tmp_path)]
+        found[split] = [int(image[0, 0, 0]) for _, image, _ in loaded]
+        assert all(row["label"] == number % 10
+                   for number, (_, _, row) in zip(found[split], loaded, strict=True))
+    assert len(found["test"]) == 12 and sorted(found["train"] + found["test"]) == list(range(40))
+    assert min(found["test"]) < 30 <= max(found["test"])
+    assert "lower --redrawn-test" in message(lambda: USPS(USPS.Config(redrawn_test=40)).find(tmp_path))
+    assert "give the folder" in message(lambda: USPS(USPS.Config(redrawn_test=4)).find(tmp_path / "usps"))
+    assert "--redrawn-test" in message(lambda: USPS.Config(redrawn_test=-1))
+
+
 @pytest.mark.parametrize("content", [b"1 300:0.5", b"hello", b"11 1:0", b"1 1:nan", b"", b"0 1:1"])
 def test_usps_broken_text(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "usps").write_bytes(content)

@@ -66,11 +66,17 @@ def test_the_study_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_no_step_reads_labels_of_a_target(tmp_path: Path) -> None:
     """Of a target's folders only the training pictures are trained on, as photographs, and the test set is judged."""
     plan = Digits(Digits.Config()).plan(tmp_path, quiet=True)
+    bounds = 0
     for leg in plan.legs:
         for way, target in (("mnist_usps", "usps"), ("usps_mnist", "mnist")):
             for step in leg.steps:
                 words = list(step.words)
                 if way not in step.command or words[0] != "train":
+                    continue
+                if "target_0" in step.command:  # the upper bound, which says so
+                    bounds += 1
+                    assert words[words.index("--data") + 1] == str(tmp_path / f"framed_{target}_train")
+                    assert "--photos" not in words
                     continue
                 labelled = words[words.index("--data") + 1] if "--data" in words else words[words.index("--synthetic")
                                                                                             + 1]
@@ -78,6 +84,19 @@ def test_no_step_reads_labels_of_a_target(tmp_path: Path) -> None:
                 assert f"{target}_test" not in step.command
                 named = [word for word in words if f"{target}_train" in word]
                 assert all(words[words.index(word) - 1] in ("--photos", "--real") for word in named)
+    assert bounds == 2
+    assert next(arm for arm in digits_arms(1, 1, 1, 24, 28) if arm.is_bound).saw == "its labels"
+
+
+def test_usps_divided_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["study", "digits", "--out", str(tmp_path / "out"), *write_sets(tmp_path / "sets"),
+             *(word for key, value in SIZES.items() for word in (f"--{key.replace('_', '-')}", str(value))),
+             "--arms", "target", "--usps-test", "25"]
+    assert main(words) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {row["arm"]: row["count"] for row in found} == {"mnist_usps_target": 25, "usps_mnist_target": 20}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "divided anew, 25 of them" in page and "original split of 7,291" not in page
 
 
 def test_both_directions_have_one_configuration_and_one_budget() -> None:
@@ -91,6 +110,8 @@ def test_both_directions_have_one_configuration_and_one_budget() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UserError, match="--seeds must be at least 1"):
         Digits.Config(seeds=0)
+    with pytest.raises(UserError, match="--usps-test"):
+        Digits.Config(usps_test=-1)
     with pytest.raises(UserError, match="--size"):
         Digits.Config(size=4)
     with pytest.raises(UserError, match="--arms nonsense: known are source, framed"):
