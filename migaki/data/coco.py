@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from migaki.core.errors import UserError
-from migaki.core.files import atomic_write, read_json
+from migaki.core.files import atomic_write
 from migaki.data.folder import ImageFolder
 from migaki.data.image_file import read_header, read_image, show
 from migaki.data.labels import POINT_KEYS
@@ -63,9 +63,7 @@ def _write_all(file: IO[str], values: Iterator[dict[str, Any]]) -> int:
 
 def _maker(folder: ImageFolder) -> str:
     """The simulator that made the set, if that is written down."""
-    path = folder.path / "dataset.json"
-    found = read_json(path) if path.exists() else {}
-    return str(found.get("simulator", "object")) if isinstance(found, dict) else "object"
+    return str(folder.made.get("simulator", "object"))
 
 
 def _categories(folder: ImageFolder, points: list[str], classes: list[int], has_label: bool) -> list[dict[str, Any]]:

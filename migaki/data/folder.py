@@ -27,7 +27,7 @@ import torch
 
 from migaki.core.batch import KEYS, Batch
 from migaki.core.errors import UserError
-from migaki.core.files import explain
+from migaki.core.files import explain, read_json
 from migaki.data import framing
 from migaki.data.image_file import Header, read_header, read_image, show
 from migaki.data.journal import JOURNAL
@@ -290,6 +290,13 @@ class ImageFolder:
         # Taken from here and not gathered anew, so that a label's type does not depend on the selection.
         view.__dict__["labels"] = {key: value[chosen] for key, value in self.labels.items()}
         return view
+
+    @cached_property
+    def made(self) -> dict[str, Any]:
+        """What `dataset.json` says of how the images were made; empty where there is none, or one of somebody else."""
+        path = self.path / "dataset.json"
+        found = read_json(path) if path.is_file() else {}
+        return found if isinstance(found, dict) else {}
 
     @cached_property
     def fingerprint(self) -> str:

@@ -120,7 +120,11 @@ def _read_csv(path: Path) -> list[Row]:
         raise UserError(f"{show(path)}: line {reader.line_num} is not valid CSV ({error}): mend that line") from error
     if not table:
         raise UserError(f"{show(path)}: is empty: write a heading line that begins with file_name")
-    header, *records = table
+    return _rows(path, *table)
+
+
+def _rows(path: Path, header: list[str], *records: list[str]) -> list[Row]:
+    """A row for each record, its cells of the type that their whole column allows."""
     if len(set(header)) != len(header):
         raise UserError(f"{show(path)}: a column stands twice in the heading: give each its own name")
     columns = (

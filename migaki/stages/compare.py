@@ -27,6 +27,7 @@ from migaki.metrics.restoration import MaskOverlap, Restoration
 from migaki.report.page import Page
 from migaki.report.sheets import picture, sheet
 from migaki.report.tables import Table
+from migaki.stages.evaluate import require_own
 from migaki.stages.restore import Restore, RestoreJob, restorer
 
 _SHOWN = 3  # of the worst and of the best images
@@ -68,6 +69,7 @@ def compare(run: Path, job: CompareJob, *, command: str = "", quiet: bool = Fals
                                        precision=job.precision))
     out = job.out or run / "evaluation"
     apart(out, job.data)
+    require_own(out)
     with exclusive(out):
         return out, _compare_into(out, run, job, system, work, pairs, command, quiet)
 

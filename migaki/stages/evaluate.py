@@ -48,13 +48,13 @@ def evaluate_into(run: Path, job: EvaluateJob, *, command: str = "",
               "exclude": list(job.exclude), "version": __version__}
     out = job.out or run / "evaluation"
     apart(out, job.data)
-    _require_own(out)
+    require_own(out)
     with exclusive(out):
         metric = judge(system, folder, job, quiet=quiet)
         return out, write_evaluation(out, record, metric, folder.names, command)
 
 
-def _require_own(out: Path) -> None:
+def require_own(out: Path) -> None:
     """UserError for a folder that holds images or a run: what is judged must not be mixed with it."""
     for name in ("dataset.json", "metadata.jsonl", "metadata.csv", "config.json"):
         if (out / name).exists():

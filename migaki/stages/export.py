@@ -75,11 +75,7 @@ def export(run: Path, out: Path, size: tuple[int, int] | None = None) -> dict[st
     onnx.helper.set_model_props(graph, {"migaki": __version__, "config": json.dumps(to_dict(config))})
     data = graph.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    other = _inputs(_CHECKED_BATCH, shape, noise_channels)
-    with torch.no_grad():
-        expected = module(*other.values())
-    found = session.run(None, {key: value.numpy() for key, value in other.items()})
-    gaps = {key: float(np.abs(a.numpy() - b).max()) for key, a, b in zip(keys, expected, found, strict=True)}
+    gaps = _gaps(module, session, keys, _inputs(_CHECKED_BATCH, shape, noise_channels))
     if max(gaps.values()) > _TOLERANCE:
         raise UserError(f"{run}: onnxruntime disagrees with PyTorch by {max(gaps.values()):.3g}: not written")
     try:
@@ -88,6 +84,14 @@ def export(run: Path, out: Path, size: tuple[int, int] | None = None) -> dict[st
     except OSError as error:
         raise explain(error, out) from error
     return gaps
+
+
+def _gaps(module: torch.nn.Module, session: Any, keys: list[str], inputs: dict[str, torch.Tensor]) -> dict[str, float]:
+    """The largest absolute difference of each output between PyTorch and onnxruntime."""
+    with torch.no_grad():
+        expected = module(*inputs.values())
+    found = session.run(None, {key: value.numpy() for key, value in inputs.items()})
+    return {key: float(np.abs(a.numpy() - b).max()) for key, a, b in zip(keys, expected, found, strict=True)}
 
 
 def _size(run: Path, config: Any, size: tuple[int, int] | None) -> tuple[int, int]:

@@ -17,7 +17,6 @@ from torch import Tensor
 from migaki.core import processes
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
-from migaki.core.files import read_json
 from migaki.core.metric import Metric
 from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
@@ -244,8 +243,7 @@ def _check_drift(folders: Sequence[ImageFolder]) -> None:
         if "drift" not in folder.labels or folder.labels["drift"].ndim != 1:
             raise UserError(f"{folder.path}: has no column 'drift' to weigh images by: refine with an estimator "
                             "(migaki apply --estimator), or leave --drift-scale out")
-        made = folder.path / "dataset.json"
-        unit = read_json(made).get("drift_unit", "deg") if made.exists() else "deg"
+        unit = folder.made.get("drift_unit", "deg")
         if unit != "deg":
             raise UserError(f"{folder.path}: its column 'drift' is in {unit}, and gaze is in degrees: refine with a "
                             "gaze model as --estimator")

@@ -165,6 +165,7 @@ class SimGAN(System):
         synthetic = ImageFolder(data.synthetic, size=wanted, channels=config.channels or None)
         channels, height, width = synthetic.shape
         real = ImageFolder(data.real, size=(height, width), channels=channels)
+        _refuse_swapped(synthetic, real)
         config = replace(config, channels=channels, height=height, width=width)
         keys: tuple[str, ...] = ("image",)
         if data.estimator is None:
@@ -398,6 +399,14 @@ class SimGAN(System):
             said += drift_warnings(scalars, self.tolerance)
         age = 2 * config.history / max(1, config.batch_size * config.num_discriminator_steps)
         return said + player_warnings(scalars, age if config.history else None)
+
+
+def _refuse_swapped(synthetic: ImageFolder, real: ImageFolder) -> None:
+    """UserError if the "photographs" were rendered, by their own account, and the "synthetic" images were not."""
+    maker = str(real.made.get("simulator", "stand_in"))  # a stand-in takes the place of a camera
+    if not maker.startswith("stand_in") and "simulator" not in synthetic.made:
+        raise UserError(f"{real.path}: holds what `migaki simulate {maker}` rendered, and is given as --real, while "
+                        f"{synthetic.path} is given as --synthetic: swap the two")
 
 
 def _held(synthetic: ImageFolder, estimator: System, path: Path) -> list[str]:

@@ -48,6 +48,25 @@ def test_an_evaluation_is_not_put_among_images(road: Path, copied: Callable[[str
     assert not (refined / "evaluation.json").exists()
 
 
+def test_a_comparison_of_restored_pictures_is_not_put_among_images(tmp_path: Path, refused: Refused) -> None:
+    for part in ("input", "target"):
+        write_folder(tmp_path / "pairs" / part, 2, (24, 24), channels=3, labels=())
+    write_folder(tmp_path / "others", 1, (24, 24), channels=3)
+    assert main(["train", "deep_detail", "--photos", str(tmp_path / "others"), "--out", str(tmp_path / "run"),
+                 "--patch", "16", "--features", "4", "--steps", "1", "--batch-size", "2", *CPU]) == 0
+    told = refused("evaluate", tmp_path / "run", "--data", tmp_path / "pairs", "--out", tmp_path / "others")
+    assert "no place for an evaluation" in told and not (tmp_path / "others" / "evaluation.json").exists()
+
+
+def test_synthetic_and_real_are_not_swapped(road: Path, tmp_path: Path, refused: Refused) -> None:
+    told = refused("train", "simgan", "--synthetic", road / "photos", "--real", road / "eyes", "--out",
+                   tmp_path / "run", *TINY["simgan"])
+    assert "simulate eyes" in told and "swap the two" in told and not (tmp_path / "run").exists()
+    # From one renderer to another is an experiment and no mistake.
+    assert main(["train", "simgan", "--synthetic", str(road / "eyes"), "--real", str(road / "eyes"), "--out",
+                 str(tmp_path / "run"), *TINY["simgan"]]) == 0
+
+
 def test_a_refiner_is_no_estimator(road: Path, tmp_path: Path, refused: Refused) -> None:
     told = refused("drift", "--before", road / "eyes", "--after", road / "refined", "--estimator", road / "refiner",
                    "--out", tmp_path / "drift")

@@ -12,6 +12,7 @@ import torch
 
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
+from migaki.data.folder import ImageFolder
 from migaki.data.writer import FolderWriter
 from migaki.stages.train import train
 from migaki.systems import gaze
@@ -28,6 +29,13 @@ def folder(path: Path, drifts: list[float | None], unit: str = "deg") -> Path:
             row = {"gaze_pitch": 0.01 * place, "gaze_yaw": 0.0} | ({} if drift is ... else {"drift": drift})
             writer.write(place, f"{place}", draw.random((1, 24, 40), np.float32), row)
     return path
+
+
+def test_what_another_program_left_as_dataset_json_is_no_matter(tmp_path: Path) -> None:
+    data = folder(tmp_path / "set", [1.0] * 8)
+    (data / "dataset.json").write_text("[1, 2]")
+    assert ImageFolder(data).made == {}
+    Gaze.open(Gaze.Data(data=(data,)), CONFIG, seed=0)
 
 
 def test_weights_are_cauchys() -> None:
