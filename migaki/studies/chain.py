@@ -105,7 +105,7 @@ def _keys(steps: Sequence[Step], out: Path) -> dict[str, str]:
     """What each step's outcome depends on, by command: its own command, those of the steps whose folders it names, and
     what the user's folders hold that it names.
 
-    UserError for two steps of one command: the second could not be told from the first.
+    UserError for two steps of one command or one folder: the second could not be told from the first.
     """
     held = cache(contents)  # for this call: folders may change before the next
     keys: dict[str, str] = {}
@@ -118,7 +118,9 @@ def _keys(steps: Sequence[Step], out: Path) -> dict[str, str]:
                   if not _is_within(word, str(out)) and os.path.exists(word)}
         if step.command in keys:
             raise UserError(f"a chain has this step twice: {step.command}")
-        keys[step.command] = made[str(step.proof.parent)] = digest("\n".join([step.command, *sorted(above)]))
+        if (folder := str(step.proof.parent)) in made:
+            raise UserError(f"two steps of a chain write into {folder}: give each its own folder")
+        keys[step.command] = made[folder] = digest("\n".join([step.command, *sorted(above)]))
     return keys
 
 

@@ -32,8 +32,9 @@ from migaki.studies.study_report import StudyReport
 from migaki.systems.hourglass import HourglassSystem
 from migaki.systems.simgan import SimGAN
 
-PARTS = ("synthetic_1", "synthetic_2", "synthetic_3")
-"""Folders of equally many rendered hands: the first is "synthetic", all of them "synthetic 3x"."""
+PARTS = ("rendered_1", "rendered_2", "rendered_3")
+"""Folders of equally many rendered hands: the first is "synthetic", all of them "synthetic 3x". No arm is called
+"rendered": a network's folder is its arm's name with the seed."""
 
 ARMS = (("synthetic", "synthetic", 1, False), ("refined", "refined", 1, True), ("real", "", 0, False),
         ("synthetic_3x", "synthetic 3x", 3, False), ("refined_3x", "refined 3x", 3, True))

@@ -73,7 +73,7 @@ def tell_hands(report: StudyReport, config: Any, arms: Sequence[str], real: Path
 
 
 def _refined(report: StudyReport, config: Any, real: Path) -> None:
-    before, after = (_first(report.out / name) for name in ("synthetic_1", f"refined_1_{config.seed}"))
+    before, after = (_first(report.out / name) for name in ("rendered_1", f"refined_1_{config.seed}"))
     change = ((after - before) + 0.5).clamp(0, 1)
     called = "real" if config.real else "stand-in"
     rows = [("rendered", before), ("refined", after), ("change", change), (called, _first(real, config.size))]

@@ -11,6 +11,10 @@ from migaki.core.errors import UserError
 from migaki.metrics.spectrum import spectrum_features
 from migaki.ops.histogram import equalise
 from migaki.studies.chain import Leg, Step, option_words, run_chain
+from migaki.studies.digits import Digits
+from migaki.studies.gaze import GazeStudy
+from migaki.studies.hands import Hands
+from migaki.studies.study import Study
 from migaki.systems.simgan import SimGAN
 
 
@@ -35,6 +39,21 @@ def test_a_step_runs_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     proof.unlink()
     run_chain([leg], tmp_path, last="rest", quiet=True)
     assert len(runs) == 2
+
+
+def test_two_steps_cannot_share_a_folder(tmp_path: Path) -> None:
+    steps = tuple(Step(words=("walk", name), work=lambda _: None, proof=tmp_path / "made" / name) for name in "ab")
+    with pytest.raises(UserError, match="two steps of a chain write into .*made"):
+        run_chain([Leg(title="walk", steps=steps)], tmp_path, last="rest", quiet=True)
+
+
+@pytest.mark.parametrize("study", [
+    Hands(Hands.Config(seeds=5)), Digits(Digits.Config(seeds=5, side_seeds=5)),
+    GazeStudy(GazeStudy.Config(refiner_seeds=5, cnn_seeds=5, ablations=True, ablation_seeds=5, bound_seeds=5)),
+], ids=lambda study: type(study).__name__)
+def test_no_two_steps_of_a_study_write_into_one_folder(study: Study, tmp_path: Path) -> None:
+    steps = [step for leg in study.plan(tmp_path, quiet=True).legs for step in leg.steps]
+    assert len({step.proof.parent for step in steps}) == len(steps) == len({step.command for step in steps})
 
 
 def test_a_users_folder_that_has_changed_is_noticed(tmp_path: Path) -> None:

@@ -45,6 +45,19 @@ def test_the_table_has_every_arm_beside_the_paper(walked: Path) -> None:
     assert figures["count"] == 5
 
 
+def test_a_second_seed_is_added_and_the_first_is_not_made_again(tmp_path: Path) -> None:
+    made = []
+    for seeds in (1, 2):
+        run_study("hands", Hands(replace(SMALL, seeds=seeds)), tmp_path, quiet=True)
+        made.append({path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")})
+    assert len(made[1]) == 2 * len(made[0]) and made[0].items() <= made[1].items()
+    with open(tmp_path / "tables" / "table4.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    figures = [json.loads((tmp_path / f"refined_{seed}" / "evaluation" / "evaluation.json").read_text())["figures"]
+               for seed in (0, 1)]
+    assert float(rows[1]["mean error, px"]) == pytest.approx(np.mean([one["mean_px"] for one in figures]))
+
+
 def test_the_page_calls_the_stand_in_by_its_name(walked: Path) -> None:
     text = (walked / "report.html").read_text(encoding="utf-8")
     assert "stand-in, not photographs" in text and "poses that are made up" in text
