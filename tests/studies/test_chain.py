@@ -43,7 +43,7 @@ def test_a_step_runs_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_two_steps_cannot_share_a_folder(tmp_path: Path) -> None:
     steps = tuple(Step(words=("walk", name), work=lambda _: None, proof=tmp_path / "made" / name) for name in "ab")
-    with pytest.raises(UserError, match="two steps of a chain write into .*made"):
+    with pytest.raises(UserError, match=r"two steps of a chain write into .*made"):
         run_chain([Leg(title="walk", steps=steps)], tmp_path, last="rest", quiet=True)
 
 
