@@ -8,3 +8,7 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class NothingLeft(UserError):
+    """What was asked for leaves no image: a study goes on without what would have been made of them."""

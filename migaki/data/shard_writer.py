@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, ClassVar, Self
 
-from migaki.core.errors import UserError
+from migaki.core.errors import NothingLeft, UserError
 from migaki.core.files import FolderLock, atomic_write, make_folder, read_json, write_json
 from migaki.data.image_file import show
 from migaki.data.journal import JOURNAL, Journal
@@ -181,7 +181,7 @@ class ShardWriter:
         try:
             if not self._finished and len(self._whole) == -(-self.total // self.shard):
                 if len(self._dropped) == self.total:
-                    raise UserError(f"{show(self.out)}: every image was left out: delete the folder and ask for less")
+                    raise NothingLeft(f"{show(self.out)}: every image was left out: delete the folder and ask for less")
                 self.kind.finish(self.out, [self._path(number) for number in sorted(self._whole)])
                 gaps = {"dropped": sorted(self._dropped)} if self._dropped else {}
                 write_json(self.out / "dataset.json",

@@ -82,8 +82,8 @@ def redrawn_usps(path: Path, split: str, test: int) -> tuple[Array, Array]:
     parts = [read_usps(path, part) for part in ("train", "test")]
     images, labels = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
     if test >= len(images):
-        raise UserError(f"{show(path)}: holds {len(images)} images, which leaves none to train on beside {test}: lower "
-                        "--redrawn-test")
+        raise UserError(f"{show(path)}: holds {len(images)} images, which leaves none to train on beside {test} for "
+                        "the test: ask for fewer")
     order = np.random.default_rng(_REDRAWN).permutation(len(images))
     chosen = order[:test] if split == "test" else order[test:]
     return images[chosen], labels[chosen]

@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from migaki.core.errors import UserError
+from migaki.core.errors import NothingLeft, UserError
 from migaki.core.files import FolderLock, atomic_write, explain, make_folder, read_json, write_json
 from migaki.data.encoding import SUFFIXES, store
 from migaki.data.image_file import show
@@ -269,7 +269,7 @@ class FolderWriter:
     def _finish(self) -> None:
         dropped = [index for index, entry in enumerate(self._entries) if entry == _LEFT_OUT]
         if len(dropped) == self.total:
-            raise UserError(f"{show(self.out)}: every image was left out: delete the folder and ask for less")
+            raise NothingLeft(f"{show(self.out)}: every image was left out: delete the folder and ask for less")
         kept = ((index, entry) for index, entry in enumerate(self._entries) if entry != _LEFT_OUT)
         if self._metadata == "metadata.jsonl":
             with atomic_write(self.out / self._metadata) as file:

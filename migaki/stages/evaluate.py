@@ -18,6 +18,7 @@ from migaki.core.progress import Bar
 from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
+from migaki.data.gaze_labels import require_gaze
 from migaki.report.evaluation import write_evaluation
 
 
@@ -88,6 +89,8 @@ def judge(system: System, folder: ImageFolder, job: EvaluateJob, *, quiet: bool 
     system = system.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     keys = _needed(system, metric, folder)
     folder.require(*keys)
+    if "gaze" in keys:
+        require_gaze(folder)
     with Bar("evaluate", len(folder), quiet=quiet) as bar:
         for start in range(0, len(folder), job.batch_size):
             indices: Sequence[int] = range(start, min(start + job.batch_size, len(folder)))

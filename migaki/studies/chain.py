@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from migaki.core.discovery import find_class
-from migaki.core.errors import UserError
+from migaki.core.errors import NothingLeft, UserError
 from migaki.core.files import digest, make_folder, read_json, write_json
 from migaki.core.fit import Run
 from migaki.core.progress import Bar
@@ -26,6 +26,8 @@ from migaki.stages.apply import ApplyJob, apply
 from migaki.stages.evaluate import EvaluateJob, evaluate_into
 from migaki.stages.simulate import SimulateJob, simulate
 from migaki.stages.train import train
+
+_NAMED = 30  # folders in one message
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,12 +71,17 @@ class Timing:
     cpu_seconds: float  # of all cores together
 
 
-def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False) -> list[Timing]:
+def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False,
+              left_out: dict[Path, str] | None = None) -> list[Timing]:
     """Run the steps in order, leaving out those that an earlier call has done; the time each took, when it ran.
 
     `last` is the part of the road that the caller walks afterwards. A step is done if its proof is there and it was
     written by the same command (`out`/steps.json remembers) from what the same commands had made. UserError, before
-    anything is run, where it was made from something else: what stands on old data must not pass for new.
+    anything is run, for all folders that were made from something else or by another command: what stands on old data
+    or other options must not pass for new.
+
+    A step that finds no image left (`NothingLeft`: every one was rejected) is left out with all steps that read what it
+    would have made, and `left_out` tells their folders and why; without `left_out` the error is raised.
     """
     path = make_folder(out) / "steps.json"
     done: dict[str, dict[str, Any]] = read_json(path) if path.exists() else {}
@@ -82,16 +89,30 @@ def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False)
         raise UserError(f"{path}: not what a chain of steps wrote: delete it, nothing else is lost")
     steps = [step for leg in legs for step in leg.steps]
     keys = _keys(steps, out)
-    known = {step.command: _is_done(step, done.get(step.command), keys[step.command]) for step in steps}
+    _refuse_stale([step.proof.parent for step in steps if _is_stale(step, done, keys[step.command])], out)
+    known = {step.command: step.command in done and step.proof.exists() for step in steps}
     progress = _Progress([step.cost for step in steps], [known[step.command] for step in steps])
     timings = []
     for number, leg in enumerate(legs, start=1):
         for place, step in enumerate(leg.steps, start=1):
             many = f" ({place}/{len(leg.steps)})" if len(leg.steps) > 1 else ""
+            if left_out and (why := _why_left_out(step, left_out)):
+                left_out[step.proof.parent] = why
+                say(f"{number}/{len(legs) + 1} {leg.title}{many}, left out: {why}", quiet)
+                continue
             tail = ", done before" if known[step.command] else progress.text()
             say(f"{number}/{len(legs) + 1} {leg.title}{many}{tail}", quiet)
             if not known[step.command]:
-                done[step.command] = {**_timed(step), "key": keys[step.command]}
+                try:
+                    spent = _timed(step)
+                except NothingLeft as error:
+                    if left_out is None:
+                        raise
+                    left_out[step.proof.parent] = str(error)
+                    continue
+                # Whatever made this folder before is gone with what it made.
+                done = {command: one for command, one in done.items() if one.get("folder") != str(step.proof.parent)}
+                done[step.command] = {**spent, "key": keys[step.command], "folder": str(step.proof.parent)}
                 write_json(path, done)
                 progress.done += step.cost
             took = done[step.command]
@@ -99,6 +120,12 @@ def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False)
                                   cpu_seconds=took["cpu_seconds"]))
     say(f"{len(legs) + 1}/{len(legs) + 1} {last}", quiet)
     return timings
+
+
+def _why_left_out(step: Step, left_out: dict[Path, str]) -> str | None:
+    """Why the folder that this step reads was left out, if it was."""
+    named = [*step.words, *map(str, step.needs)]
+    return next((why for folder, why in left_out.items() if any(_is_within(word, str(folder)) for word in named)), None)
 
 
 def _keys(steps: Sequence[Step], out: Path) -> dict[str, str]:
@@ -128,13 +155,23 @@ def _is_within(word: str, folder: str) -> bool:
     return word == folder or word.startswith(f"{folder}/")
 
 
-def _is_done(step: Step, record: dict[str, Any] | None, key: str) -> bool:
-    if record is None or not step.proof.exists():
+def _is_stale(step: Step, done: dict[str, dict[str, Any]], key: str) -> bool:
+    """Whether what stands in the step's folder was made from other data, or by another command than the step's."""
+    if not step.proof.exists():
         return False
-    if record.get("key", key) != key:
-        raise UserError(f"{step.proof.parent}: was made from other data than what is asked for now: delete this "
-                        "folder to make it anew, or choose another --out")
-    return True
+    if record := done.get(step.command):
+        return bool(record.get("key", key) != key)
+    return any(one.get("folder") == str(step.proof.parent) for one in done.values())
+
+
+def _refuse_stale(folders: Sequence[Path], out: Path) -> None:
+    """UserError that names the folders, those that the others stand on first."""
+    if folders:
+        names = [str(folder.relative_to(out) if folder.is_relative_to(out) else folder) for folder in folders]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        raise UserError(f"{out}: made from other data or with other options than are asked for now: "
+                        f"{', '.join(names[:_NAMED])}{more}: delete {'these folders' if names[1:] else 'this folder'} "
+                        "to make what they hold anew, or choose another --out")
 
 
 class _Progress:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
+from migaki.data.gaze_labels import require_gaze
+from migaki.data.overlap import require_others
 from migaki.studies.arms import Measure
 from migaki.studies.gaze_page import tell_gaze
 from migaki.studies.gaze_recipe import GazeRecipe
@@ -52,4 +54,10 @@ def _check(config: GazeRecipe) -> None:
                         f"from: give at least {FEWEST_PHOTOS}")
     for path in (config.labelled, config.synthetic):
         if path is not None:
-            ImageFolder(path).require("gaze")
+            require_gaze(ImageFolder(path))
+    if config.labelled is not None and config.photos is not None:
+        labelled = ImageFolder(config.labelled)
+        if len(labelled) < 2 * config.folds:
+            raise UserError(f"{config.labelled}: {len(labelled)} labelled pictures cannot be cut into {config.folds} "
+                            "folds: give more, or lower --folds")
+        require_others(labelled, ImageFolder(config.photos), "--photos")

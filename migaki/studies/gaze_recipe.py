@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -65,6 +66,9 @@ class GazeRecipe:
                      "ablation_cnn_steps", "cnn_batch", "rounds", "refiner_batch", "neighbours"):
             if getattr(self, name) < 1:
                 raise UserError(f"migaki study gaze: --{name.replace('_', '-')} must be at least 1")
+        if not all(map(math.isfinite, self.head_roll)) or self.head_roll[1] < 0:
+            raise UserError(f"migaki study gaze: --head-roll {self.head_roll[0]:g} {self.head_roll[1]:g}: must be a "
+                            "mean and a standard deviation in degrees")
         if self.drift_limit < 0:
             raise UserError(f"migaki study gaze: --drift-limit {self.drift_limit} must be degrees, or 0 for no "
                             "such arms")

@@ -11,6 +11,9 @@ def protocol(config: GazeRecipe, photos: int, labelled: int) -> str:
         f"{4 * config.count:,} rendered eyes (the small sets: the first {config.count:,} of them)"
     pictures = f"{photos:,} pictures of the stand-in camera" if config.is_stand_in else \
         f"the {photos:,} photographs in {config.photos}"
+    if config.synthetic is None and not config.is_stand_in:
+        eyes += f", rendered with a head roll of {config.head_roll[0]:g} ± {config.head_roll[1]:g} degrees " \
+                f"(--head-roll; by default that of MPIIGaze's photographs) and the gaze prior {config.gaze_prior}"
     said = f"""\
 The refiners saw {eyes} and, without labels, {pictures}. Every refiner took {config.rounds} rounds of \
 {config.refiner_batch} images, the ablations' as many gradient steps. The first CNN trained on synthetic eyes held the \

@@ -17,6 +17,8 @@ import torch
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, make_folder
 from migaki.core.fit import Run
+from migaki.data.folder import ImageFolder
+from migaki.data.overlap import require_others
 from migaki.ops.depth import NYU_CAMERA, project
 from migaki.simulate.hand_fit import read_joint_table
 from migaki.simulate.hands import HandSimulator
@@ -104,6 +106,8 @@ class Hands(Study):
         """Render, stand in for frames, then seed by seed refine and train, so that it can be stopped with whole seeds.
         """
         config = self.config
+        if config.real is not None and config.test is not None:
+            require_others(ImageFolder(config.test), ImageFolder(config.real), "--real")
         legs = [Leg(title="render hands", steps=(*self._split(out), *self._synthetic(out, quiet)))]
         if config.real is None:
             legs.append(Leg(title="stand in for a depth sensor", steps=self._stand_in(out, quiet)))

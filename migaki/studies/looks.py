@@ -81,8 +81,9 @@ def measure_looks(before: Path, after: Path | None, photos: Path, judge: Path, o
 
     Drift is the angle between what the trained gaze model in the folder `judge` reads off an image of `before` and
     off the same image in `after`. Written to `out`: the keys of `distance`; `judge_error_deg`, the model's own mean
-    error on `before`; where there is an `after` also `drift` with `mean_deg`, `median_deg` and `p95_deg`, and
-    `change`, the mean absolute change of a pixel.
+    error on `before`; where there is an `after` also `drift` with `mean_deg`, `median_deg`, `p95_deg` and `common_deg`
+    (the length of the mean move of pitch and yaw, which all images have in common), and `change`, the mean absolute
+    change of a pixel.
     """
     folder = ImageFolder(before)
     images = read_images(before)
@@ -93,9 +94,11 @@ def measure_looks(before: Path, after: Path | None, photos: Path, judge: Path, o
     first = read_gaze(judge, images)
     figures["judge_error_deg"] = float(angular_error_deg(first, truth).mean())
     if after is not None:
-        moved = angular_error_deg(first, read_gaze(judge, shown)).numpy()
+        last = read_gaze(judge, shown)
+        moved = angular_error_deg(first, last).numpy()
+        common = torch.rad2deg((last - first).double().mean(0).norm())
         figures["drift"] = {"mean_deg": float(moved.mean()), "median_deg": float(np.median(moved)),
-                            "p95_deg": float(np.quantile(moved, 0.95))}
+                            "p95_deg": float(np.quantile(moved, 0.95)), "common_deg": float(common)}
         figures["change"] = float((shown - images).abs().mean())
     make_folder(out.parent)
     write_json(out, figures)

@@ -41,7 +41,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -99,14 +99,25 @@ def run_study(name: str, study: Study, out: Path, *, quiet: bool = False) -> Pat
     """
     plan = study.plan(out, quiet)
     with exclusive(out):
-        timings = run_chain(plan.legs, out, last="compare the arms and write the report", quiet=quiet)
-        outcomes = read_outcomes(plan.arms)
+        left_out: dict[Path, str] = {}
+        timings = run_chain(plan.legs, out, last="compare the arms and write the report", quiet=quiet,
+                            left_out=left_out)
+        outcomes = read_outcomes(_made(plan.arms, left_out))
         write_json(out / "study.json", {"study": name, "config": to_dict(study.config), "version": __version__})
         write_json(out / "results.json", results(study.factors, list(outcomes.values())))
         report = StudyReport(out, study.title, study.subtitle, factors=study.factors, measures=study.measures,
                              outcomes=outcomes, timings=timings)
         study.tell(report)
+        if left_out:
+            report.section("Left out")
+            report.text("\n\n".join(dict.fromkeys(left_out.values())))
         return report.write()
+
+
+def _made(arms: Sequence[Arm], left_out: dict[Path, str]) -> list[Arm]:
+    """The arms without the trials that were left out, and without those of which nothing remains."""
+    found = [replace(arm, trials=tuple(t for t in arm.trials if t.evaluation not in left_out)) for arm in arms]
+    return [arm for arm in found if arm.trials]
 
 
 def results(factors: Sequence[str], outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:

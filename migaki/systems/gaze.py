@@ -5,7 +5,6 @@ Shrivastava et al., CVPR 2017, sec. 3.1 (`net="paper"`); adaptation to unlabelle
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import System, descend
 from migaki.data.folder import ImageFolder
+from migaki.data.gaze_labels import require_gaze
 from migaki.data.task_source import labelled_source, open_labelled
 from migaki.metrics.gaze import AngularError
 from migaki.nets.batch_norm import adapt_norm
@@ -257,11 +257,5 @@ def _check_labels(folder: ImageFolder) -> str:
     who trains on what was read must not learn from real labels unawares.
     """
     key = "predicted_gaze" if "predicted_gaze" in folder.labels else "gaze"
-    folder.require(key)
-    labels = folder.labels[key]
-    if labels.shape[1:] != (2,):
-        raise UserError(f"{folder.path}: '{key}' must be pitch and yaw, two numbers an image: mend the metadata")
-    if abs(labels).max() > math.pi:
-        raise UserError(f"{folder.path}: '{key}' goes up to {abs(labels).max():.3g}, which cannot be radians: "
-                        "convert degrees to radians")
+    require_gaze(folder, key)
     return key

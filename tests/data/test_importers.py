@@ -263,7 +263,7 @@ def test_usps_divided_anew_holds_every_image_once_and_mixes_the_parts(tmp_path: 
                    for number, (_, _, row) in zip(found[split], loaded, strict=True))
     assert len(found["test"]) == 12 and sorted(found["train"] + found["test"]) == list(range(40))
     assert min(found["test"]) < 30 <= max(found["test"])
-    assert "lower --redrawn-test" in message(lambda: USPS(USPS.Config(redrawn_test=40)).find(tmp_path))
+    assert "ask for fewer" in message(lambda: USPS(USPS.Config(redrawn_test=40)).find(tmp_path))
     assert "give the folder" in message(lambda: USPS(USPS.Config(redrawn_test=4)).find(tmp_path / "usps"))
     assert "--redrawn-test" in message(lambda: USPS.Config(redrawn_test=-1))
 

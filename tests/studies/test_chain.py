@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from migaki.core.errors import UserError
+from migaki.core.errors import NothingLeft, UserError
+from migaki.core.files import write_text
 from migaki.metrics.spectrum import spectrum_features
 from migaki.ops.histogram import equalise
 from migaki.studies.chain import Leg, Step, option_words, run_chain
@@ -39,6 +41,55 @@ def test_a_step_runs_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     proof.unlink()
     run_chain([leg], tmp_path, last="rest", quiet=True)
     assert len(runs) == 2
+
+
+def test_what_other_options_made_does_not_pass_for_what_is_asked(tmp_path: Path) -> None:
+    """5, then 50 in its place, then 5 again: the folder holds what 50 made, whatever was recorded of the first 5."""
+    out, runs = tmp_path / "out", []
+
+    def leg(option: str) -> Leg:
+        def work(command: str) -> None:
+            runs.append(option)
+            (out / "made").mkdir(parents=True, exist_ok=True)
+            (out / "made" / "proof").write_text(option)
+
+        read = Step(about="read it", needs=(out / "made",), work=lambda _: write_text(out / "told", option),
+                    proof=out / "told")
+        return Leg(title="walk", steps=(Step(words=("walk", option), work=work, proof=out / "made" / "proof"), read))
+
+    run_chain([leg("5")], out, last="rest", quiet=True)
+    with pytest.raises(UserError, match=r"with other options .*: made, \. *: delete these folders"):
+        run_chain([leg("50")], out, last="rest", quiet=True)
+    shutil.rmtree(out / "made")
+    (out / "told").unlink()
+    run_chain([leg("50")], out, last="rest", quiet=True)
+    with pytest.raises(UserError, match="with other options"):
+        run_chain([leg("5")], out, last="rest", quiet=True)
+    assert runs == ["5", "50"]
+
+
+def test_what_nothing_is_left_of_is_left_out_with_all_that_stands_on_it(tmp_path: Path) -> None:
+    out, runs = tmp_path / "out", []
+
+    def step(name: str, *needs: str, leaves: bool = True) -> Step:
+        def work(command: str) -> None:
+            runs.append(name)
+            if not leaves:
+                raise NothingLeft(f"{name}: every image was left out")
+            (out / name).mkdir(parents=True, exist_ok=True)
+            write_text(out / name / "proof", name)
+
+        return Step(about=name, needs=tuple(out / need for need in needs), work=work, proof=out / name / "proof")
+
+    leg = Leg(title="walk", steps=(step("kept", leaves=False), step("model", "kept"), step("judged", "model"),
+                                   step("other")))
+    left_out: dict[Path, str] = {}
+    timings = run_chain([leg], out, last="rest", quiet=True, left_out=left_out)
+    assert runs == ["kept", "other"] and len(timings) == 1
+    assert left_out == dict.fromkeys((out / name for name in ("kept", "model", "judged")),
+                                     "kept: every image was left out")
+    with pytest.raises(NothingLeft):
+        run_chain([leg], out, last="rest", quiet=True)
 
 
 def test_two_steps_cannot_share_a_folder(tmp_path: Path) -> None:

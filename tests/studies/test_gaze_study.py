@@ -6,6 +6,8 @@ import csv
 import json
 import re
 import shlex
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from migaki.simulate.stand_in_camera import StandInCamera
 from migaki.stages.simulate import SimulateJob, simulate
 from migaki.stages.train import train
 from migaki.studies import gaze_road
-from migaki.studies.chain import run_chain
+from migaki.studies.chain import Step, run_chain
 from migaki.studies.folds import fold_of
 from migaki.studies.gaze import GazeStudy
 from migaki.studies.gaze_ablations import GROUPS, Ablation, ablations
@@ -33,6 +35,7 @@ from migaki.studies.gaze_road import GazeRoad
 from migaki.studies.gaze_steps import adapt
 from migaki.systems import gaze
 from migaki.systems.gaze import Gaze
+from migaki.systems.simgan import SimGAN
 
 SMALL = shlex.split("--refiner-seeds 1 --cnn-seeds 1 --ablation-seeds 1 --folds 2 --count 16 --stand-in 64 "
                     "--cnn-steps 2 --ablation-cnn-steps 2 --cnn-batch 8 --rounds 4 --refiner-batch 4")
@@ -45,6 +48,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gaze, "_ADAPT_IMAGES", 64)
         patch.setattr(gaze_road, "ablations", _one)
+        patch.setattr(GazeRecipe, "refiner", _quick_refiner(GazeRecipe.refiner))
         assert main(["study", "gaze", "--out", str(out), *SMALL, "--ablations"]) == 0
     return out
 
@@ -53,6 +57,11 @@ def _one(recipe: GazeRecipe) -> list[Ablation]:
     """One of the ablations; it does not start as the identity, so that a few steps change its images."""
     (chosen,) = (variant for variant in ablations(recipe) if variant.slug == "refiner_steps_2")
     return [replace(chosen, config=replace(chosen.config, shortcut=False, ema=0.0))]
+
+
+def _quick_refiner(default: Callable[[GazeRecipe], SimGAN.Config]) -> Callable[[GazeRecipe], SimGAN.Config]:
+    """The default refiner is the identity after so few rounds, and then all arms would be alike."""
+    return lambda recipe: replace(default(recipe), shortcut=False, ema=0.0)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -71,6 +80,7 @@ def test_tables_say_what_the_evaluations_say(study: Path) -> None:
                      for arm, tail in (("synthetic", ""), ("refined", "_0")))
     gap = next(row for row in _rows(study / "tables" / "differences.csv") if "4x refined −" in next(iter(row.values())))
     assert float(gap["by picture"]) == pytest.approx((second - first).mean())
+    assert np.abs(second - first).max() > 0.1, "refined eyes must differ from rendered ones for this to tell anything"
 
 
 def test_the_page_is_whole(study: Path) -> None:
@@ -90,6 +100,7 @@ def test_the_page_is_whole(study: Path) -> None:
 def test_nothing_is_made_twice(study: Path, capsys: pytest.CaptureFixture[str],
                                monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gaze_road, "ablations", _one)
+    monkeypatch.setattr(GazeRecipe, "refiner", _quick_refiner(GazeRecipe.refiner))
     before = {path: path.stat().st_mtime_ns for path in study.rglob("*.safetensors")}
     options = json.loads((study / "study.json").read_text())["config"]
     plan = GazeStudy(from_dict(GazeRecipe, options)).plan(study, False)
@@ -172,6 +183,69 @@ def test_seeds_and_arms_of_the_full_study() -> None:
     assert hours < 3, "the full study was promised to take at most three hours on two cores"
 
 
+def _words(step: Step, option: str) -> list[str]:
+    """The folders behind an option of the step's command, by their names under the study's folder."""
+    words = list(step.words)
+    if option not in words:
+        return []
+    place = words.index(option) + 1
+    end = next((n for n in range(place, len(words)) if words[n].startswith("--")), len(words))
+    return [word.removeprefix("out/") for word in words[place:end]]
+
+
+def _wanted_data(run: str) -> list[str]:
+    """What a CNN is to be trained on, by its run's name."""
+    rules = [(r"cnn_ablation_default_(\d)_0", r"refined_\1"), (r"cnn_ablation_(.+)_(\d)_0", r"refined_\1_\2"),
+             (r"cnn_bound_([a-z]+)_(\d)_\d", r"folds/\1/\2/train"), (r"cnn_synthetic_4x_self_(\d)",
+                                                                    r"synthetic_4x photos_read_\1"),
+             (r"cnn_synthetic_\d", "synthetic"), (r"cnn_synthetic_4x_\d", "synthetic_4x"),
+             (r"cnn_refined_(\d)_\d", r"refined_\1"), (r"cnn_refined_4x_(\d)_\d", r"refined_4x_\1"),
+             (r"cnn_kept_4x_(\d)_0", r"kept_4x_\1"), (r"cnn_weighed_4x_(\d)_0", r"refined_4x_\1"),
+             (r"cnn_held_4x_(\d)_\d", r"refined_4x_held_\1")]
+    return next(re.sub(rule, data, run).split() for rule, data in rules if re.fullmatch(rule, run))
+
+
+def test_every_arm_learns_from_its_own_images_and_every_refiner_is_held_as_it_says() -> None:
+    config = GazeRecipe(photos=Path("photos"), labelled=Path("labelled"), ablations=True, ablation_seeds=2)
+    legs, _ = GazeRoad(config, Path("out")).walk()
+    steps = [step for leg in legs for step in leg.steps]
+    trained = {_words(step, "--out")[0]: step for step in steps if step.words[:2] == ("train", "gaze")}
+    assert len(trained) > 60
+    for run, step in trained.items():
+        assert _words(step, "--data") == _wanted_data(run), run
+        assert ("--drift-scale" in step.words) == run.startswith("cnn_weighed"), run
+    refiners = {_words(step, "--out")[0]: step for step in steps if step.words[:2] == ("train", "simgan")}
+    assert len(refiners) == 3 + 3 + 2 * len(ablations(config))
+    for run, step in refiners.items():
+        held = run.startswith("refiner_held_")
+        free = run.startswith(("refiner_consistency_off_", "refiner_paper_"))
+        assert _words(step, "--synthetic") == ["synthetic_4x"] and _words(step, "--real") == ["photos"]
+        assert _words(step, "--estimator") == (
+            [] if free else ["cnn_synthetic_4x_self_0" if held else "cnn_synthetic_4x_0"]), run
+        assert _words(step, "--hold") == (["label"] if held else []), run
+    looks = [step for step in steps if step.about.startswith("measure the looks")]
+    assert len(looks) == 1 + 3 + 3 + 2 * len(ablations(config))
+    assert all(Path("out/cnn_synthetic_4x_1") in step.needs and Path("out/cnn_synthetic_4x_0") not in step.needs
+               for step in looks), "the judge of drift is not the estimator that held the labels"
+    judged = [step for step in steps if step.words[:1] == ("evaluate",)]
+    assert judged and all(_words(step, "--data") == ["labelled"] for step in judged)
+    shown = {word for step in steps if step.words[:1] == ("train",) for word in step.words}
+    assert "labelled" not in shown, "labels reach the upper bound alone, and that by its folds"
+
+
+def test_an_arm_of_which_nothing_is_left_does_not_stop_the_study(tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gaze, "_ADAPT_IMAGES", 64)
+    monkeypatch.setattr(GazeRecipe, "refiner", _quick_refiner(GazeRecipe.refiner))
+    words = ["study", "gaze", "--out", str(tmp_path), *SMALL, "--no-self-training", "--drift-limit", "1e-6"]
+    for _ in range(2):  # the second time all is there but what was left out
+        assert main(words) == 0
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert "Left out" in page and "every image was left out" in page
+        table = {row["trained on"] for row in _rows(tmp_path / "tables" / "table3.csv")}
+        assert any("weighs half" in name for name in table) and not any("without" in name for name in table)
+
+
 def _own(folder: Path, labelled: bool, count: int = 64) -> Path:
     camera = StandInCamera(StandInCamera.Config(labelled=labelled))
     simulate("stand_in_camera", camera, SimulateJob(out=folder, count=count), quiet=True)
@@ -192,11 +266,37 @@ def test_folders_of_the_user_without_test_labels(tmp_path: Path) -> None:
     assert json.loads((out / "results.json").read_text()) == []
 
 
-@pytest.mark.parametrize("case", ["labelled", "both", "few", "folds", "unlabelled"])
+def test_pictures_are_not_judged_by_which_were_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos, test = _own(tmp_path / "photos", labelled=True), _own(tmp_path / "test", labelled=True, count=3)
+    for labelled in (photos, test):  # the same folder; and another one, of which the first pictures are the same
+        assert main(["study", "gaze", "--out", str(tmp_path / "out"), "--photos", str(photos), "--labelled",
+                     str(labelled), "--folds", "2" if labelled is photos else "1"]) == 2
+    shutil.copytree(photos, tmp_path / "copy")
+    (tmp_path / "copy" / "metadata.jsonl").write_text(
+        "".join(line for line in (photos / "metadata.jsonl").read_text().splitlines(True)[:9]))
+    capsys.readouterr()
+    assert main(["study", "gaze", "--out", str(tmp_path / "out"), "--photos", str(photos), "--labelled",
+                 str(tmp_path / "copy")]) == 2
+    assert "9 of its 9 pictures are in --photos" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_degrees_are_not_taken_for_radians(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos, test = _own(tmp_path / "photos", labelled=False), tmp_path / "test"
+    with FolderWriter(test, {}, 8) as writer:
+        for place in range(8):
+            row = {"gaze_pitch": -3.0 * place, "gaze_yaw": 0.0}
+            writer.write(place, f"{place}", torch.rand(1, 36, 60).numpy(), row)
+    words = ["study", "gaze", "--out", str(tmp_path / "out"), "--photos", str(photos), "--labelled", str(test)]
+    assert main(words) == 2
+    assert "test: 'gaze' goes up to 21, which cannot be radians" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("case", ["labelled", "both", "few", "folds", "unlabelled", "roll"])
 def test_mistakes_are_told_in_one_line(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = str(_own(tmp_path / "few", labelled=False, count=3))
     words = {"labelled": ["--labelled", few], "both": ["--synthetic", few, "--assets", few], "few": ["--photos", few],
-             "folds": ["--folds", "1"], "unlabelled": ["--synthetic", few]}[case]
+             "folds": ["--folds", "1"], "roll": ["--head-roll", "nan", "1"], "unlabelled": ["--synthetic", few]}[case]
     assert main(["study", "gaze", "--out", str(tmp_path / "out"), *words]) == 2
     said = capsys.readouterr().err
     assert said.startswith("migaki: ") and said.count("\n") == 1 and not (tmp_path / "out").exists()
