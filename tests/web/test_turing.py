@@ -88,6 +88,21 @@ def test_the_tables(sittings: Sittings) -> None:
     assert "results_key" not in found["settings"]
 
 
+@pytest.mark.parametrize(("num_right", "verdict", "words", "others"), [
+    (8, "better", "more often than by guessing", "distinguishable"),
+    (4, "guessing", "not distinguishable from guessing", "told apart"),
+    (0, "worse", "worse than guessing", "distinguishable"),
+])
+def test_the_report_says_on_which_side_of_guessing_people_are(
+        sittings: Sittings, num_right: int, verdict: str, words: str, others: str) -> None:
+    sit(sittings, num_right)
+    page = html_report(sittings)
+    assert tables(sittings)["pooled"]["verdict"] == verdict
+    assert words in page and others not in page
+    lead = page.split('class="lead">')[1].split("</p>")[0]
+    assert "p\u00a0=\u00a01.000" not in lead and ("two-sided" in lead) == (verdict == "worse")
+
+
 def test_report_writes_both_files_and_names_cannot_inject(config: TuringConfig, folders: tuple[Path, Path],
                                                           tmp_path: Path) -> None:
     hostile = tmp_path / "hostile"
