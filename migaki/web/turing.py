@@ -39,7 +39,7 @@ class TuringConfig:
     token: str | None = None
     """Secret that the link must carry to begin a sitting; needed where others can reach the server."""
     seed: int = 0
-    """Chooses the images, their order for each person, and the machine's training."""
+    """Chooses the images and the machine's training; not their order, which is drawn anew for each person."""
     report: bool = False
     """Only write turing.json and report.html from the answers so far, and stop."""
     machine: bool = False
