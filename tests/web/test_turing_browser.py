@@ -89,6 +89,7 @@ def test_the_last_page_says_on_which_side_of_guessing_one_is(
     for position in range(8):
         wait_for(page, position)
         image = server.sittings.image_at(key, position)
+        assert image is not None
         page.keyboard.press("r" if truth[image] == (position < num_right) else "n")
     page.wait_for_selector("#done:visible")
     assert verdict in page.text_content("#verdict") and chance in page.text_content("#paper")
