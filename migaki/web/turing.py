@@ -43,8 +43,7 @@ class TuringConfig:
     report: bool = False
     """Only write turing.json and report.html from the answers so far, and stop."""
     machine: bool = False
-    """First let a freshly trained classifier take the test, on images that it has not seen; once, later starts keep
-    what it said."""
+    """First let a freshly trained classifier take the test, on images that it has not seen; it sits only once."""
 
 
 def run(config: TuringConfig, tell: Callable[[str], None] = print) -> None:
