@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 Z_95 = 1.959963984540054
 """The standard normal's 97.5 % point: a two-sided interval of 95 %."""
+
+ALPHA = 0.05
+"""The p below which answers count as something else than guesses."""
 
 
 def tail_p(right: int, total: int) -> float:
@@ -31,6 +34,19 @@ def two_sided_p(right: int, total: int) -> float:
     if 2 * far == total:
         return 1.0
     return min(1.0, 2.0 * tail_p(far, total))  # the two tails are mirror images at probability 1/2
+
+
+def verdict(right: int, total: int) -> Literal["better", "guessing", "worse"] | None:
+    """How the answers stand to guessing; None without any answer.
+
+    Better is judged one-sided, as in the paper. That test alone would pass off answers that are nearly all wrong as
+    guesses, though nobody guesses so badly: worse is judged two-sided, since no such direction was asked about.
+    """
+    if total == 0:
+        return None
+    if tail_p(right, total) < ALPHA:
+        return "better"
+    return "worse" if 2 * right < total and two_sided_p(right, total) < ALPHA else "guessing"
 
 
 def wilson_interval(right: int, total: int, z: float = Z_95) -> tuple[float, float]:
@@ -84,7 +100,7 @@ class Confusion:
         return self.real_said_real + self.real_said_fake + self.fake_said_real + self.fake_said_fake
 
     def summary(self) -> dict[str, Any]:
-        """The counts, the accuracy with its 95 % Wilson interval, and both p values against guessing; for JSON."""
+        """The counts, the accuracy with its 95 % Wilson interval, both p values and the verdict; for JSON."""
         right, total = self.right, self.total
         return {
             "confusion": {
@@ -97,4 +113,5 @@ class Confusion:
             "wilson_95": list(wilson_interval(right, total)),
             "p_one_sided": tail_p(right, total),
             "p_two_sided": two_sided_p(right, total),
+            "verdict": verdict(right, total),
         }

@@ -13,18 +13,16 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from migaki.core.errors import UserError
 from migaki.core.files import make_folder
-from migaki.core.seeds import generator
 from migaki.web.stimuli import Form, Stimulus, StimulusSet
 
 FILE_NAME = "turing.sqlite"
@@ -44,6 +42,9 @@ PRAGMA user_version = 1;
 
 _ALPHABET = "CDFHJKLMNPQRTVWXY3479"
 """Letters and digits that are not taken for one another when written down; no vowels, so codes are never words."""
+
+_CHANCE = secrets.SystemRandom()
+"""Draws what nobody may foretell. A seed can be guessed (most people keep the default), and with it the answers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,10 +108,11 @@ class Sittings:
 
     @classmethod
     def create(cls, path: Path, stimuli: StimulusSet, settings: dict[str, str]) -> Sittings:
-        """Write a new test to `path`, whole or not at all, and open it."""
+        """Write a new test to `path`, whole or not at all, and open it. The images are numbered in random order."""
         make_folder(path.parent)
         partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-        form = stimuli.form
+        form, images = stimuli.form, list(stimuli.stimuli)
+        _CHANCE.shuffle(images)  # numbers then say nothing of real and fake, wherever one may come to light
         values = {**settings, "width": str(form.width), "height": str(form.height), "channels": str(form.channels),
                   "results_key": secrets.token_urlsafe(18)}
         try:
@@ -121,7 +123,7 @@ class Sittings:
                 connection.executemany("INSERT INTO warning VALUES (?)", [(text,) for text in stimuli.warnings])
                 connection.executemany("INSERT INTO image VALUES (?, ?, ?, ?)", (
                     (number, one.is_real, one.name, zlib.compress(one.pixels.tobytes()))
-                    for number, one in enumerate(stimuli.stimuli)))
+                    for number, one in enumerate(images)))
             connection.close()
             partial.replace(path)
         except (sqlite3.Error, OSError) as error:
@@ -153,20 +155,34 @@ class Sittings:
         return StimulusSet(form=Form(width=width, height=height, channels=channels), stimuli=stimuli,
                            warnings=tuple(text for (text,) in warnings))
 
-    def begin(self, *, is_machine: bool = False) -> tuple[str, State]:
-        """Begin a sitting: every image once, in an order drawn for this sitting. Returns its secret key and state."""
+    def begin(self) -> tuple[str, State]:
+        """Begin a sitting: every image once, in an order drawn for this sitting. Returns its secret key and state.
+
+        The order stands in the file, so a reload or a crash keeps it; nothing else can give it again.
+        """
         key = secrets.token_urlsafe(24)
         with self._transaction() as connection:
-            taken = {code for (code,) in connection.execute("SELECT code FROM sitting")}
-            code = _new_code(taken, is_machine)
-            sitting = connection.execute(
-                "INSERT INTO sitting (code, key_digest, is_machine, begun_at) VALUES (?, ?, ?, ?)",
-                (code, _digest(key), is_machine, time.time())).lastrowid or 0
-            (num_images,) = connection.execute("SELECT count(*) FROM image").fetchone()
-            order = torch.randperm(num_images, generator=generator(int(self._settings["seed"]), 2, sitting)).tolist()
-            connection.executemany("INSERT INTO trial (sitting, position, image) VALUES (?, ?, ?)",
-                                   [(sitting, position, image) for position, image in enumerate(order)])
-            return key, State(code=code, position=0, total=num_images)
+            return key, _state(connection, *_seat(connection, key, is_machine=False))
+
+    def machine(self) -> Record | None:
+        """The answers of the machine that has sat this test; None if none has."""
+        with self._transaction() as connection:
+            return _machine(connection)
+
+    def seat_machine(self, verdicts: Sequence[bool]) -> Record:
+        """Store the sitting of a machine, whole or not at all; `verdicts` are its answers by number of image.
+
+        A machine repeats itself, so a second sitting would say nothing: if one has sat, that one's answers are kept.
+        """
+        with self._transaction() as connection:
+            if found := _machine(connection):
+                return found
+            sitting, _ = _seat(connection, secrets.token_urlsafe(24), is_machine=True)
+            images = connection.execute("SELECT position, image FROM trial WHERE sitting = ?", (sitting,)).fetchall()
+            connection.executemany(
+                "UPDATE trial SET said_real = ?, answered_at = ? WHERE sitting = ? AND position = ?",
+                [(verdicts[image], time.time(), sitting, position) for position, image in images])
+            return _record(connection, sitting)
 
     def num_sittings(self) -> int:
         """How many sittings were begun."""
@@ -243,6 +259,26 @@ def _new_code(taken: set[Any], is_machine: bool) -> str:
         code = "".join(secrets.choice(_ALPHABET) for _ in range(5))
         if code not in taken:
             return code
+
+
+def _seat(connection: sqlite3.Connection, key: str, *, is_machine: bool) -> tuple[int, str]:
+    """Add a sitting whose order is drawn now; returns its id and code."""
+    taken = {code for (code,) in connection.execute("SELECT code FROM sitting")}
+    code = _new_code(taken, is_machine)
+    sitting = connection.execute(
+        "INSERT INTO sitting (code, key_digest, is_machine, begun_at) VALUES (?, ?, ?, ?)",
+        (code, _digest(key), is_machine, time.time())).lastrowid or 0
+    (num_images,) = connection.execute("SELECT count(*) FROM image").fetchone()
+    order = _CHANCE.sample(range(num_images), num_images)
+    connection.executemany("INSERT INTO trial (sitting, position, image) VALUES (?, ?, ?)",
+                           [(sitting, position, image) for position, image in enumerate(order)])
+    return sitting, code
+
+
+def _machine(connection: sqlite3.Connection) -> Record | None:
+    ids = connection.execute("SELECT id FROM sitting WHERE is_machine ORDER BY id").fetchall()
+    records = (_record(connection, sitting) for (sitting,) in ids)
+    return next((record for record in records if record.is_finished), None)
 
 
 def _find(connection: sqlite3.Connection, key: str) -> tuple[int, str] | None:

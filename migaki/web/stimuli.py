@@ -56,7 +56,7 @@ class Stimulus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StimulusSet:
-    """The images of one test: first the real ones, then the fakes."""
+    """The images of one test: as assembled first the real ones, then the fakes; as stored in random order."""
 
     form: Form
     stimuli: tuple[Stimulus, ...]

@@ -39,11 +39,11 @@ class TuringConfig:
     token: str | None = None
     """Secret that the link must carry to begin a sitting; needed where others can reach the server."""
     seed: int = 0
-    """Chooses the images, their order for each person, and the machine's training."""
+    """Chooses the images and the machine's training; not their order, which is drawn anew for each person."""
     report: bool = False
     """Only write turing.json and report.html from the answers so far, and stop."""
     machine: bool = False
-    """First let a freshly trained classifier take the test, on images that it has not seen."""
+    """First let a freshly trained classifier take the test, on images that it has not seen; it sits only once."""
 
 
 def run(config: TuringConfig, tell: Callable[[str], None] = print) -> None:
@@ -86,16 +86,13 @@ def open_test(config: TuringConfig) -> Sittings:
 
 
 def take_by_machine(config: TuringConfig, sittings: Sittings) -> str:
-    """A sitting of a freshly trained classifier; returns one line about how it did."""
-    verdicts = observer.observe(config.real, config.fake, sittings.stimuli(), config.seed)
-    key, state = sittings.begin(is_machine=True)
-    for position in range(state.total):
-        image = sittings.image_at(key, position)
-        assert image is not None  # the sitting was begun above, and nobody else has its key
-        sittings.answer(key, position, verdicts[image])
-    record = sittings.record(key)
-    right = sum(answer.is_real == answer.said_real for answer in record.answers) if record else 0
-    return f"{state.code.capitalize()}: a fresh classifier was right on {right} of {state.total} images."
+    """The sitting of a freshly trained classifier, or the one that there is; returns one line about how it did."""
+    record = sittings.machine()
+    kept = " It sat before: its answers are kept." if record else ""
+    if record is None:
+        record = sittings.seat_machine(observer.observe(config.real, config.fake, sittings.stimuli(), config.seed))
+    right = sum(answer.is_real == answer.said_real for answer in record.answers)
+    return f"{record.code.capitalize()}: a fresh classifier was right on {right} of {record.total} images.{kept}"
 
 
 def serve(config: TuringConfig, sittings: Sittings, tell: Callable[[str], None]) -> None:

@@ -26,6 +26,13 @@ PAPER: dict[str, Any] = {
 NUM_MISTAKEN = 12
 """Images shown among the most mistaken ones."""
 
+_VERDICTS = {
+    "better": "Real and fake were told apart more often than by guessing.",
+    "guessing": "That is not distinguishable from guessing.",
+    "worse": "That is worse than guessing: real and fake were told apart, but the wrong way round; fakes were taken "
+             "for real more often than real images were.",
+}
+
 
 def tables(sittings: Sittings) -> dict[str, Any]:
     """All figures, ready for JSON.
@@ -111,11 +118,12 @@ def _lead(found: dict[str, Any]) -> str:
         return f'<p class="lead">Nobody has finished the test yet.{rest}</p>'
     people = found["num_people"]
     low, high = pooled["wilson_95"]
-    verdict = ("Real and fake were told apart more often than by guessing." if pooled["p_one_sided"] < 0.05 else
-               "That is not distinguishable from guessing.")
+    # One-sided, the p of answers that are nearly all wrong is 1: not what a verdict "worse" rests on.
+    p = (f"p\u00a0=\u00a0{_p(pooled['p_two_sided'])} two-sided" if pooled["verdict"] == "worse" else
+         f"p\u00a0=\u00a0{_p(pooled['p_one_sided'])}")
     return (f'<p class="lead">{people} {_plural(people, "person", "people")}, {pooled["total"]} answers: '
             f'<b>{_percent(pooled["accuracy"])}</b> right (95 % interval {_percent(low)} to {_percent(high)}, '
-            f'p\u00a0=\u00a0{_p(pooled["p_one_sided"])}). {verdict}{rest}</p>')
+            f'{p}). {_VERDICTS[pooled["verdict"]]}{rest}</p>')
 
 
 def _confusion_table(summary: dict[str, Any], caption: str) -> str:
@@ -154,7 +162,7 @@ def _accuracy_table(found: dict[str, Any]) -> str:
     return ("<div class=wide><table><thead><tr><td></td><th scope=col>right</th><th scope=col>accuracy</th>"
             "<th scope=col>95 % interval</th><th scope=col>p</th><th scope=col>s / image</th></tr></thead>"
             f"<tbody>{''.join(rows)}</tbody></table></div><p class=note>p: exact binomial test against guessing, "
-            f"one-sided as in the paper. Unfinished sittings are not pooled. "
+            f"one-sided as in the paper (so near 1 where nearly all is wrong). Unfinished sittings are not pooled. "
             f"Paper: {html.escape(PAPER['source'])}.</p>")
 
 

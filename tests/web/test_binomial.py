@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from migaki.web.binomial import Confusion, tail_p, two_sided_p, wilson_interval
+from migaki.web.binomial import Confusion, tail_p, two_sided_p, verdict, wilson_interval
 
 counts = st.integers(0, 300).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total)))
 
@@ -56,6 +56,17 @@ def test_the_papers_figures() -> None:
     assert tail_p(162, 200) < 1e-8
 
 
+@pytest.mark.parametrize(("right", "total", "expected"), [
+    (0, 24, "worse"), (1, 8, "guessing"), (0, 6, "worse"), (0, 5, "guessing"), (4, 8, "guessing"), (5, 5, "better"),
+    (517, 1000, "guessing"), (527, 1000, "better"), (469, 1000, "guessing"), (468, 1000, "worse"), (162, 200, "better"),
+])
+def test_the_verdict_tells_worse_than_guessing_from_guessing(right: int, total: int, expected: str) -> None:
+    assert verdict(right, total) == Confusion(real_said_real=right, real_said_fake=total - right).summary()["verdict"]
+    assert verdict(right, total) == expected
+    exact = stats.binomtest(right, total).pvalue
+    assert (expected == "worse") == (2 * right < total and exact < 0.05)
+
+
 def test_many_answers_do_not_overflow() -> None:
     assert tail_p(5000, 10_000) == pytest.approx(0.5, abs=0.005)
     assert tail_p(10_000, 10_000) == 0.0  # below the smallest float
@@ -71,4 +82,4 @@ def test_confusion_counts() -> None:
     found = Confusion.count([(True, True), (True, False), (True, False), (False, True), (False, False)])
     assert found == Confusion(real_said_real=1, real_said_fake=2, fake_said_real=1, fake_said_fake=1)
     assert found.summary()["accuracy"] == 0.4
-    assert Confusion().summary()["accuracy"] is None
+    assert Confusion().summary()["accuracy"] is Confusion().summary()["verdict"] is None

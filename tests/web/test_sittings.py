@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sqlite3
@@ -18,21 +19,57 @@ from migaki.web.sittings import FILE_NAME, Sittings
 from migaki.web.turing import TuringConfig, open_test
 
 
+def order_of(sittings: Sittings) -> tuple[str, ...]:
+    """The names of the images in the order in which a new person sees them."""
+    key, state = sittings.begin()
+    names = [one.name for one in sittings.stimuli().stimuli]
+    order = []
+    for position in range(state.total):
+        image = sittings.image_at(key, position)
+        assert image is not None
+        order.append(names[image])
+        sittings.answer(key, position, True)
+    return tuple(order)
+
+
 def test_each_sitting_sees_every_image_once_in_its_own_order(sittings: Sittings) -> None:
-    orders = []
-    for _ in range(4):
-        key, state = sittings.begin()
-        order = []
-        for position in range(state.total):
-            image = sittings.image_at(key, position)
-            assert image is not None
-            order.append(image)
-            sittings.answer(key, position, True)
-        assert sorted(order) == list(range(8))
-        orders.append(tuple(order))
+    orders = [order_of(sittings) for _ in range(4)]
+    names = sorted(one.name for one in sittings.stimuli().stimuli)
+    assert all(sorted(order) == names for order in orders)
     assert len(set(orders)) > 1
     codes = [record.code for record in sittings.records()]
     assert len(set(codes)) == 4 and all(len(code) == 5 for code in codes)
+
+
+def test_the_seed_chooses_the_images_but_foretells_no_order(config: TuringConfig) -> None:
+    """Who has the source code and guesses the seed must not know the answers; nor who sat another test before."""
+    tests = [open_test(replace(config, out=config.out / name)) for name in ("a", "b")]
+    orders = [[order_of(sittings) for _ in range(3)] for sittings in tests]
+    for sittings in tests:
+        sittings.close()
+    assert {frozenset(order) for order in orders[0] + orders[1]} == {frozenset(orders[0][0])}
+    assert len({*orders[0], *orders[1]}) > 3  # chance alone would repeat all three once in 10^13 tests
+
+
+def test_the_number_of_an_image_does_not_tell_real_from_fake(config: TuringConfig) -> None:
+    sittings = open_test(replace(config, per_class=40))
+    kinds = [one.is_real for one in sittings.stimuli().stimuli]
+    sittings.close()
+    assert sum(kinds) == 40
+    # In random order neighbours differ in half of the places; all but impossible are fewer than 10 of 79.
+    assert 10 < sum(one != next_one for one, next_one in itertools.pairwise(kinds)) < 70
+
+
+def test_a_reload_keeps_the_order(config: TuringConfig) -> None:
+    sittings = open_test(config)
+    key, _ = sittings.begin()
+    query = "SELECT image FROM trial ORDER BY position"
+    before = sittings._connection.execute(query).fetchall()
+    sittings.close()
+    again = open_test(config)
+    assert again._connection.execute(query).fetchall() == before and len(before) == 8
+    assert again.image_at(key, 0) == before[0][0]
+    again.close()
 
 
 def test_only_the_first_answer_at_the_present_position_counts(sittings: Sittings) -> None:

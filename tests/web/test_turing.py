@@ -19,7 +19,7 @@ import torch
 from migaki.core.errors import UserError
 from migaki.web.observer import ObserverConfig, observe
 from migaki.web.sittings import Sittings
-from migaki.web.stimuli import assemble
+from migaki.web.stimuli import StimulusSet, assemble
 from migaki.web.turing import TuringConfig, bind, open_test, run
 from migaki.web.turing_report import html_report, tables
 
@@ -88,6 +88,21 @@ def test_the_tables(sittings: Sittings) -> None:
     assert "results_key" not in found["settings"]
 
 
+@pytest.mark.parametrize(("num_right", "verdict", "words", "others"), [
+    (8, "better", "more often than by guessing", "distinguishable"),
+    (4, "guessing", "not distinguishable from guessing", "told apart"),
+    (0, "worse", "worse than guessing", "distinguishable"),
+])
+def test_the_report_says_on_which_side_of_guessing_people_are(
+        sittings: Sittings, num_right: int, verdict: str, words: str, others: str) -> None:
+    sit(sittings, num_right)
+    page = html_report(sittings)
+    assert tables(sittings)["pooled"]["verdict"] == verdict
+    assert words in page and others not in page
+    lead = page.split('class="lead">')[1].split("</p>")[0]
+    assert "p\u00a0=\u00a01.000" not in lead and ("two-sided" in lead) == (verdict == "worse")
+
+
 def test_report_writes_both_files_and_names_cannot_inject(config: TuringConfig, folders: tuple[Path, Path],
                                                           tmp_path: Path) -> None:
     hostile = tmp_path / "hostile"
@@ -117,6 +132,43 @@ def test_machine_and_report_together(config: TuringConfig, monkeypatch: pytest.M
     assert machine["code"] == "machine 1" and machine["total"] == 8 and machine["finished"]
     assert found["pooled"]["total"] == 0 and found["people"] == []  # never pooled with people
     assert "observer's seat" in (config.out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_machine_sits_once_however_often_the_test_is_started(config: TuringConfig,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[int] = []
+
+    def observe(real: Path, fake: Path, test: StimulusSet, seed: int) -> list[bool]:
+        trained.append(seed)
+        return [len(trained) == 1 and one.is_real for one in test.stimuli]
+
+    monkeypatch.setattr("migaki.web.observer.observe", observe)
+    told: list[str] = []
+    reports = []
+    for _ in range(3):
+        run(replace(config, machine=True, report=True), told.append)
+        reports.append((config.out / "turing.json").read_text())
+    assert len(trained) == 1
+    (machine,) = json.loads(reports[0])["machines"]
+    assert machine["right"] == machine["total"] == 8
+    assert reports[0] == reports[1] == reports[2]
+    said = [line for line in told if line.startswith("Machine 1")]
+    assert len(said) == 3 and all("right on 8 of 8" in line for line in said)
+    assert ["kept" in line for line in said] == [False, True, True]
+
+
+def test_a_killed_machine_leaves_no_half_sitting_and_sits_at_the_next_start(
+        config: TuringConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("migaki.web.observer.observe", lambda real, fake, test, seed: [True, True])  # of eight
+    with pytest.raises(IndexError):
+        run(replace(config, machine=True, report=True), lambda _: None)
+    sittings = open_test(config)
+    assert sittings.records() == [] and sittings.machine() is None
+    first = sittings.seat_machine([True] * 8)
+    assert first.is_machine and first.is_finished and [one.said_real for one in first.answers] == [True] * 8
+    assert sittings.seat_machine([False] * 8) == first == sittings.machine()  # two servers started at once
+    assert len(sittings.records()) == 1
+    sittings.close()
 
 
 @pytest.mark.parametrize(("change", "words"), [

@@ -59,11 +59,15 @@ def test_the_result_comes_at_the_end_and_not_before(client: TestClient, sittings
     result = sit(client, sittings, lambda real: real)["result"]
     assert isinstance(result, dict)
     assert result["right"] == result["total"] == 8
-    assert result["p_one_sided"] == 2**-8
+    assert result["p_one_sided"] == 2**-8 and result["verdict"] == "better"
     assert result["paper"]["refined"]["accuracy"] == 0.517
     result = sit(client, sittings, lambda real: True)["result"]
     assert isinstance(result, dict)
     assert result["confusion"] == {"real": {"said_real": 4, "said_fake": 0}, "fake": {"said_real": 4, "said_fake": 0}}
+    assert result["verdict"] == "guessing"
+    result = sit(client, sittings, lambda real: not real)["result"]
+    assert isinstance(result, dict)
+    assert result["verdict"] == "worse"
 
 
 def test_a_store_that_fails_says_try_again(client: TestClient, sittings: Sittings,

@@ -73,6 +73,28 @@ def test_a_whole_sitting_by_keyboard(serve: Callable[[], Server], open_page: Cal
     assert "51.7 %" in page.text_content("#paper") and "0.148" in page.text_content("#paper")
 
 
+@pytest.mark.parametrize(("num_right", "verdict", "chance"), [
+    (8, "That is better than guessing.", "does at least as well with p = 0.004"),
+    (4, "That could well be guessing.", "does at least as well with p = 0.637"),
+    (0, "That is worse than guessing", "is as far from 50 % with p = 0.008"),
+])
+def test_the_last_page_says_on_which_side_of_guessing_one_is(
+        serve: Callable[[], Server], open_page: Callable[..., Any], num_right: int, verdict: str, chance: str) -> None:
+    server, page = serve(), open_page()
+    page.goto(server.url)
+    page.click("#begin")
+    wait_for(page, 0)
+    key = page.evaluate("() => sessionStorage.getItem('sitting')")
+    truth = [one.is_real for one in server.sittings.stimuli().stimuli]
+    for position in range(8):
+        wait_for(page, position)
+        image = server.sittings.image_at(key, position)
+        assert image is not None
+        page.keyboard.press("r" if truth[image] == (position < num_right) else "n")
+    page.wait_for_selector("#done:visible")
+    assert verdict in page.text_content("#verdict") and chance in page.text_content("#paper")
+
+
 def test_a_reload_in_the_middle_shows_the_same_image(serve: Callable[[], Server],
                                                      open_page: Callable[..., Any]) -> None:
     server, page = serve(), open_page()
