@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
@@ -95,6 +96,11 @@ def test_poses_are_split_and_given_frames_take_the_place_of_the_stand_in(tmp_pat
     commands = [step.command for step in steps if step.command.startswith("migaki simulate")]
     assert sum("train.npy" in command for command in commands) == 4
     assert [command for command in commands if "test.npy" in command] == [commands[-1]]
+    for name, grey in (("a", 10), ("b", 20)):
+        (tmp_path / name).mkdir()
+        Image.new("L", (8, 8), grey).save(tmp_path / name / "0.png")
+    with pytest.raises(UserError, match="a: 1 of its 1 pictures are in --real"):
+        Hands(replace(SMALL, real=tmp_path / "a", test=tmp_path / "a")).plan(tmp_path / "out", True)
     given = Hands(replace(SMALL, real=tmp_path / "a", test=tmp_path / "b")).plan(tmp_path / "out", True)
     told = [step.command for leg in given.legs for step in leg.steps]
     assert not any("stand_in_depth" in command for command in told)
