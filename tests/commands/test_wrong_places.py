@@ -53,7 +53,8 @@ def test_a_model_of_gaze_is_not_judged_by_degrees(road: Path, copied: Callable[[
     rows = [json.loads(line) for line in (eyes / "metadata.jsonl").read_text().splitlines()]
     (eyes / "metadata.jsonl").write_text("".join(json.dumps(row | {"gaze_yaw": 20.0}) + "\n" for row in rows))
     told = refused("evaluate", road / "gaze", "--data", eyes, "--out", eyes.parent / "judged")
-    assert "goes up to 20, which cannot be radians" in told and not (eyes.parent / "judged" / "evaluation.json").exists()
+    assert "goes up to 20, which cannot be radians" in told
+    assert not (eyes.parent / "judged" / "evaluation.json").exists()
 
 
 def test_a_comparison_of_restored_pictures_is_not_put_among_images(tmp_path: Path, refused: Refused) -> None:
