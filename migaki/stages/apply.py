@@ -97,6 +97,9 @@ class Applier:
 
     def _open_meter(self, estimator: Path | None) -> None:
         job = self.job
+        if job.rejected != "drop" and not job.reject_drift:
+            raise UserError(f"--rejected {job.rejected}: nothing is rejected without a limit: give --reject-drift, "
+                            "such as 2deg or 1px")
         if job.reject_drift:
             self.limit = parse_tolerance(job.reject_drift, "--reject-drift")
             if estimator is None:

@@ -278,6 +278,7 @@ def test_names_that_differ_in_their_endings_alone(parts: dict[str, Path], tmp_pa
 
 
 @pytest.mark.parametrize(("options", "complaint"), [
+    ({"rejected": "flag"}, "--rejected flag: nothing is rejected without a limit: give --reject-drift"),
     ({"reject_drift": "1px"}, "--reject-drift 1px: the estimator .*gaze reads deg, not px"),
     ({"reject_drift": "one"}, "--reject-drift one: give a positive number"),
     ({"reject_drift": "0.0001deg"}, "every image was left out"),
