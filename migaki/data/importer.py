@@ -6,11 +6,12 @@ One file of `data/` holds one subclass; its module name is its name on the comma
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from migaki.data.writer import FolderWriter
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
+
+MAX_SIDE: Final = 8192
+"""px: the widest and highest picture that an import makes; far beyond it memory would run out."""
 
 
 class Importer(ABC):
@@ -84,6 +88,13 @@ class Importer(ABC):
                 if report is not None:
                     report(index + 1, len(entries))
         return len(entries)
+
+
+def check_option(name: str, option: str, value: float, low: float, high: float = math.inf) -> None:
+    """UserError unless low <= value <= high (which NaN never is); `option` as it is typed for the importer `name`."""
+    if not low <= value <= high:
+        wanted = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise UserError(f"migaki import {name}: {option} {value}: give a number {wanted}")
 
 
 def decimals(values: Array) -> list[Any]:

@@ -23,7 +23,7 @@ from PIL import Image
 from migaki.core.errors import UserError
 from migaki.core.files import explain
 from migaki.data.image_file import show
-from migaki.data.importer import Array, Importer, Row, decimals
+from migaki.data.importer import MAX_SIDE, Array, Importer, Row, check_option, decimals
 from migaki.ops.depth import NYU_CAMERA, crop_camera, normalise_depth, project, unproject
 
 JOINTS_OF_36: Final = (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32)
@@ -137,13 +137,19 @@ class NYU(Importer):
         joints: str = "joint_data.mat"  # the file of joints in that folder
         limit: int = 0  # frames to take, evenly spread; 0: all
 
+        def __post_init__(self) -> None:
+            check_option("nyu", "--camera", self.camera, 1, 3)
+            check_option("nyu", "--size", self.size, 1, MAX_SIDE)
+            check_option("nyu", "--cube-mm", self.cube_mm, 10, 10000)  # from less than a finger to a room
+            check_option("nyu", "--limit", self.limit, 0)
+
     def find(self, path: Path) -> Sequence[tuple[Path, Path, int]]:
         """Entries (frame, file of joints, number of the frame from 0)."""
         if path.is_file():
             raise UserError(f"{show(path)}: give the folder that holds {self.config.joints} and the frames")
         joints = path / self.config.joints
         table = read_joints(joints)
-        if self.config.camera > len(table) or self.config.camera < 1:
+        if self.config.camera > len(table):
             raise UserError(f"{show(joints)}: has joints of {len(table)} cameras, none of camera {self.config.camera}")
         kind = "synthdepth" if self.config.synthetic else "depth"
         entries = []

@@ -10,9 +10,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
-from migaki.data.importer import Array, Importer, Row
+from migaki.data.importer import MAX_SIDE, Array, Importer, Row, check_option
 from migaki.ops.histogram import equalise
 
 Half = Literal["all", "first", "second"]
@@ -43,8 +42,9 @@ class Photos(Importer):
         equalise: bool = False  # histogram equalisation, as MPIIGaze's patches have
 
         def __post_init__(self) -> None:
-            if min(self.width, self.height) < 1 or self.limit < 0:
-                raise UserError("import photos: width and height must be positive and limit not negative")
+            check_option("photos", "--width", self.width, 1, MAX_SIDE)
+            check_option("photos", "--height", self.height, 1, MAX_SIDE)
+            check_option("photos", "--limit", self.limit, 0)
 
     config: Config
 

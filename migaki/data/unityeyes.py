@@ -22,7 +22,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import read_json
 from migaki.data.framing import convert_channels, cover_box
 from migaki.data.image_file import read_image, show
-from migaki.data.importer import Array, Importer, Row, decimals
+from migaki.data.importer import MAX_SIDE, Array, Importer, Row, check_option, decimals
 from migaki.data.listing import natural_key
 from migaki.data.mpiigaze import gaze_angles
 
@@ -45,6 +45,12 @@ class UnityEyes(Importer):
         # 37.5 mm wide (60 px at a focal length of 960 px and a distance of 600 mm), 1.3 times a lid gap of 29 mm.
         eye_widths: float = 1.3
         central_part: float = 0.6  # of the render's width, cut from its middle where the labels name no corners
+
+        def __post_init__(self) -> None:
+            for side in self.size or ():
+                check_option("unityeyes", "--size", side, 1, MAX_SIDE)
+            check_option("unityeyes", "--eye-widths", self.eye_widths, 0.1, 10)
+            check_option("unityeyes", "--central-part", self.central_part, 0.01, 1)
 
     def find(self, path: Path) -> Sequence[tuple[Path, Path]]:
         """Pairs of label file and render, in natural order; UserError if a render is missing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -12,6 +14,8 @@ from migaki.ops.gaze import to_angles, to_vector
 
 Features = npt.NDArray[np.float32]
 """One row an image: (B, D)."""
+
+Distances = npt.NDArray[np.float64]
 
 EYE_SIZE = (18, 30)
 """Height and width to which an eye patch of 36 x 60 is reduced before its pixels are compared."""
@@ -50,6 +54,29 @@ def nearest(real: Features | torch.Tensor, images: Features | torch.Tensor,
     search = NearestNeighbors(n_neighbors=num, algorithm="brute").fit(known)
     found: npt.NDArray[np.int64] = search.kneighbors(asked, return_distance=False)
     return found
+
+
+def nearest_in_parts(parts: Iterable[Features], images: Features) -> tuple[npt.NDArray[np.int64], Distances]:
+    """Which row of a set that comes in parts is closest to each of `images`, and how close it is.
+
+    Only one part need be in memory. The distance is the root mean square of the differences; between rows of
+    `pixel_features` it is 0 for a copy and 1.41 where nothing is in common.
+
+    Shape: parts (R, D) each, images (B, D) -> (B,) places in all parts one after the other, (B,) distances.
+    Raises UserError as `nearest` does, and where there are no parts.
+    """
+    places, distances = np.full(len(images), -1, np.int64), np.full(len(images), np.inf)
+    start = 0
+    for part in parts:
+        found = nearest(part, images)[:, 0]
+        # From the rows themselves: the search's own sums round to more than nothing where two rows are equal.
+        away = np.sqrt(np.square(part[found].astype(np.float64) - images).mean(axis=1))
+        closer = away < distances
+        places[closer], distances[closer] = found[closer] + start, away[closer]
+        start += len(part)
+    if not start:
+        raise UserError("nearest neighbours: there are no images to search among")
+    return places, distances
 
 
 def knn_gaze_from_features(train: Features | torch.Tensor, train_gaze: torch.Tensor,

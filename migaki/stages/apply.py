@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,10 +24,11 @@ from migaki.core.trained import load_system, read_record
 from migaki.data.encoding import to_bytes
 from migaki.data.folder import ImageFolder
 from migaki.data.formats import open_writer
+from migaki.data.image_file import show
 from migaki.data.labels import batch_rows
 from migaki.data.record import Record, plan
 from migaki.metrics.drift import Tolerance, parse_tolerance
-from migaki.stages.drift import FolderMeter, written
+from migaki.stages.drift import FolderMeter, stem_of, written
 from migaki.stages.output import OutputJob
 
 _MAX_LANES = 8  # batches at a time: each holds its activations in memory
@@ -97,6 +97,9 @@ class Applier:
 
     def _open_meter(self, estimator: Path | None) -> None:
         job = self.job
+        if job.rejected != "drop" and not job.reject_drift:
+            raise UserError(f"--rejected {job.rejected}: nothing is rejected without a limit: give --reject-drift, "
+                            "such as 2deg or 1px")
         if job.reject_drift:
             self.limit = parse_tolerance(job.reject_drift, "--reject-drift")
             if estimator is None:
@@ -160,9 +163,8 @@ class Applier:
     def _made(self, place: int, image: torch.Tensor, columns: dict[str, Any]) -> Made:
         variants = self.job.variants
         row = self.folder.row(place // variants)
-        stem, ending = posixpath.splitext(row.pop("file_name"))
-        stem += "." if ending == "." else ""  # a dot at the end is part of the name
-        stem += f"_{place % variants}" if variants > 1 else ""
+        stem = stem_of(row.pop("file_name"))
+        stem += f"_{place % variants}" if variants > 1 else ""  # of all images or of none: no two share a name
         row |= columns
         if self.limit is not None:
             bad = row["drift"] is None or row["drift"] > self.limit.value  # None: not a number
@@ -184,6 +186,8 @@ def apply(run: Path, job: ApplyJob, *, command: str = "", quiet: bool = False) -
     engine.check(job.workers, job.engine, job.address)
     apart(job.out, job.input)
     work = Applier(run, job)
+    if job.format == "folder":  # in shards pictures are told apart by numbers
+        _require_own_names(work.folder)
     info = {"command": command, **work.info}
     with open_writer(job.format, job.out, info, work.total, resume=job.resume, shard=job.shard) as writer:
         chunks, left = _chunks(set(writer.missing(range(work.total))), work.total, job.batch_size)
@@ -196,6 +200,16 @@ def apply(run: Path, job: ApplyJob, *, command: str = "", quiet: bool = False) -
                 bar.advance(left[chunk[0]])
                 bar.advance(0, f"{bar.rate():.0f} images/s")
     return job.out
+
+
+def _require_own_names(folder: ImageFolder) -> None:
+    """UserError where two images would get one name; the writer would say so only once it comes to the second."""
+    stems: dict[str, str] = {}
+    for name in folder.names:
+        other = stems.setdefault(stem_of(name), name)
+        if other != name:
+            raise UserError(f"{show(folder.path)}: what is made of '{show(other)}' and '{show(name)}' would have one "
+                            "name: give each its own name, not its own ending")
 
 
 def _chunks(missing: set[int], total: int, size: int) -> tuple[list[list[int]], dict[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from migaki.core.files import apart, atomic_write, make_folder, write_json, writ
 from migaki.core.progress import Bar
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
+from migaki.data.image_file import show
 from migaki.data.labels import batch_rows
 from migaki.metrics.drift import DriftMeter, calibration_indices, headline, summary, truth_key
 from migaki.ops.landmarks import mark
@@ -119,18 +121,71 @@ def drift(job: DriftJob, *, command: str = "", quiet: bool = False) -> tuple[Pat
     return job.out, rows
 
 
+def stem_of(name: str) -> str:
+    """A picture's name without its ending: what an image that is made of it keeps."""
+    stem, ending = posixpath.splitext(name)
+    return stem + "." if ending == "." else stem  # a dot at the end is part of the name
+
+
 def pair(before: ImageFolder, after: ImageFolder) -> list[tuple[int, int]]:
-    """(index before, index after) of every image of `after`, by names without their endings; `_k` names a variant."""
-    places = {name.rsplit(".", 1)[0]: index for index, name in enumerate(before.names)}
+    """(index before, index after) of every image of `after`, by names without their endings; `_k` names a variant.
+
+    `p_1` may be an image of that name or variant 1 of `p`. A folder that `apply` made of `before` says which; in any
+    other all names must have one reading. Raises UserError where they have not, or where there is no such image.
+    """
+    places = _places(before)
+    variants = _variants(before, after)
+    own = [places.get(stem_of(name)) for name in after.names]
+    parents = [_parent(stem_of(name), places, variants) for name in after.names]
+    if variants is not None:
+        found = own if variants == 1 else parents
+    elif (None in own) != (None in parents):  # only one reading explains all names
+        found = parents if None in own else own
+    else:
+        found = [_only(one, other, name, before, after)
+                 for one, other, name in zip(own, parents, after.names, strict=True)]
     pairs = []
-    for index, name in enumerate(after.names):
-        stem = name.rsplit(".", 1)[0]
-        place = places.get(stem, places.get(re.sub(r"_\d+$", "", stem)))
+    for index, place in enumerate(found):
         if place is None:
-            raise UserError(f"{after.path}: '{name}' has no image of that name in {before.path}: give the folder that "
-                            "was refined")
+            raise UserError(f"{show(after.path)}: '{show(after.names[index])}' has no image of that name in "
+                            f"{show(before.path)}: give the folder that was refined")
         pairs.append((place, index))
     return pairs
+
+
+def _places(before: ImageFolder) -> dict[str, int]:
+    """Index by the name without its ending."""
+    places: dict[str, int] = {}
+    for index, name in enumerate(before.names):
+        first = places.setdefault(stem_of(name), index)
+        if first != index:
+            raise UserError(f"{show(before.path)}: '{show(before.names[first])}' and '{show(name)}' have one name but "
+                            "for the ending, by which no refined image can be paired: give each its own name")
+    return places
+
+
+def _variants(before: ImageFolder, after: ImageFolder) -> int | None:
+    """How many images `apply` made of each of `before`; None where `after` does not say that it was made of it."""
+    number = after.made.get("variants")
+    known = isinstance(number, int) and number >= 1 and after.made.get("parent_fingerprint") == before.fingerprint
+    return number if known else None
+
+
+def _parent(stem: str, places: dict[str, int], variants: int | None) -> int | None:
+    """The image whose variant has this name."""
+    parts = re.fullmatch(r"(.*)_(0|[1-9][0-9]*)", stem, re.DOTALL)
+    if parts is None or (variants is not None and int(parts[2]) >= variants):
+        return None
+    return places.get(parts[1])
+
+
+def _only(own: int | None, parent: int | None, name: str, before: ImageFolder, after: ImageFolder) -> int | None:
+    """The one reading of a name."""
+    if own is not None and parent is not None:
+        raise UserError(f"{show(after.path)}: '{show(name)}' may be '{show(before.names[own])}' of {show(before.path)} "
+                        f"or a variant of '{show(before.names[parent])}': give as --before the very folder that "
+                        "`migaki apply` refined")
+    return parent if own is None else own
 
 
 def _readings(meter: FolderMeter, folder: ImageFolder, indices: list[int], quiet: bool) -> Batch:

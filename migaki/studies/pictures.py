@@ -7,22 +7,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
 from migaki.data.folder import ImageFolder
-from migaki.metrics.neighbours import nearest, pixel_features
 from migaki.report.figures import training_curves
 from migaki.report.page import Page
 from migaki.report.sheets import image_png, sheet
-from migaki.studies.looks import read_images
+from migaki.studies.looks import closest
 
 _CURVES = ("refiner/self_regularisation", "refiner/adversarial", "refiner/label_drift", "refiner/change",
            "discriminator/loss", "discriminator/accuracy_refined", "discriminator/accuracy_real")
 
 
 def show_before_after(page: Page, synthetic: Path, refined: Path, photos: Path, called: str) -> bytes:
-    """A slider, and rows of synthetic, refined, nearest and arbitrary real pictures, which are `called` so.
+    """A slider, and rows of rendered, refined, nearest and arbitrary real pictures, which are `called` so.
 
     Returns the rows as PNG.
     """
@@ -34,12 +34,23 @@ def show_before_after(page: Page, synthetic: Path, refined: Path, photos: Path, 
     page.slider(image_png(mosaic(before, columns), min_side=400), image_png(mosaic(after, columns), min_side=400),
                 f"The first {len(first)} images, none chosen. Pull the handle: left as rendered, right as refined. The "
                 "labels are the same.", names=("rendered", "refined"))
-    real = read_images(photos, like=folder)
-    found = nearest(pixel_features(real), pixel_features(after[:10]))[:, 0]
-    picture = sheet([("rendered", before[:10]), ("refined", after[:10]), ("nearest real", real[found]),
-                     ("any real", real[torch.linspace(0, len(real) - 1, 10).long()])])
-    page.figure(picture, f"Real means {called}. The nearest is sought by pixels, brightness and contrast taken out: "
-                "the refined images should look like it and not be it.")
+    return _show_closest(page, folder, ImageFolder(refined), photos, called)
+
+
+def _show_closest(page: Page, rendered: ImageFolder, refined: ImageFolder, photos: Path, called: str) -> bytes:
+    """Those refined images that come closest to a photograph: what would be a copy stands first."""
+    real = ImageFolder(photos, size=refined.shape[1:], channels=refined.shape[0])
+    found = closest(refined, real)
+    pairs = [("rendered", rendered, found.images), ("refined", refined, found.images),
+             ("nearest real", real, found.photos),
+             ("any real", real, np.linspace(0, len(real) - 1, len(found.images)).round().astype(int).tolist())]
+    picture = sheet([(name, folder.read(places, ("image",))["image"]) for name, folder, places in pairs])
+    every = "all" if found.examined == len(refined) else f"{found.examined:,}, evenly spaced, of the"
+    far = ", ".join(f"{value:.2f}" for value in found.distances)
+    page.figure(picture, f"Real means {called}. For {every} {len(refined):,} refined images the nearest of all "
+                f"{len(real):,} real ones was sought by pixels, brightness and contrast taken out. Shown are those "
+                f"that come closest, the closest first, at distances of {far} (0 is a copy, 1.41 has nothing in "
+                "common): they should look like the nearest real image and not be it.")
     return picture
 
 
@@ -69,7 +80,8 @@ def show_training(page: Page, run: Path) -> None:
                   "has not won, all gradients were finite, the history buffer mixes, and both sets agree in layout.")
     sheets = sorted((run / "samples").glob("*.png"))
     for path in dict.fromkeys((*sheets[1:2], *sheets[-1:])):  # before the first round the refiner is the identity
-        page.figure(_enlarged(path.read_bytes()), f"Contact sheet after round {int(path.stem)} of {rows[-1]['step']}.")
+        page.figure(_enlarged(path.read_bytes()), f"Contact sheet after round {int(path.stem)} of {rows[-1]['step']}. "
+                    "Its nearest real pictures are sought among some hundreds only.")
 
 
 def watchmen(rows: list[dict[str, Any]]) -> dict[str, str]:

@@ -374,7 +374,7 @@ class SimGAN(System):
         return {"refined": ((self.refine(images, noise, averaged=True) + 1) / 2).clamp(0, 1)}
 
     def sheet(self, batch: Batch) -> Sheet:
-        """Synthetic, refined, the nearest real photograph, and what changed (grey = nothing)."""
+        """Synthetic, refined, the nearest of the batch's photographs, and what changed (grey = nothing)."""
         images, real = batch["image"][:_SHEET_WIDTH], batch["real"]
         dice = torch.Generator().manual_seed(0)  # of its own: looking must not change the run
         noise = torch.randn(len(images), self.config.noise_channels, *images.shape[2:], generator=dice)

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from refusals import message
 
+from migaki.cli import main
 from migaki.core.discovery import names_in
 from migaki.data.folder import ImageFolder
 from migaki.data.importer import Importer
@@ -81,6 +82,26 @@ def test_mpiigaze_people_and_errors(tmp_path: Path) -> None:
     assert "no such file" in message(lambda: MPIIGaze().run(tmp_path / "nowhere", tmp_path / "o"))
     (tmp_path / "p00" / "day02.mat").write_bytes(b"rubbish")
     assert "day02.mat: not a normalised day" in message(lambda: MPIIGaze().run(tmp_path, tmp_path / "o"))
+
+
+BAD_OPTIONS = [
+    ("nyu", "--size", ("0", "-3", "9000")), ("nyu", "--limit", ("-3",)), ("nyu", "--camera", ("0", "4")),
+    ("nyu", "--cube-mm", ("0", "-5", "nan", "inf", "1e-9")),
+    ("photos", "--width", ("0", "99999")), ("photos", "--height", ("-1",)), ("photos", "--limit", ("-1",)),
+    ("unityeyes", "--size", ("0 60", "36 -60", "36 99999")), ("unityeyes", "--eye-widths", ("0", "-1", "nan", "inf")),
+    ("unityeyes", "--central-part", ("0", "nan", "inf", "1.5")), ("usps", "--redrawn-test", ("-1",)),
+]
+
+
+@pytest.mark.parametrize(("name", "option", "value"), [
+    (name, option, value) for name, option, values in BAD_OPTIONS for value in values])
+def test_numbers_that_cannot_be_are_refused(name: str, option: str, value: str, tmp_path: Path,
+                                            capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever lies at the path: the option is what is told."""
+    assert main(["import", name, str(tmp_path), "--out", str(tmp_path / "out"), option, *value.split()]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"migaki: migaki import {name}: {option} ") and line.count("\n") == 1, line
+    assert not (tmp_path / "out").exists()
 
 
 def test_angles() -> None:

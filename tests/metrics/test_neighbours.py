@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from migaki.core.errors import UserError
-from migaki.metrics.neighbours import knn_gaze, knn_gaze_from_features, nearest, pixel_features
+from migaki.metrics.neighbours import knn_gaze, knn_gaze_from_features, nearest, nearest_in_parts, pixel_features
 from migaki.ops.gaze import to_vector
 
 
@@ -24,6 +24,19 @@ def test_nearest_equals_a_double_loop() -> None:
 def test_nearest_takes_images() -> None:
     images = torch.rand(6, 1, 5, 4)
     assert nearest(images, images[[4, 2]]).tolist() == [[4], [2]]
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_a_set_in_parts_has_the_neighbours_of_the_whole(size: int) -> None:
+    rng = np.random.default_rng(0)
+    real, images = rng.normal(size=(40, 7)).astype(np.float32), rng.normal(size=(9, 7)).astype(np.float32)
+    images[3] = real[33]
+    places, distances = nearest_in_parts((real[start:start + size] for start in range(0, 40, size)), images)
+    assert places.tolist() == nearest(real, images)[:, 0].tolist()
+    np.testing.assert_allclose(distances, np.linalg.norm(real[places] - images, axis=1) / 7 ** 0.5, rtol=1e-5)
+    assert places[3] == 33 and distances[3] == 0
+    with pytest.raises(UserError, match="no images to search among"):
+        nearest_in_parts([], images)
 
 
 def test_features_ignore_brightness_and_contrast() -> None:

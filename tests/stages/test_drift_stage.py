@@ -20,7 +20,7 @@ from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
 from migaki.data.writer import FolderWriter
 from migaki.stages.apply import ApplyJob, apply
-from migaki.stages.drift import DriftJob, drift
+from migaki.stages.drift import DriftJob, drift, pair
 from migaki.stages.train import train
 from migaki.systems.simgan import SimGAN
 
@@ -200,7 +200,85 @@ def test_variants_differ_and_each_has_its_drift(parts: dict[str, Path], tmp_path
     assert (drifts.view(24, 3).std(1) > 0).all()
 
 
+def renamed(folder: Path, out: Path, names: list[str]) -> Path:
+    """The first images of a folder under other names."""
+    out.mkdir()
+    for row, name in zip(rows(folder), names, strict=False):
+        shutil.copy(folder / row["file_name"], out / name)
+    return out
+
+
+def pairs(before: Path, after: Path) -> dict[str, str]:
+    """Name after: name before."""
+    first, second = ImageFolder(before), ImageFolder(after)
+    return {second.names[b]: first.names[a] for a, b in pair(first, second)}
+
+
+VARIANTS = {"p_0.png": "p.png", "p_1.png": "p.png", "p_1_0.png": "p_1.png", "p_1_1.png": "p_1.png"}
+"""What `apply --variants 2` makes of two images of which one has the name of a variant of the other."""
+
+
+def test_a_variant_is_not_taken_for_an_image_of_its_name(parts: dict[str, Path], tmp_path: Path) -> None:
+    before = renamed(parts["before"], tmp_path / "before", ["p.png", "p_1.png"])
+    job = ApplyJob(input=before, out=tmp_path / "two", variants=2, **CPU)
+    two = apply(parts["refiner"], job, quiet=True)
+    made = rows(two)
+    assert [row["file_name"] for row in made] == list(VARIANTS)  # each its own file, none written over
+    assert len({(two / name).read_bytes() for name in VARIANTS}) == 4
+    assert pairs(before, two) == VARIANTS
+    job = DriftJob(before=before, after=two, estimator=(parts["gaze"],), out=tmp_path / "report", device="cpu")
+    drift(job, quiet=True)
+    with open(tmp_path / "report" / "images.csv", newline="") as file:
+        for row, image in zip(made, csv.DictReader(file), strict=True):
+            assert float(image["gaze/gaze_deg"]) == pytest.approx(row["drift"], abs=2e-3)
+    one = apply(parts["refiner"], ApplyJob(input=before, out=tmp_path / "one", **CPU), quiet=True)
+    assert pairs(before, one) == {"p.png": "p.png", "p_1.png": "p_1.png"}
+
+
+def test_what_dataset_json_says_decides_between_two_readings(parts: dict[str, Path], tmp_path: Path) -> None:
+    """Only where it speaks of that very folder: `p_1` alone may be either."""
+    before = renamed(parts["before"], tmp_path / "before", ["p.png", "p_1.png"])
+    after = renamed(parts["before"], tmp_path / "after", ["p_1.png"])
+    said = {"variants": 2, "parent_fingerprint": ImageFolder(before).fingerprint}
+    for made, expected in ((said, "p.png"), (said | {"variants": 1}, "p_1.png")):
+        (after / "dataset.json").write_text(json.dumps(made))
+        assert pairs(before, after) == {"p_1.png": expected}
+    for made in ({}, said | {"parent_fingerprint": "0"}, said | {"variants": "two"}):
+        (after / "dataset.json").write_text(json.dumps(made))
+        with pytest.raises(UserError, match=r"'p_1.png' may be 'p_1.png' of .*before or a variant of 'p.png': give as"):
+            pairs(before, after)
+    (after / "p_7.png").write_bytes((after / "p_1.png").read_bytes())
+    (after / "dataset.json").write_text(json.dumps(said))
+    with pytest.raises(UserError, match=r"'p_7.png' has no image of that name"):
+        pairs(before, after)
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    (["p.png", "p_1.png"], VARIANTS),
+    (["p.png", "p_1.png"], {"p.png": "p.png", "p_1.png": "p_1.png"}),  # `p` is a variant of nothing
+    (["a.jpg", "a_b.x.jpg"], {"a.png": "a.jpg", "a_b.x.png": "a_b.x.jpg"}),
+    (["a.png", "b.png"], {"a_3.png": "a.png", "b.png": "b.png"}),
+])
+def test_names_of_one_reading_need_no_dataset_json(parts: dict[str, Path], tmp_path: Path, before: list[str],
+                                                   after: dict[str, str]) -> None:
+    folders = [renamed(parts["before"], tmp_path / name, list(names))
+               for name, names in (("before", before), ("after", after))]
+    assert pairs(*folders) == after
+
+
+def test_names_that_differ_in_their_endings_alone(parts: dict[str, Path], tmp_path: Path) -> None:
+    both = renamed(parts["before"], tmp_path / "both", ["p.png", "p.bmp"])
+    with pytest.raises(UserError, match=r"both: 'p.bmp' and 'p.png' have one name but for the ending"):
+        pairs(both, both)
+    with pytest.raises(UserError, match=r"both: what is made of 'p.bmp' and 'p.png' would have one name"):
+        apply(parts["refiner"], ApplyJob(input=both, out=tmp_path / "out", **CPU), quiet=True)
+    assert not (tmp_path / "out").exists()
+    shards = apply(parts["refiner"], ApplyJob(input=both, out=tmp_path / "tar", format="webdataset", **CPU), quiet=True)
+    assert len(ImageFolder(shards)) == 2
+
+
 @pytest.mark.parametrize(("options", "complaint"), [
+    ({"rejected": "flag"}, "--rejected flag: nothing is rejected without a limit: give --reject-drift"),
     ({"reject_drift": "1px"}, "--reject-drift 1px: the estimator .*gaze reads deg, not px"),
     ({"reject_drift": "one"}, "--reject-drift one: give a positive number"),
     ({"reject_drift": "0.0001deg"}, "every image was left out"),
