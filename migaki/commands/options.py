@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import math
 import re
 import shlex
 import sys
@@ -43,12 +44,25 @@ def parse(program: str, about: str, words: list[str], **parts: Any) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(options, prog=f"migaki {program}", description=about, args=words, config=_MARKERS)
+            found = tyro.cli(options, prog=f"migaki {program}", description=about, args=words, config=_MARKERS)
     except SystemExit as end:
         if not end.code:
             raise
         known = [name for part in parts.values() for name in _options_of(part)] + list(parts)
         raise UserError(_one_line(said.getvalue(), program, words, known)) from None
+    _require_finite(program, found)
+    return found
+
+
+def _require_finite(program: str, options: Any) -> None:
+    """UserError for an option that is NaN or infinite: comparisons let NaN pass, and no option means either."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            _require_finite(program, value)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(f"migaki {program}: --{field.name.replace('_', '-')} {number}: must be a finite number")
 
 
 def _options_of(part: Any) -> list[str]:

@@ -16,6 +16,9 @@ CASES = [
     ("apply", "missing: PATH"),
     ("evaluate run --data a --steps 3", "unrecognized options: --steps"),
     ("train simgan --synthetic a --real b --out c --preset papr", "paper-hands"),
+    ("simulate hands --out x --cube-mm nan", "--cube-mm nan: must be a finite number"),
+    ("simulate eyes --out x --gaze-pitch 1 inf", "--gaze-pitch inf: must be a finite number"),
+    ("train simgan --synthetic a --real b --out c --lambda-reg nan", "--lambda-reg nan"),
 ]
 
 
