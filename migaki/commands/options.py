@@ -44,7 +44,7 @@ def parse(program: str, about: str, words: list[str], **parts: Any) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            found = tyro.cli(options, prog=f"migaki {program}", description=about, args=words, config=_MARKERS)
+            found: Any = tyro.cli(options, prog=f"migaki {program}", description=about, args=words, config=_MARKERS)
     except SystemExit as end:
         if not end.code:
             raise
