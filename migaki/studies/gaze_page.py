@@ -258,9 +258,9 @@ def _looks_row(name: str, records: Sequence[dict[str, Any]]) -> list[Cell | Spre
 def _show_ablations(report: StudyReport, road: GazeRoad, looks: dict[str, list[dict[str, Any]]]) -> None:
     report.section("One change at a time")
     report.text(f"Every refiner below differs from the default one in one thing and had the same budget: as many "
-                f"gradient steps of both networks together, pre-training aside. {road.config.ablation_seeds} refiners "
-                f"each, and one CNN of {road.config.ablation_cnn_steps} updates for each refiner, on the small set. In "
-                "the pictures the first refiner's.")
+                f"gradient steps of both networks together, pre-training aside. Refiners each: "
+                f"{road.config.ablation_seeds}; CNNs of {road.config.ablation_cnn_steps} updates for each refiner, on "
+                f"the small set: {road.config.ablation_cnn_seeds}. In the pictures the first refiner's.")
     default = Measure(key="mean_deg", name="error, deg")
     for group, title in GROUPS.items():
         variants = [variant for variant in road.ablations if variant.group == group]
@@ -285,8 +285,9 @@ def _ablation_row(report: StudyReport, road: GazeRoad, name: str, slug: str, rec
     row: list[Cell | Spread | Difference] = [name, rounds]
     if report.outcomes:
         outcome = report[slug]
+        factor = 0 if road.config.ablation_seeds > 1 or road.config.ablation_cnn_seeds == 1 else 1
         row += [spread(outcome.values(measure)), spread(outcome.values(_SHARE)),
-                None if is_default else difference_by(0, pairs(report["ablation_default"], outcome, measure))]
+                None if is_default else difference_by(factor, pairs(report["ablation_default"], outcome, measure))]
     return row + _looks_row(name, records)[1:]
 
 

@@ -32,7 +32,8 @@ class GazeRecipe:
     # Seeds
     refiner_seeds: int = 3
     cnn_seeds: int = 3  # for each refiner
-    ablation_seeds: int = 1  # refiners of each ablation, with one CNN each
+    ablation_seeds: int = 1  # refiners of each ablation
+    ablation_cnn_seeds: int = 1  # for each of those
     bound_seeds: int = 1  # of the upper bound: so many CNNs for each fold
     folds: int = 3  # of the cross-validation within the labelled pictures
 
@@ -58,12 +59,13 @@ class GazeRecipe:
     @classmethod
     def quick(cls) -> GazeRecipe:
         """One seed and a tenth of the budget, to see the page: about five minutes."""
-        return cls(refiner_seeds=1, cnn_seeds=1, ablation_seeds=1, folds=2, count=1500, cnn_steps=150,
+        return cls(refiner_seeds=1, cnn_seeds=1, folds=2, count=1500, cnn_steps=150,
                    ablation_cnn_steps=150, rounds=100)
 
     def __post_init__(self) -> None:
-        for name in ("refiner_seeds", "cnn_seeds", "ablation_seeds", "bound_seeds", "count", "stand_in", "cnn_steps",
-                     "ablation_cnn_steps", "cnn_batch", "rounds", "refiner_batch", "neighbours"):
+        for name in ("refiner_seeds", "cnn_seeds", "ablation_seeds", "ablation_cnn_seeds", "bound_seeds", "count",
+                     "stand_in", "cnn_steps", "ablation_cnn_steps", "cnn_batch", "rounds", "refiner_batch",
+                     "neighbours"):
             if getattr(self, name) < 1:
                 raise UserError(f"migaki study gaze: --{name.replace('_', '-')} must be at least 1")
         if not all(map(math.isfinite, self.head_roll)) or self.head_roll[1] < 0:

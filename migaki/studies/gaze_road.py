@@ -311,27 +311,33 @@ class GazeRoad:
 
     def _default_ablation(self) -> list[Step]:
         """The default refiners, their CNNs trained as long as the ablations'."""
-        small, slug, steps, runs = self.sets[0], "ablation_default", [], []
+        small, slug, steps = self.sets[0], "ablation_default", list[Step]()
+        runs: list[tuple[Seeds, Path]] = []
         for r in range(min(self.config.ablation_seeds, self.config.refiner_seeds)):
             steps += self._short(slug, self.refined(small, r), r)
-            runs.append(((r, 0), self.cnn(slug, r, 0)))
+            runs += self._short_runs(slug, r)
         self._arm("default", slug, "photographs", runs)
         return steps
 
     def _short(self, slug: str, data: Path, refiner: int) -> list[Step]:
-        run = self.cnn(slug, refiner, 0)
-        return [self._train(slug, (data,), refiner, 0, steps=self.config.ablation_cnn_steps), self._judge(run)]
+        steps: list[Step] = []
+        for (_, k), run in self._short_runs(slug, refiner):
+            steps += [self._train(slug, (data,), refiner, k, steps=self.config.ablation_cnn_steps), self._judge(run)]
+        return steps
+
+    def _short_runs(self, slug: str, refiner: int) -> list[tuple[tuple[int, int], Path]]:
+        return [((refiner, k), self.cnn(slug, refiner, k)) for k in range(self.config.ablation_cnn_seeds)]
 
     def _ablation(self, variant: Ablation) -> list[Step]:
-        """One CNN on the small set for each of the first refiners; without labels only looks and drift."""
+        """CNNs on the small set for each of the first refiners; without labels only looks and drift."""
         steps: list[Step] = []
-        small, slug, runs = self.sets[0], f"ablation_{variant.slug}", []
+        small, slug, runs = self.sets[0], f"ablation_{variant.slug}", list[tuple[Seeds, Path]]()
         for r in range(self.config.ablation_seeds):
             steps += [self._polish(variant.config, r, variant.slug), *self._refine(r, [small], variant.slug),
                       self._look(r, variant.slug)]
             if self.config.is_judged:
                 steps += self._short(slug, self.refined(small, r, variant.slug), r)
-                runs.append(((r, 0), self.cnn(slug, r, 0)))
+                runs += self._short_runs(slug, r)
         if runs:
             self._arm(variant.name, slug, "photographs", runs)
         return steps

@@ -37,7 +37,7 @@ from migaki.systems import gaze
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
 
-SMALL = shlex.split("--refiner-seeds 1 --cnn-seeds 1 --ablation-seeds 1 --folds 2 --count 16 --stand-in 64 "
+SMALL = shlex.split("--refiner-seeds 1 --cnn-seeds 1 --ablation-cnn-seeds 2 --folds 2 --count 16 --stand-in 64 "
                     "--cnn-steps 2 --ablation-cnn-steps 2 --cnn-batch 8 --rounds 4 --refiner-batch 4")
 
 
@@ -94,7 +94,13 @@ def test_the_page_is_whole(study: Path) -> None:
     for name in ("figure7.png", "before_after.png", "ablation_refiner_steps.png"):
         assert (study / "figures" / name).read_bytes().startswith(b"\x89PNG")
     looks = {row["refiner"]: row for row in _rows(study / "tables" / "ablation_refiner_steps.csv")}
-    assert float(looks["K_g = 2"]["drift, deg"]) > 0 and "against the default" in looks["K_g = 2"]
+    assert float(looks["K_g = 2"]["drift, deg"]) > 0
+    found: dict[str, list[tuple[int, float]]] = {}
+    for row in json.loads((study / "results.json").read_text()):
+        found.setdefault(row["arm"], []).append((row["CNN"], row["mean_deg"]))
+    gaps = [other - first for (_, first), (_, other) in zip(
+        sorted(found["ablation_default"]), sorted(found["ablation_refiner_steps_2"]), strict=True)]
+    assert len(gaps) == 2 and float(looks["K_g = 2"]["against the default"]) == pytest.approx(np.mean(gaps))
 
 
 def test_nothing_is_made_twice(study: Path, capsys: pytest.CaptureFixture[str],
@@ -195,7 +201,7 @@ def _words(step: Step, option: str) -> list[str]:
 
 def _wanted_data(run: str) -> list[str]:
     """What a CNN is to be trained on, by its run's name."""
-    rules = [(r"cnn_ablation_default_(\d)_0", r"refined_\1"), (r"cnn_ablation_(.+)_(\d)_0", r"refined_\1_\2"),
+    rules = [(r"cnn_ablation_default_(\d)_\d", r"refined_\1"), (r"cnn_ablation_(.+)_(\d)_\d", r"refined_\1_\2"),
              (r"cnn_bound_([a-z]+)_(\d)_\d", r"folds/\1/\2/train"), (r"cnn_synthetic_4x_self_(\d)",
                                                                     r"synthetic_4x photos_read_\1"),
              (r"cnn_synthetic_\d", "synthetic"), (r"cnn_synthetic_4x_\d", "synthetic_4x"),
@@ -206,11 +212,12 @@ def _wanted_data(run: str) -> list[str]:
 
 
 def test_every_arm_learns_from_its_own_images_and_every_refiner_is_held_as_it_says() -> None:
-    config = GazeRecipe(photos=Path("photos"), labelled=Path("labelled"), ablations=True, ablation_seeds=2)
+    config = GazeRecipe(photos=Path("photos"), labelled=Path("labelled"), ablations=True, ablation_seeds=2,
+                        ablation_cnn_seeds=3)
     legs, _ = GazeRoad(config, Path("out")).walk()
     steps = [step for leg in legs for step in leg.steps]
     trained = {_words(step, "--out")[0]: step for step in steps if step.words[:2] == ("train", "gaze")}
-    assert len(trained) > 60
+    assert len([run for run in trained if run.startswith("cnn_ablation_")]) == 2 * 3 * (1 + len(ablations(config)))
     for run, step in trained.items():
         assert _words(step, "--data") == _wanted_data(run), run
         assert ("--drift-scale" in step.words) == run.startswith("cnn_weighed"), run
