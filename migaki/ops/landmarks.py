@@ -81,12 +81,16 @@ def turn_and_crop(images: Tensor, points: Tensor, max_angle: float, max_scale: f
     return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False), moved
 
 
-def mark(images: Tensor, points: Tensor, colour: tuple[float, float, float]) -> Tensor:
-    """Images (B, 1 or 3, H, W) in [0, 1] in colour, (B, 3, H, W), with a cross of 3 px at each point (B, J, 2)."""
+def mark(images: Tensor, points: Tensor, colour: tuple[float, float, float], radius: int = 1) -> Tensor:
+    """Images (B, 1 or 3, H, W) in [0, 1] in colour, (B, 3, H, W), with a dot at each point (B, J, 2).
+
+    A dot of radius 1 px is a cross of 3 px.
+    """
     shown = images.detach().float().cpu().expand(-1, 3, -1, -1).clone()
     height, width = shown.shape[2:]
     centre = points.detach().float().cpu().round().long()
-    for dx, dy in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
+    reach = range(-radius, radius + 1)
+    for dx, dy in ((dx, dy) for dx in reach for dy in reach if dx * dx + dy * dy <= radius * radius):
         x, y = (centre[..., 0] + dx).clamp(0, width - 1), (centre[..., 1] + dy).clamp(0, height - 1)
         which = torch.arange(len(shown))[:, None].expand_as(x)
         for channel, value in enumerate(colour):

@@ -22,6 +22,7 @@ PUBLISHED: dict[str, float | str] = {"synthetic": 69.7, "refined": 72.4, "real":
 """Shrivastava et al., CVPR 2017, table 4: per cent within 5 px on the real NYU hands."""
 
 _SHOWN = 10
+_SEEN, _TIMES = 5, 4  # frames with joints on them, and how many times as large they are shown
 
 _STAND_IN = """\
 The frames are a stand-in, not photographs of a depth camera. They are renderings of the same hand in {poses}, \
@@ -89,22 +90,22 @@ def _refined(report: StudyReport, config: Any, real: Path) -> None:
 def _found(report: StudyReport, config: Any, arms: Sequence[str], test: Path) -> None:
     """The first test images with each arm's joints (red) and the true ones (green)."""
     folder = ImageFolder(test, size=(config.size, config.size), channels=1)
-    batch = folder.read(range(min(_SHOWN, len(folder))), ("image", "joints"))
-    large = torch.nn.functional.interpolate(batch["image"], scale_factor=3.0)
+    batch = folder.read(range(min(_SEEN, len(folder))), ("image", "joints"))
+    large = torch.nn.functional.interpolate(batch["image"], scale_factor=float(_TIMES))
     rows: list[tuple[str, Tensor]] = []
     for slug in arms:
         system = load_system(report.out / f"{slug}_{config.seed}").eval()
         with torch.inference_mode():
             joints = system.predict({"image": batch["image"]})["joints"]
-        shown = mark(large, _enlarged(batch["joints"][..., :2]), (0.0, 0.7, 0.2))
-        rows.append((report[slug].arm.name, mark(shown, _enlarged(joints), (0.9, 0.1, 0.1))))
-    report.figure("found", sheet(rows, min_side=3 * config.size), "The first frames of the test, none chosen: true "
-                  "joints green, found ones red.")
+        shown = mark(large, _enlarged(batch["joints"][..., :2]), (0.0, 0.7, 0.2), radius=4)
+        rows.append((report[slug].arm.name, mark(shown, _enlarged(joints), (0.9, 0.1, 0.1), radius=3)))
+    report.figure("found", sheet(rows, min_side=_TIMES * config.size), "The first frames of the test, none chosen: "
+                  "true joints green, found ones red.")
 
 
 def _enlarged(points: Tensor) -> Tensor:
-    """Places in an image as places in the same image three times as large, pixel centres at whole numbers."""
-    return (points.float() + 0.5) * 3 - 0.5
+    """Places in an image as places in the same image enlarged, pixel centres at whole numbers."""
+    return (points.float() + 0.5) * _TIMES - 0.5
 
 
 def _first(folder: Path, size: int = 0) -> Tensor:

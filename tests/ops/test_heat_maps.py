@@ -73,6 +73,8 @@ def test_no_bounds_move_nothing() -> None:
 
 
 def test_marks_stand_at_their_points() -> None:
+    dot = mark(torch.zeros(1, 1, 9, 9), torch.tensor([[[4.0, 4.0]]]), (1.0, 0.5, 0.0), radius=2)[0, 0]
+    assert dot.sum() == 13 and dot[2, 4] == dot[4, 6] == 1 and dot[2, 2] == dot[3, 6] == 0
     shown = mark(torch.zeros(1, 1, 8, 8), torch.tensor([[[3.2, 5.9]]]), (1.0, 0.5, 0.0))
     assert shown.shape == (1, 3, 8, 8)
     assert set(map(tuple, shown[0, 0].nonzero().tolist())) == {(6, 3), (6, 2), (6, 4), (5, 3), (7, 3)}
