@@ -61,7 +61,7 @@ class Hands(Study):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """The sets and the budget, which is equal for all arms. The defaults take about 20 minutes of two cores."""
+        """The sets and the budget, which is equal for all arms. The defaults take about 40 minutes of one core."""
 
         real: Path | None = None  # labelled real frames for training (`migaki import nyu`); None: the stand-in
         test: Path | None = None  # labelled real frames to judge on, of other poses; with --real
