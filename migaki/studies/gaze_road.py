@@ -172,7 +172,7 @@ class GazeRoad:
         jobs = [(s.folder, self.refined(s, seed, variant), s.count or 10_000) for s in sets]
         if self.check != self.large.folder:
             jobs.append((self.check, self.refined_check(seed, variant), _CHECKED))
-        return [apply_step(self.refiner(seed, variant), ApplyJob(input=before, out=after), self.quiet, count / 850)
+        return [apply_step(self.refiner(seed, variant), ApplyJob(input=before, out=after), self.quiet, count / 450)
                 for before, after, count in jobs]
 
     def _look(self, seed: int | None, variant: str = "") -> Step:
@@ -221,7 +221,7 @@ class GazeRoad:
         for r in range(self.config.refiner_seeds):
             kept = self.out / f"kept{self.large.suffix}_{r}"
             job = ApplyJob(input=self.large.folder, out=kept, reject_drift=f"{limit:g}deg")
-            steps.append(apply_step(self.refiner(r), job, self.quiet, (self.large.count or 10_000) / 850))
+            steps.append(apply_step(self.refiner(r), job, self.quiet, (self.large.count or 10_000) / 450))
             for way, data, scale in (("kept", kept, 0.0), ("weighed", self.refined(self.large, r), limit)):
                 run = self.cnn(f"{way}{self.large.suffix}", r, 0)
                 steps += [self._train(f"{way}{self.large.suffix}", (data,), r, 0, drift_scale=scale), self._judge(run)]
@@ -275,10 +275,9 @@ class GazeRoad:
         for r in range(self.config.refiner_seeds):
             steps += [self._polish(self.config.held_refiner(), r, "held", teacher),
                       *self._refine(r, [self.large], "held"), self._look(r, "held")]
-            for k in range(self.config.cnn_seeds):
-                run = self.cnn(slug, r, k)
-                steps += [self._train(slug, (self.refined(self.large, r, "held"),), r, k), self._judge(run)]
-                runs.append(((r, k), run))
+            run = self.cnn(slug, r, 0)
+            steps += [self._train(slug, (self.refined(self.large, r, "held"),), r, 0), self._judge(run)]
+            runs.append(((r, 0), run))
         self._arm(f"{self.large.title}refined, held to labels", slug, "photographs", runs)
         return steps
 
