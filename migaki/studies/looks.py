@@ -129,6 +129,7 @@ def measure_looks(before: Path, after: Path | None, photos: Path, judge: Path, o
     if after is not None:
         last = read_gaze(judge, shown)
         moved = angular_error_deg(first, last).numpy()
+        moved[(first == last).all(1).numpy()] = 0.0  # and not what rounding leaves
         common = torch.rad2deg((last - first).double().mean(0).norm())
         figures["drift"] = {"mean_deg": float(moved.mean()), "median_deg": float(np.median(moved)),
                             "p95_deg": float(np.quantile(moved, 0.95)), "common_deg": float(common)}
