@@ -1,4 +1,5 @@
-"""Pictures that two folders have in common: what is judged by must not be what was trained on."""
+"""Two folders that must not be taken for one another: what is judged by is not what was trained on, and what was
+rendered is no photograph."""
 
 from __future__ import annotations
 
@@ -21,6 +22,14 @@ def require_others(judged: ImageFolder, trained: ImageFolder, option: str) -> No
     if shared := shared_pictures(judged, trained):
         raise UserError(f"{judged.path}: {len(shared)} of its {len(judged)} pictures are in {option} {trained.path} "
                         f"too, such as {show(shared[0])}: judge by other pictures, take these out of one of the two")
+
+
+def refuse_swapped(synthetic: ImageFolder, real: ImageFolder) -> None:
+    """UserError if the "photographs" were rendered, by their own account, and the "synthetic" images were not."""
+    maker = str(real.made.get("simulator", "stand_in"))  # a stand-in takes the place of a camera
+    if not maker.startswith("stand_in") and "simulator" not in synthetic.made:
+        raise UserError(f"{real.path}: holds what `migaki simulate {maker}` rendered, and is given as --real, while "
+                        f"{synthetic.path} is given as --synthetic: swap the two")
 
 
 def _digests(folder: ImageFolder) -> list[bytes]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from migaki.core.batch import Batch
+from migaki.core.errors import UserError
+from migaki.core.system import System
+from migaki.data.folder import ImageFolder
 from migaki.data.source import FolderSource
 
 
@@ -27,3 +31,12 @@ class Rounds:
         parts = [self.synthetic.batch(step * self.num_synthetic + k) for k in range(self.num_synthetic)]
         real = [self.real.batch(step * self.num_real + k)["real"] for k in range(self.num_real)]
         return {key: torch.cat([part[key] for part in parts]) for key in parts[0]} | {"real": torch.cat(real)}
+
+
+def held_labels(synthetic: ImageFolder, estimator: System, path: Path) -> list[str]:
+    """The labels of the folder that the estimator reads as well; UserError if there are none."""
+    held = [key for key in estimator.predict(synthetic.read([0], ("image",))) if key in synthetic.labels]
+    if not held:
+        raise UserError(f"{path}: reads no label that {synthetic.path} has, so --hold label has nothing to hold: "
+                        "leave it out")
+    return held

@@ -21,7 +21,8 @@ from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
-from migaki.data.rounds import Rounds
+from migaki.data.overlap import refuse_swapped
+from migaki.data.rounds import Rounds, held_labels
 from migaki.data.source import FolderSource
 from migaki.losses.adversarial import gradient_penalty, patch_accuracy, patch_cross_entropy
 from migaki.losses.consistency import label_drift
@@ -165,13 +166,13 @@ class SimGAN(System):
         synthetic = ImageFolder(data.synthetic, size=wanted, channels=config.channels or None)
         channels, height, width = synthetic.shape
         real = ImageFolder(data.real, size=(height, width), channels=channels)
-        _refuse_swapped(synthetic, real)
+        refuse_swapped(synthetic, real)
         config = replace(config, channels=channels, height=height, width=width)
         keys: tuple[str, ...] = ("image",)
         if data.estimator is None:
             config = replace(config, consistency=0.0)
         elif config.hold == "label":
-            keys = ("image", *_held(synthetic, load_system(data.estimator), data.estimator))
+            keys = ("image", *held_labels(synthetic, load_system(data.estimator), data.estimator))
         shard = (processes.rank(), processes.world())
         return config, Rounds(
             synthetic=FolderSource(synthetic, config.batch_size, seed, keys=keys, shard=shard),
@@ -399,23 +400,6 @@ class SimGAN(System):
             said += drift_warnings(scalars, self.tolerance)
         age = 2 * config.history / max(1, config.batch_size * config.num_discriminator_steps)
         return said + player_warnings(scalars, age if config.history else None)
-
-
-def _refuse_swapped(synthetic: ImageFolder, real: ImageFolder) -> None:
-    """UserError if the "photographs" were rendered, by their own account, and the "synthetic" images were not."""
-    maker = str(real.made.get("simulator", "stand_in"))  # a stand-in takes the place of a camera
-    if not maker.startswith("stand_in") and "simulator" not in synthetic.made:
-        raise UserError(f"{real.path}: holds what `migaki simulate {maker}` rendered, and is given as --real, while "
-                        f"{synthetic.path} is given as --synthetic: swap the two")
-
-
-def _held(synthetic: ImageFolder, estimator: System, path: Path) -> list[str]:
-    """The labels of the folder that the estimator reads as well; UserError if there are none."""
-    held = [key for key in estimator.predict(synthetic.read([0], ("image",))) if key in synthetic.labels]
-    if not held:
-        raise UserError(f"{path}: reads no label that {synthetic.path} has, so --hold label has nothing to hold: "
-                        "leave it out")
-    return held
 
 
 def _spread(images: Tensor) -> Tensor:
