@@ -76,9 +76,9 @@ def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False,
     """Run the steps in order, leaving out those that an earlier call has done; the time each took, when it ran.
 
     `last` is the part of the road that the caller walks afterwards. A step is done if its proof is there and it was
-    written by the same command (`out`/steps.json remembers) from what the same commands had made. UserError, before
-    anything is run, for all folders that were made from something else or by another command: what stands on old data
-    or other options must not pass for new.
+    written by the same command (`out`/steps.json remembers, by folder) from what the same commands had made. UserError,
+    before anything is run, for all folders that were made from something else or by another command: what stands on old
+    data or other options must not pass for new.
 
     A step that finds no image left (`NothingLeft`: every one was rejected) is left out with all steps that read what it
     would have made, and `left_out` tells their folders and why; without `left_out` the error is raised.
@@ -90,7 +90,7 @@ def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False,
     steps = [step for leg in legs for step in leg.steps]
     keys = _keys(steps, out)
     _refuse_stale([step.proof.parent for step in steps if _is_stale(step, done, keys[step.command])], out)
-    known = {step.command: step.command in done and step.proof.exists() for step in steps}
+    known = {step.command: str(step.proof.parent) in done and step.proof.exists() for step in steps}
     progress = _Progress([step.cost for step in steps], [known[step.command] for step in steps])
     timings = []
     for number, leg in enumerate(legs, start=1):
@@ -110,12 +110,10 @@ def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False,
                         raise
                     left_out[step.proof.parent] = str(error)
                     continue
-                # Whatever made this folder before is gone with what it made.
-                done = {command: one for command, one in done.items() if one.get("folder") != str(step.proof.parent)}
-                done[step.command] = {**spent, "key": keys[step.command], "folder": str(step.proof.parent)}
+                done[str(step.proof.parent)] = {**spent, "command": step.command, "key": keys[step.command]}
                 write_json(path, done)
                 progress.done += step.cost
-            took = done[step.command]
+            took = done[str(step.proof.parent)]
             timings.append(Timing(title=leg.title, command=step.command, seconds=took["seconds"],
                                   cpu_seconds=took["cpu_seconds"]))
     say(f"{len(legs) + 1}/{len(legs) + 1} {last}", quiet)
@@ -157,11 +155,8 @@ def _is_within(word: str, folder: str) -> bool:
 
 def _is_stale(step: Step, done: dict[str, dict[str, Any]], key: str) -> bool:
     """Whether what stands in the step's folder was made from other data, or by another command than the step's."""
-    if not step.proof.exists():
-        return False
-    if record := done.get(step.command):
-        return bool(record.get("key", key) != key)
-    return any(one.get("folder") == str(step.proof.parent) for one in done.values())
+    record = done.get(str(step.proof.parent))
+    return record is not None and step.proof.exists() and record.get("key") != key
 
 
 def _refuse_stale(folders: Sequence[Path], out: Path) -> None:
