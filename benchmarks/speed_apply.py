@@ -15,7 +15,7 @@ from speed_row import Row, best
 from migaki.core import hardware
 from migaki.core.fit import Run
 from migaki.core.trained import load_system
-from migaki.data.formats import Format
+from migaki.data.writers.formats import Format
 from migaki.stages.apply import ApplyJob, apply
 from migaki.stages.train import train
 from migaki.systems.simgan import SimGAN

@@ -14,7 +14,7 @@ from pathlib import Path
 from speed_row import Row, best
 
 from migaki.data.folder import ImageFolder
-from migaki.data.metadata import write_metadata
+from migaki.data.sets.metadata import write_metadata
 
 
 def measure(folder: Path, quick: bool) -> list[Row]:

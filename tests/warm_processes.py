@@ -7,7 +7,7 @@ from typing import Any
 
 WARM = ("migaki.commands.simulate_command", "migaki.commands.train_command", "migaki.commands.apply_command",
         "migaki.commands.import_command", "migaki.systems.simgan", "migaki.systems.gaze", "migaki.simulate.eyes",
-        "migaki.simulate.digits", "migaki.simulate.rain", "migaki.data.optdigits", "migaki.studies.study",
+        "migaki.simulate.digits", "migaki.simulate.rain", "migaki.importers.optdigits", "migaki.lab.study",
         "migaki.systems.classifier", "migaki.report.evaluation", "toy_study", "torch._dynamo", "matplotlib.pyplot")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from migaki.commands.options import parse
 from migaki.core.errors import UserError
-from migaki.data.assets import UNITYEYES_LICENCE, UNITYEYES_URL, fetch_unityeyes
+from migaki.importers.assets import UNITYEYES_LICENCE, UNITYEYES_URL, fetch_unityeyes
 
 ABOUT = "Download UnityEyes' render assets (skins, irises, shapes) after showing their licence."
 

@@ -32,8 +32,8 @@ def run(words: list[str]) -> int:
 
 
 def _coco(source: Path, out: Path) -> int:
-    from migaki.data.coco import write_coco
     from migaki.data.folder import ImageFolder
+    from migaki.data.writers.coco import write_coco
 
     if out.is_dir():
         raise UserError(f"{out}: is a folder: give the name of a file, such as {out / 'annotations.json'}")

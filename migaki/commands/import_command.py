@@ -10,18 +10,18 @@ import tyro
 from migaki.commands.options import command_line, parse, take_name
 from migaki.core.discovery import find_class
 from migaki.core.progress import Bar
-from migaki.data.importer import Importer
+from migaki.importers.importer import Importer
 
 ABOUT = "Bring a published data set into the folder format; goes on where it stopped."
 
 
 def run(words: list[str]) -> int:
     """Run the command."""
-    taken = take_name("import", "data", "Importer", words, ABOUT)
+    taken = take_name("import", "importers", "Importer", words, ABOUT)
     if taken is None:
         return 0
     name, rest = taken
-    cls = find_class("data", name, Importer)
+    cls = find_class("importers", name, Importer)
     about = f"{ABOUT}\n\n{cls.__doc__}"
     options = parse(f"import {name}", about, rest, path=(Annotated[Path, tyro.conf.Positional], ...),
                     out=(Path, ...), config=cls.Config)

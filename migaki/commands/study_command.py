@@ -8,7 +8,7 @@ from pathlib import Path
 from migaki.commands.options import choose_preset, parse, preset_of, take_name
 from migaki.core.discovery import find_class
 from migaki.core.fit import Interrupted
-from migaki.studies.study import Study, run_study
+from migaki.lab.study import Study, run_study
 
 ABOUT = "Train arms, compare them, write tables, figures and one page; a study that was interrupted goes on."
 

@@ -28,15 +28,15 @@ import torch
 from migaki.core.batch import KEYS, Batch
 from migaki.core.errors import UserError
 from migaki.core.files import explain, read_json
-from migaki.data import framing
-from migaki.data.image_file import Header, read_header, read_image, show
-from migaki.data.journal import JOURNAL
-from migaki.data.labels import PLANE_KEYS, POINT_KEYS, Columns, gather_columns, plain
-from migaki.data.lazy_rows import LazyRows
-from migaki.data.listing import list_files
-from migaki.data.member import FilePath, Member, place
-from migaki.data.metadata import find_metadata
-from migaki.data.rows import listed_rows, metadata_rows, shard_rows
+from migaki.data.files import framing
+from migaki.data.files.image_file import Header, read_header, read_image, show
+from migaki.data.files.journal import JOURNAL
+from migaki.data.files.member import FilePath, Member, place
+from migaki.data.sets.labels import PLANE_KEYS, POINT_KEYS, Columns, gather_columns, plain
+from migaki.data.sets.lazy_rows import LazyRows
+from migaki.data.sets.listing import list_files
+from migaki.data.sets.metadata import find_metadata
+from migaki.data.sets.rows import listed_rows, metadata_rows, shard_rows
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]

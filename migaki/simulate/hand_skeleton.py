@@ -21,7 +21,7 @@ JOINTS: Final = (
     "pinky_tip", "pinky_pip", "ring_tip", "ring_pip", "middle_tip", "middle_pip", "index_tip", "index_pip",
     "thumb_tip", "thumb_ip", "thumb_mcp", "wrist_ulnar", "wrist_radial", "palm",
 )
-"""The 14 joints by which NYU is evaluated (Tompson et al. 2014; of its 36: see `data/nyu.py`), in this order."""
+"""The 14 joints by which NYU is evaluated (Tompson et al. 2014; of its 36: see `importers/nyu.py`), in this order."""
 
 BONES: Final = tuple(
     [f"{finger}_{bone}" for finger in ("index", "middle", "ring", "pinky")

@@ -21,12 +21,12 @@ from migaki.core.files import apart, digest
 from migaki.core.progress import Bar
 from migaki.core.seeds import generator
 from migaki.core.trained import load_system, read_record
-from migaki.data.encoding import to_bytes
+from migaki.data.files.encoding import to_bytes
+from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
-from migaki.data.formats import open_writer
-from migaki.data.image_file import show
-from migaki.data.labels import batch_rows
-from migaki.data.record import Record, plan
+from migaki.data.sets.labels import batch_rows
+from migaki.data.writers.formats import open_writer
+from migaki.data.writers.record import Record, plan
 from migaki.metrics.drift import Tolerance, parse_tolerance
 from migaki.stages.drift import FolderMeter, stem_of, written
 from migaki.stages.output import OutputJob

@@ -19,10 +19,10 @@ from migaki.core.files import apart, atomic_write, exclusive, write_json, write_
 from migaki.core.progress import Bar
 from migaki.core.system import System
 from migaki.core.trained import load_system
-from migaki.data import framing
+from migaki.data.files import framing
+from migaki.data.files.image_file import read_header, read_image, show
+from migaki.data.files.restored_file import read_original
 from migaki.data.folder import ImageFolder
-from migaki.data.image_file import read_header, read_image, show
-from migaki.data.restored_file import read_original
 from migaki.metrics.restoration import MaskOverlap, Restoration
 from migaki.report.page import Page
 from migaki.report.sheets import picture, sheet

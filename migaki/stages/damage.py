@@ -17,11 +17,11 @@ from migaki.core.errors import UserError
 from migaki.core.files import apart
 from migaki.core.progress import Bar
 from migaki.core.seeds import fold
-from migaki.data import framing
+from migaki.data.files import framing
+from migaki.data.files.image_file import read_header, read_image, show
+from migaki.data.files.member import FilePath
 from migaki.data.folder import ImageFolder
-from migaki.data.image_file import read_header, read_image, show
-from migaki.data.member import FilePath
-from migaki.data.writer import FolderWriter, batch_rows
+from migaki.data.writers.writer import FolderWriter, batch_rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,9 +19,9 @@ from migaki.core.errors import UserError
 from migaki.core.files import apart, atomic_write, make_folder, write_json, write_text
 from migaki.core.progress import Bar
 from migaki.core.trained import load_system
+from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
-from migaki.data.image_file import show
-from migaki.data.labels import batch_rows
+from migaki.data.sets.labels import batch_rows
 from migaki.metrics.drift import DriftMeter, calibration_indices, headline, summary, truth_key
 from migaki.ops.landmarks import mark
 from migaki.report.page import Page

@@ -18,7 +18,7 @@ from migaki.core.progress import Bar
 from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
-from migaki.data.gaze_labels import require_gaze
+from migaki.data.sets.gaze_labels import require_gaze
 from migaki.report.evaluation import write_evaluation
 
 

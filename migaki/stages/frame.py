@@ -10,7 +10,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import apart
 from migaki.core.progress import Bar
 from migaki.data.folder import ImageFolder
-from migaki.data.writer import FolderWriter
+from migaki.data.writers.writer import FolderWriter
 from migaki.ops.strokes import frame_ink
 
 _BATCH = 256

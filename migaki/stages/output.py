@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migaki.core import engine
-from migaki.data.formats import Format
+from migaki.data.writers.formats import Format
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

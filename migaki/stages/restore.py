@@ -18,12 +18,12 @@ from migaki.core.progress import Bar
 from migaki.core.restorer import Restorer
 from migaki.core.system import System
 from migaki.core.trained import load_system, read_record
-from migaki.data import framing
+from migaki.data.files import framing
+from migaki.data.files.image_file import EXTENSIONS
+from migaki.data.files.restored_file import Format, encode_restored, read_original, restored_suffix
+from migaki.data.files.video import VIDEO_EXTENSIONS, count_frames, transform_video
 from migaki.data.folder import ImageFolder
-from migaki.data.image_file import EXTENSIONS
-from migaki.data.restored_file import Format, encode_restored, read_original, restored_suffix
-from migaki.data.video import VIDEO_EXTENSIONS, count_frames, transform_video
-from migaki.data.writer import FolderWriter
+from migaki.data.writers.writer import FolderWriter
 from migaki.ops.tiling import tiled_rows
 
 Array = np.ndarray[Any, Any]

@@ -15,7 +15,7 @@ from migaki.core.fit import Run, fit
 from migaki.core.hardware import choose_device
 from migaki.core.seeds import fold
 from migaki.core.system import System, data_paths
-from migaki.data.contents import contents_of
+from migaki.data.sets.contents import contents_of
 
 
 def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, quiet: bool = False) -> System:

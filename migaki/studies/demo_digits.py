@@ -7,14 +7,14 @@ from pathlib import Path
 
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
-from migaki.data.optdigits import SHIPPED, OptDigits
+from migaki.importers.optdigits import SHIPPED, OptDigits
+from migaki.lab.chain import Leg, Step, apply_step, evaluate_step, import_step, run_chain, simulate_step, train_step
+from migaki.lab.demo_page import Story, write_page
+from migaki.lab.demo_results import Arm
 from migaki.simulate.digits import DigitSimulator
 from migaki.stages.apply import ApplyJob
 from migaki.stages.evaluate import EvaluateJob
 from migaki.stages.simulate import SimulateJob
-from migaki.studies.chain import Leg, Step, apply_step, evaluate_step, import_step, run_chain, simulate_step, train_step
-from migaki.studies.demo_page import Story, write_page
-from migaki.studies.demo_results import Arm
 from migaki.systems.classifier import Classifier
 from migaki.systems.simgan import SimGAN
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
-from migaki.data.photos import Photos
+from migaki.importers.photos import Photos
+from migaki.lab.chain import Leg, Step, apply_step, evaluate_step, import_step, run_chain, simulate_step, train_step
+from migaki.lab.demo_page import Story, write_page
+from migaki.lab.demo_results import Arm
 from migaki.simulate.eyes import EyeSimulator
 from migaki.simulate.stand_in_camera import StandInCamera
 from migaki.stages.apply import ApplyJob
 from migaki.stages.evaluate import EvaluateJob
 from migaki.stages.simulate import SimulateJob
-from migaki.studies.chain import Leg, Step, apply_step, evaluate_step, import_step, run_chain, simulate_step, train_step
-from migaki.studies.demo_page import Story, write_page
-from migaki.studies.demo_results import Arm
 from migaki.studies.gaze_steps import adapt_step
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN

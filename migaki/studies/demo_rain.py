@@ -17,6 +17,7 @@ from migaki import __version__
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, make_folder, read_json
 from migaki.core.fit import Run
+from migaki.lab.chain import Leg, Step, Timing, option_words, run_chain, train_step
 from migaki.report.figures import training_curves
 from migaki.report.page import Number, Page
 from migaki.report.tables import Table
@@ -24,7 +25,6 @@ from migaki.simulate.rain import Rain
 from migaki.stages.compare import CompareJob, compare
 from migaki.stages.damage import DamageJob, damage_folder
 from migaki.stages.restore import RestoreJob, restore
-from migaki.studies.chain import Leg, Step, Timing, option_words, run_chain, train_step
 from migaki.systems.deep_detail import DeepDetail
 
 _TRAINED_ON = ("chelsea", "rocket", "grass", "gravel", "brick", "china")

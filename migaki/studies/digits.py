@@ -15,18 +15,18 @@ from torch import Tensor
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
-from migaki.data.mnist import MNIST
-from migaki.data.usps import USPS
+from migaki.importers.mnist import MNIST
+from migaki.importers.usps import USPS
+from migaki.lab.arms import Arm, Measure, Trial
+from migaki.lab.chain import Leg, Step, apply_step, evaluate_step, import_step, option_words, train_step
+from migaki.lab.study import Plan, Study
+from migaki.lab.study_report import StudyReport
 from migaki.report.sheets import sheet
 from migaki.report.tables import Cell, Difference, Spread, Table, spread
 from migaki.stages.apply import ApplyJob
 from migaki.stages.evaluate import EvaluateJob
 from migaki.stages.frame import FrameJob, frame
-from migaki.studies.arms import Arm, Measure, Trial
-from migaki.studies.chain import Leg, Step, apply_step, evaluate_step, import_step, option_words, train_step
 from migaki.studies.digits_arms import PUBLISHED, DigitsArm, digits_arms
-from migaki.studies.study import Plan, Study
-from migaki.studies.study_report import StudyReport
 from migaki.systems.adapted_classifier import AdaptedClassifier
 from migaki.systems.classifier import Classifier
 from migaki.systems.simgan import SimGAN

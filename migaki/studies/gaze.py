@@ -6,14 +6,14 @@ from pathlib import Path
 
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
-from migaki.data.gaze_labels import require_gaze
-from migaki.data.overlap import require_others
-from migaki.studies.arms import Measure
+from migaki.data.sets.gaze_labels import require_gaze
+from migaki.data.sets.overlap import require_others
+from migaki.lab.arms import Measure
+from migaki.lab.study import Plan, Study
+from migaki.lab.study_report import StudyReport
 from migaki.studies.gaze_page import tell_gaze
 from migaki.studies.gaze_recipe import GazeRecipe
 from migaki.studies.gaze_road import GazeRoad
-from migaki.studies.study import Plan, Study
-from migaki.studies.study_report import StudyReport
 
 FEWEST_PHOTOS = 64
 

@@ -12,19 +12,19 @@ import torch
 
 from migaki.core.files import read_json
 from migaki.data.folder import ImageFolder
+from migaki.judges.looks import FEATURES, TOLD
+from migaki.lab.arms import Measure, Outcome, difference_by, pairs
+from migaki.lab.pictures import show_before_after, show_training
+from migaki.lab.study_report import StudyReport
 from migaki.report.evaluation import read_errors
 from migaki.report.figures import bars, error_curves
 from migaki.report.page import Number
 from migaki.report.sheets import sheet
 from migaki.report.tables import Cell, Difference, Spread, Table, spread
-from migaki.studies.arms import Measure, Outcome, difference_by, pairs
 from migaki.studies.gaze_ablations import GROUPS
 from migaki.studies.gaze_recipe import GazeRecipe
 from migaki.studies.gaze_road import ADAPTED, BOUNDS, DRIFT_ARMS, GazeRoad
 from migaki.studies.gaze_words import adapted_words, differs, protocol
-from migaki.studies.looks import FEATURES, TOLD
-from migaki.studies.pictures import show_before_after, show_training
-from migaki.studies.study_report import StudyReport
 
 TABLE_2 = {"synthetic": 62.3, "synthetic_4x": 64.9, "refined": 69.4, "refined_4x": 87.2}
 """Share of MPIIGaze's test images within 7 degrees, per cent: Shrivastava et al., CVPR 2017, Table 2."""

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from migaki.data.photos import Photos
+from migaki.importers.photos import Photos
+from migaki.judges.folds import Kind, join_evaluations, write_folds
+from migaki.judges.looks import measure_looks
+from migaki.lab.arms import Arm, Seeds, Trial
+from migaki.lab.chain import Leg, Step, apply_step, call_step, evaluate_step, import_step, simulate_step, train_step
 from migaki.stages.apply import ApplyJob
 from migaki.stages.evaluate import EvaluateJob
 from migaki.stages.simulate import SimulateJob
-from migaki.studies.arms import Arm, Seeds, Trial
-from migaki.studies.chain import Leg, Step, apply_step, call_step, evaluate_step, import_step, simulate_step, train_step
-from migaki.studies.folds import Kind, join_evaluations, write_folds
 from migaki.studies.gaze_ablations import Ablation, ablations
 from migaki.studies.gaze_recipe import GazeRecipe
 from migaki.studies.gaze_steps import adapt_step, judge_neighbours
-from migaki.studies.looks import measure_looks
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
 

@@ -18,7 +18,11 @@ from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, make_folder
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
-from migaki.data.overlap import require_others
+from migaki.data.sets.overlap import require_others
+from migaki.lab.arms import Arm, Measure, Trial
+from migaki.lab.chain import Leg, Step, apply_step, call_step, evaluate_step, simulate_step, train_step
+from migaki.lab.study import Plan, Study
+from migaki.lab.study_report import StudyReport
 from migaki.ops.depth import NYU_CAMERA, project
 from migaki.simulate.hand_fit import read_joint_table
 from migaki.simulate.hands import HandSimulator
@@ -26,11 +30,7 @@ from migaki.simulate.stand_in_depth import StandInDepth
 from migaki.stages.apply import ApplyJob
 from migaki.stages.evaluate import EvaluateJob
 from migaki.stages.simulate import SimulateJob
-from migaki.studies.arms import Arm, Measure, Trial
-from migaki.studies.chain import Leg, Step, apply_step, call_step, evaluate_step, simulate_step, train_step
 from migaki.studies.hands_page import tell_hands
-from migaki.studies.study import Plan, Study
-from migaki.studies.study_report import StudyReport
 from migaki.systems.hourglass import HourglassSystem
 from migaki.systems.simgan import SimGAN
 

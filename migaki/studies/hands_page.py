@@ -11,11 +11,11 @@ from torch import Tensor
 
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
+from migaki.lab.pictures import show_training
+from migaki.lab.study_report import StudyReport
 from migaki.ops.landmarks import mark
 from migaki.report.figures import error_curves
 from migaki.report.sheets import sheet
-from migaki.studies.pictures import show_training
-from migaki.studies.study_report import StudyReport
 
 PUBLISHED: dict[str, float | str] = {"synthetic": 69.7, "refined": 72.4, "real": 74.5, "synthetic_3x": 77.7,
                                      "refined_3x": 83.3}

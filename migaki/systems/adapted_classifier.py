@@ -17,8 +17,8 @@ from migaki.core.metric import Metric
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import System, descend
-from migaki.data.class_labels import count_classes
-from migaki.data.task_source import labelled_source, open_labelled
+from migaki.data.batches.task_source import labelled_source, open_labelled
+from migaki.data.sets.class_labels import count_classes
 from migaki.losses.adaptation import (
     centroid_labels,
     confident_cross_entropy,

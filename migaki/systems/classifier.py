@@ -15,8 +15,8 @@ from migaki.core.metric import Metric
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import System, descend
-from migaki.data.class_labels import count_classes
-from migaki.data.task_source import labelled_source, open_labelled
+from migaki.data.batches.task_source import labelled_source, open_labelled
+from migaki.data.sets.class_labels import count_classes
 from migaki.metrics.classification import Accuracy
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.small_resnet import SmallResNet

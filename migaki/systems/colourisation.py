@@ -24,7 +24,7 @@ from migaki.core.restorer import Tiling
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.data.patches import PatchSource
+from migaki.data.batches.patches import PatchSource
 from migaki.metrics.restoration import Restoration
 from migaki.nets.unet import UNet
 from migaki.ops.colour import lab_to_rgb, rgb_to_lab

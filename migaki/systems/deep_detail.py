@@ -23,7 +23,7 @@ from migaki.core.restorer import Tiling
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.data.patches import PatchSource
+from migaki.data.batches.patches import PatchSource
 from migaki.metrics.restoration import Restoration, ssim
 from migaki.nets.detail import DetailNet
 from migaki.ops.filtering import guided_filter

@@ -21,9 +21,9 @@ from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import System, descend
+from migaki.data.batches.task_source import labelled_source, open_labelled
 from migaki.data.folder import ImageFolder
-from migaki.data.gaze_labels import require_gaze
-from migaki.data.task_source import labelled_source, open_labelled
+from migaki.data.sets.gaze_labels import require_gaze
 from migaki.metrics.gaze import AngularError
 from migaki.nets.batch_norm import adapt_norm
 from migaki.nets.gaze_cnn import PaperGazeNet

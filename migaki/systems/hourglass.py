@@ -22,7 +22,7 @@ from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.data.task_source import count_places, labelled_source, open_labelled
+from migaki.data.batches.task_source import count_places, labelled_source, open_labelled
 from migaki.metrics.keypoints import KeypointError
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.hourglass import StackedHourglass

@@ -19,7 +19,7 @@ from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.data.task_source import count_places, labelled_source, open_labelled
+from migaki.data.batches.task_source import count_places, labelled_source, open_labelled
 from migaki.metrics.landmarks import LandmarkErrors
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment

@@ -23,8 +23,8 @@ from migaki.core.restorer import Tiling
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
+from migaki.data.batches.patches import PatchSource
 from migaki.data.folder import ImageFolder
-from migaki.data.patches import PatchSource
 from migaki.losses.adversarial import patch_accuracy, patch_cross_entropy
 from migaki.metrics.restoration import CloudRemoval, Restoration
 from migaki.nets.unet import Norm, PatchGAN, UNet, Upsampling

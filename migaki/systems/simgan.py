@@ -20,10 +20,10 @@ from migaki.core.history import ImageHistory
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.core.trained import load_system
+from migaki.data.batches.rounds import Rounds, held_labels
+from migaki.data.batches.source import FolderSource
 from migaki.data.folder import ImageFolder
-from migaki.data.overlap import refuse_swapped
-from migaki.data.rounds import Rounds, held_labels
-from migaki.data.source import FolderSource
+from migaki.data.sets.overlap import refuse_swapped
 from migaki.losses.adversarial import gradient_penalty, patch_accuracy, patch_cross_entropy
 from migaki.losses.consistency import label_drift
 from migaki.losses.self_regularisation import FEATURE_MAPS, Psi, self_regularisation

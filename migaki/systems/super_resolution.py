@@ -25,7 +25,7 @@ from migaki.core.restorer import Tiling
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.data.patches import PatchSource
+from migaki.data.batches.patches import PatchSource
 from migaki.metrics.restoration import Restoration
 from migaki.nets.subpixel import SubPixelNet
 from migaki.ops.colour import rgb_to_ycbcr, ycbcr_to_rgb

@@ -80,7 +80,7 @@ USES: dict[str, Use] = {
     "demo": Use("demo --real BAD --out OUT", headers=True, count=64),
     "export coco": Use("export BAD --format coco --out OUT", headers=True),
 }
-IMPORTS = {name: Use(f"import {name} BAD --out OUT") for name in names_in("data", "Importer")}
+IMPORTS = {name: Use(f"import {name} BAD --out OUT") for name in names_in("importers", "Importer")}
 IMPORTS |= {"digits, mnist": Use("study digits --mnist BAD --out OUT"),
             "digits, usps": Use("study digits --mnist MNIST --usps BAD --out OUT")}
 every_use = pytest.mark.parametrize("use", USES)

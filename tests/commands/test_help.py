@@ -48,7 +48,7 @@ def test_help_of_every_command(command: str, call: Call) -> None:
 @pytest.mark.parametrize(("command", "name"), [
     *(("train", name) for name in names_in("systems", "System")),
     *(("simulate", name) for name in names_in("simulate", "Simulator")),
-    *(("import", name) for name in names_in("data", "Importer")),
+    *(("import", name) for name in names_in("importers", "Importer")),
 ])
 def test_help_of_every_name(command: str, name: str, call: Call) -> None:
     code, said, complaint = call(command, name, "--help")

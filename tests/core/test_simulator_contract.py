@@ -16,7 +16,7 @@ from migaki.core.batch import KEYS, Batch
 from migaki.core.config import from_dict, to_dict
 from migaki.core.discovery import find_class, names_in
 from migaki.core.simulator import Simulator
-from migaki.data.labels import batch_rows
+from migaki.data.sets.labels import batch_rows
 
 SMALL: dict[str, Any] = {"height": 24, "width": 24, "size": 16, "supersample": 1}
 every_simulator = pytest.mark.parametrize("name", sorted(names_in("simulate", "Simulator")))

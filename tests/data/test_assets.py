@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from refusals import message
 
-from migaki.data.assets import UNITYEYES_LICENCE, UNITYEYES_URL, fetch_unityeyes
+from migaki.importers.assets import UNITYEYES_LICENCE, UNITYEYES_URL, fetch_unityeyes
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 FILES = {

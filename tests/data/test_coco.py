@@ -12,8 +12,8 @@ import pytest
 
 from migaki.cli import main
 from migaki.core.errors import UserError
-from migaki.data.coco import write_coco
 from migaki.data.folder import ImageFolder
+from migaki.data.writers.coco import write_coco
 from migaki.simulate.eyes import EyeSimulator
 from migaki.simulate.hands import HandSimulator
 from migaki.stages.simulate import SimulateJob, simulate

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from toy_folders import write_folder
 
-from migaki.data.contents import contents, contents_of
-from migaki.data.writer import FolderWriter
+from migaki.data.sets.contents import contents, contents_of
+from migaki.data.writers.writer import FolderWriter
 
 
 def test_they_change_with_what_is_there_and_with_nothing_else(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 from refusals import message
 from sample_pictures import picture, save
 
+from migaki.data.files.framing import cover_box, resize, shift_points
 from migaki.data.folder import ImageFolder
-from migaki.data.framing import cover_box, resize, shift_points
 
 
 def write_rows(folder: Path, rows: list[dict[str, object]]) -> None:

@@ -13,8 +13,8 @@ from sample_pictures import picture, save
 
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
+from migaki.data.batches.source import FolderSource, PairedSource
 from migaki.data.folder import ImageFolder
-from migaki.data.source import FolderSource, PairedSource
 
 
 def equal(a: Batch, b: Batch) -> bool:

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from migaki.core.errors import UserError
-from migaki.data.image_file import MAX_PIXELS, read_header, read_image
+from migaki.data.files.image_file import MAX_PIXELS, read_header, read_image
 
 
 def check(path: Path, expected: np.ndarray) -> None:

@@ -21,18 +21,18 @@ from refusals import message
 from migaki.cli import main
 from migaki.core.discovery import names_in
 from migaki.data.folder import ImageFolder
-from migaki.data.importer import Importer
-from migaki.data.mnist import MNIST
-from migaki.data.mpiigaze import MPIIGaze, gaze_angles, head_angles
-from migaki.data.unityeyes import UnityEyes
-from migaki.data.usps import USPS
+from migaki.importers.importer import Importer
+from migaki.importers.mnist import MNIST
+from migaki.importers.mpiigaze import MPIIGaze, gaze_angles, head_angles
+from migaki.importers.unityeyes import UnityEyes
+from migaki.importers.usps import USPS
 from migaki.ops.gaze import to_vector
 
 RANDOM = np.random.default_rng(0)
 
 
 def test_they_are_found_by_name() -> None:
-    assert set(names_in("data", "Importer")) >= {"mnist", "mpiigaze", "unityeyes", "usps"}
+    assert set(names_in("importers", "Importer")) >= {"mnist", "mpiigaze", "unityeyes", "usps"}
 
 
 # --- MPIIGaze ---------------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from migaki.data.batches.source import FolderSource
 from migaki.data.folder import ImageFolder
-from migaki.data.source import FolderSource
 
 
 def test_a_folder_is_decoded_once_until_a_file_changes(image_folder: Callable[..., Path],

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migaki.data.labels import plain, shortest_decimals
+from migaki.data.sets.labels import plain, shortest_decimals
 
 
 def as_printed(values: np.ndarray) -> list[float]:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from migaki.core.errors import UserError
-from migaki.data import labels
 from migaki.data.folder import ImageFolder
-from migaki.data.metadata import write_metadata
+from migaki.data.sets import labels
+from migaki.data.sets.metadata import write_metadata
 
 
 def rows(count: int, prefix: str = "") -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ def rows(count: int, prefix: str = "") -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 def test_from_several_files_in_any_order(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("migaki.data.lazy_rows._BLOCK", 2)
+    monkeypatch.setattr("migaki.data.sets.lazy_rows._BLOCK", 2)
     expected = []
     for name, count in (("x", 3), ("y", 1), ("z", 4)):
         (tmp_path / name).mkdir()
@@ -75,7 +75,7 @@ def test_labels_do_not_depend_on_the_blocks(size: int, monkeypatch: pytest.Monke
     table = [{name: value for name, make in COLUMNS.items() if (value := make(n)) is not ...} for n in range(9)]
     del table[4]["float"]
     whole = labels.gather_columns(table)
-    monkeypatch.setattr("migaki.data.labels._BLOCK", size)
+    monkeypatch.setattr("migaki.data.sets.labels._BLOCK", size)
     found = labels.gather_columns(table)
     assert found.problems == whole.problems and found.labels.keys() == whole.labels.keys()
     for name, array in whole.labels.items():

@@ -15,8 +15,8 @@ from sample_pictures import picture, save
 
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
-from migaki.data.labels import gather_columns
-from migaki.data.metadata import read_metadata, write_metadata
+from migaki.data.sets.labels import gather_columns
+from migaki.data.sets.metadata import read_metadata, write_metadata
 
 ROWS: list[dict[str, Any]] = [
     {"file_name": "a.png", "gaze_pitch": 0.25, "gaze_yaw": -1.0, "side": 1, "bad": True, "box": [1.5, 2], "who": "x"},

@@ -10,7 +10,7 @@ from PIL import Image
 
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
-from migaki.data.nyu import JOINTS_OF_36, NYU, crop_hand, decode_depth, read_depth, read_joints
+from migaki.importers.nyu import JOINTS_OF_36, NYU, crop_hand, decode_depth, read_depth, read_joints
 
 DATA = Path(os.environ.get("MIGAKI_DATA", Path(__file__).parents[3] / "shared/data")) / "hands"
 FRAME, TABLE = DATA / "nyu_test_frame_0000001_depth.png", DATA / "nyu_keypointsUVD_test.mat"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
-from migaki.data.overlap import require_others, shared_pictures
+from migaki.data.sets.overlap import require_others, shared_pictures
 
 
 def folder(path: Path, pictures: dict[str, np.ndarray]) -> ImageFolder:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from migaki.core.damage import DamagedSource
 from migaki.core.errors import UserError
-from migaki.data.patches import PatchSource
-from migaki.data.scene_balance import describe, group, lay_out
+from migaki.data.batches.patches import PatchSource
+from migaki.data.batches.scene_balance import describe, group, lay_out
 from migaki.simulate.noise import Noise
 
 

@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
-from migaki.data.optdigits import OptDigits
-from migaki.data.photos import Photos, halved
+from migaki.importers.optdigits import OptDigits
+from migaki.importers.photos import Photos, halved
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from migaki.core.errors import UserError
-from migaki.data.image_file import read_image
-from migaki.data.png import decode_png, encode_png
+from migaki.data.files.image_file import read_image
+from migaki.data.files.png import decode_png, encode_png
 
 Array = np.ndarray[Any, Any]
 MANY = 2**20

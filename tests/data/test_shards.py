@@ -15,8 +15,8 @@ from PIL import Image
 
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
-from migaki.data.formats import Format, open_writer
-from migaki.data.record import Plan, plan
+from migaki.data.writers.formats import Format, open_writer
+from migaki.data.writers.record import Plan, plan
 
 SHARDED: list[Format] = ["webdataset", "parquet"]
 
@@ -228,7 +228,7 @@ def test_the_index_has_a_line_an_image(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", SHARDED)
 def test_patches_and_pairs_of_damage_come_from_shards_too(form: Format, tmp_path: Path) -> None:
-    from migaki.data.patches import PatchSource
+    from migaki.data.batches.patches import PatchSource
     from migaki.simulate.noise import Noise
     from migaki.stages.damage import DamageJob, damage_folder
 

@@ -22,7 +22,7 @@ from refusals import message
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
-from migaki.data.writer import FolderWriter, batch_rows
+from migaki.data.writers.writer import FolderWriter, batch_rows
 
 INFO: dict[str, Any] = {"command": "make", "config": {"size": [6, 8]}, "seed": 1, "version": "0", "licence": "CC0"}
 TOTAL = 7

@@ -24,9 +24,9 @@ from PIL import Image
 
 from migaki.core.errors import UserError
 from migaki.core.trained import load_system
-from migaki.data.image_file import MAX_PIXELS, read_header, read_image
-from migaki.data.labels import gather_columns
-from migaki.data.rows import metadata_rows
+from migaki.data.files.image_file import MAX_PIXELS, read_header, read_image
+from migaki.data.sets.labels import gather_columns
+from migaki.data.sets.rows import metadata_rows
 
 METADATA = ("jsonl", "csv", "parquet")
 IMAGES = ("png", "jpg", "gif", "bmp", "tif", "webp", "ppm", "npy", "jp2", "avif", "tga")

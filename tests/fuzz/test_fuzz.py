@@ -25,9 +25,9 @@ from refusals import message
 from targets import IMAGES, METADATA, TARGETS, seeds
 
 from migaki.cli import main
+from migaki.data.files.image_file import read_header, read_image
 from migaki.data.folder import ImageFolder
-from migaki.data.image_file import read_header, read_image
-from migaki.data.metadata import read_metadata
+from migaki.data.sets.metadata import read_metadata
 
 EVERY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -26,8 +26,8 @@ from migaki.core.config import to_dict
 from migaki.core.errors import UserError
 from migaki.core.system import System
 from migaki.core.trained import load_system
-from migaki.data.image_file import read_image
-from migaki.data.metadata import read_metadata
+from migaki.data.files.image_file import read_image
+from migaki.data.sets.metadata import read_metadata
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
 
@@ -119,7 +119,7 @@ def open_metadata(folder: Path, make: Callable[[Path], None]) -> None:
 
 
 def open_digits(folder: Path, make: Callable[[Path], None]) -> None:
-    from migaki.data.mnist import read_mnist
+    from migaki.importers.mnist import read_mnist
 
     make(folder / "mnist.npz")
     read_mnist(folder / "mnist.npz", "train")

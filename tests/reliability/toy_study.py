@@ -8,13 +8,13 @@ from pathlib import Path
 
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
+from migaki.lab.arms import Arm, Measure, Trial
+from migaki.lab.chain import Leg, evaluate_step, simulate_step, train_step
+from migaki.lab.study import Plan, Study, run_study
+from migaki.lab.study_report import StudyReport
 from migaki.simulate.digits import DigitSimulator
 from migaki.stages.evaluate import EvaluateJob
 from migaki.stages.simulate import SimulateJob
-from migaki.studies.arms import Arm, Measure, Trial
-from migaki.studies.chain import Leg, evaluate_step, simulate_step, train_step
-from migaki.studies.study import Plan, Study, run_study
-from migaki.studies.study_report import StudyReport
 from migaki.systems.classifier import Classifier
 
 

@@ -13,8 +13,8 @@ from toy_folders import write_folder
 
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
-from migaki.data.formats import Format, open_writer
-from migaki.data.record import plan
+from migaki.data.writers.formats import Format, open_writer
+from migaki.data.writers.record import plan
 from migaki.stages.apply import Applier, ApplyJob, apply
 from migaki.stages.train import train
 from migaki.systems.gaze import Gaze
@@ -114,7 +114,7 @@ def test_interrupted_anywhere_it_is_the_same_bits(root: Path, tmp_path: Path, mo
     class Stop(Exception):
         pass
 
-    from migaki.data.writer import FolderWriter
+    from migaki.data.writers.writer import FolderWriter
 
     write = FolderWriter.write_all
 

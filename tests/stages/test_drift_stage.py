@@ -18,7 +18,7 @@ from migaki.cli import main
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
-from migaki.data.writer import FolderWriter
+from migaki.data.writers.writer import FolderWriter
 from migaki.stages.apply import ApplyJob, apply
 from migaki.stages.drift import DriftJob, drift, pair
 from migaki.stages.train import train

@@ -18,8 +18,8 @@ from migaki.core.fit import Run, fit
 from migaki.core.restorer import Tiling
 from migaki.core.system import System
 from migaki.core.trained import load_system
+from migaki.data.files.image_file import read_image
 from migaki.data.folder import ImageFolder
-from migaki.data.image_file import read_image
 from migaki.metrics.restoration import psnr
 from migaki.simulate.blur import Blur
 from migaki.simulate.clouds import Clouds

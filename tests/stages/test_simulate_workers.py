@@ -13,7 +13,7 @@ import torch
 
 from migaki.core.batch import Batch
 from migaki.data.folder import ImageFolder
-from migaki.data.formats import Format
+from migaki.data.writers.formats import Format
 from migaki.simulate.digits import DigitSimulator
 from migaki.stages.simulate import SimulateJob, simulate
 

@@ -10,13 +10,13 @@ import torch
 
 from migaki.core.errors import NothingLeft, UserError
 from migaki.core.files import write_text
+from migaki.lab.chain import Leg, Step, option_words, run_chain
+from migaki.lab.study import Study
 from migaki.metrics.spectrum import spectrum_features
 from migaki.ops.histogram import equalise
-from migaki.studies.chain import Leg, Step, option_words, run_chain
 from migaki.studies.digits import Digits
 from migaki.studies.gaze import GazeStudy
 from migaki.studies.hands import Hands
-from migaki.studies.study import Study
 from migaki.systems.simgan import SimGAN
 
 

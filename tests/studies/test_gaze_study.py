@@ -19,15 +19,15 @@ from migaki.cli import main
 from migaki.core.config import from_dict
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
-from migaki.data.writer import FolderWriter
+from migaki.data.writers.writer import FolderWriter
+from migaki.judges.folds import fold_of
+from migaki.lab.chain import Step, run_chain
 from migaki.metrics.neighbours import pixel_features
 from migaki.report.evaluation import read_errors
 from migaki.simulate.stand_in_camera import StandInCamera
 from migaki.stages.simulate import SimulateJob, simulate
 from migaki.stages.train import train
 from migaki.studies import gaze_road
-from migaki.studies.chain import Step, run_chain
-from migaki.studies.folds import fold_of
 from migaki.studies.gaze import GazeStudy
 from migaki.studies.gaze_ablations import GROUPS, Ablation, ablations
 from migaki.studies.gaze_recipe import GazeRecipe

@@ -14,12 +14,12 @@ from PIL import Image
 
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
+from migaki.lab.study import run_study
 from migaki.ops.depth import NYU_CAMERA, project
 from migaki.simulate.hands import HandSimulator
 from migaki.simulate.stand_in_depth import StandInDepth
 from migaki.stages.simulate import SimulateJob, simulate
 from migaki.studies.hands import ARMS, PARTS, Hands
-from migaki.studies.study import run_study
 
 SMALL = Hands.Config(size=32, count=6, real_count=6, test_count=5, seeds=1, steps=1, batch_size=6, features=4,
                      refiner_steps=1, refiner_features=4)

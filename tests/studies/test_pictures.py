@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from migaki.data.folder import ImageFolder
+from migaki.judges import looks
+from migaki.judges.looks import closest
+from migaki.lab.pictures import show_before_after
 from migaki.report.page import Page
-from migaki.studies import looks
-from migaki.studies.looks import closest
-from migaki.studies.pictures import show_before_after
 
 PHOTOS, REFINED = 1200, 40
 COPIES = {3: 1, 17: 612, 22: 1199, 31: 7, 38: 598}

@@ -13,10 +13,10 @@ from scipy import stats
 
 from migaki.core.errors import UserError
 from migaki.core.files import make_folder, write_json, write_text
-from migaki.studies.arms import Arm, Measure, Trial, difference_by, difference_by_picture, pairs, read_outcomes
-from migaki.studies.chain import Leg, Step, call_step, run_chain
-from migaki.studies.study import Plan, Study, run_study
-from migaki.studies.study_report import StudyReport
+from migaki.lab.arms import Arm, Measure, Trial, difference_by, difference_by_picture, pairs, read_outcomes
+from migaki.lab.chain import Leg, Step, call_step, run_chain
+from migaki.lab.study import Plan, Study, run_study
+from migaki.lab.study_report import StudyReport
 
 ERROR = Measure(key="mean_deg", name="mean error, deg")
 SHARE = Measure(key="within_7_deg", name="within 7 deg, %", scale=100, higher_is_better=True)

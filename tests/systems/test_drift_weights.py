@@ -13,7 +13,7 @@ import torch
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
-from migaki.data.writer import FolderWriter
+from migaki.data.writers.writer import FolderWriter
 from migaki.stages.train import train
 from migaki.systems import gaze
 from migaki.systems.gaze import Gaze

@@ -11,7 +11,7 @@ import torch
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
-from migaki.data.writer import FolderWriter, batch_rows
+from migaki.data.writers.writer import FolderWriter, batch_rows
 from migaki.report.evaluation import read_errors
 from migaki.stages.apply import ApplyJob, apply
 from migaki.stages.evaluate import EvaluateJob, evaluate_into

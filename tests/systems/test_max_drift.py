@@ -14,7 +14,7 @@ from toy_folders import write_folder
 from migaki.core.errors import UserError
 from migaki.core.fit import Interrupted, Run
 from migaki.core.trained import load_system
-from migaki.data.rounds import Rounds
+from migaki.data.batches.rounds import Rounds
 from migaki.stages.train import train
 from migaki.systems import simgan
 from migaki.systems.simgan import SimGAN

@@ -1,0 +1,198 @@
+"""Batches from folders as a pure function of (seed, step)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+
+from migaki.core.batch import Batch
+from migaki.core.errors import UserError
+from migaki.core.seeds import fold
+from migaki.core.source import Source
+from migaki.data.files import framing
+from migaki.data.files.image_file import show
+from migaki.data.folder import ImageFolder
+
+Array = np.ndarray[Any, Any]
+
+MEMORY_LIMIT = 1_500_000_000
+"""Folders whose decoded images take at most so many bytes are decoded once and kept in memory."""
+
+
+class FolderSource:
+    """Shuffled batches from a folder: epoch e is the permutation seeded by `fold(seed, e)`.
+
+    A batch may straddle epochs, so every image is seen equally often whatever the batch size. The batch of a step
+    depends on (seed, step) alone: not on the steps taken before, on `workers`, or on whether the images are kept in
+    memory.
+
+    Args:
+        folder: Where the images come from.
+        batch_size: Images a batch and process.
+        seed: Of the order.
+        keys: What to deliver (`image`, labels, further pictures); None for everything.
+        rename: Old to new keys, such as `{"image": "real"}`.
+        shard: (rank, world); the global batch of `batch_size * world` images is cut, and this is the rank's part.
+        workers: Threads that decode ahead where the images are not kept in memory; 0 decodes when asked.
+        memory_limit: Bytes up to which the decoded images are kept in memory.
+
+    Raises:
+        UserError: if a key of `keys` is missing or incomplete in the folder, or its images cannot be brought to
+            one shape.
+    """
+
+    def __init__(
+        self,
+        folder: ImageFolder,
+        batch_size: int,
+        seed: int,
+        *,
+        keys: Sequence[str] | None = None,
+        rename: Mapping[str, str] | None = None,
+        shard: tuple[int, int] = (0, 1),
+        workers: int = 0,
+        memory_limit: int = MEMORY_LIMIT,
+    ) -> None:
+        if batch_size < 1 or not 0 <= shard[0] < shard[1]:
+            raise ValueError(f"batch_size {batch_size} must be positive and shard {shard} a (rank, world)")
+        if keys is not None:
+            folder.require(*keys)
+        self.folder = folder
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank, self.world = shard
+        self.keys = tuple(folder.keys if keys is None else keys)
+        self.rename = dict(rename or {})
+        unknown = [name for name in self.rename if name not in self.keys]
+        if unknown:
+            raise UserError(f"{show(folder.path)}: there is no '{unknown[0]}' to rename: it has {', '.join(self.keys)}")
+        self._store = _decode_all(folder, memory_limit) if "image" in self.keys else None
+        self._orders: OrderedDict[int, Array] = OrderedDict()
+        self._pool = ThreadPoolExecutor(workers) if workers and self._store is None else None
+        self._ahead: dict[int, Future[Batch]] = {}
+
+    def indices(self, step: int) -> Array:
+        """Which images make the batch of this step, int64 `(batch_size,)`."""
+        first = (step * self.world + self.rank) * self.batch_size
+        places = np.arange(first, first + self.batch_size)
+        epochs, offsets = np.divmod(places, len(self.folder))
+        chosen = np.empty(self.batch_size, np.int64)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            chosen[here] = self._order(int(epoch))[offsets[here]]
+        return chosen
+
+    def batch(self, step: int) -> Batch:
+        """The batch of this step on the CPU; pictures `(B, C, H, W)` float32 in [0, 1]."""
+        if self._pool is None:
+            return self._read(self.indices(step))
+        ahead = range(step, step + 1 + self._pool._max_workers)
+        for late in [other for other in self._ahead if other not in ahead]:
+            self._ahead.pop(late).cancel()
+        for other in ahead:
+            if other not in self._ahead:
+                self._ahead[other] = self._pool.submit(self._read, self.indices(other))
+        return self._ahead.pop(step).result()
+
+    def _read(self, indices: Array) -> Batch:
+        batch: Batch = {}
+        for key in self.keys:
+            if key == "image" and self._store is not None:
+                value = torch.from_numpy(framing.to_unit(self._store[indices]))
+            else:
+                value = self.folder.read(indices.tolist(), (key,))[key]
+            batch[self.rename.get(key, key)] = value
+        return batch
+
+    def _order(self, epoch: int) -> Array:
+        """The permutation of an epoch; the last few are kept."""
+        if epoch not in self._orders:
+            random = np.random.Generator(np.random.PCG64(fold(self.seed, epoch)))
+            self._orders[epoch] = random.permutation(len(self.folder))
+            while len(self._orders) > 8:
+                self._orders.popitem(last=False)
+        return self._orders[epoch]
+
+
+def _decode_all(folder: ImageFolder, memory_limit: int) -> Array | None:
+    """All images `(N, C, H, W)` in the folder's narrowest type, or None if they take more than `memory_limit`."""
+    shape = (len(folder), *folder.shape)
+    key = _state(folder)
+    if key in _KEPT and _KEPT[key].nbytes <= memory_limit:
+        _KEPT.move_to_end(key)
+        return _KEPT[key]
+    if int(np.prod(shape, dtype=object)) * folder.dtype.itemsize > memory_limit:
+        return None
+    store = np.empty(shape, folder.dtype)
+
+    def decode(start: int) -> None:
+        for index in range(start, min(start + _DECODED, len(folder))):
+            store[index] = framing.widen(folder.decode(index), folder.dtype)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        # The list makes the first error surface here. A task an image would take a kilobyte each, all at once.
+        list(pool.map(decode, range(0, len(folder), _DECODED)))
+    _KEPT[key] = store
+    while len(_KEPT) > 1 and sum(kept.nbytes for kept in _KEPT.values()) > _KEPT_LIMIT:
+        _KEPT.popitem(last=False)
+    return store
+
+
+_DECODED = 64  # images that a thread decodes at a time
+
+_KEPT: OrderedDict[tuple[object, ...], Array] = OrderedDict()
+"""Folders decoded last, by their state: a study trains many models on the same ones, each in a few seconds."""
+
+_KEPT_LIMIT = 300_000_000  # bytes of all of them together, or one folder of any size
+
+
+def _state(folder: ImageFolder) -> tuple[object, ...]:
+    """What the decoded images depend on: the folder's framing, and its files with size and time of last change."""
+    state, root = hashlib.sha256(), os.path.realpath(folder.path)
+    for name in folder.names:
+        try:
+            found = os.stat(f"{root}/{name}")
+        except OSError:
+            continue  # decoding says what is wrong with it
+        state.update(os.fsencode(name) + f"\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
+    return (root, folder.shape, folder.value_range, state.hexdigest())
+
+
+class PairedSource:
+    """Several sources side by side: their batches merged, such as labelled synthetic and unlabelled real images."""
+
+    def __init__(self, *sources: Source) -> None:
+        if not sources:
+            raise ValueError("PairedSource needs at least one source")
+        self.sources = sources
+
+    def batch(self, step: int) -> Batch:
+        """The merged batch of this step; ValueError if two sources deliver the same key."""
+        merged: Batch = {}
+        for source in self.sources:
+            for key, value in source.batch(step).items():
+                if key in merged:
+                    raise ValueError(f"two sources deliver '{key}': restrict one with keys= or rename it")
+                merged[key] = value
+        return merged
+
+
+class MixedSource:
+    """Several sources one after the other: their batches concatenated, such as raw and refined images."""
+
+    def __init__(self, *sources: Source) -> None:
+        if not sources:
+            raise ValueError("MixedSource needs at least one source")
+        self.sources = sources
+
+    def batch(self, step: int) -> Batch:
+        """The concatenated batch of this step; all sources deliver the same keys."""
+        parts = [source.batch(step) for source in self.sources]
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}

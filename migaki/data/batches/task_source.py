@@ -1,0 +1,86 @@
+"""Where the task models' batches come from: labelled folders, and unlabelled photographs beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from migaki.core import processes
+from migaki.core.errors import UserError
+from migaki.core.source import Source
+from migaki.data.batches.source import FolderSource, MixedSource, PairedSource
+from migaki.data.folder import ImageFolder
+from migaki.data.sets.labels import POINT_KEYS
+
+
+class Sized(Protocol):
+    """A configuration whose images' shape may be left to the data."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def channels(self) -> int:
+        """0 = as the data."""
+
+    @property
+    def height(self) -> int:
+        """px; 0 = as the data."""
+
+    @property
+    def width(self) -> int:
+        """px; 0 = as the data."""
+
+
+C = TypeVar("C", bound=Sized)
+
+
+def open_labelled(config: C, paths: Sequence[Path], photos: Path | None = None
+                  ) -> tuple[C, list[ImageFolder], ImageFolder | None]:
+    """The labelled folders and the photographs, all read at one size: `config`'s, or where that is 0 the first's.
+
+    Returns the configuration with that size, the folders, and the photographs if there are any.
+    """
+    wanted = (config.height, config.width) if config.height and config.width else None
+    first = ImageFolder(paths[0], size=wanted, channels=config.channels or None)
+    channels, height, width = first.shape
+    folders = [first, *(ImageFolder(path, size=(height, width), channels=channels) for path in paths[1:])]
+    seen = ImageFolder(photos, size=(height, width), channels=channels) if photos is not None else None
+    return replace(config, channels=channels, height=height, width=width), folders, seen
+
+
+def labelled_source(folders: Sequence[ImageFolder], keys: Sequence[str], batch_size: int, seed: int,
+                    photos: ImageFolder | None = None, photo_keys: Mapping[str, str] | None = None,
+                    columns: Sequence[Mapping[str, str]] = ()) -> Source:
+    """Batches of `batch_size` images with the labels `keys`, from each folder equally many.
+
+    `columns` says for each folder under which name a key stands there, where that is another one. With `photos`, as
+    many photographs beside them; `photo_keys` says how their columns are called in the batch (default: image as
+    `real`).
+    """
+    shard = (processes.rank(), processes.world())
+    share = max(1, batch_size // len(folders))
+    parts = []
+    for number, folder in enumerate(folders):
+        names = columns[number] if columns else {}
+        wanted = {names.get(key, key): key for key in keys}
+        parts.append(FolderSource(folder, share, seed + number, keys=tuple(wanted), rename=wanted, shard=shard))
+    labelled = MixedSource(*parts)
+    if photos is None:
+        return labelled
+    seen = dict(photo_keys or {"image": "real"})
+    return PairedSource(labelled, FolderSource(photos, batch_size, seed + 1000, keys=tuple(seen), rename=seen,
+                                               shard=shard))
+
+
+def count_places(folder: ImageFolder, key: str) -> int:
+    """How many places the label `key` of a folder holds an image; UserError unless they are places in px."""
+    folder.require(key)
+    values = folder.labels.get(key)
+    if values is None or values.ndim not in (2, 3) or not 2 <= values.shape[-1] <= 3:
+        raise UserError(f"{folder.path}: '{key}' holds no places: x y in px an image, or a list of such, are needed")
+    if key not in POINT_KEYS and folder.size is not None and folder.shape[1:] != ImageFolder(folder.path).shape[1:]:
+        raise UserError(f"{folder.path}: images would have to be scaled, and '{key}' is no label that is known to be "
+                        f"in px: bring the images to one size, or name the column one of {', '.join(POINT_KEYS)}")
+    return 1 if values.ndim == 2 else int(values.shape[1])

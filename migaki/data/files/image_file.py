@@ -1,0 +1,285 @@
+"""One image file in, one `(C, H, W)` array out: uint8, uint16 or float32, never more memory than the header allows.
+
+What each kind of file becomes:
+
+* 1-bit, 8-bit grey -> 1 channel uint8; RGB -> 3; RGBA -> 4; grey with alpha -> 2
+* palette -> RGB (RGBA where it has transparency); CMYK, YCbCr, LAB, HSV -> RGB
+* 16-bit grey, RGB and RGBA -> uint16 (16-bit grey with alpha is cut to 8 bits, all that Pillow decodes)
+* `.npy` -> `(H, W)`, `(C, H, W)` or `(H, W, C)`: of three axes the shortest outer one is the channels
+* TIFF of several bands or pages, or of more than 8 bits -> its own type, through `tifffile` (`migaki[tiff]`);
+  pages of equal shape are channels
+
+EXIF orientation is honoured; of an animation the first frame is taken. The file's content decides, not its ending.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from migaki.core.errors import UserError
+from migaki.core.files import explain, show
+from migaki.data.files.array_file import read_npy, read_npy_header, read_tiff, read_tiff_header, turn
+from migaki.data.files.member import FilePath, Member, stream
+from migaki.data.files.png import decode_png
+
+__all__ = ["EXTENSIONS", "MAX_PIXELS", "FilePath", "Header", "read_header", "read_image", "show"]
+
+MAX_PIXELS = 2**26
+"""Images of more pixels (8192 x 8192), or four times as many numbers, are refused before anything is decoded."""
+
+_SMALL = 2**20  # bytes of a file that is read at once
+_QUICK_PIXELS = 2**20  # of an image that such a file may become without Pillow
+
+EXTENSIONS = frozenset(
+    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2", ".ppm", ".pgm", ".npy")
+)
+"""File name endings, lower case, that count as images in a folder without metadata."""
+
+# What Pillow warns of in several lines (bombs, damaged tags) is refused below in one, or does not matter.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "TIFF", "WEBP", "PPM", "TGA", "JPEG2000", "AVIF")
+_KEEP = {"L": 1, "RGB": 3, "RGBA": 4, "LA": 2, "I;16": 1, "I;16B": 1, "I;16L": 1, "I;16N": 1, "I": 1, "F": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an image will be once decoded: its channels, size and type, known without decoding it."""
+
+    channels: int
+    height: int
+    width: int
+    dtype: np.dtype[Any]
+    has_alpha: bool = False
+
+
+def read_header(path: FilePath) -> Header:
+    """Look at the header of an image file only; UserError if it is no image or of more than `MAX_PIXELS`."""
+    try:
+        header = _read_header(path)
+    except UserError:
+        raise
+    except Exception as error:
+        raise _damaged(path, error) from error
+    _check_size(path, header.width, header.height, header.channels)
+    return header
+
+
+def read_image(path: FilePath) -> np.ndarray[Any, Any]:
+    """Decode an image file.
+
+    Returns:
+        `(C, H, W)` uint8, uint16, float32 or another number type of the file (see `pixels.to_unit`).
+
+    Raises:
+        UserError: in one line, for a missing, damaged, truncated or oversized file.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            _check(path, read_npy_header(path))
+            return read_npy(path)
+        data = _content(path)
+        quick = None if data is None else _read_plain_png(path, data)
+        return _read_with_pillow(path, data) if quick is None else quick
+    except UserError:
+        raise
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _content(path: FilePath) -> bytes | None:
+    """The whole file, if it is a small one: that is one look at the disk and not several."""
+    with stream(path) as file:
+        data = file.read(_SMALL + 1)
+    return data if len(data) <= _SMALL else None
+
+
+def _read_plain_png(path: FilePath, data: bytes) -> np.ndarray[Any, Any] | None:
+    """A PNG of 8-bit grey, RGB or RGBA and nothing that Pillow would have to look for first; None for other files."""
+    header = _plain_png_header(data[:64])
+    if header is None or header.dtype != np.uint8:
+        return None
+    _check_size(path, header.width, header.height, header.channels)
+    ours = decode_png(data, _QUICK_PIXELS)
+    if ours is not None:
+        return ours
+    with PngImageFile(io.BytesIO(data)) as image:
+        array = np.array(image)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _read_header(path: FilePath) -> Header:
+    if path.suffix.lower() == ".npy":
+        return Header(*read_npy_header(path))
+    quick = _read_png_header(path) if path.suffix.lower() == ".png" else None
+    if quick is not None:
+        return quick
+    image = _open(path)
+    if image is None:
+        return Header(*read_tiff_header(path))
+    with image:
+        mode = _target_mode(image)
+        width, height = image.size
+        if _orientation(image) >= 5:
+            width, height = height, width
+        dtype = np.dtype(np.uint16) if _low_rawmode(image) else _dtype(mode)
+        return Header(_KEEP[mode], height, width, dtype, mode in ("LA", "RGBA"))
+
+
+def _read_with_pillow(path: FilePath, data: bytes | None) -> np.ndarray[Any, Any]:
+    image = _open(path, data)
+    if image is None:
+        _check(path, read_tiff_header(path))
+        return read_tiff(path)
+    with image:
+        _check_size(path, *image.size)
+        mode, orientation, low = _target_mode(image), _orientation(image), _low_rawmode(image)
+        decoded: Image.Image = image if image.mode == mode else image.convert(mode)
+        array = np.array(decoded, _dtype(mode))
+    if low:
+        array = array.astype(np.uint16) * 256 + _low_bytes(path, low)
+    array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    return turn(array, orientation)
+
+
+def _open(path: FilePath, data: bytes | None = None) -> Image.Image | None:
+    """The file opened by Pillow, or None for a TIFF that Pillow would refuse, shorten to 8 bits or cut to a page.
+
+    `data` is the file's content, where it has been read.
+    """
+    try:
+        source = io.BytesIO(data) if data is not None else stream(path) if isinstance(path, Member) else path
+        image = Image.open(source, formats=_formats())
+    except UnidentifiedImageError:
+        with stream(path) as file:
+            if file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+                return None
+        raise
+    if isinstance(image, TiffImageFile):
+        bits = max(image.tag_v2.get(258, (1,)))
+        bands = 1 if image.mode == "P" else len(image.getbands())
+        is_cut = bits > 8 and image.mode not in ("I;16", "I;16B", "I", "F")
+        if is_cut or image.tag_v2.get(277, 1) != bands or image.n_frames > 1:
+            image.close()
+            return None
+    return image
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """The formats that Pillow may try; its others run programs or are no images of this kind."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _low_rawmode(image: Image.Image) -> str:
+    """For a 16-bit colour PNG the way to unpack the lower bytes of its big-endian numbers, else empty.
+
+    Pillow keeps the upper bytes only. Read as little-endian, the same data give it the lower ones.
+    """
+    if isinstance(image, PngImageFile) and len(image.tile) == 1 and image.tile[0].args in ("RGB;16B", "RGBA;16B"):
+        return f"{image.mode};16L"
+    return ""
+
+
+def _low_bytes(path: FilePath, rawmode: str) -> np.ndarray[Any, Any]:
+    with stream(path) as file, Image.open(file, formats=("PNG",)) as image:
+        assert isinstance(image, PngImageFile)
+        image.tile = [image.tile[0]._replace(args=rawmode)]
+        return np.asarray(image).astype(np.uint16)
+
+
+def _read_png_header(path: FilePath) -> Header | None:
+    """The header of a plain grey or RGB(A) PNG from its first bytes; None where Pillow must look closer.
+
+    Opening a folder looks at every file, and this takes a tenth of the time of opening each with Pillow.
+    """
+    with stream(path) as file:
+        return _plain_png_header(file.read(64))
+
+
+def _plain_png_header(start: bytes) -> Header | None:
+    if len(start) < 57 or start[:8] != b"\x89PNG\r\n\x1a\n" or start[12:16] != b"IHDR":
+        return None
+    width, height, depth, colour = struct.unpack(">IIBB", start[16:26])
+    if start[37:41] != b"IDAT":
+        return None  # a palette, an orientation or a transparent colour may follow
+    if colour == 0 and depth in (8, 16):
+        return Header(1, height, width, np.dtype(np.uint8 if depth == 8 else np.uint16))
+    if colour == 2 and depth == 8:
+        return Header(3, height, width, np.dtype(np.uint8))
+    if colour == 6 and depth == 8:
+        return Header(4, height, width, np.dtype(np.uint8), True)
+    return None
+
+
+def _target_mode(image: Image.Image) -> str:
+    """The Pillow mode into which an image is decoded."""
+    if image.mode in _KEEP:
+        return image.mode
+    if image.mode == "1":
+        return "L"
+    if image.mode in ("P", "PA"):
+        return "RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB"
+    return "RGBA" if image.mode in ("RGBa", "La") else "RGB"
+
+
+def _dtype(mode: str) -> np.dtype[Any]:
+    if mode.startswith("I;16"):
+        return np.dtype(np.uint16)
+    return np.dtype({"I": np.int32, "F": np.float32}.get(mode, np.uint8))
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8 from what precedes the pixels; TIFF is turned by Pillow itself and counts as 1."""
+    data = image.info.get("exif")
+    if not isinstance(data, bytes) or image.format == "TIFF":
+        return 1
+    exif = Image.Exif()
+    try:
+        exif.load(data)
+        value = exif.get(0x0112, 1)
+    except Exception:  # damaged EXIF is no reason to refuse the picture
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _check(path: FilePath, header: tuple[int, int, int, np.dtype[Any]]) -> None:
+    _check_size(path, header[2], header[1], header[0])
+
+
+def _check_size(path: FilePath, width: int, height: int, channels: int = 1) -> None:
+    if min(width, height, channels) < 1:
+        raise UserError(
+            f"{show(path)}: the image has no pixels ({width} x {height}, {channels} channels): delete the file"
+        )
+    if width * height > MAX_PIXELS or width * height * channels > 4 * MAX_PIXELS:
+        raise UserError(
+            f"{show(path)}: {width} x {height} pixels of {channels} channels are more than the limit of "
+            f"{MAX_PIXELS // 2**20} megapixels: scale or cut the image"
+        )
+
+
+def _damaged(path: FilePath, error: Exception) -> UserError:
+    if isinstance(error, Image.DecompressionBombError):
+        return UserError(
+            f"{show(path)}: more than the limit of {MAX_PIXELS // 2**20} megapixels: scale or cut the image"
+        )
+    if isinstance(error, UnidentifiedImageError):
+        return UserError(f"{show(path)}: not an image that can be read: delete or replace the file")
+    if isinstance(error, OSError) and error.errno is not None:
+        return explain(error, show(path))
+    if isinstance(error, MemoryError):
+        return UserError(f"{show(path)}: there is not enough memory to decode it: scale or cut the image")
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return UserError(f"{show(path)}: damaged or truncated image ({reason}): delete or replace the file")

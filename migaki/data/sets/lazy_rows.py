@@ -1,0 +1,136 @@
+"""The rows of large metadata files: their places stay in memory, they themselves on the disk until they are asked for.
+
+A row of a few labels takes kilobytes as Python objects; a million of them would not fit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import weakref
+from abc import abstractmethod
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from migaki.core.errors import UserError
+from migaki.core.files import explain, show
+from migaki.data.sets.labels import is_file_column
+
+Row = dict[str, Any]
+
+_BLOCK = 1024  # rows made at a time when all are looked at
+
+
+class LazyRows(Sequence[Row]):
+    """Rows that are made when they are asked for, anew each time; `names` are their file names."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(
+            ours == theirs for ours, theirs in zip(self, other, strict=True))
+
+    @abstractmethod
+    def block(self, start: int, stop: int) -> list[Row]:
+        """The rows start .. stop - 1."""
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            places = range(len(self))[index]
+            if places and places.step == 1:
+                return self.block(places.start, places.stop)
+            return [self[place] for place in places]
+        place = range(len(self))[index]
+        return self.block(place, place + 1)[0]
+
+    def __iter__(self) -> Iterator[Row]:
+        for start in range(0, len(self), _BLOCK):
+            yield from self.block(start, min(start + _BLOCK, len(self)))
+
+
+class JsonlRows(LazyRows):
+    """The rows of one or several `metadata.jsonl` whose lines have been checked once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[tuple[int, Path, str, int]] = []
+        self._starts = array("q")
+        self._lengths = array("q")
+
+    def begin(self, path: Path, prefix: str) -> None:
+        """What is added from here on stands in this file, in the folder `prefix` of the set."""
+        file = os.open(path, os.O_RDONLY)  # kept: opening it anew would take ten times as long as reading a row
+        weakref.finalize(self, os.close, file)
+        self._parts.append((len(self), path, prefix, file))
+
+    def add(self, start: int, length: int, name: str) -> None:
+        """The next row: its bytes in the file, and its file name."""
+        self.names.append(name)
+        self._starts.append(start)
+        self._lengths.append(length)
+
+    def block(self, start: int, stop: int) -> list[Row]:
+        """The rows, read again; UserError if the file has changed in the meantime."""
+        rows: list[Row] = []
+        for number, (first, path, prefix, file) in enumerate(self._parts):
+            last = self._parts[number + 1][0] if number + 1 < len(self._parts) else len(self)
+            here = range(max(start, first), min(stop, last))
+            if not here:
+                continue
+            begin, end = self._starts[here[0]], self._starts[here[-1]] + self._lengths[here[-1]]
+            try:
+                data = os.pread(file, end - begin, begin)
+                for place in here:
+                    at = self._starts[place] - begin
+                    line = data[at : at + self._lengths[place]]
+                    rows.append(fixed(json.loads(line.decode("utf-8-sig")), prefix))
+            except OSError as error:
+                raise explain(error, show(path)) from error
+            except (ValueError, AttributeError, KeyError) as error:
+                raise UserError(f"{show(path)}: was changed while it was in use: run the command again") from error
+        return rows
+
+
+class TableRows(LazyRows):
+    """The rows of `metadata.parquet` files, kept in columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[tuple[int, Any, str]] = []
+
+    def add(self, table: Any, prefix: str, names: list[str]) -> None:
+        """The rows of a pyarrow Table, in the folder `prefix` of the set, and their file names."""
+        self._parts.append((len(self), table, prefix))
+        self.names += names
+
+    def block(self, start: int, stop: int) -> list[Row]:
+        """The rows as Python values."""
+        rows: list[Row] = []
+        for first, table, prefix in self._parts:
+            begin, end = max(start - first, 0), min(stop - first, len(table))
+            if begin < end:
+                rows += [fixed(row, prefix) for row in table.slice(begin, end - begin).to_pylist()]
+        return rows
+
+
+def fixed(row: Row, prefix: str) -> Row:
+    """A checked row as the set gives it: `file_name` first, file names relative to the set."""
+    row = row if next(iter(row)) == "file_name" else {"file_name": row["file_name"], **row}
+    for column in [name for name in row if name.endswith("file_name")]:
+        value = row[column]
+        if value is not None and is_file_column(column) and (prefix or "/." in value or "//" in value
+                                                             or value[0] == "." or value[-1] == "/"):
+            row[column] = posixpath.normpath(posixpath.join(prefix, value))
+    return row

@@ -1,0 +1,69 @@
+"""The files below a folder, and the rule of which of them a dataset may name."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from migaki.core.errors import UserError
+from migaki.core.files import explain
+from migaki.data.files.image_file import show
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sort key by which `2.png` stands before `10.png`; total, whatever the names."""
+    parts = _DIGITS.split(name)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+def list_files(folder: Path) -> list[str]:
+    """All plain files below `folder`, relative with `/`, in no order; hidden files and folders are left out.
+
+    Links to folders are not followed, so that no loop of links can trap the search. Links to files count if they
+    stay within the folder.
+
+    Raises:
+        UserError: no such folder, unreadable, or a link to a file that is broken or leads out of the folder.
+    """
+    root = Path(os.path.realpath(folder))
+    try:
+        if not root.is_dir():
+            raise UserError(f"{show(folder)}: " + ("is a file, not a folder: give the folder that it lies in"
+                                                   if root.exists() else "there is no such folder: check the spelling"))
+        return list(_walk(root, root, ""))
+    except OSError as error:
+        raise explain(error, show(error.filename or folder)) from error
+
+
+def _walk(root: Path, folder: Path, prefix: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_symlink():
+                if not os.path.isdir(entry.path):
+                    check_inside(root, prefix + entry.name)
+                    yield prefix + entry.name
+            elif entry.is_dir():
+                yield from _walk(root, Path(entry.path), f"{prefix}{entry.name}/")
+            elif entry.is_file():
+                yield prefix + entry.name
+
+
+def check_inside(root: Path, name: str) -> None:
+    """UserError unless `name` is a file below `root` that no `..`, absolute path or link leads out of."""
+    try:
+        target = os.path.realpath(os.path.join(root, name), strict=True)
+    except OSError as error:
+        reason = "a loop of links or a broken link" if os.path.islink(os.path.join(root, name)) else "no such file"
+        raise UserError(f"{show(root / name)}: {reason}: restore the file or take it out of the set") from error
+    except ValueError as error:  # a NUL byte
+        raise UserError(f"{show(root)}: '{show(name)}' is no file name: mend the metadata") from error
+    if not target.startswith(os.path.join(os.path.realpath(root), "")):
+        raise UserError(f"{show(root)}: '{show(name)}' leads out of the folder: put the file itself there")
+    if not os.path.isfile(target):
+        raise UserError(f"{show(root / name)}: not a file: take it out of the set")

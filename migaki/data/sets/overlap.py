@@ -1,0 +1,41 @@
+"""Two folders that must not be taken for one another: what is judged by is not what was trained on, and what was
+rendered is no photograph."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+from migaki.core.errors import UserError
+from migaki.data.files.image_file import read_image, show
+from migaki.data.folder import ImageFolder
+
+
+def shared_pictures(first: ImageFolder, other: ImageFolder) -> list[str]:
+    """The names in `first` of pictures that `other` holds too, pixel by pixel, whatever their names and formats."""
+    known = set(_digests(other))
+    return [name for name, digest in zip(first.names, _digests(first), strict=True) if digest in known]
+
+
+def require_others(judged: ImageFolder, trained: ImageFolder, option: str) -> None:
+    """UserError if a picture of `judged` is among `trained`, the folder of `option`, as well."""
+    if shared := shared_pictures(judged, trained):
+        raise UserError(f"{judged.path}: {len(shared)} of its {len(judged)} pictures are in {option} {trained.path} "
+                        f"too, such as {show(shared[0])}: judge by other pictures, take these out of one of the two")
+
+
+def refuse_swapped(synthetic: ImageFolder, real: ImageFolder) -> None:
+    """UserError if the "photographs" were rendered, by their own account, and the "synthetic" images were not."""
+    maker = str(real.made.get("simulator", "stand_in"))  # a stand-in takes the place of a camera
+    if not maker.startswith("stand_in") and "simulator" not in synthetic.made:
+        raise UserError(f"{real.path}: holds what `migaki simulate {maker}` rendered, and is given as --real, while "
+                        f"{synthetic.path} is given as --synthetic: swap the two")
+
+
+def _digests(folder: ImageFolder) -> list[bytes]:
+    def digest(index: int) -> bytes:
+        pixels = read_image(folder.file(index))
+        return hashlib.sha256(repr((pixels.shape, pixels.dtype.str)).encode() + pixels.tobytes()).digest()
+
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(digest, range(len(folder))))

@@ -1,0 +1,140 @@
+"""The rows of a folder: from its metadata, each name checked, or from the files themselves."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from migaki.core.errors import UserError
+from migaki.core.files import explain
+from migaki.data.files.image_file import EXTENSIONS, show
+from migaki.data.files.member import check_parquet
+from migaki.data.sets.labels import is_file_column
+from migaki.data.sets.lazy_rows import JsonlRows, TableRows
+from migaki.data.sets.listing import check_inside, natural_key
+from migaki.data.sets.metadata import Row, check_name, jsonl_lines, read_metadata, read_table
+from migaki.data.sets.parquet_rows import ParquetRows
+from migaki.data.sets.tar_rows import tar_rows
+
+_BLOCK = 4096  # rows of a table that are Python values at a time
+
+
+def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str]) -> Sequence[Row]:
+    """The rows of all metadata files, with file names relative to `folder`.
+
+    Args:
+        folder: The folder.
+        metadata: Its metadata files, relative to it.
+        files: All its files, relative to it.
+
+    Raises:
+        UserError: for a name that is missing, stands twice or leads out of the folder.
+    """
+    known = set(files)
+    seen: set[str] = set()
+    lazy, tables, eager = JsonlRows(), TableRows(), list[Row]()
+    for name in sorted(metadata, key=natural_key):
+        prefix, path = posixpath.dirname(name), folder / name
+
+        def check(row: Row, name: str = name, prefix: str = prefix) -> Row:
+            for column in [key for key in row if key.endswith("file_name")]:
+                value = row[column]
+                if is_file_column(column) and (prefix or type(value) is not str or value not in known):
+                    row[column] = None if value is None else _checked(folder, name, prefix, value, known)
+            if row["file_name"] in seen:
+                raise UserError(f"{show(folder / name)}: names '{show(row['file_name'])}' twice: delete one row")
+            seen.add(row["file_name"])
+            return row
+
+        if path.suffix == ".jsonl":
+            _look_through(path, prefix, lazy, check)
+        elif path.suffix == ".parquet":
+            _look_at(path, prefix, tables, check)
+        else:
+            eager += [check(row) for row in read_metadata(path)]
+    return eager or tables if tables or eager else lazy
+
+
+def _look_through(path: Path, prefix: str, rows: JsonlRows, check: Callable[[Row], Row]) -> None:
+    """Check each row of a `.jsonl` file, and keep only its place."""
+    try:
+        rows.begin(path, prefix)
+        for index, (start, length, row) in enumerate(jsonl_lines(path)):
+            check_name(path, index, row.get("file_name"))
+            rows.add(start, length, check(row)["file_name"])
+    except OSError as error:
+        raise explain(error, show(path)) from error
+
+
+def _look_at(path: Path, prefix: str, rows: TableRows, check: Callable[[Row], Row]) -> None:
+    """Check the names in a `.parquet` file, and keep it in columns."""
+    try:
+        table = read_table(path)
+    except OSError as error:
+        raise explain(error, show(path)) from error
+    names = table.select([column for column in table.column_names if is_file_column(column)])
+    checked: list[str] = []
+    for start in range(0, len(table), _BLOCK):
+        for index, row in enumerate(names.slice(start, _BLOCK).to_pylist(), start):
+            check_name(path, index, row.get("file_name"))
+            checked.append(check(row)["file_name"])
+    rows.add(table, prefix, checked)
+
+
+def _checked(folder: Path, metadata: str, prefix: str, name: Any, known: set[str]) -> str:
+    """A name from the metadata, relative to the folder, after a check that it stays inside and exists."""
+    where = show(folder / metadata)
+    if not isinstance(name, str):
+        raise UserError(f"{where}: {name!r} is no file name: write it as text")
+    full = posixpath.join(prefix, name) if prefix else name
+    if full in known:
+        return full
+    normal = posixpath.normpath(full)
+    if posixpath.isabs(name) or normal == ".." or normal.startswith("../") or "\0" in name:
+        raise UserError(f"{where}: '{show(name)}' leads out of the folder: name files inside it")
+    if normal not in known:
+        root = Path(os.path.realpath(folder))
+        try:
+            exists = os.path.lexists(root / normal)
+        except UnicodeEncodeError:  # a lone surrogate
+            exists = False
+        if not exists:
+            raise UserError(f"{where}: names '{show(name)}', which is missing: restore it or delete its row")
+        check_inside(root, normal)
+    return normal
+
+
+def shard_rows(folder: Path, files: Sequence[str]) -> Sequence[Row] | None:
+    """The rows of tar or Parquet shards among `files`; None where the folder holds no shards, or images beside them.
+
+    UserError for shards of both kinds, or damaged ones.
+    """
+    tars = [name for name in files if name.lower().endswith(".tar")]
+    tables = [name for name in files if name.lower().endswith(".parquet")]
+    if not tars + tables or any(posixpath.splitext(name)[1].lower() in EXTENSIONS for name in files):
+        return None
+    if tars and tables:
+        raise UserError(f"{show(folder)}: holds tar and Parquet shards: keep those of one kind")
+    if tars:
+        return tar_rows(folder, list(files))
+    check_parquet(folder)
+    return ParquetRows(folder, tables)
+
+
+def listed_rows(files: Sequence[str]) -> tuple[list[Row], list[str]]:
+    """Rows for the images among `files`, in natural order, and the classes.
+
+    If every image lies in one of several folders of one depth, the names of these folders are the classes, sorted,
+    and rows have a `label`; else there are none. It is the rule of Hugging Face's ImageFolder.
+    """
+    names = [name for name in files if posixpath.splitext(name)[1].lower() in EXTENSIONS]
+    names.sort(key=natural_key)
+    folders = [posixpath.basename(posixpath.dirname(name)) for name in names]
+    classes = sorted(set(folders))
+    if len(classes) < 2 or len({name.count("/") for name in names}) > 1:
+        return [{"file_name": name} for name in names], []
+    index = {name: number for number, name in enumerate(classes)}
+    return [{"file_name": name, "label": index[c]} for name, c in zip(names, folders, strict=True)], classes

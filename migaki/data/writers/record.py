@@ -1,0 +1,81 @@
+"""One image of a set with its row, ready to be stored: the files that hold it and the columns that name them."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from migaki.data.files.encoding import SUFFIXES, encode_image, encode_plane
+from migaki.data.files.image_file import show
+from migaki.data.sets.labels import IMAGE_KEYS, PLANE_KEYS, is_file_column
+
+Array = np.ndarray[Any, Any]
+Row = dict[str, Any]
+
+_File = tuple[str, Callable[[torch.Tensor | Array, str], bytes], torch.Tensor | Array]
+_FOLDERS = {"mask": "masks", "depth": "depths", "target": "targets", "real": "reals", "refined": "refineds"}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """`row` with `file_name` first; `files` as (name, content), the image first, then the further pictures."""
+
+    row: Row
+    files: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A record whose pictures are still to be encoded: (name, how, picture)."""
+
+    row: Row
+    files: tuple[_File, ...]
+
+    def encode(self, image_format: str) -> Record:
+        """The record, its pictures encoded (see `encoding` for what is refused)."""
+        return Record(self.row, tuple((name, how(value, image_format)) for name, how, value in self.files))
+
+
+def plan(name: str, image: torch.Tensor | Array, row: Row, image_format: str, *, suffix: str | None = None) -> Plan:
+    """What is to be stored of one image.
+
+    Args:
+        name: File name inside the set; the format's ending is added if it is missing.
+        image: `(C, H, W)` float in [0, 1] or uint8.
+        row: Its labels as plain values. A `mask` `(H, W)` goes to `masks/`, `depth` to `depths/`, further pictures
+            likewise, each with its column `KEY_file_name`.
+        image_format: One of `encoding.SUFFIXES`.
+        suffix: The ending that the name must have, if not the format's; "" for any.
+
+    Raises:
+        ValueError: for a name that leads out of the folder or columns that the writer names itself.
+    """
+    name = file_name(name, SUFFIXES[image_format] if suffix is None else suffix)
+    stem = posixpath.splitext(name)[0]
+    files: list[_File] = [(name, encode_image, image)]
+    values: Row = {"file_name": name}
+    for key, value in row.items():
+        if is_file_column(key):
+            raise ValueError(f"the row has a column '{key}': the writer names the files itself")
+        if key in PLANE_KEYS or key in IMAGE_KEYS:
+            ending = ".tif" if key == "depth" else ".png" if key == "mask" else SUFFIXES[image_format]
+            values[f"{key}_file_name"] = f"{_FOLDERS[key]}/{stem}{ending}"
+            files.append((values[f"{key}_file_name"], encode_plane if key in PLANE_KEYS else encode_image, value))
+        else:
+            values[key] = value
+    return Plan(values, tuple(files))
+
+
+def file_name(name: str, suffix: str) -> str:
+    """`name` with its ending; ValueError for what is no name of a file inside a folder."""
+    name = name if name.lower().endswith(suffix) else name + suffix
+    parts = name.split("/")
+    if any(part in ("", ".", "..") or part.startswith(".") for part in parts) or "\0" in name or "\\" in name:
+        raise ValueError(f"'{show(name)}' is no name for a file inside the folder")
+    name.encode()  # bytes that are no UTF-8 cannot stand in the metadata
+    return name

@@ -1,0 +1,69 @@
+"""WebDataset: tar files whose members of one stem are one image with its row; and an index, so that opening is quick.
+
+Image i of a set that we write is `000000012.png`, `000000012.json` (its row, `file_name` and labels) and, with further
+pictures, `000000012.mask.png` and so on. `index.jsonl` has a line for each image: its row, and under `where` for each
+column of file names the shard's name, the offset and the size. Tar files of others need no index: their headers are
+read instead.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from migaki.core.files import atomic_write
+from migaki.data.sets.labels import is_file_column
+from migaki.data.sets.tar_rows import INDEX
+from migaki.data.writers.record import Record
+from migaki.data.writers.shard_writer import ShardKind
+
+
+class TarShards(ShardKind):
+    """Shards of WebDataset."""
+
+    name, suffix = "webdataset", ".tar"
+
+    def write(self, file: IO[bytes], path: Path, records: list[tuple[int, Record]]) -> None:
+        """The members of each image one after the other; beside it, hidden, the lines of the index."""
+        lines = []
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for number, record in records:
+                names = [column for column in record.row if is_file_column(column)]
+                where = {}
+                for column, (name, data) in zip(names, record.files, strict=True):
+                    key = "" if column == "file_name" else "." + column.removesuffix("_file_name")
+                    where[column] = [path.name, _add(tar, f"{number:09d}{key}{PurePosixPath(name).suffix}", data),
+                                     len(data)]
+                row = json.dumps(record.row, ensure_ascii=False, allow_nan=False)
+                _add(tar, f"{number:09d}.json", row.encode())
+                lines.append(json.dumps({**record.row, "where": where}, ensure_ascii=False, allow_nan=False) + "\n")
+        with atomic_write(_lines_of(path), "w") as beside:  # before the shard takes its name: it is never without
+            beside.write("".join(lines))
+
+    def is_whole(self, path: Path) -> bool:
+        """Whether shard and lines are there."""
+        return path.is_file() and path.stat().st_size > 0 and _lines_of(path).is_file()
+
+    def finish(self, out: Path, shards: list[Path]) -> None:
+        """Join the lines of all shards into the index."""
+        with atomic_write(out / INDEX, "w") as file:
+            for path in shards:
+                file.write(_lines_of(path).read_text(encoding="utf-8"))
+        for path in shards:
+            _lines_of(path).unlink(missing_ok=True)
+
+
+def _lines_of(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.index")
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Add a member with nothing of the clock or the user in it; returns where its content begins."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = len(data), 0o644, 0
+    start = tar.offset + tarfile.BLOCKSIZE
+    tar.addfile(info, io.BytesIO(data))
+    return start

@@ -1,0 +1,328 @@
+"""FolderWriter: an image folder that may be killed at any image and goes on where it stopped.
+
+While it is unfinished the folder holds a hidden `.journal` of the rows done so far; at the end `metadata.jsonl` (rows
+in the order of their indices) and `dataset.json` (what made the images) are written whole, and the journal goes.
+A folder that was interrupted any number of times is the same, byte for byte, as one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from array import array
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from migaki.core.errors import NothingLeft, UserError
+from migaki.core.files import FolderLock, atomic_write, explain, make_folder, read_json, write_json
+from migaki.data.files.encoding import SUFFIXES, store
+from migaki.data.files.image_file import show
+from migaki.data.files.journal import JOURNAL, Journal
+from migaki.data.sets.labels import batch_rows, is_file_column
+from migaki.data.sets.metadata import read_metadata, write_metadata
+from migaki.data.writers.record import Plan, Record, plan
+
+__all__ = ["FolderWriter", "batch_rows"]
+
+Array = np.ndarray[Any, Any]
+Row = dict[str, Any]
+
+_MAX_PENDING = 64  # images on their way to the disk
+_PART = 16  # images that a thread is given at a time: handing them over one by one would take as long as writing them
+_TO_DO, _LEFT_OUT = -1, -2  # in the place of a journal entry
+_OUTCOME = ("num_images", "dropped")  # what dataset.json says of the result and not of the settings
+
+
+class FolderWriter:
+    """Writes images and rows in any order; use it in a `with` block.
+
+    Args:
+        out: The folder, made if need be. UserError if it holds something else, or another process writes it.
+        info: What makes the images, as plain JSON: command, config, seed, version, parent, licence. All but
+            `command` must be the same to go on with a folder that was begun before.
+        total: Images that the folder will have, of indices 0 .. total - 1. A finished folder may be extended.
+        resume: Go on where an earlier run stopped; False refuses a folder that was begun before.
+        image_format: `png` (8 bits), `png16` (16 bits, grey only), `jpg`, `tiff` (float32), `npy` (float32).
+        metadata_format: `jsonl`, `csv` or `parquet`.
+        workers: Threads that encode.
+    """
+
+    def __init__(
+        self,
+        out: Path | str,
+        info: dict[str, Any],
+        total: int,
+        resume: bool = True,
+        image_format: str = "png",
+        metadata_format: str = "jsonl",
+        workers: int = 2,
+    ) -> None:
+        if image_format not in SUFFIXES:
+            raise UserError(f"image format '{image_format}' is not known: use one of {', '.join(SUFFIXES)}")
+        if metadata_format not in ("jsonl", "csv", "parquet"):
+            raise UserError(f"metadata format '{metadata_format}' is not known: use jsonl, csv or parquet")
+        self._metadata = f"metadata.{metadata_format}"
+        self.out = Path(out)
+        self.total = total
+        self.image_format = image_format
+        self._heading = {**json.loads(json.dumps(info)), "format": image_format, "metadata": self._metadata}
+        self._lock = FolderLock(self.out)
+        self._entries = array("q", [_TO_DO]) * total  # by index: which entry of the journal holds its row
+        self._names: dict[str, int] = {}
+        self._pending: deque[tuple[list[tuple[int, Row]], Future[None]]] = deque()
+        self._waiting = 0  # images in `_pending`
+        self._pool = ThreadPoolExecutor(max(1, workers))
+        self._finished = False
+        self._made: set[str] = set()
+        try:
+            self._journal = Journal(self.out / JOURNAL)
+            self._open(resume)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self, resume: bool) -> None:
+        manifest = self.out / "dataset.json"
+        rows: dict[int, Row] = {}
+        if self._journal.heading is not None:
+            self._check(self._journal.heading, resume)
+            self._heading = self._journal.heading
+        elif manifest.exists():
+            found = read_json(manifest)
+            self._check(found, resume)
+            self._heading = {key: value for key, value in found.items() if key not in _OUTCOME}
+            rows = _with_gaps(read_metadata(self.out / self._metadata), found.get("dropped", []))
+            self._finished = len(rows) == self.total
+        elif any(not entry.name.startswith(".") for entry in os.scandir(self.out)):
+            raise UserError(f"{show(self.out)}: holds other files: choose an empty or a new folder")
+        self._check_count(max(rows, default=-1))
+        if self._finished:
+            self._entries = array("q", [0]) * self.total
+            return
+        for partial in self.out.rglob(".*.partial"):
+            partial.unlink(missing_ok=True)
+        self._journal.start(self._heading)
+        for index, row in rows.items():
+            self._journal.append({"index": index, "row": row})
+        for number in range(len(self._journal)):
+            entry = self._journal.read(number)
+            self._check_count(entry["index"])
+            if self._is_whole(entry["row"]):
+                self._keep(entry["index"], entry["row"], number)
+
+    def _check_count(self, last: int) -> None:
+        if last >= self.total:
+            raise UserError(f"{show(self.out)}: holds {last + 1} images already, more than {self.total}")
+
+    def _keep(self, index: int, row: Row, number: int) -> None:
+        """Image `index` is done, and entry `number` of the journal says so."""
+        self._entries[index] = number if row else _LEFT_OUT
+        if row:
+            self._names[row["file_name"]] = index
+
+    def _check(self, found: Any, resume: bool) -> None:
+        """UserError unless the folder was begun with the same settings."""
+        if not resume:
+            raise UserError(f"{show(self.out)}: exists already: choose another folder or let it go on with resume")
+        if not isinstance(found, dict):
+            raise UserError(f"{show(self.out)}: its dataset.json is no object: choose another folder")
+        ours = {key: value for key, value in self._heading.items() if key not in ("command", *_OUTCOME)}
+        theirs = {key: value for key, value in found.items() if key not in ("command", *_OUTCOME)}
+        if ours.keys() != theirs.keys():
+            raise UserError(f"{show(self.out)}: was made with another command: choose another folder")
+        for key in ours:
+            if ours[key] != theirs[key]:
+                key, was, now = _first_difference(key, theirs[key], ours[key])
+                raise UserError(
+                    f"{show(self.out)}: was made with another {key} ({_short(was)}, now {_short(now)}): "
+                    "choose another folder, or delete this one"
+                )
+
+    def _is_whole(self, row: Row) -> bool:
+        """Whether the files of a row are there and not empty, as after a power cut."""
+        paths = [self.out / name for column, name in row.items() if is_file_column(column)]
+        return all(path.is_file() and path.stat().st_size for path in paths)
+
+    @property
+    def done(self) -> set[int]:
+        """Indices that are on disk."""
+        return {index for index, entry in enumerate(self._entries) if entry != _TO_DO}
+
+    def missing(self, indices: Iterable[int]) -> list[int]:
+        """Those of `indices` that are still to be written, in their order."""
+        return [index for index in indices if not self._has(index)]
+
+    def _has(self, index: int) -> bool:
+        return 0 <= index < self.total and self._entries[index] != _TO_DO
+
+    def write(self, index: int, name: str, image: torch.Tensor | Array, row: Row) -> None:
+        """Write one image and remember its row.
+
+        Args:
+            index: 0 .. total - 1; an index that is done already is skipped.
+            name: File name inside the folder; the format's ending is added if it is missing.
+            image: `(C, H, W)` float in [0, 1] (clipped, NaN refused) or uint8.
+            row: Its labels as plain values. A `mask` `(H, W)` is written to `masks/`, `depth` to `depths/`, further
+                pictures likewise, each with its column `KEY_file_name`.
+        """
+        if not self._has(index):
+            planned = plan(name, image, row, self.image_format)
+            own = Plan(planned.row, tuple((name, how, _copy(value)) for name, how, value in planned.files))
+            self.write_plan(index, own)
+
+    def skip(self, index: int) -> None:
+        """Leave image `index` out for good: the folder gets one less, and `dropped` in `dataset.json` names it."""
+        if not self._has(index):
+            self._keep(index, {}, self._journal.append({"index": index, "row": {}}))
+
+    def write_plan(self, index: int, planned: Plan) -> None:
+        """As `write`, for pictures that the caller leaves alone from here on."""
+        self.write_all([(index, planned)])
+
+    def write_file(self, index: int, name: str, data: bytes, row: Row) -> None:
+        """As `write`, for an image that the caller has encoded: `data` is its file's content, `name` has its ending.
+
+        Further pictures of the row (`mask`, `depth`, ...) are encoded here.
+        """
+        if not self._has(index):
+            others = plan(name, np.zeros((1, 1, 1), np.uint8), row, "png", suffix="")
+            record = Plan(others.row, others.files[1:]).encode(self.image_format)
+            self.write_record(index, Record(record.row, ((name, data), *record.files)))
+
+    def write_record(self, index: int, record: Record) -> None:
+        """As `write`, for an image that another process has encoded."""
+        self.write_all([(index, record)])
+
+    def write_all(self, images: Iterable[tuple[int, Plan | Record | None]]) -> None:
+        """As `write_plan`, `write_record` or, for None, `skip`, for many at once, which is quicker."""
+        part: list[tuple[int, Plan | Record]] = []
+        for index, image in images:
+            if self._has(index):
+                continue
+            if image is None:
+                self.skip(index)
+                continue
+            self._claim(index, image.row["file_name"])
+            part.append((index, image))
+            if len(part) == _PART:
+                self._submit(part)
+                part = []
+        if part:
+            self._submit(part)
+
+    def _claim(self, index: int, name: str) -> None:
+        if not 0 <= index < self.total or self._finished:
+            raise ValueError(f"index {index} is outside of 0..{self.total - 1}")
+        if self._names.setdefault(name, index) != index:
+            raise UserError(
+                f"{show(self.out)}: images {self._names[name]} and {index} would both be called '{show(name)}': "
+                "give each its own name"
+            )
+
+    def _submit(self, part: list[tuple[int, Plan | Record]]) -> None:
+        rows = [(index, image.row) for index, image in part]
+        self._pending.append((rows, self._pool.submit(self._store, [image for _, image in part])))
+        self._waiting += len(part)
+        while self._pending and (self._waiting > _MAX_PENDING or self._pending[0][1].done()):
+            self._settle()
+
+    def _store(self, images: list[Plan | Record]) -> None:
+        for image in images:
+            record = image if isinstance(image, Record) else image.encode(self.image_format)
+            for name, data in record.files:
+                path = f"{self.out}/{name}"
+                folder = path[: path.rindex("/")]
+                if folder not in self._made:
+                    make_folder(Path(folder))
+                    self._made.add(folder)
+                store(path, data)
+
+    def _settle(self) -> None:
+        """Wait for the oldest images on their way; their rows enter the journal only when their files stand."""
+        rows, future = self._pending.popleft()
+        self._waiting -= len(rows)
+        future.result()
+        first = self._journal.append(*({"index": index, "row": row} for index, row in rows))
+        for number, (index, row) in enumerate(rows, first):
+            self._keep(index, row, number)
+
+    def close(self) -> None:
+        """Wait for all images; if none of `total` is missing, write `metadata.jsonl` and `dataset.json`."""
+        try:
+            while self._pending:
+                self._settle()
+            if not self._finished and _TO_DO not in self._entries:
+                self._finish()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+            self._journal.close()
+            self._lock.close()
+
+    def _finish(self) -> None:
+        dropped = [index for index, entry in enumerate(self._entries) if entry == _LEFT_OUT]
+        if len(dropped) == self.total:
+            raise NothingLeft(f"{show(self.out)}: every image was left out: delete the folder and ask for less")
+        kept = ((index, entry) for index, entry in enumerate(self._entries) if entry != _LEFT_OUT)
+        if self._metadata == "metadata.jsonl":
+            with atomic_write(self.out / self._metadata) as file:
+                file.writelines(self._line(index, entry) for index, entry in kept)
+        else:
+            write_metadata(self.out / self._metadata, (self._journal.read(entry)["row"] for _, entry in kept))
+        gaps = {"dropped": dropped} if dropped else {}
+        write_json(self.out / "dataset.json", {**self._heading, "num_images": self.total - len(dropped), **gaps})
+        try:
+            self._journal.remove()
+        except OSError as error:
+            raise explain(error, show(self.out)) from error
+        self._finished = True
+
+    def _line(self, index: int, entry: int) -> bytes:
+        """The row of an image as a line of `metadata.jsonl`, cut out of its journal entry: both hold the same JSON."""
+        line, start = self._journal.line(entry), b'{"index": %d, "row": ' % index
+        if not line.startswith(start + b"{") or not line.endswith(b"}}\n"):
+            raise self._journal.changed()
+        return line[len(start) : -2] + b"\n"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        with contextlib.suppress(Exception):  # the first error is the one to tell
+            self.close()
+
+
+def _with_gaps(rows: list[Row], dropped: list[int]) -> dict[int, Row]:
+    """The rows of a finished folder by their indices; those that were left out are empty."""
+    gaps = set(dropped)
+    kept = [index for index in range(len(rows) + len(gaps)) if index not in gaps]
+    return dict(zip(kept, rows, strict=True)) | {index: {} for index in gaps}
+
+
+def _copy(value: torch.Tensor | Array) -> torch.Tensor | Array:
+    """The caller may render the next image into the same memory while this one waits to be encoded."""
+    return value.detach().cpu().clone() if isinstance(value, torch.Tensor) else np.array(value)
+
+
+def _first_difference(key: str, was: Any, now: Any) -> tuple[str, str, str]:
+    """Which setting differs, by its path, and its two values."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        inner = next(name for name in [*now, *was] if was.get(name) != now.get(name))
+        return _first_difference(f"{key}.{inner}", was.get(inner), now.get(inner))
+    return key, json.dumps(was, ensure_ascii=False), json.dumps(now, ensure_ascii=False)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."

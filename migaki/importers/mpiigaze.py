@@ -1,0 +1,108 @@
+"""MPIIGaze as its authors distribute it: `Data/Normalized/pXX/dayYY.mat` (Zhang et al., CVPR 2015).
+
+Each file holds, for the left and the right eye, N grey patches of 36 x 60, gaze directions (N, 3) in the normalised
+camera (x right, y down, z away) and head rotations (N, 3) as rotation vectors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+from scipy.spatial.transform import Rotation
+
+from migaki.core.errors import UserError
+from migaki.data.files.image_file import show
+from migaki.importers.importer import Array, Importer, Row, decimals
+
+_SIDES = ("left", "right")
+_PERSON_DAY = re.compile(r"p(\d+)/day(\d+)\.mat$", re.IGNORECASE)
+
+Eyes = dict[str, Array]
+
+
+class MPIIGaze(Importer):
+    """`migaki import mpiigaze MPIIGaze/Data/Normalized --out DIR`: patches of both eyes with gaze and head pose."""
+
+    licence = "CC BY-NC-SA 4.0 (X. Zhang, Y. Sugano, M. Fritz, A. Bulling)"
+    source = "MPIIGaze, Appearance-Based Gaze Estimation in the Wild, CVPR 2015"
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """What to take and how to turn it."""
+
+        mirror: bool = True  # right eyes are mirrored (yaw and roll negated), so that the nose is always on the left
+        people: tuple[int, ...] = ()  # numbers of the people to take; none named: all
+
+    def find(self, path: Path) -> Sequence[tuple[Path, int, int, int]]:
+        """Entries (file, side, number in the file, person)."""
+        entries = []
+        files = [path] if path.is_file() else sorted(path.rglob("*.mat"))
+        for file in files:
+            place = _PERSON_DAY.search(file.resolve().as_posix())
+            if place is None or (self.config.people and int(place[1]) not in self.config.people):
+                continue
+            eyes = read_mat(file)
+            for side, name in enumerate(_SIDES):
+                entries += [(file, side, number, int(place[1])) for number in range(len(eyes[f"{name}/image"]))]
+        return entries
+
+    def load(self, entry: tuple[Path, int, int, int]) -> tuple[str, Array, Row]:
+        """One patch `(1, 36, 60)` with gaze, head pose, side, person and day."""
+        file, side, number, person = entry
+        eyes, name = read_mat(file), _SIDES[side]
+        image = eyes[f"{name}/image"][number]
+        gaze = gaze_angles(eyes[f"{name}/gaze"][number])
+        head = head_angles(eyes[f"{name}/pose"][number])
+        if self.config.mirror and side == 1:
+            image = image[:, ::-1]
+            gaze = gaze * (1, -1)
+            head = head * (1, -1, -1)
+        day = file.stem.lower()
+        row: Row = {"side": side, "person": person, "day": int(day.removeprefix("day"))}
+        row.update(zip(("gaze_pitch", "gaze_yaw"), decimals(gaze), strict=True))
+        row.update(zip(("head_pitch", "head_yaw", "head_roll"), decimals(head), strict=True))
+        return f"p{person:02}/{day}_{number:04}_{name}", np.ascontiguousarray(image[None]), row
+
+
+def gaze_angles(vector: Array) -> Array:
+    """Pitch and yaw in rad of a direction (3,): g = (-cos p sin y, -sin p, -cos p cos y)."""
+    x, y, z = np.asarray(vector, np.float64) / max(float(np.linalg.norm(vector)), 1e-12)
+    return np.array([np.arcsin(np.clip(-y, -1, 1)), np.arctan2(-x, -z)])
+
+
+def head_angles(rotation_vector: Array) -> Array:
+    """Pitch, yaw and roll in rad of a head's rotation vector (3,).
+
+    Pitch and yaw are those of the direction in which the face looks, in the convention of the gaze: the head's z axis
+    points backwards. Roll is the turn of the head's x axis in the image, positive clockwise.
+    """
+    matrix = Rotation.from_rotvec(np.asarray(rotation_vector, np.float64)).as_matrix()
+    pitch, yaw = gaze_angles(-matrix[:, 2])
+    return np.array([pitch, yaw, np.arctan2(matrix[1, 0], matrix[0, 0])])
+
+
+@lru_cache(maxsize=2)  # entries of one file follow each other
+def read_mat(file: Path) -> Eyes:
+    """The arrays of one `dayYY.mat` as `left/image` (N, 36, 60) uint8, `left/gaze` (N, 3), `left/pose` (N, 3), ..."""
+    eyes: Eyes = {}
+    try:
+        data: Any = scipy.io.loadmat(file, struct_as_record=False, squeeze_me=False)["data"][0, 0]
+        for side in _SIDES:
+            part = getattr(data, side)[0, 0]
+            for name, shape in (("image", (-1, 36, 60)), ("gaze", (-1, 3)), ("pose", (-1, 3))):
+                eyes[f"{side}/{name}"] = np.asarray(getattr(part, name)).reshape(shape)
+            if len({len(eyes[f"{side}/{name}"]) for name in ("image", "gaze", "pose")}) != 1:
+                raise ValueError("numbers of images and labels differ")
+            if eyes[f"{side}/image"].dtype != np.uint8:
+                raise ValueError("images are not uint8")
+    except Exception as error:  # scipy raises many kinds for damaged files
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{show(file)}: not a normalised day of MPIIGaze ({reason}): fetch the file again") from error
+    return eyes

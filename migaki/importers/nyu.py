@@ -1,0 +1,178 @@
+"""The NYU hand pose data as their authors distribute them (Tompson et al., ACM TOG 2014).
+
+J. Tompson, M. Stein, Y. Lecun, K. Perlin, "Real-Time Continuous Pose Recovery of Human Hands Using Convolutional
+Networks". A folder (`train` or `test`) holds `joint_data.mat` and, for cameras 1 to 3 and frames from 0000001,
+`depth_1_0000001.png` and `synthdepth_1_0000001.png`: 640 x 480, depth in mm = 256 * green + blue.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import scipy.io
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from migaki.core.errors import UserError
+from migaki.core.files import explain
+from migaki.data.files.image_file import show
+from migaki.importers.importer import MAX_SIDE, Array, Importer, Row, check_option, decimals
+from migaki.ops.depth import NYU_CAMERA, crop_camera, normalise_depth, project, unproject
+
+JOINTS_OF_36: Final = (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32)
+"""Rows (from 0) of the 36 joints by which the literature evaluates: tip and PIP of the little, ring, middle and index
+finger; tip, IP and MCP of the thumb; wrist on the little finger's side, wrist on the thumb's side, palm."""
+
+NO_READING: Final = 2001
+"""What the frames hold, in mm, where the sensor read nothing or nothing near."""
+
+_FRAME = re.compile(r"(?P<kind>synthdepth|depth)_(?P<camera>[123])_(?P<number>\d{7})\.png$", re.IGNORECASE)
+
+
+def decode_depth(image: Array) -> Array:
+    """RGB (H, W, 3) uint8 to depth (H, W) float32 in mm, 0 = no reading: 256 * green + blue; red says nothing."""
+    depth = 256.0 * image[..., 1].astype(np.float32) + image[..., 2].astype(np.float32)
+    return np.where(depth >= NO_READING, np.float32(0), depth)
+
+
+def read_depth(path: Path) -> Array:
+    """One frame (H, W) float32 in mm, 0 = no reading; UserError if it is no such PNG."""
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("RGB", "RGBA"):
+                raise UserError(
+                    f"{show(path)}: an NYU frame is an RGB PNG with depth in green and blue, this is {image.mode}"
+                )
+            return decode_depth(np.asarray(image.convert("RGB")))
+    except OSError as error:
+        if error.errno is None:  # Pillow's own complaints about damaged files
+            raise UserError(f"{show(path)}: not a readable PNG ({error}): fetch the file again") from error
+        raise explain(error, show(path)) from error
+    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{show(path)}: not a readable PNG ({error}): fetch the file again") from error
+
+
+@lru_cache(maxsize=2)  # entries of one folder follow each other
+def read_joints(path: Path) -> Array:
+    """The 14 joints of `joint_data.mat`: (cameras, N, 14, 3) float32, u px, v px, depth mm.
+
+    Reads also a table (N, 14, 3) called `keypoints3D`, as it is passed round for the test frames of camera 1.
+    """
+    if not path.is_file():
+        raise UserError(f"{show(path)}: is not there: give the folder of joints and frames, or --joints NAME")
+    try:
+        data: dict[str, Any] = scipy.io.loadmat(path, variable_names=["joint_uvd", "keypoints3D"])
+    except OSError as error:
+        raise explain(error, show(path)) from error
+    except Exception as error:  # scipy raises many kinds for damaged files
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{show(path)}: not a MATLAB file of joints ({reason}): fetch the file again") from error
+    if "keypoints3D" in data:
+        table = np.asarray(data["keypoints3D"])[None]
+    else:
+        table = np.asarray(data.get("joint_uvd", np.empty(0)))
+        if table.ndim == 4 and table.shape[2] == 36:
+            table = table[:, :, list(JOINTS_OF_36)]
+    if table.ndim != 4 or table.shape[2:] != (len(JOINTS_OF_36), 3) or table.dtype.kind not in "fiu":
+        raise UserError(f"{show(path)}: expected joint_uvd (cameras, N, 36, 3), got {table.shape}: fetch it again")
+    return table.astype(np.float32)
+
+
+def crop_hand(depth: Array, joints: Array, size: tuple[int, int], cube_mm: float) -> dict[str, torch.Tensor]:
+    """Cut the cube about the mean of the joints out of a frame of the NYU camera, as `simulate hands` frames hands.
+
+    Takes depth (H, W) mm and joints (14, 3) u px, v px, mm; `size` is (height, width). Returns, without a batch axis:
+    `image` (1, h, w), `depth` (h, w) mm, `joints` (14, 3) in the crop, `camera` (4,), `centre` (3,), `cube` ().
+    Depth is taken from the nearest pixel: a mean of a finger and what lies behind it would be a surface of neither.
+    """
+    camera = torch.tensor(NYU_CAMERA)
+    points = unproject(torch.from_numpy(joints), camera)
+    centre = project(points.mean(0, keepdim=True), camera)[0]
+    if not (torch.isfinite(points).all() and centre[2] > 0):
+        raise UserError("a frame's joints are not finite or lie behind the camera")
+    view = crop_camera(camera, centre, cube_mm, size)
+    height, width = size
+    u = (torch.arange(width) - view[2]) / view[0] * camera[0] + camera[2]
+    v = (torch.arange(height) - view[3]) / view[1] * camera[1] + camera[3]
+    plane = torch.from_numpy(np.ascontiguousarray(depth))
+    # grid_sample's corners: -1 and 1 are the outer edges of the first and the last pixel; outside it reads 0.
+    across, down = (2 * u + 1) / plane.shape[1] - 1, (2 * v + 1) / plane.shape[0] - 1
+    grid = torch.stack([across.expand(height, width), down[:, None].expand(height, width)], -1)
+    cut = F.grid_sample(plane[None, None], grid[None], mode="nearest", align_corners=False)[0, 0]
+    return {
+        "image": normalise_depth(cut[None], centre[None, 2], cube_mm)[0],
+        "depth": cut,
+        "joints": project(points, view),
+        "camera": view,
+        "centre": centre,
+        "cube": torch.tensor(cube_mm),
+    }
+
+
+class NYU(Importer):
+    """`migaki import nyu NYU/test --out DIR`: hands cut out of the frames, with 14 joints.
+
+    `path` is a folder with `joint_data.mat`, or one with `keypoints3D` joints and frames beside them.
+    """
+
+    licence = "NYU hand pose data, for research (J. Tompson et al. 2014)"
+    source = "Real-Time Continuous Pose Recovery of Human Hands Using Convolutional Networks, ACM TOG 2014"
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """What to take and how to cut it out."""
+
+        camera: int = 1  # 1, 2 or 3; the literature uses the frontal one, 1
+        synthetic: bool = False  # the rendered `synthdepth_*` in place of the `depth_*` that were seen
+        size: int = 224  # px, height and width of the crop
+        cube_mm: float = 300.0  # side of the cube about the mean of the joints
+        keep_depth: bool = True  # write the depth in mm beside the picture
+        joints: str = "joint_data.mat"  # the file of joints in that folder
+        limit: int = 0  # frames to take, evenly spread; 0: all
+
+        def __post_init__(self) -> None:
+            check_option("nyu", "--camera", self.camera, 1, 3)
+            check_option("nyu", "--size", self.size, 1, MAX_SIDE)
+            check_option("nyu", "--cube-mm", self.cube_mm, 10, 10000)  # from less than a finger to a room
+            check_option("nyu", "--limit", self.limit, 0)
+
+    def find(self, path: Path) -> Sequence[tuple[Path, Path, int]]:
+        """Entries (frame, file of joints, number of the frame from 0)."""
+        if path.is_file():
+            raise UserError(f"{show(path)}: give the folder that holds {self.config.joints} and the frames")
+        joints = path / self.config.joints
+        table = read_joints(joints)
+        if self.config.camera > len(table):
+            raise UserError(f"{show(joints)}: has joints of {len(table)} cameras, none of camera {self.config.camera}")
+        kind = "synthdepth" if self.config.synthetic else "depth"
+        entries = []
+        for frame in sorted(path.iterdir()):
+            name = _FRAME.match(frame.name)
+            if name and name["kind"].lower() == kind and int(name["camera"]) == self.config.camera:
+                number = int(name["number"]) - 1
+                if not 0 <= number < table.shape[1]:
+                    raise UserError(f"{show(frame)}: {show(joints)} has only {table.shape[1]} frames")
+                entries.append((frame, joints, number))
+        if self.config.limit and len(entries) > self.config.limit:
+            chosen = np.linspace(0, len(entries) - 1, self.config.limit).round().astype(int)
+            entries = [entries[k] for k in chosen]
+        return entries
+
+    def load(self, entry: tuple[Path, Path, int]) -> tuple[str, Array, Row]:
+        """One hand `(1, size, size)` in [0, 1] with its joints, camera, centre, cube and, if wanted, depth."""
+        frame, file, number = entry
+        joints = read_joints(file)[self.config.camera - 1, number]
+        size = (self.config.size, self.config.size)
+        hand = crop_hand(read_depth(frame), joints, size, self.config.cube_mm)
+        row: Row = {"frame": number + 1, "cube": self.config.cube_mm}
+        row.update((key, decimals(hand[key].numpy())) for key in ("joints", "camera", "centre"))
+        if self.config.keep_depth:
+            row["depth"] = hand["depth"]
+        return frame.stem, hand["image"].numpy(), row

@@ -1,0 +1,78 @@
+"""Scanned handwritten digits, 8 x 8: the 1,797 that scikit-learn ships, or optdigits.tes of UCI (Alpaydin, Kaynak)."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from migaki.core.errors import UserError
+from migaki.core.files import explain
+from migaki.data.files.image_file import show
+from migaki.importers.importer import Array, Importer, Row
+from migaki.importers.photos import Half, halved
+
+SHIPPED = Path("scikit-learn")
+"""Said in the place of a path: the file that scikit-learn ships."""
+
+_MAX_BYTES = 2**24  # unpacked; optdigits.tra has 0.6 MB
+
+
+class OptDigits(Importer):
+    """`migaki import optdigits scikit-learn --out DIR`: 8 x 8 grey digits with `label` 0..9, white on black.
+
+    Instead of `scikit-learn` a path to `optdigits.tes` or `optdigits.tra`, packed or not. Neighbouring rows are often
+    of one writer; halves are therefore cut in the file's order.
+    """
+
+    licence = "CC BY 4.0 (E. Alpaydin, C. Kaynak)"
+    source = "Optical recognition of handwritten digits, UCI machine learning repository, 1998"
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """What to take."""
+
+        half: Half = "all"  # of the digits, in the file's order
+        labelled: bool = True  # False: leave the labels out
+
+    config: Config
+
+    def run(
+        self, path: Path | str, out: Path | str, command: str = "", report: Callable[[int, int], None] | None = None
+    ) -> int:
+        """As `Importer.run`; the path `scikit-learn` is the file that it ships."""
+        if Path(path) == SHIPPED and not SHIPPED.exists():
+            with resources.as_file(resources.files("sklearn.datasets") / "data" / "digits.csv.gz") as shipped:
+                return super().run(shipped, out, command, report)
+        return super().run(path, out, command, report)
+
+    def find(self, path: Path) -> Sequence[int]:
+        """The numbers of the digits."""
+        self._rows = _read(path)
+        return halved(len(self._rows), self.config.half)
+
+    def load(self, entry: int) -> tuple[str, Array, Row]:
+        """One digit `(1, 8, 8)` uint8; a count of 16 ink cells is white."""
+        pixels = np.round(self._rows[entry, :64].reshape(1, 8, 8) * (255 / 16)).astype(np.uint8)
+        return f"{entry:05}", pixels, {"label": int(self._rows[entry, 64])} if self.config.labelled else {}
+
+
+def _read(path: Path) -> Array:
+    """Rows (N, 65): 64 counts of 0..16 and the class; UserError if the file is something else."""
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = zlib.decompressobj(31).decompress(data, _MAX_BYTES)
+        rows = np.loadtxt(data.decode("ascii").splitlines(), delimiter=",", ndmin=2)
+    except OSError as error:
+        raise explain(error, show(path)) from error
+    except (ValueError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{show(path)}: not the table of optdigits ({str(error)[:80]}): fetch it anew") from error
+    if rows.ndim != 2 or rows.shape[1] != 65 or not (rows >= 0).all() or rows.max() > 16:
+        raise UserError(f"{show(path)}: optdigits has rows of 64 counts in 0..16 and a class: fetch it anew")
+    return rows

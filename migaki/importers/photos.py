@@ -1,0 +1,78 @@
+"""Pictures of your own: a folder brought to one size, whole or in halves, with its labels or without."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+import torch
+
+from migaki.data.folder import ImageFolder
+from migaki.importers.importer import MAX_SIDE, Array, Importer, Row, check_option
+from migaki.ops.histogram import equalise
+
+Half = Literal["all", "first", "second"]
+_NO_LABELS = ("side",)  # columns that say how a picture was taken, and nothing that is to be learned
+
+
+class Photos(Importer):
+    """`migaki import photos DIR --out DIR`: any folder of pictures, labelled or not, in one size.
+
+    Halves are cut in the order of the names or of the metadata, not at random: neighbouring pictures are often of one
+    person or one second, and must not stand on both sides. File names are kept.
+    """
+
+    licence = "that of the pictures"
+    source = "a folder of the user's"
+    takes_all = True
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """What to take and what to make of it."""
+
+        width: int = 60  # px
+        height: int = 36  # px
+        channels: Literal[1, 3] = 1  # grey or RGB
+        half: Half = "all"  # of the pictures, in their order
+        limit: int = 0  # take at most so many, evenly spaced; 0 = all
+        labelled: bool = True  # False: leave the labels out (all but `side`, which tells how to look at a picture)
+        equalise: bool = False  # histogram equalisation, as MPIIGaze's patches have
+
+        def __post_init__(self) -> None:
+            check_option("photos", "--width", self.width, 1, MAX_SIDE)
+            check_option("photos", "--height", self.height, 1, MAX_SIDE)
+            check_option("photos", "--limit", self.limit, 0)
+
+    config: Config
+
+    def find(self, path: Path) -> Sequence[int]:
+        """The numbers of the pictures."""
+        config = self.config
+        self._folder = ImageFolder(path, size=(config.height, config.width), channels=config.channels)
+        places = halved(len(self._folder), config.half)
+        if config.limit and len(places) > config.limit:
+            chosen = np.linspace(0, len(places) - 1, config.limit).round().astype(int)
+            places = [places[k] for k in chosen]
+        return places
+
+    def load(self, entry: int) -> tuple[str, Array, Row]:
+        """One picture `(C, height, width)`, its row if labels are wanted."""
+        image = self._folder.read([entry], ("image",))["image"]
+        image = equalise(image) if self.config.equalise else image
+        pixels = (image[0] * 255).round().to(torch.uint8).numpy()
+        row = self._folder.row(entry)
+        row.pop("file_name", None)
+        if not self.config.labelled:
+            row = {key: value for key, value in row.items() if key in _NO_LABELS}
+        name = PurePosixPath(self._folder.names[entry])
+        # Two files may differ in their ending alone.
+        return f"{name.with_suffix('')}_{entry:06d}", pixels, row
+
+
+def halved(count: int, half: Half) -> list[int]:
+    """The places of a half of `count` things; the second half has one more of an odd number."""
+    middle = count // 2
+    return list({"all": range(count), "first": range(middle), "second": range(middle, count)}[half])

@@ -1,0 +1,130 @@
+"""USPS digits from `usps.h5` or from the LIBSVM text `usps(.t)(.bz2)` (Hull, 1994)."""
+
+from __future__ import annotations
+
+import bz2
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from migaki.core.errors import UserError
+from migaki.core.files import explain
+from migaki.data.files.image_file import show
+from migaki.importers.importer import Array, Importer, Row
+
+_REDRAWN = 20170822  # seed of the division: fixed, so that both parts belong together
+_MAX_BYTES = 2**28  # of one unpacked text; the larger of USPS has 20 MB
+
+
+class USPS(Importer):
+    """`migaki import usps PATH --out DIR`: 16 x 16 grey digits with `label` 0..9, white on black."""
+
+    licence = "public research set (J. J. Hull; United States Postal Service)"
+    source = "A database for handwritten text recognition research, PAMI 1994"
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """Which part to take."""
+
+        split: Literal["train", "test"] = "train"  # 7,291 or 2,007 images; a LIBSVM text holds one part only
+        redrawn_test: int = 0  # images of the test part if all 9,298 are divided anew, by chance; 0 = as published
+
+        def __post_init__(self) -> None:
+            if self.redrawn_test < 0:
+                raise UserError(f"migaki import usps: --redrawn-test {self.redrawn_test} must be a number of images, "
+                                "or 0 for the published parts")
+
+    def find(self, path: Path) -> Sequence[int]:
+        """The numbers of the images."""
+        if self.config.redrawn_test:
+            self._images, self._labels = redrawn_usps(path, self.config.split, self.config.redrawn_test)
+        else:
+            self._images, self._labels = read_usps(path, self.config.split)
+        return range(len(self._images))
+
+    def load(self, entry: int) -> tuple[str, Array, Row]:
+        """One digit `(1, 16, 16)` uint8."""
+        return f"{entry:05}", self._images[entry][None], {"label": int(self._labels[entry])}
+
+
+def read_usps(path: Path, split: str) -> tuple[Array, Array]:
+    """Images (N, 16, 16) uint8 and labels (N,) int64; UserError if the file is damaged.
+
+    Args:
+        path: `usps.h5` (needs h5py), or a LIBSVM text, bz2-packed or not, or a folder with one of them.
+        split: "train" or "test"; of a folder of LIBSVM texts `usps` is train and `usps.t` test.
+    """
+    if path.is_dir():
+        names = ["usps.h5", *(("usps.bz2", "usps") if split == "train" else ("usps.t.bz2", "usps.t"))]
+        found = [path / name for name in names if (path / name).is_file()]
+        if not found:
+            raise UserError(f"{show(path)}: none of {', '.join(names)} is here: fetch one")
+        path = found[0]
+    values, labels = _read_h5(path, split) if path.suffix in (".h5", ".hdf5") else _read_libsvm(path)
+    if values.ndim != 2 or values.shape[1] != 256 or labels.shape != values.shape[:1] or not len(labels):
+        raise UserError(f"{show(path)}: holds no digits of 16 x 16 pixels: fetch it again")
+    pixels: Array = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8).reshape(-1, 16, 16)
+    return pixels, labels.astype(np.int64)
+
+
+def redrawn_usps(path: Path, split: str, test: int) -> tuple[Array, Array]:
+    """One part, as `read_usps` gives it, of all images shuffled (the same way at every call) and divided anew.
+
+    The published parts are no random ones. Works on domain adaptation (SHOT among them) often judge on a division of
+    all 9,298 into 7,438 and 1,860 instead; `test` = 1,860 gives one of that kind, though not theirs image by image.
+    """
+    if path.is_file() and path.suffix not in (".h5", ".hdf5"):
+        raise UserError(f"{show(path)}: a LIBSVM text holds one part, dividing anew needs both: give the folder that "
+                        "holds usps and usps.t")
+    parts = [read_usps(path, part) for part in ("train", "test")]
+    images, labels = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    if test >= len(images):
+        raise UserError(f"{show(path)}: holds {len(images)} images, which leaves none to train on beside {test} for "
+                        "the test: ask for fewer")
+    order = np.random.default_rng(_REDRAWN).permutation(len(images))
+    chosen = order[:test] if split == "test" else order[test:]
+    return images[chosen], labels[chosen]
+
+
+def _read_h5(path: Path, split: str) -> tuple[Array, Array]:
+    """Values (N, 256) in [0, 1] and labels 0..9."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError(f"{show(path)}: reading it needs an extra: pip install 'migaki[hdf5]'") from error
+    try:
+        with h5py.File(path) as file:
+            group: Any = file[split]
+            return np.asarray(group["data"]), np.asarray(group["target"])
+    except (OSError, KeyError) as error:
+        raise UserError(f"{show(path)}: not USPS's file, or damaged: fetch it again") from error
+
+
+def _read_libsvm(path: Path) -> tuple[Array, Array]:
+    """Values (N, 256) in [0, 1], from -1 .. 1 in the file, and labels 0..9, from 1 .. 10."""
+    try:
+        with bz2.open(path) if path.suffix == ".bz2" else open(path, "rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except EOFError as error:
+        raise UserError(f"{show(path)}: truncated: fetch it again") from error
+    except OSError as error:
+        if error.errno is None:
+            raise UserError(f"{show(path)}: not a bz2 file: fetch it again") from error
+        raise explain(error, show(path)) from error
+    lines = [line.split() for line in data[:_MAX_BYTES].splitlines() if line.strip()]
+    values = np.full((len(lines), 256), -1.0, np.float32)
+    labels = np.empty(len(lines), np.int64)
+    for number, (label, *cells) in enumerate(lines):
+        try:
+            labels[number] = int(float(label)) - 1
+            for cell in cells:
+                place, _, value = cell.partition(b":")
+                values[number, int(place) - 1] = float(value)
+        except (ValueError, IndexError) as error:
+            raise UserError(f"{show(path)}: line {number + 1} is no digit of USPS: fetch the file again") from error
+    if not len(lines) or labels.min() < 0 or labels.max() > 9 or not np.isfinite(values).all():
+        raise UserError(f"{show(path)}: labels are not 1 .. 10: fetch the file again")
+    return (values + 1) / 2, labels

@@ -1,0 +1,100 @@
+"""Cross-validation within a labelled folder: what a model trained on real labels reaches, an upper bound."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.cluster import AgglomerativeClustering
+
+from migaki.core.errors import UserError
+from migaki.core.files import make_folder, read_json, write_json
+from migaki.core.trained import load_system
+from migaki.data.folder import ImageFolder
+from migaki.data.writers.writer import FolderWriter
+from migaki.judges.looks import read_gaze
+from migaki.metrics.gaze import AngularError
+from migaki.metrics.neighbours import Features, pixel_features
+from migaki.report.evaluation import write_evaluation
+
+Kind = Literal["blocks", "lookalikes"]
+"""`blocks`: folds are contiguous in the folder's order, so that pictures of one moment stay together if the order is
+that of time. `lookalikes`: folds are made of clusters of similar pictures, which keeps them together in any order."""
+
+
+def fold_of(features: Features, folds: int, kind: Kind) -> npt.NDArray[np.int64]:
+    """The fold (N,) of each picture with the standardised pixels `features` (N, D); folds are of about equal size.
+
+    Clusters: average linkage by correlation, about 25 pictures each, given out largest first to the smallest fold.
+    Raises UserError for fewer pictures than two a fold.
+    """
+    count = len(features)
+    if count < 2 * folds:
+        raise UserError(f"cross-validation: {count} labelled pictures cannot be cut into {folds} folds: use --folds 2 "
+                        "or more pictures")
+    if kind == "blocks":
+        return np.arange(count) * folds // count
+    clusters = max(2 * folds, count // 25)
+    found = AgglomerativeClustering(n_clusters=min(count, clusters), linkage="average", metric="cosine").fit(features)
+    sizes = np.bincount(found.labels_)
+    filled, home = np.zeros(folds), np.zeros(len(sizes), np.int64)
+    for cluster in np.argsort(-sizes, kind="stable"):
+        home[cluster] = np.argmin(filled)
+        filled[home[cluster]] += sizes[cluster]
+    fold: npt.NDArray[np.int64] = home[found.labels_]
+    return fold
+
+
+def write_folds(labelled: Path, out: Path, folds: int, kind: Kind) -> None:
+    """Write `out`/K/train and `out`/K/test for every fold K, and last `out`/folds.json.
+
+    folds.json has `order`: the picture's numbers in `labelled`, fold after fold; `sizes`; and `nearest`: the median
+    over all pictures of the correlation of their pixels with the most similar picture that trains.
+    """
+    folder = ImageFolder(labelled)
+    features = pixel_features(folder.read(range(len(folder)), ("image",))["image"])
+    fold = fold_of(features, folds, kind)
+    alike = features @ features.T / features.shape[1]
+    nearest = np.where(fold[:, None] != fold[None], alike, -1.0).max(1)
+    for number in range(folds):
+        for part, chosen in (("train", fold != number), ("test", fold == number)):
+            _copy(folder, np.flatnonzero(chosen), out / str(number) / part)
+    order = np.concatenate([np.flatnonzero(fold == number) for number in range(folds)])
+    write_json(make_folder(out) / "folds.json", {
+        "order": order.tolist(), "sizes": np.bincount(fold, minlength=folds).tolist(),
+        "nearest": float(np.median(nearest))})
+
+
+def _copy(folder: ImageFolder, chosen: npt.NDArray[np.int64], out: Path) -> None:
+    """The chosen pictures with their rows as a folder of its own."""
+    if out.exists():
+        shutil.rmtree(out)  # of an interrupted call; nothing else writes there
+    info = {"parent": str(folder.path), "parent_fingerprint": folder.fingerprint}
+    with FolderWriter(out, info, len(chosen)) as writer:
+        for place, index in enumerate(chosen.tolist()):
+            row = {key: value for key, value in folder.rows[index].items() if not key.endswith("file_name")}
+            writer.write(place, f"{index:06d}", folder.read([index], ("image",))["image"][0], row)
+
+
+def join_evaluations(labelled: Path, folds: Path, runs: Sequence[Path], out: Path) -> None:
+    """One evaluation of all of `labelled`, each picture judged by the run that did not train on it.
+
+    `runs` are in the order of the folds that `write_folds` left in the folder `folds`.
+    """
+    order, sizes = (read_json(folds / "folds.json")[key] for key in ("order", "sizes"))
+    edges = np.cumsum([0, *sizes])
+    config = load_system(runs[0]).config
+    folder = ImageFolder(labelled, size=(config.height, config.width), channels=config.channels)
+    read = torch.empty(len(folder), 2)
+    for run, start, stop in zip(runs, edges[:-1], edges[1:], strict=True):
+        chosen = order[start:stop]
+        batch = folder.read(chosen, ("image", "side") if "side" in folder.labels else ("image",))
+        read[chosen] = read_gaze(run, batch["image"], batch.get("side"))
+    metric = AngularError()
+    metric.update({"gaze": read}, folder.read(range(len(folder)), ("gaze",)))
+    write_evaluation(out, {"run": [str(run) for run in runs], "data": str(labelled)}, metric, folder.names)

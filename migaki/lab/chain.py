@@ -1,0 +1,277 @@
+"""A chain of steps, each a command of migaki: run once, timed, not run again, and told to the reader word for word."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from migaki.core.discovery import find_class
+from migaki.core.errors import NothingLeft, UserError
+from migaki.core.files import digest, make_folder, read_json, write_json
+from migaki.core.fit import Run
+from migaki.core.progress import Bar
+from migaki.core.simulator import Simulator
+from migaki.core.system import System
+from migaki.data.sets.contents import contents
+from migaki.importers.importer import Importer
+from migaki.stages.apply import ApplyJob, apply
+from migaki.stages.evaluate import EvaluateJob, evaluate_into
+from migaki.stages.simulate import SimulateJob, simulate
+from migaki.stages.train import train
+
+_NAMED = 30  # folders in one message
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One command: its words after `migaki`, what it does, and the file that is there when it is done.
+
+    A step without words is one that no command does: `about` says what it does, `needs` which folders of earlier
+    steps it reads (a command names them). `cost` is a guess of its seconds on two cores, for the progress.
+    """
+
+    words: tuple[str, ...] = ()
+    work: Callable[[str], object]  # takes the command line, for the record
+    proof: Path
+    about: str = ""
+    needs: tuple[Path, ...] = ()
+    cost: float = 0.0
+
+    @property
+    def command(self) -> str:
+        """The command line that repeats the step; of a step without words a comment that tells it from others."""
+        if self.words:
+            return shlex.join(["migaki", *self.words])
+        return f"# {self.about}, into {self.proof.parent}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leg:
+    """A part of the road, with its name for progress and report."""
+
+    title: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """What a step cost when it was run."""
+
+    title: str
+    command: str
+    seconds: float  # of the clock
+    cpu_seconds: float  # of all cores together
+
+
+def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False,
+              left_out: dict[Path, str] | None = None) -> list[Timing]:
+    """Run the steps in order, leaving out those that an earlier call has done; the time each took, when it ran.
+
+    `last` is the part of the road that the caller walks afterwards. A step is done if its proof is there and it was
+    written by the same command (`out`/steps.json remembers, by folder) from what the same commands had made. UserError,
+    before anything is run, for all folders that were made from something else or by another command: what stands on old
+    data or other options must not pass for new.
+
+    A step that finds no image left (`NothingLeft`: every one was rejected) is left out with all steps that read what it
+    would have made, and `left_out` tells their folders and why; without `left_out` the error is raised.
+    """
+    path = make_folder(out) / "steps.json"
+    done: dict[str, dict[str, Any]] = read_json(path) if path.exists() else {}
+    if not isinstance(done, dict):
+        raise UserError(f"{path}: not what a chain of steps wrote: delete it, nothing else is lost")
+    steps = [step for leg in legs for step in leg.steps]
+    keys = _keys(steps, out)
+    _refuse_stale([step.proof.parent for step in steps if _is_stale(step, done, keys[step.command])], out)
+    known = {step.command: str(step.proof.parent) in done and step.proof.exists() for step in steps}
+    progress = _Progress([step.cost for step in steps], [known[step.command] for step in steps])
+    timings = []
+    for number, leg in enumerate(legs, start=1):
+        for place, step in enumerate(leg.steps, start=1):
+            many = f" ({place}/{len(leg.steps)})" if len(leg.steps) > 1 else ""
+            if left_out and (why := _why_left_out(step, left_out)):
+                left_out[step.proof.parent] = why
+                say(f"{number}/{len(legs) + 1} {leg.title}{many}, left out: {why}", quiet)
+                continue
+            tail = ", done before" if known[step.command] else progress.text()
+            say(f"{number}/{len(legs) + 1} {leg.title}{many}{tail}", quiet)
+            if not known[step.command]:
+                try:
+                    spent = _timed(step)
+                except NothingLeft as error:
+                    if left_out is None:
+                        raise
+                    left_out[step.proof.parent] = str(error)
+                    continue
+                done[str(step.proof.parent)] = {**spent, "command": step.command, "key": keys[step.command]}
+                write_json(path, done)
+                progress.done += step.cost
+            took = done[str(step.proof.parent)]
+            timings.append(Timing(title=leg.title, command=step.command, seconds=took["seconds"],
+                                  cpu_seconds=took["cpu_seconds"]))
+    say(f"{len(legs) + 1}/{len(legs) + 1} {last}", quiet)
+    return timings
+
+
+def _why_left_out(step: Step, left_out: dict[Path, str]) -> str | None:
+    """Why the folder that this step reads was left out, if it was."""
+    named = [*step.words, *map(str, step.needs)]
+    return next((why for folder, why in left_out.items() if any(_is_within(word, str(folder)) for word in named)), None)
+
+
+def _keys(steps: Sequence[Step], out: Path) -> dict[str, str]:
+    """What each step's outcome depends on, by command: its own command, those of the steps whose folders it names, and
+    what the user's folders hold that it names.
+
+    UserError for two steps of one command or one folder: the second could not be told from the first.
+    """
+    held = cache(contents)  # for this call: folders may change before the next
+    keys: dict[str, str] = {}
+    made: dict[str, str] = {}  # folder -> key of the step that makes it
+    for step in steps:
+        named = [*step.words, *map(str, step.needs)]
+        above = {key for folder, key in made.items() if any(_is_within(word, folder) for word in named)}
+        # A command's first two words are no folders, though some may be called so where it is run.
+        above |= {held(Path(word)) for word in (*step.words[2:], *map(str, step.needs))
+                  if not _is_within(word, str(out)) and os.path.exists(word)}
+        if step.command in keys:
+            raise UserError(f"a chain has this step twice: {step.command}")
+        if (folder := str(step.proof.parent)) in made:
+            raise UserError(f"two steps of a chain write into {folder}: give each its own folder")
+        keys[step.command] = made[folder] = digest("\n".join([step.command, *sorted(above)]))
+    return keys
+
+
+def _is_within(word: str, folder: str) -> bool:
+    return word == folder or word.startswith(f"{folder}/")
+
+
+def _is_stale(step: Step, done: dict[str, dict[str, Any]], key: str) -> bool:
+    """Whether what stands in the step's folder was made from other data, or by another command than the step's."""
+    record = done.get(str(step.proof.parent))
+    return record is not None and step.proof.exists() and record.get("key") != key
+
+
+def _refuse_stale(folders: Sequence[Path], out: Path) -> None:
+    """UserError that names the folders, those that the others stand on first."""
+    if folders:
+        names = [str(folder.relative_to(out) if folder.is_relative_to(out) else folder) for folder in folders]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        raise UserError(f"{out}: made from other data or with other options than are asked for now: "
+                        f"{', '.join(names[:_NAMED])}{more}: delete {'these folders' if names[1:] else 'this folder'} "
+                        "to make what they hold anew, or choose another --out")
+
+
+class _Progress:
+    """How much of the whole is done, by the steps' costs, and how long the rest will take at this pace."""
+
+    def __init__(self, costs: Sequence[float], known: Sequence[bool]) -> None:
+        self.total, self.started = sum(costs), time.monotonic()
+        self.first = self.done = sum(cost for cost, is_known in zip(costs, known, strict=True) if is_known)
+
+    def text(self) -> str:
+        """Such as ", 41 % of the whole, about 35 min left"; empty where no step has a cost."""
+        if not self.total:
+            return ""
+        spent, won = time.monotonic() - self.started, self.done - self.first
+        pace = spent / won if won else 1.0  # seconds for each guessed second
+        return f", {self.done / self.total:.0%} of the whole, about {(self.total - self.done) * pace / 60:.0f} min left"
+
+
+def say(line: str, quiet: bool = False) -> None:
+    """One line of progress on standard error."""
+    if not quiet:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _timed(step: Step) -> dict[str, float]:
+    clock, cpu = time.monotonic(), time.process_time()
+    step.work(step.command)
+    return {"seconds": round(time.monotonic() - clock, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
+
+
+def simulate_step(name: str, config: Any, job: SimulateJob, quiet: bool = False, cost: float = 0.0) -> Step:
+    """`migaki simulate NAME`."""
+    cls = _class("simulate", name, Simulator)
+    words = ("simulate", name, *option_words(job), *option_words(config, cls.Config()))
+    return Step(words=words, cost=cost, proof=job.out / "dataset.json",
+                work=lambda command: simulate(name, cls(config), job, command=command, quiet=quiet))
+
+
+def import_step(name: str, path: Path, out: Path, config: Any, quiet: bool = False, cost: float = 0.0) -> Step:
+    """`migaki import NAME PATH`."""
+    cls = _class("importers", name, Importer)
+
+    def work(command: str) -> None:
+        importer = cls(config)
+        with Bar(f"import {name}", 1, quiet=quiet) as bar:
+
+            def report(done: int, total: int) -> None:
+                bar.total = total
+                bar.advance(done - bar.done)
+
+            importer.run(path, out, command, report)
+
+    words = ("import", name, str(path), "--out", str(out), *option_words(config, cls.Config()))
+    return Step(words=words, cost=cost, proof=out / "dataset.json", work=work)
+
+
+def train_step(name: str, data: Any, config: Any, run: Run, out: Path, quiet: bool = False, cost: float = 0.0) -> Step:
+    """`migaki train NAME`."""
+    cls = _class("systems", name, System)
+    words = ("train", name, *option_words(data), "--out", str(out), *option_words(run, Run()),
+             *option_words(config, cls.Config()))
+    return Step(words=words, cost=cost, proof=out / "model.safetensors",
+                work=lambda _: train(cls, data, config, run, out, quiet=quiet))
+
+
+def apply_step(run: Path, job: ApplyJob, quiet: bool = False, cost: float = 0.0) -> Step:
+    """`migaki apply RUN`."""
+    return Step(words=("apply", str(run), *option_words(job)), cost=cost, proof=job.out / "dataset.json",
+                work=lambda command: apply(run, job, command=command, quiet=quiet))
+
+
+def evaluate_step(run: Path, job: EvaluateJob, quiet: bool = False, cost: float = 0.0) -> Step:
+    """`migaki evaluate RUN`."""
+    return Step(words=("evaluate", str(run), *option_words(job)), cost=cost,
+                proof=(job.out or run / "evaluation") / "evaluation.json",
+                work=lambda command: evaluate_into(run, job, command=command, quiet=quiet))
+
+
+def call_step(about: str, work: Callable[[], object], proof: Path, needs: Sequence[Path], cost: float = 0.0) -> Step:
+    """A step that no command does: `work()` reads the folders `needs` and writes `proof`, atomically and last.
+
+    `about` begins with a verb and holds every number on which the outcome depends: it tells this step from others.
+    """
+    return Step(about=about, work=lambda _: work(), proof=proof, needs=tuple(needs), cost=cost)
+
+
+@cache
+def _class(package: str, name: str, base: type[Any]) -> type[Any]:
+    """`find_class`, which reads every file of the package, once for all the steps of a long chain."""
+    return find_class(package, name, base)
+
+
+def option_words(config: Any, defaults: Any = None) -> list[str]:
+    """The options that turn `defaults` (default: those of the class) into `config`, as the command line wants them."""
+    words: list[str] = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        usual = field.default if defaults is None else getattr(defaults, field.name)
+        if value == usual or value is None:
+            continue
+        name = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, tuple):
+            words += [f"--{name}", *map(str, value)]
+        else:
+            words += [f"--{name}", str(value)]
+    return words

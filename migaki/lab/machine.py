@@ -1,0 +1,57 @@
+"""How a report's figures came about: the commands, the time they took, the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from migaki import __version__
+from migaki.lab.chain import Timing
+from migaki.report.tables import Cell, Table
+
+
+def command_lines(timings: Sequence[Timing]) -> list[str]:
+    """All commands, each part of the road under its title."""
+    lines: list[str] = []
+    for place, timing in enumerate(timings):
+        if place == 0 or timings[place - 1].title != timing.title:
+            lines += [*([""] if lines else []), f"# {timing.title}"]
+        lines.append(timing.command)
+    return lines
+
+
+def time_table(timings: Sequence[Timing]) -> Table:
+    """What each part of the road took."""
+    rows: list[list[Cell]] = []
+    for title in dict.fromkeys(t.title for t in timings):
+        mine = [t for t in timings if t.title == title]
+        rows.append([title, len(mine), round(sum(t.seconds for t in mine), 1),
+                     round(sum(t.cpu_seconds for t in mine), 1)])
+    total = [round(sum(values), 1) for values in ((t.seconds for t in timings), (t.cpu_seconds for t in timings))]
+    rows.append(["all", len(timings), *total])
+    return Table(["step", "commands", "seconds", "seconds of one core"], rows,
+                 "Steps that an earlier call had done count with the time they took then.")
+
+
+def machine_table(precision: str) -> Table:
+    """Versions and hardware; `precision` is that of the training."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+    return Table(["what", "which"], [
+        ["migaki", __version__], ["Python", platform.python_version()], ["PyTorch", torch.__version__],
+        ["NumPy", np.__version__], ["processor", f"{device}, {os.cpu_count()} cores"],
+        ["threads", str(torch.get_num_threads())], ["precision", precision], ["system", platform.system()],
+    ])
+
+
+def processor() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()

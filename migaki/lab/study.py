@@ -1,0 +1,130 @@
+"""Studies: arms x seeds, each a chain of steps from folder to folder; at the end tables, figures and one page.
+
+A study is one file of `studies/` with one class that derives from `Study`; `migaki study NAME --out DIR` finds it by
+the file's name, and its nested `Config` becomes the options. The class says two things:
+
+    class Mine(Study):
+        title = "What is studied"
+        subtitle = "One sentence: what was done, on what data."
+        factors = ("refiner", "CNN")          # what the numbers in Trial.seeds count; the default is ("seed",)
+        measures = (Measure(key="mean_deg", name="mean error, deg"), ...)    # the first one is the main one
+
+        @dataclass(frozen=True, kw_only=True, slots=True)
+        class Config:                          # the options, without --out; a class method such as quick() is a preset
+            seeds: int = 3
+
+            @classmethod
+            def quick(cls) -> Mine.Config: ...                               # migaki study mine --preset quick
+
+        def plan(self, out, quiet):            # what is to be done; nothing is run here
+            legs = [Leg(title="render", steps=(simulate_step(...),)), ...]   # chain.py makes steps of commands
+            trials = (Trial(seeds=(0, k), evaluation=out / f"cnn_{k}" / "evaluation"), ...)
+            return Plan(legs=tuple(legs), arms=(Arm(name="synthetic", slug="synthetic", saw="...", trials=trials),))
+
+        def tell(self, report):                # what the page says; report is a StudyReport (study_report.py)
+            report.section("Table 3")
+            report.compare("table3", ["synthetic", "refined"], published=PAPER, caption="...")
+            report.differences("refined_minus_synthetic", "synthetic", ["refined"])
+            report.figure("figure7", error_curves(report.errors(["synthetic", "refined"])), "caption")
+
+`run_study` walks the plan (chain.py: what is there already is not made again, a step that was stopped goes on), reads
+every trial's evaluation and lets the study tell. The engine adds who saw what, all commands, times and the machine.
+
+OUT then holds `report.html`, `tables/SLUG.{md,csv,json}`, `figures/SLUG.png`, `results.json` (every figure of every
+trial), `study.json` (the configuration), `steps.json` (what was done) and the folders of the steps.
+
+Rules that make arms comparable: one budget and one stopping rule for all arms, the last checkpoint is judged, none is
+chosen by real labels; every arm says in `saw` what it was shown of the real data.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from migaki import __version__
+from migaki.core.config import to_dict
+from migaki.core.errors import UserError
+from migaki.core.files import exclusive, write_json
+from migaki.lab.arms import Arm, Measure, Outcome, read_outcomes
+from migaki.lab.chain import Leg, run_chain
+from migaki.lab.study_report import StudyReport
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a study does, in order, and which arms come of it."""
+
+    legs: tuple[Leg, ...]
+    arms: tuple[Arm, ...]
+
+    def __post_init__(self) -> None:
+        slugs = [arm.slug for arm in self.arms]
+        if len(set(slugs)) < len(slugs):
+            raise UserError(f"a study's arms need a slug each, got {slugs}")
+
+
+class Study(ABC):
+    """A published experiment, or the user's own: see the module for what a subclass gives."""
+
+    Config: ClassVar[type[Any]]
+    title: ClassVar[str]
+    subtitle: ClassVar[str] = ""
+    factors: ClassVar[tuple[str, ...]] = ("seed",)
+    """What the numbers in `Trial.seeds` count, in their order."""
+    measures: ClassVar[tuple[Measure, ...]]
+    """What is read from the evaluations; the first is the main one."""
+
+    config: Any
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @abstractmethod
+    def plan(self, out: Path, quiet: bool) -> Plan:
+        """The steps and the arms; UserError for options that do not fit together. Runs nothing, writes nothing."""
+
+    @abstractmethod
+    def tell(self, report: StudyReport) -> None:
+        """Compose the study's own part of the page: sections, tables, figures, words."""
+
+
+def run_study(name: str, study: Study, out: Path, *, quiet: bool = False) -> Path:
+    """Do what is left of the study in `out` and write its report; returns the path of report.html.
+
+    Interrupt it as you like: the same call goes on. UserError if another process is at work in `out`.
+    """
+    plan = study.plan(out, quiet)
+    with exclusive(out):
+        left_out: dict[Path, str] = {}
+        timings = run_chain(plan.legs, out, last="compare the arms and write the report", quiet=quiet,
+                            left_out=left_out)
+        outcomes = read_outcomes(_made(plan.arms, left_out))
+        write_json(out / "study.json", {"study": name, "config": to_dict(study.config), "version": __version__})
+        write_json(out / "results.json", results(study.factors, list(outcomes.values())))
+        report = StudyReport(out, study.title, study.subtitle, factors=study.factors, measures=study.measures,
+                             outcomes=outcomes, timings=timings)
+        study.tell(report)
+        if left_out:
+            report.section("Left out")
+            report.text("\n\n".join(dict.fromkeys(left_out.values())))
+        return report.write()
+
+
+def _made(arms: Sequence[Arm], left_out: dict[Path, str]) -> list[Arm]:
+    """The arms without the trials that were left out, and without those of which nothing remains."""
+    found = [replace(arm, trials=tuple(t for t in arm.trials if t.evaluation not in left_out)) for arm in arms]
+    return [arm for arm in found if arm.trials]
+
+
+def results(factors: Sequence[str], outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """One flat record a trial: arm, its seeds by factor, all figures that are single numbers."""
+    return [
+        {"arm": outcome.arm.slug, **dict(zip(factors, trial.seeds, strict=True)),
+         **{key: value for key, value in figures.items() if isinstance(value, int | float)}}
+        for outcome in outcomes
+        for trial, figures in zip(outcome.arm.trials, outcome.figures, strict=True)
+    ]
