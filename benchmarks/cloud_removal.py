@@ -22,9 +22,10 @@ import tifffile
 import torch
 
 from migaki.core.fit import Run
+from migaki.judges.pairs import Pairs
 from migaki.simulate.clouds import Clouds
-from migaki.stages.compare import CompareJob, compare
 from migaki.stages.damage import DamageJob, damage_folder
+from migaki.stages.evaluate import judge_into
 from migaki.stages.train import train
 from migaki.systems.pix2pix import Pix2Pix
 
@@ -94,8 +95,8 @@ def main() -> None:
     for name in VARIANTS:
         for stratum in THICKNESS:
             pairs = options.out / f"pairs_{name}_{stratum}_{channels}"
-            line[f"{name}_{stratum}"] = compare(run, CompareJob(
-                data=pairs, out=run / f"evaluation_{name}_{stratum}"), quiet=True)[1]
+            line[f"{name}_{stratum}"] = judge_into(
+                Pairs(Pairs.Config(data=pairs)), [run], run / f"evaluation_{name}_{stratum}", quiet=True)[1].figures
     with open(options.out / "figures.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     print(json.dumps(line, indent=1))

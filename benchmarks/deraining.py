@@ -25,11 +25,12 @@ import torch
 from PIL import Image
 
 from migaki.core.fit import Run
+from migaki.judges.pairs import Pairs
 from migaki.simulate.jpeg import Jpeg
 from migaki.simulate.noise import Noise
 from migaki.simulate.rain import Rain
-from migaki.stages.compare import CompareJob, compare
 from migaki.stages.damage import DamageJob, damage_folder
+from migaki.stages.evaluate import judge_into
 from migaki.stages.train import train
 from migaki.studies.demo_rain import write_photos
 from migaki.systems.deep_detail import DeepDetail
@@ -108,7 +109,7 @@ def judge(run: Path, pairs: Path, name: str) -> dict[str, float]:
     if (out / "evaluation.html").exists():  # written last
         found: dict[str, float] = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["figures"]
         return found
-    return compare(run, CompareJob(data=pairs, out=out), quiet=True)[1]
+    return judge_into(Pairs(Pairs.Config(data=pairs)), [run], out, quiet=True)[1].figures
 
 
 def rain100l(run: Path) -> dict[str, Any]:

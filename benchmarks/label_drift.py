@@ -20,10 +20,12 @@ import torch.nn.functional as F
 
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
+from migaki.judges.drift import Drift, figures_table
+from migaki.judges.drift_meter import FolderMeter
 from migaki.metrics.drift import summary
 from migaki.simulate.eyes import EyeSimulator
 from migaki.stages.apply import ApplyJob, apply
-from migaki.stages.drift import DriftJob, FolderMeter, drift, figures_table
+from migaki.stages.evaluate import judge_into
 from migaki.stages.simulate import SimulateJob, simulate
 from migaki.stages.train import train
 from migaki.systems.gaze import Gaze
@@ -69,8 +71,8 @@ def arm(out: Path, name: str, seed: int, rounds: int) -> None:
     variants = 4 if "noise_channels" in changes else 1
     apply(run, ApplyJob(input=out / "held_out", out=refined, estimator=out / ESTIMATORS[0], variants=variants),
           quiet=True)
-    rows = drift(DriftJob(before=out / "held_out", after=refined, out=out / f"drift_{name}_{seed}",
-                          estimator=tuple(out / one for one in ESTIMATORS)), quiet=True)[1]
+    judge = Drift(Drift.Config(before=out / "held_out", after=refined, estimator=tuple(out / one for one in ESTIMATORS)))
+    rows = judge_into(judge, (), out / f"drift_{name}_{seed}", quiet=True)[1].record["rows"]
     print(f"\n{name}, seed {seed}\n{figures_table(rows).markdown()}{_late(run)}", flush=True)
     if variants > 1:
         images = ImageFolder(refined).read(range(4000), ("image",))["image"].view(1000, variants, -1)

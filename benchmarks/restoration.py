@@ -23,7 +23,8 @@ from speed_row import best
 from migaki.core.fit import Run, fit
 from migaki.core.source import Source
 from migaki.core.system import System
-from migaki.stages.restore import RestoreJob, restore, restorer
+from migaki.data.whole import restorer
+from migaki.stages.apply import ApplyJob, apply
 from migaki.systems.colourisation import Colourisation
 from migaki.systems.deep_detail import DeepDetail
 from migaki.systems.pix2pix import Pix2Pix
@@ -52,8 +53,7 @@ def speed() -> None:
     for name, system in systems().items():
         pixels = photo[: system.config.channels]
         for precision in ("fp32", "bf16"):
-            job = RestoreJob(input=Path(), out=Path(), precision=precision)
-            work = restorer(system, job)
+            work = restorer(system, None, "auto", precision)
             took = best(lambda work=work, pixels=pixels: work(pixels))
             print(f"{name:<30} {precision}  {SIDE * SIDE / took / 1e6:6.2f} Mpx/s", flush=True)
     upright = np.ascontiguousarray(photo.transpose(1, 2, 0))
@@ -75,14 +75,14 @@ def memory(width: int, height: int) -> None:
         fit(DeepDetail(config), Same(), Run(log_every=1, sample_every=0), folder / "run", quiet=True)
         small = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
         Image.fromarray(small).resize((256, 256)).save(folder / "small.png")
-        restore(folder / "run", RestoreJob(input=folder / "small.png", out=folder / "a"), quiet=True)
+        apply(folder / "run", ApplyJob(input=folder / "small.png", out=folder / "a"), quiet=True)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         tall = np.repeat(np.repeat(small, 8, axis=0), 8, axis=1)
         Image.fromarray(tall).save(folder / "large.png", compress_level=1)
         del tall
         written = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start = time.perf_counter()
-        restore(folder / "run", RestoreJob(input=folder / "large.png", out=folder / "b"), quiet=True)
+        apply(folder / "run", ApplyJob(input=folder / "large.png", out=folder / "b"), quiet=True)
         took = time.perf_counter() - start
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"{width} x {height} px: peak {before / 1024:.0f} MiB after a small picture, {written / 1024:.0f} MiB while "

@@ -1,4 +1,4 @@
-"""migaki apply RUN --input DIR --out DIR"""
+"""migaki apply RUN|NAME --input DIR --out DIR"""
 
 from __future__ import annotations
 
@@ -8,22 +8,38 @@ from typing import Annotated
 import tyro
 
 from migaki.commands.options import command_line, parse
-from migaki.commands.restorers import names_restorer
-from migaki.stages.apply import ApplyJob, apply
-from migaki.stages.restore import RestoreJob, restore
+from migaki.core.change import Change
+from migaki.core.discovery import find_class, names_in
+from migaki.core.errors import UserError
 
-ABOUT = "Apply the trained system in the folder RUN to a folder of images; metadata and names are carried over."
+ABOUT = """Apply the trained system in the folder RUN, or the change called NAME, to a set of images.
 
-RESTORE = "Restore pictures of any size, or a video, with the trained system in the folder RUN."
+Labels, masks and further pictures are carried over; those that are places in px follow the pixels. A system that takes
+pictures of any size keeps their bit depth, alpha and EXIF, and takes one picture or a video as well."""
 
 
 def run(words: list[str]) -> int:
     """Run the command."""
-    if names_restorer(words):
-        options = parse("apply", RESTORE, words, run=(Annotated[Path, tyro.conf.Positional], ...), job=RestoreJob)
-        print(f"written: {restore(options.run, options.job, command=command_line())}")
-        return 0
-    options = parse("apply", ABOUT, words, run=(Annotated[Path, tyro.conf.Positional], ...), job=ApplyJob)
-    apply(options.run, options.job, command=command_line())
-    print(f"written: {options.job.out}")
+    from migaki.stages.apply import (  # brings PyTorch, which the list of names does not need
+        ApplyJob,
+        apply,
+        apply_change,
+    )
+
+    changes = names_in("changes", "Change")
+    if not words:
+        raise UserError(f"migaki apply: say what: the folder of a trained run, or one of {', '.join(changes)}")
+    if words[0] in changes:
+        name = words[0]
+        cls = find_class("changes", name, Change)
+        about = f"{cls.__doc__}"
+        options = parse(f"apply {name}", about, words[1:], job=ApplyJob, config=cls.Config)
+        out = apply_change(name, cls(options.config), options.job, command=command_line())
+    else:
+        wide = max(map(len, changes))
+        rows = "\n".join(f"  {name:<{wide}} {line}" for name, line in changes.items())
+        about = f"{ABOUT}\n\nNAME is one of\n{rows}\n\n`migaki apply NAME --help` lists its options."
+        options = parse("apply", about, words, run=(Annotated[Path, tyro.conf.Positional], ...), job=ApplyJob)
+        out = apply(options.run, options.job, command=command_line())
+    print(f"written: {out}")
     return 0

@@ -1,20 +1,10 @@
-"""migaki drift --before DIR --after DIR --estimator RUN --out DIR"""
+"""migaki drift: the earlier name of `migaki evaluate drift`."""
 
 from __future__ import annotations
 
-from migaki.commands.options import command_line, parse
-from migaki.core.errors import UserError
-from migaki.stages.drift import DriftJob, drift, figures_table
-
-ABOUT = "Tell by how much refinement moved the labels, in their own unit, as estimators of synthetic images see."
+from migaki.commands import evaluate_command
 
 
 def run(words: list[str]) -> int:
     """Run the command."""
-    job: DriftJob = parse("drift", ABOUT, words, job=DriftJob).job
-    if not job.estimator:
-        raise UserError("--estimator: name at least one run of `migaki train` on the synthetic images")
-    out, rows = drift(job, command=command_line())
-    print(figures_table(rows).markdown(), end="")
-    print(f"written: {out / 'drift.html'}")
-    return 0
+    return evaluate_command.run(["drift", *words])

@@ -1,15 +1,10 @@
-"""migaki frame --input DIR --out DIR"""
+"""migaki frame: the earlier name of `migaki apply frame`."""
 
 from __future__ import annotations
 
-from migaki.commands.options import command_line, parse
-from migaki.stages.frame import FrameJob, frame
-
-ABOUT = "Bring the characters of a folder to one size, place and slant: two sets then differ in looks, not in layout."
+from migaki.commands import apply_command
 
 
 def run(words: list[str]) -> int:
     """Run the command."""
-    options = parse("frame", ABOUT, words, job=FrameJob)
-    print(f"written: {frame(options.job, command=command_line())}")
-    return 0
+    return apply_command.run(["frame", *words])

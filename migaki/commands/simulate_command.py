@@ -27,8 +27,9 @@ def run(words: list[str]) -> int:
     name, rest = taken
     cls = find_class("simulate", name, Simulator)
     options = parse(f"simulate {name}", f"{ABOUT}\n\n{cls.__doc__}", rest, job=SimulateJob, config=cls.Config)
-    simulate(name, cls(options.config), options.job, command=command_line())
-    kind = "images with labels" if getattr(options.config, "labelled", True) else "images without labels"
+    simulator = cls(options.config)
+    simulate(name, simulator, options.job, command=command_line())
+    kind = "images with labels" if simulator.has_labels else "images without labels"
     print(f"{options.job.count} {kind}: {options.job.out}")
     return 0
 

@@ -1,8 +1,9 @@
-"""What flows between the parts: batches of tensors, and the glossary of their keys."""
+"""What flows between the parts: batches of tensors, and what a key of a batch means."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -12,54 +13,50 @@ Batch = dict[str, torch.Tensor]
 Scalars = dict[str, torch.Tensor]
 """Detached zero-dimensional tensors to be logged, keyed `"network/term"`."""
 
+Kind = Literal["picture", "plane", "numbers", "points", "boxes", "camera", "directions", "signal"]
+"""What a value is, which decides how it is stored and what happens to it when pixels move.
+
+`picture`: (C, H, W) in [0, 1], a file; resampled with the image. `plane`: (H, W) in its own unit, a file; resampled at
+the nearest pixel. `points`: x y in px along the last axis (the centre of the first pixel is (0, 0)); moved. `boxes`: x y
+width height in px along the last axis (the image's corner is (0, 0)); moved. `camera`: fx fy cx cy in px; scaled and
+moved. `directions`: angles or vectors in the
+camera's frame; they follow a change of size, but not a turned or mirrored picture. `signal`: a series of numbers, a
+file. `numbers`: everything else; carried as they are.
+"""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
     """One entry of the glossary.
 
-    `shape` leaves out B. `columns`, where given, are the scalar metadata columns into which a vector is spread,
-    in order; without them a vector is one list-valued column of the key's own name.
+    `shape` leaves out B; a letter is any length. `columns`, where given, are the scalar metadata columns into which a
+    vector is spread, in order; without them a vector is one list-valued column of the key's own name.
     """
 
     name: str
     shape: tuple[str, ...]
     unit: str
     columns: tuple[str, ...] = ()
+    kind: Kind = "numbers"
 
 
 KEYS: dict[str, Key] = {
     key.name: key
     for key in (
-        Key(name="image", shape=("C", "H", "W"), unit="float32 in [0, 1]"),
-        Key(name="real", shape=("C", "H", "W"), unit="float32 in [0, 1], an unlabelled photograph"),
-        Key(name="refined", shape=("C", "H", "W"), unit="float32 in [0, 1], what a refiner made of `image`"),
-        Key(name="target", shape=("C", "H", "W"), unit="float32 in [0, 1], what a restorer should make of `image`"),
-        Key(name="mask", shape=("H", "W"), unit="uint8 class index"),
-        Key(name="depth", shape=("H", "W"), unit="mm, 0 = no reading"),
+        Key(name="image", shape=("C", "H", "W"), unit="float32 in [0, 1]", kind="picture"),
+        Key(name="real", shape=("C", "H", "W"), unit="float32 in [0, 1], an unlabelled photograph", kind="picture"),
+        Key(name="target", shape=("C", "H", "W"), unit="float32 in [0, 1], what a restorer should make of `image`",
+            kind="picture"),
+        Key(name="noise", shape=("N", "H", "W"), unit="standard normal, drawn from the seed of the row"),
+        Key(name="mask", shape=("H", "W"), unit="class index; 255 = ignored", kind="plane"),
+        Key(name="depth", shape=("H", "W"), unit="mm, 0 = no reading", kind="plane"),
         Key(name="label", shape=(), unit="int64 class index"),
-        # Normalised camera frame: x right, y down, z away; g = (-cos p sin y, -sin p, -cos p cos y).
-        Key(name="gaze", shape=("2",), unit="rad, pitch and yaw of the line of sight",
-            columns=("gaze_pitch", "gaze_yaw")),
-        Key(name="predicted_gaze", shape=("2",), unit="rad, pitch and yaw as a model has read them (`migaki apply`)",
-            columns=("predicted_gaze_pitch", "predicted_gaze_yaw")),
-        Key(name="optical_gaze", shape=("2",), unit="rad, pitch and yaw of the eyeball's optical axis",
-            columns=("optical_pitch", "optical_yaw")),
-        Key(name="gaze_vector", shape=("3",), unit="unit vector"),
-        Key(name="head_pose", shape=("3",), unit="rad, pitch, yaw, roll",
-            columns=("head_pitch", "head_yaw", "head_roll")),
-        Key(name="side", shape=(), unit="0 left, 1 right eye"),
-        Key(name="pupil_centre", shape=("2",), unit="px, x y", columns=("pupil_x", "pupil_y")),
-        Key(name="iris_outline", shape=("16", "2"), unit="px, x y"),
-        Key(name="iris_visible", shape=("16",), unit="0 or 1"),
-        Key(name="eyelid_outline", shape=("16", "2"), unit="px, x y"),
-        Key(name="eyelid_visible", shape=("16",), unit="0 or 1"),
-        Key(name="eye_corners", shape=("2", "2"), unit="px, x y; inner, outer"),
-        Key(name="pupil_radius_mm", shape=(), unit="mm"),
-        Key(name="kappa", shape=("2",), unit="rad, visual against optical axis, pitch and yaw"),
-        Key(name="identity", shape=(), unit="index of the skin"),
-        Key(name="lighting", shape=("K",), unit="see the simulator"),
-        Key(name="joints", shape=("J", "3"), unit="px, px, mm: u v depth"),
-        Key(name="joint_visible", shape=("J",), unit="0 or 1"),
+        Key(name="logits", shape=("K",), unit="scores of the classes before the softmax"),
+        Key(name="features", shape=("K",), unit="what an encoder makes of `image`"),
+        Key(name="boxes", shape=("N", "4"), unit="px, x y width height", kind="boxes"),
+        Key(name="classes", shape=("N",), unit="int64 class index of each box"),
+        Key(name="keypoints", shape=("K", "2"), unit="px, x y", kind="points"),
+        Key(name="keypoint_visible", shape=("K",), unit="0 not labelled, 1 hidden, 2 visible"),
     )
 }
-"""The glossary: every key that more than one part of migaki uses."""
+"""The keys that belong to no method. Methods declare theirs beside the class; `core.glossary` joins all."""

@@ -49,6 +49,11 @@ class Damage(ABC):
         parameters = {key: torch.stack([values[key] for _, values in results]) for key in results[0][1]}
         return damaged, parameters
 
+    @property
+    def scale(self) -> int:
+        """By how much it makes a picture smaller: the sides of what it is given must be multiples of it."""
+        return 1
+
     @abstractmethod
     def damage_one(self, image: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, Batch]:
         """Damage one image (C, H, W); `draw` is a CPU generator and the only source of chance.

@@ -1,4 +1,8 @@
-"""Find what exists by looking at the files: a new method is one new file, and no registry is edited."""
+"""Find what exists by looking at the files: a new method is one new file, and no registry is edited.
+
+Files of one's own count too: `MIGAKI_PATH` names folders that hold shelves like the package's (`systems/`, `changes/`,
+`judges/`, `simulate/`, `importers/`, `studies/`). Their code is run, so name only folders that you trust.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import ast
 import difflib
 import functools
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +19,27 @@ from migaki.core.errors import UserError
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
+def shelf_files(package: str) -> list[Path]:
+    """The modules of the shelf `migaki/<package>` and of the shelves of that name in the folders of `MIGAKI_PATH`."""
+    folders = [_PACKAGE / package, *_own_folders(package)]
+    return [path for folder in folders for path in sorted(folder.glob("[!_]*.py"))]
+
+
+def _own_folders(package: str) -> list[Path]:
+    named = os.environ.get("MIGAKI_PATH", "").split(os.pathsep)
+    return [Path(folder).resolve() / package for folder in named if folder and (Path(folder) / package).is_dir()]
+
+
 def names_in(package: str, base: str) -> dict[str, str]:
-    """Modules of `migaki/<package>` that define a class deriving from `base`, with their first docstring line.
+    """Modules of a shelf that define a class deriving from `base`, with their first docstring line.
 
     Reads the source only (no import), so that listing stays fast however heavy the modules are.
     """
-    found = {}
-    for path in sorted((_PACKAGE / package).glob("[!_]*.py")):
+    found: dict[str, str] = {}
+    for path in shelf_files(package):
         bases, line = _outline(path)
         if base in bases:
-            found[path.stem] = line
+            found.setdefault(path.stem, line)
     return found
 
 
@@ -37,14 +53,28 @@ def _outline(path: Path) -> tuple[frozenset[str], str]:
 
 
 def find_class(package: str, name: str, base: type[Any]) -> type[Any]:
-    """The class deriving from `base` in `migaki/<package>/<name>.py`; UserError with a suggestion if there is none."""
+    """The class deriving from `base` in the module `name` of a shelf; UserError with a suggestion if there is none."""
     known = names_in(package, base.__name__)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
         raise UserError(f"no {base.__name__.lower()} is called '{name}': {hint}")
+    extend_shelves()
     module = importlib.import_module(f"migaki.{package}.{name}")
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__:
             return value
     raise UserError(f"migaki/{package}/{name}.py defines no {base.__name__}")
+
+
+def extend_shelves() -> None:
+    """Let `migaki.<shelf>.<module>` be imported from the folders of `MIGAKI_PATH` too, in this process.
+
+    A worker calls this before it unpacks its task, whose class may live there.
+    """
+    for package in _SHELVES if os.environ.get("MIGAKI_PATH") else ():
+        module = importlib.import_module(f"migaki.{package}")
+        module.__path__ += [str(folder) for folder in _own_folders(package) if str(folder) not in module.__path__]
+
+
+_SHELVES = ("systems", "changes", "judges", "simulate", "importers", "studies")

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Literal, TypeVar
 
+from migaki.core.discovery import extend_shelves
 from migaki.core.errors import UserError
 
 T = TypeVar("T")
@@ -132,7 +133,7 @@ def _hire(task: Task[Any], threads: int) -> _Worker:
     kinds: list[Any] = [getattr(task, item.name) for item in fields(task)] if is_dataclass(task) else []
     context.set_forkserver_preload([type(task).__module__, *(k.__module__ for k in kinds if isinstance(k, type))])
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(task, theirs, threads), daemon=True)
+    process = context.Process(target=_serve, args=(_OwnShelves(), task, theirs, threads), daemon=True)
     process.start()
     theirs.close()  # so that its death closes the pipe
     return _Worker(process, ours)
@@ -144,7 +145,21 @@ def _give(worker: _Worker, number: int, chunks: Sequence[Chunk]) -> None:
         worker.pipe.send(chunks[number])
 
 
-def _serve(task: Task[Any], pipe: Connection, threads: int) -> None:
+class _OwnShelves:
+    """Travels before the task: unpacked in a worker it opens the shelves where the task's class may live."""
+
+    def __reduce__(self) -> tuple[Callable[[str], str], tuple[str]]:
+        return _open_shelves, (os.environ.get("MIGAKI_PATH", ""),)
+
+
+def _open_shelves(path: str) -> str:
+    if path:
+        os.environ["MIGAKI_PATH"] = path
+        extend_shelves()
+    return path
+
+
+def _serve(_: str, task: Task[Any], pipe: Connection, threads: int) -> None:
     """A worker: chunks in, results out, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the calling process decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from migaki.core.batch import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What costs nothing, measured on the same images: what it is, and its figures under the metric's names."""
+
+    name: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
 
 
 class Metric(ABC):
@@ -21,3 +31,11 @@ class Metric(ABC):
     @abstractmethod
     def compute(self) -> dict[str, Any]:
         """The figures over all that was added: plain numbers and lists, ready for JSON."""
+
+    def baseline(self) -> Baseline:
+        """The answer that needs no image (always the mean, the commonest class), measured on all that was added."""
+        return Baseline()
+
+    def problem(self, labels: Mapping[str, Any]) -> str:
+        """What is wrong with the labels (N, ...) of a set, as the end of a sentence; empty where they can be true."""
+        return ""

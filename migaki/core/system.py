@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from migaki.core import processes
-from migaki.core.batch import Batch, Scalars
+from migaki.core.batch import Batch, Key, Scalars
+from migaki.core.errors import UserError
+from migaki.core.glossary import glossary
 from migaki.core.metric import Metric
 from migaki.core.source import Source
+from migaki.core.tiling import Tiling
 
 Sheet = list[tuple[str, Tensor]]
 """Rows of a contact sheet: a caption and images (B, C, H, W) in [0, 1]."""
+
+
+@runtime_checkable
+class Framed(Protocol):
+    """A configuration of a system whose pictures have one size, which may be left to the data (0)."""
+
+    channels: int
+    height: int  # px
+    width: int  # px
 
 
 class System(nn.Module, ABC):
@@ -30,6 +42,14 @@ class System(nn.Module, ABC):
 
     Config: ClassVar[type[Any]]
     Data: ClassVar[type[Any]]
+    inputs: tuple[str, ...] = ("image",)
+    """The keys that `predict` needs."""
+    hints: tuple[str, ...] = ()
+    """The keys that `predict` uses where a set has them."""
+    keys: ClassVar[tuple[Key, ...]] = ()
+    """Keys of its own that it reads or makes, with literal values: see `core.glossary`."""
+    retired: ClassVar[tuple[str, ...]] = ()
+    """Fields that configurations of earlier versions have and that say nothing any more."""
     training_only: ClassVar[tuple[str, ...]] = ()
     """Prefixes of state that training needs and the saved model does not."""
     per_process: ClassVar[tuple[str, ...]] = ()
@@ -58,6 +78,52 @@ class System(nn.Module, ABC):
     @abstractmethod
     def predict(self, batch: Batch) -> Batch:
         """What the method makes of a batch. Touches no state; needs only the inputs among the keys."""
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How to cut a large picture; None for a system whose pictures have one size, that of its configuration."""
+        return None
+
+    @property
+    def error_scale(self) -> float:
+        """The factor by which errors in px are multiplied before they are reported."""
+        return 1.0
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of the pictures that it takes; None where it takes them in any size, or takes none."""
+        config = self.config
+        return (config.channels, config.height, config.width) if isinstance(config, Framed) else None
+
+    def drawn(self) -> dict[str, tuple[int, ...]]:
+        """Keys that are drawn anew for each row, standard normal, with their shapes without B; none by default.
+
+        A system that has some makes several outputs of one input.
+        """
+        return {}
+
+    def input_shapes(self, size: tuple[int, int] | None = None) -> dict[str, tuple[int, ...]]:
+        """The shape, without B, of every input and of what is drawn: the glossary's, with the configuration's sizes.
+
+        `size` (H, W) is that of the pictures where the system takes any. Raises UserError for an input whose shape
+        nobody has told.
+        """
+        channels, height, width = self.shape or (self.channels, *(size or (0, 0)))
+        known = {"C": channels, "H": height, "W": width}
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name in self.inputs:
+            key = glossary().get(name)
+            letters = key.shape if key is not None else ("?",)
+            if not all(part in known or part.isdecimal() for part in letters):
+                raise UserError(f"{type(self).__name__}: the shape of its input '{name}' is not known: declare a Key "
+                                "of digits, C, H and W beside the class")
+            shapes[name] = tuple(known[part] if part in known else int(part) for part in letters)
+        return shapes | self.drawn()
+
+    @property
+    def channels(self) -> int:
+        """Channels of the pictures that it takes."""
+        return int(self.config.channels)
 
     def metric(self) -> Metric | None:
         """The measure of `predict` against labels, where there is one."""

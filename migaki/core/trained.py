@@ -18,7 +18,7 @@ from migaki.core.config import from_dict
 from migaki.core.discovery import find_class
 from migaki.core.errors import UserError
 from migaki.core.files import read_json
-from migaki.core.system import System
+from migaki.core.system import Framed, System
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -43,7 +43,10 @@ def load_system(folder: Path) -> System:
     record = read_record(folder)
     where = folder / "config.json"
     cls = find_class("systems", record["system"], System)
-    config = from_dict(cls.Config, record.get("config", {}), str(where))
+    values = record.get("config", {})
+    if isinstance(values, dict):
+        values = {name: value for name, value in values.items() if name not in cls.retired}
+    config = from_dict(cls.Config, values, str(where))
     _check_size(config, where)
     weights = folder / "model.safetensors"
     if not weights.exists():
@@ -64,7 +67,9 @@ _MAX_PIXELS = 2**28  # numbers of one image
 
 def _check_size(config: Any, where: Path) -> None:
     """UserError for images that no machine can hold: a network of convolutions alone would not mind them."""
-    sides = [getattr(config, name, 0) for name in ("height", "width", "channels")]
+    if not isinstance(config, Framed):
+        return
+    sides = [config.height, config.width, config.channels]
     if not all(0 <= side <= _MAX_SIDE for side in sides) or sides[0] * sides[1] * max(sides[2], 1) > _MAX_PIXELS:
         raise UserError(f"{where}: images of {sides[1]} x {sides[0]} px and {sides[2]} channels cannot be: restore it")
 

@@ -16,7 +16,7 @@ import copy
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -25,14 +25,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from migaki.core.batch import KEYS, Batch
+from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.files import explain, read_json
 from migaki.data.files import framing
-from migaki.data.files.image_file import Header, read_header, read_image, show
+from migaki.data.files.image_file import EXTENSIONS, Header, read_header, read_image, show
 from migaki.data.files.journal import JOURNAL
 from migaki.data.files.member import FilePath, Member, place
-from migaki.data.sets.labels import PLANE_KEYS, POINT_KEYS, Columns, gather_columns, plain
+from migaki.data.sets.carry import Move, carried, framed
+from migaki.data.sets.labels import PLANE_KEYS, POINT_KEYS, Columns, gather_columns
 from migaki.data.sets.lazy_rows import LazyRows
 from migaki.data.sets.listing import list_files
 from migaki.data.sets.metadata import find_metadata
@@ -41,6 +42,7 @@ from migaki.data.sets.rows import listed_rows, metadata_rows, shard_rows
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
+_STAYS = Move(np.eye(2, 3), (1, 1), (1, 1))
 _BLOCK = 256  # headers that a thread looks at one after the other
 
 
@@ -66,14 +68,17 @@ class ImageFolder:
         value_range: tuple[float, float] | None = None,
     ) -> None:
         self.path = Path(path)
+        single = self.path.name if self.path.suffix.lower() in EXTENSIONS and self.path.is_file() else None
+        if single is not None:  # one picture is a set of one
+            self.path = self.path.parent
         self.size = size
         self.channels = channels
         self.value_range = value_range
         self.classes: list[str] = []
         self._root = Path(os.path.realpath(self.path))
         self._problems: dict[str, str] = {}
-        files = list_files(self.path)
-        if (self._root / JOURNAL).exists():
+        files = list_files(self.path) if single is None else [single]
+        if single is None and (self._root / JOURNAL).exists():
             raise UserError(
                 f"{show(self.path)}: is not finished: run the command that writes it again, it goes on where it stopped"
             )
@@ -106,22 +111,20 @@ class ImageFolder:
                     arrays[name] = self._moved_points(arrays[name], self.size)
         return arrays
 
-    def row(self, index: int) -> Row:
-        """Row `index` as it fits the delivered image: pixel positions follow a change of size; no further pictures."""
-        row = {name: value for name, value in self.rows[index].items() if not name.endswith("_file_name")}
-        header = self._headers[index] if self.size is not None and self._has_points else None
-        if header is None or (header.height, header.width) == self.size:
-            return row
-        for key in POINT_KEYS:
-            if key in self.labels:
-                columns = KEYS[key].columns
-                values = plain(self.labels[key][index])
-                row.update(zip(columns, values, strict=True) if columns and columns[0] in row else {key: values})
-        return row
+    def row(self, index: int, *, keep: Collection[str] = (), drop: Collection[str] = ()) -> Row:
+        """Row `index` as it fits the delivered image, without file columns: see `sets.carry` for what follows a change
+        of size, what is refused (UserError), and what `keep` and `drop` do."""
+        return carried(self.rows[index], self.move(index), self._named(index), keep=keep, drop=drop)
 
-    @property
-    def _has_points(self) -> bool:
-        return any(key in self.labels for key in POINT_KEYS)
+    def _named(self, index: int) -> str:
+        return f"{show(self.path)}: '{show(self.names[index])}'"
+
+    def move(self, index: int) -> Move:
+        """How the pixels of image `index` move when it is brought to the folder's size."""
+        if self.size is None:
+            return _STAYS
+        header = self._headers[index]
+        return framed(header.height, header.width, self.size)
 
     def _moved_points(self, points: Array, size: tuple[int, int]) -> Array:
         moved = points.astype(np.float32)

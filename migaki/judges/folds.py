@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,19 +13,64 @@ import numpy.typing as npt
 import torch
 from sklearn.cluster import AgglomerativeClustering
 
+from migaki import __version__
 from migaki.core.errors import UserError
 from migaki.core.files import make_folder, read_json, write_json
+from migaki.core.judge import Findings, Judge, Progress
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.writers.writer import FolderWriter
 from migaki.judges.looks import read_gaze
+from migaki.judges.neighbours import judge_by_neighbours
 from migaki.metrics.gaze import AngularError
 from migaki.metrics.neighbours import Features, pixel_features
 from migaki.report.evaluation import write_evaluation
+from migaki.report.several import over_runs
 
 Kind = Literal["blocks", "lookalikes"]
 """`blocks`: folds are contiguous in the folder's order, so that pictures of one moment stay together if the order is
 that of time. `lookalikes`: folds are made of clusters of similar pictures, which keeps them together in any order."""
+
+
+class Folds(Judge):
+    """Cross-validation within a labelled folder by nearest neighbours: what its own labels give without any training.
+
+    Fold after fold is judged by the images of the others; pictures that look alike, or follow each other, stay in one.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """The folder and its division."""
+
+        data: Path  # a folder with labels
+        folds: int = 5
+        kind: Kind = "lookalikes"
+        k: int = 5  # neighbours that are averaged, or vote
+
+    config: Config
+
+    def sources(self) -> tuple[Path, ...]:
+        """The folder."""
+        return (self.config.data,)
+
+    def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
+        """The mean over the folds, with its interval, and each fold's figures."""
+        config = self.config
+        folder = ImageFolder(config.data)
+        if config.folds < 2:
+            raise UserError(f"--folds {config.folds}: at least 2")
+        fold = fold_of(pixel_features(folder.read(range(len(folder)), ("image",))["image"]), config.folds, config.kind)
+        metrics = []
+        for number in range(config.folds):
+            metrics.append(judge_by_neighbours(folder.select(fold != number), folder.select(fold == number), config.k))
+            progress(number + 1, config.folds)
+        names = [f"fold {number + 1}" for number in range(config.folds)]
+        figures, table = over_runs(names, [metric.compute() for metric in metrics])
+        base, _ = over_runs(names, [metric.baseline().figures for metric in metrics])
+        record = {"data": str(config.data), "folds": config.folds, "kind": config.kind, "k": config.k,
+                  "version": __version__}
+        return Findings(title="Cross-validation", record=record, figures=figures, baseline=base,
+                        baseline_name=metrics[0].baseline().name, sections=[table])
 
 
 def fold_of(features: Features, folds: int, kind: Kind) -> npt.NDArray[np.int64]:
@@ -93,8 +139,7 @@ def join_evaluations(labelled: Path, folds: Path, runs: Sequence[Path], out: Pat
     read = torch.empty(len(folder), 2)
     for run, start, stop in zip(runs, edges[:-1], edges[1:], strict=True):
         chosen = order[start:stop]
-        batch = folder.read(chosen, ("image", "side") if "side" in folder.labels else ("image",))
-        read[chosen] = read_gaze(run, batch["image"], batch.get("side"))
+        read[chosen] = read_gaze(run, folder, chosen)
     metric = AngularError()
     metric.update({"gaze": read}, folder.read(range(len(folder)), ("gaze",)))
     write_evaluation(out, {"run": [str(run) for run in runs], "data": str(labelled)}, metric, folder.names)

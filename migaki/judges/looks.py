@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from migaki import __version__
 from migaki.core import hardware
 from migaki.core.files import make_folder, read_json, write_json
+from migaki.core.judge import Findings, Judge, Progress, Section
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.metrics.distances import Rows, kid, two_sample_test
@@ -32,12 +35,63 @@ _EXAMINED = 5000  # images that are held against all photographs, which for 50,0
 _PART = 2**23  # values of the pictures that are read at a time: 32 MB
 
 
+class Looks(Judge):
+    """Two-sample tests and kernel distances of a set, and of what a refiner made of it, against photographs."""
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """The sets."""
+
+        synthetic: Path  # images as they were rendered
+        photos: Path  # photographs, best ones that no refiner has seen
+        refined: Path | None = None  # the same images refined
+
+    config: Config
+    file_name = "looks"
+
+    def sources(self) -> tuple[Path, ...]:
+        """All the sets."""
+        config = self.config
+        return (config.synthetic, config.photos, *((config.refined,) if config.refined else ()))
+
+    def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
+        """Both distances on both features; beside them those of one half of the photographs from the other."""
+        config = self.config
+        like = ImageFolder(config.synthetic)
+        real = read_images(config.photos, like=like)
+        sets = {"synthetic": config.synthetic} | ({"refined": config.refined} if config.refined else {})
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for number, (name, folder) in enumerate(sets.items()):
+            found[name] = distance(read_images(folder, like=like), real)
+            progress(number + 1, len(sets) + 1)
+        halves = distance(real[::2], real[1::2]) if len(real) >= 4 else {}
+        progress(len(sets) + 1, len(sets) + 1)
+        figures = {f"{name}/{feature}_{key}": one[feature][key] for name, one in found.items()
+                   for feature in one for key in ("told_apart", "kid")}
+        base = {f"{name}/{feature}_{key}": halves[feature][key] for name in found for feature in halves
+                for key in ("told_apart", "kid")}
+        rows = [[FEATURES[feature], *(one[feature][key] for one in (*found.values(), *([halves] if halves else []))
+                                      for key in ("told_apart", "kid"))] for feature in FEATURES]
+        columns = ["features", *(f"{name}: {what}" for name in (*found, *(["photographs halved"] if halves else []))
+                                 for what in ("told apart", "kernel distance"))]
+        record = {"synthetic": str(config.synthetic), "refined": str(config.refined or ""),
+                  "photos": str(config.photos), "version": __version__}
+        return Findings(title="Looks", record=record, figures=figures, baseline=base,
+                        baseline_name="photographs against photographs", notes=[TOLD],
+                        sections=[Section(columns=columns, rows=rows)])
+
+
 def read_images(folder: Path, count: int = _AT_MOST, like: ImageFolder | None = None) -> torch.Tensor:
     """Up to `count` images (N, C, H, W) of a folder, evenly spaced, in its own size or that of `like`."""
     size, channels = (None, None) if like is None else (like.shape[1:], like.shape[0])
     images = ImageFolder(folder, size=size, channels=channels)
-    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
-    return images.read(chosen.tolist(), ("image",))["image"]
+    return images.read(_spaced(len(images), count), ("image",))["image"]
+
+
+def _spaced(total: int, count: int) -> list[int]:
+    """Up to `count` places of `total`, evenly spaced."""
+    places: list[int] = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+    return places
 
 
 class Closest(NamedTuple):
@@ -122,12 +176,13 @@ def measure_looks(before: Path, after: Path | None, photos: Path, judge: Path, o
     images = read_images(before)
     shown = images if after is None else read_images(after, like=folder)
     figures: dict[str, Any] = dict(distance(shown, read_images(photos, like=folder)))
-    chosen = np.linspace(0, len(folder) - 1, len(images)).round().astype(int).tolist()
+    chosen = _spaced(len(folder), len(images))
     truth = folder.read(chosen, ("gaze",))["gaze"]
-    first = read_gaze(judge, images)
+    first = read_gaze(judge, folder, chosen)
     figures["judge_error_deg"] = float(angular_error_deg(first, truth).mean())
     if after is not None:
-        last = read_gaze(judge, shown)
+        others = ImageFolder(after, size=folder.shape[1:], channels=folder.shape[0])
+        last = read_gaze(judge, others, _spaced(len(others), len(shown)))
         moved = angular_error_deg(first, last).numpy()
         moved[(first == last).all(1).numpy()] = 0.0  # and not what rounding leaves
         common = torch.rad2deg((last - first).double().mean(0).norm())
@@ -138,19 +193,19 @@ def measure_looks(before: Path, after: Path | None, photos: Path, judge: Path, o
     write_json(out, figures)
 
 
-def read_gaze(run: Path, images: torch.Tensor, sides: torch.Tensor | None = None) -> torch.Tensor:
-    """What the trained gaze model in the folder `run` reads off images (N, C, H, W): (N, 2) rad."""
+def read_gaze(run: Path, folder: ImageFolder, indices: Sequence[int]) -> torch.Tensor:
+    """What the trained gaze model in the folder `run` reads off these images of a folder: (N, 2) rad."""
     system = load_system(run)
     device = hardware.choose_device("auto")
     precision = hardware.choose_precision("auto", device)
     system.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    keys = (*system.inputs, *(key for key in system.hints if key in folder.labels))
     read = []
-    for start in range(0, len(images), 256):
-        batch = {"image": images[start : start + 256].to(device)}
-        if sides is not None:
-            batch["side"] = sides[start : start + 256].to(device)
+    for start in range(0, len(indices), 256):
+        batch = folder.read(indices[start : start + 256], keys)
         with torch.inference_mode(), hardware.autocast(device, precision):
-            read.append(system.predict(batch)["gaze"].float().cpu())
+            made = system.predict({key: value.to(device) for key, value in batch.items()})
+        read.append(made["gaze"].float().cpu())
     return torch.cat(read)
 
 

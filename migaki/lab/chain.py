@@ -17,13 +17,14 @@ from migaki.core.discovery import find_class
 from migaki.core.errors import NothingLeft, UserError
 from migaki.core.files import digest, make_folder, read_json, write_json
 from migaki.core.fit import Run
+from migaki.core.judge import Judge
 from migaki.core.progress import Bar
 from migaki.core.simulator import Simulator
 from migaki.core.system import System
 from migaki.data.sets.contents import contents
 from migaki.importers.importer import Importer
 from migaki.stages.apply import ApplyJob, apply
-from migaki.stages.evaluate import EvaluateJob, evaluate_into
+from migaki.stages.evaluate import EvaluateJob, evaluate_into, judge_into
 from migaki.stages.simulate import SimulateJob, simulate
 from migaki.stages.train import train
 
@@ -243,6 +244,17 @@ def evaluate_step(run: Path, job: EvaluateJob, quiet: bool = False, cost: float 
     return Step(words=("evaluate", str(run), *option_words(job)), cost=cost,
                 proof=(job.out or run / "evaluation") / "evaluation.json",
                 work=lambda command: evaluate_into(run, job, command=command, quiet=quiet))
+
+
+def judge_step(judge: Judge, runs: Sequence[Path] = (), out: Path | None = None, *, quiet: bool = False,
+               cost: float = 0.0) -> Step:
+    """`migaki evaluate JUDGE [RUN ...]`."""
+    name = type(judge).__module__.rsplit(".", 1)[-1]
+    place = out or judge.default_out(runs)
+    assert place is not None
+    words = ("evaluate", name, *map(str, runs), *(("--out", str(out)) if out else ()), *option_words(judge.config))
+    return Step(words=words, cost=cost, proof=place / f"{judge.file_name}.json",
+                work=lambda command: judge_into(judge, runs, out, command=command, quiet=quiet))
 
 
 def call_step(about: str, work: Callable[[], object], proof: Path, needs: Sequence[Path], cost: float = 0.0) -> Step:

@@ -8,7 +8,7 @@ import torch
 
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
-from migaki.core.metric import Metric
+from migaki.core.metric import Baseline, Metric
 
 
 class Accuracy(Metric):
@@ -62,6 +62,13 @@ class Accuracy(Metric):
         known = [value for value in recall if value is not None]
         return {"count": count, "accuracy": sum(right) / count, "balanced_accuracy": sum(known) / len(known),
                 "recall": recall, "confusion": self._counts.tolist()}
+
+    def baseline(self) -> Baseline:
+        """Always the commonest class of the images that are judged."""
+        seen = self._counts.sum(dim=1)
+        share = float(seen.max()) / max(1, int(seen.sum()))
+        return Baseline("always the commonest class",
+                        {"accuracy": share, "balanced_accuracy": 1 / max(1, int((seen > 0).sum()))})
 
     def _grow(self, size: int) -> None:
         old = len(self._counts)

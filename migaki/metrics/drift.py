@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from migaki.core.batch import KEYS, Batch
+from migaki.core.batch import Batch
 from migaki.core.errors import UserError
+from migaki.core.glossary import glossary
 from migaki.core.system import System
 from migaki.metrics.keypoints import KeypointError
 from migaki.metrics.landmarks import LandmarkErrors
@@ -86,24 +87,23 @@ class DriftMeter:
         if isinstance(metric, KeypointError | LandmarkErrors):
             # The metric knows which labels are places, whatever they are called, and at which width px are meant.
             self._places = metric.keys
-            config: Any = estimator.config
-            self._scale = config.error_width / config.width if getattr(config, "error_width", 0) else 1.0
+            self._scale = estimator.error_scale
         self._spread: dict[str, Tensor] = {}
         self._unit = ""
 
     def require_shape(self, shape: tuple[int, int, int], where: object) -> None:
         """UserError unless the estimator reads images of this (C, H, W)."""
-        config = self.estimator.config
-        own = (config.channels, config.height, config.width)
-        if own != shape:
+        own = self.estimator.shape
+        if own is not None and own != shape:
             raise UserError(f"{where}: the estimator reads images of {own[2]}x{own[1]} px in {own[0]} channels, not of "
                             f"{shape[2]}x{shape[1]} in {shape[0]}: train one on the same synthetic images")
 
     def read(self, batch: Batch) -> Batch:
-        """What the estimator makes of `image` (B, C, H, W) in [0, 1] (and `side`), in float32, without gradients."""
+        """What the estimator makes of its inputs and hints, in float32, without gradients."""
         with torch.no_grad(), torch.autocast(batch["image"].device.type, enabled=False):
+            wanted = (*self.estimator.inputs, *self.estimator.hints)
             made = self.estimator.predict({key: batch[key].float() if key == "image" else batch[key]
-                                           for key in ("image", "side") if key in batch})
+                                           for key in wanted if key in batch})
         return {key: value.float() for key, value in made.items() if value.is_floating_point()}
 
     def unit(self, reading: Batch) -> str:
@@ -119,10 +119,11 @@ class DriftMeter:
     def _unit_of(self, key: str, value: Tensor) -> str:
         if key == "logits":
             return "%"
-        said = KEYS[key].unit if key in KEYS else ""
-        if key in self._places or said.startswith("px"):
+        known = glossary().get(key)
+        if key in self._places or (known is not None and known.kind == "points"):
             return "px"
-        return "deg" if said.startswith("rad, pitch and yaw") and value.shape[1:] == (2,) else "std"
+        is_angle = known is not None and known.unit.startswith("rad, pitch and yaw") and value.shape[1:] == (2,)
+        return "deg" if is_angle else "std"
 
     def calibrate(self, readings: Iterable[Batch]) -> None:
         """Take the standard deviation of each component over the images of these readings, the unit of `std`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ import torch
 
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
-from migaki.core.metric import Metric
-from migaki.ops.gaze import angle_between, to_vector
+from migaki.core.metric import Baseline, Metric
+from migaki.ops.gaze import angle_between, problem_of, to_vector
 
 WITHIN_DEG = (5.0, 7.0, 10.0)
 """The thresholds of which the share of images is reported; 7 is that of Shrivastava et al., section 3.1."""
@@ -78,6 +79,17 @@ class AngularError(Metric):
             figures[f"{axis}_bias_deg"] = torch.rad2deg((predicted - truth)[:, column].mean()).item()
             figures[f"{axis}_slope"] = regression_slope(truth[:, column], predicted[:, column])
         return figures
+
+    def problem(self, labels: Mapping[str, Any]) -> str:
+        """Whether the labels can be pitch and yaw in rad."""
+        return problem_of(labels["gaze"]) if "gaze" in labels else ""
+
+    def baseline(self) -> Baseline:
+        """Always the mean gaze of the images that are judged."""
+        _, truth = self._all()
+        metric = AngularError()
+        metric.update({"gaze": truth.mean(0).expand_as(truth)}, {"gaze": truth})
+        return Baseline("always the mean gaze", metric.compute())
 
     def _all(self) -> tuple[torch.Tensor, torch.Tensor]:
         if not sum(len(part) for part in self._truth):

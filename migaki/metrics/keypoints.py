@@ -9,7 +9,7 @@ import torch
 
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
-from migaki.core.metric import Metric
+from migaki.core.metric import Baseline, Metric
 
 WITHIN_PX = (2.5, 5.0, 10.0)
 """The thresholds that are reported; 5 is that of Shrivastava et al., CVPR 2017, table 4."""
@@ -33,6 +33,7 @@ class KeypointError(Metric):
         self.keys = (key,)  # type: ignore[misc]
         self._key, self._scale, self._width = key, scale, width
         self._errors: list[torch.Tensor] = []
+        self._truth: list[torch.Tensor] = []
 
     def update(self, predicted: Batch, batch: Batch) -> None:
         """Add a batch.
@@ -45,6 +46,7 @@ class KeypointError(Metric):
             raise ValueError(f"{self._key}: {tuple(guess.shape)} predicted for {tuple(truth.shape)}")
         if not (guess.isfinite().all() and truth.isfinite().all()):
             raise ValueError(f"a predicted or a true place in {self._key} is not finite")
+        self._truth.append(truth)
         self._errors.append((guess - truth).square().sum(2).sqrt() * self._scale)
 
     def errors_px(self) -> torch.Tensor:
@@ -77,6 +79,14 @@ class KeypointError(Metric):
         figures["mean_px_by_landmark"] = errors.mean(0).tolist()
         figures["within_5_px_by_landmark"] = (errors <= 5).double().mean(0).tolist()
         return figures
+
+    def baseline(self) -> Baseline:
+        """Always the mean place of each landmark over the images that are judged."""
+        self.errors_px()  # complains of no image
+        truth = torch.cat(self._truth)
+        metric = KeypointError(self._key, self._scale, self._width)
+        metric.update({self._key: truth.mean(0).expand_as(truth)}, {self._key: truth})
+        return Baseline("always the mean place", metric.compute())
 
 
 def _share(errors: torch.Tensor, threshold: float) -> float:

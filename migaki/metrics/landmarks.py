@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from migaki.core.batch import Batch
-from migaki.core.metric import Metric
+from migaki.core.metric import Baseline, Metric
 from migaki.metrics.keypoints import KeypointError
 
 
@@ -30,10 +30,19 @@ class LandmarkErrors(Metric):
         Keys: `count`, `width_px` (0: the images' own), `mean_px` (over the labels, each counted once), and for each
         label `<label>_mean_px`, `<label>_median_px`. Raises UserError when no image was added.
         """
-        figures = {key: part.compute() for key, part in self.parts.items()}
-        first = next(iter(figures.values()))
-        found: dict[str, Any] = {"count": first["count"], "width_px": first["width_px"],
-                                 "mean_px": sum(one["mean_px"] for one in figures.values()) / len(figures)}
-        for key, one in figures.items():
-            found |= {f"{key}_mean_px": one["mean_px"], f"{key}_median_px": one["median_px"]}
-        return found
+        return _joined({key: part.compute() for key, part in self.parts.items()})
+
+    def baseline(self) -> Baseline:
+        """Always the mean place of each landmark over the images that are judged."""
+        figures = {key: part.baseline().figures for key, part in self.parts.items()}
+        return Baseline("always the mean place", _joined(figures))
+
+
+def _joined(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The figures of several labels as one dictionary."""
+    first = next(iter(figures.values()))
+    found: dict[str, Any] = {"count": first["count"], "width_px": first["width_px"],
+                             "mean_px": sum(one["mean_px"] for one in figures.values()) / len(figures)}
+    for key, one in figures.items():
+        found |= {f"{key}_mean_px": one["mean_px"], f"{key}_median_px": one["median_px"]}
+    return found

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
+
+
+def problem_of(values: Any, key: str = "gaze") -> str:
+    """Why an array (N, ...) cannot be pitch and yaw in rad, as the end of a sentence; empty where it can."""
+    if values.shape[1:] != (2,):
+        return f"'{key}' must be pitch and yaw, two numbers an image: mend the metadata"
+    if abs(values).max() > math.pi:
+        return f"'{key}' goes up to {abs(values).max():.3g}, which cannot be radians: convert degrees to radians"
+    return ""
 
 
 def to_vector(gaze: Tensor) -> Tensor:

@@ -25,6 +25,12 @@ def frame_ink(images: Tensor, size: int, box: int, *, upright: bool = True) -> T
     Shape: images (B, C, H, W) float in [0, 1], ink bright, to (B, C, size, size) float32 in [0, 1]. Pictures
     without ink become black.
     """
+    return frame_ink_moves(images, size, box, upright=upright)[0]
+
+
+def frame_ink_moves(images: Tensor, size: int, box: int, *, upright: bool = True) -> tuple[Tensor, Tensor]:
+    """As `frame_ink`, and where pixels went: (B, 2, 3) float32 from (x, y, 1) in px of a picture to x y in px of the
+    framed one, both with the centre of the first pixel at (0, 0)."""
     images = images.float()
     height, width = images.shape[2:]
     if max(height, width) > 2 * size:  # sampling alone would alias
@@ -51,7 +57,22 @@ def frame_ink(images: Tensor, size: int, box: int, *, upright: bool = True) -> T
     u = ((left + right) / 2 + scale * place).view(-1, 1, size) + slant * v
     grid = torch.stack([(u / half[1]).expand(-1, size, size), (v / half[0]).expand(-1, size, size)], dim=3)
     framed = F.grid_sample(images, grid, mode="bicubic", padding_mode="zeros", align_corners=False).clamp(0, 1)
-    return torch.where(ink.any(dim=(1, 2)).view(-1, 1, 1, 1), framed, torch.zeros_like(framed))
+    framed = torch.where(ink.any(dim=(1, 2)).view(-1, 1, 1, 1), framed, torch.zeros_like(framed))
+    return framed, _moves(((left + right) / 2, (top + bottom) / 2), scale, slant.view(-1, 1), half, longer, size)
+
+
+def _moves(middle: tuple[Tensor, Tensor], scale: Tensor, slant: Tensor, half: tuple[float, float], longer: int,
+           size: int) -> Tensor:
+    """The inverse of the sampling grid: u = (x + 1/2) 2 / longer - half, and the place of (u - slant v, v) in px."""
+    px = 2 / longer  # units of one px of the picture
+    first_u, first_v = 0.5 * px - half[1], 0.5 * px - half[0]  # of the first pixel's centre
+    shift = size / 2 - 0.5
+    zero = torch.zeros_like(scale)
+    across = torch.cat([zero + px, -slant * px, first_u - slant * first_v - middle[0]], 1)
+    down = torch.cat([zero, zero + px, first_v - middle[1]], 1)
+    rows = torch.stack([across, down], 1) / scale[:, :, None]
+    rows[:, :, 2] += shift
+    return rows
 
 
 def _slant(weight: Tensor, x: Tensor, y: Tensor) -> Tensor:

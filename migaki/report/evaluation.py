@@ -11,59 +11,59 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from migaki.core.files import atomic_write, make_folder, write_json, write_text
+from migaki.core.judge import Findings, Section
 from migaki.core.metric import Metric
+from migaki.data.folder import ImageFolder
 from migaki.metrics.gaze import AngularError
 from migaki.metrics.keypoints import KeypointError
 from migaki.report.figures import confusion, error_curves
-from migaki.report.page import Page
-from migaki.report.tables import Table
+from migaki.report.findings import write_findings
 
 
 def write_evaluation(out: Path, record: dict[str, Any], metric: Metric, names: Sequence[str],
-                     command: str = "") -> dict[str, Any]:
-    """Write `evaluation.json` and beside it what the metric has to show; returns the metric's figures.
+                     command: str = "", folder: ImageFolder | None = None) -> dict[str, Any]:
+    """Write `evaluation.json`, `evaluation.html` and what the metric has to show; returns the metric's figures."""
+    sections, files = shown_by(metric, names, folder)
+    base, figures = metric.baseline(), metric.compute()
+    write_findings(out, Findings(title="Evaluation", record=record, figures=figures, baseline=base.figures,
+                                 baseline_name=base.name, sections=sections, files=files), "evaluation", command)
+    return figures
+
+
+def shown_by(metric: Metric, names: Sequence[str], folder: ImageFolder | None
+             ) -> tuple[list[Section], dict[str, bytes]]:
+    """What a metric has to show, as parts of a page and as files.
 
     Gaze: `curve.png` (share of images under each error) and `errors.csv` (file_name, error_deg). Landmarks:
-    `curve.png` (share of landmarks) and `errors.csv` (error_px, an image's mean). Classes: `confusion.png`. Always
-    `evaluation.html`, one page with all of it. `record` says what was judged by what.
+    `curve.png` (share of landmarks) and `errors.csv` (error_px, an image's mean). Classes: `confusion.png`.
     """
+    sections: list[Section] = []
+    files: dict[str, bytes] = {}
+
+    def show(name: str, content: bytes, caption: str) -> None:
+        files[name] = content
+        sections.append(Section(picture=content, caption=caption))
+
     figures = metric.compute()
-    make_folder(out)
-    page = Page("Evaluation", f"{record.get('run')} on {record.get('data')}")
-    simple = [[name.replace("_", " "), value] for name, value in figures.items() if not isinstance(value, list | dict)]
-    page.table(Table(["measure", "value"], simple))
     if isinstance(metric, AngularError):
         errors = metric.errors_deg().numpy()
-        write_text(out / "errors.csv", _csv(names, errors))
-        _picture(page, out / "curve.png", error_curves({"error": errors}),
-                 "Share of images whose error is at most so many degrees.")
+        files["errors.csv"] = _csv(names, errors).encode()
+        show("curve.png", error_curves({"error": errors}), "Share of images whose error is at most so many degrees.")
     if isinstance(metric, KeypointError):
         pixels = metric.errors_px().numpy()
-        write_text(out / "errors.csv", _csv(names, pixels.mean(1), "error_px"))
-        drawn = error_curves({"error": pixels}, limit=20, mark=5, xlabel="error in px", ylabel="landmarks in per cent")
-        _picture(page, out / "curve.png", drawn, "Share of landmarks whose error is at most so many pixels (PCK).")
+        files["errors.csv"] = _csv(names, pixels.mean(1), "error_px").encode()
+        show("curve.png", error_curves({"error": pixels}, limit=20, mark=5, xlabel="error in px",
+                                       ylabel="landmarks in per cent"),
+             "Share of landmarks whose error is at most so many pixels (PCK).")
     if "confusion" in figures:
-        _picture(page, out / "confusion.png", confusion(figures["confusion"]), "Rows: true class. Columns: predicted.")
-    if command:
-        page.section("Repeat it")
-        page.code(command)
-    page.write(out / "evaluation.html")
-    # Last: whoever finds it finds everything else too.
-    write_json(out / "evaluation.json", {**record, "figures": figures})
-    return figures
+        show("confusion.png", confusion(figures["confusion"]), "Rows: true class. Columns: predicted.")
+    return sections, files
 
 
 def read_errors(path: Path) -> npt.NDArray[np.float64]:
     """The errors (N,) of an `errors.csv`, in its order; degrees or px, whichever it holds."""
     with open(path, newline="", encoding="utf-8") as file:
         return np.array([float(row["error_px" if "error_px" in row else "error_deg"]) for row in csv.DictReader(file)])
-
-
-def _picture(page: Page, path: Path, content: bytes, caption: str) -> None:
-    with atomic_write(path) as file:
-        file.write(content)
-    page.figure(content, caption)
 
 
 def _csv(names: Sequence[str], errors: npt.NDArray[np.float64], column: str = "error_deg") -> str:

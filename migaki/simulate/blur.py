@@ -49,6 +49,11 @@ class Blur(Damage):
 
     config: Config
 
+    @property
+    def scale(self) -> int:
+        """The factor of the downscaling, also where the size is restored afterwards."""
+        return self.config.scale
+
     def damage_one(self, image: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, Batch]:
         """(C, H, W) -> (C, H / scale, W / scale), or (C, H, W) with `restore_size`."""
         sigma, ratio = uniform(draw, self.config.sigma), math.sqrt(uniform(draw, self.config.anisotropy))

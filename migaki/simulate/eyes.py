@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from migaki.core.batch import Batch
+from migaki.core.batch import Batch, Key
 from migaki.core.errors import UserError
 from migaki.core.simulator import Simulator
 from migaki.simulate.eye_model import assets
@@ -40,6 +40,27 @@ class EyeSimulator(Simulator):
     """
 
     Config = EyeConfig
+    # The normalised camera frame: x right, y down, z away; gaze g = (-cos p sin y, -sin p, -cos p cos y).
+    keys = (
+        Key(name="gaze", shape=("2",), unit="rad, pitch and yaw of the line of sight",
+            columns=("gaze_pitch", "gaze_yaw"), kind="directions"),
+        Key(name="optical_gaze", shape=("2",), unit="rad, pitch and yaw of the eyeball's optical axis",
+            columns=("optical_pitch", "optical_yaw"), kind="directions"),
+        Key(name="gaze_vector", shape=("3",), unit="unit vector", kind="directions"),
+        Key(name="head_pose", shape=("3",), unit="rad, pitch, yaw, roll",
+            columns=("head_pitch", "head_yaw", "head_roll"), kind="directions"),
+        Key(name="side", shape=(), unit="0 left, 1 right eye", kind="directions"),
+        Key(name="pupil_centre", shape=("2",), unit="px, x y", columns=("pupil_x", "pupil_y"), kind="points"),
+        Key(name="iris_outline", shape=("16", "2"), unit="px, x y", kind="points"),
+        Key(name="iris_visible", shape=("16",), unit="0 or 1"),
+        Key(name="eyelid_outline", shape=("16", "2"), unit="px, x y", kind="points"),
+        Key(name="eyelid_visible", shape=("16",), unit="0 or 1"),
+        Key(name="eye_corners", shape=("2", "2"), unit="px, x y; inner, outer", kind="points"),
+        Key(name="pupil_radius_mm", shape=(), unit="mm"),
+        Key(name="kappa", shape=("2",), unit="rad, visual against optical axis, pitch and yaw"),
+        Key(name="identity", shape=(), unit="index of the skin"),
+        Key(name="lighting", shape=("K",), unit="see the simulator"),
+    )
 
     def __init__(self, config: EyeConfig) -> None:
         self.config: EyeConfig = config

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from migaki.core.batch import Batch
+from migaki.core.batch import Batch, Key
 from migaki.core.errors import UserError
 from migaki.core.seeds import fold
 from migaki.core.simulator import Simulator
@@ -70,6 +70,16 @@ class HandSimulator(Simulator):
     - `bone_lengths` (N, 15) mm, in the order of `hand_skeleton.BONES`;
     - `angles` (N, 23) rad, in the order of `hand_skeleton.ANGLES`.
     """
+
+    keys = (
+        Key(name="joints", shape=("J", "3"), unit="px, px, mm: u v depth", kind="points"),
+        Key(name="joint_visible", shape=("J",), unit="0 or 1"),
+        Key(name="camera", shape=("4",), unit="px, fx fy cx cy", kind="camera"),
+        Key(name="centre", shape=("3",), unit="u v in px of the whole frame, mm"),
+        Key(name="cube", shape=(), unit="mm, side of the cube that fills the image"),
+        Key(name="bone_lengths", shape=("15",), unit="mm"),
+        Key(name="angles", shape=("23",), unit="rad, of the hand's joints"),
+    )
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:

@@ -85,6 +85,11 @@ class StandInCamera(Simulator):
         self._sensor = Noise(Noise.Config(sigma=config.noise, photons=config.photons, row_sigma=(0.0, 0.01)))
         self._file = Jpeg(Jpeg.Config(quality=config.quality))
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether labels are written too."""
+        return self.config.labelled
+
     def render(self, seed: int, indices: Sequence[int]) -> Batch:
         """Pictures of these indices; image i is the same bits for every batch and thread count."""
         eyes = self._eyes.render(seed, indices)

@@ -54,6 +54,11 @@ class StandInDepth(Simulator):
             kind=config.kind, axial=config.noise, lateral=config.noise, edge_loss=config.edge_loss,
             thin_loss=config.thin_loss))
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether labels are written too."""
+        return self.config.labelled
+
     def render(self, seed: int, indices: Sequence[int]) -> Batch:
         """Images of these indices; image i is the same bits for every batch and thread count."""
         hands = self._hands.render(seed, indices)

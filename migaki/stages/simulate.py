@@ -17,10 +17,10 @@ from migaki.core.config import to_dict
 from migaki.core.errors import UserError
 from migaki.core.progress import Bar
 from migaki.core.simulator import Simulator
+from migaki.data.sets.labels import batch_rows
+from migaki.data.walk import OutputJob
 from migaki.data.writers.formats import open_writer
 from migaki.data.writers.record import Plan, Record, plan
-from migaki.data.writers.writer import batch_rows
-from migaki.stages.output import OutputJob
 
 _CHUNK = 128  # images rendered at once: enough to keep every core busy, few enough to stay small in memory
 _SHARE = 64  # the same where several processes share the work: none waits long for the last one

@@ -17,14 +17,14 @@ from migaki import __version__
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, make_folder, read_json
 from migaki.core.fit import Run
-from migaki.lab.chain import Leg, Step, Timing, option_words, run_chain, train_step
+from migaki.judges.pairs import Pairs
+from migaki.lab.chain import Leg, Step, Timing, apply_step, judge_step, option_words, run_chain, train_step
 from migaki.report.figures import training_curves
 from migaki.report.page import Number, Page
 from migaki.report.tables import Table
 from migaki.simulate.rain import Rain
-from migaki.stages.compare import CompareJob, compare
+from migaki.stages.apply import ApplyJob
 from migaki.stages.damage import DamageJob, damage_folder
-from migaki.stages.restore import RestoreJob, restore
 from migaki.systems.deep_detail import DeepDetail
 
 _TRAINED_ON = ("chelsea", "rocket", "grass", "gravel", "brick", "china")
@@ -59,9 +59,9 @@ def demo_rain(options: RainDemo, *, quiet: bool = False) -> Path:
         Leg(title="let it rain on photographs that judge", steps=(_damage_step(pairs, quiet),)),
         Leg(title="train on other photographs in simulated rain", steps=(train_step(
             "deep_detail", DeepDetail.Data(photos=out / "photos"), config, run, out / "run", quiet),)),
-        Leg(title="take off the rain", steps=(_restore_step(
-            out / "run", RestoreJob(input=out / "pairs" / "input", out=out / "restored"), quiet),)),
-        Leg(title="judge", steps=(_compare_step(out / "run", CompareJob(data=out / "pairs"), quiet),)),
+        Leg(title="take off the rain", steps=(apply_step(
+            out / "run", ApplyJob(input=out / "pairs" / "input", out=out / "restored"), quiet),)),
+        Leg(title="judge", steps=(judge_step(Pairs(Pairs.Config(data=out / "pairs")), [out / "run"], quiet=quiet),)),
     ]
     timings = run_chain(legs, out, last="write the report", quiet=quiet)
     return _write_page(out, options, timings)
@@ -95,16 +95,6 @@ def _photo(name: str) -> np.ndarray[Any, Any]:
 def _damage_step(job: DamageJob, quiet: bool) -> Step:
     return Step(words=("simulate", "rain", *option_words(job)), proof=job.out / "input" / "dataset.json",
                 work=lambda command: damage_folder("rain", Rain(), job, command=command, quiet=quiet))
-
-
-def _restore_step(run: Path, job: RestoreJob, quiet: bool) -> Step:
-    return Step(words=("apply", str(run), *option_words(job)), proof=job.out / "dataset.json",
-                work=lambda command: restore(run, job, command=command, quiet=quiet))
-
-
-def _compare_step(run: Path, job: CompareJob, quiet: bool) -> Step:
-    return Step(words=("evaluate", str(run), *option_words(job)), proof=run / "evaluation" / "evaluation.json",
-                work=lambda command: compare(run, job, command=command, quiet=quiet))
 
 
 def _write_page(out: Path, options: RainDemo, timings: Sequence[Timing]) -> Path:

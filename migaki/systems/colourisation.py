@@ -20,10 +20,10 @@ from migaki.core.batch import Batch, Scalars
 from migaki.core.damage import DamagedSource
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
-from migaki.core.restorer import Tiling
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
+from migaki.core.tiling import Tiling
 from migaki.data.batches.patches import PatchSource
 from migaki.metrics.restoration import Restoration
 from migaki.nets.unet import UNet
@@ -48,8 +48,6 @@ class Colourisation(System):
         """What is not of Zhang et al. is ours."""
 
         channels: int = 1  # grey in, RGB out
-        height: int = 0  # any size of images is coloured
-        width: int = 0
         steps: int = 20000  # updates
         batch_size: int = 16  # patches
         patch: int = 128  # px
@@ -69,6 +67,7 @@ class Colourisation(System):
         photos: Path  # a folder of photographs of any sizes
 
     config: Config
+    retired = ("height", "width")
     classes: Tensor
     weights: Tensor
     training_only = ("weights",)

@@ -19,10 +19,10 @@ from migaki.core.batch import Batch, Scalars
 from migaki.core.damage import Damage, DamagedSource
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
-from migaki.core.restorer import Tiling
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
+from migaki.core.tiling import Tiling
 from migaki.data.batches.patches import PatchSource
 from migaki.metrics.restoration import Restoration, ssim
 from migaki.nets.detail import DetailNet
@@ -52,8 +52,6 @@ class DeepDetail(System):
         """Defaults are ours; `paper()` gives the published recipe."""
 
         channels: int = 3
-        height: int = 0  # any size of images is restored
-        width: int = 0
         steps: int = 20000  # updates
         batch_size: int = 20  # patches
         patch: int = 64  # px
@@ -93,6 +91,7 @@ class DeepDetail(System):
         photos: Path  # a folder of clean photographs of any sizes
 
     config: Config
+    retired = ("height", "width")
     training_only = ("net.",)
 
     def __init__(self, config: Config) -> None:

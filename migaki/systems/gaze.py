@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from migaki.core import processes
-from migaki.core.batch import Batch, Scalars
+from migaki.core.batch import Batch, Key, Scalars
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
 from migaki.core.optimizers import adamw
@@ -79,6 +79,11 @@ class Gaze(System):
         photos: Path | None = None  # unlabelled photographs of where the model will be used
 
     config: Config
+    hints = ("side",)
+    keys = (
+        Key(name="predicted_gaze", shape=("2",), unit="rad, pitch and yaw as a model has read them (`migaki apply`)",
+            columns=("predicted_gaze_pitch", "predicted_gaze_yaw"), kind="directions"),
+    )
     scale: Tensor
     offset: Tensor
 

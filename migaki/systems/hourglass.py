@@ -130,10 +130,10 @@ class HourglassSystem(System):
             loss = loss + ((near + config.heat_weight * heat) * seen).sum() / count
             error = (away.detach().sqrt() * seen).sum() / count  # the last stack's is the one that stays
         skipped = descend(loss / len(maps), self.optimizers["net"], config.max_norm)
-        return {"net/loss": loss.detach() / len(maps), "net/error_px": error * self._told, "net/skipped": skipped}
+        return {"net/loss": loss.detach() / len(maps), "net/error_px": error * self.error_scale, "net/skipped": skipped}
 
     @property
-    def _told(self) -> float:
+    def error_scale(self) -> float:
         """What errors in px of the images are multiplied by where they are told."""
         return self.config.error_width / self.config.width if self.config.error_width else 1.0
 
@@ -149,7 +149,7 @@ class HourglassSystem(System):
 
     def metric(self) -> Metric:
         """Landmark error and PCK."""
-        return KeypointError(self.config.landmarks, self._told, self.config.error_width)
+        return KeypointError(self.config.landmarks, self.error_scale, self.config.error_width)
 
     def sheet(self, batch: Batch) -> Sheet:
         """Images with predicted landmarks (red), and with the true ones (green) where they are given."""

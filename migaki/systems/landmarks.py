@@ -115,7 +115,7 @@ class LandmarkSystem(System):
         near = (away / self._unit**2 + 1e-4).sqrt()
         loss = torch.stack([part.mean() for part in torch.split(near, list(config.num_points), dim=1)]).mean()
         skipped = descend(loss, self.optimizers["net"], config.max_norm)
-        pixels = away.detach().sqrt() * self._told
+        pixels = away.detach().sqrt() * self.error_scale
         scalars = {f"net/{key}_px": part.mean() for key, part in
                    zip(config.landmarks, torch.split(pixels, list(config.num_points), dim=1), strict=True)}
         return {"net/loss": loss.detach(), **scalars, "net/skipped": skipped}
@@ -125,7 +125,7 @@ class LandmarkSystem(System):
         return self.config.width / _UNIT
 
     @property
-    def _told(self) -> float:
+    def error_scale(self) -> float:
         """What errors in px of the images are multiplied by where they are told."""
         return self.config.error_width / self.config.width if self.config.error_width else 1.0
 
@@ -154,7 +154,7 @@ class LandmarkSystem(System):
 
     def metric(self) -> Metric:
         """Distances in px, label by label."""
-        return LandmarkErrors(self.config.landmarks, self._told, self.config.error_width)
+        return LandmarkErrors(self.config.landmarks, self.error_scale, self.config.error_width)
 
     def sheet(self, batch: Batch) -> Sheet:
         """Images with predicted places (red), and with the true ones (green) where they are given."""

@@ -19,10 +19,10 @@ from migaki.core.batch import Batch, Scalars
 from migaki.core.damage import Damage, DamagedSource
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
-from migaki.core.restorer import Tiling
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
+from migaki.core.tiling import Tiling
 from migaki.data.batches.patches import PatchSource
 from migaki.data.folder import ImageFolder
 from migaki.losses.adversarial import patch_accuracy, patch_cross_entropy
@@ -53,8 +53,6 @@ class Pix2Pix(System):
 
         channels: int = 3  # of the input; with clouds, of the clean images: RGB and near infrared
         target_channels: int = 3  # of the output, without the mask; with clouds, the first ones
-        height: int = 0  # any size of images is translated
-        width: int = 0
         steps: int = 20000  # updates of each network
         batch_size: int = 1  # patches
         patch: int = 256  # px
@@ -92,6 +90,7 @@ class Pix2Pix(System):
         shapes: Path | None = None  # real cloud masks that give simulated clouds their outlines
 
     config: Config
+    retired = ("height", "width")
     training_only = ("discriminator.",)
 
     def __init__(self, config: Config) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from migaki.core import processes
-from migaki.core.batch import Batch, Scalars
+from migaki.core.batch import Batch, Key, Scalars
 from migaki.core.errors import UserError
 from migaki.core.history import ImageHistory
 from migaki.core.source import Source
@@ -117,6 +117,10 @@ class SimGAN(System):
         estimator: Path | None = None  # a run trained on the synthetic images: holds the labels
 
     config: Config
+    keys = (
+        Key(name="refined", shape=("C", "H", "W"), unit="float32 in [0, 1], what a refiner made of `image`",
+            kind="picture"),
+    )
     training_only = ("history.", "estimator.", "layout.", "steering.")
     per_process = ("history.",)
 
@@ -365,6 +369,11 @@ class SimGAN(System):
             torch._foreach_lerp_(list(self.average.parameters()), list(self.refiner.parameters()), 1 - self.config.ema)
 
     # ---------------------------------------------------------------------------------------------- use
+
+    def drawn(self) -> dict[str, tuple[int, ...]]:
+        """The noise input, where the refiner takes one."""
+        config = self.config
+        return {"noise": (config.noise_channels, config.height, config.width)} if config.noise_channels else {}
 
     def predict(self, batch: Batch) -> Batch:
         """`refined` (B, C, H, W) in [0, 1] from `image` (and `noise`, zeros if absent)."""

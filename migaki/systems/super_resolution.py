@@ -21,10 +21,10 @@ from migaki.core.batch import Batch, Scalars
 from migaki.core.damage import DamagedSource
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
-from migaki.core.restorer import Tiling
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
+from migaki.core.tiling import Tiling
 from migaki.data.batches.patches import PatchSource
 from migaki.metrics.restoration import Restoration
 from migaki.nets.subpixel import SubPixelNet
@@ -44,8 +44,6 @@ class SuperResolution(System):
         """The network is the paper's; the training is ours but for `paper()`."""
 
         channels: Literal[1, 3] = 3  # grey or RGB
-        height: int = 0  # any size of images is enlarged
-        width: int = 0
         scale: Literal[2, 3, 4] = 2
         steps: int = 10000  # updates
         batch_size: int = 16  # patches
@@ -69,6 +67,7 @@ class SuperResolution(System):
         photos: Path  # a folder of photographs of any sizes
 
     config: Config
+    retired = ("height", "width")
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -19,8 +19,9 @@ from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
 from migaki.data.writers.writer import FolderWriter
+from migaki.judges.drift import Drift, pair
 from migaki.stages.apply import ApplyJob, apply
-from migaki.stages.drift import DriftJob, drift, pair
+from migaki.stages.evaluate import judge_into
 from migaki.stages.train import train
 from migaki.systems.simgan import SimGAN
 
@@ -48,9 +49,11 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def compare(parts: dict[str, Path], after: Path, out: Path, *estimators: str) -> list[dict[str, Any]]:
-    job = DriftJob(before=parts["before"], after=after, estimator=tuple(parts[name] for name in estimators), out=out,
-                   device="cpu")
-    return drift(job, command="migaki drift", quiet=True)[1]
+    config = Drift.Config(before=parts["before"], after=after, estimator=tuple(parts[name] for name in estimators),
+                          device="cpu")
+    _, findings = judge_into(Drift(config), (), out, command="migaki drift", quiet=True)
+    found: list[dict[str, Any]] = findings.record["rows"]
+    return found
 
 
 # ------------------------------------------------------------------------------------------------ the report
@@ -92,8 +95,8 @@ def test_the_report_says_the_same_everywhere(parts: dict[str, Path], tmp_path: P
 
 def test_unlabelled_images_have_a_drift_without_an_error(parts: dict[str, Path], tmp_path: Path) -> None:
     bare = write_folder(tmp_path / "bare", 5, (24, 40), labels=())
-    job = DriftJob(before=bare, after=bare, estimator=(parts["places"],), out=tmp_path / "out", device="cpu")
-    for row in drift(job, quiet=True)[1]:
+    judge = Drift(Drift.Config(before=bare, after=bare, estimator=(parts["places"],), device="cpu"))
+    for row in judge_into(judge, (), tmp_path / "out", quiet=True)[1].record["rows"]:
         assert row["drift"]["mean"] == 0 and row["error_before"] is row["error_after"] is None
 
 
@@ -103,7 +106,8 @@ def test_folders_that_do_not_belong_together(parts: dict[str, Path], tmp_path: P
         compare(parts, other, tmp_path / "out", "gaze")
     large = write_folder(tmp_path / "large", 3, (30, 44), labels=())
     with pytest.raises(UserError, match="reads images of 40x24"):
-        drift(DriftJob(before=large, after=large, estimator=(parts["gaze"],), out=tmp_path / "out"), quiet=True)
+        judge_into(Drift(Drift.Config(before=large, after=large, estimator=(parts["gaze"],))), (), tmp_path / "out",
+                   quiet=True)
 
 
 # ------------------------------------------------------------------------------------------------ apply
@@ -226,8 +230,8 @@ def test_a_variant_is_not_taken_for_an_image_of_its_name(parts: dict[str, Path],
     assert [row["file_name"] for row in made] == list(VARIANTS)  # each its own file, none written over
     assert len({(two / name).read_bytes() for name in VARIANTS}) == 4
     assert pairs(before, two) == VARIANTS
-    job = DriftJob(before=before, after=two, estimator=(parts["gaze"],), out=tmp_path / "report", device="cpu")
-    drift(job, quiet=True)
+    judge = Drift(Drift.Config(before=before, after=two, estimator=(parts["gaze"],), device="cpu"))
+    judge_into(judge, (), tmp_path / "report", quiet=True)
     with open(tmp_path / "report" / "images.csv", newline="") as file:
         for row, image in zip(made, csv.DictReader(file), strict=True):
             assert float(image["gaze/gaze_deg"]) == pytest.approx(row["drift"], abs=2e-3)
@@ -303,7 +307,7 @@ def test_the_commands(parts: dict[str, Path], tmp_path: Path, capsys: pytest.Cap
              parts["gaze"], "--out", tmp_path / "out", "--device", "cpu"]
     assert main([str(word) for word in words]) == 0
     said = capsys.readouterr().out
-    assert "| places    | pupil_centre | px   |     24 |" in said and "drift.html" in said
+    assert "places/pupil_centre_px " in said and "between different images" in said and "drift.html" in said
     assert main([str(word) for word in [*words[:5], "--estimator", "--out", tmp_path / "none"]]) == 2
     assert main(["apply", str(parts["refiner"]), "--input", str(parts["before"]), "--out", str(tmp_path / "good"),
                  "--reject-drift", "90deg", "--rejected", "flag", "--device", "cpu"]) == 0

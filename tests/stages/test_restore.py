@@ -15,20 +15,22 @@ from PIL import Image
 from migaki.cli import main
 from migaki.core.errors import UserError
 from migaki.core.fit import Run, fit
-from migaki.core.restorer import Tiling
 from migaki.core.system import System
+from migaki.core.tiling import Tiling
 from migaki.core.trained import load_system
 from migaki.data.files.image_file import read_image
 from migaki.data.folder import ImageFolder
+from migaki.data.whole import restorer
+from migaki.judges.pairs import Pairs
 from migaki.metrics.restoration import psnr
 from migaki.simulate.blur import Blur
 from migaki.simulate.clouds import Clouds
 from migaki.simulate.grey import Grey
 from migaki.simulate.noise import Noise
 from migaki.simulate.rain import Rain
-from migaki.stages.compare import CompareJob, compare
+from migaki.stages.apply import ApplyJob, apply
 from migaki.stages.damage import DamageJob, damage_folder
-from migaki.stages.restore import RestoreJob, is_restorer, restore, restorer
+from migaki.stages.evaluate import judge_into
 from migaki.systems.deep_detail import DeepDetail
 from migaki.systems.pix2pix import Pix2Pix
 
@@ -123,7 +125,7 @@ def test_an_interrupted_damage_goes_on_to_the_same_files(photos: Path, tmp_path:
         assert names == sorted(path.name for path in (tmp_path / "torn" / part).iterdir())
         for name in names:
             assert (tmp_path / "straight" / part / name).read_bytes() == (tmp_path / "torn" / part / name).read_bytes()
-    assert len(calls) == 4 + 3  # three images were done and are not made again
+    assert len(calls) == 6 + 4  # the first photograph was done and is not made again
 
 
 def test_damages_that_change_the_shape(photos: Path, tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_every_type_and_size_comes_back(shape: tuple[int, int, int], dtype: type
     random = np.random.default_rng(1)
     top = 1 if dtype is np.float32 else np.iinfo(dtype).max
     pixels = (random.random(shape) * top).astype(dtype)
-    work = restorer(Inverter(), RestoreJob(input=Path(), out=Path(), **CPU))
+    work = restorer(Inverter(), None, "cpu", "fp32")
     result, mask = work(pixels)
     assert result.dtype == dtype and mask is None
     np.testing.assert_allclose(result, top - pixels, atol=1e-6 if dtype is np.float32 else 0.6)
@@ -163,8 +165,7 @@ def test_every_type_and_size_comes_back(shape: tuple[int, int, int], dtype: type
 
 def test_scale_mask_and_value_range() -> None:
     pixels = np.random.default_rng(2).integers(0, 10_000, (4, 50, 70)).astype(np.uint16)
-    job = RestoreJob(input=Path(), out=Path(), value_range=(0, 10_000), **CPU)
-    result, mask = restorer(Inverter(scale=2, mask=True), job)(pixels)
+    result, mask = restorer(Inverter(scale=2, mask=True), (0, 10_000), "cpu", "fp32")(pixels)
     wanted = (10_000 - pixels.astype(int)).repeat(2, 1).repeat(2, 2)
     assert mask is not None and mask.shape == (100, 140) and result.shape == (4, 100, 140)
     # Where tiles meet, neighbours of the enlarged picture agree exactly, so blending leaves the value.
@@ -181,7 +182,7 @@ def test_a_real_network_has_no_seams(run: Path) -> None:
     small = replace(system.tiling, tile=48)
     type(system).tiling, kept = small, type(system).tiling  # type: ignore[misc,assignment]
     try:
-        tiled, _ = restorer(system, RestoreJob(input=Path(), out=Path(), **CPU))(pixels)
+        tiled, _ = restorer(system, None, "cpu", "fp32")(pixels)
     finally:
         type(system).tiling = kept  # type: ignore[misc]
     np.testing.assert_allclose(tiled, whole, atol=2e-5)
@@ -196,8 +197,8 @@ def test_a_folder_of_mixed_pictures(run: Path, photos: Path, tmp_path: Path) -> 
     exif = turned.getexif()
     exif[0x0112], exif[0x010F] = 6, "a camera"
     turned.save(photos / "b.jpg", exif=exif)
-    assert is_restorer(run)
-    out = restore(run, RestoreJob(input=photos, out=tmp_path / "out", **CPU), quiet=True)
+    assert load_system(run).tiling is not None
+    out = apply(run, ApplyJob(input=photos, out=tmp_path / "out", **CPU), quiet=True)
     assert sorted(path.name for path in out.glob("*.png")) == ["a.png", "b.png", "c.png", "deep.png"]
     assert read_image(out / "a.png").shape == (3, 71, 90)
     with Image.open(out / "b.png") as upright:
@@ -207,26 +208,26 @@ def test_a_folder_of_mixed_pictures(run: Path, photos: Path, tmp_path: Path) -> 
     deep = read_image(out / "deep.png")
     assert deep.shape == (1, 48, 40) and deep.dtype == np.uint16
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    restore(run, RestoreJob(input=photos, out=out, **CPU), quiet=True)
+    apply(run, ApplyJob(input=photos, out=out, **CPU), quiet=True)
     assert before == {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
 
 
 def test_one_picture_and_what_is_refused(run: Path, photos: Path, tmp_path: Path) -> None:
-    out = restore(run, RestoreJob(input=photos / "a.png", out=tmp_path / "one", format="jpg", **CPU), quiet=True)
+    out = apply(run, ApplyJob(input=photos / "a.png", out=tmp_path / "one", file_format="jpg", **CPU), quiet=True)
     assert read_image(out / "a.jpg").shape == (3, 71, 90)
     with pytest.raises(UserError, match="no alpha"):
-        restore(run, RestoreJob(input=photos / "c.png", out=tmp_path / "two", format="jpg", **CPU), quiet=True)
+        apply(run, ApplyJob(input=photos / "c.png", out=tmp_path / "two", file_format="jpg", **CPU), quiet=True)
     (tmp_path / "text.txt").write_text("no picture")
     with pytest.raises(UserError, match="neither a picture nor a video"):
-        restore(run, RestoreJob(input=tmp_path / "text.txt", out=tmp_path / "three", **CPU), quiet=True)
+        apply(run, ApplyJob(input=tmp_path / "text.txt", out=tmp_path / "three", **CPU), quiet=True)
 
 
 def test_sixteen_bit_colour_survives(run: Path, tmp_path: Path) -> None:
     cv2 = pytest.importorskip("cv2")
     pixels = np.random.default_rng(4).integers(0, 65536, (40, 30, 3)).astype(np.uint16)
     cv2.imwrite(str(tmp_path / "x.png"), pixels[..., ::-1])
-    out = restore(run, RestoreJob(input=tmp_path / "x.png", out=tmp_path / "out", **CPU), quiet=True)
-    expected, _ = restorer(load_system(run), RestoreJob(input=Path(), out=Path(), **CPU))(
+    out = apply(run, ApplyJob(input=tmp_path / "x.png", out=tmp_path / "out", **CPU), quiet=True)
+    expected, _ = restorer(load_system(run), None, "cpu", "fp32")(
         np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     found = cv2.imread(str(out / "x.png"), cv2.IMREAD_UNCHANGED)[..., ::-1]
     assert found.dtype == np.uint16
@@ -250,7 +251,7 @@ def test_multispectral_tiff_keeps_its_place_on_earth(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "scenes" / "s.tif", bands, photometric="minisblack", planarconfig="separate",
                      extratags=tags, metadata=None)
     np.save(tmp_path / "scenes" / "t.npy", bands.astype(np.float32) / 255)
-    out = restore(tmp_path / "run", RestoreJob(input=tmp_path / "scenes", out=tmp_path / "out", **CPU), quiet=True)
+    out = apply(tmp_path / "run", ApplyJob(input=tmp_path / "scenes", out=tmp_path / "out", **CPU), quiet=True)
     with tifffile.TiffFile(out / "s.tif") as tiff:
         assert tuple(tiff.pages[0].tags[33550].value) == (30.0, 30.0, 0.0)
         assert tuple(tiff.pages[0].tags[33922].value) == (0.0, 0.0, 0.0, 3e5, 9e6, 0.0)
@@ -269,8 +270,8 @@ def test_a_video_frame_by_frame(run: Path, tmp_path: Path) -> None:
         for level in (40, 120, 200):
             sink.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((32, 48, 3), level, np.uint8), format="rgb24")))
         sink.mux(stream.encode(None))
-    film = restore(run, RestoreJob(input=tmp_path / "film.mp4", out=tmp_path / "out", **CPU), quiet=True)
-    work = restorer(load_system(run), RestoreJob(input=Path(), out=Path(), **CPU))
+    film = apply(run, ApplyJob(input=tmp_path / "film.mp4", out=tmp_path / "out", **CPU), quiet=True)
+    work = restorer(load_system(run), None, "cpu", "fp32")
     with av.open(str(film)) as source:
         frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
         assert source.streams.video[0].average_rate == 5
@@ -280,7 +281,7 @@ def test_a_video_frame_by_frame(run: Path, tmp_path: Path) -> None:
         assert abs(float(frame.mean()) - float(expected.mean())) < 6
     (tmp_path / "broken.mp4").write_bytes(b"no film")
     with pytest.raises(UserError, match="cannot be read"):
-        restore(run, RestoreJob(input=tmp_path / "broken.mp4", out=tmp_path / "out", **CPU), quiet=True)
+        apply(run, ApplyJob(input=tmp_path / "broken.mp4", out=tmp_path / "out", **CPU), quiet=True)
 
 
 # ------------------------------------------------------------------------------------------------ figures
@@ -289,8 +290,11 @@ def test_a_video_frame_by_frame(run: Path, tmp_path: Path) -> None:
 def test_pairs_are_measured_like_saved_files(run: Path, photos: Path, tmp_path: Path) -> None:
     (photos / "c.png").unlink()
     damage_folder("noise", Noise(), DamageJob(input=photos, out=tmp_path / "pairs", count=2), quiet=True)
-    out, figures = compare(run, CompareJob(data=tmp_path / "pairs", **CPU), command="migaki x", quiet=True)
-    restored = restore(run, RestoreJob(input=tmp_path / "pairs" / "input", out=tmp_path / "out", **CPU), quiet=True)
+    out, findings = judge_into(Pairs(Pairs.Config(data=tmp_path / "pairs", **CPU)), [run], command="migaki x",
+                               quiet=True)
+    figures = findings.figures
+    assert findings.baseline["psnr"] == figures["psnr_before"] and findings.baseline_name == "the input itself"
+    restored = apply(run, ApplyJob(input=tmp_path / "pairs" / "input", out=tmp_path / "out", **CPU), quiet=True)
     values = []
     for name in ("a_00", "a_01", "b_00", "b_01"):
         pair = [torch.from_numpy(read_image(folder / f"{name}.png"))[None].double()
@@ -303,22 +307,22 @@ def test_pairs_are_measured_like_saved_files(run: Path, photos: Path, tmp_path: 
     assert len((out / "images.csv").read_text().splitlines()) == 5
     html = (out / "evaluation.html").read_text()
     assert html.count('type="range"') == 4 and (out / "sheet.png").exists() and "migaki x" in html
-    _, fewer = compare(run, CompareJob(data=tmp_path / "pairs", out=tmp_path / "f", exclude=("a_00", "b_01"), **CPU),
-                       quiet=True)
-    assert fewer["psnr"] == pytest.approx(np.mean(values[1:3]), abs=1e-6)
+    _, fewer = judge_into(Pairs(Pairs.Config(data=tmp_path / "pairs", exclude=("a_00", "b_01"), **CPU)), [run],
+                          tmp_path / "f", quiet=True)
+    assert fewer.figures["psnr"] == pytest.approx(np.mean(values[1:3]), abs=1e-6)
 
 
 def test_pairs_that_do_not_fit_are_told(run: Path, photos: Path, tmp_path: Path) -> None:
     damage_folder("noise", Noise(), DamageJob(input=photos, out=tmp_path / "pairs"), quiet=True)
     with pytest.raises(UserError, match="no pair has that name"):
-        compare(run, CompareJob(data=tmp_path / "pairs", exclude=("z",), **CPU), quiet=True)
+        judge_into(Pairs(Pairs.Config(data=tmp_path / "pairs", exclude=("z",), **CPU)), [run], quiet=True)
     Image.new("RGB", (30, 30)).save(tmp_path / "pairs" / "target" / "a.png")
     with pytest.raises(UserError, match="targets of that size"):
-        compare(run, CompareJob(data=tmp_path / "pairs", **CPU), quiet=True)
+        judge_into(Pairs(Pairs.Config(data=tmp_path / "pairs", **CPU)), [run], quiet=True)
     Image.new("RGB", (30, 30)).save(tmp_path / "pairs" / "input" / "lonely.png")
     (tmp_path / "pairs" / "input" / "metadata.jsonl").unlink()
     with pytest.raises(UserError, match="one name"):
-        compare(run, CompareJob(data=tmp_path / "pairs", **CPU), quiet=True)
+        judge_into(Pairs(Pairs.Config(data=tmp_path / "pairs", **CPU)), [run], quiet=True)
 
 
 def test_the_road_from_the_command_line(run: Path, photos: Path, tmp_path: Path,

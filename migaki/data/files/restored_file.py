@@ -19,6 +19,7 @@ from PIL import Image
 from migaki.core.errors import UserError
 from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image, show
+from migaki.data.files.member import FilePath, stream
 
 Array = np.ndarray[Any, Any]
 Format = Literal["auto", "png", "jpg", "tiff", "npy"]
@@ -43,7 +44,7 @@ class Original:
     suffix: str  # of the file, lower case
 
 
-def read_original(path: Path, channels: int) -> Original:
+def read_original(path: FilePath, channels: int) -> Original:
     """Read a picture with `channels` channels; UserError where the file's own cannot be brought to them."""
     array = read_image(path)
     suffix = path.suffix.lower()
@@ -57,10 +58,10 @@ def read_original(path: Path, channels: int) -> Original:
                     tags=_geo_tags(path, suffix), suffix=suffix)
 
 
-def _pillow_extras(path: Path) -> tuple[bytes, bytes]:
+def _pillow_extras(path: FilePath) -> tuple[bytes, bytes]:
     """EXIF without its orientation, and the colour profile; both empty if there are none or they are damaged."""
     try:
-        with Image.open(path) as image:
+        with stream(path) as file, Image.open(file) as image:
             profile = image.info.get("icc_profile")
             exif = image.getexif()
             exif.pop(_ORIENTATION, None)
@@ -71,14 +72,14 @@ def _pillow_extras(path: Path) -> tuple[bytes, bytes]:
     return data, profile if isinstance(profile, bytes) else b""
 
 
-def _geo_tags(path: Path, suffix: str) -> tuple[tuple[Any, ...], ...]:
+def _geo_tags(path: FilePath, suffix: str) -> tuple[tuple[Any, ...], ...]:
     if suffix not in (".tif", ".tiff"):
         return ()
     try:
         import tifffile
     except ImportError:
         return ()
-    with tifffile.TiffFile(path) as tiff:
+    with stream(path) as file, tifffile.TiffFile(file) as tiff:
         first: Any = tiff.pages[0]
         tags = first.tags
         return tuple((code, int(tags[code].dtype), tags[code].count, tags[code].value, True)

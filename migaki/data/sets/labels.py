@@ -1,4 +1,4 @@
-"""Labels as arrays, and back: metadata rows by the glossary of `core.batch.KEYS`."""
+"""Labels as arrays, and back: metadata rows by the glossary (`core.glossary`)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from migaki.core.batch import KEYS, Batch
+from migaki.core.batch import Batch
+from migaki.core.glossary import glossary, keys_of
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
-IMAGE_KEYS = ("image", "real", "refined", "target")
+IMAGE_KEYS = keys_of("picture")
 """Keys whose values are `(B, C, H, W)` pictures in [0, 1]."""
 
-PLANE_KEYS = ("mask", "depth")
+PLANE_KEYS = keys_of("plane")
 """Keys whose values are `(B, H, W)` planes that keep their unit."""
 
-_COLUMNS = frozenset(column for key in KEYS.values() for column in key.columns)
+SIGNAL_KEYS = keys_of("signal")
+"""Keys whose values are series of numbers, kept in files."""
 
-POINT_KEYS = tuple(name for name, key in KEYS.items() if key.unit.startswith("px"))
+_COLUMNS = frozenset(column for key in glossary().values() for column in key.columns)
+
+POINT_KEYS = keys_of("points")
 """Keys whose first two numbers along the last axis are pixel positions x y."""
 
 
@@ -175,7 +179,7 @@ def _shape(value: list[Any]) -> tuple[int, ...] | None:
 
 def _join(arrays: dict[str, Array]) -> dict[str, Array]:
     """Join the scalar columns that the glossary spreads a vector into."""
-    for key in KEYS.values():
+    for key in glossary().values():
         if key.columns and all(name in arrays and arrays[name].ndim == 1 for name in key.columns):
             parts = [arrays.pop(name).astype(np.float32) for name in key.columns]
             arrays[key.name] = np.stack(parts, axis=1)
@@ -194,11 +198,11 @@ def batch_rows(batch: Batch) -> list[Row]:
     for name, value in batch.items():
         if name == "image":
             continue
-        if name in IMAGE_KEYS or name in PLANE_KEYS:
+        if name in IMAGE_KEYS or name in PLANE_KEYS or name in SIGNAL_KEYS:
             for row, item in zip(rows, value, strict=True):
                 row[name] = item
             continue
-        columns = KEYS[name].columns if name in KEYS else ()
+        columns = glossary()[name].columns if name in glossary() else ()
         for row, item in zip(rows, plain(value), strict=True):
             if columns:
                 row.update(zip(columns, item, strict=True))

@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from migaki.data.files.encoding import SUFFIXES, encode_image, encode_plane
+from migaki.data.files.encoding import SUFFIXES, encode_image, encode_plane, encode_signal
 from migaki.data.files.image_file import show
-from migaki.data.sets.labels import IMAGE_KEYS, PLANE_KEYS, is_file_column
+from migaki.data.sets.labels import IMAGE_KEYS, PLANE_KEYS, SIGNAL_KEYS, is_file_column
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
-_File = tuple[str, Callable[[torch.Tensor | Array, str], bytes], torch.Tensor | Array]
-_FOLDERS = {"mask": "masks", "depth": "depths", "target": "targets", "real": "reals", "refined": "refineds"}
+_File = tuple[str, Callable[[Any, str], bytes], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +61,39 @@ def plan(name: str, image: torch.Tensor | Array, row: Row, image_format: str, *,
     for key, value in row.items():
         if is_file_column(key):
             raise ValueError(f"the row has a column '{key}': the writer names the files itself")
-        if key in PLANE_KEYS or key in IMAGE_KEYS:
-            ending = ".tif" if key == "depth" else ".png" if key == "mask" else SUFFIXES[image_format]
-            values[f"{key}_file_name"] = f"{_FOLDERS[key]}/{stem}{ending}"
-            files.append((values[f"{key}_file_name"], encode_plane if key in PLANE_KEYS else encode_image, value))
+        if isinstance(value, FileCopy):
+            values[f"{key}_file_name"] = f"{key}s/{stem}{value.suffix}"
+            files.append((values[f"{key}_file_name"], _as_it_is, value.content))
+        elif key in PLANE_KEYS or key in IMAGE_KEYS or key in SIGNAL_KEYS:
+            ending = _ending(key, value, image_format)
+            values[f"{key}_file_name"] = f"{key}s/{stem}{ending}"
+            how = encode_signal if key in SIGNAL_KEYS else encode_plane if key in PLANE_KEYS else encode_image
+            files.append((values[f"{key}_file_name"], how, value))
         else:
             values[key] = value
     return Plan(values, tuple(files))
+
+
+@dataclass(frozen=True, slots=True)
+class FileCopy:
+    """A further picture of a row that is stored as it is: the content of its file."""
+
+    content: bytes
+    suffix: str  # such as .png
+
+
+def _as_it_is(content: bytes, image_format: str) -> bytes:
+    return content
+
+
+def _ending(key: str, value: torch.Tensor | Array, image_format: str) -> str:
+    """Planes of whole numbers become PNG, other planes TIFF, signals arrays, pictures what the image is."""
+    if key in SIGNAL_KEYS:
+        return ".npy"
+    if key in PLANE_KEYS:
+        is_real = value.is_floating_point() if isinstance(value, torch.Tensor) else value.dtype.kind == "f"
+        return ".tif" if is_real else ".png"
+    return SUFFIXES[image_format]
 
 
 def file_name(name: str, suffix: str) -> str:

@@ -311,8 +311,10 @@ def _with_gaps(rows: list[Row], dropped: list[int]) -> dict[int, Row]:
     return dict(zip(kept, rows, strict=True)) | {index: {} for index in gaps}
 
 
-def _copy(value: torch.Tensor | Array) -> torch.Tensor | Array:
+def _copy(value: Any) -> Any:
     """The caller may render the next image into the same memory while this one waits to be encoded."""
+    if isinstance(value, bytes):
+        return value
     return value.detach().cpu().clone() if isinstance(value, torch.Tensor) else np.array(value)
 
 

@@ -1,9 +1,8 @@
-"""Restorer: a system that turns pictures of any size into pictures, and how it is to be fed with tiles."""
+"""Tiling: how a network that takes pictures of any size is fed with the tiles of a large one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,13 +14,3 @@ class Tiling:
     blend: int = 16  # px over which neighbours fade into each other
     multiple: int = 1  # tiles begin at multiples of so many px
     scale: int = 1  # output px per input px
-
-
-@runtime_checkable
-class Restorer(Protocol):
-    """What a `System` has besides, if `config.height` and `width` are 0: its `predict` takes pictures of any size."""
-
-    @property
-    def tiling(self) -> Tiling:
-        """How to cut a large picture."""
-        ...

@@ -1,9 +1,9 @@
-"""compare: a restorer judged by pairs, folders input/ and target/ of equal names."""
+"""A restorer judged by pairs: folders input/ and target/ of equal names; beside it the input itself."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -15,20 +15,18 @@ import torch.nn.functional as F
 from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
-from migaki.core.files import apart, atomic_write, exclusive, write_json, write_text
-from migaki.core.progress import Bar
-from migaki.core.system import System
+from migaki.core.judge import Findings, Judge, Progress, Section, share_of
 from migaki.core.trained import load_system
 from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image, show
+from migaki.data.files.member import FilePath, place
 from migaki.data.files.restored_file import read_original
 from migaki.data.folder import ImageFolder
+from migaki.data.whole import Restore, restorer
 from migaki.metrics.restoration import MaskOverlap, Restoration
-from migaki.report.page import Page
+from migaki.report.several import over_runs
 from migaki.report.sheets import picture, sheet
 from migaki.report.tables import Table
-from migaki.stages.evaluate import require_own
-from migaki.stages.restore import Restore, RestoreJob, restorer
 
 _SHOWN = 3  # of the worst and of the best images
 _SHOWN_SIDE = 900  # px; larger pictures are made smaller on the page
@@ -36,82 +34,106 @@ _NAMES = {"psnr": "PSNR, RGB (dB)", "ssim": "SSIM, RGB", "psnr_y": "PSNR, Y (dB)
           "spectral_angle": "spectral angle (rad)", "iou": "mask, intersection over union"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CompareJob:
-    """What to judge by."""
+class Pairs(Judge):
+    """Restores every input and measures it against its target.
 
-    data: Path  # a folder with input/ and target/, pairs of one name
-    out: Path | None = None  # where the figures and the page go; by default RUN/evaluation
-    exclude: tuple[str, ...] = ()  # names of pairs to leave out, without their endings
-    value_range: tuple[float, float] | None = None  # of the files' values that is [0, 1]; None: by the type's range
-    device: hardware.Device = "auto"
-    precision: hardware.Precision = "auto"
+    Figures ending in `_before` are those of the damaged input itself, which costs nothing.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """What to judge by."""
+
+        data: Path  # a folder with input/ and target/, pairs of one name
+        exclude: tuple[str, ...] = ()  # names of pairs to leave out, without their endings
+        value_range: tuple[float, float] | None = None  # of the files' values that is [0, 1]; None: by the type's range
+        device: hardware.Device = "auto"
+        precision: hardware.Precision = "auto"
+
+    config: Config
+    takes_runs = True
+
+    def sources(self) -> tuple[Path, ...]:
+        """The folder of pairs."""
+        return (self.config.data,)
+
+    def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
+        """Mean figures over the pairs, each pair's own, and the worst and the best of the first run."""
+        config = self.config
+        pairs = find_pairs(config.data, config.exclude)
+        found = [_Judged(run, config, pairs, share_of(progress, number * len(pairs), len(runs) * len(pairs)))
+                 for number, run in enumerate(runs)]
+        first = found[0]
+        table = Table(columns=("name", *_columns(first.rows)), rows=tuple(
+            (row["name"], *(row.get(key) for key in _columns(first.rows))) for row in first.rows))
+        figures, sections, overview = first.figures, first.sections(pairs, config), first.overview
+        if len(runs) > 1:
+            figures, by_run = over_runs(list(map(str, runs)), [one.figures for one in found])
+            sections = [by_run, *sections]
+        sections.append(Section(heading="Every pair", columns=table.columns, rows=table.rows, folded=True))
+        record = {"run": str(runs[0]) if len(runs) == 1 else list(map(str, runs)), "data": str(config.data),
+                  "exclude": list(config.exclude), "version": __version__}
+        return Findings(title=f"{first.name}: restored against true pictures", record=record, figures=figures,
+                        baseline={key.removesuffix("_before"): value for key, value in first.figures.items()
+                                  if key.endswith("_before")}, baseline_name="the input itself", sections=sections,
+                        files={"images.csv": table.csv().encode(), "sheet.png": overview})
+
+
+class _Judged:
+    """One run over all pairs."""
+
+    def __init__(self, run: Path, config: Pairs.Config, pairs: Sequence[_Pair],
+                 progress: Callable[[int], None]) -> None:
+        system = load_system(run)
+        self.name, self.channels = type(system).__name__, system.channels
+        self.work = restorer(system, config.value_range, config.device, config.precision)
+        self.rows: list[dict[str, Any]] = []
+        overlap = MaskOverlap()
+        for number, pair in enumerate(pairs, 1):
+            damaged, restored, target = _restored(pair, self.work, self.channels, config.value_range, overlap)
+            self.rows.append({"name": pair.name, **_measured(damaged, restored, target)})
+            progress(number)
+        means = {key: float(np.mean([row[key] for row in self.rows if key in row])) for key in _columns(self.rows)}
+        masks = overlap.compute() if any(pair.mask for pair in pairs) else {}
+        self.figures: dict[str, Any] = means | masks | {"num_images": len(self.rows)}
+        self.overview = b""
+
+    def sections(self, pairs: Sequence[_Pair], config: Pairs.Config) -> list[Section]:
+        """The worst and the best pairs, as a sheet and one by one."""
+        shown = [(self.rows[i], _restored(pairs[i], self.work, self.channels, config.value_range, None))
+                 for i in _worst_and_best(self.rows)]
+        stages = [[_shown(images[k]) for _, images in shown] for k in range(3)]
+        self.overview = sheet([(name, torch.cat([_square(image) for image in images])) for name, images in
+                               zip(("input", "output", "target"), stages, strict=True)])
+        return [Section(heading="The worst and the best", picture=self.overview,
+                        caption="Left the worst, right the best by PSNR; the middle of each picture."),
+                *(Section(before_after=(_jpeg(stages[0][number]), _jpeg(stages[1][number])), names=("input", "output"),
+                          caption=f"{row['name']}: {row['psnr_before']:.2f} dB, restored {row['psnr']:.2f} dB")
+                  for number, (row, _) in enumerate(shown))]
 
 
 class _Pair(NamedTuple):
-    """One pair, files relative to nothing."""
+    """One pair."""
 
     name: str
-    damaged: Path
-    target: Path
-    mask: Path | None
-
-
-def compare(run: Path, job: CompareJob, *, command: str = "", quiet: bool = False) -> tuple[Path, dict[str, float]]:
-    """Restore every input and measure it against its target; returns the folder written and the mean figures.
-
-    Leaves evaluation.json, images.csv (the figures of each pair), sheet.png and evaluation.html. Figures ending in
-    `_before` are those of the damaged input itself. Raises UserError for folders that do not pair.
-    """
-    pairs = find_pairs(job.data, job.exclude)
-    system = load_system(run)
-    work = restorer(system, RestoreJob(input=job.data, out=job.data, value_range=job.value_range, device=job.device,
-                                       precision=job.precision))
-    out = job.out or run / "evaluation"
-    apart(out, job.data)
-    require_own(out)
-    with exclusive(out):
-        return out, _compare_into(out, run, job, system, work, pairs, command, quiet)
-
-
-def _compare_into(out: Path, run: Path, job: CompareJob, system: System, work: Restore, pairs: list[_Pair],
-                  command: str, quiet: bool) -> dict[str, float]:
-    overlap = MaskOverlap()
-    rows: list[dict[str, Any]] = []
-    with Bar("evaluate", len(pairs), quiet=quiet) as bar:
-        for pair in pairs:
-            damaged, restored, target = _restored(pair, work, system.config.channels, job.value_range, overlap)
-            rows.append({"name": pair.name, **_measured(damaged, restored, target)})
-            bar.advance(1)
-    figures = {key: float(np.mean([row[key] for row in rows if key in row])) for key in _columns(rows)}
-    if any(pair.mask for pair in pairs):
-        figures |= overlap.compute()
-    table = Table(columns=("name", *_columns(rows)),
-                  rows=tuple((row["name"], *(row.get(key) for key in _columns(rows))) for row in rows))
-    write_text(out / "images.csv", table.csv())
-    chosen = _worst_and_best(rows)
-    shown = [(rows[i], _restored(pairs[i], work, system.config.channels, job.value_range, None)) for i in chosen]
-    _write_page(out, type(system).__name__, figures, rows, shown, command)
-    # Last: whoever finds it finds everything else too.
-    write_json(out / "evaluation.json", {
-        "run": str(run), "data": str(job.data), "exclude": list(job.exclude), "version": __version__,
-        "command": command, "figures": figures | {"num_images": len(rows)}})
-    return figures | {"num_images": len(rows)}
+    damaged: FilePath
+    target: FilePath
+    mask: FilePath | None
 
 
 def find_pairs(data: Path, exclude: Sequence[str] = ()) -> list[_Pair]:
     """The pairs in data/input and data/target, matched by name without ending, in order; UserError if one is alone."""
     inputs, targets = ImageFolder(data / "input"), ImageFolder(data / "target")
-    by_stem = {_stem(name): data / "target" / name for name in targets.names}
+    by_stem = {_stem(name): targets.file(number) for number, name in enumerate(targets.names)}
     masks = inputs.files.get("mask", [None] * len(inputs))
     pairs = []
-    for name, mask in zip(inputs.names, masks, strict=True):
+    for number, (name, mask) in enumerate(zip(inputs.names, masks, strict=True)):
         if _stem(name) in exclude:
             continue
         if _stem(name) not in by_stem:
             raise UserError(f"{show(data)}: input/{show(name)} has no partner in target/: give both one name")
-        pairs.append(_Pair(_stem(name), data / "input" / name, by_stem[_stem(name)],
-                           data / "input" / mask if mask else None))
+        pairs.append(_Pair(_stem(name), inputs.file(number), by_stem[_stem(name)],
+                           place(inputs.path, inputs.rows[number], "mask_file_name") if mask else None))
     unknown = set(exclude) - {_stem(name) for name in inputs.names}
     if unknown or not pairs:
         raise UserError(f"{show(data)}: --exclude {' '.join(sorted(unknown)) or '...'}: "
@@ -164,34 +186,6 @@ def _worst_and_best(rows: list[dict[str, Any]]) -> list[int]:
     """Indices by PSNR: the worst, then the best."""
     order = sorted(range(len(rows)), key=lambda i: rows[i]["psnr"])
     return order if len(order) <= 2 * _SHOWN else order[:_SHOWN] + order[-_SHOWN:]
-
-
-_Shown = list[tuple[dict[str, Any], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]
-
-
-def _write_page(out: Path, system: str, figures: dict[str, float], rows: list[dict[str, Any]], shown: _Shown,
-                command: str) -> None:
-    stages = [[_shown(images[k]) for _, images in shown] for k in range(3)]
-    overview = sheet([(name, torch.cat([_square(image) for image in images])) for name, images in
-                      zip(("input", "output", "target"), stages, strict=True)])
-    with atomic_write(out / "sheet.png") as file:
-        file.write(overview)
-    page = Page(f"{system}: restored against true pictures", f"{len(rows)} pairs")
-    kinds = [key for key in _NAMES if key in figures]
-    page.numbers([(_NAMES[key], f"{figures[key]:.4g}",
-                   f"input: {figures[key + '_before']:.4g}" if key + "_before" in figures else "") for key in kinds])
-    page.section("The worst and the best")
-    page.figure(overview, "Left the worst, right the best by PSNR; the middle of each picture.")
-    for number, (row, _) in enumerate(shown):
-        page.slider(_jpeg(stages[0][number]), _jpeg(stages[1][number]), names=("input", "output"),
-                    caption=f"{row['name']}: {row['psnr_before']:.2f} dB, restored {row['psnr']:.2f} dB")
-    page.section("Every pair")
-    page.table(Table(columns=("name", *_columns(rows)),
-                     rows=tuple((row["name"], *(row.get(key) for key in _columns(rows))) for row in rows)))
-    if command:
-        page.section("Made with")
-        page.code(command)
-    page.write(out / "evaluation.html")
 
 
 def _shown(image: torch.Tensor) -> torch.Tensor:

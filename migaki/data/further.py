@@ -1,0 +1,51 @@
+"""The further pictures of a row (mask, depth, target, ...) after the pixels of its image moved."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from migaki.core.errors import UserError
+from migaki.data.files import framing
+from migaki.data.files.image_file import read_image, show
+from migaki.data.files.member import place, stream
+from migaki.data.folder import ImageFolder
+from migaki.data.sets.carry import Move
+from migaki.data.sets.labels import PLANE_KEYS, SIGNAL_KEYS
+from migaki.data.writers.record import FileCopy
+
+Row = dict[str, Any]
+
+
+def carried_files(folder: ImageFolder, index: int, move: Move, *, drop: Collection[str] = ()) -> Row:
+    """Key -> what is to be stored, for the further pictures of row `index`.
+
+    Where no pixel moved a file stays as it is, to the byte. Else planes are resampled at the nearest pixel and pictures
+    linearly: by the folder's own framing where it has a size, by `move` where it has none. Series of numbers are no
+    pictures and stay. Raises UserError for a file that cannot be read.
+    """
+    found: Row = {}
+    for key, names in folder.files.items():
+        name = names[index]
+        if name is None or key in drop or f"{key}_file_name" in drop:
+            continue
+        if move.is_identity or key in SIGNAL_KEYS:
+            path = place(folder.path, folder.rows[index], f"{key}_file_name")
+            with stream(path) as file:
+                found[key] = FileCopy(file.read(), path.suffix.lower() or ".png")
+        elif key in PLANE_KEYS:
+            plane = folder.decode_file(key, index)
+            found[key] = plane if folder.size is not None else move.plane(plane[None], nearest=True)[0]
+        else:
+            found[key] = _picture(folder, index, key, move)
+    return found
+
+
+def _picture(folder: ImageFolder, index: int, key: str, move: Move) -> Any:
+    path = place(folder.path, folder.rows[index], f"{key}_file_name")
+    array = framing.check_values(read_image(path), None, path)
+    if folder.size is None and array.shape[1:] != move.before:
+        raise UserError(f"{show(path)}: is {array.shape[2]} x {array.shape[1]} px, its image {move.before[1]} x "
+                        f"{move.before[0]}: bring them to one size, or leave it out with --drop {key}")
+    resized = framing.resize(array, move.after) if folder.size is not None else move.plane(array, nearest=False)
+    return resized if resized.dtype.kind == "u" and resized.dtype.itemsize == 1 else framing.to_unit(resized)

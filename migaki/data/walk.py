@@ -1,0 +1,182 @@
+"""The walk: every row of a job once, from where an earlier call stopped, into a folder or shards, by any number of hands.
+
+A `Work` knows what becomes of a row. The walk knows the rest: which rows are missing, in which batches they are worked
+on, threads, processes and clusters, the writers and their journals, progress.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from migaki.core import engine
+from migaki.core.progress import Bar
+from migaki.data.writers.formats import Format, Writer, open_writer
+from migaki.data.writers.record import Record
+
+_MAX_LANES = 8  # batches at a time: each holds its activations in memory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputJob:
+    """Where to write, in which form, with how many hands."""
+
+    out: Path  # the folder to write; an unfinished one is gone on with
+    resume: bool = True  # go on with a folder that was begun before
+    format: Format = "folder"  # or shards: tar files (webdataset), Parquet files with the images inside
+    shard: int = 1000  # images in a shard
+    workers: int = 1  # processes; 0 = one a core; the images are the same bits for any number
+    engine: engine.Engine = "local"  # ray: on a cluster (extra migaki[ray])
+    address: str | None = None  # of a running Ray cluster; none: one on this machine
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """What became of the row at `place`: one record for each part of the output, None where it is left out."""
+
+    place: int
+    records: tuple[Record | None, ...]
+    notes: tuple[str, ...] = ()  # counted over all rows: `Work.summary` is told how often each came
+
+
+class Work(ABC):
+    """What is done with the rows of a job. It is made anew, from the same arguments, in every process."""
+
+    name: str = "apply"  # what the progress is called
+    total: int = 0  # rows
+    batch_size: int = 64  # rows that are worked on together
+    parts: tuple[str, ...] = ("",)  # folders below OUT, each a set of its own
+    image_format: str = "png"  # of the writers, for pictures that they encode
+    lanes: int = 0  # batches at a time in one process; 0 = one a core
+
+    @property
+    @abstractmethod
+    def info(self) -> dict[str, Any]:
+        """What makes the images, for `dataset.json`: all that decides the bits."""
+
+    @abstractmethod
+    def do(self, places: list[int]) -> list[Done]:
+        """Read, make and encode the rows at these places; called by several threads at a time."""
+
+    def heralds(self) -> list[str]:
+        """Lines to print before the first row."""
+        return []
+
+    def summary(self, notes: Counter[str], made: int) -> list[str]:
+        """Lines to print at the end, from the notes of the `made` rows of this call."""
+        return []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WalkTask(engine.Task[list[Done]]):
+    """A work in another process, which sends the content of files and not pixels."""
+
+    build: Callable[..., Work]
+    arguments: tuple[Any, ...]
+    threads: int  # of PyTorch: as many as here, because sums are split between them
+    more: tuple[type[Any], ...] = field(default=())
+
+    def open(self) -> Callable[[list[int]], list[Done]]:
+        """Make the work."""
+        torch.set_num_threads(self.threads)
+        return self.build(*self.arguments).do
+
+
+def walk(build: Callable[..., Work], arguments: tuple[Any, ...], job: OutputJob, *, command: str = "",
+         quiet: bool = False) -> Work:
+    """Do the work `build(*arguments)` and write what comes of it to `job.out`; returns the work.
+
+    A row is worked on in the company that it would have without interruptions: batches begin at multiples of
+    `batch_size`, since networks round differently in batches of another size. Raises UserError from the work, and for
+    a folder that holds something else.
+    """
+    engine.check(job.workers, job.engine, job.address)
+    work = build(*arguments)
+    info = {"command": command, **work.info}
+    with ExitStack() as stack:
+        writers = [stack.enter_context(open_writer(job.format, job.out / part, info, work.total, resume=job.resume,
+                                                   shard=job.shard, image_format=work.image_format))
+                   for part in work.parts]
+        chunks, left = _chunks(writers, work)
+        notes: Counter[str] = Counter()
+        bar = stack.enter_context(Bar(work.name, work.total, work.total - sum(left.values()), quiet))
+        for line in work.heralds():
+            bar.say(line)
+        for chunk, results in _results(build, arguments, work, job, chunks):
+            for number, writer in enumerate(writers):
+                writer.write_all([(done.place, done.records[number]) for done in results])
+            notes.update(note for done in results for note in done.notes)
+            bar.advance(left[chunk[0]])
+            bar.advance(0, f"{bar.rate():.0f} images/s")
+        for line in work.summary(notes, sum(map(len, chunks))) if not quiet else ():
+            bar.say(line)
+    return work
+
+
+def _chunks(writers: list[Writer], work: Work) -> tuple[list[list[int]], dict[int, int]]:
+    """The batches in which something is missing, and how many rows, by their first place."""
+    missing = set[int]().union(*(writer.missing(range(work.total)) for writer in writers))
+    chunks = [list(range(start, min(start + work.batch_size, work.total)))
+              for start in range(0, work.total, work.batch_size)]
+    left = {chunk[0]: sum(place in missing for place in chunk) for chunk in chunks}
+    return [chunk for chunk in chunks if left[chunk[0]]], left
+
+
+def _results(build: Callable[..., Work], arguments: tuple[Any, ...], work: Work, job: OutputJob,
+             chunks: list[list[int]]) -> Iterator[tuple[list[int], list[Done]]]:
+    """What becomes of each batch: made here, several at a time, or by workers."""
+    lanes, threads = _lanes(work.lanes)
+    if job.workers != 1 or job.engine != "local":
+        task = WalkTask(build=build, arguments=arguments, threads=threads)
+        yield from engine.work(task, chunks, workers=job.workers, engine=job.engine, address=job.address)
+        return
+    with _torch_threads(threads):
+        yield from _side_by_side(work.do, chunks, lanes)
+
+
+def _lanes(wanted: int) -> tuple[int, int]:
+    """How many batches are worked on at a time, and PyTorch's threads for each.
+
+    One thread a batch from reading to encoding keeps all cores at work: threads that share a batch wait for each
+    other at every layer, the more so while others decode. It also makes the images the same bits on any machine of
+    up to `_MAX_LANES` cores, as PyTorch's sums may depend on how many threads share them.
+    """
+    threads = torch.get_num_threads()
+    lanes = min(threads, wanted or _MAX_LANES)
+    return lanes, threads // lanes
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    """So many threads for each operation of PyTorch, also in threads that are started within."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _side_by_side(do: Callable[[list[int]], list[Done]], chunks: list[list[int]],
+                  lanes: int) -> Iterator[tuple[list[int], list[Done]]]:
+    """The chunks in their order with what `do` makes of them, `lanes` at a time and no more than one ahead each."""
+    pool = ThreadPoolExecutor(lanes, thread_name_prefix="walk")
+    try:
+        ahead: deque[tuple[list[int], Future[list[Done]]]] = deque()
+        for chunk in chunks:
+            ahead.append((chunk, pool.submit(do, chunk)))
+            if len(ahead) > 2 * lanes:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        for first, future in ahead:
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

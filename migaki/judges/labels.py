@@ -1,0 +1,101 @@
+"""Trained systems against the labels of a folder, image by image, beside what costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from migaki import __version__
+from migaki.core import hardware
+from migaki.core.errors import UserError
+from migaki.core.judge import Findings, Judge, Progress, share_of
+from migaki.core.metric import Metric
+from migaki.core.system import System
+from migaki.core.trained import load_system
+from migaki.data.files.image_file import show
+from migaki.data.folder import ImageFolder
+from migaki.report.evaluation import shown_by
+from migaki.report.several import over_runs
+
+
+class Labels(Judge):
+    """What systems read off images, against the folder's labels; several runs are told with their spread."""
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """What to judge by."""
+
+        data: Path  # a folder with labels
+        exclude: tuple[str, ...] = ()  # leave out rows where these columns are true, such as bad_crop
+        batch_size: int = 256  # images at once
+        device: hardware.Device = "auto"
+        precision: hardware.Precision = "auto"
+
+    config: Config
+    takes_runs = True
+
+    def sources(self) -> tuple[Path, ...]:
+        """The labelled folder."""
+        return (self.config.data,)
+
+    def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
+        """The figures of the first run, or of all with their spread, and pictures of the first."""
+        metrics: list[Metric] = []
+        for number, run in enumerate(runs):
+            system = load_system(run)
+            folder = open_for(system, self.config)
+            share = len(folder)
+            metrics.append(metric_of(system, folder, self.config,
+                                     share_of(progress, number * share, len(runs) * share)))
+        record = {"run": str(runs[0]) if len(runs) == 1 else list(map(str, runs)), "data": str(self.config.data),
+                  "data_fingerprint": folder.fingerprint, "exclude": list(self.config.exclude), "version": __version__}
+        base = metrics[0].baseline()
+        figures = metrics[0].compute()
+        sections, files = shown_by(metrics[0], folder.names, folder)
+        notes: list[str] = []
+        if len(runs) > 1:
+            figures, table = over_runs([str(run) for run in runs], [metric.compute() for metric in metrics])
+            sections = [table, *sections]
+            notes = [f"Curves and pictures are those of {runs[0]}."]
+        return Findings(title="Evaluation", record=record, figures=figures, baseline=base.figures,
+                        baseline_name=base.name, sections=sections, files=files, notes=notes)
+
+
+def open_for(system: System, config: Any) -> ImageFolder:
+    """The folder `config.data` in the system's size, without the excluded rows; UserError for an unknown column."""
+    shape = system.shape
+    size, channels = (None, None) if shape is None else (shape[1:], shape[0])
+    folder = ImageFolder(config.data, size=size, channels=channels)
+    for column in config.exclude:
+        folder.require(column)
+        folder = folder.select([i for i, bad in enumerate(folder.labels[column]) if not bad])
+    return folder
+
+
+def metric_of(system: System, folder: ImageFolder, config: Any, progress: Callable[[int], None]) -> Metric:
+    """The metric of `system` fed with all of `folder`; UserError if the labels it needs are missing."""
+    if config.batch_size < 1:
+        raise UserError(f"--batch-size {config.batch_size}: at least 1")
+    metric = system.metric()
+    if metric is None:
+        raise UserError(f"{type(system).__name__} has no measure against labels: evaluate the task model instead")
+    device = hardware.choose_device(config.device)
+    precision = hardware.choose_precision(config.precision, device)
+    system = system.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    reads = (*system.inputs, *(key for key in system.hints if key in folder.labels))
+    keys = tuple(dict.fromkeys((*reads, *metric.keys)))
+    folder.require(*keys)
+    if problem := metric.problem(folder.labels):
+        raise UserError(f"{show(folder.path)}: {problem}")
+    for start in range(0, len(folder), config.batch_size):
+        indices: Sequence[int] = range(start, min(start + config.batch_size, len(folder)))
+        batch = folder.read(indices, keys)
+        with torch.inference_mode(), hardware.autocast(device, precision):
+            made = system.predict({key: batch[key].to(device) for key in reads})
+        metric.update({key: value.cpu() for key, value in made.items()}, batch)
+        progress(min(start + config.batch_size, len(folder)))
+    return metric

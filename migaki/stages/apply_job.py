@@ -1,0 +1,57 @@
+"""What `migaki apply` is asked for, whatever is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from migaki.core import hardware
+from migaki.core.errors import UserError
+from migaki.data.files.image_file import show
+from migaki.data.files.restored_file import Format as FileFormat
+from migaki.data.folder import ImageFolder
+from migaki.data.sets.names import stem_of
+from migaki.data.walk import OutputJob
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApplyJob(OutputJob):
+    """What to apply to what."""
+
+    input: Path  # a folder of images, labelled or not, or shards; one picture or a video for what takes any size
+    batch_size: int = 64  # images at once
+    seed: int = 0  # of whatever is drawn; row i of a seed is always the same
+    variants: int = 1  # outputs of each input, for what draws by chance
+    keep: tuple[str, ...] = ()  # columns that stay as they are where pixels move, though they may be places
+    drop: tuple[str, ...] = ()  # columns and further pictures to leave out
+    estimator: Path | None = None  # a run that tells each image's drift, a column; none: the refiner's own, if any
+    reject_drift: str = ""  # images whose labels drift by more are rejected, such as 2deg or 1px
+    rejected: Literal["drop", "flag"] = "drop"  # leave them out, or keep them with 1 in the column `rejected`
+    file_format: FileFormat = "auto"  # of pictures of any size; auto: PNG of 8 or 16 bits; TIFF and .npy stay
+    value_range: tuple[float, float] | None = None  # of the files' values that is [0, 1]; None: by the type's range
+    device: hardware.Device = "auto"
+    precision: hardware.Precision = "auto"
+
+
+def naming(folder: ImageFolder, job: ApplyJob, digits: int = 0) -> Callable[[int], str]:
+    """The name of what becomes of each place: that of its input without the ending, with the variant's number.
+
+    Numbers have `digits` places. UserError where two inputs would get one name; in shards pictures are told apart by
+    numbers, and names do not matter.
+    """
+    if job.format == "folder":
+        stems: dict[str, str] = {}
+        for name in folder.names:
+            other = stems.setdefault(stem_of(name), name)
+            if other != name:
+                raise UserError(f"{show(folder.path)}: what is made of '{show(other)}' and '{show(name)}' would have "
+                                "one name: give each its own name, not its own ending")
+
+    def name_of(place: int) -> str:
+        stem = stem_of(folder.names[place // job.variants])
+        # Of all images or of none, so that no two share a name.
+        return stem + (f"_{place % job.variants:0{digits}d}" if job.variants > 1 else "")
+
+    return name_of

@@ -1,0 +1,206 @@
+"""A trained system whose pictures have one size, applied to the rows of a set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import nullcontext
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+
+from migaki import __version__
+from migaki.core import hardware
+from migaki.core.batch import Batch
+from migaki.core.errors import UserError
+from migaki.core.files import digest
+from migaki.core.glossary import glossary, keys_of
+from migaki.core.seeds import generator
+from migaki.core.trained import load_system, read_record
+from migaki.data.files.encoding import to_bytes
+from migaki.data.files.image_file import show
+from migaki.data.folder import ImageFolder
+from migaki.data.further import carried_files
+from migaki.data.sets.labels import batch_rows
+from migaki.data.walk import Done, Work
+from migaki.data.writers.record import plan
+from migaki.judges.drift_meter import FolderMeter, written
+from migaki.metrics.drift import Tolerance, parse_tolerance
+from migaki.stages.apply_job import ApplyJob, naming
+
+_PIECE = 2**15  # px that a network works on at once on a CPU: so many that what it remembers of them stays in the cache
+_UNCHANGED = "unchanged"
+
+
+class SystemWork(Work):
+    """A trained system, ready to be applied to any rows of the job's set, in any order and any process.
+
+    Place p of `total` is variant p mod `variants` of row p // `variants`. Raises UserError if the pictures do not fit
+    the system or the options do not fit each other.
+    """
+
+    def __init__(self, run: Path, job: ApplyJob) -> None:
+        self.job = job
+        self.run = run
+        self.system = load_system(run)
+        shape = self.system.shape
+        self.folder = ImageFolder(job.input, size=None if shape is None else shape[1:],
+                                  channels=None if shape is None else shape[0])
+        self.device = hardware.choose_device(job.device)
+        # A GPU is kept busy by one batch, and should not hold several in its memory.
+        self._turn = nullcontext() if self.device.type == "cpu" else Lock()
+        self.precision = hardware.choose_precision(job.precision, self.device)
+        self.drawn = self.system.drawn()
+        _check(job, bool(self.drawn))
+        self.batch_size = job.batch_size
+        self.total = len(self.folder) * job.variants
+        self.folder.require(*self.system.inputs)
+        self.reads = (*self.system.inputs, *(key for key in self.system.hints if key in self.folder.labels))
+        self.name_of = naming(self.folder, job)
+        self.system.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        record = read_record(run)
+        self._info: dict[str, Any] = {
+            "system": record["system"], "run": digest((run / "config.json").read_text()), "parent": str(job.input),
+            "parent_fingerprint": self.folder.fingerprint, "seed": job.seed, "variants": job.variants,
+            "precision": self.precision, "version": __version__,
+        }
+        self.limit: Tolerance | None = None
+        self.meter: FolderMeter | None = None
+        self.lost, estimator = estimator_of(record, job)
+        self._open_meter(estimator)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What makes the images."""
+        named = {name: list(value) for name, value in (("keep", self.job.keep), ("drop", self.job.drop)) if value}
+        return self._info | named
+
+    def _open_meter(self, estimator: Path | None) -> None:
+        job = self.job
+        if job.reject_drift:
+            self.limit = parse_tolerance(job.reject_drift, "--reject-drift")
+            if estimator is None:
+                raise UserError(f"--reject-drift {self.limit}: only an estimator can tell the drift: give --estimator, "
+                                "a run of `migaki train` on the synthetic images")
+        if estimator is None:
+            return
+        self.meter = FolderMeter(estimator, self.folder, self.device)
+        if self.limit is not None:
+            self.limit.require(self.meter.unit, "--reject-drift", estimator)
+        self._info |= {"estimator": digest((estimator / "config.json").read_text()), "drift_unit": self.meter.unit}
+        if self.limit is not None:
+            self._info |= {"reject_drift": str(self.limit), "rejected": job.rejected}
+
+    def heralds(self) -> list[str]:
+        """Says where an estimator is missing."""
+        if self.lost is None:
+            return []
+        return [f"apply: {self.lost}: the estimator that this refiner was trained with is gone, so no drift is "
+                "written: give another with --estimator"]
+
+    def summary(self, notes: Counter[str], made: int) -> list[str]:
+        """Says where pictures came out as they went in: a refiner that changes nothing has learned nothing."""
+        same = notes[_UNCHANGED]
+        if not same:
+            return []
+        return [f"apply: {same} of {made} pictures came out exactly as they went in: the system changes nothing in "
+                "them; if it should, train it for more --steps"]
+
+    def do(self, places: list[int]) -> list[Done]:
+        """Read, make and encode the rows at these places."""
+        rows = [place // self.job.variants for place in places]
+        batch = self.folder.read(rows, self.reads)
+        for key, shape in self.drawn.items():
+            batch[key] = torch.stack([torch.randn(shape, generator=generator(self.job.seed, place))
+                                      for place in places])
+        with self._turn:
+            return self._made(places, rows, batch)
+
+    def _made(self, places: list[int], rows: list[int], batch: Batch) -> list[Done]:
+        moved = {key: value.to(self.device) for key, value in batch.items()}
+        picture, made = split_made(self._predict(moved))
+        if "image" not in batch and (picture is None or self.meter is not None):
+            moved |= {key: value.to(self.device) for key, value in self.folder.read(rows, ("image",)).items()}
+        columns = _columns(made, len(places))
+        if self.meter is not None:
+            for row, drift in zip(columns, self._drifts(self.meter, rows, moved, picture), strict=True):
+                row |= drift
+        given = to_bytes(moved["image"].cpu()) if "image" in moved else None
+        images = given if picture is None else to_bytes(picture)  # all at once
+        assert images is not None
+        same = [False] * len(places) if picture is None or given is None or given.shape != images.shape else [
+            torch.equal(one, other) for one, other in zip(given, images, strict=True)]
+        return [self._done(place, row, image, own, is_same) for place, row, image, own, is_same
+                in zip(places, rows, images, columns, same, strict=True)]
+
+    def _predict(self, batch: Batch) -> Batch:
+        """What the system makes of a batch, float32 on the CPU, which a CPU works on in pieces."""
+        count = len(next(iter(batch.values())))
+        image = batch.get("image")
+        pixels = 1 if image is None else image.shape[2] * image.shape[3]
+        piece = count if self.device.type != "cpu" else max(1, _PIECE // pixels)
+        cut = {key: torch.split(value, piece) for key, value in batch.items()}
+        with torch.inference_mode(), hardware.autocast(self.device, self.precision):
+            found = [self.system.predict(dict(zip(cut, parts, strict=True)))
+                     for parts in zip(*cut.values(), strict=True)]
+            return {key: torch.cat([part[key].float() for part in found]).cpu() for key in found[0]}
+
+    def _drifts(self, meter: FolderMeter, rows: list[int], moved: Batch,
+                picture: torch.Tensor | None) -> list[dict[str, float]]:
+        """The columns `drift`, `drift_...` of each image."""
+        if picture is None:
+            raise UserError("--estimator: this system makes no pictures whose labels could drift: leave it out")
+        before = meter.complete(self.folder, rows, moved)
+        return meter.columns(before, before | {"image": written(picture).to(self.device)})
+
+    def _done(self, place: int, index: int, image: torch.Tensor, columns: dict[str, Any], same: bool) -> Done:
+        job, notes = self.job, (_UNCHANGED,) * same
+        row = self.folder.row(index, keep=job.keep, drop=job.drop)
+        files = carried_files(self.folder, index, self.folder.move(index), drop=job.drop)
+        if twice := sorted(files.keys() & columns.keys()):
+            raise UserError(f"{show(job.input)}: has a {twice[0]} of its own, and the system makes one too: leave out "
+                            f"the set's with --drop {twice[0]}")
+        row |= files | columns
+        if self.limit is not None:
+            bad = row["drift"] is None or row["drift"] > self.limit.value  # None: not a number
+            if bad and job.rejected == "drop":
+                return Done(place=place, records=(None,), notes=notes)
+            if job.rejected == "flag":
+                row["rejected"] = int(bad)
+        record = plan(self.name_of(place), image, row, self.image_format).encode(self.image_format)
+        return Done(place=place, records=(record,), notes=notes)
+
+
+def _check(job: ApplyJob, makes_several: bool) -> None:
+    if job.batch_size < 1:
+        raise UserError(f"--batch-size {job.batch_size}: at least 1")
+    if job.variants < 1 or (job.variants > 1 and not makes_several):
+        raise UserError(f"--variants {job.variants}: only a refiner trained with --noise-channels makes several images")
+    if job.rejected != "drop" and not job.reject_drift:
+        raise UserError(f"--rejected {job.rejected}: nothing is rejected without a limit: give --reject-drift, "
+                        "such as 2deg or 1px")
+
+
+def split_made(made: Batch) -> tuple[torch.Tensor | None, Batch]:
+    """What a system made: the picture that takes the image's place (the first one there is), and the rest."""
+    name = next((key for key in made if key in keys_of("picture")), None)
+    return (None, made) if name is None else (made[name], {key: made[key] for key in made if key != name})
+
+
+def _columns(made: Batch, count: int) -> list[dict[str, Any]]:
+    """The rest of what a system made as columns: numbers as `predicted_...`, files under their own names."""
+    if not made:
+        return [{} for _ in range(count)]
+    kinds = {name: key.kind for name, key in glossary().items()}
+    files = {name for name, kind in kinds.items() if kind in ("picture", "plane", "signal")}
+    return [{name if name in files else f"predicted_{name}": value for name, value in row.items()}
+            for row in batch_rows(made)]
+
+
+def estimator_of(record: dict[str, Any], job: ApplyJob) -> tuple[Path | None, Path | None]:
+    """The estimator with which the refiner was trained if that is gone and no other given, and the one to use."""
+    own = record.get("data", {}).get("estimator")
+    if job.estimator is not None or own is None:
+        return None, job.estimator
+    return (None, Path(own)) if (Path(own) / "model.safetensors").is_file() else (Path(own), None)
