@@ -71,7 +71,8 @@ def arm(out: Path, name: str, seed: int, rounds: int) -> None:
     variants = 4 if "noise_channels" in changes else 1
     apply(run, ApplyJob(input=out / "held_out", out=refined, estimator=out / ESTIMATORS[0], variants=variants),
           quiet=True)
-    judge = Drift(Drift.Config(before=out / "held_out", after=refined, estimator=tuple(out / one for one in ESTIMATORS)))
+    estimators = tuple(out / one for one in ESTIMATORS)
+    judge = Drift(Drift.Config(before=out / "held_out", after=refined, estimator=estimators))
     rows = judge_into(judge, (), out / f"drift_{name}_{seed}", quiet=True)[1].record["rows"]
     print(f"\n{name}, seed {seed}\n{figures_table(rows).markdown()}{_late(run)}", flush=True)
     if variants > 1:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from migaki.core.discovery import names_in
 from migaki.core.errors import UserError
 
-ABOUT = "What there is to simulate, train and study: one line each."
+ABOUT = "What there is to import, simulate, apply, train, judge and study: one line each."
 
 _SHELVES = (
     ("simulators", "simulate", "Simulator"), ("damage", "simulate", "Damage"),
-    ("systems", "systems", "System"), ("studies", "studies", "Study"),
+    ("changes", "changes", "Change"), ("systems", "systems", "System"), ("judges", "judges", "Judge"),
+    ("importers", "importers", "Importer"), ("studies", "studies", "Study"),
 )
 
 

@@ -17,11 +17,10 @@ Kind = Literal["picture", "plane", "numbers", "points", "boxes", "camera", "dire
 """What a value is, which decides how it is stored and what happens to it when pixels move.
 
 `picture`: (C, H, W) in [0, 1], a file; resampled with the image. `plane`: (H, W) in its own unit, a file; resampled at
-the nearest pixel. `points`: x y in px along the last axis (the centre of the first pixel is (0, 0)); moved. `boxes`: x y
-width height in px along the last axis (the image's corner is (0, 0)); moved. `camera`: fx fy cx cy in px; scaled and
-moved. `directions`: angles or vectors in the
-camera's frame; they follow a change of size, but not a turned or mirrored picture. `signal`: a series of numbers, a
-file. `numbers`: everything else; carried as they are.
+the nearest pixel. `points`: x y in px along the last axis (the centre of the first pixel is (0, 0)); moved. `boxes`: x
+y width height in px along the last axis (the image's corner is (0, 0)); moved. `camera`: fx fy cx cy in px; scaled and
+moved. `directions`: angles or vectors in the camera's frame; they follow a change of size, but not a turned or
+mirrored picture. `signal`: a series of numbers, a file. `numbers`: everything else; carried as they are.
 """
 
 

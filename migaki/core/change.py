@@ -36,7 +36,7 @@ class Change(ABC):
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 
-    def open(self, folder: Path) -> None:
+    def open(self, folder: Path) -> None:  # noqa: B027, optional on purpose
         """Look at the set, or at others that the configuration names, before the first row; nothing by default.
 
         Called once in each process. Raises UserError for a set that does not fit.

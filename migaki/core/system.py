@@ -108,8 +108,11 @@ class System(nn.Module, ABC):
         `size` (H, W) is that of the pictures where the system takes any. Raises UserError for an input whose shape
         nobody has told.
         """
-        channels, height, width = self.shape or (self.channels, *(size or (0, 0)))
-        known = {"C": channels, "H": height, "W": width}
+        known: dict[str, int] = {}
+        if self.shape is not None:
+            known = dict(zip("CHW", self.shape, strict=True))
+        elif size is not None:
+            known = dict(zip("CHW", (self.channels, *size), strict=True))
         shapes: dict[str, tuple[int, ...]] = {}
         for name in self.inputs:
             key = glossary().get(name)

@@ -1,4 +1,4 @@
-"""The walk: every row of a job once, from where an earlier call stopped, into a folder or shards, by any number of hands.
+"""The walk: every row of a job once, from where an earlier call stopped, into a folder or shards, by any workers.
 
 A `Work` knows what becomes of a row. The walk knows the rest: which rows are missing, in which batches they are worked
 on, threads, processes and clusters, the writers and their journals, progress.
@@ -91,11 +91,12 @@ class WalkTask(engine.Task[list[Done]]):
 
 
 def walk(build: Callable[..., Work], arguments: tuple[Any, ...], job: OutputJob, *, command: str = "",
-         quiet: bool = False) -> Work:
+         quiet: bool = False, report: Callable[[int, int], None] | None = None) -> Work:
     """Do the work `build(*arguments)` and write what comes of it to `job.out`; returns the work.
 
     A row is worked on in the company that it would have without interruptions: batches begin at multiples of
-    `batch_size`, since networks round differently in batches of another size. Raises UserError from the work, and for
+    `batch_size`, since networks round differently in batches of another size. `report` is called with (done, total)
+    after each batch. Raises UserError from the work, and for
     a folder that holds something else.
     """
     engine.check(job.workers, job.engine, job.address)
@@ -116,6 +117,8 @@ def walk(build: Callable[..., Work], arguments: tuple[Any, ...], job: OutputJob,
             notes.update(note for done in results for note in done.notes)
             bar.advance(left[chunk[0]])
             bar.advance(0, f"{bar.rate():.0f} images/s")
+            if report is not None:
+                report(bar.done, work.total)
         for line in work.summary(notes, sum(map(len, chunks))) if not quiet else ():
             bar.say(line)
     return work

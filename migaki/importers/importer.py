@@ -1,6 +1,6 @@
 """Importer: what people have, turned into an image folder.
 
-One file of `data/` holds one subclass; its module name is its name on the command line
+One file of `importers/` holds one subclass; its module name is its name on the command line
 (`migaki import mpiigaze PATH --out DIR`).
 """
 
@@ -10,6 +10,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -22,7 +23,8 @@ from migaki.core.files import apart
 from migaki.data.files.image_file import show
 from migaki.data.sets.contents import names_and_sizes
 from migaki.data.sets.labels import plain
-from migaki.data.writers.writer import FolderWriter
+from migaki.data.walk import Done, OutputJob, Work, walk
+from migaki.data.writers.record import plan
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
@@ -51,7 +53,8 @@ class Importer(ABC):
         """File name, image `(C, H, W)` uint8 and row of one entry."""
 
     def run(
-        self, path: Path | str, out: Path | str, command: str = "", report: Callable[[int, int], None] | None = None
+        self, path: Path | str, out: Path | str, command: str = "", report: Callable[[int, int], None] | None = None,
+        *, job: OutputJob | None = None, quiet: bool = True,
     ) -> int:
         """Import everything at `path` into the image folder `out`; goes on where a killed run stopped.
 
@@ -59,7 +62,9 @@ class Importer(ABC):
             path: A file or folder of the foreign layout.
             out: The image folder to make.
             command: The command line, kept in `dataset.json`.
-            report: Called with (done, total) after each image.
+            report: Called with (done, total) after each batch.
+            job: The form of the output and the number of workers; None: a folder, one process. Its `out` is not used.
+            quiet: Whether to show no progress.
 
         Returns:
             The number of images in the folder.
@@ -69,25 +74,42 @@ class Importer(ABC):
             raise UserError(f"{show(path)}: there is no such file or folder: check the spelling")
         if self.takes_all:
             apart(Path(out), path)
-        entries = self.find(path)
-        if not entries:
+        asked = replace(job, out=Path(out)) if job is not None else OutputJob(out=Path(out))
+        work = walk(ImportWork, (type(self), self.config, path), asked, command=command, quiet=quiet, report=report)
+        return work.total
+
+
+class ImportWork(Work):
+    """An importer at its work, for any entries in any order and any process."""
+
+    batch_size = 16
+    lanes = 1  # importers keep files open, which threads would have to share
+
+    def __init__(self, kind: type[Importer], config: Any, path: Path) -> None:
+        self.importer = kind(config)
+        self.path = path
+        self.name = f"import {kind.__module__.rsplit('.', 1)[-1]}"
+        self.entries = self.importer.find(path)
+        if not self.entries:
             raise UserError(f"{show(path)}: nothing to import was found: check that this is the right folder")
-        name = type(self).__module__.rsplit(".", 1)[-1]
-        info = {
-            "command": command,
-            "importer": name,
-            "config": to_dict(self.config),
+        self.total = len(self.entries)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What makes the images."""
+        return {
+            "importer": self.name.removeprefix("import "),
+            "config": to_dict(self.importer.config),
             "version": __version__,
-            "parent": {"path": os.fspath(path), "fingerprint": names_and_sizes(path)},
-            "source": self.source,
-            "licence": self.licence,
+            "parent": {"path": os.fspath(self.path), "fingerprint": names_and_sizes(self.path)},
+            "source": self.importer.source,
+            "licence": self.importer.licence,
         }
-        with FolderWriter(out, info, len(entries)) as writer:
-            for index in writer.missing(range(len(entries))):
-                writer.write(index, *self.load(entries[index]))
-                if report is not None:
-                    report(index + 1, len(entries))
-        return len(entries)
+
+    def do(self, places: list[int]) -> list[Done]:
+        """Load and encode these entries."""
+        return [Done(place=place, records=(plan(*self.importer.load(self.entries[place]), "png").encode("png"),))
+                for place in places]
 
 
 def check_option(name: str, option: str, value: float, low: float, high: float = math.inf) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from migaki.core.errors import UserError
 from migaki.core.files import explain
 from migaki.data.files.image_file import show
+from migaki.data.walk import OutputJob
 from migaki.importers.importer import Array, Importer, Row
 from migaki.importers.photos import Half, halved
 
@@ -43,13 +44,14 @@ class OptDigits(Importer):
     config: Config
 
     def run(
-        self, path: Path | str, out: Path | str, command: str = "", report: Callable[[int, int], None] | None = None
+        self, path: Path | str, out: Path | str, command: str = "", report: Callable[[int, int], None] | None = None,
+        *, job: OutputJob | None = None, quiet: bool = True,
     ) -> int:
         """As `Importer.run`; the path `scikit-learn` is the file that it ships."""
         if Path(path) == SHIPPED and not SHIPPED.exists():
             with resources.as_file(resources.files("sklearn.datasets") / "data" / "digits.csv.gz") as shipped:
-                return super().run(shipped, out, command, report)
-        return super().run(path, out, command, report)
+                return super().run(shipped, out, command, report, job=job, quiet=quiet)
+        return super().run(path, out, command, report, job=job, quiet=quiet)
 
     def find(self, path: Path) -> Sequence[int]:
         """The numbers of the digits."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from migaki.data.folder import ImageFolder
+from migaki.data.further import carried_files
 from migaki.importers.importer import MAX_SIDE, Array, Importer, Row, check_option
 from migaki.ops.histogram import equalise
 
@@ -38,6 +39,8 @@ class Photos(Importer):
         channels: Literal[1, 3] = 1  # grey or RGB
         half: Half = "all"  # of the pictures, in their order
         limit: int = 0  # take at most so many, evenly spaced; 0 = all
+        keep: tuple[str, ...] = ()  # columns that stay as they are, though they may be places in px
+        drop: tuple[str, ...] = ()  # columns and further pictures to leave out
         labelled: bool = True  # False: leave the labels out (all but `side`, which tells how to look at a picture)
         equalise: bool = False  # histogram equalisation, as MPIIGaze's patches have
 
@@ -63,10 +66,12 @@ class Photos(Importer):
         image = self._folder.read([entry], ("image",))["image"]
         image = equalise(image) if self.config.equalise else image
         pixels = (image[0] * 255).round().to(torch.uint8).numpy()
-        row = self._folder.row(entry)
-        row.pop("file_name", None)
-        if not self.config.labelled:
-            row = {key: value for key, value in row.items() if key in _NO_LABELS}
+        config = self.config
+        if config.labelled:
+            row = self._folder.row(entry, keep=config.keep, drop=config.drop)
+            row |= carried_files(self._folder, entry, self._folder.move(entry), drop=config.drop)
+        else:
+            row = {key: value for key, value in self._folder.rows[entry].items() if key in _NO_LABELS}
         name = PurePosixPath(self._folder.names[entry])
         # Two files may differ in their ending alone.
         return f"{name.with_suffix('')}_{entry:06d}", pixels, row

@@ -24,11 +24,13 @@ from migaki.ops.landmarks import mark
 from migaki.report.sheets import Row, sheet
 from migaki.report.tables import Table
 
-_ABOUT = ("Drift: by how much what an estimator reads off an image moved, mean ± standard deviation over images. It holds "
-          "the estimator's own uncertainty; its error against the true labels stands beside it, before and after. "
-          "\"Strangers\" is what two different images differ by, as the estimator reads them: a drift of that size means "
-          "that nothing is left of the label. px are meant at the image width that the estimator tells its errors for "
-          "(eyes: 55). Shrivastava et al. measured 1.1 ± 0.8 px for the pupil's centre, by hand, on 100 images.")
+_ABOUT = (
+    "Drift: by how much what an estimator reads off an image moved, mean ± standard deviation over images. It holds "
+    "the estimator's own uncertainty; its error against the true labels stands beside it, before and after. "
+    "\"Strangers\" is what two different images differ by, as the estimator reads them: a drift of that size means "
+    "that nothing is left of the label. px are meant at the image width that the estimator tells its errors for "
+    "(eyes: 55). "
+    "Shrivastava et al. measured 1.1 ± 0.8 px for the pupil's centre, by hand, on 100 images.")
 
 
 class Drift(Judge):
@@ -187,7 +189,8 @@ def _figures(meter: DriftMeter, name: str, key: str, readings: list[Batch], befo
     row: dict[str, Any] = {
         "estimator": name, "label": truth_key(key), "unit": meter.unit(readings[0]), "images": len(pairs),
         "drift": summary(meter.away(key, second, first)),
-        "strangers": float(meter.away(key, first.roll(max(1, len(first) // 2), 0), first).mean()), "bias": meter.bias(key, second, first),
+        "strangers": float(meter.away(key, first.roll(max(1, len(first) // 2), 0), first).mean()),
+        "bias": meter.bias(key, second, first),
         "error_before": None, "error_after": None,
     }
     if truth_key(key) in before.labels:

@@ -6,6 +6,7 @@ import json
 import logging
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from migaki.core.batch import Batch
 from migaki.core.config import to_dict
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, explain
+from migaki.core.glossary import glossary
 from migaki.core.system import System
 from migaki.core.trained import load_system
 
@@ -27,17 +29,14 @@ _CHECKED_BATCH = 3  # another batch size than the one traced, so that a fixed ba
 
 
 class _Predict(nn.Module):
-    """`predict` as a module from an image (and noise) to a tuple of tensors."""
+    """`predict` as a module from tensors to a tuple of tensors."""
 
-    def __init__(self, system: System, keys: list[str], noisy: bool) -> None:
+    def __init__(self, system: System, inputs: list[str], keys: list[str]) -> None:
         super().__init__()
-        self.system, self.keys, self.noisy = system, keys, noisy
+        self.system, self.inputs, self.keys = system, inputs, keys
 
-    def forward(self, image: Tensor, noise: Tensor | None = None) -> tuple[Tensor, ...]:
-        batch: Batch = {"image": image}
-        if self.noisy and noise is not None:
-            batch["noise"] = noise
-        made = self.system.predict(batch)
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        made = self.system.predict(dict(zip(self.inputs, values, strict=True)))
         return tuple(made[key] for key in self.keys)
 
 
@@ -46,8 +45,8 @@ def export(run: Path, out: Path, size: tuple[int, int] | None = None) -> dict[st
 
     A network that takes pictures of any size is written for pictures of `size` (height, width; px), 256 x 256 if none
     is given: larger ones are cut into tiles of it. For the others the size is that of the training.
-    Inputs `image` (B, C, H, W) float32 in [0, 1] (and `noise`, for a refiner with a noise input), any B; outputs as
-    `predict` names them. Returns the largest absolute difference of each output between PyTorch and onnxruntime; on
+    Inputs are those that the system declares (`inputs`, and what it draws), float32, pictures in [0, 1], any B; outputs
+    as `predict` names them. Returns the largest absolute difference of each output between PyTorch and onnxruntime; on
     disagreement nothing is written and UserError says so.
     """
     try:
@@ -62,12 +61,11 @@ def export(run: Path, out: Path, size: tuple[int, int] | None = None) -> dict[st
         raise UserError(f"{out.parent}: no such folder: create it first")
     system = load_system(run)
     config = system.config
-    shape = (config.channels, *_size(run, config, size))
-    noise_channels = getattr(config, "noise_channels", 0)
-    inputs = _inputs(2, shape, noise_channels)
+    shapes = system.input_shapes(_size(run, system, size))
+    inputs = _inputs(2, shapes)
     with torch.no_grad():
         keys = list(system.predict(inputs))
-    module = _Predict(system, keys, bool(noise_channels)).eval()
+    module = _Predict(system, list(inputs), keys).eval()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         _trace(module, inputs, keys, path)
@@ -75,7 +73,7 @@ def export(run: Path, out: Path, size: tuple[int, int] | None = None) -> dict[st
     onnx.helper.set_model_props(graph, {"migaki": __version__, "config": json.dumps(to_dict(config))})
     data = graph.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    gaps = _gaps(module, session, keys, _inputs(_CHECKED_BATCH, shape, noise_channels))
+    gaps = _gaps(module, session, keys, _inputs(_CHECKED_BATCH, shapes))
     if max(gaps.values()) > _TOLERANCE:
         raise UserError(f"{run}: onnxruntime disagrees with PyTorch by {max(gaps.values()):.3g}: not written")
     try:
@@ -94,24 +92,25 @@ def _gaps(module: torch.nn.Module, session: Any, keys: list[str], inputs: dict[s
     return {key: float(np.abs(a.numpy() - b).max()) for key, a, b in zip(keys, expected, found, strict=True)}
 
 
-def _size(run: Path, config: Any, size: tuple[int, int] | None) -> tuple[int, int]:
-    own = (config.height, config.width)
-    if not all(own):
+def _size(run: Path, system: System, size: tuple[int, int] | None) -> tuple[int, int] | None:
+    if system.tiling is not None:
         wanted = size or _SIZE
         if not all(16 <= side <= _LARGEST for side in wanted):
             raise UserError(f"--size {wanted[0]} {wanted[1]}: give height and width of 16 to {_LARGEST} px")
         return wanted
+    own = None if system.shape is None else system.shape[1:]
     if size is not None and size != own:
-        raise UserError(f"{run}: takes images of {own[1]}x{own[0]} px alone: leave out --size")
+        what = "no pictures" if own is None else f"images of {own[1]}x{own[0]} px alone"
+        raise UserError(f"{run}: takes {what}: leave out --size")
     return own
 
 
-def _inputs(batch: int, shape: tuple[int, int, int], noise_channels: int) -> Batch:
+def _inputs(batch: int, shapes: Mapping[str, tuple[int, ...]]) -> Batch:
+    """Values to trace and to check with: pictures in [0, 1], all else normal."""
     draw = torch.Generator().manual_seed(batch)
-    inputs = {"image": torch.rand(batch, *shape, generator=draw)}
-    if noise_channels:
-        inputs["noise"] = torch.randn(batch, noise_channels, *shape[1:], generator=draw)
-    return inputs
+    kinds = {name: key.kind for name, key in glossary().items()}
+    return {name: (torch.rand if kinds.get(name) == "picture" else torch.randn)(batch, *shape, generator=draw)
+            for name, shape in shapes.items()}
 
 
 def _trace(module: nn.Module, inputs: Batch, keys: list[str], path: Path) -> None:
@@ -123,5 +122,5 @@ def _trace(module: nn.Module, inputs: Batch, keys: list[str], path: Path) -> Non
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=keys,
-            dynamic_shapes=tuple({0: batch} for _ in inputs), dynamo=True, external_data=False, verbose=False,
+            dynamic_shapes=(tuple({0: batch} for _ in inputs),), dynamo=True, external_data=False, verbose=False,
         )

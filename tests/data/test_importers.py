@@ -21,7 +21,7 @@ from refusals import message
 from migaki.cli import main
 from migaki.core.discovery import names_in
 from migaki.data.folder import ImageFolder
-from migaki.importers.importer import Importer
+from migaki.importers.importer import Importer, ImportWork
 from migaki.importers.mnist import MNIST
 from migaki.importers.mpiigaze import MPIIGaze, gaze_angles, head_angles
 from migaki.importers.unityeyes import UnityEyes
@@ -316,6 +316,7 @@ def test_an_import_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             raise KeyboardInterrupt
         return true_load(self, entry)  # type: ignore[arg-type]
 
+    monkeypatch.setattr(ImportWork, "batch_size", 1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(MNIST, "load", broken)
         MNIST().run(tmp_path / "mnist.npz", tmp_path / "out")

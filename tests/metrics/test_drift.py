@@ -37,6 +37,9 @@ class Reader:
 
     def __init__(self, made: Batch, metric: Metric | None = None, error_width: int = 0) -> None:
         self.made, self._metric, self.config = made, metric, Size(error_width=error_width)
+        self.inputs, self.hints = ("image",), ("side",)
+        self.error_scale = error_width / self.config.width if error_width else 1.0
+        self.shape = (self.config.channels, self.config.height, self.config.width)
 
     def metric(self) -> Metric | None:
         return self._metric

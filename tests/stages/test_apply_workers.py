@@ -12,10 +12,12 @@ import torch
 from toy_folders import write_folder
 
 from migaki.core.fit import Run
+from migaki.data.files.png import decode_png
 from migaki.data.folder import ImageFolder
 from migaki.data.writers.formats import Format, open_writer
 from migaki.data.writers.record import plan
-from migaki.stages.apply import Applier, ApplyJob, apply
+from migaki.stages.apply import ApplyJob, apply
+from migaki.stages.system_work import SystemWork
 from migaki.stages.train import train
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
@@ -63,15 +65,17 @@ def test_pieces_of_a_batch_are_the_batch(name: str, root: Path, tmp_path: Path,
     """On a CPU a network is given few images at once, whatever the batch; the last piece may be smaller."""
     wanted, seen = {}, []
     for pixels in (2**30, 2 * 24 * 40):  # 9 images at once, and 2, 2, 2, 2, 1
-        monkeypatch.setattr("migaki.stages.apply._PIECE", pixels)
-        work = Applier(root / name, job(root, tmp_path, batch_size=9))
+        monkeypatch.setattr("migaki.stages.system_work._PIECE", pixels)
+        work = SystemWork(root / name, job(root, tmp_path, batch_size=9))
         predict = work.system.predict
         work.system.predict = lambda batch, known=predict: seen.append(len(batch["image"])) or known(batch)
-        wanted[pixels] = work.make(list(range(9)), work.read(list(range(9))))
+        wanted[pixels] = [done.records[0] for done in work.do(list(range(9)))]
     assert seen == [9, 2, 2, 2, 2, 1]
     for whole, cut in zip(*wanted.values(), strict=True):
-        assert (whole.image.int() - cut.image.int()).abs().max() <= 1
-        assert whole.row is not None and cut.row is not None and whole.row.keys() == cut.row.keys()
+        assert whole is not None and cut is not None and whole.row.keys() == cut.row.keys()
+        first, other = (decode_png(record.files[0][1], 2**20) for record in (whole, cut))
+        assert first is not None and other is not None
+        assert abs(first.astype(int) - other.astype(int)).max() <= 1
         read = [key for key in whole.row if key.startswith("predicted_")]
         assert bool(read) == (name == "gaze")
         for key in read:

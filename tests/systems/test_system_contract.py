@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 import torch
 
-from migaki.core.batch import KEYS, Batch
+from migaki.core.batch import Batch
 from migaki.core.config import from_dict, to_dict
 from migaki.core.discovery import find_class, names_in
 from migaki.core.errors import UserError
 from migaki.core.files import exclusive
 from migaki.core.fit import Interrupted, Run, fit
+from migaki.core.glossary import glossary
 from migaki.core.system import System, model_state
 from migaki.core.trained import load_system
 
@@ -218,7 +219,7 @@ def test_predict_needs_inputs_only_and_takes_images_one_by_one(name: str) -> Non
 @every_system
 def test_what_it_speaks_of_stands_in_the_glossary(name: str) -> None:
     system, batch = build(name)
-    known = {*KEYS, "logits"}
+    known = set(glossary())
     assert set(batch) <= known and set(system.eval().predict(batch)) <= known
     metric = system.metric()
     if metric is not None:

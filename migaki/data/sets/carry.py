@@ -1,8 +1,8 @@
-"""The one rule by which labels follow pixels: what is a place moves, what is none is carried, all else is refused by name.
+"""The one rule by which labels follow pixels: places move, what is no place is carried, all else is refused by name.
 
 A column's kind stands in the glossary (`core.batch.Kind`). Of columns that nobody has declared, text, truth values and
-single numbers are carried; lists of numbers, and numbers with a name such as `xmin`, may be places in px, and nobody can
-tell: where pixels move they are refused, unless the caller names them to be kept as they are or dropped.
+single numbers are carried. Lists of numbers, and numbers with a name such as `xmin`, may be places in px: where pixels
+move they are refused, unless the caller names them to be kept as they are or dropped.
 """
 
 from __future__ import annotations
