@@ -34,7 +34,7 @@ KEYS: dict[str, Key] = {
         Key(name="real", shape=("C", "H", "W"), unit="float32 in [0, 1], an unlabelled photograph"),
         Key(name="refined", shape=("C", "H", "W"), unit="float32 in [0, 1], what a refiner made of `image`"),
         Key(name="target", shape=("C", "H", "W"), unit="float32 in [0, 1], what a restorer should make of `image`"),
-        Key(name="mask", shape=("H", "W"), unit="uint8 class index"),
+        Key(name="mask", shape=("H", "W"), unit="class index, uint8 or (16 bits) int64; 255 may mean ignore"),
         Key(name="depth", shape=("H", "W"), unit="mm, 0 = no reading"),
         Key(name="label", shape=(), unit="int64 class index"),
         # Normalised camera frame: x right, y down, z away; g = (-cos p sin y, -sin p, -cos p cos y).

@@ -31,6 +31,7 @@ from migaki.core.files import explain, read_json
 from migaki.data.files import framing
 from migaki.data.files.image_file import Header, read_header, read_image, show
 from migaki.data.files.journal import JOURNAL
+from migaki.data.files.mask_file import read_mask
 from migaki.data.files.member import FilePath, Member, place
 from migaki.data.sets.labels import PLANE_KEYS, POINT_KEYS, Columns, gather_columns, plain
 from migaki.data.sets.lazy_rows import LazyRows
@@ -220,11 +221,15 @@ class ImageFolder:
         path = place(self._root, self.rows[index], f"{key}_file_name")
         if key not in PLANE_KEYS:
             return framing.to_unit(self._picture(path, name, self.channels))
+        if key == "mask":
+            indices = read_mask(path)
+            wide = indices if indices.dtype == np.uint8 else indices.astype(np.int64)
+            return framing.resize(wide[None], self.shape[1:], nearest=True)[0]
         array = framing.resize(read_image(path), self.shape[1:], nearest=True)
         if array.shape[0] != 1:
-            raise UserError(f"{show(self.path / name)}: a {key} has one channel, this has {array.shape[0]}: convert it")
-        plane: Array = array[0].astype(np.float32 if key != "mask" else np.uint8)
-        return plane
+            raise UserError(f"{show(self.path / name)}: a {key} has one channel, this has {array.shape[0]}: save it "
+                            "as grey")
+        return array[0].astype(np.float32)
 
     def read(self, indices: Sequence[int], keys: Iterable[str] | None = None) -> Batch:
         """Images `(B, C, H, W)` float32 in [0, 1] of these indices, with their labels as tensors (bool as uint8)."""

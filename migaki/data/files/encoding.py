@@ -48,14 +48,16 @@ def encode_image(image: torch.Tensor | Array, image_format: str) -> bytes:
 
 
 def encode_plane(plane: torch.Tensor | Array, image_format: str) -> bytes:
-    """A plane `(H, W)` that keeps its unit: whole numbers below 256 as grey PNG, floats as float32 TIFF."""
+    """A plane `(H, W)` that keeps its unit: whole numbers as grey PNG of 8 or, above 255, 16 bits; floats as TIFF."""
     array = _array(plane)
     if array.ndim != 2:
         raise ValueError(f"a plane has shape (H, W), not {array.shape}")
     if array.dtype.kind == "f":
         return _save(Image.fromarray(array.astype(np.float32)), "TIFF")
-    if array.size and (array.min() < 0 or array.max() > 255):
-        raise ValueError("a mask holds class indices 0..255")
+    if array.size and (array.min() < 0 or array.max() > 65535):
+        raise ValueError("a mask holds class indices 0..65535")
+    if array.size and array.max() > 255:
+        return _save(Image.fromarray(array.astype(np.uint16)), "PNG", compress_level=1)
     return encode_png(array.astype(np.uint8))
 
 

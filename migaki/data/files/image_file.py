@@ -32,7 +32,7 @@ from migaki.data.files.array_file import read_npy, read_npy_header, read_tiff, r
 from migaki.data.files.member import FilePath, Member, stream
 from migaki.data.files.png import decode_png
 
-__all__ = ["EXTENSIONS", "MAX_PIXELS", "FilePath", "Header", "read_header", "read_image", "show"]
+__all__ = ["EXTENSIONS", "MAX_PIXELS", "FilePath", "Header", "read_header", "read_image", "read_indices", "show"]
 
 MAX_PIXELS = 2**26
 """Images of more pixels (8192 x 8192), or four times as many numbers, are refused before anything is decoded."""
@@ -95,6 +95,31 @@ def read_image(path: FilePath) -> np.ndarray[Any, Any]:
         raise
     except Exception as error:
         raise _damaged(path, error) from error
+
+
+def read_indices(path: FilePath) -> np.ndarray[Any, Any] | None:
+    """The numbers `(H, W)` of a picture that are no brightness: of a palette, of 1 bit, and grey of 2 or 4 bits.
+
+    Grey of 2 and 4 bits is not stretched to 0..255. None for all other pictures. Raises UserError as `read_image`.
+    """
+    try:
+        image = None if _read_png_header(path) is not None else _open(path)
+        if image is None:
+            return None
+        with image:
+            raw = image.tile[0].args if len(image.tile) == 1 else ""
+            raw = raw[0] if isinstance(raw, tuple) and raw else raw
+            step = {"L;2": 85, "L;4": 17}.get(raw if isinstance(raw, str) else "", 1)
+            if image.mode not in ("1", "P", "PA") and step == 1:
+                return None
+            _check_size(path, *image.size)
+            orientation = _orientation(image)
+            indices = np.asarray(image.getchannel(0) if image.mode == "PA" else image)
+    except UserError:
+        raise
+    except Exception as error:
+        raise _damaged(path, error) from error
+    return turn(indices.astype(np.uint8)[None] // np.uint8(step), orientation)[0]
 
 
 def _content(path: FilePath) -> bytes | None:
