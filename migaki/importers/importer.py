@@ -38,6 +38,7 @@ class Importer(ABC):
     licence: ClassVar[str]
     source: ClassVar[str]
     takes_all: ClassVar[bool] = False  # every picture below the path, so that the result must not lie there
+    classes: Sequence[str] = ()  # names of the classes of `label`, by number, which `find` may set
 
     def __init__(self, config: Any = None) -> None:
         self.config: Any = self.Config() if config is None else config
@@ -81,7 +82,7 @@ class Importer(ABC):
             "parent": {"path": os.fspath(path), "fingerprint": names_and_sizes(path)},
             "source": self.source,
             "licence": self.licence,
-        }
+        } | ({"classes": list(self.classes)} if self.classes else {})
         with FolderWriter(out, info, len(entries)) as writer:
             for index in writer.missing(range(len(entries))):
                 writer.write(index, *self.load(entries[index]))

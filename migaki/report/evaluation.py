@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from migaki.core.files import atomic_write, make_folder, write_json, write_text
+from migaki.core.files import atomic_write, make_folder, show, write_json, write_text
 from migaki.core.metric import Metric
 from migaki.metrics.gaze import AngularError
 from migaki.metrics.keypoints import KeypointError
@@ -44,7 +44,10 @@ def write_evaluation(out: Path, record: dict[str, Any], metric: Metric, names: S
         drawn = error_curves({"error": pixels}, limit=20, mark=5, xlabel="error in px", ylabel="landmarks in per cent")
         _picture(page, out / "curve.png", drawn, "Share of landmarks whose error is at most so many pixels (PCK).")
     if "confusion" in figures:
-        _picture(page, out / "confusion.png", confusion(figures["confusion"]), "Rows: true class. Columns: predicted.")
+        called = [show(name) for name in figures.get("classes", map(str, range(len(figures["recall"]))))]
+        page.table(Table(["class", "recall"], [list(row) for row in zip(called, figures["recall"], strict=True)]))
+        _picture(page, out / "confusion.png", confusion(figures["confusion"], called),
+                 "Rows: true class. Columns: predicted.")
     if command:
         page.section("Repeat it")
         page.code(command)

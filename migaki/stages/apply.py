@@ -24,6 +24,7 @@ from migaki.core.trained import load_system, read_record
 from migaki.data.files.encoding import to_bytes
 from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.class_labels import predicted_classes
 from migaki.data.sets.labels import batch_rows
 from migaki.data.writers.formats import open_writer
 from migaki.data.writers.record import Record, plan
@@ -89,7 +90,7 @@ class Applier:
             "system": record["system"], "run": digest((run / "config.json").read_text()), "parent": str(job.input),
             "parent_fingerprint": self.folder.fingerprint, "seed": job.seed, "variants": job.variants,
             "precision": self.precision, "version": __version__,
-        }
+        } | ({"classes": self.folder.classes} if self.folder.classes else {})
         self.limit: Tolerance | None = None
         self.meter: FolderMeter | None = None
         self.lost, estimator = estimator_of(record, job)
@@ -130,6 +131,9 @@ class Applier:
         columns: list[dict[str, Any]] = [{} for _ in places]
         if made:
             columns = [{f"predicted_{key}": value for key, value in row.items()} for row in batch_rows(made)]
+        if "logits" in made:
+            for row, found in zip(columns, predicted_classes(made["logits"], self.system.config), strict=True):
+                row["predicted_label"] = found
         if self.meter is not None:
             for row, drift in zip(columns, self._drifts(self.meter, moved, picture), strict=True):
                 row |= drift
@@ -179,9 +183,10 @@ def apply(run: Path, job: ApplyJob, *, command: str = "", quiet: bool = False) -
     """Apply the trained system in the folder `run` to `job.input`.
 
     A picture that the system predicts (`refined`) becomes the image of the same name in `job.out`; numbers that it
-    predicts become columns `predicted_...`. Every other column of the input is carried over. With an estimator the
-    column `drift` tells by how much it thinks that the label has moved (its unit: `drift_unit` in dataset.json), and
-    with several labels `drift_<label>` for each. Raises UserError if the images do not fit the system.
+    predicts become columns `predicted_...`, and the class that its logits speak for `predicted_label`, by name where
+    it has one. Every other column of the input is carried over. With an estimator the column `drift` tells by how much
+    it thinks that the label has moved (its unit: `drift_unit` in dataset.json), and with several labels `drift_<label>`
+    for each. Raises UserError if the images do not fit the system.
     """
     engine.check(job.workers, job.engine, job.address)
     apart(job.out, job.input)

@@ -21,6 +21,7 @@ from migaki.core.progress import Bar
 from migaki.core.trained import load_system
 from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.class_labels import match_classes
 from migaki.data.sets.labels import batch_rows
 from migaki.metrics.drift import DriftMeter, calibration_indices, headline, summary, truth_key
 from migaki.ops.landmarks import mark
@@ -212,6 +213,7 @@ def _figures(meter: DriftMeter, name: str, key: str, readings: list[Batch], befo
         "error_before": None, "error_after": None,
     }
     if truth_key(key) in before.labels:
+        match_classes(before, meter.estimator.config, name)
         before.require(truth_key(key))
         truth = before.read_label(truth_key(key), [b for b, _ in pairs])
         row |= {"error_before": summary(meter.error(key, first, truth)),

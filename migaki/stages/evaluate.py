@@ -18,6 +18,7 @@ from migaki.core.progress import Bar
 from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.class_labels import match_classes
 from migaki.data.sets.gaze_labels import require_gaze
 from migaki.report.evaluation import write_evaluation
 
@@ -69,6 +70,7 @@ def open_for(system: System, job: EvaluateJob) -> ImageFolder:
     for column in job.exclude:
         folder.require(column)
         folder = folder.select([i for i, bad in enumerate(folder.labels[column]) if not bad])
+    match_classes(folder, config, "the model")
     return folder
 
 

@@ -40,6 +40,7 @@ def frame(job: FrameJob, *, command: str = "", quiet: bool = False) -> Path:
     folder = ImageFolder(job.input)
     info = {"command": command, "frame": {"size": job.size, "box": job.box, "upright": job.upright},
             "parent": str(job.input), "parent_fingerprint": folder.fingerprint, "version": __version__}
+    info |= {"classes": folder.classes} if folder.classes else {}
     with FolderWriter(job.out, info, len(folder), resume=job.resume) as writer:
         left = writer.missing(range(len(folder)))
         with Bar("frame", len(folder), len(folder) - len(left), quiet) as bar:

@@ -59,11 +59,11 @@ def restore(run: Path, job: RestoreJob, *, command: str = "", quiet: bool = Fals
     work = restorer(load_system(run), job)
     if job.input.suffix.lower() in VIDEO_EXTENSIONS and job.input.is_file():
         return _video(work, job, quiet)
-    folder, names, rows, fingerprint = _inputs(job.input)
+    folder, names, rows, fingerprint, classes = _inputs(job.input)
     info = {"command": command, "system": read_record(run)["system"],
             "run": digest((run / "config.json").read_text(encoding="utf-8")), "parent": str(job.input),
             "parent_fingerprint": fingerprint, "value_range": job.value_range,
-            "file_format": job.format, "version": __version__}
+            "file_format": job.format, "version": __version__} | ({"classes": classes} if classes else {})
     channels = read_record(run)["config"]["channels"]
     with FolderWriter(job.out, info, len(names), resume=job.resume) as writer:
         left = writer.missing(range(len(names)))
@@ -140,15 +140,15 @@ def _own(values: Array, dtype: np.dtype[Any], value_range: tuple[float, float] |
     return own
 
 
-def _inputs(path: Path) -> tuple[Path, list[str], list[dict[str, Any]], str]:
-    """Folder, names, metadata rows without file columns, and a fingerprint: of a folder or of one picture."""
+def _inputs(path: Path) -> tuple[Path, list[str], list[dict[str, Any]], str, list[str]]:
+    """Folder, names, metadata rows without file columns, fingerprint, names of classes: of a folder or one picture."""
     if path.is_file():
         if path.suffix.lower() not in EXTENSIONS:
             raise UserError(f"{path}: neither a picture nor a video that is known: {', '.join(sorted(EXTENSIONS))}")
-        return path.parent, [path.name], [{}], digest(f"{path.name} {path.stat().st_size}")
+        return path.parent, [path.name], [{}], digest(f"{path.name} {path.stat().st_size}"), []
     folder = ImageFolder(path)
     rows = [{key: value for key, value in row.items() if not key.endswith("file_name")} for row in folder.rows]
-    return path, folder.names, rows, folder.fingerprint
+    return path, folder.names, rows, folder.fingerprint, folder.classes
 
 
 def _video(work: Restore, job: RestoreJob, quiet: bool) -> Path:

@@ -65,7 +65,8 @@ def test_grey_of_few_bits_is_not_stretched(tmp_path: Path, bits: int) -> None:
         packed = [int("".join(f"{v:0{bits}b}" for v in padded[k : k + per_byte]), 2)
                   for k in range(0, len(padded), per_byte)]
         rows += b"\0" + bytes(packed)
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 6, 4, bits, 0, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 6, 4, bits, 0, 0, 0, 0)), (b"IDAT", zlib.compress(rows)),
+              (b"IEND", b"")]
     (tmp_path / "m.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks))

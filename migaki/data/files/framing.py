@@ -108,8 +108,8 @@ def check_values(array: Array, value_range: tuple[float, float] | None, path: Fi
     if array.dtype.kind == "f" and low >= 0 and high <= 1:
         return array
     raise UserError(
-        f"{show(path)}: {array.dtype} values from {low:g} to {high:g} have no rule: "
-        "give value_range=(low, high), which becomes [0, 1]"
+        f"{show(path)}: {array.dtype} values from {low:g} to {high:g} have no rule: say which become black and white "
+        "with --value-range LOW HIGH, which `migaki import photos` and `migaki apply` (of a restorer) take"
     )
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -107,19 +107,20 @@ def read_indices(path: FilePath) -> np.ndarray[Any, Any] | None:
         if image is None:
             return None
         with image:
-            raw = image.tile[0].args if len(image.tile) == 1 else ""
-            raw = raw[0] if isinstance(raw, tuple) and raw else raw
-            step = {"L;2": 85, "L;4": 17}.get(raw if isinstance(raw, str) else "", 1)
+            tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+            raw = tiles[0].args if len(tiles) == 1 else ""
+            step = {"L;2": 85, "L;4": 17}.get(str(raw[0] if isinstance(raw, tuple) and raw else raw), 1)
             if image.mode not in ("1", "P", "PA") and step == 1:
                 return None
             _check_size(path, *image.size)
             orientation = _orientation(image)
-            indices = np.asarray(image.getchannel(0) if image.mode == "PA" else image)
+            indices = np.array(image.getchannel(0) if image.mode == "PA" else image, np.uint8)
     except UserError:
         raise
     except Exception as error:
         raise _damaged(path, error) from error
-    return turn(indices.astype(np.uint8)[None] // np.uint8(step), orientation)[0]
+    turned = turn(indices[None] // np.uint8(step), orientation)
+    return turned.reshape(turned.shape[1:])
 
 
 def _content(path: FilePath) -> bytes | None:
