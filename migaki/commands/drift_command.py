@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from migaki.commands.options import command_line, parse
 from migaki.core.errors import UserError
+from migaki.core.files import show
 from migaki.stages.drift import DriftJob, drift, figures_table
 
 ABOUT = "Tell by how much refinement moved the labels, in their own unit, as estimators of synthetic images see."
@@ -16,5 +17,5 @@ def run(words: list[str]) -> int:
         raise UserError("--estimator: name at least one run of `migaki train` on the synthetic images")
     out, rows = drift(job, command=command_line())
     print(figures_table(rows).markdown(), end="")
-    print(f"written: {out / 'drift.html'}")
+    print(f"written: {show(out / 'drift.html')}")
     return 0

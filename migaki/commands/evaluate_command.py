@@ -9,6 +9,7 @@ import tyro
 
 from migaki.commands.options import command_line, parse
 from migaki.commands.restorers import names_restorer
+from migaki.core.files import show
 from migaki.stages.compare import CompareJob, compare
 from migaki.stages.evaluate import EvaluateJob, evaluate_into
 
@@ -29,7 +30,7 @@ def run(words: list[str]) -> int:
     for name, value in figures.items():
         if not isinstance(value, list | dict):
             print(f"{name:<22} {_shown(value)}")
-    print(f"written: {out / 'evaluation.html'}")
+    print(f"written: {show(out / 'evaluation.html')}")
     return 0
 
 

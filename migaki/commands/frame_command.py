@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from migaki.commands.options import command_line, parse
+from migaki.core.files import show
 from migaki.stages.frame import FrameJob, frame
 
 ABOUT = "Bring the characters of a folder to one size, place and slant: two sets then differ in looks, not in layout."
@@ -11,5 +12,5 @@ ABOUT = "Bring the characters of a folder to one size, place and slant: two sets
 def run(words: list[str]) -> int:
     """Run the command."""
     options = parse("frame", ABOUT, words, job=FrameJob)
-    print(f"written: {frame(options.job, command=command_line())}")
+    print(f"written: {show(frame(options.job, command=command_line()))}")
     return 0

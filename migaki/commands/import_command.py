@@ -9,6 +9,7 @@ import tyro
 
 from migaki.commands.options import command_line, parse, take_name
 from migaki.core.discovery import find_class
+from migaki.core.files import show
 from migaki.core.progress import Bar
 from migaki.importers.importer import Importer
 
@@ -37,5 +38,5 @@ def run(words: list[str]) -> int:
     finally:
         if bar:
             bar[0].__exit__(None, None, None)
-    print(f"{count} images: {options.out}")
+    print(f"{count} images: {show(options.out)}")
     return 0

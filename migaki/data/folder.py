@@ -211,6 +211,11 @@ class ImageFolder:
         return (channels, height, width)
 
     @cached_property
+    def has_alpha(self) -> bool:
+        """Whether every file has an alpha channel."""
+        return all(header.has_alpha for header in self._headers)
+
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The narrowest of uint8, uint16 and float32 that holds every image."""
         kinds = {np.dtype(np.float32) if self.value_range else header.dtype for header in self._headers}
@@ -329,7 +334,7 @@ class ImageFolder:
         view.__dict__["_class_columns"] = self._class_columns
         view.rows = [self.rows[index] for index in chosen]
         view.names = [self.names[index] for index in chosen]
-        for name in ("files", "keys", "fingerprint", "dtype"):
+        for name in ("files", "keys", "fingerprint", "dtype", "has_alpha"):
             view.__dict__.pop(name, None)
         if "_headers" in self.__dict__:
             view.__dict__["_headers"] = [self._headers[index] for index in chosen]
@@ -351,7 +356,7 @@ class ImageFolder:
         try:
             if isinstance(self.file(0), Member):
                 sizes = [f"{name}\0{(self._root / name).stat().st_size}\0" for name in self._metadata]
-                return hashlib.sha256("".join(sizes + self.names).encode()).hexdigest()[:16]
+                return hashlib.sha256("".join(sizes + self.names).encode(errors="backslashreplace")).hexdigest()[:16]
             for name in self._metadata:
                 state.update((self._root / name).read_bytes())
             for name in self.names:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from migaki.core.errors import UserError
-from migaki.core.files import explain
+from migaki.core.files import explain, partial_name
 from migaki.data.files.png import encode_png
 
 Array = np.ndarray[Any, Any]
@@ -124,7 +124,7 @@ def store(path: str, data: bytes) -> None:
     power cut a file may be empty, which `FolderWriter` notices and writes again.
     """
     folder, name = os.path.split(path)
-    partial = f"{folder}/.{name}.{os.getpid()}.partial"
+    partial = f"{folder}/{partial_name(name)}"
     try:
         with open(partial, "wb", buffering=_BUFFER) as file:  # a size of its own spares asking the system for one
             file.write(data)
