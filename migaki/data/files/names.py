@@ -1,8 +1,9 @@
 """Names of files that we make: whatever a picture is called, what is made of it can be stored and written down.
 
 A name that is made of another is valid UTF-8 (metadata is), of at most 255 bytes (file systems allow no more), and not
-hidden. A part of a path that is all this stays as it is. In any other, odd bytes become %XX, the middle is cut out
-where it is too long, and eight digits of a hash of the whole part keep two such names apart.
+hidden. A part of a path that is all this stays as it is. In any other, odd bytes become %XX, the end is cut off
+where it is too long, and eight digits of a hash keep two such names apart. The ending plays no part in that: what is
+made of a picture in another format keeps the rest of its name.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ def _fit_part(part: str) -> str:
     plain = _escaped(part)
     if plain == part and len(part.encode()) <= MAX_BYTES:
         return part
-    stem, ending = posixpath.splitext(plain)
-    if len(ending.encode()) > _LONGEST_ENDING:
-        stem, ending = plain, ""
-    mark = "-" + hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    room = MAX_BYTES - len(mark) - len(ending.encode())
-    return stem.encode()[:room].decode(errors="ignore") + mark + ending
+    stem, ending = posixpath.splitext(part)
+    if not ending.isascii() or "\\" in ending or len(ending) > _LONGEST_ENDING:
+        stem, ending = part, ""
+    mark = "-" + hashlib.sha256(stem.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    room = MAX_BYTES - len(mark) - len(ending)
+    return _escaped(stem).encode()[:room].decode(errors="ignore") + mark + ending
 
 
 def _escaped(part: str) -> str:

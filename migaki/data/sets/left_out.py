@@ -79,8 +79,8 @@ class LeftOut:
             parts += _other_endings(files)
             parts += [_some(len(self.linked), "linked folders", self.linked,
                             "links to folders are not followed: give the folder itself, or put its files there"),
-                      _some(len(self.layers), "layers of renderings", self.layers,
-                            "segmentations, depths and the like are no pictures of the set"),
+                      _some(len(self.layers), "layers", self.layers,
+                            "segmentations, depths and the like beside pictures are no pictures of the set"),
                       _some(len(self.hidden), "hidden", self.hidden, "their names begin with a dot"),
                       _some(len(self.thumbnails), "thumbnails", self.thumbnails, "")]
         said = ", ".join(part for part in parts if part)

@@ -13,7 +13,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.notices import notice
 
-_SPLIT = re.compile(r"(train|val|test)(?:ing|id|idation|s)?(?:[_\-]?(?:set|data|images|\d+))?", re.IGNORECASE)
+_SPLIT = re.compile(r"(train|val|test)(?:ing|id|idation)?(?:[_\-]?(?:set|data|images|\d+))?", re.IGNORECASE)
 _SHARD = re.compile(r"(?:.*/)?(train|val|test)(?:ing|id|idation)?[-_.].*", re.IGNORECASE)
 
 

@@ -74,7 +74,8 @@ def plan(name: str, image: torch.Tensor | Array, row: Row, image_format: str, *,
 
 def file_name(name: str, suffix: str) -> str:
     """`name` with its ending, as it can be stored (`fit_name`); ValueError for no name of a file inside a folder."""
+    given = name
     name = name if name.lower().endswith(suffix) else name + suffix
-    if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
+    if not given or any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
         raise ValueError(f"'{show(name)}' is no name for a file inside the folder")
     return fit_name(name)
