@@ -126,7 +126,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise explain(error, path) from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}): restore or delete the file") from error
+        raise UserError(f"{path}: not valid JSON ({error}): restore the file, or move it away") from error
 
 
 def digest(text: str) -> str:

@@ -201,12 +201,14 @@ class ImageFolder:
             if self.size is None and (header.height, header.width) != (height, width):
                 raise UserError(
                     f"{show(self.path)}: images differ in size ({show(self.names[0])} is {width} x {height}, "
-                    f"{show(name)} {header.width} x {header.height}): give a size to bring them to"
+                    f"{show(name)} {header.width} x {header.height}): give a size, in training --height and --width, "
+                    "or bring them to one with `migaki import photos`"
                 )
             if self.channels is None and header.channels != channels:
                 raise UserError(
                     f"{show(self.path)}: images differ in channels ({show(self.names[0])} has {channels}, "
-                    f"{show(name)} {header.channels}): ask for 1 or 3 channels"
+                    f"{show(name)} {header.channels}): give --channels 1 or 3 in training, or bring them to one number "
+                    "with `migaki import photos --channels 3`"
                 )
         return (channels, height, width)
 
@@ -248,7 +250,7 @@ class ImageFolder:
         if self.size is None and array.shape[1:] != (height, width):
             raise UserError(
                 f"{show(self.path / name)}: is {array.shape[2]} x {array.shape[1]} where {width} x {height} "
-                "was expected: give a size to bring all images to"
+                "was expected: bring all images to one size with `migaki import photos`"
             )
         array = framing.resize(array, (height, width))
         if channels is None or array.shape[0] == channels:

@@ -38,7 +38,8 @@ def test_usual_names_stay() -> None:
 
 
 def test_different_names_stay_different() -> None:
-    names = [os.fsdecode(name) + ".png" for name in ODD] + ["a" * 300 + "1.png", "a" * 300 + "2.png", "%E9.png", "é.png"]
+    more = ["a" * 300 + "1.png", "a" * 300 + "2.png", "%E9.png", "é.png"]
+    names = [os.fsdecode(name) + ".png" for name in ODD] + more
     assert len({fit_name(name) for name in names}) == len(names)
     assert fit_name("a" * 300 + ".png")[:-4] == fit_name("a" * 300 + ".jpg")[:-4]  # of one picture
 

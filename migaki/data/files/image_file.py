@@ -287,7 +287,7 @@ def _check(path: FilePath, header: tuple[int, int, int, np.dtype[Any]]) -> None:
 def _check_size(path: FilePath, width: int, height: int, channels: int = 1) -> None:
     if min(width, height, channels) < 1:
         raise UserError(
-            f"{show(path)}: the image has no pixels ({width} x {height}, {channels} channels): delete the file"
+            f"{show(path)}: the image has no pixels ({width} x {height}, {channels} channels): take it out of the set"
         )
     if width * height > MAX_PIXELS or width * height * channels > 4 * MAX_PIXELS:
         raise UserError(
@@ -302,10 +302,10 @@ def _damaged(path: FilePath, error: Exception) -> UserError:
             f"{show(path)}: more than the limit of {MAX_PIXELS // 2**20} megapixels: scale or cut the image"
         )
     if isinstance(error, UnidentifiedImageError):
-        return UserError(f"{show(path)}: not an image that can be read: delete or replace the file")
+        return UserError(f"{show(path)}: not an image that can be read: replace it, or take it out of the set")
     if isinstance(error, OSError) and error.errno is not None:
         return explain(error, show(path))
     if isinstance(error, MemoryError):
         return UserError(f"{show(path)}: there is not enough memory to decode it: scale or cut the image")
     reason = " ".join(str(error).split())[:120] or type(error).__name__
-    return UserError(f"{show(path)}: damaged or truncated image ({reason}): delete or replace the file")
+    return UserError(f"{show(path)}: damaged or truncated image ({reason}): replace it, or take it out of the set")
