@@ -11,6 +11,7 @@ from migaki.commands.options import command_line, parse
 from migaki.core.change import Change
 from migaki.core.discovery import find_class, names_in
 from migaki.core.errors import UserError
+from migaki.core.files import show
 
 ABOUT = """Apply the trained system in the folder RUN, or the change called NAME, to a set of images.
 
@@ -41,5 +42,5 @@ def run(words: list[str]) -> int:
         about = f"{ABOUT}\n\nNAME is one of\n{rows}\n\n`migaki apply NAME --help` lists its options."
         options = parse("apply", about, words, run=(Annotated[Path, tyro.conf.Positional], ...), job=ApplyJob)
         out = apply(options.run, options.job, command=command_line())
-    print(f"written: {out}")
+    print(f"written: {show(out)}")
     return 0

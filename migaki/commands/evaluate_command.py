@@ -9,6 +9,7 @@ import tyro
 
 from migaki.commands.options import command_line, parse
 from migaki.core.discovery import find_class, names_in
+from migaki.core.files import show
 from migaki.core.judge import Findings, Judge
 from migaki.core.trained import load_system
 
@@ -64,7 +65,7 @@ def _judge(name: str, words: list[str], runs: list[Path] | None = None) -> int:
     judge = cls(options.config)
     out, findings = judge_into(judge, runs or [], options.out, command=command_line())
     _print(findings)
-    print(f"written: {out / f'{judge.file_name}.html'}")
+    print(f"written: {show(out / (judge.file_name + '.html'))}")
     return 0
 
 

@@ -9,6 +9,7 @@ import tyro
 
 from migaki.commands.options import parse
 from migaki.core.errors import UserError
+from migaki.core.files import show
 
 ABOUT = """Write a trained model as ONNX, or the labels of a set of images as COCO.
 
@@ -27,7 +28,7 @@ def run(words: list[str]) -> int:
 
     for key, gap in export(options.source, options.out, options.size).items():
         print(f"{key}: PyTorch and onnxruntime differ by at most {gap:.2g}")
-    print(f"written: {options.out}")
+    print(f"written: {show(options.out)}")
     return 0
 
 
@@ -38,5 +39,5 @@ def _coco(source: Path, out: Path) -> int:
     if out.is_dir():
         raise UserError(f"{out}: is a folder: give the name of a file, such as {out / 'annotations.json'}")
     counts = write_coco(ImageFolder(source), out)
-    print(", ".join(f"{count} {what}" for what, count in counts.items()) + f": {out}")
+    print(", ".join(f"{count} {what}" for what, count in counts.items()) + f": {show(out)}")
     return 0

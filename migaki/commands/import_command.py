@@ -9,6 +9,7 @@ import tyro
 
 from migaki.commands.options import command_line, parse, take_name
 from migaki.core.discovery import find_class
+from migaki.core.files import show
 from migaki.data.walk import OutputJob
 from migaki.importers.importer import Importer
 
@@ -31,5 +32,5 @@ def run(words: list[str]) -> int:
     options = parse(f"import {name}", about, rest, path=(Annotated[Path, tyro.conf.Positional], ...),
                     job=OutputJob, config=cls.Config)
     count = cls(options.config).run(options.path, options.job.out, command_line(), job=options.job, quiet=False)
-    print(f"{count} images: {options.job.out}")
+    print(f"{count} images: {show(options.job.out)}")
     return 0

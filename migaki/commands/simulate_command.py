@@ -5,6 +5,7 @@ from __future__ import annotations
 from migaki.commands.options import command_line, parse, take_name
 from migaki.core.damage import Damage
 from migaki.core.discovery import find_class, names_in
+from migaki.core.files import show
 from migaki.core.simulator import Simulator
 from migaki.stages.damage import DamageJob, damage_folder
 from migaki.stages.simulate import SimulateJob, simulate
@@ -30,7 +31,7 @@ def run(words: list[str]) -> int:
     simulator = cls(options.config)
     simulate(name, simulator, options.job, command=command_line())
     kind = "images with labels" if simulator.has_labels else "images without labels"
-    print(f"{options.job.count} {kind}: {options.job.out}")
+    print(f"{options.job.count} {kind}: {show(options.job.out)}")
     return 0
 
 
@@ -38,5 +39,5 @@ def _damage(name: str, words: list[str]) -> int:
     cls = find_class("simulate", name, Damage)
     options = parse(f"simulate {name}", f"{DAMAGE}\n\n{cls.__doc__}", words, job=DamageJob, config=cls.Config)
     out = damage_folder(name, cls(options.config), options.job, command=command_line())
-    print(f"pairs: {out / 'input'} and {out / 'target'}")
+    print(f"pairs: {show(out / 'input')} and {show(out / 'target')}")
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from migaki.commands.options import choose_preset, parse, preset_of, take_name
 from migaki.core import processes
 from migaki.core.discovery import find_class
+from migaki.core.files import show
 from migaki.core.fit import Interrupted, Run
 from migaki.core.system import System
 from migaki.stages.train import train
@@ -35,5 +36,5 @@ def run(words: list[str]) -> int:
         return 130
     if processes.speaks():
         samples = ", samples/" if (options.out / "samples").is_dir() else ""
-        print(f"trained: {options.out} (model.safetensors, metrics.jsonl{samples})")
+        print(f"trained: {show(options.out)} (model.safetensors, metrics.jsonl{samples})")
     return 0

@@ -47,7 +47,7 @@ KEYS: dict[str, Key] = {
         Key(name="target", shape=("C", "H", "W"), unit="float32 in [0, 1], what a restorer should make of `image`",
             kind="picture"),
         Key(name="noise", shape=("N", "H", "W"), unit="standard normal, drawn from the seed of the row"),
-        Key(name="mask", shape=("H", "W"), unit="class index; 255 = ignored", kind="plane"),
+        Key(name="mask", shape=("H", "W"), unit="class index, uint8 or (16 bits) int64; 255 may mean ignore", kind="plane"),
         Key(name="depth", shape=("H", "W"), unit="mm, 0 = no reading", kind="plane"),
         Key(name="label", shape=(), unit="int64 class index"),
         Key(name="logits", shape=("K",), unit="scores of the classes before the softmax"),

@@ -76,8 +76,8 @@ def load_checkpoint(path: Path, system: System, data: bytes | None = None) -> in
         raise explain(error, path) from error
     except Exception as error:  # of rubbish, the unpickler may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]  # EOFError says nothing
-        raise UserError(f"{path}: the checkpoint does not fit this run or is damaged: delete it to start again "
-                        f"({reason})") from error
+        raise UserError(f"{path}: the checkpoint does not fit this run or is damaged ({reason}): start over with "
+                        "--no-resume, or choose another --out") from error
 
 
 def save_model(path: Path, system: System) -> None:

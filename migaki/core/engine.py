@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Literal, TypeVar
 
+from migaki.core import notices
 from migaki.core.discovery import extend_shelves
 from migaki.core.errors import UserError
 
@@ -224,6 +225,7 @@ def _ray_chunk(task: Task[T], chunk: Chunk) -> T:
     """One chunk in a worker of Ray, which keeps the last task open for its next chunk."""
     key = (type(task), repr(task))
     if key not in _opened:
+        notices.silence()
         _opened.clear()
         _opened[key] = task.open()
     result: T = _opened[key](chunk)

@@ -69,9 +69,10 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     The temporary name ends in `.partial`, carries the process id (two processes cannot meet in it) and is removed
     on an error. A process that is killed leaves at most that file, which readers ignore.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(partial_name(path.name))
+    errors = None if "b" in mode else "backslashreplace"  # a name that is no UTF-8; JSON reads the same escape back
     try:
-        with open(partial, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with open(partial, mode, encoding=None if "b" in mode else "utf-8", errors=errors) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -82,6 +83,13 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def partial_name(name: str) -> str:
+    """The hidden name under which this process writes a file before it takes its own; never too long for a disk."""
+    tail = f".{os.getpid()}.partial"
+    own = os.fsencode(name)
+    return f".{name}{tail}" if len(own) + len(tail) < 255 else f".{hashlib.sha256(own).hexdigest()[:16]}{tail}"
 
 
 def _drop_partials(folder: Path) -> None:
@@ -118,12 +126,12 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise explain(error, path) from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}): restore or delete the file") from error
+        raise UserError(f"{path}: not valid JSON ({error}): restore the file, or move it away") from error
 
 
 def digest(text: str) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of `text`."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 class FolderLock:

@@ -2,7 +2,7 @@
 
 Image files, and `metadata.jsonl` (or `.csv`, `.parquet`) with one row an image: `file_name` first, labels as
 columns. Without metadata the folder is an unlabelled set; if then every image lies in one of several
-subfolders of the same depth, the subfolders' names are the classes.
+subfolders of the same depth, the subfolders' names are the classes. See `sets.class_names`.
 
 Columns named `KEY_file_name` are further pictures of the row: `mask_file_name` and `depth_file_name` give planes
 that keep their unit, others (`target_file_name`) pictures in [0, 1].
@@ -31,10 +31,13 @@ from migaki.core.files import explain, read_json
 from migaki.data.files import framing
 from migaki.data.files.image_file import EXTENSIONS, Header, read_header, read_image, show
 from migaki.data.files.journal import JOURNAL
+from migaki.data.files.mask_file import read_mask
 from migaki.data.files.member import FilePath, Member, place
 from migaki.data.sets.carry import Move, carried, framed
+from migaki.data.sets.class_names import CLASS_KEYS, ClassColumn, class_column, is_list_of_names
 from migaki.data.sets.labels import PLANE_KEYS, POINT_KEYS, Columns, gather_columns
 from migaki.data.sets.lazy_rows import LazyRows
+from migaki.data.sets.left_out import LeftOut
 from migaki.data.sets.listing import list_files
 from migaki.data.sets.metadata import find_metadata
 from migaki.data.sets.rows import listed_rows, metadata_rows, shard_rows
@@ -74,10 +77,10 @@ class ImageFolder:
         self.size = size
         self.channels = channels
         self.value_range = value_range
-        self.classes: list[str] = []
         self._root = Path(os.path.realpath(self.path))
         self._problems: dict[str, str] = {}
-        files = list_files(self.path) if single is None else [single]
+        left_out = LeftOut()
+        files = list_files(self.path, left_out) if single is None else [single]
         if single is None and (self._root / JOURNAL).exists():
             raise UserError(
                 f"{show(self.path)}: is not finished: run the command that writes it again, it goes on where it stopped"
@@ -87,14 +90,15 @@ class ImageFolder:
         shards = None if self._metadata else shard_rows(self.path, files)
         self._has_shards = shards is not None
         if self._metadata:
-            self.rows = metadata_rows(self.path, self._metadata, files)
+            self.rows = metadata_rows(self.path, self._metadata, files, left_out)
         elif shards is not None:
             self.rows = shards
             self._metadata = sorted(name for name in files if name != "dataset.json")
         else:
-            self.rows, self.classes = listed_rows(files)
+            self.rows = listed_rows(self.path, files, left_out)
         lazy = self.rows if isinstance(self.rows, LazyRows) else None
         self.names: list[str] = lazy.names if lazy is not None else [row["file_name"] for row in self.rows]
+        left_out.report(self.path, files, is_listing=not self._metadata)
         if not self.names:
             raise UserError(f"{show(self.path)}: holds no images: check the folder")
 
@@ -105,11 +109,46 @@ class ImageFolder:
     def labels(self) -> dict[str, Array]:
         """Labels by key, each `(N, ...)`: the glossary's vectors joined, pixel positions following a change of size."""
         arrays, self._problems = self._columns.labels, self._columns.problems
+        for key, column in self._class_columns.items():
+            if column.numbers is not None:
+                arrays[key] = column.numbers
+            if column.problem:
+                self._problems[key] = column.problem
         if self.size is not None and any(name in POINT_KEYS for name in arrays):
             for name in POINT_KEYS:
                 if name in arrays:
                     arrays[name] = self._moved_points(arrays[name], self.size)
         return arrays
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes of `label`, by number; empty where classes are plain numbers."""
+        return list(self.class_names("label"))
+
+    def class_names(self, key: str) -> tuple[str, ...]:
+        """The names of the classes in the column `key`, by number; empty where there are none."""
+        return self._class_columns[key].names if key in self._class_columns else ()
+
+    @cached_property
+    def _class_columns(self) -> dict[str, ClassColumn]:
+        """The columns of classes that are words, or whose numbers have names."""
+        features, declared = getattr(self.rows, "class_names", {}), self.made.get("classes")
+        if isinstance(declared, list) and not is_list_of_names(declared):
+            raise UserError(f"{show(self.path / 'dataset.json')}: classes is no list of different names: mend it")
+        found: dict[str, ClassColumn] = {}
+        for key in CLASS_KEYS:
+            known = features.get(key) or (declared if key == "label" and isinstance(declared, list) else ())
+            if key not in self._columns.labels:
+                found[key] = class_column(self.rows, key, known)
+            elif known:
+                found[key] = ClassColumn(None, tuple(known))
+        return found
+
+    def number_classes(self, key: str, names: Sequence[str], places: Sequence[int]) -> None:
+        """Give the classes in the column `key` the numbers that `names` have: class n becomes `places[n]`."""
+        numbers = np.asarray(places, np.int64)[self.labels[key].astype(np.int64)]
+        self.__dict__["labels"] = {**self.labels, key: numbers}
+        self.__dict__["_class_columns"] = {**self._class_columns, key: ClassColumn(numbers, tuple(names))}
 
     def row(self, index: int, *, keep: Collection[str] = (), drop: Collection[str] = ()) -> Row:
         """Row `index` as it fits the delivered image, without file columns: see `sets.carry` for what follows a change
@@ -165,14 +204,21 @@ class ImageFolder:
             if self.size is None and (header.height, header.width) != (height, width):
                 raise UserError(
                     f"{show(self.path)}: images differ in size ({show(self.names[0])} is {width} x {height}, "
-                    f"{show(name)} {header.width} x {header.height}): give a size to bring them to"
+                    f"{show(name)} {header.width} x {header.height}): give a size, in training --height and --width, "
+                    "or bring them to one with `migaki import photos`"
                 )
             if self.channels is None and header.channels != channels:
                 raise UserError(
                     f"{show(self.path)}: images differ in channels ({show(self.names[0])} has {channels}, "
-                    f"{show(name)} {header.channels}): ask for 1 or 3 channels"
+                    f"{show(name)} {header.channels}): give --channels 1 or 3 in training, or bring them to one number "
+                    "with `migaki import photos --channels 3`"
                 )
         return (channels, height, width)
+
+    @cached_property
+    def has_alpha(self) -> bool:
+        """Whether every file has an alpha channel."""
+        return all(header.has_alpha for header in self._headers)
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
@@ -207,7 +253,7 @@ class ImageFolder:
         if self.size is None and array.shape[1:] != (height, width):
             raise UserError(
                 f"{show(self.path / name)}: is {array.shape[2]} x {array.shape[1]} where {width} x {height} "
-                "was expected: give a size to bring all images to"
+                "was expected: bring all images to one size with `migaki import photos`"
             )
         array = framing.resize(array, (height, width))
         if channels is None or array.shape[0] == channels:
@@ -223,10 +269,20 @@ class ImageFolder:
         path = place(self._root, self.rows[index], f"{key}_file_name")
         if key not in PLANE_KEYS:
             return framing.to_unit(self._picture(path, name, self.channels))
-        array = framing.resize(read_image(path), self.shape[1:], nearest=True)
+        resized: Array = framing.resize(self.plane(key, index)[None], self.shape[1:], nearest=True)[0]
+        return resized
+
+    def plane(self, key: str, index: int) -> Array:
+        """The plane `key` of row `index` in its own size: (H, W) class indices, or float32 in its own unit."""
+        path = place(self._root, self.rows[index], f"{key}_file_name")
+        if key == "mask":
+            indices = read_mask(path)
+            return indices if indices.dtype == np.uint8 else indices.astype(np.int64)
+        array = read_image(path)
         if array.shape[0] != 1:
-            raise UserError(f"{show(self.path / name)}: a {key} has one channel, this has {array.shape[0]}: convert it")
-        plane: Array = array[0].astype(np.float32 if key != "mask" else np.uint8)
+            raise UserError(f"{show(self.path)}: a {key} has one channel, {show(str(self.files[key][index]))} has "
+                            f"{array.shape[0]}: save it as grey")
+        plane: Array = array[0].astype(np.float32)
         return plane
 
     def read(self, indices: Sequence[int], keys: Iterable[str] | None = None) -> Batch:
@@ -284,9 +340,10 @@ class ImageFolder:
         if not chosen:
             raise UserError(f"{show(self.path)}: no image is left after the selection: widen it")
         view = copy.copy(self)
+        view.__dict__["_class_columns"] = self._class_columns
         view.rows = [self.rows[index] for index in chosen]
         view.names = [self.names[index] for index in chosen]
-        for name in ("files", "keys", "fingerprint", "dtype"):
+        for name in ("files", "keys", "fingerprint", "dtype", "has_alpha"):
             view.__dict__.pop(name, None)
         if "_headers" in self.__dict__:
             view.__dict__["_headers"] = [self._headers[index] for index in chosen]
@@ -308,7 +365,7 @@ class ImageFolder:
         try:
             if isinstance(self.file(0), Member):
                 sizes = [f"{name}\0{(self._root / name).stat().st_size}\0" for name in self._metadata]
-                return hashlib.sha256("".join(sizes + self.names).encode()).hexdigest()[:16]
+                return hashlib.sha256("".join(sizes + self.names).encode(errors="backslashreplace")).hexdigest()[:16]
             for name in self._metadata:
                 state.update((self._root / name).read_bytes())
             for name in self.names:

@@ -34,8 +34,13 @@ def carried_files(folder: ImageFolder, index: int, move: Move, *, drop: Collecti
             with stream(path) as file:
                 found[key] = FileCopy(file.read(), path.suffix.lower() or ".png")
         elif key in PLANE_KEYS:
-            plane = folder.decode_file(key, index)
-            found[key] = plane if folder.size is not None else move.plane(plane[None], nearest=True)[0]
+            plane = folder.plane(key, index)
+            if folder.size is not None:
+                found[key] = framing.resize(plane[None], move.after, nearest=True)[0]
+            elif plane.shape != move.before:
+                raise _unequal(folder, index, key, plane.shape, move)
+            else:
+                found[key] = move.plane(plane[None], nearest=True)[0]
         else:
             found[key] = _picture(folder, index, key, move)
     return found
@@ -45,7 +50,11 @@ def _picture(folder: ImageFolder, index: int, key: str, move: Move) -> Any:
     path = place(folder.path, folder.rows[index], f"{key}_file_name")
     array = framing.check_values(read_image(path), None, path)
     if folder.size is None and array.shape[1:] != move.before:
-        raise UserError(f"{show(path)}: is {array.shape[2]} x {array.shape[1]} px, its image {move.before[1]} x "
-                        f"{move.before[0]}: bring them to one size, or leave it out with --drop {key}")
+        raise _unequal(folder, index, key, array.shape[1:], move)
     resized = framing.resize(array, move.after) if folder.size is not None else move.plane(array, nearest=False)
     return resized if resized.dtype.kind == "u" and resized.dtype.itemsize == 1 else framing.to_unit(resized)
+
+
+def _unequal(folder: ImageFolder, index: int, key: str, size: tuple[int, ...], move: Move) -> UserError:
+    return UserError(f"{show(folder.path)}: the {key} of '{show(folder.names[index])}' is {size[1]} x {size[0]} px, the "
+                     f"image {move.before[1]} x {move.before[0]}: bring them to one size, or add --drop {key}")

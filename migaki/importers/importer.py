@@ -40,6 +40,7 @@ class Importer(ABC):
     licence: ClassVar[str]
     source: ClassVar[str]
     takes_all: ClassVar[bool] = False  # every picture below the path, so that the result must not lie there
+    classes: Sequence[str] = ()  # names of the classes of `label`, by number, which `find` may set
 
     def __init__(self, config: Any = None) -> None:
         self.config: Any = self.Config() if config is None else config
@@ -104,7 +105,7 @@ class ImportWork(Work):
             "parent": {"path": os.fspath(self.path), "fingerprint": names_and_sizes(self.path)},
             "source": self.importer.source,
             "licence": self.importer.licence,
-        }
+        } | ({"classes": list(self.importer.classes)} if self.importer.classes else {})
 
     def do(self, places: list[int]) -> list[Done]:
         """Load and encode these entries."""

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
 from migaki.data.further import carried_files
 from migaki.importers.importer import MAX_SIDE, Array, Importer, Row, check_option
@@ -41,6 +42,7 @@ class Photos(Importer):
         limit: int = 0  # take at most so many, evenly spaced; 0 = all
         keep: tuple[str, ...] = ()  # columns that stay as they are, though they may be places in px
         drop: tuple[str, ...] = ()  # columns and further pictures to leave out
+        value_range: tuple[float, float] | None = None  # of the files' values, becomes [0, 1]; none: by the files' type
         labelled: bool = True  # False: leave the labels out (all but `side`, which tells how to look at a picture)
         equalise: bool = False  # histogram equalisation, as MPIIGaze's patches have
 
@@ -48,13 +50,17 @@ class Photos(Importer):
             check_option("photos", "--width", self.width, 1, MAX_SIDE)
             check_option("photos", "--height", self.height, 1, MAX_SIDE)
             check_option("photos", "--limit", self.limit, 0)
+            if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+                raise UserError("migaki import photos: --value-range LOW HIGH: give two ascending numbers")
 
     config: Config
 
     def find(self, path: Path) -> Sequence[int]:
         """The numbers of the pictures."""
         config = self.config
-        self._folder = ImageFolder(path, size=(config.height, config.width), channels=config.channels)
+        self._folder = ImageFolder(path, size=(config.height, config.width), channels=config.channels,
+                                   value_range=config.value_range)
+        self.classes = self._folder.classes if config.labelled else ()
         places = halved(len(self._folder), config.half)
         if config.limit and len(places) > config.limit:
             chosen = np.linspace(0, len(places) - 1, config.limit).round().astype(int)

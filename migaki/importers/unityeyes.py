@@ -65,7 +65,8 @@ class UnityEyes(Importer):
             if labels.stem.isdecimal():
                 found = renders.get((labels.parent, labels.stem))
                 if not found:
-                    raise UserError(f"{show(labels)}: its render {labels.stem}.jpg is missing: restore or delete it")
+                    raise UserError(f"{show(labels)}: its render {labels.stem}.jpg is missing: restore it, or move these "
+                                    "labels away")
                 entries += [(labels, render) for render in found]
         return sorted(entries, key=lambda entry: natural_key(entry[1].as_posix()))
 
@@ -99,7 +100,7 @@ class UnityEyes(Importer):
         pad = math.ceil(max(0.0, -left, -top, left + width / scale - image.shape[2],
                             top + height / scale - image.shape[1]))  # fmt: skip
         if pad > 4 * max(image.shape[1:]):
-            raise UserError(f"{show(path)}: the eye's corners lie far outside of the render: delete the render")
+            raise UserError(f"{show(path)}: the eye's corners lie far outside of the render: move both files away")
         padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)), mode="edge")
         box = (left + pad, top + pad, left + pad + width / scale, top + pad + height / scale)
         bands = [
@@ -138,7 +139,7 @@ def read_labels(path: Path, height: int, camera: str = "") -> tuple[Row, dict[st
                 points[name] = np.stack([outline[:, 0] - 0.5, height - outline[:, 1] - 0.5], axis=1)
         row = _scalars(values)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"{show(path)}: not labels of UnityEyes ({error!r}): delete or replace the file") from error
+        raise UserError(f"{show(path)}: not labels of UnityEyes ({error!r}): replace it, or move it away") from error
     if "eyelid_outline" in points and "caruncle_outline" in points:
         # The caruncle fills the inner corner; the outer one is the point of the lid farthest from it.
         lid, caruncle = points["eyelid_outline"], points["caruncle_outline"].mean(axis=0)

@@ -16,8 +16,9 @@ from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.judge import Findings, Judge, Progress, Section, share_of
 from migaki.data.files.image_file import show
+from migaki.data.files.names import fit_name, stem_of
 from migaki.data.folder import ImageFolder
-from migaki.data.sets.names import stem_of
+from migaki.data.sets.class_labels import match_classes
 from migaki.judges.drift_meter import CHUNK, FolderMeter
 from migaki.metrics.drift import DriftMeter, headline, summary, truth_key
 from migaki.ops.landmarks import mark
@@ -116,8 +117,10 @@ def pair(before: ImageFolder, after: ImageFolder) -> list[tuple[int, int]]:
     """
     places = _places(before)
     variants = _variants(before, after)
-    own = [places.get(stem_of(name)) for name in after.names]
-    parents = [_parent(stem_of(name), places, variants) for name in after.names]
+    odd = _odd_variants(places, variants or 0)
+    stored = {_stored(stem): place for stem, place in places.items()}
+    own = [stored.get(stem_of(name)) for name in after.names]
+    parents = [odd.get(stem_of(name), _parent(stem_of(name), stored, variants)) for name in after.names]
     if variants is not None:
         found = own if variants == 1 else parents
     elif (None in own) != (None in parents):  # only one reading explains all names
@@ -143,6 +146,17 @@ def _places(before: ImageFolder) -> dict[str, int]:
             raise UserError(f"{show(before.path)}: '{show(before.names[first])}' and '{show(name)}' have one name but "
                             "for the ending, by which no refined image can be paired: give each its own name")
     return places
+
+
+def _stored(stem: str) -> str:
+    """The stem of a picture that `apply` makes of one with this stem."""
+    return stem_of(fit_name(f"{stem}.png"))
+
+
+def _odd_variants(places: dict[str, int], variants: int) -> dict[str, int]:
+    """Index by the stem of a variant, of images whose names cannot be stored with a number behind them as they are."""
+    return {_stored(f"{stem}_{number}"): place for stem, place in places.items() for number in range(variants)
+            if _stored(f"{stem}_{number}") != f"{stem}_{number}"}
 
 
 def _variants(before: ImageFolder, after: ImageFolder) -> int | None:
@@ -194,6 +208,7 @@ def _figures(meter: DriftMeter, name: str, key: str, readings: list[Batch], befo
         "error_before": None, "error_after": None,
     }
     if truth_key(key) in before.labels:
+        match_classes(before, meter.estimator.config, name)
         before.require(truth_key(key))
         truth = before.read_label(truth_key(key), [b for b, _ in pairs])
         row |= {"error_before": summary(meter.error(key, first, truth)),

@@ -18,6 +18,7 @@ from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.class_labels import match_classes
 from migaki.report.evaluation import shown_by
 from migaki.report.several import over_runs
 
@@ -73,6 +74,7 @@ def open_for(system: System, config: Any) -> ImageFolder:
     for column in config.exclude:
         folder.require(column)
         folder = folder.select([i for i, bad in enumerate(folder.labels[column]) if not bad])
+    match_classes(folder, system.config, "the model")
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,8 +17,12 @@ class Accuracy(Metric):
 
     keys = ("label",)
 
-    def __init__(self, num_classes: int = 0) -> None:
-        """`num_classes` is a lower bound: the matrix grows with the largest class or widest logits seen."""
+    def __init__(self, num_classes: int = 0, names: Sequence[str] = ()) -> None:
+        """`num_classes` is a lower bound: the matrix grows with the largest class or widest logits seen.
+
+        `names` are those of the first classes, for the reports.
+        """
+        self._names = tuple(names)
         self._counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
 
     def update(self, predicted: Batch, batch: Batch) -> None:
@@ -51,7 +56,7 @@ class Accuracy(Metric):
 
         Keys: `count`; `accuracy` in [0, 1]; `confusion`, rows true class, columns predicted class; `recall`,
         one a class, None for a class of which no image was seen; `balanced_accuracy`, the mean of the
-        recalls there are.
+        recalls there are; `classes`, the names, where there are any.
         Raises UserError when no image was added.
         """
         count = int(self._counts.sum())
@@ -60,8 +65,9 @@ class Accuracy(Metric):
         right, seen = self._counts.diagonal().tolist(), self._counts.sum(dim=1).tolist()
         recall = [hits / total if total else None for hits, total in zip(right, seen, strict=True)]
         known = [value for value in recall if value is not None]
+        names = [*self._names, *map(str, range(len(self._names), len(recall)))]
         return {"count": count, "accuracy": sum(right) / count, "balanced_accuracy": sum(known) / len(known),
-                "recall": recall, "confusion": self._counts.tolist()}
+                "recall": recall, "confusion": self._counts.tolist()} | ({"classes": names} if self._names else {})
 
     def baseline(self) -> Baseline:
         """Always the commonest class of the images that are judged."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from migaki.core.files import show as shown_name
 from migaki.core.judge import Findings, Section
 from migaki.core.metric import Metric
 from migaki.data.folder import ImageFolder
@@ -56,7 +57,10 @@ def shown_by(metric: Metric, names: Sequence[str], folder: ImageFolder | None
                                        ylabel="landmarks in per cent"),
              "Share of landmarks whose error is at most so many pixels (PCK).")
     if "confusion" in figures:
-        show("confusion.png", confusion(figures["confusion"]), "Rows: true class. Columns: predicted.")
+        called = [shown_name(name) for name in figures.get("classes", map(str, range(len(figures["recall"]))))]
+        sections.append(Section(columns=["class", "recall"],
+                                rows=[list(row) for row in zip(called, figures["recall"], strict=True)]))
+        show("confusion.png", confusion(figures["confusion"], called), "Rows: true class. Columns: predicted.")
     return sections, files
 
 

@@ -24,8 +24,9 @@ def apply(what: Path | str, job: ApplyJob, *, command: str = "", quiet: bool = F
     """Apply the trained system in the folder `what`, or the change of that name with its defaults, to `job.input`.
 
     The first picture that is made becomes the image of the same name in `job.out`; further pictures, planes and series
-    become files; numbers become columns (of a system: `predicted_...`). Every other column and file of the input is
-    carried over by the rule of `data.sets.carry`. With an estimator the column `drift` tells by how much it thinks that
+    become files; numbers become columns (of a system: `predicted_...`), and the class that logits speak for becomes
+    `predicted_label`, by name where it has one. Every other column and file of the input is carried over by the rule of
+    `data.sets.carry`. With an estimator the column `drift` tells by how much it thinks that
     the label has moved (its unit: `drift_unit` in dataset.json), and with several labels `drift_<label>` for each.
     Returns what was written, a folder or a video. Raises UserError for pictures that do not fit.
     """

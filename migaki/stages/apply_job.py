@@ -10,9 +10,9 @@ from typing import Literal
 from migaki.core import hardware
 from migaki.core.errors import UserError
 from migaki.data.files.image_file import show
+from migaki.data.files.names import stem_of
 from migaki.data.files.restored_file import Format as FileFormat
 from migaki.data.folder import ImageFolder
-from migaki.data.sets.names import stem_of
 from migaki.data.walk import OutputJob
 
 

@@ -22,6 +22,7 @@ from migaki.data.files.encoding import to_bytes
 from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
 from migaki.data.further import carried_files
+from migaki.data.sets.class_labels import predicted_classes
 from migaki.data.sets.labels import batch_rows
 from migaki.data.walk import Done, Work
 from migaki.data.writers.record import plan
@@ -64,7 +65,7 @@ class SystemWork(Work):
             "system": record["system"], "run": digest((run / "config.json").read_text()), "parent": str(job.input),
             "parent_fingerprint": self.folder.fingerprint, "seed": job.seed, "variants": job.variants,
             "precision": self.precision, "version": __version__,
-        }
+        } | ({"classes": self.folder.classes} if self.folder.classes else {})
         self.limit: Tolerance | None = None
         self.meter: FolderMeter | None = None
         self.lost, estimator = estimator_of(record, job)
@@ -123,6 +124,9 @@ class SystemWork(Work):
         if "image" not in batch and (picture is None or self.meter is not None):
             moved |= {key: value.to(self.device) for key, value in self.folder.read(rows, ("image",)).items()}
         columns = _columns(made, len(places))
+        if "logits" in made:
+            for column, found in zip(columns, predicted_classes(made["logits"], self.system.config), strict=True):
+                column["predicted_label"] = found
         if self.meter is not None:
             for row, drift in zip(columns, self._drifts(self.meter, rows, moved, picture), strict=True):
                 row |= drift

@@ -50,7 +50,8 @@ class WholeWork(Work):
         self._info = {"system": read_record(run)["system"], "run": digest((run / "config.json").read_text("utf-8")),
                       "parent": str(job.input), "parent_fingerprint": self.folder.fingerprint,
                       "value_range": job.value_range, "file_format": job.file_format, "version": __version__,
-                      **{name: list(value) for name, value in (("keep", job.keep), ("drop", job.drop)) if value}}
+                      **{name: list(value) for name, value in (("keep", job.keep), ("drop", job.drop)) if value},
+                      **({"classes": self.folder.classes} if self.folder.classes else {})}
 
     @property
     def info(self) -> dict[str, Any]:

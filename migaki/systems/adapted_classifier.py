@@ -18,7 +18,7 @@ from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import System, descend
 from migaki.data.batches.task_source import labelled_source, open_labelled
-from migaki.data.sets.class_labels import count_classes
+from migaki.data.sets.class_labels import agreed_classes, check_names, class_key
 from migaki.losses.adaptation import (
     centroid_labels,
     confident_cross_entropy,
@@ -54,6 +54,7 @@ class AdaptedClassifier(System):
         height: int = 0  # px; 0 = as the data
         width: int = 0  # px; 0 = as the data
         num_classes: int = 0  # 0 = as the data
+        classes: tuple[str, ...] = ()  # their names in the order of the outputs; none = as the data
         steps: int = 1000  # updates
         batch_size: int = 128  # labelled images, and as many photographs
         features: int = 32  # width of the network
@@ -75,7 +76,7 @@ class AdaptedClassifier(System):
     class Data:
         """Labelled folders, drawn from equally often, and unlabelled photographs."""
 
-        data: tuple[Path, ...]  # folders with class labels: a column `label`, or a subfolder a class
+        data: tuple[Path, ...]  # with class labels: a column `label` or `predicted_label`, or a subfolder a class
         photos: Path  # unlabelled photographs of where the model will be used
 
     config: Config
@@ -89,6 +90,7 @@ class AdaptedClassifier(System):
         if min(config.height, config.width) < 4:
             raise UserError(f"adapted_classifier: images of {config.width}x{config.height} px are too small: at "
                             "least 4x4")
+        check_names("adapted_classifier", config)
         self.config = config
         self.net = SmallResNet(config.channels, config.height, config.width, config.num_classes,
                                features=config.features, dropout=config.dropout)
@@ -104,10 +106,12 @@ class AdaptedClassifier(System):
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
-        """The first folder decides size and classes; the others and the photographs are scaled to it."""
+        """The first folder decides the size, to which the others are scaled; classes are matched by their names."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
-        config = replace(config, num_classes=count_classes(folders, config.num_classes))
-        return config, labelled_source(folders, ("image", "label"), config.batch_size, seed, photos)
+        count, names = agreed_classes(folders, config.num_classes, config.classes)
+        columns = [{"label": class_key(folder)} for folder in folders]
+        source = labelled_source(folders, ("image", "label"), config.batch_size, seed, photos, columns=columns)
+        return replace(config, num_classes=count, classes=names), source
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -188,7 +192,7 @@ class AdaptedClassifier(System):
 
     def metric(self) -> Metric:
         """Accuracy and confusion matrix."""
-        return Accuracy(self.config.num_classes)
+        return Accuracy(self.config.num_classes, self.config.classes)
 
     def finish(self, source: Source) -> None:
         """Take the average's batch-norm statistics from the photographs, without augmentation."""

@@ -20,6 +20,7 @@ from migaki.core.history import ImageHistory
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.core.trained import load_system
+from migaki.data.batches.common_channels import common_channels
 from migaki.data.batches.rounds import Rounds, held_labels
 from migaki.data.batches.source import FolderSource
 from migaki.data.folder import ImageFolder
@@ -169,6 +170,9 @@ class SimGAN(System):
         wanted = (config.height, config.width) if config.height and config.width else None
         synthetic = ImageFolder(data.synthetic, size=wanted, channels=config.channels or None)
         channels, height, width = synthetic.shape
+        if not config.channels and synthetic.has_alpha:
+            channels = common_channels(synthetic, [ImageFolder(data.real)])
+            synthetic = ImageFolder(data.synthetic, size=(height, width), channels=channels)
         real = ImageFolder(data.real, size=(height, width), channels=channels)
         refuse_swapped(synthetic, real)
         config = replace(config, channels=channels, height=height, width=width)

@@ -251,7 +251,7 @@ def test_a_hundred_thousand_rows_open(tmp_path: Path, monkeypatch: pytest.Monkey
     rest = '"gaze_pitch": -0.106013, "gaze_yaw": 0.172298, "side": 1, "bad_crop": false, "light": [0.1, 0.2, 0.3]}'
     (tmp_path / "metadata.jsonl").write_text("".join(f'{{"file_name": "{name}", {rest}\n' for name in names))
     # Making so many files takes longer than reading their rows; listing them takes 0.1 s.
-    monkeypatch.setattr("migaki.data.folder.list_files", lambda path: ["metadata.jsonl", *names])
+    monkeypatch.setattr("migaki.data.folder.list_files", lambda path, left_out: ["metadata.jsonl", *names])
     assert ImageFolder(tmp_path).labels["gaze"].shape == (100_000, 2)  # how fast: benchmarks/speed_start.py
 
 

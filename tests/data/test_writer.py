@@ -231,7 +231,7 @@ def test_out_that_cannot_be_written(tmp_path: Path) -> None:
         assert "permission" in message(lambda: FolderWriter(tmp_path / "below", INFO, 1))
 
 
-@pytest.mark.parametrize("name", ["../a", "/a", "a/../b", ".a", "a//b", "a\0b", "a\udcff"])
+@pytest.mark.parametrize("name", ["../a", "/a", "a/../b", "a//b", "a\0b", ""])
 def test_names_that_climb_out(tmp_path: Path, name: str) -> None:
     with FolderWriter(tmp_path, INFO, 1) as writer, pytest.raises(ValueError):
         writer.write(0, name, torch.zeros(1, 2, 2), {})

@@ -26,6 +26,7 @@ from migaki.core.errors import UserError
 from migaki.core.trained import load_system
 from migaki.data.files.image_file import MAX_PIXELS, read_header, read_image
 from migaki.data.sets.labels import gather_columns
+from migaki.data.sets.left_out import LeftOut
 from migaki.data.sets.rows import metadata_rows
 
 METADATA = ("jsonl", "csv", "parquet")
@@ -75,7 +76,7 @@ def metadata(data: bytes) -> str:
     path = folder / name
     path.write_bytes(data[1:])
     try:
-        rows, refusal = _refused(lambda: metadata_rows(folder, [name], ["a.png", "b.png"]))
+        rows, refusal = _refused(lambda: metadata_rows(folder, [name], ["a.png", "b.png"], LeftOut()))
         if rows is not None:
             assert all(row["file_name"] in ("a.png", "b.png") for row in rows)
             arrays = gather_columns(rows).labels

@@ -159,7 +159,7 @@ def test_a_hundred_megapixels(ending: str, tmp_path: Path, capfd: pytest.Capture
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
-def test_loops_of_links(tmp_path: Path) -> None:
+def test_loops_of_links(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     Image.new("L", (3, 2)).save(tmp_path / "a.png")
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "up").symlink_to(tmp_path)
@@ -167,6 +167,7 @@ def test_loops_of_links(tmp_path: Path) -> None:
     assert "a loop of links" in quick_message(lambda: ImageFolder(tmp_path))
     (tmp_path / "self").unlink()
     assert ImageFolder(tmp_path).names == ["a.png"]
+    assert "links to folders are not followed" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name", [b"a\nb.png", b"\xff\xfe.png", b"\x1b[31mred.png", "ä\u202e.png".encode(), b"-rf.png"])

@@ -1,4 +1,4 @@
-"""Adding a method is one file: a toy of each kind from outside the package works in every command that takes its kind."""
+"""Adding a method is one file: a toy of each kind from outside the package works in every command of its kind."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from migaki.core import processes
 from migaki.core.errors import UserError
 from migaki.core.source import Source
+from migaki.data.batches.common_channels import common_channels
 from migaki.data.batches.source import FolderSource, MixedSource, PairedSource
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.labels import POINT_KEYS
@@ -45,6 +46,10 @@ def open_labelled(config: C, paths: Sequence[Path], photos: Path | None = None
     wanted = (config.height, config.width) if config.height and config.width else None
     first = ImageFolder(paths[0], size=wanted, channels=config.channels or None)
     channels, height, width = first.shape
+    if not config.channels and first.has_alpha:
+        others = [*paths[1:], *([] if photos is None else [photos])]
+        channels = common_channels(first, [ImageFolder(path) for path in others])
+        first = ImageFolder(paths[0], size=(height, width), channels=channels)
     folders = [first, *(ImageFolder(path, size=(height, width), channels=channels) for path in paths[1:])]
     seen = ImageFolder(photos, size=(height, width), channels=channels) if photos is not None else None
     return replace(config, channels=channels, height=height, width=width), folders, seen

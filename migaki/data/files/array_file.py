@@ -26,7 +26,7 @@ def read_npy_header(path: FilePath) -> ArrayHeader:
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(file, max_header_size=10_000)
         except (ValueError, SyntaxError, tokenize.TokenError) as error:
-            raise UserError(f"{show(path)}: not a NumPy array file: delete or replace the file") from error
+            raise UserError(f"{show(path)}: not a NumPy array file: replace it, or take it out of the set") from error
         start = file.tell()
     _check_numbers(path, dtype)
     if size_of(path) - start < int(np.prod(shape, dtype=object)) * dtype.itemsize:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from migaki.core.errors import UserError
-from migaki.core.files import explain
+from migaki.core.files import explain, partial_name
 from migaki.data.files.png import encode_png
 
 Array = np.ndarray[Any, Any]
@@ -48,7 +48,7 @@ def encode_image(image: torch.Tensor | Array, image_format: str) -> bytes:
 
 
 def encode_plane(plane: torch.Tensor | Array, image_format: str) -> bytes:
-    """A plane `(H, W)` that keeps its unit: whole numbers as grey PNG of 8 or 16 bits, floats as float32 TIFF."""
+    """A plane `(H, W)` that keeps its unit: whole numbers as grey PNG of 8 or, above 255, 16 bits; floats as TIFF."""
     array = _array(plane)
     if array.ndim != 2:
         raise ValueError(f"a plane has shape (H, W), not {array.shape}")
@@ -131,7 +131,7 @@ def store(path: str, data: bytes) -> None:
     power cut a file may be empty, which `FolderWriter` notices and writes again.
     """
     folder, name = os.path.split(path)
-    partial = f"{folder}/.{name}.{os.getpid()}.partial"
+    partial = f"{folder}/{partial_name(name)}"
     try:
         with open(partial, "wb", buffering=_BUFFER) as file:  # a size of its own spares asking the system for one
             file.write(data)

@@ -86,7 +86,7 @@ def convert_channels(array: Array, channels: int, *, has_alpha: bool, path: File
         return np.concatenate([np.broadcast_to(colours, (3, *colours.shape[1:])), alpha])
     raise UserError(
         f"{show(path)}: has {array.shape[0]} channels where {channels} are wanted, and there is no rule for that: "
-        "convert the file or ask for its own number of channels"
+        "convert the file to 1 or 3 channels (for training, --channels takes any number that all files have)"
     )
 
 
@@ -97,7 +97,7 @@ def _white(dtype: np.dtype[Any]) -> int:
 def check_values(array: Array, value_range: tuple[float, float] | None, path: FilePath) -> Array:
     """Bring values to uint8, uint16 or float32 in [0, 1]; UserError for other types without a `value_range`."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise UserError(f"{show(path)}: holds values that are not finite: mend or delete the file")
+        raise UserError(f"{show(path)}: holds values that are not finite: mend them, or take it out of the set")
     if value_range is not None:
         low, high = value_range
         scaled: Array = (array.astype(np.float32) - np.float32(low)) / np.float32(high - low)
@@ -108,8 +108,8 @@ def check_values(array: Array, value_range: tuple[float, float] | None, path: Fi
     if array.dtype.kind == "f" and low >= 0 and high <= 1:
         return array
     raise UserError(
-        f"{show(path)}: {array.dtype} values from {low:g} to {high:g} have no rule: "
-        "give value_range=(low, high), which becomes [0, 1]"
+        f"{show(path)}: {array.dtype} values from {low:g} to {high:g} have no rule: say which become black and white "
+        "with --value-range LOW HIGH, which `migaki import photos` and `migaki apply` (of a restorer) take"
     )
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -32,7 +32,7 @@ from migaki.data.files.array_file import read_npy, read_npy_header, read_tiff, r
 from migaki.data.files.member import FilePath, Member, stream
 from migaki.data.files.png import decode_png
 
-__all__ = ["EXTENSIONS", "MAX_PIXELS", "FilePath", "Header", "read_header", "read_image", "show"]
+__all__ = ["EXTENSIONS", "MAX_PIXELS", "FilePath", "Header", "read_header", "read_image", "read_indices", "show"]
 
 MAX_PIXELS = 2**26
 """Images of more pixels (8192 x 8192), or four times as many numbers, are refused before anything is decoded."""
@@ -95,6 +95,32 @@ def read_image(path: FilePath) -> np.ndarray[Any, Any]:
         raise
     except Exception as error:
         raise _damaged(path, error) from error
+
+
+def read_indices(path: FilePath) -> np.ndarray[Any, Any] | None:
+    """The numbers `(H, W)` of a picture that are no brightness: of a palette, of 1 bit, and grey of 2 or 4 bits.
+
+    Grey of 2 and 4 bits is not stretched to 0..255. None for all other pictures. Raises UserError as `read_image`.
+    """
+    try:
+        image = None if _read_png_header(path) is not None else _open(path)
+        if image is None:
+            return None
+        with image:
+            tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+            raw = tiles[0].args if len(tiles) == 1 else ""
+            step = {"L;2": 85, "L;4": 17}.get(str(raw[0] if isinstance(raw, tuple) and raw else raw), 1)
+            if image.mode not in ("1", "P", "PA") and step == 1:
+                return None
+            _check_size(path, *image.size)
+            orientation = _orientation(image)
+            indices = np.array(image.getchannel(0) if image.mode == "PA" else image, np.uint8)
+    except UserError:
+        raise
+    except Exception as error:
+        raise _damaged(path, error) from error
+    turned = turn(indices[None] // np.uint8(step), orientation)
+    return turned.reshape(turned.shape[1:])
 
 
 def _content(path: FilePath) -> bytes | None:
@@ -261,7 +287,7 @@ def _check(path: FilePath, header: tuple[int, int, int, np.dtype[Any]]) -> None:
 def _check_size(path: FilePath, width: int, height: int, channels: int = 1) -> None:
     if min(width, height, channels) < 1:
         raise UserError(
-            f"{show(path)}: the image has no pixels ({width} x {height}, {channels} channels): delete the file"
+            f"{show(path)}: the image has no pixels ({width} x {height}, {channels} channels): take it out of the set"
         )
     if width * height > MAX_PIXELS or width * height * channels > 4 * MAX_PIXELS:
         raise UserError(
@@ -276,10 +302,10 @@ def _damaged(path: FilePath, error: Exception) -> UserError:
             f"{show(path)}: more than the limit of {MAX_PIXELS // 2**20} megapixels: scale or cut the image"
         )
     if isinstance(error, UnidentifiedImageError):
-        return UserError(f"{show(path)}: not an image that can be read: delete or replace the file")
+        return UserError(f"{show(path)}: not an image that can be read: replace it, or take it out of the set")
     if isinstance(error, OSError) and error.errno is not None:
         return explain(error, show(path))
     if isinstance(error, MemoryError):
         return UserError(f"{show(path)}: there is not enough memory to decode it: scale or cut the image")
     reason = " ".join(str(error).split())[:120] or type(error).__name__
-    return UserError(f"{show(path)}: damaged or truncated image ({reason}): delete or replace the file")
+    return UserError(f"{show(path)}: damaged or truncated image ({reason}): replace it, or take it out of the set")

@@ -102,7 +102,8 @@ class Journal:
     def _write(self, *values: dict[str, Any]) -> list[int]:
         """Append lines; returns their lengths."""
         assert self._file is not None
-        lines = [_encode(value).encode() + b"\n" for value in values]
+        # A folder's name need not be UTF-8; JSON reads the escape of such a letter back as it was.
+        lines = [_encode(value).encode(errors="backslashreplace") + b"\n" for value in values]
         try:
             self._file.write(b"".join(lines))
             self._file.flush()

@@ -1,24 +1,142 @@
-"""Class labels of a folder, checked."""
+"""Class labels of folders, checked and matched by name with those of other folders and of models."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
 
 from migaki.core.errors import UserError
+from migaki.core.files import show
+from migaki.core.notices import notice
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.class_names import listed, places_of
+
+MAX_CLASSES = 100_000
+"""Class numbers must lie below; a column of higher ones counts something else."""
 
 
-def count_classes(folders: Sequence[ImageFolder], wanted: int = 0) -> int:
-    """How many classes the labels of the folders speak of (`wanted`, if given); UserError if they are no classes."""
-    return max(_count(folder, wanted) for folder in folders)
+def class_key(folder: ImageFolder) -> str:
+    """The column whose classes are learned.
+
+    In a folder that a model has read (`migaki apply`) it is `predicted_label`, which goes before labels that the
+    photographs may have had: who trains on what was read must not learn from real labels unawares.
+    """
+    return "predicted_label" if "predicted_label" in folder.labels else "label"
 
 
-def _count(folder: ImageFolder, wanted: int) -> int:
-    folder.require("label")
-    labels = folder.labels["label"]
+def agreed_classes(folders: Sequence[ImageFolder], wanted: int = 0,
+                   names: Sequence[str] = ()) -> tuple[int, tuple[str, ...]]:
+    """How many classes several folders have together, and their names; the folders' labels are numbered alike.
+
+    Args:
+        folders: All with classes; names come from the first, further ones from the others.
+        wanted: The number of classes, 0 = as the folders.
+        names: Their names, if these are to be others than those of the folders.
+
+    Raises:
+        UserError: for labels that are no classes, more classes than wanted, or folders of which one names its classes
+            and the other numbers them.
+    """
+    keys = [class_key(folder) for folder in folders]
+    counts = [_count(folder, key) for folder, key in zip(folders, keys, strict=True)]
+    named = [folder.class_names(key) for folder, key in zip(folders, keys, strict=True)]
+    if not names and not any(named):
+        highest = max(range(len(folders)), key=lambda place: counts[place])
+        if 0 < wanted < counts[highest]:
+            raise UserError(f"{show(folders[highest].path)}: '{keys[highest]}' goes up to {counts[highest] - 1}, more "
+                            f"than --num-classes {wanted} allow")
+        return wanted or counts[highest], ()
+    every = tuple(names) or _union(named)
+    for folder, own in zip(folders, named, strict=True):
+        if not own:
+            raise UserError(f"{show(folder.path)}: numbers its classes, which have names elsewhere ({listed(every)}): "
+                            'write "classes": [names in the order of the numbers] into its dataset.json')
+    if 0 < wanted < len(every):
+        raise UserError(f"{show(folders[0].path)}: has {len(every)} classes ({listed(every)}), more than --num-classes "
+                        f"{wanted} allow")
+    for folder, key in zip(folders, keys, strict=True):
+        _renumber(folder, key, every, f"--classes {' '.join(map(show, names))}")
+        _say_missing(folder, key, every, "the training")
+    return wanted or len(every), every
+
+
+def match_classes(folder: ImageFolder, config: Any, model: object) -> None:
+    """Number the labels of a folder as the outputs of a model are; its configuration says how these are called.
+
+    A class without a picture in the folder is said. UserError for a class that the model does not know. Systems
+    without classes and folders without labels are left alone.
+    """
+    count, names = getattr(config, "num_classes", 0), getattr(config, "classes", ())
+    if not count or "label" not in folder.labels:
+        return
+    highest, own = _count(folder, "label") - 1, folder.class_names("label")
+    if names and own:
+        _renumber(folder, "label", names, model)
+        _say_missing(folder, "label", names, model)
+        return
+    if highest >= count or (own and len(own) != count):
+        found = f"classes {listed(own)}" if own else f"class numbers up to {highest}"
+        known = listed(names) if names else f"{count} classes without names"
+        raise UserError(f"{show(folder.path)}: has {found}, and {show(str(model))} knows {known}: train the model "
+                        "again on sets that name their classes, or give a set of the same classes")
+    if names or own:
+        which = "the model" if own else "the set"
+        notice(f"{show(folder.path)}: {which} has no names for its classes, so they are taken for "
+               f"{listed(own or names)} in this order")
+
+
+def predicted_classes(logits: torch.Tensor, config: Any) -> list[str | int]:
+    """The classes (B,) that logits (B, K) speak for: their names where the model has some."""
+    names = getattr(config, "classes", ())
+    places: list[int] = logits.argmax(1).tolist()
+    return [names[place] if place < len(names) else place for place in places]
+
+
+def check_names(system: str, config: Any) -> None:
+    """UserError unless the names in a classifier's configuration fit its outputs."""
+    if len(config.classes) > config.num_classes or len(set(config.classes)) != len(config.classes):
+        raise UserError(f"{system}: classes has {len(config.classes)} names for {config.num_classes} classes: give "
+                        "each class one name of its own")
+
+
+def _count(folder: ImageFolder, key: str) -> int:
+    """One more than the highest class number; UserError if the labels are no classes."""
+    folder.require(key)
+    labels = folder.labels[key]
     if labels.ndim != 1 or (labels != labels.astype("int64")).any() or labels.min() < 0:
-        raise UserError(f"{folder.path}: 'label' holds other values than 0, 1, 2 ...: number the classes from 0")
-    highest = int(labels.max())
-    if 0 < wanted <= highest:
-        raise UserError(f"{folder.path}: 'label' goes up to {highest}, more than --num-classes {wanted} allow")
-    return wanted or 1 + highest
+        raise UserError(f"{show(folder.path)}: '{key}' holds other values than 0, 1, 2 ...: number the classes from 0, "
+                        "or write their names")
+    highest, names = int(labels.max()), folder.class_names(key)
+    if highest >= (len(names) or MAX_CLASSES):
+        limit = f"its {len(names)} names of classes" if names else f"{MAX_CLASSES} classes"
+        raise UserError(f"{show(folder.path)}: '{key}' goes up to {highest}, beyond {limit}: number the classes from 0")
+    return highest + 1
+
+
+def _union(named: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    every: list[str] = []
+    for names in named:
+        every += [name for name, place in zip(names, places_of(names, every), strict=True) if place < 0]
+    return tuple(every)
+
+
+def _renumber(folder: ImageFolder, key: str, names: Sequence[str], known_by: object) -> None:
+    own = folder.class_names(key)
+    places = places_of(own, names)
+    used = {int(number) for number in folder.labels[key]}
+    strange = [own[number] for number in sorted(used) if places[number] < 0]
+    if strange:
+        pictures = sum(own[int(number)] in strange for number in folder.labels[key])
+        raise UserError(f"{show(folder.path)}: {pictures} of its pictures are of {listed(strange)}, which "
+                        f"{show(str(known_by))} does not know (it knows {listed(names)}): leave them out, or train "
+                        "with them")
+    folder.number_classes(key, names, places)
+
+
+def _say_missing(folder: ImageFolder, key: str, names: Sequence[str], known_by: object) -> None:
+    used = {int(number) for number in folder.labels[key]}
+    missing = [name for number, name in enumerate(names) if number not in used]
+    if missing:
+        notice(f"{show(folder.path)}: has no picture of {listed(missing)}, which {show(str(known_by))} knows")

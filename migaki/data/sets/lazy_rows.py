@@ -11,12 +11,13 @@ import posixpath
 import weakref
 from abc import abstractmethod
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 from migaki.core.errors import UserError
 from migaki.core.files import explain, show
+from migaki.data.sets.class_names import features_names
 from migaki.data.sets.labels import is_file_column
 
 Row = dict[str, Any]
@@ -25,10 +26,16 @@ _BLOCK = 1024  # rows made at a time when all are looked at
 
 
 class LazyRows(Sequence[Row]):
-    """Rows that are made when they are asked for, anew each time; `names` are their file names."""
+    """Rows that are made when they are asked for, anew each time; `names` are their file names.
+
+    `class_names` are the names of classes, by number, that a file gives to the numbers of a column. `renamed` are the
+    names in the set of files that are spelt in another way in the rows.
+    """
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.class_names: dict[str, tuple[str, ...]] = {}
+        self.renamed: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -58,6 +65,15 @@ class LazyRows(Sequence[Row]):
     def __iter__(self) -> Iterator[Row]:
         for start in range(0, len(self), _BLOCK):
             yield from self.block(start, min(start + _BLOCK, len(self)))
+
+
+    def take_features(self, schema: Any, is_first: bool) -> None:
+        """Take the names of classes from the schema of a Parquet file; all files of a set must agree on them."""
+        found = features_names(schema.metadata)
+        if not is_first and found != self.class_names:
+            raise UserError("Parquet files name the classes of one set differently: keep those of one kind, or write "
+                            "the classes in words")
+        self.class_names = found
 
 
 class JsonlRows(LazyRows):
@@ -95,7 +111,7 @@ class JsonlRows(LazyRows):
                 for place in here:
                     at = self._starts[place] - begin
                     line = data[at : at + self._lengths[place]]
-                    rows.append(fixed(json.loads(line.decode("utf-8-sig")), prefix))
+                    rows.append(fixed(json.loads(line.decode("utf-8-sig")), prefix, self.renamed))
             except OSError as error:
                 raise explain(error, show(path)) from error
             except (ValueError, AttributeError, KeyError) as error:
@@ -112,6 +128,7 @@ class TableRows(LazyRows):
 
     def add(self, table: Any, prefix: str, names: list[str]) -> None:
         """The rows of a pyarrow Table, in the folder `prefix` of the set, and their file names."""
+        self.take_features(table.schema, not self._parts)
         self._parts.append((len(self), table, prefix))
         self.names += names
 
@@ -121,16 +138,23 @@ class TableRows(LazyRows):
         for first, table, prefix in self._parts:
             begin, end = max(start - first, 0), min(stop - first, len(table))
             if begin < end:
-                rows += [fixed(row, prefix) for row in table.slice(begin, end - begin).to_pylist()]
+                rows += [fixed(row, prefix, self.renamed) for row in table.slice(begin, end - begin).to_pylist()]
         return rows
 
 
-def fixed(row: Row, prefix: str) -> Row:
-    """A checked row as the set gives it: `file_name` first, file names relative to the set."""
+def fixed(row: Row, prefix: str, renamed: Mapping[str, str]) -> Row:
+    """A checked row as the set gives it: `file_name` first, file names relative to the set and as they are spelt."""
     row = row if next(iter(row)) == "file_name" else {"file_name": row["file_name"], **row}
     for column in [name for name in row if name.endswith("file_name")]:
         value = row[column]
         if value is not None and is_file_column(column) and (prefix or "/." in value or "//" in value
                                                              or value[0] == "." or value[-1] == "/"):
-            row[column] = posixpath.normpath(posixpath.join(prefix, value))
+            row[column] = joined_name(prefix, value)
+        if renamed and value is not None and is_file_column(column):
+            row[column] = renamed.get(row[column], row[column])
     return row
+
+
+def joined_name(prefix: str, name: str) -> str:
+    """A file name that stands in metadata in the folder `prefix` of a set, relative to the set."""
+    return posixpath.normpath(posixpath.join(prefix, name))

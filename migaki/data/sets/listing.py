@@ -10,6 +10,7 @@ from pathlib import Path
 from migaki.core.errors import UserError
 from migaki.core.files import explain
 from migaki.data.files.image_file import show
+from migaki.data.sets.left_out import LeftOut, is_thumbnail
 
 _DIGITS = re.compile(r"(\d+)")
 
@@ -20,11 +21,11 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def list_files(folder: Path) -> list[str]:
+def list_files(folder: Path, left_out: LeftOut | None = None) -> list[str]:
     """All plain files below `folder`, relative with `/`, in no order; hidden files and folders are left out.
 
-    Links to folders are not followed, so that no loop of links can trap the search. Links to files count if they
-    stay within the folder.
+    So is what systems keep for themselves (`@eaDir`, `__MACOSX`). Links to folders are not followed, so that no loop of
+    links can trap the search. Links to files count if they stay within the folder. `left_out` gathers the others.
 
     Raises:
         UserError: no such folder, unreadable, or a link to a file that is broken or leads out of the folder.
@@ -34,22 +35,24 @@ def list_files(folder: Path) -> list[str]:
         if not root.is_dir():
             raise UserError(f"{show(folder)}: " + ("is a file, not a folder: give the folder that it lies in"
                                                    if root.exists() else "there is no such folder: check the spelling"))
-        return list(_walk(root, root, ""))
+        return list(_walk(root, root, "", LeftOut() if left_out is None else left_out))
     except OSError as error:
         raise explain(error, show(error.filename or folder)) from error
 
 
-def _walk(root: Path, folder: Path, prefix: str) -> Iterator[str]:
+def _walk(root: Path, folder: Path, prefix: str, left_out: LeftOut) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_symlink():
-                if not os.path.isdir(entry.path):
+            if entry.name.startswith(".") or is_thumbnail(entry.name):
+                left_out.note_hidden(folder, entry.name, prefix, entry.is_dir(follow_symlinks=False))
+            elif entry.is_symlink():
+                if os.path.isdir(entry.path):
+                    left_out.linked.append(f"{prefix}{entry.name}/")
+                else:
                     check_inside(root, prefix + entry.name)
                     yield prefix + entry.name
             elif entry.is_dir():
-                yield from _walk(root, Path(entry.path), f"{prefix}{entry.name}/")
+                yield from _walk(root, Path(entry.path), f"{prefix}{entry.name}/", left_out)
             elif entry.is_file():
                 yield prefix + entry.name
 

@@ -32,7 +32,7 @@ def find_metadata(folder: Path, files: list[str]) -> list[str]:
     kinds = sorted({posixpath.splitext(name)[1] for name in found})
     if len(kinds) > 1:
         raise UserError(
-            f"{show(folder)}: metadata in several formats ({', '.join(sorted(found))}): keep one and delete the others"
+            f"{show(folder)}: metadata in several formats ({', '.join(sorted(found))}): keep one of them there"
         )
     return found
 

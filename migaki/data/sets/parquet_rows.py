@@ -33,10 +33,12 @@ class ParquetRows(LazyRows):
         super().__init__()
         root = Path(os.path.realpath(folder))
         self._paths = [root / name for name in sorted(files, key=natural_key)]
-        tables, self._starts = [], [0]
+        tables: list[Any] = []
+        self._starts = [0]
         for path in self._paths:
             try:
                 schema = parquet.read_schema(path)
+                self.take_features(schema, not tables)
                 pictures = [field.name for field in schema if is_picture(field.type)]
                 columns = [f"{f.name}.path" if f.name in pictures else f.name for f in schema]
                 with parquet.ParquetFile(path) as file:  # unlike read_table it keeps the structs around the names

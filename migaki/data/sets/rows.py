@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
+import unicodedata
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +15,54 @@ from migaki.core.errors import UserError
 from migaki.core.files import explain
 from migaki.data.files.image_file import EXTENSIONS, show
 from migaki.data.files.member import check_parquet
+from migaki.data.sets.class_names import as_numbers
 from migaki.data.sets.labels import is_file_column
-from migaki.data.sets.lazy_rows import JsonlRows, TableRows
+from migaki.data.sets.layers import without_layers
+from migaki.data.sets.lazy_rows import JsonlRows, TableRows, joined_name
+from migaki.data.sets.left_out import PICTURES, LeftOut, ending_of
 from migaki.data.sets.listing import check_inside, natural_key
 from migaki.data.sets.metadata import Row, check_name, jsonl_lines, read_metadata, read_table
 from migaki.data.sets.parquet_rows import ParquetRows
+from migaki.data.sets.splits import refuse_mixed_shards, refuse_splits, say_splits
 from migaki.data.sets.tar_rows import tar_rows
 
+_SEQUENCE = re.compile(r"(?:sequence|step)[._ \-]?\d+", re.IGNORECASE)  # a folder of Unity Perception's SOLO
 _BLOCK = 4096  # rows of a table that are Python values at a time
 
 
-def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str]) -> Sequence[Row]:
+class _Names(set[str]):
+    """The files of a set."""
+
+    def of_same_letters(self, name: str) -> str | None:
+        """The one file whose name has the same letters, composed in another way: macOS decomposes them."""
+        found = [] if name.isascii() else self._by_letters.get(unicodedata.normalize("NFC", name), [])
+        return found[0] if len(found) == 1 else None
+
+    @cached_property
+    def _by_letters(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in self:
+            if not name.isascii():
+                found.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+        return found
+
+
+def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str], left_out: LeftOut) -> Sequence[Row]:
     """The rows of all metadata files, with file names relative to `folder`.
 
     Args:
         folder: The folder.
         metadata: Its metadata files, relative to it.
         files: All its files, relative to it.
+        left_out: Is given the pictures that no row names.
 
     Raises:
-        UserError: for a name that is missing, stands twice or leads out of the folder.
+        UserError: for a name that is missing, stands twice or leads out of the folder, and for metadata of several
+            splits of a set.
     """
-    known = set(files)
+    refuse_splits(folder, metadata)
+    known = _Names(files)
+    unnamed = {name for name in files if ending_of(name) in PICTURES}
     seen: set[str] = set()
     lazy, tables, eager = JsonlRows(), TableRows(), list[Row]()
     for name in sorted(metadata, key=natural_key):
@@ -44,6 +73,10 @@ def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str]) -
                 value = row[column]
                 if is_file_column(column) and (prefix or type(value) is not str or value not in known):
                     row[column] = None if value is None else _checked(folder, name, prefix, value, known)
+                    if value is not None and row[column] not in (value, joined := joined_name(prefix, value)):
+                        lazy.renamed[joined] = tables.renamed[joined] = row[column]
+                if is_file_column(column):
+                    unnamed.discard(row[column])
             if row["file_name"] in seen:
                 raise UserError(f"{show(folder / name)}: names '{show(row['file_name'])}' twice: delete one row")
             seen.add(row["file_name"])
@@ -55,6 +88,8 @@ def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str]) -
             _look_at(path, prefix, tables, check)
         else:
             eager += [check(row) for row in read_metadata(path)]
+    left_out.unnamed += unnamed
+    say_splits(folder, seen)
     return eager or tables if tables or eager else lazy
 
 
@@ -84,7 +119,7 @@ def _look_at(path: Path, prefix: str, rows: TableRows, check: Callable[[Row], Ro
     rows.add(table, prefix, checked)
 
 
-def _checked(folder: Path, metadata: str, prefix: str, name: Any, known: set[str]) -> str:
+def _checked(folder: Path, metadata: str, prefix: str, name: Any, known: _Names) -> str:
     """A name from the metadata, relative to the folder, after a check that it stays inside and exists."""
     where = show(folder / metadata)
     if not isinstance(name, str):
@@ -95,6 +130,8 @@ def _checked(folder: Path, metadata: str, prefix: str, name: Any, known: set[str
     normal = posixpath.normpath(full)
     if posixpath.isabs(name) or normal == ".." or normal.startswith("../") or "\0" in name:
         raise UserError(f"{where}: '{show(name)}' leads out of the folder: name files inside it")
+    if normal not in known and (other := known.of_same_letters(normal)):
+        return other
     if normal not in known:
         root = Path(os.path.realpath(folder))
         try:
@@ -116,6 +153,7 @@ def shard_rows(folder: Path, files: Sequence[str]) -> Sequence[Row] | None:
     tables = [name for name in files if name.lower().endswith(".parquet")]
     if not tars + tables or any(posixpath.splitext(name)[1].lower() in EXTENSIONS for name in files):
         return None
+    refuse_mixed_shards(folder, tars + tables)
     if tars and tables:
         raise UserError(f"{show(folder)}: holds tar and Parquet shards: keep those of one kind")
     if tars:
@@ -124,17 +162,21 @@ def shard_rows(folder: Path, files: Sequence[str]) -> Sequence[Row] | None:
     return ParquetRows(folder, tables)
 
 
-def listed_rows(files: Sequence[str]) -> tuple[list[Row], list[str]]:
-    """Rows for the images among `files`, in natural order, and the classes.
+def listed_rows(folder: Path, files: Sequence[str], left_out: LeftOut) -> list[Row]:
+    """Rows for the images among `files`, in natural order.
 
-    If every image lies in one of several folders of one depth, the names of these folders are the classes, sorted,
-    and rows have a `label`; else there are none. It is the rule of Hugging Face's ImageFolder.
+    If every image lies in one of several folders of one depth, the names of these folders are the classes, in a column
+    `label`, as in Hugging Face's ImageFolder; names that are plain numbers are numbers. Layers of renderings are left
+    out, and the sequences of Unity Perception are no classes. UserError for the splits of a set beside each other.
     """
-    names = [name for name in files if posixpath.splitext(name)[1].lower() in EXTENSIONS]
+    names, layers = without_layers([name for name in files if ending_of(name) in EXTENSIONS])
+    left_out.layers += layers
+    refuse_splits(folder, names)
     names.sort(key=natural_key)
     folders = [posixpath.basename(posixpath.dirname(name)) for name in names]
-    classes = sorted(set(folders))
-    if len(classes) < 2 or len({name.count("/") for name in names}) > 1:
-        return [{"file_name": name} for name in names], []
-    index = {name: number for number, name in enumerate(classes)}
-    return [{"file_name": name, "label": index[c]} for name, c in zip(names, folders, strict=True)], classes
+    classes = set(folders)
+    if len(classes) < 2 or len({name.count("/") for name in names}) > 1 or all(map(_SEQUENCE.fullmatch, classes)):
+        return [{"file_name": name} for name in names]
+    numbers = as_numbers(classes)
+    return [{"file_name": name, "label": numbers[word] if numbers else word}
+            for name, word in zip(names, folders, strict=True)]

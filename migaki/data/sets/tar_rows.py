@@ -98,6 +98,16 @@ def _scanned(path: Path, shard: str) -> Iterator[PlacedRow]:
             yield PlacedRow(row, places)
 
 
+def _class(content: bytes) -> Any:
+    """A class as WebDataset has it: a number, or its name as it stands."""
+    text = content.decode("utf-8-sig").strip()
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, int | str | dict) and not isinstance(value, bool) else text
+
+
 def _labels(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], path: Path) -> dict[str, Any]:
     """The row of a sample: its json, else its class."""
     found: dict[str, Any] = {}
@@ -107,7 +117,8 @@ def _labels(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], path: Pat
         if file is None or info is None:
             continue
         try:
-            value = json.loads(file.read())
+            content = file.read()
+            value = _class(content) if ending == "cls" else json.loads(content)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{show(path)}: '{show(info.name)}' is not valid JSON: mend or leave out that sample"
                             ) from error

@@ -14,7 +14,9 @@ import numpy as np
 
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write
-from migaki.data.files.image_file import read_header, read_image, show
+from migaki.data.files import framing
+from migaki.data.files.image_file import read_header, show
+from migaki.data.files.mask_file import ignored, read_mask
 from migaki.data.files.member import place
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.labels import POINT_KEYS
@@ -22,7 +24,7 @@ from migaki.data.sets.labels import POINT_KEYS
 Array = np.ndarray[Any, Any]
 
 _VISIBLE = {"iris_outline": "iris_visible", "eyelid_outline": "eyelid_visible", "joints": "joint_visible"}
-_MASK_NAMES = {"eyes": ("skin", "sclera", "iris", "pupil")}  # by simulator; other sets: class_1, class_2, ...
+_MASK_NAMES = {"eyes": ("skin", "sclera", "iris", "pupil")}  # by simulator
 
 
 def write_coco(folder: ImageFolder, out: Path) -> dict[str, int]:
@@ -30,7 +32,9 @@ def write_coco(folder: ImageFolder, out: Path) -> dict[str, int]:
 
     Pixel positions (`core.batch.KEYS` with unit px) become one annotation with keypoints an image: v = 2 visible,
     1 hidden, 0 not labelled or outside of the image. Each class but 0 of a `mask` becomes an annotation with a
-    run-length encoded segmentation; a `label` without a mask or keypoints becomes one whose box is the whole image.
+    run-length encoded segmentation, except for the numbers that mean "ignore" (`mask_file.ignored`); a `label` without
+    a mask or keypoints becomes one whose box is the whole image. Categories are called as in `classes` (of labels) and
+    `mask_classes` (of masks, by index) of dataset.json, else by number.
     COCO puts the corner of the first pixel at 0, we its centre: keypoints are moved by half a pixel.
 
     Returns the number of images, annotations and categories. Raises UserError for a set without such labels.
@@ -78,34 +82,40 @@ def _categories(folder: ImageFolder, points: list[str], classes: list[int], has_
             if key.endswith("_outline"):
                 skeleton += [[first + n, first + (n + 1) % number] for n in range(number)]
         categories.append({"id": 1, "name": maker, "supercategory": maker, "keypoints": names, "skeleton": skeleton})
-    known = _MASK_NAMES.get(maker, ())
+    known = _MASK_NAMES.get(maker, ()) or _mask_names(folder)
     for value in classes:
         name = known[value] if value < len(known) else f"class_{value}"
         categories.append({"id": len(categories) + 1, "name": name, "supercategory": maker})
     if has_label:
         top = int(folder.labels["label"].max())
-        names = folder.classes or [str(value) for value in range(top + 1)]
+        names = [*folder.classes, *(str(value) for value in range(len(folder.classes), top + 1))]
         categories += [{"id": n + 1, "name": name, "supercategory": maker} for n, name in enumerate(names)]
     return categories
 
 
+def _mask_names(folder: ImageFolder) -> tuple[str, ...]:
+    names = folder.made.get("mask_classes")
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
 def _mask_classes(folder: ImageFolder) -> list[int]:
-    found = np.zeros(256, bool)
+    """The numbers in all masks, but for the background and those that mean "ignore"."""
+    found: set[int] = set()
     for index in range(len(folder)):
         mask = _mask(folder, index)
         if mask is not None:
-            found[np.unique(mask)] = True
-    found[0] = False
-    return np.flatnonzero(found).tolist()
+            found.update(np.unique(mask).tolist())
+    return sorted(found - {0} - ignored(found))
 
 
 def _mask(folder: ImageFolder, index: int) -> Array | None:
-    """The mask of one image in its own size."""
+    """The mask of one image in the image's size."""
     row = folder.rows[index]
     if row.get("mask_file_name") is None:
         return None
-    array: Array = read_image(place(folder.path, row, "mask_file_name"))[0]
-    return array
+    mask = read_mask(place(folder.path, row, "mask_file_name"))
+    resized: Array = framing.resize(mask[None], _size(folder, index), nearest=True)[0]
+    return resized
 
 
 def _size(folder: ImageFolder, index: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import torch
 
 from migaki.data.files.encoding import SUFFIXES, encode_image, encode_plane, encode_signal
 from migaki.data.files.image_file import show
+from migaki.data.files.names import fit_name
 from migaki.data.sets.labels import IMAGE_KEYS, PLANE_KEYS, SIGNAL_KEYS, is_file_column
 
 Array = np.ndarray[Any, Any]
@@ -97,10 +98,9 @@ def _ending(key: str, value: torch.Tensor | Array, image_format: str) -> str:
 
 
 def file_name(name: str, suffix: str) -> str:
-    """`name` with its ending; ValueError for what is no name of a file inside a folder."""
+    """`name` with its ending, as it can be stored (`fit_name`); ValueError for no name of a file inside a folder."""
+    given = name
     name = name if name.lower().endswith(suffix) else name + suffix
-    parts = name.split("/")
-    if any(part in ("", ".", "..") or part.startswith(".") for part in parts) or "\0" in name or "\\" in name:
+    if not given or any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
         raise ValueError(f"'{show(name)}' is no name for a file inside the folder")
-    name.encode()  # bytes that are no UTF-8 cannot stand in the metadata
-    return name
+    return fit_name(name)

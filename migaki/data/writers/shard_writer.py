@@ -100,14 +100,15 @@ class ShardWriter:
             return False
         found = self._journal.heading if self._journal.heading is not None else read_json(manifest)
         if not resume:
-            raise UserError(f"{show(self.out)}: exists already: choose another folder or let it go on with resume")
+            raise UserError(f"{show(self.out)}: exists already: choose another --out, or go on with it without "
+                            "--no-resume")
         ours = {**self._heading, "total": self.total}
         if isinstance(found, dict) and "num_images" in found:
             found["total"] = found.pop("num_images") + len(found.pop("dropped", []))
         for key in {**ours, **(found if isinstance(found, dict) else {})}:
             if key != "command" and (not isinstance(found, dict) or found.get(key) != ours.get(key)):
-                raise UserError(f"{show(self.out)}: was made with another {key}: choose another folder, or delete this "
-                                "one (shards of a finished set cannot be added to)")
+                raise UserError(f"{show(self.out)}: was made with another {key}: choose another --out, or move this "
+                                "one away (shards of a finished set cannot be added to)")
         self._heading = {key: value for key, value in found.items() if key != "total"}
         if self._journal.heading is None:
             return True

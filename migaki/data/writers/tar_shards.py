@@ -38,7 +38,7 @@ class TarShards(ShardKind):
                     where[column] = [path.name, _add(tar, f"{number:09d}{key}{PurePosixPath(name).suffix}", data),
                                      len(data)]
                 row = json.dumps(record.row, ensure_ascii=False, allow_nan=False)
-                _add(tar, f"{number:09d}.json", row.encode())
+                _add(tar, f"{number:09d}.json", row.encode(errors="backslashreplace"))
                 lines.append(json.dumps({**record.row, "where": where}, ensure_ascii=False, allow_nan=False) + "\n")
         with atomic_write(_lines_of(path), "w") as beside:  # before the shard takes its name: it is never without
             beside.write("".join(lines))

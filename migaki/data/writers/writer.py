@@ -131,7 +131,8 @@ class FolderWriter:
     def _check(self, found: Any, resume: bool) -> None:
         """UserError unless the folder was begun with the same settings."""
         if not resume:
-            raise UserError(f"{show(self.out)}: exists already: choose another folder or let it go on with resume")
+            raise UserError(f"{show(self.out)}: exists already: choose another --out, or go on with it without "
+                            "--no-resume")
         if not isinstance(found, dict):
             raise UserError(f"{show(self.out)}: its dataset.json is no object: choose another folder")
         ours = {key: value for key, value in self._heading.items() if key not in ("command", *_OUTCOME)}
@@ -143,7 +144,7 @@ class FolderWriter:
                 key, was, now = _first_difference(key, theirs[key], ours[key])
                 raise UserError(
                     f"{show(self.out)}: was made with another {key} ({_short(was)}, now {_short(now)}): "
-                    "choose another folder, or delete this one"
+                    "choose another --out, or move this one away"
                 )
 
     def _is_whole(self, row: Row) -> bool:

@@ -1,0 +1,106 @@
+"""Names of classes: where a set has them from, and the numbers that they get.
+
+A class is written in words (`label: cat`, a sub-folder `cat/`) or as a number. Numbers get their names from the list
+`classes` in dataset.json, or from the features of a Parquet file (Hugging Face's ClassLabel). Words that are plain
+numbers ("0" ... "9") mean those numbers. Sets and models are matched by names, never by the places of names in lists.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from migaki.core.files import show
+
+Array = np.ndarray[Any, Any]
+Row = dict[str, Any]
+
+CLASS_KEYS = ("label", "predicted_label")
+"""The columns that hold classes: labels, and what a model has read (`migaki apply`)."""
+
+_HIGHEST = 999  # of folders whose names are numbers; higher ones are years, dates or identities
+_FIRST_ROWS = 4096  # rows among which a column of words shows itself
+
+
+@dataclass(frozen=True, slots=True)
+class ClassColumn:
+    """A column of classes."""
+
+    numbers: Array | None  # (N,) int64, or float32 with NaN where one is missing; None: the column is no words
+    names: tuple[str, ...]  # by number; empty where classes are plain numbers
+    problem: str = ""  # why words could not become numbers
+
+
+def as_numbers(words: Iterable[str]) -> dict[str, int] | None:
+    """The numbers that words mean which are plain numbers, all different; else None."""
+    numbers = {word: int(word) for word in words if word.isascii() and word.isdecimal() and len(word) < 10}
+    same = len(set(numbers.values())) == len(numbers) == len(set(words))
+    return numbers if numbers and same and max(numbers.values()) <= _HIGHEST else None
+
+
+def class_column(rows: Sequence[Row], key: str, known: Sequence[str]) -> ClassColumn:
+    """A column of words as numbers: places in `known`, the names that the set declares, else in their sorted list."""
+    if not any(isinstance(row.get(key), str) for row in itertools.islice(iter(rows), _FIRST_ROWS)):
+        return ClassColumn(None, tuple(known))
+    words: list[str | None] = []
+    for number, row in enumerate(rows, 1):
+        word = row.get(key)
+        if word is not None and not isinstance(word, str):
+            return ClassColumn(None, (), f"row {number} holds {word!r} where others hold a name")
+        words.append(word)
+    found = sorted({word for word in words if word is not None})
+    if known and not set(found) <= set(known):
+        stranger = next(word for word in found if word not in set(known))
+        return ClassColumn(None, (), f"'{show(stranger)}' is not among the classes in its dataset.json")
+    places = None if known else as_numbers(found)
+    names = tuple(known or (() if places else found))
+    places = places or {name: place for place, name in enumerate(names)}
+    if None in words:
+        gaps = [np.nan if word is None else places[word] for word in words]
+        return ClassColumn(np.array(gaps, np.float32), names)
+    return ClassColumn(np.array([places[word] for word in words if word is not None], np.int64), names)
+
+
+def is_list_of_names(value: Any) -> bool:
+    """Whether a value from a file is a list of different names."""
+    return (isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+            and len(set(value)) == len(value))
+
+
+def features_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, tuple[str, ...]]:
+    """The names of the ClassLabel columns in the metadata of a Parquet schema, as Hugging Face writes them."""
+    try:
+        features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        return {str(key): tuple(kind["names"]) for key, kind in features.items()
+                if isinstance(kind, dict) and kind.get("_type") == "ClassLabel" and is_list_of_names(kind.get("names"))}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}  # somebody else's metadata
+
+
+def places_of(names: Sequence[str], among: Sequence[str]) -> list[int]:
+    """The place of each name in `among`, -1 where it is not there.
+
+    Composed and decomposed letters (NFC, NFD) are the same name, unless `among` has both.
+    """
+    exact = {name: place for place, name in enumerate(among)}
+    alike: dict[str, list[int]] = {}
+    for place, name in enumerate(among):
+        alike.setdefault(unicodedata.normalize("NFC", name), []).append(place)
+
+    def find(name: str) -> int:
+        near = alike.get(unicodedata.normalize("NFC", name), [])
+        return exact.get(name, near[0] if len(near) == 1 else -1)
+
+    return [find(name) for name in names]
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names for a message: 'ant', 'bee', 'cow'."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"'{show(name)}'" for name in names[:most]) + more
