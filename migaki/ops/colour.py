@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from migaki.ops.full_precision import full_precision
+
 # ITU-R BT.601, 8-bit studio swing (Y 16..235, Cb and Cr 16..240): MATLAB's rgb2ycbcr, the Y of deraining papers.
 _YCBCR = ((65.481, 128.553, 24.966), (-37.797, -74.203, 112.0), (112.0, -93.786, -18.214))
 _YCBCR_OFFSET = (16.0, 128.0, 128.0)
@@ -30,6 +32,7 @@ def _column(values: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
 
 
+@full_precision
 def rgb_to_ycbcr(image: torch.Tensor) -> torch.Tensor:
     """BT.601 studio range divided by 255: Y in [16, 235] / 255, Cb and Cr in [16, 240] / 255.
 
@@ -40,21 +43,25 @@ def rgb_to_ycbcr(image: torch.Tensor) -> torch.Tensor:
     return _mix(image, matrix) + _column(_YCBCR_OFFSET, image) / 255
 
 
+@full_precision
 def ycbcr_to_rgb(image: torch.Tensor) -> torch.Tensor:
     """The inverse of `rgb_to_ycbcr`; not clipped."""
     return _mix(image - _column(_YCBCR_OFFSET, image) / 255, torch.tensor(_RGB_OF_YCBCR, dtype=torch.float64))
 
 
+@full_precision
 def studio_luma(image: torch.Tensor) -> torch.Tensor:
     """Only the Y of `rgb_to_ycbcr`: (B, 3, H, W) in [0, 1] -> (B, 1, H, W) in [16, 235] / 255."""
     return rgb_to_ycbcr(image)[:, :1]
 
 
+@full_precision
 def luma(image: torch.Tensor) -> torch.Tensor:
     """BT.601 luma in full range: (B, 3, H, W) in [0, 1] -> (B, 1, H, W) in [0, 1], what Pillow calls "L"."""
     return (image * _column(_LUMA, image)).sum(1, keepdim=True)
 
 
+@full_precision
 def rgb_to_lab(image: torch.Tensor) -> torch.Tensor:
     """CIE L*a*b* under D65 (2 degrees) of an sRGB image.
 
@@ -70,6 +77,7 @@ def rgb_to_lab(image: torch.Tensor) -> torch.Tensor:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
 
 
+@full_precision
 def lab_to_rgb(lab: torch.Tensor) -> torch.Tensor:
     """The inverse of `rgb_to_lab`, clipped to [0, 1] (many a*b* have no sRGB colour)."""
     lightness, a, b = lab.unbind(1)

@@ -10,17 +10,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from migaki.ops.full_precision import full_precision
 
+
+@full_precision
 def to_cells(points: Tensor, stride: int) -> Tensor:
     """Positions (..., 2) in px as positions in cells of a heat map of that stride."""
     return (points - (stride - 1) / 2) / stride
 
 
+@full_precision
 def to_pixels(cells: Tensor, stride: int) -> Tensor:
     """The inverse of `to_cells`."""
     return cells * stride + (stride - 1) / 2
 
 
+@full_precision
 def soft_argmax(maps: Tensor, stride: int) -> Tensor:
     """The expected place under the softmax of each map: (B, J, h, w) scores to (B, J, 2) px, float32.
 
@@ -35,6 +40,7 @@ def soft_argmax(maps: Tensor, stride: int) -> Tensor:
     return to_pixels(cells, stride)
 
 
+@full_precision
 def gaussian_maps(points: Tensor, size: tuple[int, int], stride: int, sigma: float) -> Tensor:
     """Maps (B, J, h, w), `size` = (h, w), each a Gaussian of `sigma` cells about its point (B, J, 2) px; sums are 1.
 
@@ -50,12 +56,14 @@ def gaussian_maps(points: Tensor, size: tuple[int, int], stride: int, sigma: flo
     return down[..., :, None] * across[..., None, :]
 
 
+@full_precision
 def inside(points: Tensor, height: int, width: int) -> Tensor:
     """Which points (..., 2) px lie in an image of that size: (...) bool."""
     x, y = points[..., 0], points[..., 1]
     return (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
 
 
+@full_precision
 def turn_and_crop(images: Tensor, points: Tensor, max_angle: float, max_scale: float,
                   max_shift: float) -> tuple[Tensor, Tensor]:
     """Turn (rad), scale (share) and shift (share of the width) each image and its points by draws in +- the bounds.
@@ -81,6 +89,7 @@ def turn_and_crop(images: Tensor, points: Tensor, max_angle: float, max_scale: f
     return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False), moved
 
 
+@full_precision
 def mark(images: Tensor, points: Tensor, colour: tuple[float, float, float], radius: int = 1) -> Tensor:
     """Images (B, 1 or 3, H, W) in [0, 1] in colour, (B, 3, H, W), with a dot at each point (B, J, 2).
 

@@ -28,6 +28,7 @@ from migaki.data.batches.patches import PatchSource
 from migaki.metrics.restoration import Restoration
 from migaki.nets.unet import UNet
 from migaki.ops.colour import lab_to_rgb, rgb_to_lab
+from migaki.ops.full_precision import full_precision
 from migaki.ops.tiling import apply_tiled
 from migaki.simulate.grey import Grey
 
@@ -146,6 +147,7 @@ class Colourisation(System):
         made: Tensor = self.net(F.pixel_unshuffle(padded, _QUARTER)).float()
         return made
 
+    @full_precision
     def _soft(self, ab: Tensor) -> tuple[Tensor, Tensor]:
         """Chroma (B, 2, h, w) shared among its nearest classes: (B, Q, h, w), and each pixel's weight (B, h, w)."""
         points = ab.movedim(1, -1)
@@ -157,6 +159,7 @@ class Colourisation(System):
         weight = self.weights[places[:, 0]].view(points.shape[:-1])
         return soft.view(*points.shape[:-1], -1).movedim(-1, 1), weight
 
+    @full_precision  # mixed in bf16, colours would show bands
     def _ab(self, made: Tensor) -> Tensor:
         """Chroma (B, 2, h, w) of the network's output: the annealed mean of the classes (eq. 5), or 100 times it."""
         if self.config.objective == "regression":
@@ -182,10 +185,7 @@ class Colourisation(System):
 
     def _coloured(self, grey: Tensor) -> Tensor:
         height, width = grey.shape[-2:]
-        raw = self._raw(grey)
-        with torch.autocast(grey.device.type, enabled=False):  # mixed in bf16, colours would show bands
-            ab = self._ab(raw)
-        ab = F.interpolate(ab, scale_factor=_QUARTER, mode="bilinear")[..., :height, :width]
+        ab = F.interpolate(self._ab(self._raw(grey)), scale_factor=_QUARTER, mode="bilinear")[..., :height, :width]
         lightness = rgb_to_lab(grey.expand(-1, 3, -1, -1))[:, :1]
         return lab_to_rgb(torch.cat([lightness, ab], dim=1))
 

@@ -5,7 +5,6 @@ Shrivastava et al., "Learning from Simulated and Unsupervised Images through Adv
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ from migaki.core import processes
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
 from migaki.core.history import ImageHistory
+from migaki.core.moving_average import MovingAverage
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.core.trained import load_system
@@ -85,7 +85,7 @@ class SimGAN(System):
         learning_rate: float = 2e-4  # of both networks
         beta1: float = 0.5  # of Adam
         max_norm: float = 10.0  # gradient clipping; 0 = off
-        ema: float = 0.995  # decay of the averaged refiner that `apply` uses; 0 = the last weights
+        ema: float = 0.995  # decay of the averaged refiner that `apply` uses, after a warm-up; 0 = the last weights
 
         @classmethod
         def paper(cls) -> SimGAN.Config:
@@ -134,7 +134,8 @@ class SimGAN(System):
             shortcut=config.shortcut, scale=config.scale, noise_channels=config.noise_channels,
             lost_readings=config.lost_readings,
         )
-        self.average = copy.deepcopy(self.refiner).requires_grad_(False) if config.ema else None
+        self._averaging = MovingAverage(decay=config.ema)
+        self.average = MovingAverage.start(self.refiner) if config.ema else None
         self.discriminator = PatchDiscriminator(
             config.channels, config.layout, width=config.discriminator_width, is_global=config.is_global,
             image_size=(config.height, config.width), spectral=config.spectral,
@@ -153,6 +154,11 @@ class SimGAN(System):
         if self.config.optimizer == "sgd":
             return torch.optim.SGD(module.parameters(), lr=self.config.learning_rate)
         return torch.optim.Adam(module.parameters(), lr=self.config.learning_rate, betas=(self.config.beta1, 0.999))
+
+    @property
+    def beforehand(self) -> int:
+        """The rounds of both pre-trainings, before the two networks play against each other."""
+        return self.config.refiner_pretraining + self.config.discriminator_pretraining
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
@@ -237,6 +243,9 @@ class SimGAN(System):
             for k in range(config.num_refiner_steps if step >= begins else 1):
                 truth = {key: chunks[k] for key, chunks in labels.items()}
                 scalars |= self._refiner_step(synthetic[k], adversarial=step >= begins, truth=truth)
+                if self.average is not None:  # before the two play it is the refiner itself
+                    update = (step - self.beforehand) * config.num_refiner_steps + k
+                    self._averaging.follow(self.average, self.refiner, update)
         if step >= begins:
             descents = 1 if alone else config.num_discriminator_steps
             for images, photos in zip(synthetic[-descents:], real[-descents:], strict=True):
@@ -273,7 +282,6 @@ class SimGAN(System):
                 loss = loss + config.consistency * strength * drift
             scalars |= self._steer(after, before, adversarial)
         scalars["refiner/skipped"] = descend(loss, self.optimizers["refiner"], config.max_norm)
-        self._follow()
         return scalars
 
     def _sameness(self, synthetic: Tensor, refined: Tensor, scalars: Scalars) -> Tensor:
@@ -357,12 +365,6 @@ class SimGAN(System):
             noise = torch.randn(images.shape[0], self.config.noise_channels, *images.shape[2:], device=images.device)
         out: Tensor = net(images, noise)
         return out
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the averaged refiner towards the current one."""
-        if self.average is not None:
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.refiner.parameters()), 1 - self.config.ema)
 
     # ---------------------------------------------------------------------------------------------- use
 
