@@ -169,7 +169,7 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
     system.train()
     # Closed here and not by the garbage collector, within which a second signal would be told as a traceback.
     with (_stop_signals() as stop, Bar(f"train {name}", steps, start, quiet) as bar,
-          closing(_prefetch(source, start, steps)) as batches):
+          closing(_prefetch(source, start, steps, pin=device.type == "cuda")) as batches):
         for step, batch in batches:
             torch.manual_seed(fold(run.seed, 1, step, processes.rank()))
             moved = _to(batch, device)
@@ -207,22 +207,26 @@ def _average_norms(system: System) -> None:
     processes.average([part for norm in norms for part in (norm.running_mean, norm.running_var) if part is not None])
 
 
-def _prefetch(source: Source, start: int, steps: int) -> Generator[tuple[int, Batch]]:
-    """The batches of the steps, each made while the one before is trained on."""
+def _prefetch(source: Source, start: int, steps: int, pin: bool) -> Generator[tuple[int, Batch]]:
+    """The batches of the steps, each made while the one before is trained on; a GPU fetches pinned ones by itself."""
+    def make(step: int) -> Batch:
+        batch = source.batch(step)
+        return {key: value.pin_memory() for key, value in batch.items()} if pin else batch
+
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        ahead = pool.submit(source.batch, start) if start < steps else None
+        ahead = pool.submit(make, start) if start < steps else None
         for step in range(start, steps):
             assert ahead is not None
             batch = ahead.result()
-            ahead = pool.submit(source.batch, step + 1) if step + 1 < steps else None
+            ahead = pool.submit(make, step + 1) if step + 1 < steps else None
             yield step, batch
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
-    return {
-        key: value.to(device, memory_format=torch.channels_last) if value.dim() == 4 else value.to(device)
-        for key, value in batch.items()
-    }
+    # Moved first and laid out there: the other way round the host would wait for the copy.
+    moved = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+    return {key: value.to(memory_format=torch.channels_last) if value.dim() == 4 else value
+            for key, value in moved.items()}
 
 
 def _note(means: dict[str, float], rate: float) -> str:

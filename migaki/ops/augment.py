@@ -73,6 +73,10 @@ def random_blur(images: Tensor, max_sigma: float) -> Tensor:
     return images + share * (soft - images)
 
 
+_FLOAT32_STEPS = 4096
+"""Pixels up to which each step of the ramp in `equalise` is larger than float32's last digit at 1."""
+
+
 @full_precision
 def equalise(images: Tensor) -> Tensor:
     """Histogram equalisation by rank: the darkest value of each image becomes 0, the brightest 1, evenly spaced.
@@ -82,8 +86,10 @@ def equalise(images: Tensor) -> Tensor:
     (SimGAN's label consistency) still reaches the image.
     """
     flat = images.detach().flatten(1)
+    if flat.shape[1] > _FLOAT32_STEPS:
+        flat = flat.double()
     # A ramp below one step of 8 bits keeps equal values in order; a stable sort cannot be exported to ONNX.
-    ramp = torch.arange(flat.shape[1], device=flat.device) * (1e-3 / flat.shape[1])
+    ramp = torch.arange(flat.shape[1], device=flat.device, dtype=flat.dtype) * (1e-3 / flat.shape[1])
     order = (flat + ramp).argsort(dim=1).argsort(dim=1)
     ranks = (order.float() / max(1, flat.shape[1] - 1)).view_as(images)
     return images + (ranks - images).detach() if images.requires_grad else ranks

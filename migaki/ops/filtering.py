@@ -70,7 +70,7 @@ def guided_filter(guide: torch.Tensor, image: torch.Tensor, radius: int, eps: fl
 
 def gaussian_kernel(sigma: float, radius: int, like: torch.Tensor) -> torch.Tensor:
     """The sampled Gaussian (2 * radius + 1,) that sums to one, of the dtype and device of `like`."""
-    x = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    x = torch.arange(-radius, radius + 1, dtype=torch.float64, device=like.device)
     weights = torch.exp(-0.5 * (x / sigma) ** 2)
     return (weights / weights.sum()).to(like)
 

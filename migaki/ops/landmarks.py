@@ -78,15 +78,20 @@ def turn_and_crop(images: Tensor, points: Tensor, max_angle: float, max_scale: f
     shift = draw[2:].T * (max_shift * width)
     cos, sin = torch.cos(angle), torch.sin(angle)
     turn = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1) * zoom[:, None, None]
-    middle = points.new_tensor([(width - 1) / 2, (height - 1) / 2])
+    middle = _pair(points, (width - 1) / 2, (height - 1) / 2)
     moved = (points - middle) @ turn.transpose(1, 2) + middle + shift[:, None]
     # grid_sample asks where each pixel comes from, in units of half the image about its middle.
-    back = torch.linalg.inv(turn)
-    half = images.new_tensor([width / 2, height / 2])
+    back = torch.linalg.inv_ex(turn).inverse  # `inv` would wait for a GPU to say that there is one
+    half = _pair(points, width / 2, height / 2)
     theta = torch.cat([back * half[None, None] / half[None, :, None],
                        -(back @ shift[:, :, None]) / half[None, :, None]], 2)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False), moved
+
+
+def _pair(like: Tensor, x: float, y: float) -> Tensor:
+    """(2,): x and y, filled where `like` is; numbers of the host would be copied to a GPU, which waits."""
+    return torch.stack([like.new_full((), x), like.new_full((), y)])
 
 
 @full_precision

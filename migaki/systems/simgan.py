@@ -5,6 +5,7 @@ Shrivastava et al., "Learning from Simulated and Unsupervised Images through Adv
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
 from migaki.core.history import ImageHistory
 from migaki.core.moving_average import MovingAverage
+from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.core.trained import load_system
@@ -37,6 +39,7 @@ from migaki.nets.refiner import RefinerNet
 from migaki.ops.augment import discriminator_augment
 
 _SHEET_WIDTH = 12
+_READ = 64  # images at a time of those over which the estimator is calibrated
 
 
 class SimGAN(System):
@@ -181,8 +184,8 @@ class SimGAN(System):
             keys = ("image", *held_labels(synthetic, load_system(data.estimator), data.estimator))
         shard = (processes.rank(), processes.world())
         return config, Rounds(
-            synthetic=FolderSource(synthetic, config.batch_size, seed, keys=keys, shard=shard),
-            real=FolderSource(real, config.batch_size, seed + 1, keys=("image",), rename={"image": "real"},
+            synthetic=FolderSource(synthetic, config.batch_size, fold(seed, 0), keys=keys, shard=shard),
+            real=FolderSource(real, config.batch_size, fold(seed, 1), keys=("image",), rename={"image": "real"},
                               shard=shard),
             num_synthetic=config.num_refiner_steps + config.num_discriminator_steps,
             num_real=config.num_discriminator_steps,
@@ -197,10 +200,16 @@ class SimGAN(System):
         config = self.config
         self.meter.require_shape((config.channels, config.height, config.width), data.estimator)
         folder = ImageFolder(data.synthetic, size=(config.height, config.width), channels=config.channels)
-        reading = self.meter.read(folder.read(calibration_indices(len(folder)), ("image",)))
-        self.meter.calibrate([reading])
+        places = calibration_indices(len(folder))
+        # A generator: the images are read, and their readings made, a few at a time.
+        readings = (self.meter.read(folder.read(places[start : start + _READ], ("image",)))
+                    for start in range(0, len(places), _READ))
+        first = next(readings)
+        unit = self.meter.unit(first)
         if self.tolerance is not None:
-            self.tolerance.require(self.meter.unit(reading), "--max-drift", data.estimator)
+            self.tolerance.require(unit, "--max-drift", data.estimator)
+        if self.meter.needs_calibration:
+            self.meter.calibrate(itertools.chain([first], readings))
 
     def judge(self, estimator: System) -> None:
         """Take the estimator that tells how far labels drift; it is frozen."""
