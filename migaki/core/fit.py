@@ -19,6 +19,7 @@ import torch
 
 from migaki import __version__
 from migaki.core import hardware, processes
+from migaki.core.alarms import alarms
 from migaki.core.batch import Batch, Scalars
 from migaki.core.checkpoint import load_checkpoint, save_checkpoint, save_model
 from migaki.core.config import to_dict
@@ -298,11 +299,13 @@ class _Log:
         warnings = system.watch(means, step)
         if warnings:
             row["watch"] = warnings
-            seen = {line for earlier in self.rows for line in earlier.get("watch", [])}
-            for line in warnings:
-                if line not in seen:
-                    bar.say(f"watch: {line}")
+        before = {alarm.line: alarm for alarm in alarms(self.rows)}
         self.rows.append(row)
+        for alarm in alarms(self.rows):  # each is told once when it begins and once when it first passes
+            if alarm.line not in before:
+                bar.say(f"watch: {alarm.line}")
+            elif alarm.passed_at == step and before[alarm.line].first_passed_at is None:
+                bar.say(f"watch: passed by step {step}: {alarm.line}")
         with open(self.out / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
@@ -352,6 +355,6 @@ def _card(system: System, run: Run, data: Any, rows: list[dict[str, Any]]) -> st
     if rows:
         lines += ["", "Means of the last logged interval:", "", "| term | value |", "|---|---|"]
         lines += [f"| {key} | {value:.4g} |" for key, value in rows[-1].items() if isinstance(value, float)]
-    warnings = {line: None for row in rows for line in row.get("watch", [])}
-    lines += ["", "The watchmen said:", ""] + [f"- {line}" for line in warnings] if warnings else []
+    warnings = [f"- {alarm.when}: {alarm.line}" for alarm in alarms(rows)]
+    lines += ["", "The watchmen said:", "", *warnings] if warnings else []
     return "\n".join([*lines, "", "The full configuration stands in `config.json`.", ""])

@@ -68,8 +68,13 @@ class System(nn.Module, ABC):
         return []
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
-        """Warnings that follow from the mean scalars up to `step`, one line each: what is wrong, what to do."""
-        return []
+        """Warnings that follow from the mean scalars up to `step`, one line each: what is wrong, what to do.
+
+        A line is the same text at every step, so that it can be dated. Overrides add to what this one finds.
+        """
+        if all(scalars[name] == 0 for name in scalars if name.endswith("/skipped")):
+            return []
+        return ["gradients were not finite in some steps, which were skipped: lower --learning-rate"]
 
     def prepare(self, data: Any) -> None:
         """Load what training needs besides the batches (say, a frozen network) from `data`; nothing by default."""

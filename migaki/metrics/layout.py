@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from migaki.core import processes
 
+_ENOUGH = 100  # images of either set
+
 
 class LayoutGap(nn.Module):
     """Distance of the mean images of two sets, in standard deviations, on a coarse grid.
@@ -40,6 +42,11 @@ class LayoutGap(nn.Module):
         self.sums += sums
         self.squares += squares
         self.counts += counts
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough images of both sets were seen to say that they differ."""
+        return bool(self.counts.min() >= _ENOUGH)
 
     @torch.no_grad()
     def gap(self) -> Tensor:

@@ -174,10 +174,11 @@ class DeepDetail(System):
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
         """Is it worse than doing nothing? It may be in the first tenth of the steps."""
+        found = super().watch(scalars, step)
         if step >= self.config.steps // 10 and scalars["net/psnr"] < scalars["net/psnr_damaged"] - 1:
-            return ["the restored patches are farther from the clean ones than the damaged patches are: "
-                    "lower --learning-rate"]
-        return []
+            found.append("the restored patches are farther from the clean ones than the damaged patches are: "
+                         "lower --learning-rate")
+        return found
 
     # ---------------------------------------------------------------------------------------------- use
 

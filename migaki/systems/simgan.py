@@ -399,13 +399,12 @@ class SimGAN(System):
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
         """The watchmen: sets too different, a tolerance that is not held, and what befalls the two players."""
         config = self.config
-        said = layout_warnings(scalars)
-        beforehand = config.refiner_pretraining + config.discriminator_pretraining
-        if config.steps <= beforehand:
-            said.append(f"all {config.steps} rounds are pre-training, which takes {beforehand}: the two networks never "
-                        "play against each other: raise --steps")
-        # The refiner starts as the identity and the players find their balance first.
-        if step < min(300, config.steps // 3):
+        said = super().watch(scalars, step) + (layout_warnings(scalars) if self.layout.is_known else [])
+        if config.steps <= self.beforehand:
+            said.append(f"all {config.steps} rounds are pre-training, which takes {self.beforehand}: the two networks "
+                        "never play against each other: raise --steps")
+        # The refiner starts as the identity and the players find their balance first: no evidence before they played.
+        if step - self.beforehand < min(300, (config.steps - self.beforehand) // 3):
             return said
         if self.tolerance is not None:
             said += drift_warnings(scalars, self.tolerance)

@@ -91,7 +91,8 @@ CASES: dict[str, tuple[Any, ...]] = {
     "self_regularisation.self_regularisation": (COLOURS, COLOURS.flip(0)),
 }
 KEYWORDS = {"adaptation.domain_cross_entropy": {"is_target": True},
-            "adversarial.patch_cross_entropy": {"is_refined": True}, "adversarial.patch_accuracy": {"is_refined": False}}
+            "adversarial.patch_cross_entropy": {"is_refined": True},
+            "adversarial.patch_accuracy": {"is_refined": False}}
 # What takes no pictures or labels of 16 bits: a graph of autograd, any network, what keeps a type by design.
 KEEPS_ITS_TYPE = {"adversarial.gradient_penalty", "consistency.label_drift", "filtering.gaussian_kernel",
                   "full_precision.full_precision", "landmarks.inside", "self_regularisation.identity",

@@ -69,7 +69,8 @@ def labelled_source(folders: Sequence[ImageFolder], keys: Sequence[str], batch_s
     for number, folder in enumerate(folders):
         names = columns[number] if columns else {}
         wanted = {names.get(key, key): key for key in keys}
-        parts.append(FolderSource(folder, share, fold(seed, _LABELLED, number), keys=tuple(wanted), rename=wanted, shard=shard))
+        parts.append(FolderSource(folder, share, fold(seed, _LABELLED, number), keys=tuple(wanted),
+                                 rename=wanted, shard=shard))
     labelled = MixedSource(*parts)
     if photos is None:
         return labelled
