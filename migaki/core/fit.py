@@ -19,6 +19,7 @@ import torch
 
 from migaki import __version__
 from migaki.core import hardware, processes
+from migaki.core.alarms import alarms
 from migaki.core.batch import Batch, Scalars
 from migaki.core.checkpoint import load_checkpoint, save_checkpoint, save_model
 from migaki.core.config import to_dict
@@ -169,7 +170,7 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
     system.train()
     # Closed here and not by the garbage collector, within which a second signal would be told as a traceback.
     with (_stop_signals() as stop, Bar(f"train {name}", steps, start, quiet) as bar,
-          closing(_prefetch(source, start, steps)) as batches):
+          closing(_prefetch(source, start, steps, pin=device.type == "cuda")) as batches):
         for step, batch in batches:
             torch.manual_seed(fold(run.seed, 1, step, processes.rank()))
             moved = _to(batch, device)
@@ -207,22 +208,26 @@ def _average_norms(system: System) -> None:
     processes.average([part for norm in norms for part in (norm.running_mean, norm.running_var) if part is not None])
 
 
-def _prefetch(source: Source, start: int, steps: int) -> Generator[tuple[int, Batch]]:
-    """The batches of the steps, each made while the one before is trained on."""
+def _prefetch(source: Source, start: int, steps: int, pin: bool) -> Generator[tuple[int, Batch]]:
+    """The batches of the steps, each made while the one before is trained on; a GPU fetches pinned ones by itself."""
+    def make(step: int) -> Batch:
+        batch = source.batch(step)
+        return {key: value.pin_memory() for key, value in batch.items()} if pin else batch
+
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        ahead = pool.submit(source.batch, start) if start < steps else None
+        ahead = pool.submit(make, start) if start < steps else None
         for step in range(start, steps):
             assert ahead is not None
             batch = ahead.result()
-            ahead = pool.submit(source.batch, step + 1) if step + 1 < steps else None
+            ahead = pool.submit(make, step + 1) if step + 1 < steps else None
             yield step, batch
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
-    return {
-        key: value.to(device, memory_format=torch.channels_last) if value.dim() == 4 else value.to(device)
-        for key, value in batch.items()
-    }
+    # Moved first and laid out there: the other way round the host would wait for the copy.
+    moved = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+    return {key: value.to(memory_format=torch.channels_last) if value.dim() == 4 else value
+            for key, value in moved.items()}
 
 
 def _note(means: dict[str, float], rate: float) -> str:
@@ -294,11 +299,13 @@ class _Log:
         warnings = system.watch(means, step)
         if warnings:
             row["watch"] = warnings
-            seen = {line for earlier in self.rows for line in earlier.get("watch", [])}
-            for line in warnings:
-                if line not in seen:
-                    bar.say(f"watch: {line}")
+        before = {alarm.line: alarm for alarm in alarms(self.rows)}
         self.rows.append(row)
+        for alarm in alarms(self.rows):  # each is told once when it begins and once when it first passes
+            if alarm.line not in before:
+                bar.say(f"watch: {alarm.line}")
+            elif alarm.passed_at == step and before[alarm.line].first_passed_at is None:
+                bar.say(f"watch: passed by step {step}: {alarm.line}")
         with open(self.out / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
@@ -348,6 +355,6 @@ def _card(system: System, run: Run, data: Any, rows: list[dict[str, Any]]) -> st
     if rows:
         lines += ["", "Means of the last logged interval:", "", "| term | value |", "|---|---|"]
         lines += [f"| {key} | {value:.4g} |" for key, value in rows[-1].items() if isinstance(value, float)]
-    warnings = {line: None for row in rows for line in row.get("watch", [])}
-    lines += ["", "The watchmen said:", ""] + [f"- {line}" for line in warnings] if warnings else []
+    warnings = [f"- {alarm.when}: {alarm.line}" for alarm in alarms(rows)]
+    lines += ["", "The watchmen said:", "", *warnings] if warnings else []
     return "\n".join([*lines, "", "The full configuration stands in `config.json`.", ""])

@@ -22,6 +22,15 @@ class ImageHistory(nn.Module):
         self.register_buffer("images", torch.zeros(capacity, *shape))
         self.register_buffer("born", torch.zeros(capacity, dtype=torch.int64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        self._filled: int | None = 0  # `count` on the host: reading the buffer would wait for a GPU; None = not read
+        self.register_load_state_dict_post_hook(lambda *_: setattr(self, "_filled", None))
+
+    @property
+    def filled(self) -> int:
+        """How many images are stored."""
+        if self._filled is None:
+            self._filled = int(self.count)
+        return self._filled
 
     def mix(self, refined: Tensor, step: int) -> Tensor:
         """A discriminator batch: half from the current refiner, half from the buffer; then the buffer is renewed.
@@ -32,16 +41,19 @@ class ImageHistory(nn.Module):
         """
         refined = refined.detach()
         half = min(refined.shape[0] // 2, self.capacity)
-        filled = int(self.count)
+        filled = self.filled
         if half == 0:
             return refined
-        places = torch.randperm(filled)[:half].to(self.images.device)
+        places = torch.randperm(filled)[:half]
+        if self.images.is_cuda:  # pinned, so that the host does not wait for the copy
+            places = places.pin_memory().to(self.images.device, non_blocking=True)
         old = self.images[places].clone()
         if filled < self.capacity:
             free = min(self.capacity - filled, refined.shape[0])
             self.images[filled : filled + free] = refined[:free].to(self.images.dtype)
             self.born[filled : filled + free] = step
             self.count += free
+            self._filled = filled + free
         else:
             self.images[places] = refined[:half].to(self.images.dtype)
             self.born[places] = step
@@ -55,4 +67,4 @@ class ImageHistory(nn.Module):
 
     def mean_age(self, step: int) -> Tensor:
         """Mean number of steps since the stored images were pushed."""
-        return step - self.born[: max(int(self.count), 1)].float().mean()
+        return step - self.born[: max(self.filled, 1)].float().mean()

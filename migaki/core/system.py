@@ -137,8 +137,13 @@ class System(nn.Module, ABC):
         return []
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
-        """Warnings that follow from the mean scalars up to `step`, one line each: what is wrong, what to do."""
-        return []
+        """Warnings that follow from the mean scalars up to `step`, one line each: what is wrong, what to do.
+
+        A line is the same text at every step, so that it can be dated. Overrides add to what this one finds.
+        """
+        if all(scalars[name] == 0 for name in scalars if name.endswith("/skipped")):
+            return []
+        return ["gradients were not finite in some steps, which were skipped: lower --learning-rate"]
 
     def prepare(self, data: Any) -> None:
         """Load what training needs besides the batches (say, a frozen network) from `data`; nothing by default."""
@@ -152,7 +157,8 @@ def descend(loss: Tensor, optimizer: Optimizer, max_norm: float = 0.0) -> Tensor
 
     Only the parameters of `optimizer` receive gradients, which are averaged over the processes, clipped to the
     norm `max_norm` (0 = not clipped) and checked. A gradient that is not finite is not taken: the parameters
-    stay as they are. Returns 1 if the step was skipped for that reason, else 0, as a tensor (no synchronisation).
+    and the optimiser's state stay as they are. Returns 1 if the step was skipped for that reason, else 0, as a tensor.
+    A GPU decides that by itself: the host reads nothing and does not wait for it.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     with torch.autocast(loss.device.type, enabled=False):
@@ -163,15 +169,43 @@ def descend(loss: Tensor, optimizer: Optimizer, max_norm: float = 0.0) -> Tensor
         finite = torch.isfinite(norm)
         if max_norm > 0:
             torch._foreach_mul_(grads, torch.clamp(max_norm / (norm + 1e-12), max=1.0))
-        if not finite:  # one scalar read per descent; on the CPU it costs nothing
+        is_cuda = loss.device.type == "cuda"
+        if not is_cuda and not finite:  # one scalar read per descent; on the CPU it costs nothing
             return torch.ones((), device=loss.device)
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = grad
-        optimizer.step()
+        _fuse(optimizer, is_cuda)
+        step_if(optimizer, finite) if is_cuda else optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     # Autocast keeps the bf16 copies of the weights until its outermost block ends; they are stale from here on.
     torch.clear_autocast_cache()
-    return torch.zeros((), device=loss.device)
+    return (~finite).float() if is_cuda else torch.zeros((), device=loss.device)
+
+
+def step_if(optimizer: Optimizer, finite: Tensor) -> None:
+    """A step of a fused optimiser that its kernels leave out where `finite` (a scalar on the device) is false."""
+    for group in optimizer.param_groups:
+        if group.get("momentum"):  # SGD would make its buffers in the first step, without values if that is left out
+            for parameter in group["params"]:
+                optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]  # as torch.amp.GradScaler tells it
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.found_inf  # type: ignore[attr-defined]
+
+
+def _fuse(optimizer: Optimizer, fused: bool) -> None:
+    """Let the optimiser's kernels be fused (on a GPU) or not (on a CPU, as they always were), whatever a checkpoint
+    of another device says; its counters of steps go to where its kernels look for them."""
+    for group in optimizer.param_groups:
+        if bool(group.get("fused")) == fused:
+            continue
+        group["fused"] = fused
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            if isinstance(state.get("step"), Tensor):
+                state["step"] = state["step"].to(parameter.device if fused else "cpu")
 
 
 def num_parameters(module: nn.Module) -> int:

@@ -343,12 +343,16 @@ class ImageFolder:
         view.__dict__["_class_columns"] = self._class_columns
         view.rows = [self.rows[index] for index in chosen]
         view.names = [self.names[index] for index in chosen]
-        for name in ("files", "keys", "fingerprint", "dtype", "has_alpha"):
+        for name in ("keys", "fingerprint", "dtype", "has_alpha"):
             view.__dict__.pop(name, None)
         if "_headers" in self.__dict__:
             view.__dict__["_headers"] = [self._headers[index] for index in chosen]
         # Taken from here and not gathered anew, so that a label's type does not depend on the selection.
-        view.__dict__["labels"] = {key: value[chosen] for key, value in self.labels.items()}
+        labels = {key: value[chosen] for key, value in self.labels.items()}
+        files = {key: [names[index] for index in chosen] for key, names in self.files.items()}
+        files = {key: names for key, names in files.items() if any(name is not None for name in names)}
+        view._problems = dict(self._problems)  # known since the labels were asked for
+        view.__dict__ |= {"labels": labels, "files": files, "_columns": Columns(labels, view._problems, files)}
         return view
 
     @cached_property

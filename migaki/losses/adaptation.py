@@ -6,7 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from migaki.ops.full_precision import full_precision
 
+
+@full_precision
 def mutual_information(logits: Tensor) -> Tensor:
     """How much the class tells of the image, in nats: entropy of the mean prediction less mean entropy (to be raised).
 
@@ -19,6 +22,7 @@ def mutual_information(logits: Tensor) -> Tensor:
     return -(mean * mean.clamp_min(1e-8).log()).sum() - each
 
 
+@full_precision
 def confident_cross_entropy(logits: Tensor, teacher: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Cross-entropy with the teacher's class on the images of which the teacher is sure; and the share of these.
 
@@ -30,11 +34,13 @@ def confident_cross_entropy(logits: Tensor, teacher: Tensor, threshold: float) -
     return (F.cross_entropy(logits.float(), label, reduction="none") * chosen).mean(), chosen.mean()
 
 
+@full_precision
 def centroid_labels(features: Tensor, centroids: Tensor) -> Tensor:
     """The class (B,) whose centroid (K, D) each of the features (B, D) is nearest to, by the cosine (SHOT, eq. 5)."""
     return (F.normalize(features.float(), dim=1) @ F.normalize(centroids, dim=1).T).argmax(dim=1)
 
 
+@full_precision
 def moved_centroids(centroids: Tensor, features: Tensor, probabilities: Tensor, momentum: float) -> Tensor:
     """Class centroids (K, D) moved towards those of a batch: features (B, D) weighted by probabilities (B, K).
 
@@ -48,6 +54,7 @@ def moved_centroids(centroids: Tensor, features: Tensor, probabilities: Tensor, 
     return centroids + rate * (mean - centroids)
 
 
+@full_precision
 def domain_cross_entropy(logits: Tensor, *, is_target: bool) -> Tensor:
     """Cross-entropy of a judge of features, logits (B, 1): log-odds that an image is of the target.
 

@@ -6,7 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from migaki.ops.full_precision import full_precision
 
+
+@full_precision
 def patch_cross_entropy(logits: Tensor, *, is_refined: bool) -> Tensor:
     """-log D where the patches count as refined, -log(1 - D) where they count as real.
 
@@ -16,6 +19,7 @@ def patch_cross_entropy(logits: Tensor, *, is_refined: bool) -> Tensor:
     return F.softplus(-logits if is_refined else logits).mean()
 
 
+@full_precision
 def patch_accuracy(logits: Tensor, *, is_refined: bool) -> Tensor:
     """Share of places (B, 1, h, w) that the discriminator judges rightly, in [0, 1]."""
     return ((logits > 0) == is_refined).float().mean()

@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from migaki.core.batch import Batch
+from migaki.ops.full_precision import full_precision
 
 
+@full_precision
 def relative_drift(after: Tensor, before: Tensor) -> Tensor:
     """Mean squared change of a prediction (B, K), in units of that component's variance over the batch.
 
@@ -19,6 +21,7 @@ def relative_drift(after: Tensor, before: Tensor) -> Tensor:
     return ((after - before).square() / variance).mean()
 
 
+@full_precision
 def class_drift(after: Tensor, before: Tensor) -> Tensor:
     """KL divergence from the class probabilities before to those after, both as logits (B, K)."""
     return F.kl_div(torch.log_softmax(after, 1), torch.log_softmax(before, 1), log_target=True, reduction="batchmean")

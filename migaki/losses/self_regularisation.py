@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from migaki.ops.full_precision import full_precision
+
 Psi = Literal["identity", "channel_mean", "gradients", "features"]
 FeatureMap = Callable[[Tensor], Tensor]
 
@@ -17,11 +19,13 @@ def identity(images: Tensor) -> Tensor:
     return images
 
 
+@full_precision
 def channel_mean(images: Tensor) -> Tensor:
     """(B, C, H, W) to (B, 1, H, W): the mean of the colour channels, which leaves hue free (colour eyes)."""
     return images.mean(dim=1, keepdim=True)
 
 
+@full_precision
 def gradients(images: Tensor) -> Tensor:
     """(B, C, H, W) to (B, 2C, H-1, W-1): forward differences in x and y, which leave brightness free."""
     dx = images[..., :-1, 1:] - images[..., :-1, :-1]
@@ -42,4 +46,4 @@ def self_regularisation(refined: Tensor, synthetic: Tensor, psi: FeatureMap = id
 
     The paper prints a sum and no lambda; with the mean, lambda does not depend on the image's size.
     """
-    return (psi(refined).float() - psi(synthetic).float()).abs().mean()
+    return (psi(refined.float()).float() - psi(synthetic.float()).float()).abs().mean()

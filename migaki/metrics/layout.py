@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from migaki.core import processes
 
+_ENOUGH = 100  # images of either set
+
 
 class LayoutGap(nn.Module):
     """Distance of the mean images of two sets, in standard deviations, on a coarse grid.
@@ -35,11 +37,16 @@ class LayoutGap(nn.Module):
         cells = [F.adaptive_avg_pool2d(images.float(), self.grid) for images in (first, second)]
         sums = torch.stack([part.sum(0) for part in cells])
         squares = torch.stack([part.square().sum(0) for part in cells])
-        counts = torch.tensor([float(part.shape[0]) for part in cells], device=self.counts.device)
+        counts = torch.stack([sums.new_full((), part.shape[0]) for part in cells])  # filled on a GPU, not sent to it
         processes.add_up([sums, squares, counts])
         self.sums += sums
         self.squares += squares
         self.counts += counts
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough images of both sets were seen to say that they differ."""
+        return bool(self.counts.min() >= _ENOUGH)
 
     @torch.no_grad()
     def gap(self) -> Tensor:
@@ -54,7 +61,7 @@ class LayoutGap(nn.Module):
         pooled = (variance[0] + variance[1] * ratio.square()) / 2
         # A frame that hardly varies (paper about a digit) has next to no spread of its own: a difference of one grey
         # level would count as many standard deviations, so spread is told from that of the whole image.
-        pooled = pooled.clamp_min(0.01 * float(pooled.mean()))
+        pooled = torch.maximum(pooled, (0.01 * pooled.mean().double()).to(pooled))
         square = (centred[0] - centred[1] * ratio).square() / pooled
         noise = 1 / counts[0] + 1 / counts[1]
         return (square - noise).mean().clamp_min(0).sqrt()

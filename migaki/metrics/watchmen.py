@@ -28,7 +28,7 @@ def drift_warnings(means: Means, tolerance: Tolerance) -> list[str]:
 
 
 def player_warnings(means: Means, expected_age: float | None) -> list[str]:
-    """Identity, collapse, a discriminator that wins, steps that were skipped, a stale buffer.
+    """Identity, collapse, a discriminator that wins, a stale buffer.
 
     `expected_age` is how many rounds old the images of the history should be; None without one.
     """
@@ -45,8 +45,6 @@ def player_warnings(means: Means, expected_age: float | None) -> list[str]:
     if accuracy > 0.97:
         said.append("the discriminator has won (over 97 % of the patches judged rightly on both sides), its "
                     "gradient says little: lower its --discriminator-width, raise --instance-noise or add --r1 1")
-    if means.get("refiner/skipped", 0) + means.get("discriminator/skipped", 0) > 0:
-        said.append("gradients were not finite in some steps, which were skipped: lower --learning-rate")
     age = means.get("history/age", 0.0)
     if expected_age is not None and math.isfinite(age) and age > 3 * expected_age + 10:
         said.append("the history buffer is not mixing (its images are older than they should be): lower --history")

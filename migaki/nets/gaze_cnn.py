@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from migaki.nets.small_resnet import flat_size
@@ -28,5 +29,7 @@ class PaperGazeNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Vectors (B, 3), not normalised."""
-        out: Tensor = self.head(self.trunk(images))
+        features = self.head[:-1](self.trunk(images))
+        with torch.autocast(images.device.type, enabled=False):  # bf16 would round the direction
+            out: Tensor = self.head[-1](features.float())
         return out

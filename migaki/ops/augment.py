@@ -6,7 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from migaki.ops.full_precision import full_precision
 
+
+@full_precision
 def translate(images: Tensor, max_shift: int) -> Tensor:
     """Shift each image (B, C, H, W) by a whole number of pixels in +-max_shift, the border repeated."""
     if max_shift == 0:
@@ -21,20 +24,32 @@ def translate(images: Tensor, max_shift: int) -> Tensor:
     return padded[index, :, rows, columns].permute(0, 3, 1, 2)
 
 
+@full_precision
 def affine(images: Tensor, max_shift: float, max_scale: float, max_angle: float) -> Tensor:
-    """Shift (px), scale (share) and rotate (rad) each image by uniform draws in +- the given bounds (bilinear)."""
+    """Shift (px), scale (share) and rotate (rad) each image by uniform draws in +- the given bounds (bilinear).
+
+    For images whose label does not turn with them; for others, `affine_and_turn`.
+    """
+    return affine_and_turn(images, max_shift, max_scale, max_angle)[0]
+
+
+@full_precision
+def affine_and_turn(images: Tensor, max_shift: float, max_scale: float, max_angle: float) -> tuple[Tensor, Tensor]:
+    """The same, and by which angle (B,) rad each image was turned, from x (right) to y (down)."""
     batch, _, height, width = images.shape
     draw = torch.rand(4, batch, device=images.device) * 2 - 1
     angle, zoom = draw[0] * max_angle, 1 + draw[1] * max_scale
     cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    # theta says where each pixel comes from: what is shown turns the other way.
     theta = torch.stack([
         torch.stack([cos, -sin * height / width, draw[2] * 2 * max_shift / width], dim=1),
         torch.stack([sin * width / height, cos, draw[3] * 2 * max_shift / height], dim=1),
     ], dim=1)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+    return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False), -angle
 
 
+@full_precision
 def brightness_contrast(images: Tensor, brightness: float, contrast: float) -> Tensor:
     """Add U(+-brightness) to each image and multiply its distance from its mean by U(1 +- contrast)."""
     batch = images.shape[0]
@@ -44,6 +59,7 @@ def brightness_contrast(images: Tensor, brightness: float, contrast: float) -> T
     return (images - mean) * factor + mean + shift
 
 
+@full_precision
 def random_blur(images: Tensor, max_sigma: float) -> Tensor:
     """Blend each image with its Gaussian blur of `max_sigma` px by a share of U(0, 1)."""
     radius = max(1, round(3 * max_sigma))
@@ -57,6 +73,11 @@ def random_blur(images: Tensor, max_sigma: float) -> Tensor:
     return images + share * (soft - images)
 
 
+_FLOAT32_STEPS = 4096
+"""Pixels up to which each step of the ramp in `equalise` is larger than float32's last digit at 1."""
+
+
+@full_precision
 def equalise(images: Tensor) -> Tensor:
     """Histogram equalisation by rank: the darkest value of each image becomes 0, the brightest 1, evenly spaced.
 
@@ -65,13 +86,16 @@ def equalise(images: Tensor) -> Tensor:
     (SimGAN's label consistency) still reaches the image.
     """
     flat = images.detach().flatten(1)
+    if flat.shape[1] > _FLOAT32_STEPS:
+        flat = flat.double()
     # A ramp below one step of 8 bits keeps equal values in order; a stable sort cannot be exported to ONNX.
-    ramp = torch.arange(flat.shape[1], device=flat.device) * (1e-3 / flat.shape[1])
+    ramp = torch.arange(flat.shape[1], device=flat.device, dtype=flat.dtype) * (1e-3 / flat.shape[1])
     order = (flat + ramp).argsort(dim=1).argsort(dim=1)
     ranks = (order.float() / max(1, flat.shape[1] - 1)).view_as(images)
     return images + (ranks - images).detach() if images.requires_grad else ranks
 
 
+@full_precision
 def light(images: Tensor, strength: float) -> Tensor:
     """Light that varies smoothly over each image: times exp of a random quadratic in x and y (normal coefficients
     of standard deviation `strength`, x and y from -1 to 1)."""
@@ -83,6 +107,7 @@ def light(images: Tensor, strength: float) -> Tensor:
     return (images + 0.05) * torch.exp(field)
 
 
+@full_precision
 def cutout(images: Tensor, share: float, fill: float = 0.0) -> Tensor:
     """Cover one rectangle of `share` of each side at a random place of each image with `fill`."""
     batch, _, height, width = images.shape
@@ -95,6 +120,7 @@ def cutout(images: Tensor, share: float, fill: float = 0.0) -> Tensor:
     return images.masked_fill(covered, fill)
 
 
+@full_precision
 def discriminator_augment(images: Tensor) -> Tensor:
     """What the discriminator sees of real and refined images in [-1, 1] alike, so that it cannot learn the few
     photographs by heart (after Zhao et al. 2020, DiffAugment: colour, translation, cutout). Differentiable."""

@@ -11,10 +11,13 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from migaki.ops.full_precision import full_precision
+
 NYU_CAMERA: Final = (588.03, 587.07, 320.0, 240.0)
 """fx, fy, cx, cy in px of the PrimeSense camera of the NYU hand data (Tompson et al. 2014), 640 x 480."""
 
 
+@full_precision
 def project(points: Tensor, camera: Tensor) -> Tensor:
     """Points (..., N, 3) in mm to (u px, v px, depth mm) by camera (..., 4)."""
     focal, centre = camera[..., None, :2], camera[..., None, 2:]
@@ -22,6 +25,7 @@ def project(points: Tensor, camera: Tensor) -> Tensor:
     return torch.cat([focal * points[..., :2] / depth + centre, depth], -1)
 
 
+@full_precision
 def unproject(joints: Tensor, camera: Tensor) -> Tensor:
     """The inverse of `project`: (u px, v px, depth mm) to points (..., N, 3) in mm."""
     focal, centre = camera[..., None, :2], camera[..., None, 2:]
@@ -29,6 +33,7 @@ def unproject(joints: Tensor, camera: Tensor) -> Tensor:
     return torch.cat([(joints[..., :2] - centre) * depth / focal, depth], -1)
 
 
+@full_precision
 def crop_camera(camera: Tensor, centre: Tensor, cube_mm: float, size: tuple[int, int]) -> Tensor:
     """The camera (..., 4) of an image (height, width) = `size` that shows the cube's cross-section about its centre.
 
@@ -42,6 +47,7 @@ def crop_camera(camera: Tensor, centre: Tensor, cube_mm: float, size: tuple[int,
     return torch.cat([camera[..., :2] * scale, principal], -1)
 
 
+@full_precision
 def normalise_depth(depth: Tensor, centre_depth: Tensor, cube_mm: float) -> Tensor:
     """Depth (B, H, W) mm to greys (B, 1, H, W) in [0, 1]: 0 at the cube's front, 1 at its back.
 

@@ -7,7 +7,10 @@ import math
 import torch
 import torch.nn.functional as F
 
+from migaki.ops.full_precision import full_precision
 
+
+@full_precision
 def box_filter(image: torch.Tensor, radius: int) -> torch.Tensor:
     """The mean over a square of side 2 * radius + 1, of which only the part inside the image counts.
 
@@ -37,6 +40,7 @@ def _running_mean(image: torch.Tensor, radius: int, axis: int) -> torch.Tensor:
     return ((sums.narrow(axis, 2 * radius + 1, size) - sums.narrow(axis, 0, size)) / inside).to(image.dtype)
 
 
+@full_precision
 def guided_filter(guide: torch.Tensor, image: torch.Tensor, radius: int, eps: float) -> torch.Tensor:
     """Smooth `image` except where `guide` has edges, each channel guided by its own channel.
 
@@ -66,11 +70,12 @@ def guided_filter(guide: torch.Tensor, image: torch.Tensor, radius: int, eps: fl
 
 def gaussian_kernel(sigma: float, radius: int, like: torch.Tensor) -> torch.Tensor:
     """The sampled Gaussian (2 * radius + 1,) that sums to one, of the dtype and device of `like`."""
-    x = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    x = torch.arange(-radius, radius + 1, dtype=torch.float64, device=like.device)
     weights = torch.exp(-0.5 * (x / sigma) ** 2)
     return (weights / weights.sum()).to(like)
 
 
+@full_precision
 def gaussian_blur(image: torch.Tensor, sigma: float | tuple[float, float], truncate: float = 4.0) -> torch.Tensor:
     """Convolve with a Gaussian; beyond its border the image repeats its outermost pixels.
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from migaki.ops.full_precision import full_precision
+
 
 def problem_of(values: Any, key: str = "gaze") -> str:
     """Why an array (N, ...) cannot be pitch and yaw in rad, as the end of a sentence; empty where it can."""
@@ -18,24 +20,40 @@ def problem_of(values: Any, key: str = "gaze") -> str:
     return ""
 
 
+@full_precision
 def to_vector(gaze: Tensor) -> Tensor:
     """Pitch and yaw (..., 2) in rad to unit vectors (..., 3): g = (-cos p sin y, -sin p, -cos p cos y)."""
     pitch, yaw = gaze[..., 0], gaze[..., 1]
     return torch.stack([-pitch.cos() * yaw.sin(), -pitch.sin(), -pitch.cos() * yaw.cos()], dim=-1)
 
 
+@full_precision
 def to_angles(vector: Tensor) -> Tensor:
     """Vectors (..., 3) of any length to pitch and yaw (..., 2) in rad; the inverse of `to_vector`."""
     x, y, z = vector.unbind(-1)
     return torch.stack([torch.atan2(-y, torch.hypot(x, z)), torch.atan2(-x, -z)], dim=-1)
 
 
+@full_precision
 def angle_between(a: Tensor, b: Tensor) -> Tensor:
     """Angle in rad between vectors (..., 3); atan2, so that small angles are exact."""
     cross = torch.linalg.vector_norm(torch.linalg.cross(a, b), dim=-1)
     return torch.atan2(cross, (a * b).sum(dim=-1))
 
 
+@full_precision
 def mirror(gaze: Tensor) -> Tensor:
     """The gaze (..., 2) of the mirrored image: yaw changes its sign."""
-    return gaze * gaze.new_tensor([1.0, -1.0])
+    return torch.stack([gaze[..., 0], -gaze[..., 1]], dim=-1)
+
+
+@full_precision
+def roll(gaze: Tensor, angle: Tensor) -> Tensor:
+    """The gaze (..., 2) in an image that was turned by `angle` (...) rad about its middle, from x (right) to y (down).
+
+    Pixels turn by R = (cos -sin; sin cos) in (x, y), and a turn of the image is a roll of the camera about z: so does
+    the vector's (gx, gy); gz stays.
+    """
+    x, y, z = to_vector(gaze).unbind(-1)
+    cos, sin = angle.cos(), angle.sin()
+    return to_angles(torch.stack([cos * x - sin * y, sin * x + cos * y, z], dim=-1))

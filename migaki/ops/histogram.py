@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 
 from migaki.ops.colour import luma
+from migaki.ops.full_precision import full_precision
 
 
+@full_precision
 def equalise(images: torch.Tensor) -> torch.Tensor:
     """Equalise each image by itself: the grey value, or the luma with the colours kept.
 

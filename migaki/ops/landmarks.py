@@ -10,17 +10,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from migaki.ops.full_precision import full_precision
 
+
+@full_precision
 def to_cells(points: Tensor, stride: int) -> Tensor:
     """Positions (..., 2) in px as positions in cells of a heat map of that stride."""
     return (points - (stride - 1) / 2) / stride
 
 
+@full_precision
 def to_pixels(cells: Tensor, stride: int) -> Tensor:
     """The inverse of `to_cells`."""
     return cells * stride + (stride - 1) / 2
 
 
+@full_precision
 def soft_argmax(maps: Tensor, stride: int) -> Tensor:
     """The expected place under the softmax of each map: (B, J, h, w) scores to (B, J, 2) px, float32.
 
@@ -35,6 +40,7 @@ def soft_argmax(maps: Tensor, stride: int) -> Tensor:
     return to_pixels(cells, stride)
 
 
+@full_precision
 def gaussian_maps(points: Tensor, size: tuple[int, int], stride: int, sigma: float) -> Tensor:
     """Maps (B, J, h, w), `size` = (h, w), each a Gaussian of `sigma` cells about its point (B, J, 2) px; sums are 1.
 
@@ -50,12 +56,14 @@ def gaussian_maps(points: Tensor, size: tuple[int, int], stride: int, sigma: flo
     return down[..., :, None] * across[..., None, :]
 
 
+@full_precision
 def inside(points: Tensor, height: int, width: int) -> Tensor:
     """Which points (..., 2) px lie in an image of that size: (...) bool."""
     x, y = points[..., 0], points[..., 1]
     return (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
 
 
+@full_precision
 def turn_and_crop(images: Tensor, points: Tensor, max_angle: float, max_scale: float,
                   max_shift: float) -> tuple[Tensor, Tensor]:
     """Turn (rad), scale (share) and shift (share of the width) each image and its points by draws in +- the bounds.
@@ -70,17 +78,23 @@ def turn_and_crop(images: Tensor, points: Tensor, max_angle: float, max_scale: f
     shift = draw[2:].T * (max_shift * width)
     cos, sin = torch.cos(angle), torch.sin(angle)
     turn = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1) * zoom[:, None, None]
-    middle = points.new_tensor([(width - 1) / 2, (height - 1) / 2])
+    middle = _pair(points, (width - 1) / 2, (height - 1) / 2)
     moved = (points - middle) @ turn.transpose(1, 2) + middle + shift[:, None]
     # grid_sample asks where each pixel comes from, in units of half the image about its middle.
-    back = torch.linalg.inv(turn)
-    half = images.new_tensor([width / 2, height / 2])
+    back = torch.linalg.inv_ex(turn).inverse  # `inv` would wait for a GPU to say that there is one
+    half = _pair(points, width / 2, height / 2)
     theta = torch.cat([back * half[None, None] / half[None, :, None],
                        -(back @ shift[:, :, None]) / half[None, :, None]], 2)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False), moved
 
 
+def _pair(like: Tensor, x: float, y: float) -> Tensor:
+    """(2,): x and y, filled where `like` is; numbers of the host would be copied to a GPU, which waits."""
+    return torch.stack([like.new_full((), x), like.new_full((), y)])
+
+
+@full_precision
 def mark(images: Tensor, points: Tensor, colour: tuple[float, float, float], radius: int = 1) -> Tensor:
     """Images (B, 1 or 3, H, W) in [0, 1] in colour, (B, 3, H, W), with a dot at each point (B, J, 2).
 

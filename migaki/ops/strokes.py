@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from migaki.ops.augment import brightness_contrast, random_blur
+from migaki.ops.full_precision import full_precision
 
 _FINE = 64  # px: on such a grid edges of ink are found, so that a coarse picture gets no coarser box than a fine one
 _INK = 0.3  # share of a picture's brightest value that counts as ink
 _MAX_SLANT = 1.0  # px of shift a row
 
 
+@full_precision
 def frame_ink(images: Tensor, size: int, box: int, *, upright: bool = True) -> Tensor:
     """Scale the ink of each picture so that its bounding box just fits `box` px, centred in `size` x `size` px.
 
@@ -28,6 +30,7 @@ def frame_ink(images: Tensor, size: int, box: int, *, upright: bool = True) -> T
     return frame_ink_moves(images, size, box, upright=upright)[0]
 
 
+@full_precision
 def frame_ink_moves(images: Tensor, size: int, box: int, *, upright: bool = True) -> tuple[Tensor, Tensor]:
     """As `frame_ink`, and where pixels went: (B, 2, 3) float32 from (x, y, 1) in px of a picture to x y in px of the
     framed one, both with the centre of the first pixel at (0, 0)."""
@@ -93,6 +96,7 @@ def _extent(position: Tensor, ink: Tensor) -> tuple[Tensor, Tensor]:
     return low.masked_fill(empty, -1.0), high.masked_fill(empty, 1.0)
 
 
+@full_precision
 def rewrite(images: Tensor, strength: float = 1.0) -> Tensor:
     """The same characters by another hand: moved, stretched, slanted, warped, with a thicker or thinner pen, through
     another scanner. Drawn from the global generator; `strength` scales all ranges.
@@ -123,6 +127,7 @@ def rewrite(images: Tensor, strength: float = 1.0) -> Tensor:
     return (images + torch.randn_like(images) * 0.03).clamp(0, 1)
 
 
+@full_precision
 def pen_width(images: Tensor, change: Tensor) -> Tensor:
     """Thicken (`change` > 0) or thin (< 0) bright strokes by about that many px on each side, |change| <= 1.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from migaki.core import processes
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
+from migaki.core.moving_average import MovingAverage
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import System, descend
@@ -94,7 +94,8 @@ class AdaptedClassifier(System):
         self.config = config
         self.net = SmallResNet(config.channels, config.height, config.width, config.num_classes,
                                features=config.features, dropout=config.dropout)
-        self.average = copy.deepcopy(self.net).requires_grad_(False)
+        self._averaging = MovingAverage(decay=config.ema)
+        self.average = MovingAverage.start(self.net)
         self.register_buffer("centres", torch.zeros(config.num_classes, _FEATURES))
         self.optimizers = {"net": torch.optim.AdamW(
             self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)}
@@ -149,8 +150,7 @@ class AdaptedClassifier(System):
         scalars["net/skipped"] = descend(loss + ramp * terms, self.optimizers["net"], config.max_norm)
         if self.judge is not None:
             scalars |= self._judge_step(features.detach(), real_features.detach())
-        torch._foreach_lerp_(list(self.average.parameters()), [p.detach() for p in self.net.parameters()],
-                             1 - min(config.ema, (step + 1) / (step + 10)))
+        self._averaging.follow(self.average, self.net, step)
         return scalars
 
     def _photographs(self, photos: Tensor, scalars: Scalars) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ as in earlier work and with greyer results, is a switch. The network is ours (a 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,7 @@ from migaki.data.batches.patches import PatchSource
 from migaki.metrics.restoration import Restoration
 from migaki.nets.unet import UNet
 from migaki.ops.colour import lab_to_rgb, rgb_to_lab
+from migaki.ops.full_precision import full_precision
 from migaki.ops.tiling import apply_tiled
 from migaki.simulate.grey import Grey
 
@@ -90,25 +92,33 @@ class Colourisation(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Random patches of the photographs, without their colours."""
-        return config, cls._source(data, config, seed)
+        clean = cls._patches(data, config, seed, (processes.rank(), processes.world()))
+        return config, DamagedSource(clean=clean, damage=Grey(), seed=fold(seed, 1, processes.rank()))
 
     @staticmethod
-    def _source(data: Data, config: Config, seed: int) -> DamagedSource:
-        clean = PatchSource({"target": data.photos}, channels={"target": 3}, patch=config.patch,
-                            batch_size=config.batch_size, seed=seed, zoom=config.zoom,
-                            shard=(processes.rank(), processes.world()))
-        return DamagedSource(clean=clean, damage=Grey(), seed=fold(seed, 1, processes.rank()))
+    def _patches(data: Data, config: Config, seed: int, shard: tuple[int, int]) -> PatchSource:
+        return PatchSource({"target": data.photos}, channels={"target": 3}, patch=config.patch,
+                           batch_size=config.batch_size, seed=seed, zoom=config.zoom, shard=shard)
 
     def prepare(self, data: Data) -> None:
-        """Count the colours of some patches of the photographs: rare ones will weigh more (eq. 4)."""
-        if self.config.objective == "classes":
-            source = self._source(data, self.config, 0)
-            self._count(torch.cat([_chroma(source.batch(step)["target"]) for step in range(_PRIOR_BATCHES)]))
+        """Count the colours of some patches of the photographs: rare ones will weigh more (eq. 4).
 
-    def _count(self, ab: Tensor) -> None:
-        """Set the weights from chroma (B, 2, h, w): ((1 - lambda) p + lambda / Q) ** -1, of mean 1 under p (eq. 4)."""
-        nearest = torch.cdist(ab.movedim(1, -1).reshape(-1, 2), self.classes).argmin(1)
-        share = torch.bincount(nearest, minlength=len(self.classes)).float() / len(nearest)
+        Every process counts the same patches: the weights are a part of the loss, which is one for all.
+        """
+        if self.config.objective == "classes":
+            source = self._patches(data, self.config, 0, (0, 1))
+            self._count(_chroma(source.batch(step)["target"]) for step in range(_PRIOR_BATCHES))
+
+    def _count(self, chroma: Iterable[Tensor]) -> None:
+        """Set the weights from batches of chroma (B, 2, h, w), one at a time in memory.
+
+        They are ((1 - lambda) p + lambda / Q) ** -1, of mean 1 under p (eq. 4).
+        """
+        counts = torch.zeros(len(self.classes), dtype=torch.int64)
+        for ab in chroma:
+            nearest = torch.cdist(ab.movedim(1, -1).reshape(-1, 2), self.classes).argmin(1)
+            counts += torch.bincount(nearest, minlength=len(self.classes))
+        share = counts.float() / int(counts.sum())
         weights = 1 / ((1 - _MIX) * share + _MIX / len(self.classes))
         self.weights.copy_(weights / (share * weights).sum())
 
@@ -145,6 +155,7 @@ class Colourisation(System):
         made: Tensor = self.net(F.pixel_unshuffle(padded, _QUARTER)).float()
         return made
 
+    @full_precision
     def _soft(self, ab: Tensor) -> tuple[Tensor, Tensor]:
         """Chroma (B, 2, h, w) shared among its nearest classes: (B, Q, h, w), and each pixel's weight (B, h, w)."""
         points = ab.movedim(1, -1)
@@ -156,6 +167,7 @@ class Colourisation(System):
         weight = self.weights[places[:, 0]].view(points.shape[:-1])
         return soft.view(*points.shape[:-1], -1).movedim(-1, 1), weight
 
+    @full_precision  # mixed in bf16, colours would show bands
     def _ab(self, made: Tensor) -> Tensor:
         """Chroma (B, 2, h, w) of the network's output: the annealed mean of the classes (eq. 5), or 100 times it."""
         if self.config.objective == "regression":
@@ -181,10 +193,7 @@ class Colourisation(System):
 
     def _coloured(self, grey: Tensor) -> Tensor:
         height, width = grey.shape[-2:]
-        raw = self._raw(grey)
-        with torch.autocast(grey.device.type, enabled=False):  # mixed in bf16, colours would show bands
-            ab = self._ab(raw)
-        ab = F.interpolate(ab, scale_factor=_QUARTER, mode="bilinear")[..., :height, :width]
+        ab = F.interpolate(self._ab(self._raw(grey)), scale_factor=_QUARTER, mode="bilinear")[..., :height, :width]
         lightness = rgb_to_lab(grey.expand(-1, 3, -1, -1))[:, :1]
         return lab_to_rgb(torch.cat([lightness, ab], dim=1))
 

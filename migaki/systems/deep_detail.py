@@ -5,7 +5,6 @@ Fu, Huang, Zeng, Huang, Ding, Paisley, "Removing rain from single images via a d
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from migaki.core.batch import Batch, Scalars
 from migaki.core.damage import Damage, DamagedSource
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
+from migaki.core.moving_average import MovingAverage
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
@@ -103,7 +103,8 @@ class DeepDetail(System):
         self.net = DetailNet(in_channels=config.channels, out_channels=config.channels, depth=config.depth,
                              width=config.features, skip=config.rung != "direct", final_norm=config.final_norm,
                              fold=config.fold, norm=config.norm)
-        self.average = copy.deepcopy(self.net).requires_grad_(False)
+        self._averaging = MovingAverage(decay=config.ema, with_buffers=True)
+        self.average = MovingAverage.start(self.net)
         self.optimizers = {"net": self._optimizer()}
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -149,7 +150,7 @@ class DeepDetail(System):
                 alike = ssim(restored, batch["target"], precision=torch.float32).mean()
             loss = loss + self.config.ssim_weight * (1 - alike)
         skipped = descend(loss, self.optimizers["net"], self.config.max_norm)
-        self._follow(step)
+        self._averaging.follow(self.average, self.net, step)
         before = (batch["image"] - batch["target"]).square().mean()
         return {"net/loss": loss.detach(), "net/psnr": _decibels(difference.detach().square().mean()),
                 "net/psnr_damaged": _decibels(before), "net/skipped": skipped}
@@ -164,18 +165,6 @@ class DeepDetail(System):
         for group in self.optimizers["net"].param_groups:
             group["lr"] = config.learning_rate * factor
 
-    @torch.no_grad()
-    def _follow(self, step: int) -> None:
-        """Move the averaged network, its batch norms' statistics included, towards the current one."""
-        # A short memory at first, so that the initial weights are soon forgotten.
-        decay = min(self.config.ema, (1 + step) / (10 + step))
-        pairs = list(zip(self.average.state_dict().values(), self.net.state_dict().values(), strict=True))
-        means, currents = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
-        torch._foreach_lerp_(means, currents, 1 - decay)
-        for count, current in pairs:
-            if not count.is_floating_point():
-                count.copy_(current)
-
     def train(self, mode: bool = True) -> DeepDetail:
         """The averaged network is always in evaluation mode: it follows, it does not learn."""
         super().train(mode)
@@ -184,10 +173,11 @@ class DeepDetail(System):
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
         """Is it worse than doing nothing? It may be in the first tenth of the steps."""
+        found = super().watch(scalars, step)
         if step >= self.config.steps // 10 and scalars["net/psnr"] < scalars["net/psnr_damaged"] - 1:
-            return ["the restored patches are farther from the clean ones than the damaged patches are: "
-                    "lower --learning-rate"]
-        return []
+            found.append("the restored patches are farther from the clean ones than the damaged patches are: "
+                         "lower --learning-rate")
+        return found
 
     # ---------------------------------------------------------------------------------------------- use
 

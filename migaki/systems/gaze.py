@@ -134,7 +134,7 @@ class Gaze(System):
         config = self.config
         images, truth = self._oriented(batch), self._truth(batch)
         if config.augment:
-            images = photograph(images, config.light)
+            images, truth = photograph(images, truth, config.light)
         one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
         out = self._output(images)
         if config.net == "paper":
@@ -222,12 +222,16 @@ class Gaze(System):
         processes.average([self.scale, self.offset])  # each process has seen its share of the photographs
 
 
-def photograph(images: Tensor, light: float) -> Tensor:
-    """What a camera and a crop do to a patch in [0, 1] without moving its gaze; drawn from the global generator."""
-    images = augment.affine(images, max_shift=0.04 * images.shape[-1], max_scale=0.08, max_angle=0.05)
+def photograph(images: Tensor, truth: Tensor, light: float) -> tuple[Tensor, Tensor]:
+    """What a camera and a crop do to patches (B, C, H, W) in [0, 1]; the gaze (B, 2) turns with them.
+
+    Drawn from the global generator. A shift or a scale is one of the crop, which leaves the gaze as it is; a turn is a
+    roll of the camera.
+    """
+    images, angle = augment.affine_and_turn(images, max_shift=0.04 * images.shape[-1], max_scale=0.08, max_angle=0.05)
     images = augment.light(images, light)
     noise = torch.rand(images.shape[0], 1, 1, 1, device=images.device) * 0.05
-    return (images * (1 + torch.randn_like(images) * noise)).clamp(0, 1)
+    return (images * (1 + torch.randn_like(images) * noise)).clamp(0, 1), gaze.roll(truth, angle)
 
 
 def _spread(angles: Tensor) -> Tensor:

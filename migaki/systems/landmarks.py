@@ -143,7 +143,7 @@ class LandmarkSystem(System):
         # bf16 would round places to fifths of a pixel.
         with torch.autocast(images.device.type, enabled=False):
             out: Tensor = self.net.head(features.float()) * self._unit
-        middle = out.new_tensor([(self.config.width - 1) / 2, (self.config.height - 1) / 2])
+        middle = torch.stack([out.new_full((), (side - 1) / 2) for side in (self.config.width, self.config.height)])
         return out.reshape(out.shape[0], -1, 2) + middle
 
     def predict(self, batch: Batch) -> Batch:

@@ -5,7 +5,7 @@ Shrivastava et al., "Learning from Simulated and Unsupervised Images through Adv
 
 from __future__ import annotations
 
-import copy
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,8 @@ from migaki.core import processes
 from migaki.core.batch import Batch, Key, Scalars
 from migaki.core.errors import UserError
 from migaki.core.history import ImageHistory
+from migaki.core.moving_average import MovingAverage
+from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.core.trained import load_system
@@ -38,6 +40,7 @@ from migaki.nets.refiner import RefinerNet
 from migaki.ops.augment import discriminator_augment
 
 _SHEET_WIDTH = 12
+_READ = 64  # images at a time of those over which the estimator is calibrated
 
 
 class SimGAN(System):
@@ -86,7 +89,7 @@ class SimGAN(System):
         learning_rate: float = 2e-4  # of both networks
         beta1: float = 0.5  # of Adam
         max_norm: float = 10.0  # gradient clipping; 0 = off
-        ema: float = 0.995  # decay of the averaged refiner that `apply` uses; 0 = the last weights
+        ema: float = 0.995  # decay of the averaged refiner that `apply` uses, after a warm-up; 0 = the last weights
 
         @classmethod
         def paper(cls) -> SimGAN.Config:
@@ -139,7 +142,8 @@ class SimGAN(System):
             shortcut=config.shortcut, scale=config.scale, noise_channels=config.noise_channels,
             lost_readings=config.lost_readings,
         )
-        self.average = copy.deepcopy(self.refiner).requires_grad_(False) if config.ema else None
+        self._averaging = MovingAverage(decay=config.ema)
+        self.average = MovingAverage.start(self.refiner) if config.ema else None
         self.discriminator = PatchDiscriminator(
             config.channels, config.layout, width=config.discriminator_width, is_global=config.is_global,
             image_size=(config.height, config.width), spectral=config.spectral,
@@ -158,6 +162,11 @@ class SimGAN(System):
         if self.config.optimizer == "sgd":
             return torch.optim.SGD(module.parameters(), lr=self.config.learning_rate)
         return torch.optim.Adam(module.parameters(), lr=self.config.learning_rate, betas=(self.config.beta1, 0.999))
+
+    @property
+    def beforehand(self) -> int:
+        """The rounds of both pre-trainings, before the two networks play against each other."""
+        return self.config.refiner_pretraining + self.config.discriminator_pretraining
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
@@ -183,8 +192,8 @@ class SimGAN(System):
             keys = ("image", *held_labels(synthetic, load_system(data.estimator), data.estimator))
         shard = (processes.rank(), processes.world())
         return config, Rounds(
-            synthetic=FolderSource(synthetic, config.batch_size, seed, keys=keys, shard=shard),
-            real=FolderSource(real, config.batch_size, seed + 1, keys=("image",), rename={"image": "real"},
+            synthetic=FolderSource(synthetic, config.batch_size, fold(seed, 0), keys=keys, shard=shard),
+            real=FolderSource(real, config.batch_size, fold(seed, 1), keys=("image",), rename={"image": "real"},
                               shard=shard),
             num_synthetic=config.num_refiner_steps + config.num_discriminator_steps,
             num_real=config.num_discriminator_steps,
@@ -199,10 +208,16 @@ class SimGAN(System):
         config = self.config
         self.meter.require_shape((config.channels, config.height, config.width), data.estimator)
         folder = ImageFolder(data.synthetic, size=(config.height, config.width), channels=config.channels)
-        reading = self.meter.read(folder.read(calibration_indices(len(folder)), ("image",)))
-        self.meter.calibrate([reading])
+        places = calibration_indices(len(folder))
+        # A generator: the images are read, and their readings made, a few at a time.
+        readings = (self.meter.read(folder.read(places[start : start + _READ], ("image",)))
+                    for start in range(0, len(places), _READ))
+        first = next(readings)
+        unit = self.meter.unit(first)
         if self.tolerance is not None:
-            self.tolerance.require(self.meter.unit(reading), "--max-drift", data.estimator)
+            self.tolerance.require(unit, "--max-drift", data.estimator)
+        if self.meter.needs_calibration:
+            self.meter.calibrate(itertools.chain([first], readings))
 
     def judge(self, estimator: System) -> None:
         """Take the estimator that tells how far labels drift; it is frozen."""
@@ -245,6 +260,9 @@ class SimGAN(System):
             for k in range(config.num_refiner_steps if step >= begins else 1):
                 truth = {key: chunks[k] for key, chunks in labels.items()}
                 scalars |= self._refiner_step(synthetic[k], adversarial=step >= begins, truth=truth)
+                if self.average is not None:  # before the two play it is the refiner itself
+                    update = (step - self.beforehand) * config.num_refiner_steps + k
+                    self._averaging.follow(self.average, self.refiner, update)
         if step >= begins:
             descents = 1 if alone else config.num_discriminator_steps
             for images, photos in zip(synthetic[-descents:], real[-descents:], strict=True):
@@ -281,7 +299,6 @@ class SimGAN(System):
                 loss = loss + config.consistency * strength * drift
             scalars |= self._steer(after, before, adversarial)
         scalars["refiner/skipped"] = descend(loss, self.optimizers["refiner"], config.max_norm)
-        self._follow()
         return scalars
 
     def _sameness(self, synthetic: Tensor, refined: Tensor, scalars: Scalars) -> Tensor:
@@ -366,12 +383,6 @@ class SimGAN(System):
         out: Tensor = net(images, noise)
         return out
 
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the averaged refiner towards the current one."""
-        if self.average is not None:
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.refiner.parameters()), 1 - self.config.ema)
-
     # ---------------------------------------------------------------------------------------------- use
 
     def drawn(self) -> dict[str, tuple[int, ...]]:
@@ -401,13 +412,12 @@ class SimGAN(System):
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
         """The watchmen: sets too different, a tolerance that is not held, and what befalls the two players."""
         config = self.config
-        said = layout_warnings(scalars)
-        beforehand = config.refiner_pretraining + config.discriminator_pretraining
-        if config.steps <= beforehand:
-            said.append(f"all {config.steps} rounds are pre-training, which takes {beforehand}: the two networks never "
-                        "play against each other: raise --steps")
-        # The refiner starts as the identity and the players find their balance first.
-        if step < min(300, config.steps // 3):
+        said = super().watch(scalars, step) + (layout_warnings(scalars) if self.layout.is_known else [])
+        if config.steps <= self.beforehand:
+            said.append(f"all {config.steps} rounds are pre-training, which takes {self.beforehand}: the two networks "
+                        "never play against each other: raise --steps")
+        # The refiner starts as the identity and the players find their balance first: no evidence before they played.
+        if step - self.beforehand < min(300, (config.steps - self.beforehand) // 3):
             return said
         if self.tolerance is not None:
             said += drift_warnings(scalars, self.tolerance)

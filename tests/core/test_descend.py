@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from migaki.core.system import descend, num_parameters
+from migaki.core.system import _fuse, descend, num_parameters, step_if
 
 
 def pair() -> tuple[nn.Linear, nn.Linear, torch.optim.Optimizer]:
@@ -78,3 +78,57 @@ def test_weights_are_read_anew_after_a_step_under_autocast() -> None:
 
 def test_counting() -> None:
     assert num_parameters(nn.Linear(3, 4)) == 16
+
+
+def state_of(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [value.clone() for state in optimizer.state.values() for value in state.values()
+            if isinstance(value, torch.Tensor)]
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "momentum"])
+@pytest.mark.parametrize("at_first", [True, False])
+def test_a_device_leaves_out_a_step_without_asking_the_host(kind: str, at_first: bool) -> None:
+    """What `descend` does on a GPU, with the fused kernels of the CPU: parameters, moments and counters stay."""
+    first, _, _ = pair()
+    parameters = list(first.parameters())
+    optimizer: torch.optim.Optimizer = {
+        "adam": lambda: torch.optim.Adam(parameters, lr=0.1), "adamw": lambda: torch.optim.AdamW(parameters, lr=0.1),
+        "sgd": lambda: torch.optim.SGD(parameters, lr=0.1),
+        "momentum": lambda: torch.optim.SGD(parameters, lr=0.1, momentum=0.9)}[kind]()
+    twin_parameters = [nn.Parameter(p.detach().clone()) for p in parameters]
+    twin = type(optimizer)(twin_parameters, lr=0.1, **({"momentum": 0.9} if kind == "momentum" else {}))
+    _fuse(optimizer, True)
+    assert all(group["fused"] for group in optimizer.param_groups)
+
+    def step(value: float) -> None:
+        for number, parameter in enumerate(parameters):
+            parameter.grad = torch.full_like(parameter, value + number)
+        step_if(optimizer, torch.isfinite(torch.tensor(value)))
+
+    def expected(value: float) -> None:
+        for number, parameter in enumerate(twin_parameters):
+            parameter.grad = torch.full_like(parameter, value + number)
+        twin.step()
+
+    if not at_first:
+        step(0.5)
+        expected(0.5)
+    before, state = [p.detach().clone() for p in parameters], state_of(optimizer)
+    step(float("nan"))
+    assert all(torch.equal(p, b) for p, b in zip(parameters, before, strict=True))
+    if not at_first:
+        assert all(torch.equal(a, b) for a, b in zip(state_of(optimizer), state, strict=True))
+    for value in (0.3, -2.0):
+        step(value)
+        expected(value)
+    for one, other in zip(parameters, twin_parameters, strict=True):
+        torch.testing.assert_close(one, other)
+    assert not hasattr(optimizer, "found_inf")
+
+
+def test_a_state_from_a_gpu_goes_on_unfused_on_a_cpu() -> None:
+    first, second, _ = pair()
+    optimizer = torch.optim.Adam(first.parameters(), lr=0.1)
+    _fuse(optimizer, True)
+    descend(second(first(torch.randn(4, 3))).sum(), optimizer)
+    assert not any(group["fused"] for group in optimizer.param_groups)

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from migaki.core import processes
+from migaki.core.alarms import alarms
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
 from migaki.core.fit import Run, fit
@@ -97,6 +98,32 @@ def test_cadence_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert card.startswith("# Line") and "Fits a line" in card and "mind the step" in card and "7 steps" in card
     record = json.loads((out / "config.json").read_text())
     assert record["config"] == {"steps": 7, "rate": 0.1} and record["run"]["seed"] == 0 and record["version"]
+
+
+def test_alarms_are_dated_and_told_when_they_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Wary(Line):
+        """Fits a line and worries."""
+
+        def watch(self, scalars: dict[str, float], step: int) -> list[str]:
+            found = super(Line, self).watch(scalars, step)
+            found += ["it is early"] if step in (2, 3, 6) else []
+            return found + (["it is late"] if step >= 5 else [])
+
+    run = Run(device="cpu", precision="fp32", log_every=1, sample_every=0, checkpoint_every=1)
+    fit(Wary(Line.Config()), Points(), run, tmp_path / "run", quiet=True)
+    said = [line for line in capsys.readouterr().err.splitlines() if "watch: " in line]
+    assert said == ["watch: it is early", "watch: passed by step 4: it is early", "watch: it is late"]
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "- from step 2 to 6, passed by step 7: it is early\n" in card
+    assert "- from step 5 to the end: it is late\n" in card
+    found = {alarm.line: alarm for alarm in alarms([{"step": 3, "watch": ["a"]}, {"step": 6}])}
+    assert found["a"].when == "at step 3, passed by step 6"
+
+
+def test_skipped_steps_are_an_alarm_of_every_system() -> None:
+    system = Line(Line.Config())
+    assert System.watch(system, {"net/skipped": 0.0, "net/step": 9.0}, 20) == []
+    assert "not finite" in System.watch(system, {"net/skipped": 0.05}, 20)[0]
 
 
 def test_every_step_is_seeded_by_its_number(tmp_path: Path) -> None:

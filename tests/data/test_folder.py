@@ -82,6 +82,30 @@ def test_select_and_fingerprint(labelled: Path) -> None:
     assert "no image is left" in message(lambda: folder.select([]))
 
 
+@pytest.mark.parametrize("looked_before", [False, True])
+def test_a_selection_has_its_own_further_pictures_and_knows_the_problems(tmp_path: Path, looked_before: bool) -> None:
+    rows = []
+    for index in range(5):
+        save(tmp_path / f"{index}.png", picture(index))
+        save(tmp_path / "masks" / f"{index}.png", np.full((1, 4, 6), index, np.uint8))
+        rows.append({"file_name": f"{index}.png", "mask_file_name": f"masks/{index}.png", "number": index,
+                     "ragged": [1.0] * (index + 1)} | ({"depth_file_name": "0.png"} if index == 0 else {}))
+    write_rows(tmp_path, rows)
+    folder = ImageFolder(tmp_path)
+    if looked_before:
+        assert len(folder.labels["number"]) == len(folder.files["mask"]) == 5
+    part = folder.select([4, 2])
+    assert part.files == {"mask": ["masks/4.png", "masks/2.png"]}  # no depth: neither row has one
+    batch = part.read([0, 1], ("mask", "number"))
+    assert batch["mask"][:, 0, 0].tolist() == batch["number"].tolist() == [4, 2]
+    again = part.select([1])
+    assert again.read([0], ("mask",))["mask"][0, 0, 0] == 2 and again.files == {"mask": ["masks/2.png"]}
+    for view in (part, again):
+        assert "label 'ragged' cannot be used" in message(lambda view=view: view.require("ragged"))
+        assert view.keys == ("image", "mask", "number")
+        view.require("mask")
+
+
 def test_sizes_that_differ(tmp_path: Path) -> None:
     save(tmp_path / "a.png", picture(0))
     save(tmp_path / "b.png", picture(1, 8, 6))

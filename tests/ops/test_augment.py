@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -116,3 +117,16 @@ def test_equalised_images_are_evenly_spaced_ranks_and_pass_gradients() -> None:
     torch.testing.assert_close(out, augment.equalise(torch.exp(3 * images)))  # blind to brightness and contrast
     (out * 2).sum().backward()
     assert images.grad is not None and bool((images.grad == 2).all())
+
+
+@pytest.mark.parametrize(("height", "width"), [(36, 60), (64, 64), (65, 64), (224, 224)])
+def test_equal_values_take_ranks_in_the_order_of_their_places(height: int, width: int) -> None:
+    draw = torch.Generator().manual_seed(height)
+    levels = torch.randint(0, 256, (2, 1, height, width), generator=draw)
+    levels[1] = levels[1] // 64 * 85  # four values: nearly all are ties
+    out = augment.equalise(levels.float() / 255)
+    for image, ranks in zip(levels.flatten(1), out.flatten(1), strict=True):
+        order = np.argsort(image.numpy(), kind="stable")
+        naive = np.empty(len(order))
+        naive[order] = np.arange(len(order)) / (len(order) - 1)
+        np.testing.assert_allclose(ranks.numpy(), naive, atol=1e-6 / height)

@@ -246,7 +246,7 @@ def test_rare_colours_weigh_more_and_the_mean_weight_is_one() -> None:
     system = Colourisation(Colourisation.tiny()[0])
     centres = system.classes[[0, 5]]
     ab = torch.cat([centres[:1].expand(90, 2), centres[1:].expand(10, 2)]).T.reshape(1, 2, 10, 10)
-    system._count(ab)
+    system._count([ab[:1], ab[1:]])
     q = len(system.classes)
     raw = [1 / (0.5 * share + 0.5 / q) for share in (0.9, 0.1)]
     assert (system.weights[5] / system.weights[0]).item() == pytest.approx(raw[1] / raw[0], rel=1e-5)

@@ -9,11 +9,15 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from migaki.core import processes
 from migaki.core.errors import UserError
+from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.data.batches.common_channels import common_channels
 from migaki.data.batches.source import FolderSource, MixedSource, PairedSource
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.labels import POINT_KEYS
+
+# Folded into the seed and not added: the order of one run's photographs is not that of another run's labels.
+_LABELLED, _PHOTOS = 0, 1
 
 
 class Sized(Protocol):
@@ -70,13 +74,14 @@ def labelled_source(folders: Sequence[ImageFolder], keys: Sequence[str], batch_s
     for number, folder in enumerate(folders):
         names = columns[number] if columns else {}
         wanted = {names.get(key, key): key for key in keys}
-        parts.append(FolderSource(folder, share, seed + number, keys=tuple(wanted), rename=wanted, shard=shard))
+        parts.append(FolderSource(folder, share, fold(seed, _LABELLED, number), keys=tuple(wanted),
+                                 rename=wanted, shard=shard))
     labelled = MixedSource(*parts)
     if photos is None:
         return labelled
     seen = dict(photo_keys or {"image": "real"})
-    return PairedSource(labelled, FolderSource(photos, batch_size, seed + 1000, keys=tuple(seen), rename=seen,
-                                               shard=shard))
+    return PairedSource(labelled, FolderSource(photos, batch_size, fold(seed, _PHOTOS), keys=tuple(seen),
+                                               rename=seen, shard=shard))
 
 
 def count_places(folder: ImageFolder, key: str) -> int:

@@ -1,0 +1,165 @@
+"""Under bf16 autocast every op gives the bits that it gives without, and float32 for tensors of 16 bits."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import migaki.losses
+import migaki.ops
+from migaki.ops.full_precision import full_precision
+
+DRAW = torch.Generator().manual_seed(0)
+
+
+def rand(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=DRAW)
+
+
+PICTURES, WIDE, COLOURS = rand(3, 1, 20, 28), rand(2, 1, 24, 224), rand(2, 3, 12, 16)
+POINTS, ANGLES, VECTORS = rand(3, 5, 2) * 20, rand(4, 2) - 0.5, rand(4, 3) - 0.5
+CAMERA, PLACES = torch.tensor([[588.03, 587.07, 320.0, 240.0]]), rand(1, 6, 3) * 400 + 300
+LOGITS, FEATURES = rand(6, 4) * 6 - 3, rand(6, 32)
+NET = nn.Conv2d(1, 1, 3)
+WITH_GRADIENT = rand(2, 1, 9, 9).requires_grad_()
+
+CASES: dict[str, tuple[Any, ...]] = {
+    "augment.translate": (PICTURES, 3),
+    "augment.affine": (WIDE, 4.0, 0.1, 0.3),
+    "augment.affine_and_turn": (WIDE, 4.0, 0.1, 0.3),
+    "augment.brightness_contrast": (PICTURES, 0.1, 0.3),
+    "augment.random_blur": (PICTURES, 1.2),
+    "augment.equalise": (WIDE,),
+    "augment.light": (PICTURES, 0.3),
+    "augment.cutout": (PICTURES, 0.3),
+    "augment.discriminator_augment": (PICTURES,),
+    "colour.rgb_to_ycbcr": (COLOURS,),
+    "colour.ycbcr_to_rgb": (COLOURS,),
+    "colour.studio_luma": (COLOURS,),
+    "colour.luma": (COLOURS,),
+    "colour.rgb_to_lab": (COLOURS,),
+    "colour.lab_to_rgb": (COLOURS * 80,),
+    "depth.project": (PLACES, CAMERA),
+    "depth.unproject": (PLACES, CAMERA),
+    "depth.crop_camera": (CAMERA, PLACES[:, 0], 300.0, (64, 96)),
+    "depth.normalise_depth": (PICTURES[:, 0] * 1000, torch.full((3,), 500.0), 300.0),
+    "filtering.box_filter": (PICTURES, 2),
+    "filtering.guided_filter": (PICTURES, PICTURES.flip(0), 2, 0.1),
+    "filtering.gaussian_kernel": (1.3, 4, PICTURES),
+    "filtering.gaussian_blur": (PICTURES, 1.3),
+    "full_precision.full_precision": (),
+    "gaze.to_vector": (ANGLES,),
+    "gaze.to_angles": (VECTORS,),
+    "gaze.angle_between": (VECTORS, VECTORS.flip(0)),
+    "gaze.mirror": (ANGLES,),
+    "gaze.roll": (ANGLES, rand(4)),
+    "histogram.equalise": (PICTURES,),
+    "landmarks.to_cells": (POINTS, 4),
+    "landmarks.to_pixels": (POINTS, 4),
+    "landmarks.soft_argmax": (rand(2, 3, 14, 18) * 5, 4),
+    "landmarks.gaussian_maps": (POINTS, (14, 18), 4, 1.0),
+    "landmarks.inside": (POINTS, 20, 28),
+    "landmarks.turn_and_crop": (WIDE, rand(2, 5, 2) * 200, 0.3, 0.1, 0.06),
+    "landmarks.mark": (PICTURES, POINTS, (0.9, 0.1, 0.1)),
+    "strokes.frame_ink": (PICTURES, 28, 20),
+    "strokes.rewrite": (PICTURES,),
+    "strokes.pen_width": (PICTURES, rand(3) - 0.5),
+    "tiling.apply_tiled": (lambda tile: tile * 2, PICTURES[0]),
+    "tiling.tiled_rows": (lambda tile: tile * 2, PICTURES[0]),
+    "adaptation.mutual_information": (LOGITS,),
+    "adaptation.confident_cross_entropy": (LOGITS, LOGITS.flip(0).softmax(1), 0.3),
+    "adaptation.centroid_labels": (FEATURES, FEATURES[:4] + 0.01),
+    "adaptation.moved_centroids": (FEATURES[:4], FEATURES, LOGITS.softmax(1), 0.9),
+    "adaptation.domain_cross_entropy": (LOGITS[:, :1],),
+    "adversarial.patch_cross_entropy": (PICTURES,),
+    "adversarial.patch_accuracy": (PICTURES - 0.5,),
+    "adversarial.gradient_penalty": (NET(WITH_GRADIENT), WITH_GRADIENT),
+    "consistency.relative_drift": (ANGLES, ANGLES + 0.01 * VECTORS[:, :2]),
+    "consistency.class_drift": (LOGITS, LOGITS + 0.01),
+    "consistency.label_drift": ({"gaze": ANGLES, "logits": LOGITS}, {"gaze": ANGLES.flip(0), "logits": LOGITS.flip(0)}),
+    "self_regularisation.identity": (COLOURS,),
+    "self_regularisation.channel_mean": (COLOURS,),
+    "self_regularisation.gradients": (COLOURS,),
+    "self_regularisation.self_regularisation": (COLOURS, COLOURS.flip(0)),
+}
+KEYWORDS = {"adaptation.domain_cross_entropy": {"is_target": True},
+            "adversarial.patch_cross_entropy": {"is_refined": True},
+            "adversarial.patch_accuracy": {"is_refined": False}}
+# What takes no pictures or labels of 16 bits: a graph of autograd, any network, what keeps a type by design.
+KEEPS_ITS_TYPE = {"adversarial.gradient_penalty", "consistency.label_drift", "filtering.gaussian_kernel",
+                  "full_precision.full_precision", "landmarks.inside", "self_regularisation.identity",
+                  "tiling.apply_tiled", "tiling.tiled_rows"}
+
+
+def public_functions(package: ModuleType) -> dict[str, Callable[..., Any]]:
+    found = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        whole = importlib.import_module(f"{package.__name__}.{module.name}")
+        found |= {f"{module.name}.{name}": value for name, value in vars(whole).items()
+                  if inspect.isfunction(value) and value.__module__ == whole.__name__ and not name.startswith("_")}
+    return found
+
+
+FUNCTIONS = public_functions(migaki.ops) | public_functions(migaki.losses)
+
+
+def call(name: str, arguments: tuple[Any, ...]) -> list[Tensor]:
+    """The tensors that a function returns, its draws seeded."""
+    torch.manual_seed(7)
+    result = FUNCTIONS[name](*arguments, **KEYWORDS.get(name, {}))
+    if isinstance(result, Tensor):
+        return [result]
+    return [part for item in result for part in (item if isinstance(item, tuple) else (item,))
+            if isinstance(part, Tensor)]
+
+
+def test_every_public_function_has_a_case() -> None:
+    assert set(FUNCTIONS) == set(CASES), "a function of ops/ or losses/ is new or gone: give it a case above"
+
+
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"full_precision.full_precision"}))
+def test_autocast_changes_no_bit(name: str) -> None:
+    expected = call(name, CASES[name])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = call(name, CASES[name])
+    assert expected and len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype and torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", sorted(set(CASES) - KEEPS_ITS_TYPE))
+def test_what_comes_in_16_bits_is_computed_in_32(name: str) -> None:
+    short = tuple(value.bfloat16() if isinstance(value, Tensor) else value for value in CASES[name])
+    expected = call(name, tuple(value.float() if isinstance(value, Tensor) else value for value in short))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = call(name, short)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype and one.dtype != torch.bfloat16 and torch.equal(one, other)
+
+
+def test_the_decorator_leaves_autocast_on_for_others_and_types_alone() -> None:
+    product = full_precision(lambda a, *, b: a @ b)
+    a, b = torch.rand(3, 4), torch.rand(4, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert product(a, b=b).dtype == torch.float32
+        assert (a @ b).dtype == torch.bfloat16
+    assert product(a.double(), b=b.double()).dtype == torch.float64
+    assert product(a.long(), b=b.long()).dtype == torch.int64
+
+
+def test_a_network_reads_angles_out_in_float32() -> None:
+    from migaki.nets.gaze_cnn import PaperGazeNet
+    from migaki.nets.small_resnet import SmallResNet
+
+    for net in (SmallResNet(1, 24, 40, 2, features=4), PaperGazeNet(1, 24, 40)):
+        with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+            out = net.eval()(rand(16, 1, 24, 40))
+        assert out.dtype == torch.float32 and not torch.equal(out, out.bfloat16().float())

@@ -1,0 +1,255 @@
+"""Every weight and sign of every update: the loss of each descent is the sum written out in `update_twins`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import typing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from update_twins import RATES, TWINS, Reader
+
+from migaki.core.batch import Batch
+from migaki.core.discovery import find_class, names_in
+from migaki.core.system import System
+
+SYSTEMS = sorted(names_in("systems", "System"))
+
+# All chance off and every term on, with weights that are no round numbers.
+PLAIN: dict[str, dict[str, Any]] = {
+    "adapted_classifier": {"handwriting": 0.0, "alignment": 0.37, "information": 0.23, "centroids": 0.41,
+                           "confident": 0.83, "threshold": 0.34, "label_smoothing": 0.07, "first": 0.2},
+    "classifier": {"augment": False, "label_smoothing": 0.13},
+    "colourisation": {"patch": 32, "grid": 10},
+    "deep_detail": {"ssim_weight": 0.31, "patch": 16},
+    "gaze": {"augment": False, "equalise": False},
+    "hourglass": {"max_turn": 0.0, "max_scale": 0.0, "max_shift": 0.0, "heat_weight": 0.27, "sigma": 0.8},
+    "landmarks": {"augment": False, "equalise": False},
+    "pix2pix": {"l1": 7.3},
+    "simgan": {"augment": False, "instance_noise": 0.0, "history": 0, "noise_channels": 1, "variety": 0.6,
+               "lambda_reg": 0.73, "consistency": 1.31, "r1": 0.21, "refiner_pretraining": 0,
+               "discriminator_pretraining": 0},
+    "super_resolution": {},
+}
+# Other branches of an update.
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "adapted_classifier": [{"threshold": 0.0}],
+    "classifier": [{"label_smoothing": 0.0}],
+    "colourisation": [{"objective": "regression"}],
+    "deep_detail": [{"loss": "l1"}, {"rung": "direct"}, {"rung": "resnet"}, {"rung": "neg_mapping"}],
+    "gaze": [{"net": "paper"}, {"drift_scale": 1.7}, {"mirror_side": 0}, {"mirror_side": 1}, {"equalise": True}],
+    "hourglass": [{"stride": 2}],
+    "landmarks": [{"equalise": True}],
+    "pix2pix": [],
+    "simgan": [{"hold": "label"}, {"variety": 0.0}, {"refiner_pretraining": 9}, {"discriminator_pretraining": 9}],
+    "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
+}
+# The numbers of a Config that are no weights of a loss: rates, sizes, shares, thresholds, strengths of chance.
+NO_WEIGHTS = {
+    "alignment": (), "all": ("learning_rate", "weight_decay", "max_norm", "dropout", "beta1", "ema"),
+    "adapted_classifier": ("handwriting", "threshold", "first"), "classifier": ("handwriting",),
+    "colourisation": ("temperature",), "deep_detail": ("vivid", "eps"), "gaze": ("light", "drift_scale"),
+    "hourglass": ("sigma", "max_turn", "max_scale", "max_shift"), "landmarks": ("light",),
+    "simgan": ("variety", "discriminator_width", "instance_noise"),
+}
+WEIGHTS: dict[str, tuple[str, ...]] = {
+    "adapted_classifier": ("alignment", "information", "centroids", "confident", "label_smoothing"),
+    "classifier": ("label_smoothing",), "deep_detail": ("ssim_weight",), "hourglass": ("heat_weight",),
+    "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1"),
+}
+STEP = 3
+
+
+@dataclass
+class Descent:
+    """What one call of `descend` was given."""
+
+    name: str
+    loss: Tensor
+    max_norm: float
+    rates: list[float]
+
+
+def build(name: str, **changes: Any) -> tuple[System, Batch]:
+    """A tiny system whose weights and buffers are no round numbers, and a batch with whatever its update may read."""
+    cls = find_class("systems", name, System)
+    config, batch = cls.tiny()
+    config = replace(config, steps=20, **{**PLAIN[name], **changes})
+    torch.manual_seed(1)
+    system = cls(config).eval()
+    draw = torch.Generator().manual_seed(2)
+    if name == "simgan":
+        with torch.no_grad():  # the refiner is no identity, the discriminator has an opinion
+            for parameter in system.refiner.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.1)
+            for parameter in system.discriminator.parameters():
+                parameter.mul_(2)
+        reader = Reader(batch["image"][0].numel())
+        system.judge(reader)
+        system.meter.calibrate([system.meter.read(batch)])
+        for key in ("gaze", "logits") if config.hold == "label" else ():
+            batch[key] = torch.randn(8, {"gaze": 2, "logits": 3}[key], generator=draw)
+    if name == "gaze":
+        batch |= {"side": torch.tensor([0, 1, 1, 0]), "drift": torch.rand(4, generator=draw) * 4}
+    if name == "hourglass":
+        batch["joints"][0, 0, 0], batch["joints"][1, 2, 1] = -3.0, 40.0  # two outside
+    if name == "super_resolution" and config.scale == 3:
+        batch = {"image": torch.rand(4, 3, 8, 8, generator=draw), "target": torch.rand(4, 3, 24, 24, generator=draw)}
+    if name == "colourisation":
+        system.weights.copy_(torch.rand(len(system.classes), generator=draw) + 0.5)
+    if name == "adapted_classifier":
+        system.centres.copy_(torch.randn(system.centres.shape, generator=draw))
+        system.centres[1] = 0
+        with torch.no_grad():
+            for parameter in system.average.parameters():
+                parameter.mul_(1.2)
+    return system, batch
+
+
+def descents(monkeypatch: pytest.MonkeyPatch, system: System, batch: Batch, step: int = STEP) -> list[Descent]:
+    """What `update` gives to `descend`; nothing is moved."""
+    names = {id(optimizer): name for name, optimizer in system.optimizers.items()}
+    found: list[Descent] = []
+
+    def noted(loss: Tensor, optimizer: torch.optim.Optimizer, max_norm: float = 0.0) -> Tensor:
+        rates = [group["lr"] for group in optimizer.param_groups]
+        found.append(Descent(names[id(optimizer)], loss.detach().clone(), max_norm, rates))
+        return torch.zeros(())
+
+    module = importlib.import_module(type(system).__module__)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "descend", noted)
+        torch.manual_seed(5)
+        system.update({key: value.clone() for key, value in batch.items()}, step)
+    return found
+
+
+def expected(name: str, system: System, batch: Batch, step: int = STEP) -> list[tuple[str, Any]]:
+    chunk = {key: value[:4] for key, value in batch.items()} if name == "simgan" else batch
+    if name == "simgan":
+        chunk |= {"image": batch["image"], "real": batch["real"]}
+    return TWINS[name](system, chunk, step)
+
+
+CASES = [(name, changes) for name in SYSTEMS for changes in ({}, *VARIANTS[name])]
+
+
+@pytest.mark.parametrize(("name", "changes"), CASES, ids=[f"{name}-{changes}" for name, changes in CASES])
+def test_the_loss_of_every_descent_is_the_sum_written_out(name: str, changes: dict[str, Any],
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    system, batch = build(name, **changes)
+    twin = expected(name, system, batch)
+    found = descents(monkeypatch, system, batch)
+    assert [one.name for one in found] == [optimizer for optimizer, _ in twin]
+    for one, (_, terms) in zip(found, twin, strict=True):
+        total = sum(weight * value.detach() for _, weight, value in terms)
+        torch.testing.assert_close(one.loss, total, rtol=2e-5, atol=1e-6)
+        assert all(abs(float(value.detach())) > 1e-4 for _, weight, value in terms if weight), terms  # all are felt
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name, fields in WEIGHTS.items() for field in fields])
+def test_twice_the_weight_adds_exactly_its_term(name: str, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    system, batch = build(name)
+    weight = getattr(system.config, field)
+    twin = dict(expected(name, system, batch))
+    before = {one.name: one.loss for one in descents(monkeypatch, system, batch)}
+    doubled, _ = build(name, **{field: 2 * weight})
+    after = {one.name: one.loss for one in descents(monkeypatch, doubled, batch)}
+    felt = []
+    for optimizer, terms in twin.items():
+        share = [(share, value.detach()) for term, share, value in terms if term == field]
+        added = sum((share * value for share, value in share), torch.zeros(()))
+        if field == "label_smoothing" and share:  # what is spread is taken from the label
+            added = added - weight * next(value.detach() for term, _, value in terms if term == "label")
+        torch.testing.assert_close(after[optimizer] - before[optimizer], added, rtol=1e-4, atol=2e-5)
+        felt += [optimizer] if share else []
+    assert len(felt) == 1
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_no_number_of_a_configuration_is_forgotten(name: str) -> None:
+    """A new float is a weight, and then it has a test above, or it is named as none."""
+    config = find_class("systems", name, System).Config
+    types = typing.get_type_hints(config, vars(importlib.import_module(config.__module__)))
+    floats = {field.name for field in dataclasses.fields(config) if types[field.name] is float}
+    known = {*NO_WEIGHTS["all"], *NO_WEIGHTS.get(name, ()), *WEIGHTS.get(name, ())}
+    assert floats <= known, floats - known
+    assert set(WEIGHTS.get(name, ())) <= floats
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_descent_is_clipped_as_configured_at_the_rate_of_its_step(name: str,
+                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    system, batch = build(name, max_norm=3.7, learning_rate=0.017)
+    for step in (0, 1, 3, 9, 10, 12, 19):
+        found = descents(monkeypatch, system, batch, step)
+        assert {one.name for one in found} == set(system.optimizers)
+        for one in found:
+            assert one.max_norm == 3.7
+            wanted = RATES[name][one.name](0.017, step, 20)
+            assert one.rates == pytest.approx([wanted] * len(one.rates))
+
+
+def test_the_paper_of_deep_detail_divides_its_rate_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    system, batch = build("deep_detail", optimizer="sgd", learning_rate=0.1)
+    system.config = replace(system.config, steps=210)
+    for step, rate in ((0, 0.1), (99, 0.1), (100, 0.01), (199, 0.01), (200, 0.001)):
+        assert descents(monkeypatch, system, batch, step)[0].rates == [pytest.approx(rate)]
+
+
+def test_the_ramp_of_the_terms_on_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing for a share of the steps, full at twice that."""
+    for step, ramp in ((0, 0.0), (3, 0.0), (4, 0.25), (6, 0.75), (7, 1.0), (15, 1.0)):
+        system, batch = build("adapted_classifier")
+        twin = dict(expected("adapted_classifier", system, batch, step))["net"]
+        found = descents(monkeypatch, system, batch, step)[0].loss
+        torch.testing.assert_close(found, sum(weight * value.detach() for _, weight, value in twin), rtol=2e-5, atol=0)
+        assert next(weight for term, weight, _ in twin if term == "confident") == pytest.approx(ramp * 0.83)
+
+
+@pytest.mark.parametrize(("consistency", "lambda_factor", "consistency_factor"), [(1.31, 1.0, 3.0), (0.0, 3.0, 0.0)])
+def test_steering_turns_the_weight_that_holds_the_labels(consistency: float, lambda_factor: float,
+                                                         consistency_factor: float,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    system, batch = build("simgan", max_drift="1std", consistency=consistency)
+    assert system.steering is not None
+    monkeypatch.setattr(system.steering, "weight", lambda: torch.tensor(3.0))
+    terms = dict(expected("simgan", system, batch))["refiner"]
+    factors = {"lambda_reg": lambda_factor, "consistency": consistency_factor}
+    total = sum(factors.get(term, 1.0) * weight * value.detach() for term, weight, value in terms)
+    torch.testing.assert_close(descents(monkeypatch, system, batch)[0].loss, total, rtol=2e-5, atol=0)
+
+
+@pytest.mark.parametrize(("step", "level"), [(0, 0.4), (10, 0.2), (19, 0.02)])
+def test_the_noise_on_what_the_discriminator_sees_falls_to_nothing(step: int, level: float,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    system, batch = build("simgan", instance_noise=0.4, r1=0.0, variety=0.0, shortcut=True)
+    seen: list[Tensor] = []
+    system.discriminator.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().clone()))
+    descents(monkeypatch, system, batch, step)
+    fooled, shown, photos = seen
+    spread = (photos - (batch["real"] * 2 - 1)).std()
+    assert float(spread) == pytest.approx(level, rel=0.1)
+    for pictures, synthetic in ((fooled, batch["image"][:4]), (shown, batch["image"][4:])):
+        clean = system.refine(synthetic * 2 - 1, torch.zeros(4, 1, 12, 16)).detach()
+        assert float((pictures - clean).std()) > 0.8 * level
+
+
+def test_the_average_of_deep_detail_holds_its_statistics_too() -> None:
+    system, batch = build("deep_detail", ema=0.9)
+    system.train()
+    mean = {key: value.clone() for key, value in system.average.state_dict().items()}
+    for step in range(4):
+        system.update(batch, step)
+        d = min(0.9, (1 + step) / (10 + step))
+        for key, value in system.net.state_dict().items():
+            mean[key] = d * mean[key] + (1 - d) * value if value.is_floating_point() else value.clone()
+    assert any("running_mean" in key for key in mean)
+    for key, value in system.average.state_dict().items():
+        torch.testing.assert_close(value, mean[key])
+    (restored,) = system.predict({"image": batch["image"]}).values()
+    torch.testing.assert_close(restored, system._restored(system.average, batch["image"]).clamp(0, 1))

@@ -1,0 +1,45 @@
+"""No update reads a number back: on a GPU the host would wait at every step."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from migaki.core.discovery import find_class, names_in
+from migaki.core.system import System
+
+READS = ("__bool__", "__int__", "__float__", "__index__", "item", "tolist", "numpy", "nonzero")
+
+
+@contextmanager
+def _no_reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a tensor was read by the host")
+
+    with monkeypatch.context() as patch:
+        for name in READS:
+            patch.setattr(Tensor, name, refuse)
+        for name in ("tensor", "as_tensor"):  # numbers of the host that would be sent
+            patch.setattr(torch, name, refuse)
+        patch.setattr(Tensor, "new_tensor", refuse)
+        yield
+
+
+@pytest.mark.parametrize("name", sorted(names_in("systems", "System")))
+def test_updates_read_nothing_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = find_class("systems", name, System)
+    config, batch = cls.tiny()
+    torch.manual_seed(0)
+    system = cls(config).train()
+    # Whether a step is taken is `descend`'s business, which has tests of its own.
+    monkeypatch.setattr(importlib.import_module(cls.__module__), "descend", lambda *_: torch.zeros(()))
+    system.update(batch, 0)
+    with _no_reads(monkeypatch):
+        for step in range(1, config.steps):
+            system.update(batch, step)

@@ -1,0 +1,272 @@
+"""The losses of every system's update, written out from the equations: terms with their weights, per descent.
+
+A twin is a function of (system, batch, step) that returns, for each descent in order, the optimiser's name and the terms
+(name of the weight's field or a word, weight, value) whose weighted sum is the loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from migaki.core.batch import Batch
+from migaki.core.system import System
+from migaki.metrics.restoration import ssim
+from migaki.ops.augment import equalise
+from migaki.ops.colour import rgb_to_lab, rgb_to_ycbcr
+from migaki.ops.filtering import guided_filter
+
+Terms = list[tuple[str, float, Tensor]]
+Descents = list[tuple[str, Terms]]
+
+
+class Reader(nn.Module):
+    """An estimator: two numbers and three scores of an image."""
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(pixels, 5)
+        self.config = None
+
+    def predict(self, batch: Batch) -> Batch:
+        out = self.read(batch["image"].flatten(1))
+        return {"gaze": out[:, :2], "logits": out[:, 2:]}
+
+    def metric(self) -> None:
+        return None
+
+
+def log_sigmoid_loss(logits: Tensor, *, one: bool) -> Tensor:
+    """-log p where the truth is one, -log(1 - p) where it is zero; p is the sigmoid of the logits."""
+    p = torch.sigmoid(logits.double())
+    return -torch.log(p if one else 1 - p).mean().float()
+
+
+def drift(before: Batch, after: Batch) -> Tensor:
+    """The mean of a squared change in units of the variance, and of a divergence of classes."""
+    spread = ((before["gaze"] - before["gaze"].mean(0)) ** 2).mean(0)
+    moved = ((after["gaze"] - before["gaze"]) ** 2 / spread).mean()
+    p, q = before["logits"].softmax(1), after["logits"].softmax(1)
+    return (moved + (p * (p / q).log()).sum(1).mean()) / 2
+
+
+def simgan(system: Any, batch: Batch, step: int) -> Descents:
+    """Eq. 4, then eq. 2; a refiner with noise, an estimator, no augmentation, no history."""
+    config = system.config
+    first, second = (batch["image"] * 2 - 1).chunk(2)
+    photos = batch["real"] * 2 - 1
+    torch.manual_seed(5)
+    refined = system.refine(first)
+    keep = ("lambda_reg", config.lambda_reg, (refined - first).abs().mean())
+    sure = system.estimator.predict({"image": batch["image"].chunk(2)[0]})
+    held = drift(batch if config.hold == "label" else sure, system.estimator.predict({"image": (refined + 1) / 2}))
+    terms: Terms = []
+    begins = config.refiner_pretraining
+    if step >= begins:
+        terms += [("fool", 1.0, log_sigmoid_loss(system.discriminator(refined), one=False))]
+        if config.variety:
+            variety = 0.5 * (system.refine(first) - refined).abs().mean()
+            terms += [("sameness", 1.0, (1 - variety / config.variety).clamp_min(0))]
+    else:
+        keep = ("keep", 1.0, keep[2])
+    terms += [keep, ("consistency", config.consistency, held)]
+    if step < begins:
+        return [("refiner", terms)]
+    shown = system.refine(second).detach()
+    seen = photos.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(system.discriminator(seen).flatten(1).mean(1).sum(), seen, create_graph=True)
+    judge: Terms = [("refined", 1.0, log_sigmoid_loss(system.discriminator(shown), one=True)),
+                    ("real", 1.0, log_sigmoid_loss(system.discriminator(photos), one=False)),
+                    ("r1", config.r1, 0.5 * (slope**2).flatten(1).sum(1).mean())]
+    if begins <= step < begins + config.discriminator_pretraining:
+        torch.manual_seed(5)
+        return [("discriminator", [("refined", 1.0, log_sigmoid_loss(
+            system.discriminator(system.refine(second).detach()), one=True)), *judge[1:]])]
+    return [("refiner", terms), ("discriminator", judge)]
+
+
+def pix2pix(system: Any, batch: Batch, step: int) -> Descents:
+    """Eq. 1 halved for the judge; eq. 4 for the generator."""
+    image = batch["image"]
+    truth = torch.cat([batch["target"][:, :3], batch["mask"][:, None]], 1)
+    made = system._generate(image)
+    judged = {name: system.discriminator(image, pictures) for name, pictures in (("made", made), ("truth", truth))}
+    return [("discriminator", [("made", 0.5, log_sigmoid_loss(judged["made"], one=True)),
+                               ("truth", 0.5, log_sigmoid_loss(judged["truth"], one=False))]),
+            ("generator", [("fool", 1.0, log_sigmoid_loss(judged["made"], one=False)),
+                           ("l1", system.config.l1, (made - truth).abs().mean())])]
+
+
+def deep_detail(system: Any, batch: Batch, step: int) -> Descents:
+    """Eq. 3, and what its rungs and our loss put in its place."""
+    config, image = system.config, batch["image"]
+    detail = image - guided_filter(image, image, config.radius, config.eps) if config.rung == "full" else image
+    made = system.net(detail) + (image if config.rung in ("full", "neg_mapping") else 0)
+    wrong = made - batch["target"]
+    error = wrong.abs().mean() if config.loss == "l1" else (wrong**2).mean()
+    return [("net", [("error", 1.0, error), ("ssim_weight", config.ssim_weight,
+                                             1 - ssim(made, batch["target"], precision=torch.float32).mean())])]
+
+
+def hourglass(system: Any, batch: Batch, step: int) -> Descents:
+    """The distance in cells and the cross-entropy to a Gaussian, over the joints inside, of every stack."""
+    config, truth = system.config, batch["joints"][..., :2]
+    inside = [(b, j) for b in range(len(truth)) for j in range(truth.shape[1])
+              if -0.5 < truth[b, j, 0] < config.width - 0.5 and -0.5 < truth[b, j, 1] < config.height - 0.5]
+    maps = system.net(batch["image"] * 2 - 1)
+    near, heat = [], []
+    for stack in maps:
+        for b, j in inside:
+            share = stack[b, j].flatten().softmax(0).view_as(stack[b, j])
+            x, y = torch.arange(share.shape[1]), torch.arange(share.shape[0]).view(-1, 1)
+            centre = (truth[b, j] - (config.stride - 1) / 2) / config.stride  # in cells
+            found = torch.stack([(share * x).sum(), (share * y).sum()])
+            near.append((((found - centre) ** 2).sum() + 1e-4).sqrt())
+            wanted = torch.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * config.sigma**2))
+            heat.append(-(wanted / wanted.sum() * share.log()).sum())
+    return [("net", [("near", 1.0, torch.stack(near).mean()),
+                     ("heat_weight", config.heat_weight, torch.stack(heat).mean())])]
+
+
+def landmarks(system: Any, batch: Batch, step: int) -> Descents:
+    """The mean distance of each label in units of the width / 20, every label counted once."""
+    config = system.config
+    images = equalise(batch["image"]) if config.equalise else batch["image"]
+    unit = config.width / 20
+    out = system.net(images * 2 - 1) * unit
+    places = out.view(len(out), -1, 2) + torch.tensor([(config.width - 1) / 2, (config.height - 1) / 2])
+    terms, start = [], 0
+    for key, count in zip(config.landmarks, config.num_points, strict=True):
+        truth = batch[key].view(len(out), count, 2)
+        away = ((places[:, start : start + count] - truth) ** 2).sum(2)
+        terms.append((key, 1 / len(config.landmarks), (away / unit**2 + 1e-4).sqrt().mean()))
+        start += count
+    return [("net", terms)]
+
+
+def gaze(system: Any, batch: Batch, step: int) -> Descents:
+    """The distance in units of 0.12 rad, or the squared one of the paper's vectors; weighted by the labels' drift."""
+    config, angles = system.config, batch["gaze"]
+    images = batch["image"]
+    if config.mirror_side >= 0:
+        flip = batch["side"] == config.mirror_side
+        images, angles = images.clone(), angles.clone()
+        images[flip], angles[flip, 1] = images[flip].flip(-1), -angles[flip, 1]
+    out = system.net((equalise(images) if config.equalise else images) * 2 - 1)
+    if config.net == "paper":
+        pitch, yaw = angles.T
+        vector = torch.stack([-pitch.cos() * yaw.sin(), -pitch.sin(), -pitch.cos() * yaw.cos()], 1)
+        distance = ((out - vector) ** 2).sum(1)
+    else:
+        distance = (((out - angles / 0.12) ** 2).sum(1) + 1e-4).sqrt()
+    if not config.drift_scale:
+        return [("net", [("distance", 1.0, distance.mean())])]
+    weights = [1 / (1 + (float(moved) / config.drift_scale) ** 2) for moved in batch["drift"]]
+    return [("net", [(f"image {number}", weight / sum(weights), distance[number])
+                     for number, weight in enumerate(weights)])]
+
+
+def smoothed(logits: Tensor, truth: Tensor, smoothing: float) -> Terms:
+    """Cross-entropy with a share of the label spread over all classes."""
+    logs = logits.log_softmax(1)
+    return [("label", 1 - smoothing, -logs[torch.arange(len(truth)), truth].mean()),
+            ("label_smoothing", smoothing, -logs.mean())]
+
+
+def classifier(system: Any, batch: Batch, step: int) -> Descents:
+    return [("net", smoothed(system.net(batch["image"] * 2 - 1), batch["label"], system.config.label_smoothing))]
+
+
+def adapted_classifier(system: Any, batch: Batch, step: int) -> Descents:
+    """Cross-entropy on the labels; on the photographs ramped up, information raised and all else lowered."""
+    config = system.config
+    ramp = min(1.0, max(0.0, (step + 1) / (config.first * config.steps) - 1))
+    source, photos = system.net.features(batch["image"] * 2 - 1), system.net.features(batch["real"] * 2 - 1)
+    with torch.no_grad():
+        known = system.average.features(batch["real"] * 2 - 1)
+        taught = system.average.head(known).softmax(1)
+        seen = taught.sum(0)
+        means = (taught.T @ known) / seen[:, None]
+        rate = (0.1 * seen.clamp_max(1))[:, None]
+        centres = torch.where(system.centres.abs().sum(1, keepdim=True) == 0, means,
+                              system.centres + rate * (means - system.centres))
+        nearest = F.cosine_similarity(known[:, None], centres[None], dim=2).argmax(1)
+    logits = system.net.head(photos)
+    logs = logits.log_softmax(1)
+    each = torch.arange(len(logs))
+    sure, label = taught.max(1)
+    mean = logs.exp().mean(0)
+    information = -(mean * mean.log()).sum() + (logs.exp() * logs).sum(1).mean()
+    judged = system.judge(photos)
+    terms = smoothed(system.net.head(source), batch["label"], config.label_smoothing) + [
+        ("confident", ramp * config.confident, (-logs[each, label] * (sure >= config.threshold)).mean()),
+        ("information", -ramp * config.information, information),
+        ("centroids", ramp * config.centroids, -logs[each, nearest].mean()),
+        ("alignment", ramp * config.alignment, log_sigmoid_loss(judged, one=False))]
+    return [("net", terms), ("judge", [
+        ("source", 0.5, log_sigmoid_loss(system.judge(source.detach()), one=False)),
+        ("photos", 0.5, log_sigmoid_loss(system.judge(photos.detach()), one=True))])]
+
+
+def colourisation(system: Any, batch: Batch, step: int) -> Descents:
+    """Eq. 2 with soft classes of the five nearest, weighted by the nearest one's rarity; or the squared error."""
+    config = system.config
+    made = system.net(F.pixel_unshuffle(batch["image"], 4))
+    ab = F.avg_pool2d(rgb_to_lab(batch["target"])[:, 1:], 4)
+    if config.objective == "regression":
+        return [("net", [("error", 1.0, ((made - ab / 100) ** 2).mean())])]
+    logs, total = made.log_softmax(1), made.new_zeros(())
+    for b in range(len(ab)):
+        for y in range(ab.shape[2]):
+            for x in range(ab.shape[3]):
+                distance = (system.classes - ab[b, :, y, x]).norm(dim=1)
+                order = distance.argsort()[:5]
+                share = torch.exp(-(distance[order] ** 2) / (2 * 5.0**2) + distance[order[0]] ** 2 / (2 * 5.0**2))
+                soft = share / share.sum()
+                total = total - system.weights[order[0]] * (soft * logs[b, order, y, x]).sum()
+    return [("net", [("cross-entropy", 1.0, total / (len(ab) * ab.shape[2] * ab.shape[3]))])]
+
+
+def super_resolution(system: Any, batch: Batch, step: int) -> Descents:
+    """The error of Y, of the network beside the bicubic enlargement or alone."""
+    config = system.config
+    small, wanted = (rgb_to_ycbcr(batch[key])[:, :1] for key in ("image", "target"))
+    made = system.net(small)
+    if config.residual:
+        made = made + F.interpolate(small, scale_factor=config.scale, mode="bicubic", antialias=True)
+    wrong = made - wanted
+    return [("net", [("error", 1.0, wrong.abs().mean() if config.loss == "l1" else (wrong**2).mean())])]
+
+
+TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
+    "adapted_classifier": adapted_classifier, "classifier": classifier, "colourisation": colourisation,
+    "deep_detail": deep_detail, "gaze": gaze, "hourglass": hourglass, "landmarks": landmarks, "pix2pix": pix2pix,
+    "simgan": simgan, "super_resolution": super_resolution}
+
+
+def half_cosine(rate: float, step: int, steps: int) -> float:
+    return rate * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def cycle(rate: float, step: int, steps: int) -> float:
+    """A tenth of linear warm-up, then half a cosine."""
+    warm = steps // 10
+    return rate * (step + 1) / warm if step < warm else half_cosine(rate, step - warm, steps - warm)
+
+
+def halves(rate: float, step: int, steps: int) -> float:
+    """Constant, then linearly to nothing from the middle on."""
+    return rate if 2 * step <= steps else 2 * rate * (steps - step) / steps
+
+
+RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
+    "adapted_classifier": {"net": cycle, "judge": lambda rate, *_: rate}, "classifier": {"net": cycle},
+    "colourisation": {"net": half_cosine}, "deep_detail": {"net": half_cosine}, "gaze": {"net": cycle},
+    "hourglass": {"net": cycle}, "landmarks": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
+    "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate},
+    "super_resolution": {"net": half_cosine}}
