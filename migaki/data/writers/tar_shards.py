@@ -45,7 +45,8 @@ class TarShards(ShardKind):
 
     def is_whole(self, path: Path) -> bool:
         """Whether shard and lines are there."""
-        return path.is_file() and path.stat().st_size > 0 and _lines_of(path).is_file()
+        beside = _lines_of(path)  # a link is none of ours: what it leads to would be read
+        return path.is_file() and path.stat().st_size > 0 and beside.is_file() and not beside.is_symlink()
 
     def finish(self, out: Path, shards: list[Path]) -> None:
         """Join the lines of all shards into the index."""
