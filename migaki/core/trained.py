@@ -17,7 +17,7 @@ from migaki.core.checkpoint import check_shapes, load_model
 from migaki.core.config import from_dict
 from migaki.core.discovery import find_class
 from migaki.core.errors import UserError
-from migaki.core.files import read_json
+from migaki.core.files import explain, open_plain, read_json
 from migaki.core.system import System
 
 
@@ -28,7 +28,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: no config.json there: give the --out of an earlier `migaki train`")
     record = read_json(folder / "config.json")
-    if not isinstance(record, dict) or not isinstance(record.get("system"), str):
+    if not isinstance(record, dict) or not isinstance(record.get("system"), str) or not all(
+            isinstance(record.get(part, {}), dict) for part in ("config", "data", "run")) or not all(
+            isinstance(place, str | list) for place in record.get("data", {}).values()):
         raise UserError(f"{folder / 'config.json'}: not the configuration of a run: restore it or train again")
     return record
 
@@ -46,8 +48,13 @@ def load_system(folder: Path) -> System:
     config = from_dict(cls.Config, record.get("config", {}), str(where))
     _check_size(config, where)
     weights = folder / "model.safetensors"
-    if not weights.exists():
-        raise UserError(f"{folder}: the training is not finished (no model.safetensors): run it again to go on")
+    try:
+        open_plain(weights).close()
+    except FileNotFoundError:
+        raise UserError(f"{folder}: the training is not finished (no model.safetensors): run it again to go "
+                        "on") from None
+    except OSError as error:
+        raise explain(error, weights) from error
     check_shapes(weights, _build(cls, config, where, torch.device("meta")))
     system = _build(cls, config, where, torch.device("cpu"))
     load_model(weights, system)

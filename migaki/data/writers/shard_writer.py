@@ -113,8 +113,8 @@ class ShardWriter:
         ours = {**self._heading, "total": self.total}
         for key in {**ours, **found}:
             if key != "command" and (key not in ours or key not in found or found[key] != ours[key]):
-                raise UserError(f"{show(self.out)}: was made with another {show(key)}: choose another folder, or delete "
-                                "this one (shards of a finished set cannot be added to)")
+                raise UserError(f"{show(self.out)}: was made with another {show(key)}: choose another folder, or "
+                                "delete this one (shards of a finished set cannot be added to)")
         self._heading = heading_of({key: value for key, value in found.items() if key != "total"}, self._heading)
         if self._journal.heading is None:
             return True
