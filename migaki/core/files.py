@@ -70,9 +70,14 @@ def make_folder(path: Path) -> Path:
 
 def make_inner_folder(path: Path) -> Path:
     """`make_folder` for a folder inside a run or a set; UserError if it is a link, which could lead out of it."""
-    if path.is_symlink():
-        raise UserError(f"{show(path)}: is a link where a folder is wanted: delete the link")
+    refuse_link(path)
     return make_folder(path)
+
+
+def refuse_link(path: Path) -> None:
+    """UserError if `path` is a link: what is written there would land outside of the folder."""
+    if path.is_symlink():
+        raise UserError(f"{show(path)}: is a link where migaki keeps something of its own: delete the link")
 
 
 def open_plain(path: Path) -> IO[bytes]:
@@ -85,8 +90,7 @@ def open_own(path: Path, mode: str) -> IO[bytes]:
 
     UserError where something else stands in its place: through a link a file outside of the folder would be changed.
     """
-    if path.is_symlink():
-        raise UserError(f"{show(path)}: is a link where migaki keeps a file of its own: delete the link")
+    refuse_link(path)
     return open(path, mode, opener=lambda name, flags: _open_plain(name, flags | os.O_NOFOLLOW))
 
 

@@ -1,4 +1,4 @@
-"""Whether the saved state of an optimiser is one that it can go on from: a checkpoint may be damaged or a stranger's."""
+"""Whether an optimiser can go on from a saved state: a checkpoint may be damaged or a stranger's."""
 
 from __future__ import annotations
 

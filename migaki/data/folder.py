@@ -13,7 +13,6 @@ Instead of image files the folder may hold shards: tar files (WebDataset) or Par
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Sequence
@@ -27,11 +26,12 @@ import torch
 
 from migaki.core.batch import KEYS, Batch
 from migaki.core.errors import UserError
-from migaki.core.files import explain, read_json
+from migaki.core.files import digest, read_json
 from migaki.data.files import framing
 from migaki.data.files.image_file import Header, read_header, read_image, show
 from migaki.data.files.journal import JOURNAL
-from migaki.data.files.member import FilePath, Member, place
+from migaki.data.files.member import FilePath, place
+from migaki.data.sets.contents import contents
 from migaki.data.sets.labels import PLANE_KEYS, POINT_KEYS, Columns, gather_columns, plain
 from migaki.data.sets.lazy_rows import LazyRows
 from migaki.data.sets.listing import list_files
@@ -72,6 +72,7 @@ class ImageFolder:
         self.classes: list[str] = []
         self._root = Path(os.path.realpath(self.path))
         self._problems: dict[str, str] = {}
+        self._is_all = True
         files = list_files(self.path)
         if (self._root / JOURNAL).exists():
             raise UserError(
@@ -281,6 +282,7 @@ class ImageFolder:
         if not chosen:
             raise UserError(f"{show(self.path)}: no image is left after the selection: widen it")
         view = copy.copy(self)
+        view._is_all = False
         view.rows = [self.rows[index] for index in chosen]
         view.names = [self.names[index] for index in chosen]
         for name in ("files", "keys", "fingerprint", "dtype"):
@@ -300,17 +302,6 @@ class ImageFolder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with the names, file sizes or metadata; no image is read."""
-        state = hashlib.sha256()
-        try:
-            if isinstance(self.file(0), Member):
-                sizes = [f"{name}\0{(self._root / name).stat().st_size}\0" for name in self._metadata]
-                return hashlib.sha256("".join(sizes + self.names).encode()).hexdigest()[:16]
-            for name in self._metadata:
-                state.update((self._root / name).read_bytes())
-            for name in self.names:
-                size = (self._root / name).stat().st_size
-                state.update(os.fsencode(name) + f"\0{size}\0".encode())
-        except OSError as error:
-            raise explain(error, show(self.path)) from error
-        return state.hexdigest()[:16]
+        """16 hexadecimal digits of what the folder holds (`contents`); a selection's are others."""
+        held = contents(self.path)
+        return held if self._is_all else digest("\0".join([held, *self.names]))

@@ -20,7 +20,7 @@ from migaki.core.config import to_dict
 from migaki.core.errors import UserError
 from migaki.core.files import apart
 from migaki.data.files.image_file import show
-from migaki.data.sets.contents import names_and_sizes
+from migaki.data.sets.contents import all_contents
 from migaki.data.sets.labels import plain
 from migaki.data.writers.writer import FolderWriter
 
@@ -78,7 +78,7 @@ class Importer(ABC):
             "importer": name,
             "config": to_dict(self.config),
             "version": __version__,
-            "parent": {"path": os.fspath(path), "fingerprint": names_and_sizes(path)},
+            "parent": {"path": os.fspath(path), "fingerprint": all_contents(path)},
             "source": self.source,
             "licence": self.licence,
         }

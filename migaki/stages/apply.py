@@ -17,13 +17,14 @@ from migaki import __version__
 from migaki.core import engine, hardware
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
-from migaki.core.files import apart, digest
+from migaki.core.files import apart
 from migaki.core.progress import Bar
 from migaki.core.seeds import generator
 from migaki.core.trained import load_system, read_record
 from migaki.data.files.encoding import to_bytes
 from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.contents import contents
 from migaki.data.sets.labels import batch_rows
 from migaki.data.writers.formats import open_writer
 from migaki.data.writers.record import Record, plan
@@ -86,7 +87,7 @@ class Applier:
         self.system.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         record = read_record(run)
         self.info: dict[str, Any] = {
-            "system": record["system"], "run": digest((run / "config.json").read_text()), "parent": str(job.input),
+            "system": record["system"], "run": contents(run), "parent": str(job.input),
             "parent_fingerprint": self.folder.fingerprint, "seed": job.seed, "variants": job.variants,
             "precision": self.precision, "version": __version__,
         }
@@ -110,7 +111,7 @@ class Applier:
         self.meter = FolderMeter(estimator, self.folder, self.device)
         if self.limit is not None:
             self.limit.require(self.meter.unit, "--reject-drift", estimator)
-        self.info |= {"estimator": digest((estimator / "config.json").read_text()), "drift_unit": self.meter.unit}
+        self.info |= {"estimator": contents(estimator), "drift_unit": self.meter.unit}
         if self.limit is not None:
             self.info |= {"reject_drift": str(self.limit), "rejected": job.rejected}
 

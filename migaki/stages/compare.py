@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
-from migaki.core.files import apart, atomic_write, exclusive, write_json, write_text
+from migaki.core.files import apart, atomic_write, exclusive, refuse_link, write_json, write_text
 from migaki.core.progress import Bar
 from migaki.core.system import System
 from migaki.core.trained import load_system
@@ -68,6 +68,8 @@ def compare(run: Path, job: CompareJob, *, command: str = "", quiet: bool = Fals
     work = restorer(system, RestoreJob(input=job.data, out=job.data, value_range=job.value_range, device=job.device,
                                        precision=job.precision))
     out = job.out or run / "evaluation"
+    if job.out is None:
+        refuse_link(out)
     apart(out, job.data)
     require_own(out)
     with exclusive(out):

@@ -12,7 +12,7 @@ import torch
 from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
-from migaki.core.files import apart, exclusive
+from migaki.core.files import apart, exclusive, refuse_link
 from migaki.core.metric import Metric
 from migaki.core.progress import Bar
 from migaki.core.system import System
@@ -48,6 +48,8 @@ def evaluate_into(run: Path, job: EvaluateJob, *, command: str = "",
     record = {"run": str(run), "data": str(job.data), "data_fingerprint": folder.fingerprint,
               "exclude": list(job.exclude), "version": __version__}
     out = job.out or run / "evaluation"
+    if job.out is None:
+        refuse_link(out)
     apart(out, job.data)
     require_own(out)
     with exclusive(out):

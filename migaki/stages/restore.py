@@ -13,7 +13,7 @@ import torch
 from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
-from migaki.core.files import apart, digest, make_folder
+from migaki.core.files import apart, make_folder
 from migaki.core.progress import Bar
 from migaki.core.restorer import Restorer
 from migaki.core.system import System
@@ -23,6 +23,7 @@ from migaki.data.files.image_file import EXTENSIONS
 from migaki.data.files.restored_file import Format, encode_restored, read_original, restored_suffix
 from migaki.data.files.video import VIDEO_EXTENSIONS, count_frames, transform_video
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.contents import contents
 from migaki.data.writers.writer import FolderWriter
 from migaki.ops.tiling import tiled_rows
 
@@ -61,7 +62,7 @@ def restore(run: Path, job: RestoreJob, *, command: str = "", quiet: bool = Fals
         return _video(work, job, quiet)
     folder, names, rows, fingerprint = _inputs(job.input)
     info = {"command": command, "system": read_record(run)["system"],
-            "run": digest((run / "config.json").read_text(encoding="utf-8")), "parent": str(job.input),
+            "run": contents(run), "parent": str(job.input),
             "parent_fingerprint": fingerprint, "value_range": job.value_range,
             "file_format": job.format, "version": __version__}
     channels = read_record(run)["config"]["channels"]
@@ -145,7 +146,7 @@ def _inputs(path: Path) -> tuple[Path, list[str], list[dict[str, Any]], str]:
     if path.is_file():
         if path.suffix.lower() not in EXTENSIONS:
             raise UserError(f"{path}: neither a picture nor a video that is known: {', '.join(sorted(EXTENSIONS))}")
-        return path.parent, [path.name], [{}], digest(f"{path.name} {path.stat().st_size}")
+        return path.parent, [path.name], [{}], contents(path)
     folder = ImageFolder(path)
     rows = [{key: value for key, value in row.items() if not key.endswith("file_name")} for row in folder.rows]
     return path, folder.names, rows, folder.fingerprint
