@@ -55,8 +55,8 @@ def load_system(folder: Path) -> System:
                         "on") from None
     except OSError as error:
         raise explain(error, weights) from error
-    check_shapes(weights, _build(cls, config, where, torch.device("meta")))
-    system = _build(cls, config, where, torch.device("cpu"))
+    check_shapes(weights, _build(cls, config, str(where), torch.device("meta"), "restore it or train again"))
+    system = _build(cls, config, str(where), torch.device("cpu"), "restore it or train again")
     load_model(weights, system)
     return system.eval()
 
@@ -76,7 +76,13 @@ def _check_size(config: Any, where: Path) -> None:
         raise UserError(f"{where}: images of {sides[1]} x {sides[0]} px and {sides[2]} channels cannot be: restore it")
 
 
-def _build(cls: type[System], config: Any, where: Path, device: torch.device) -> System:
+def draw_up(cls: type[System], config: Any) -> None:
+    """UserError for options of which no network can be built, or one of more than `MAX_NUMBERS`; takes no memory."""
+    _build(cls, config, f"migaki train {cls.__module__.rsplit('.', 1)[-1]}", torch.device("meta"),
+           "choose smaller or other numbers")
+
+
+def _build(cls: type[System], config: Any, where: str, device: torch.device, advice: str) -> System:
     """The system, its building stopped as soon as it grows beyond reason; UserError for a configuration without sense.
 
     On the device `meta` parameters have shapes and no storage, so that the largest number costs nothing.
@@ -89,7 +95,7 @@ def _build(cls: type[System], config: Any, where: Path, device: torch.device) ->
         numbers += value.numel() if isinstance(value, torch.Tensor) else 0
         if parts > _MAX_PARTS or numbers > MAX_NUMBERS:
             raise UserError(f"{where}: describes a network of more than {MAX_NUMBERS:,} numbers or {_MAX_PARTS:,} "
-                            "parts: this is not the configuration of a run")
+                            f"parts: {advice}")
 
     hooks = [register(count) for register in (register_module_parameter_registration_hook,
                                               register_module_buffer_registration_hook,
@@ -98,10 +104,10 @@ def _build(cls: type[System], config: Any, where: Path, device: torch.device) ->
         with device:
             return cls(config)
     except UserError as error:
-        raise UserError(str(error) if str(where) in str(error) else f"{where}: {error}") from error
+        raise UserError(str(error) if where in str(error) else f"{where}: {error}") from error
     except Exception as error:  # of numbers without sense PyTorch may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise UserError(f"{where}: no network can be built from it ({reason}): restore it or train again") from error
+        raise UserError(f"{where}: no network can be built from it ({reason}): {advice}") from error
     finally:
         for hook in hooks:
             hook.remove()
