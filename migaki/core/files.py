@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -169,9 +169,9 @@ def settle_names(folder: Path) -> None:
             raise explain(error, folder) from error
 
 
-def _drop_partials(folder: Path) -> None:
-    """Remove the temporary files of processes that live no more; an export into this folder may be at work."""
-    for partial in folder.rglob(".*.partial"):
+def drop_partials(found: Iterable[Path]) -> None:
+    """Remove those temporary files whose processes live no more; of a process that lives one may be at work."""
+    for partial in found:
         owner = partial.suffixes[-2][1:] if len(partial.suffixes) > 1 else ""
         if owner.isdecimal() and int(owner) != os.getpid():
             try:
@@ -183,6 +183,14 @@ def _drop_partials(folder: Path) -> None:
                 continue
         with suppress(OSError):
             partial.unlink()
+
+
+def write_alone(path: Path, data: bytes) -> None:
+    """Write a file for which no folder is held, whole or not at all; what a killed process left of it is removed."""
+    drop_partials(one for one in path.parent.iterdir()
+                  if one.name.startswith(f".{path.name}.") and one.name.endswith(".partial"))
+    with atomic_write(path) as file:
+        file.write(data)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -279,7 +287,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     lock = FolderLock(folder)
     try:
-        _drop_partials(folder)
+        drop_partials(folder.rglob(".*.partial"))
         yield
     finally:
         lock.close()
