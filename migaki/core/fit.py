@@ -213,7 +213,7 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
     # Closed here and not by the garbage collector, within which a second signal would be told as a traceback.
     with (_stop_signals() as stop, Bar(f"train {name}", steps, start, quiet) as bar,
           closing(_prefetch(source, start, steps)) as batches):
-        if not log.is_whole:
+        if not log.is_whole and not quiet:
             bar.say(f"train: {out / 'metrics.jsonl'}: its rows up to step {start} are damaged or gone; the log goes on "
                     "behind them")
         for step, batch in batches:

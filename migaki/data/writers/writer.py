@@ -27,6 +27,7 @@ from migaki.core.files import (
     atomic_write,
     explain,
     make_inner_folder,
+    open_own,
     read_json,
     settle,
     settle_names,
@@ -108,7 +109,7 @@ class FolderWriter:
             found = read_json(manifest)
             self._check(found, resume)
             self._heading = heading_of(found, self._heading)
-            rows = rows_with_gaps(read_metadata(self.out / self._metadata), found, manifest)
+            rows = rows_with_gaps(self._finished_rows(), found, manifest)
             self._finished = len(rows) == self.total
         elif any(not entry.name.startswith(".") for entry in os.scandir(self.out)):
             raise UserError(f"{show(self.out)}: holds other files: choose an empty or a new folder")
@@ -123,6 +124,14 @@ class FolderWriter:
             self._journal.append({"index": index, "row": row})
         for number in range(len(self._journal)):
             self._take_up(number)
+
+    def _finished_rows(self) -> list[Row]:
+        path = self.out / self._metadata
+        try:
+            open_own(path, "rb").close()  # through a link a file outside would be read, on a pipe one waits for ever
+        except OSError as error:
+            raise explain(error, show(path)) from error
+        return read_metadata(path)
 
     def _take_up(self, number: int) -> None:
         """Entry `number` of an earlier run's journal: its image is done if its files stand; else it is made anew."""
