@@ -191,7 +191,7 @@ def _changed(earlier: Any, record: dict[str, Any]) -> str:
     if not changed:
         return "the folders were others"
     name = changed[0]
-    folders = record["data"][name]
+    folders = record["data"].get(name, name)
     return f"the content of {folders if isinstance(folders, str) else ' or '.join(folders)} was another"
 
 

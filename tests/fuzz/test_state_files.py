@@ -41,7 +41,10 @@ def test_links_folders_and_pipes(target: str, begun: bool) -> None:
                 assert name in refusal, (name, form)
 
 
-@pytest.mark.parametrize(("target", "cases"), [("set", 60), ("shards", 60), ("run", 40), ("study", 99), ("sittings", 60)])
+CASES = {"set": 60, "shards": 60, "run": 40, "study": 100, "sittings": 60}
+
+
+@pytest.mark.parametrize(("target", "cases"), CASES.items())
 def test_mutations(target: str, cases: int) -> None:
     draw, valid = random.Random(cases), [data for data in seeds(target) if data[1:]]
     with warnings.catch_warnings():
@@ -71,7 +74,8 @@ def test_odd_values_in_dataset_json(key: str, value: object) -> None:
     {"index": "x"}, {"index": -1, "row": {"file_name": "0.png"}}, {"index": 10**30, "row": {}}, {"row": {}}, {},
     {"index": 0, "row": {"file_name": "../../outside"}}, {"index": 0, "row": {"file_name": 3}},
     {"index": 0, "row": {"file_name": "0.png", "mask_file_name": ["a"]}},
-    {"index": True, "row": {"file_name": "0.png"}}, {"index": 0, "row": 3}, {"index": 0, "row": {"x": 1}}, {"shard": "x", "dropped": 3}, {"shard": 0, "dropped": [99]},
+    {"index": True, "row": {"file_name": "0.png"}}, {"index": 0, "row": 3}, {"index": 0, "row": {"x": 1}},
+    {"shard": "x", "dropped": 3}, {"shard": 0, "dropped": [99]},
     {"shard": 10**30, "dropped": []}, {"shard": -1}, {"shard": 0, "dropped": None},
 ], ids=json.dumps)
 def test_odd_entries_of_a_journal(entry: dict[str, object]) -> None:
