@@ -38,6 +38,9 @@ COMMANDS: dict[str, str] = {
 }
 
 
+_OUT_OF_MEMORY = "out of memory: use smaller images or a smaller --batch-size"
+
+
 def usage() -> str:
     """What `migaki --help` prints."""
     rows = "\n".join(f"  {name:<10} {about}" for name, about in COMMANDS.items())
@@ -71,7 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"migaki: {explain(error, error.filename or 'a file could not be written or read')}", file=sys.stderr)
         return 2
     except MemoryError:
-        print("migaki: out of memory: use smaller images or a smaller --batch-size", file=sys.stderr)
+        print(f"migaki: {_OUT_OF_MEMORY}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        print(f"migaki: {_OUT_OF_MEMORY}", file=sys.stderr)  # PyTorch's own way to say so
         return 2
 
 

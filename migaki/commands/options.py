@@ -54,15 +54,39 @@ def parse(program: str, about: str, words: list[str], **parts: Any) -> Any:
     return found
 
 
+_MOST_BY_NAME = {
+    **dict.fromkeys(("height", "width", "size", "plain_size", "box", "patch"), 2**13),  # px
+    **dict.fromkeys(("count", "test_count", "real_count", "limit", "shard", "stand_in"), 10**8),  # images
+    **dict.fromkeys(("batch_size", "refiner_batch", "cnn_batch"), 2**16),  # images at once
+    **dict.fromkeys(("channels", "noise_channels", "target_channels", "workers", "threads"), 2**12),
+    **dict.fromkeys(("seeds", "folds", "rounds", "variants", "num_tries", "neighbours", "per_class"), 10**4),
+    **dict.fromkeys(("octaves", "num_layers", "levels", "patch_layers", "stacks", "depth", "scale", "radius"), 2**8),
+    "supersample": 2**5, "history": 10**6, "seed": 2**63 - 1,
+}
+_MOST, _MOST_FLOAT = 10**9, 1e12  # of numbers with other names: beyond that, memory and arithmetic fail
+
+
+def _most(name: str) -> int:
+    """The largest number, of either sign, that an option takes."""
+    return _MOST_BY_NAME.get("seeds" if name.endswith("_seeds") else name, _MOST)
+
+
 def _require_finite(program: str, options: Any) -> None:
-    """UserError for an option that is NaN or infinite: comparisons let NaN pass, and no option means either."""
+    """UserError for an option that is NaN or infinite (comparisons let NaN pass), or so large that it has no sense."""
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if dataclasses.is_dataclass(value):
             _require_finite(program, value)
         for number in value if isinstance(value, tuple) else (value,):
+            if not isinstance(number, int | float) or isinstance(number, bool):
+                continue
+            option = f"migaki {program}: --{field.name.replace('_', '-')}"
             if isinstance(number, float) and not math.isfinite(number):
-                raise UserError(f"migaki {program}: --{field.name.replace('_', '-')} {number}: must be a finite number")
+                raise UserError(f"{option} {number}: must be a finite number")
+            most = _most(field.name) if isinstance(number, int) else _MOST_FLOAT
+            if abs(number) > most:
+                shown = str(number) if abs(number) < 10**30 else "a number of more than 30 digits"
+                raise UserError(f"{option} {shown}: at most {most:,}")
 
 
 def _options_of(part: Any) -> list[str]:

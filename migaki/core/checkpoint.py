@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import safetensors
 import safetensors.torch
@@ -13,7 +14,8 @@ import torch
 
 from migaki.core import processes
 from migaki.core.errors import UserError
-from migaki.core.files import atomic_write, explain
+from migaki.core.files import atomic_write, explain, open_plain
+from migaki.core.optimizer_state import check_optimizer
 from migaki.core.system import System, model_state
 
 
@@ -64,20 +66,44 @@ def load_checkpoint(path: Path, system: System, data: bytes | None = None) -> in
     r mod W of the W that wrote it: with the same number it goes on to the same bits, with another to one result.
     """
     try:
-        state: dict[str, Any] = torch.load(path if data is None else io.BytesIO(data), map_location="cpu",
-                                           weights_only=True)
-        others = state.get("others", [])
+        with open_plain(path) if data is None else io.BytesIO(data) as file:
+            _check_archive(file)
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        step, others = state["step"], state.get("others", [])
+        if type(step) is not int or not 0 < step <= int(system.config.steps):
+            raise ValueError(f"no number of steps of this run: {step!r}")
         place = processes.rank() % (1 + len(others))
-        system.load_state_dict(state["system"] if place == 0 else state["system"] | others[place - 1])
+        whole = state["system"] if place == 0 else state["system"] | others[place - 1]
+        for name, value in whole.items():
+            if isinstance(value, torch.Tensor) and value.is_floating_point() and not torch.isfinite(value).all():
+                raise ValueError(f"'{name}' holds numbers that are not finite")
+        system.load_state_dict(whole)
         for name, optimizer in system.optimizers.items():
+            check_optimizer(optimizer, state["optimizers"][name])
             optimizer.load_state_dict(state["optimizers"][name])
-        return int(state["step"])
+        return step
     except OSError as error:
         raise explain(error, path) from error
+    except UserError:
+        raise
     except Exception as error:  # of rubbish, the unpickler may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]  # EOFError says nothing
         raise UserError(f"{path}: the checkpoint does not fit this run or is damaged ({reason}): start over with "
                         "--no-resume, or choose another --out") from error
+
+
+def _check_archive(file: IO[bytes]) -> None:
+    """ValueError unless the file is an archive as `torch.save` writes it: nothing in it is packed, so that reading it
+    takes no more memory than it has bytes."""
+    with zipfile.ZipFile(file) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("its archive is packed")
+        if any(entry.filename.endswith("constants.pkl") for entry in archive.infolist()):
+            raise ValueError("it holds a program, no checkpoint")
+        claimed = sum(entry.file_size for entry in archive.infolist())
+    if claimed > file.seek(0, io.SEEK_END):
+        raise ValueError("its archive claims more than it holds")
+    file.seek(0)
 
 
 def save_model(path: Path, system: System) -> None:
@@ -103,11 +129,18 @@ def check_shapes(path: Path, system: System) -> None:
             raise UserError(f"{path}: '{name}' is missing or has another shape: the file belongs to another model")
 
 
-def load_model(path: Path, system: System) -> None:
-    """Load what `save_model` wrote; UserError if the file is damaged or belongs to another configuration."""
-    check_shapes(path, system)
+def load_model(path: Path, system: System, data: bytes | None = None) -> None:
+    """Load what `save_model` wrote; UserError if the file is damaged or belongs to another configuration.
+
+    `data` is the content of the file, where it has been read already.
+    """
     try:
-        state = safetensors.torch.load_file(path)
+        if data is None:
+            open_plain(path).close()  # a pipe would never be opened by what follows
+            check_shapes(path, system)
+            state = safetensors.torch.load_file(path)
+        else:
+            state = safetensors.torch.load(data)
     except OSError as error:
         raise explain(error, path) from error
     except (safetensors.SafetensorError, ValueError, KeyError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import sys
 import types
 import typing
 from pathlib import Path
@@ -64,7 +65,9 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
         return from_dict(hint, value, where)
     if hint is Path:
         return Path(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not abs(value) <= sys.float_info.max:  # NaN, infinity, or a whole number beyond what a float holds
+            raise UserError(f"{where}: expected a finite number")
         return float(value)
     if hint in (int, float, str, bool) and type(value) is not hint:
         raise UserError(f"{where}: expected {hint.__name__}, got {value!r}")

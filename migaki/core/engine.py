@@ -28,6 +28,7 @@ T = TypeVar("T")
 Chunk = list[int]
 Engine = Literal["local", "ray"]
 
+_MAX_WORKERS = 2**12  # processes
 _MAX_DEATHS = 3  # workers that may die on one chunk before it is given up
 _IN_FLIGHT = 2  # chunks a worker has at a time: the next one waits while the results of the last travel
 
@@ -49,6 +50,8 @@ def check(workers: int, engine: Engine, address: str | None) -> None:
     """UserError for options that do not go together."""
     if workers < 0:
         raise UserError(f"--workers {workers}: at least 1, or 0 for one a core")
+    if workers > _MAX_WORKERS:
+        raise UserError(f"--workers {workers:.0e}: at most {_MAX_WORKERS:,}, or 0 for one a core")
     if address is not None and engine != "ray":
         raise UserError("--address names a Ray cluster: add --engine ray")
 

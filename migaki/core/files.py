@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +31,10 @@ _ADVICE = {
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
     errno.ENOENT: "there is no such file or folder: check the spelling",
 }
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+_MAX_JSON = 2**26  # bytes of one of our JSON files; the list of a million images that were left out takes 8 MB
+_ESCAPED = "backslashreplace"  # in JSON, what UTF-8 cannot hold (a name's odd bytes) becomes JSON's own escape of it
 
 
 def explain(error: OSError, path: Path | str) -> UserError:
@@ -62,23 +68,68 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def make_inner_folder(path: Path) -> Path:
+    """`make_folder` for a folder inside a run or a set; UserError if it is a link, which could lead out of it."""
+    refuse_link(path)
+    return make_folder(path)
+
+
+def refuse_link(path: Path) -> None:
+    """UserError if `path` is a link: what is written there would land outside of the folder."""
+    if path.is_symlink():
+        raise UserError(f"{show(path)}: is a link where migaki keeps something of its own: delete the link")
+
+
+def open_plain(path: Path) -> IO[bytes]:
+    """Open a plain file to read; UserError for a folder, a pipe or a device, on which a read could wait for ever."""
+    return open(path, "rb", opener=_open_plain)
+
+
+def open_own(path: Path, mode: str) -> IO[bytes]:
+    """Open a file that migaki keeps for itself, such as a lock or a journal; `mode` is `rb` or `ab`.
+
+    UserError where something else stands in its place: through a link a file outside of the folder would be changed.
+    """
+    refuse_link(path)
+    return open(path, mode, opener=lambda name, flags: _open_plain(name, flags | os.O_NOFOLLOW))
+
+
+def _open_plain(path: str, flags: int) -> int:
+    wrong = UserError(f"{show(path)}: is a folder, a pipe or a device where a file is wanted: delete it or choose "
+                      "another folder")
+    try:
+        handle = os.open(path, flags | os.O_NONBLOCK, 0o666)  # so that a pipe is opened at once
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ENXIO, errno.ENODEV):
+            raise wrong from error
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise wrong
+    return handle
+
+
 @contextmanager
-def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+def atomic_write(path: Path, mode: str = "wb", permissions: int = 0o666) -> Iterator[IO[Any]]:
     """Open a temporary file beside `path` that takes its name only when the block ends without an error.
 
     The temporary name ends in `.partial`, carries the process id (two processes cannot meet in it) and is removed
-    on an error. A process that is killed leaves at most that file, which readers ignore.
+    on an error. A process that is killed leaves at most that file, which readers ignore. It is never a link that
+    stood there before. `permissions` are those of the file, less the umask.
     """
     partial = path.with_name(partial_name(path.name))
-    errors = None if "b" in mode else "backslashreplace"  # a name that is no UTF-8; JSON reads the same escape back
     try:
-        with open(partial, mode, encoding=None if "b" in mode else "utf-8", errors=errors) as file:
+        partial.unlink(missing_ok=True)
+        encoding, errors = (None, None) if "b" in mode else ("utf-8", _ESCAPED)
+        with open(partial, mode, encoding=encoding, errors=errors,
+                  opener=lambda name, flags: os.open(name, flags | os.O_EXCL, permissions)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise explain(error, path) from error
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -92,9 +143,42 @@ def partial_name(name: str) -> str:
     return f".{name}{tail}" if len(own) + len(tail) < 255 else f".{hashlib.sha256(own).hexdigest()[:16]}{tail}"
 
 
-def _drop_partials(folder: Path) -> None:
-    """Remove the temporary files of processes that live no more; an export into this folder may be at work."""
-    for partial in folder.rglob(".*.partial"):
+def settle(folder: Path) -> None:
+    """Wait until everything that was written below `folder` is on the disk, names included.
+
+    Called before the file that says that a folder is finished. It is one call for the whole file system: one for each
+    of a million images would take hours.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)  # Linux; elsewhere all file systems
+            if sync is None:
+                os.sync()
+            elif sync(handle):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise explain(error, folder) from error
+
+
+def settle_names(folder: Path) -> None:
+    """Wait until the names in `folder`, not those below it, are on the disk."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have no such thing
+            raise explain(error, folder) from error
+
+
+def drop_partials(found: Iterable[Path]) -> None:
+    """Remove those temporary files whose processes live no more; of a process that lives one may be at work."""
+    for partial in found:
         owner = partial.suffixes[-2][1:] if len(partial.suffixes) > 1 else ""
         if owner.isdecimal() and int(owner) != os.getpid():
             try:
@@ -106,6 +190,14 @@ def _drop_partials(folder: Path) -> None:
                 continue
         with suppress(OSError):
             partial.unlink()
+
+
+def write_alone(path: Path, data: bytes) -> None:
+    """Write a file for which no folder is held, whole or not at all; what a killed process left of it is removed."""
+    start = partial_name(path.name).rsplit(".", 2)[0] + "."
+    drop_partials(one for one in path.parent.iterdir() if one.name.startswith(start) and one.name.endswith(".partial"))
+    with atomic_write(path) as file:
+        file.write(data)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -120,9 +212,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; UserError that names the file if it is missing or damaged."""
+    """Read JSON; UserError that names the file if it is missing, damaged, too large or no plain file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with open_plain(path) as file:
+            data = file.read(_MAX_JSON + 1)
+        if len(data) > _MAX_JSON:
+            raise UserError(f"{path}: is larger than {_MAX_JSON >> 20} MB, so it is not what migaki wrote there: "
+                            "restore or delete the file")
+        return json.loads(data.decode("utf-8"))
     except OSError as error:
         raise explain(error, path) from error
     except (ValueError, RecursionError) as error:
@@ -131,14 +228,14 @@ def read_json(path: Path) -> Any:
 
 def digest(text: str) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of `text`."""
-    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:16]
+    return hashlib.sha256(text.encode("utf-8", _ESCAPED)).hexdigest()[:16]
 
 
 class FolderLock:
     """Exclusive use of a folder by one process, from the making of the object to its `close()`.
 
     The folder is made if need be. The lock is the kernel's (flock) and ends with the process however it ends, so
-    nothing stale stays behind. UserError if another process has it.
+    nothing stale stays behind. UserError if another process has it, or if the disk has no locks.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -147,7 +244,7 @@ class FolderLock:
         while True:
             make_folder(folder)
             try:
-                self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115, held open on purpose
+                self._file = open_own(self.path, "ab")
             except FileNotFoundError:
                 continue  # its owner has just removed the folder, which it had made and left empty
             except OSError as error:
@@ -156,11 +253,23 @@ class FolderLock:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 self._file.close()
-                line = f"{folder}: another process is writing there: wait for it or choose another --out"
-                raise UserError(line) from error
+                raise self._refused(folder, error) from error
             if self._is_current():
                 return
             self._file.close()  # its owner finished and removed the file between our two calls
+
+    def _refused(self, folder: Path, error: OSError) -> UserError:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return UserError(f"{folder}: another process is writing there: wait for it or choose another --out")
+        self.path.unlink(missing_ok=True)
+        if self._made:
+            with suppress(OSError):
+                folder.rmdir()
+        if error.errno in _NO_LOCKS:
+            return UserError(f"{folder}: the disk has no file locks, without which two commands could spoil each "
+                             "other's work: choose an --out on a local disk and copy the result, or have the disk "
+                             "mounted with locks (Lustre: -o flock)")
+        return explain(error, folder)
 
     def _is_current(self) -> bool:
         try:
@@ -185,7 +294,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     lock = FolderLock(folder)
     try:
-        _drop_partials(folder)
+        drop_partials(folder.rglob(".*.partial"))
         yield
     finally:
         lock.close()

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
@@ -20,11 +19,22 @@ import torch
 from migaki import __version__
 from migaki.core import hardware, processes
 from migaki.core.alarms import alarms
-from migaki.core.batch import Batch, Scalars
-from migaki.core.checkpoint import load_checkpoint, save_checkpoint, save_model
+from migaki.core.batch import Batch
+from migaki.core.checkpoint import load_checkpoint, load_model, save_checkpoint, save_model
 from migaki.core.config import to_dict
 from migaki.core.errors import UserError
-from migaki.core.files import atomic_write, exclusive, make_folder, read_json, write_json, write_text
+from migaki.core.files import (
+    atomic_write,
+    exclusive,
+    explain,
+    make_inner_folder,
+    read_json,
+    settle,
+    settle_names,
+    write_json,
+    write_text,
+)
+from migaki.core.log import Log
 from migaki.core.pictures import contact_sheet
 from migaki.core.progress import Bar
 from migaki.core.seeds import fold
@@ -73,11 +83,13 @@ def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None
             _move_state(optimizer, device)
         if is_whole:
             return system
-        log = _Log(out if processes.rank() == 0 else None, start, tensorboard=run.tensorboard)
+        log = Log(out if processes.rank() == 0 else None, start, tensorboard=run.tensorboard)
         _train(system, source, run, out, device, precision, log, start, quiet=quiet or processes.rank() != 0)
         if processes.rank() == 0:
             write_text(out / "README.md", _card(system, run, data, log.rows))
-            save_model(out / "model.safetensors", system)  # last: a run that has it is whole
+            settle(out)
+            save_model(out / "model.safetensors", system)  # last: a run that has it is whole, after a power cut as well
+            settle_names(out)
     return system
 
 
@@ -98,58 +110,89 @@ def _record(system: System, run: Run, precision: str, data: Any,
 def _begin(system: System, run: Run, out: Path, record: dict[str, Any]) -> tuple[int, bool]:
     """Process 0 looks at OUT and tells the others, who may have no such disk. Steps taken; whether that is all."""
     if processes.rank() != 0:
-        told, blob = json.loads(processes.share(b"")), processes.share(b"")
-        if told["start"]:
+        found, blob = json.loads(processes.share(b"")), processes.share(b"")
+        if found["file"] == "checkpoint":
             load_checkpoint(out / "checkpoint", system, blob)
-        return told["start"], told["whole"]
-    start = _prepare(system, run, out, record)
-    whole = start >= system.config.steps and (out / "model.safetensors").exists()
+        elif found["file"]:
+            load_model(out / found["file"], system, blob)
+        return found["start"], found["whole"]
+    file = _prepare(system, run, out, record)
+    steps = int(system.config.steps)
+    start = load_checkpoint(out / file, system) if file == "checkpoint" else steps if file else 0
+    whole = start >= steps and _has_model(out, system, needed=file != "checkpoint")
     if processes.world() > 1:
-        processes.share(json.dumps({"start": start, "whole": whole}).encode())
-        processes.share((out / "checkpoint").read_bytes() if start else b"")
+        processes.share(json.dumps({"start": start, "whole": whole, "file": file}).encode())
+        processes.share((out / file).read_bytes() if file else b"")
     return start, whole
 
 
-def _prepare(system: System, run: Run, out: Path, record: dict[str, Any]) -> int:
-    """Write or compare config.json; load the checkpoint. Returns the number of steps already taken."""
+def _has_model(out: Path, system: System, needed: bool) -> bool:
+    """Load the model of a run that has taken all steps. False where it is missing or damaged and not `needed`: the
+    checkpoint gives it again."""
+    if not os.path.lexists(out / "model.safetensors"):
+        return False
+    try:
+        load_model(out / "model.safetensors", system)
+    except UserError:
+        if needed:
+            raise
+        return False
+    return True
+
+
+def _prepare(system: System, run: Run, out: Path, record: dict[str, Any]) -> str:
+    """Write or compare config.json. The file of OUT to go on from: a checkpoint, a finished model, "" for none."""
     path = out / "config.json"
-    if path.exists() and run.resume:
-        earlier = read_json(path)
-        if not isinstance(earlier, dict):
-            raise UserError(f"{path}: not the configuration of a run: restore it or choose another --out")
-        for part in ("system", "config", "data", "contents", "run"):
-            if part == "contents" and (part not in earlier or not (out / "checkpoint").exists()):
-                continue  # written before contents were kept, or nothing has been learned of them yet
-            if earlier.get(part) != record[part]:
-                what = (_difference(earlier.get(part), record[part], part) if part != "contents" else
-                        _changed(earlier[part], record))
-                raise UserError(f"{out} holds a run of another configuration ({what}): choose another --out, "
-                                "or start over with --no-resume")
-        if (out / "checkpoint").exists():
-            return load_checkpoint(out / "checkpoint", system)
-    elif not path.exists() and any(p for p in out.iterdir() if not p.name.startswith(".")):
+    learned = [name for name in ("checkpoint", "model.safetensors") if os.path.lexists(out / name)]
+    if os.path.lexists(path) and run.resume:
+        _require_same(out, record, bool(learned))
+        if learned:
+            return learned[0]
+    elif not os.path.lexists(path) and any(p for p in out.iterdir() if not p.name.startswith(".")):
         raise UserError(f"{out}: the folder holds other files and no run: choose an empty or new --out")
-    for stale in ("checkpoint", "metrics.jsonl", "timing.jsonl", "model.safetensors", "README.md"):
-        (out / stale).unlink(missing_ok=True)
+    try:  # the model first: while it stands the run is called finished
+        for stale in ("model.safetensors", "checkpoint", "metrics.jsonl", "timing.jsonl", "README.md"):
+            (out / stale).unlink(missing_ok=True)
+    except OSError as error:
+        raise explain(error, out / stale) from error
     for stale in ("samples", "tensorboard", "evaluation"):  # what an earlier model left is not this one's
         shutil.rmtree(out / stale, ignore_errors=True)
     write_json(path, record)
-    return 0
+    return ""
+
+
+def _require_same(out: Path, record: dict[str, Any], learned: bool) -> None:
+    """UserError if config.json in OUT is not that of this run; `learned` tells whether anything was learned there."""
+    earlier = read_json(out / "config.json")
+    if not isinstance(earlier, dict):
+        raise UserError(f"{out / 'config.json'}: not the configuration of a run: restore it or choose another --out")
+    for part in ("system", "config", "data", "contents", "run"):
+        if part == "contents" and (part not in earlier or not learned):
+            continue  # written before contents were kept, or nothing has been learned of them yet
+        if earlier.get(part) != record[part]:
+            what = (_difference(earlier.get(part), record[part], part) if part != "contents" else
+                    _changed(earlier[part], record))
+            raise UserError(f"{out} holds a run of another configuration ({what}): choose another --out, "
+                            "or start over with --no-resume")
 
 
 def _difference(old: Any, new: Any, where: str) -> str:
     if not isinstance(old, dict) or not isinstance(new, dict):
-        return f"{where}: {old} there, {new} asked for"
+        return f"{where}: {str(old)[:60]} there, {str(new)[:60]} asked for"
     for key in new:
         if old.get(key) != new[key]:
             return _difference(old.get(key), new[key], f"{where}.{key}" if where != "config" else key)
     return where
 
 
-def _changed(earlier: dict[str, Any], record: dict[str, Any]) -> str:
+def _changed(earlier: Any, record: dict[str, Any]) -> str:
     """Which folder holds other images than when the run began."""
-    name = next(name for name, found in record["contents"].items() if earlier.get(name) != found)
-    folders = record["data"][name]
+    known = earlier if isinstance(earlier, dict) else {}
+    changed = [name for name, found in record["contents"].items() if known.get(name) != found]
+    if not changed:
+        return "the folders were others"
+    name = changed[0]
+    folders = record["data"].get(name, name)
     return f"the content of {folders if isinstance(folders, str) else ' or '.join(folders)} was another"
 
 
@@ -161,7 +204,7 @@ def _move_state(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
 
 
 def _train(system: System, source: Source, run: Run, out: Path, device: torch.device, precision: Any,
-           log: _Log, start: int, quiet: bool) -> None:
+           log: Log, start: int, quiet: bool) -> None:
     steps = int(system.config.steps)
     every = -(-run.checkpoint_every // run.log_every) * run.log_every
     name = type(system).__name__
@@ -171,6 +214,9 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
     # Closed here and not by the garbage collector, within which a second signal would be told as a traceback.
     with (_stop_signals() as stop, Bar(f"train {name}", steps, start, quiet) as bar,
           closing(_prefetch(source, start, steps, pin=device.type == "cuda")) as batches):
+        if not log.is_whole and not quiet:
+            bar.say(f"train: {out / 'metrics.jsonl'}: its rows up to step {start} are damaged or gone; the log goes on "
+                    "behind them")
         for step, batch in batches:
             torch.manual_seed(fold(run.seed, 1, step, processes.rank()))
             moved = _to(batch, device)
@@ -246,7 +292,7 @@ def _write_sheet(system: System, source: Source, out: Path, step: int, device: t
         rows = system.sheet(_to(together, device))
     system.train()
     if rows:
-        with atomic_write(make_folder(out / "samples") / f"{step:06d}.png") as file:
+        with atomic_write(make_inner_folder(out / "samples") / f"{step:06d}.png") as file:
             file.write(contact_sheet(rows))
 
 
@@ -269,78 +315,6 @@ def _stop_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _Log:
-    """metrics.jsonl: interval means, nothing of the clock (so that equal runs leave equal files); timing.jsonl."""
-
-    def __init__(self, out: Path | None, start: int, tensorboard: bool = False) -> None:
-        self.out, self.rows = out, [] if out is None else _rows_until(out / "metrics.jsonl", start)
-        self._sums: Scalars = {}
-        self._counts: dict[str, int] = {}
-        self._writer = _tensorboard(out) if tensorboard and out is not None else None
-        self._clock = time.monotonic()
-        if out is not None:
-            write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
-
-    def add(self, scalars: Scalars) -> None:
-        for key, value in scalars.items():
-            self._sums[key] = self._sums.get(key, torch.zeros((), device=value.device)) + value.detach().float()
-            self._counts[key] = self._counts.get(key, 0) + 1
-
-    def write(self, step: int, system: System, bar: Bar) -> dict[str, float]:
-        each = [value / self._counts[key] for key, value in self._sums.items()]
-        processes.average(each)  # every process has taken as many steps
-        means = dict(zip(self._sums, map(float, each), strict=True))
-        self._sums, self._counts = {}, {}
-        if self.out is None:
-            return means
-        row: dict[str, Any] = {"step": step, **means}
-        warnings = system.watch(means, step)
-        if warnings:
-            row["watch"] = warnings
-        before = {alarm.line: alarm for alarm in alarms(self.rows)}
-        self.rows.append(row)
-        for alarm in alarms(self.rows):  # each is told once when it begins and once when it first passes
-            if alarm.line not in before:
-                bar.say(f"watch: {alarm.line}")
-            elif alarm.passed_at == step and before[alarm.line].first_passed_at is None:
-                bar.say(f"watch: passed by step {step}: {alarm.line}")
-        with open(self.out / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        now = time.monotonic()
-        with open(self.out / "timing.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "seconds": round(now - self._clock, 3)}) + "\n")
-        self._clock = now
-        if self._writer is not None:
-            for key, value in means.items():
-                self._writer.add_scalar(key, value, step)
-        return means
-
-
-def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:
-    """The rows up to the checkpoint's step; what a killed run wrote behind it is made again."""
-    rows: list[dict[str, Any]] = []
-    if step and path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                break
-            if row["step"] > step:
-                break
-            rows.append(row)
-    return rows
-
-
-def _tensorboard(out: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UserError("--tensorboard needs an extra: pip install 'migaki[tensorboard]'") from error
-    return SummaryWriter(str(out / "tensorboard"))
 
 
 def _card(system: System, run: Run, data: Any, rows: list[dict[str, Any]]) -> str:

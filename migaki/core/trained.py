@@ -17,7 +17,7 @@ from migaki.core.checkpoint import check_shapes, load_model
 from migaki.core.config import from_dict
 from migaki.core.discovery import find_class
 from migaki.core.errors import UserError
-from migaki.core.files import read_json
+from migaki.core.files import explain, open_plain, read_json
 from migaki.core.system import Framed, System
 
 
@@ -28,7 +28,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: no config.json there: give the --out of an earlier `migaki train`")
     record = read_json(folder / "config.json")
-    if not isinstance(record, dict) or not isinstance(record.get("system"), str):
+    if not isinstance(record, dict) or not isinstance(record.get("system"), str) or not all(
+            isinstance(record.get(part, {}), dict) for part in ("config", "data", "run")) or not all(
+            isinstance(place, str | list) for place in record.get("data", {}).values()):
         raise UserError(f"{folder / 'config.json'}: not the configuration of a run: restore it or train again")
     return record
 
@@ -49,10 +51,15 @@ def load_system(folder: Path) -> System:
     config = from_dict(cls.Config, values, str(where))
     _check_size(config, where)
     weights = folder / "model.safetensors"
-    if not weights.exists():
-        raise UserError(f"{folder}: the training is not finished (no model.safetensors): run it again to go on")
-    check_shapes(weights, _build(cls, config, where, torch.device("meta")))
-    system = _build(cls, config, where, torch.device("cpu"))
+    try:
+        open_plain(weights).close()
+    except FileNotFoundError:
+        raise UserError(f"{folder}: the training is not finished (no model.safetensors): run it again to go "
+                        "on") from None
+    except OSError as error:
+        raise explain(error, weights) from error
+    check_shapes(weights, _build(cls, config, str(where), torch.device("meta"), "restore it or train again"))
+    system = _build(cls, config, str(where), torch.device("cpu"), "restore it or train again")
     load_model(weights, system)
     return system.eval()
 
@@ -74,7 +81,13 @@ def _check_size(config: Any, where: Path) -> None:
         raise UserError(f"{where}: images of {sides[1]} x {sides[0]} px and {sides[2]} channels cannot be: restore it")
 
 
-def _build(cls: type[System], config: Any, where: Path, device: torch.device) -> System:
+def draw_up(cls: type[System], config: Any) -> None:
+    """UserError for options of which no network can be built, or one of more than `MAX_NUMBERS`; takes no memory."""
+    _build(cls, config, f"migaki train {cls.__module__.rsplit('.', 1)[-1]}", torch.device("meta"),
+           "choose smaller or other numbers")
+
+
+def _build(cls: type[System], config: Any, where: str, device: torch.device, advice: str) -> System:
     """The system, its building stopped as soon as it grows beyond reason; UserError for a configuration without sense.
 
     On the device `meta` parameters have shapes and no storage, so that the largest number costs nothing.
@@ -87,7 +100,7 @@ def _build(cls: type[System], config: Any, where: Path, device: torch.device) ->
         numbers += value.numel() if isinstance(value, torch.Tensor) else 0
         if parts > _MAX_PARTS or numbers > MAX_NUMBERS:
             raise UserError(f"{where}: describes a network of more than {MAX_NUMBERS:,} numbers or {_MAX_PARTS:,} "
-                            "parts: this is not the configuration of a run")
+                            f"parts: {advice}")
 
     hooks = [register(count) for register in (register_module_parameter_registration_hook,
                                               register_module_buffer_registration_hook,
@@ -96,10 +109,10 @@ def _build(cls: type[System], config: Any, where: Path, device: torch.device) ->
         with device:
             return cls(config)
     except UserError as error:
-        raise UserError(str(error) if str(where) in str(error) else f"{where}: {error}") from error
+        raise UserError(str(error) if where in str(error) else f"{where}: {error}") from error
     except Exception as error:  # of numbers without sense PyTorch may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise UserError(f"{where}: no network can be built from it ({reason}): restore it or train again") from error
+        raise UserError(f"{where}: no network can be built from it ({reason}): {advice}") from error
     finally:
         for hook in hooks:
             hook.remove()

@@ -13,7 +13,6 @@ Instead of image files the folder may hold shards: tar files (WebDataset) or Par
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
 import os
 from collections.abc import Collection, Iterable, Sequence
@@ -27,14 +26,15 @@ import torch
 
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
-from migaki.core.files import explain, read_json
+from migaki.core.files import digest, read_json
 from migaki.data.files import framing
 from migaki.data.files.image_file import EXTENSIONS, Header, read_header, read_image, show
 from migaki.data.files.journal import JOURNAL
 from migaki.data.files.mask_file import read_mask
-from migaki.data.files.member import FilePath, Member, place
+from migaki.data.files.member import FilePath, place
 from migaki.data.sets.carry import Move, carried, framed
 from migaki.data.sets.class_names import CLASS_KEYS, ClassColumn, class_column, is_list_of_names
+from migaki.data.sets.contents import contents
 from migaki.data.sets.labels import PLANE_KEYS, POINT_KEYS, Columns, gather_columns
 from migaki.data.sets.lazy_rows import LazyRows
 from migaki.data.sets.left_out import LeftOut
@@ -79,6 +79,7 @@ class ImageFolder:
         self.value_range = value_range
         self._root = Path(os.path.realpath(self.path))
         self._problems: dict[str, str] = {}
+        self._is_all, self._is_single = single is None, single is not None
         left_out = LeftOut()
         files = list_files(self.path, left_out) if single is None else [single]
         if single is None and (self._root / JOURNAL).exists():
@@ -341,6 +342,7 @@ class ImageFolder:
             raise UserError(f"{show(self.path)}: no image is left after the selection: widen it")
         view = copy.copy(self)
         view.__dict__["_class_columns"] = self._class_columns
+        view._is_all = False
         view.rows = [self.rows[index] for index in chosen]
         view.names = [self.names[index] for index in chosen]
         for name in ("keys", "fingerprint", "dtype", "has_alpha"):
@@ -364,17 +366,6 @@ class ImageFolder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with the names, file sizes or metadata; no image is read."""
-        state = hashlib.sha256()
-        try:
-            if isinstance(self.file(0), Member):
-                sizes = [f"{name}\0{(self._root / name).stat().st_size}\0" for name in self._metadata]
-                return hashlib.sha256("".join(sizes + self.names).encode(errors="backslashreplace")).hexdigest()[:16]
-            for name in self._metadata:
-                state.update((self._root / name).read_bytes())
-            for name in self.names:
-                size = (self._root / name).stat().st_size
-                state.update(os.fsencode(name) + f"\0{size}\0".encode())
-        except OSError as error:
-            raise explain(error, show(self.path)) from error
-        return state.hexdigest()[:16]
+        """16 hexadecimal digits of what the folder holds (`contents`); a selection's are others."""
+        held = contents(self.path / self.names[0] if self._is_single else self.path)
+        return held if self._is_all else digest("\0".join([held, *self.names]))

@@ -21,7 +21,7 @@ from migaki.core.config import to_dict
 from migaki.core.errors import UserError
 from migaki.core.files import apart
 from migaki.data.files.image_file import show
-from migaki.data.sets.contents import names_and_sizes
+from migaki.data.sets.contents import all_contents
 from migaki.data.sets.labels import plain
 from migaki.data.walk import Done, OutputJob, Work, walk
 from migaki.data.writers.record import plan
@@ -102,7 +102,7 @@ class ImportWork(Work):
             "importer": self.name.removeprefix("import "),
             "config": to_dict(self.importer.config),
             "version": __version__,
-            "parent": {"path": os.fspath(self.path), "fingerprint": names_and_sizes(self.path)},
+            "parent": {"path": os.fspath(self.path), "fingerprint": all_contents(self.path)},
             "source": self.importer.source,
             "licence": self.importer.licence,
         } | ({"classes": list(self.importer.classes)} if self.importer.classes else {})

@@ -144,8 +144,8 @@ def distances(synthetic: Path, refined: Path, photos: Path, out: Path) -> dict[s
     like = ImageFolder(synthetic)
     prints = [ImageFolder(folder).fingerprint for folder in (synthetic, refined, photos)]
     if out.exists():
-        known: dict[str, Any] = read_json(out)
-        if known.get("fingerprints") == prints:
+        known = read_json(out)
+        if isinstance(known, dict) and known.get("fingerprints") == prints and known.keys() >= FEATURES.keys():
             return known
     real = read_images(photos, like=like)
     found = {"synthetic": distance(read_images(synthetic), real), "refined": distance(read_images(refined), real)}

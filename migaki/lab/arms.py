@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from migaki.core.errors import UserError
-from migaki.core.files import read_json
-from migaki.report.evaluation import read_errors
+from migaki.report.evaluation import read_errors, read_figures
 from migaki.report.tables import Difference, paired_difference
 
 Seeds = tuple[int | None, ...]
@@ -68,7 +67,11 @@ class Outcome:
         if missing:
             raise UserError(f"arm '{self.arm.name}': its evaluations have no '{measure.key}', only "
                             f"{', '.join(missing[0])}")
-        return [measure.scale * float(figures[measure.key]) for figures in self.figures]
+        try:
+            return [measure.scale * float(figures[measure.key]) for figures in self.figures]
+        except (TypeError, ValueError) as error:
+            raise UserError(f"arm '{self.arm.name}': '{measure.key}' is no number in one of its evaluations: delete "
+                            "its folder to evaluate again") from error
 
     def mean(self, measure: Measure) -> float:
         """The mean over the trials."""
@@ -81,7 +84,7 @@ def read_outcomes(arms: Sequence[Arm]) -> dict[str, Outcome]:
 
 
 def _read(arm: Arm) -> Outcome:
-    figures = tuple(read_json(trial.evaluation / "evaluation.json")["figures"] for trial in arm.trials)
+    figures = tuple(read_figures(trial.evaluation) for trial in arm.trials)
     files = [trial.evaluation / "errors.csv" for trial in arm.trials]
     each = np.stack([read_errors(path) for path in files]) if all(path.exists() for path in files) else None
     return Outcome(arm=arm, figures=figures, each=each)

@@ -21,7 +21,7 @@ from migaki.core.judge import Judge
 from migaki.core.progress import Bar
 from migaki.core.simulator import Simulator
 from migaki.core.system import System
-from migaki.data.sets.contents import contents
+from migaki.data.sets.contents import all_contents, contents
 from migaki.importers.importer import Importer
 from migaki.stages.apply import ApplyJob, apply
 from migaki.stages.evaluate import EvaluateJob, evaluate_into, judge_into
@@ -29,6 +29,7 @@ from migaki.stages.simulate import SimulateJob, simulate
 from migaki.stages.train import train
 
 _NAMED = 30  # folders in one message
+_LONG = 1e12  # s: no step takes so long
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,13 +86,11 @@ def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False,
     would have made, and `left_out` tells their folders and why; without `left_out` the error is raised.
     """
     path = make_folder(out) / "steps.json"
-    done: dict[str, dict[str, Any]] = read_json(path) if path.exists() else {}
-    if not isinstance(done, dict):
-        raise UserError(f"{path}: not what a chain of steps wrote: delete it, nothing else is lost")
+    done = _read_record(path)
     steps = [step for leg in legs for step in leg.steps]
     keys = _keys(steps, out)
     _refuse_stale([step.proof.parent for step in steps if _is_stale(step, done, keys[step.command])], out)
-    known = {step.command: str(step.proof.parent) in done and step.proof.exists() for step in steps}
+    known = {step.command: str(step.proof.parent) in done and step.proof.is_file() for step in steps}
     progress = _Progress([step.cost for step in steps], [known[step.command] for step in steps])
     timings = []
     for number, leg in enumerate(legs, start=1):
@@ -121,6 +120,19 @@ def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False,
     return timings
 
 
+def _read_record(path: Path) -> dict[str, dict[str, Any]]:
+    """What steps.json remembers, by folder; UserError for what no chain has written."""
+    done = read_json(path) if os.path.lexists(path) else {}
+    if not isinstance(done, dict) or not all(_is_record(record) for record in done.values()):
+        raise UserError(f"{path}: not what a chain of steps wrote: delete it, nothing else is lost")
+    return done
+
+
+def _is_record(record: Any) -> bool:
+    return isinstance(record, dict) and all(isinstance(record.get(key), str) for key in ("command", "key")) and all(
+        isinstance(record.get(key), int | float) and 0 <= record[key] < _LONG for key in ("seconds", "cpu_seconds"))
+
+
 def _why_left_out(step: Step, left_out: dict[Path, str]) -> str | None:
     """Why the folder that this step reads was left out, if it was."""
     named = [*step.words, *map(str, step.needs)]
@@ -133,14 +145,14 @@ def _keys(steps: Sequence[Step], out: Path) -> dict[str, str]:
 
     UserError for two steps of one command or one folder: the second could not be told from the first.
     """
-    held = cache(contents)  # for this call: folders may change before the next
+    held = cache(_held)  # for this call: folders may change before the next
     keys: dict[str, str] = {}
     made: dict[str, str] = {}  # folder -> key of the step that makes it
     for step in steps:
         named = [*step.words, *map(str, step.needs)]
         above = {key for folder, key in made.items() if any(_is_within(word, folder) for word in named)}
         # A command's first two words are no folders, though some may be called so where it is run.
-        above |= {held(Path(word)) for word in (*step.words[2:], *map(str, step.needs))
+        above |= {held(Path(word), step.words[:1] in _OF_OTHERS) for word in (*step.words[2:], *map(str, step.needs))
                   if not _is_within(word, str(out)) and os.path.exists(word)}
         if step.command in keys:
             raise UserError(f"a chain has this step twice: {step.command}")
@@ -150,6 +162,13 @@ def _keys(steps: Sequence[Step], out: Path) -> dict[str, str]:
     return keys
 
 
+_OF_OTHERS = (("import",), ("simulate",))  # commands that read layouts of others, of which any file may count
+
+
+def _held(path: Path, is_of_others: bool) -> str:
+    return all_contents(path) if is_of_others else contents(path)
+
+
 def _is_within(word: str, folder: str) -> bool:
     return word == folder or word.startswith(f"{folder}/")
 
@@ -157,7 +176,7 @@ def _is_within(word: str, folder: str) -> bool:
 def _is_stale(step: Step, done: dict[str, dict[str, Any]], key: str) -> bool:
     """Whether what stands in the step's folder was made from other data, or by another command than the step's."""
     record = done.get(str(step.proof.parent))
-    return record is not None and step.proof.exists() and record.get("key") != key
+    return record is not None and step.proof.is_file() and record.get("key") != key
 
 
 def _refuse_stale(folders: Sequence[Path], out: Path) -> None:

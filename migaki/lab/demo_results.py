@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from migaki.core.files import read_json
-from migaki.report.evaluation import read_errors
+from migaki.report.evaluation import read_errors, read_figures
 from migaki.report.tables import Cell, Difference, Spread, Table, paired_difference, spread
 
 
@@ -47,7 +46,7 @@ def read_results(out: Path, task: str, arms: Sequence[Arm], seeds: int) -> list[
 
 def _read(out: Path, task: str, arm: Arm, seeds: int) -> Result:
     folders = [out / f"{task}_{arm.slug}_{k}" / "evaluation" for k in range(seeds)]
-    figures = tuple(read_json(folder / "evaluation.json")["figures"] for folder in folders)
+    figures = tuple(read_figures(folder) for folder in folders)
     values = tuple(f["mean_deg"] if "mean_deg" in f else 100 * (1 - f["accuracy"]) for f in figures)
     errors = None
     if "mean_deg" in figures[0]:

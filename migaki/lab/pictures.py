@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from migaki.core.log import read_rows
 from migaki.data.folder import ImageFolder
 from migaki.judges.looks import closest
 from migaki.report.figures import training_curves
@@ -67,8 +67,7 @@ def mosaic(images: torch.Tensor, columns: int, gap: int = 2) -> torch.Tensor:
 
 def show_training(page: Page, run: Path) -> None:
     """Curves, contact sheets and what the watchmen said of a refiner's run."""
-    rows: list[dict[str, Any]] = [
-        json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(run / "metrics.jsonl")
     page.figure(training_curves(rows, keys=[key for key in _CURVES if any(key in row for row in rows)], smooth=3),
                 "The refiner and its judge. Accuracies are shares of patches that the discriminator judges rightly: "
                 "0.5 means that it is fooled, 1 that it has won.")

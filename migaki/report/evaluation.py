@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from migaki.core.errors import UserError
+from migaki.core.files import explain, open_plain, read_json
 from migaki.core.files import show as shown_name
 from migaki.core.judge import Findings, Section
 from migaki.core.metric import Metric
@@ -19,6 +21,8 @@ from migaki.metrics.gaze import AngularError
 from migaki.metrics.keypoints import KeypointError
 from migaki.report.figures import confusion, error_curves
 from migaki.report.findings import write_findings
+
+_MAX_FIGURE = 10**300  # beyond that a whole number does not fit a float
 
 
 def write_evaluation(out: Path, record: dict[str, Any], metric: Metric, names: Sequence[str],
@@ -64,10 +68,33 @@ def shown_by(metric: Metric, names: Sequence[str], folder: ImageFolder | None
     return sections, files
 
 
+def read_figures(folder: Path) -> dict[str, Any]:
+    """The figures of an evaluation; UserError if its `evaluation.json` is missing, damaged or something else."""
+    path = folder / "evaluation.json"
+    found = read_json(path)
+    figures = found.get("figures") if isinstance(found, dict) else None
+    if not isinstance(figures, dict) or not all(_is_figure(value) for value in figures.values()):
+        raise UserError(f"{path}: not the figures of an evaluation: delete it and evaluate again")
+    return figures
+
+
+def _is_figure(value: Any) -> bool:
+    """Whether a value is one that a metric computes: a number that fits a float, or lists and objects of such."""
+    if isinstance(value, list | dict):
+        return all(map(_is_figure, value.values() if isinstance(value, dict) else value))
+    return value is None or isinstance(value, str | float) or (isinstance(value, int) and abs(value) < _MAX_FIGURE)
+
+
 def read_errors(path: Path) -> npt.NDArray[np.float64]:
-    """The errors (N,) of an `errors.csv`, in its order; degrees or px, whichever it holds."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return np.array([float(row["error_px" if "error_px" in row else "error_deg"]) for row in csv.DictReader(file)])
+    """The errors (N,) of an `errors.csv`, in its order; degrees or px, whichever it holds. UserError if damaged."""
+    try:
+        with open_plain(path) as file:
+            rows = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+            return np.array([float(row["error_px" if "error_px" in row else "error_deg"]) for row in rows])
+    except OSError as error:
+        raise explain(error, path) from error
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise UserError(f"{path}: not the errors of an evaluation: delete its folder and evaluate again") from error
 
 
 def _csv(names: Sequence[str], errors: npt.NDArray[np.float64], column: str = "error_deg") -> str:

@@ -71,6 +71,8 @@ class Clouds(Damage):
             check_range("clouds: thickness", self.thickness, 0.001, 100)
             check_range("clouds: cell", self.cell, 2, 1e5)
             check_range("clouds: shadow_offset", self.shadow_offset, 0, 1000)
+            check_range("clouds: shadow_blur", (self.shadow_blur, self.shadow_blur), 0, 1000)
+            check_range("clouds: persistence", (self.persistence, self.persistence), 0, 10)
             check_range("clouds: octaves", (self.octaves, self.octaves), 1, 12)
 
     config: Config

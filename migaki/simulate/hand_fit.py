@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from scipy.io import loadmat
 
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, explain, make_folder
+from migaki.core.hashes import cache_folder
 from migaki.ops.depth import NYU_CAMERA
 from migaki.simulate.hand_jit import compiled, in_threads
 from migaki.simulate.hand_skeleton import (
@@ -285,11 +285,6 @@ def read_joint_table(path: Path) -> Array:
     fx, fy, cx, cy = NYU_CAMERA
     u, v, z = np.moveaxis(table.astype(np.float64), 2, 0)
     return np.stack([(u - cx) * z / fx, (v - cy) * z / fy, z], axis=2)
-
-
-def cache_folder() -> Path:
-    """Where fitted poses are kept: `$XDG_CACHE_HOME/migaki`, by default `~/.cache/migaki`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "migaki"
 
 
 def load_poses(path: Path, cache: Path | None = None) -> Poses:

@@ -269,6 +269,9 @@ def draw_angles(rng: np.random.Generator) -> Array:
 def _check(config: Any) -> None:
     if min(config.height, config.width) < 1:
         raise UserError("hands: height and width must be at least 1 px")
+    for name in ("off_axis_deg", "centre_jitter_mm"):
+        if getattr(config, name) < 0:
+            raise UserError(f"hands: {name} must be at least 0")
     if config.cube_mm <= 0 or config.num_tries < 1:
         raise UserError("hands: cube_mm must be above 0 and num_tries at least 1")
     for name in ("distance_mm", "size", "thickness"):

@@ -9,7 +9,7 @@ from typing import Any
 
 from migaki.core import hardware
 from migaki.core.errors import UserError
-from migaki.core.files import apart, exclusive
+from migaki.core.files import apart, exclusive, refuse_link
 from migaki.core.judge import Findings, Judge
 from migaki.core.progress import Bar
 from migaki.core.system import System
@@ -52,6 +52,8 @@ def judge_into(judge: Judge, runs: Sequence[Path] = (), out: Path | None = None,
     place = out or judge.default_out(runs)
     if place is None:
         raise UserError("--out: say where the figures and the page shall go")
+    if out is None:
+        refuse_link(place)
     apart(place, *judge.sources())
     require_own(place)
     with exclusive(place):

@@ -18,7 +18,7 @@ from migaki import __version__
 from migaki.core.batch import Batch
 from migaki.core.config import to_dict
 from migaki.core.errors import UserError
-from migaki.core.files import atomic_write, explain
+from migaki.core.files import explain, write_alone
 from migaki.core.glossary import glossary
 from migaki.core.system import System
 from migaki.core.trained import load_system
@@ -77,8 +77,7 @@ def export(run: Path, out: Path, size: tuple[int, int] | None = None) -> dict[st
     if max(gaps.values()) > _TOLERANCE:
         raise UserError(f"{run}: onnxruntime disagrees with PyTorch by {max(gaps.values()):.3g}: not written")
     try:
-        with atomic_write(out) as file:
-            file.write(data)
+        write_alone(out, data)
     except OSError as error:
         raise explain(error, out) from error
     return gaps

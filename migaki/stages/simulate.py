@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from migaki.core.config import to_dict
 from migaki.core.errors import UserError
 from migaki.core.progress import Bar
 from migaki.core.simulator import Simulator
+from migaki.data.sets.contents import all_contents
 from migaki.data.sets.labels import batch_rows
 from migaki.data.walk import OutputJob
 from migaki.data.writers.formats import open_writer
@@ -64,6 +65,8 @@ def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str 
         "command": command, "simulator": name, "config": portable(to_dict(simulator.config)), "seed": job.seed,
         "version": __version__, "licence": "made by migaki; textures under the licence of their assets, if any",
     }
+    if held := _held(simulator.config):
+        info["contents"] = held
     alone = job.workers == 1 and job.engine == "local"
     with open_writer(job.format, job.out, info, job.count, resume=job.resume, shard=job.shard) as writer:
         left = writer.missing(range(job.count))
@@ -108,6 +111,12 @@ def _planned(indices: list[int], batch: Batch) -> list[tuple[int, Plan]]:
 def _advance(bar: Bar, count: int) -> None:
     bar.advance(count)
     bar.advance(0, f"{bar.rate():.0f} images/s")
+
+
+def _held(config: Any) -> dict[str, str]:
+    """What the files and folders hold that a simulator's configuration names, such as its assets."""
+    places = {field.name: getattr(config, field.name) for field in fields(config)}
+    return {name: all_contents(path) for name, path in places.items() if isinstance(path, Path) and path.exists()}
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:

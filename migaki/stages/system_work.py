@@ -14,7 +14,6 @@ from migaki import __version__
 from migaki.core import hardware
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
-from migaki.core.files import digest
 from migaki.core.glossary import glossary, keys_of
 from migaki.core.seeds import generator
 from migaki.core.trained import load_system, read_record
@@ -23,6 +22,7 @@ from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
 from migaki.data.further import carried_files
 from migaki.data.sets.class_labels import predicted_classes
+from migaki.data.sets.contents import contents
 from migaki.data.sets.labels import batch_rows
 from migaki.data.walk import Done, Work
 from migaki.data.writers.record import plan
@@ -62,7 +62,7 @@ class SystemWork(Work):
         self.system.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         record = read_record(run)
         self._info: dict[str, Any] = {
-            "system": record["system"], "run": digest((run / "config.json").read_text()), "parent": str(job.input),
+            "system": record["system"], "run": contents(run), "parent": str(job.input),
             "parent_fingerprint": self.folder.fingerprint, "seed": job.seed, "variants": job.variants,
             "precision": self.precision, "version": __version__,
         } | ({"classes": self.folder.classes} if self.folder.classes else {})
@@ -89,7 +89,7 @@ class SystemWork(Work):
         self.meter = FolderMeter(estimator, self.folder, self.device)
         if self.limit is not None:
             self.limit.require(self.meter.unit, "--reject-drift", estimator)
-        self._info |= {"estimator": digest((estimator / "config.json").read_text()), "drift_unit": self.meter.unit}
+        self._info |= {"estimator": contents(estimator), "drift_unit": self.meter.unit}
         if self.limit is not None:
             self._info |= {"reject_drift": str(self.limit), "rejected": job.rejected}
 

@@ -15,6 +15,7 @@ from migaki.core.fit import Run, fit
 from migaki.core.hardware import choose_device
 from migaki.core.seeds import fold
 from migaki.core.system import System, data_paths
+from migaki.core.trained import draw_up
 from migaki.data.sets.contents import contents_of
 
 
@@ -29,6 +30,7 @@ def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, qui
     apart(out, *(path for paths in folders.values() for path in paths))
     processes.join(choose_device(run.device))  # before the folders are opened: each process reads its share
     config, source = cls.open(data, config, run.seed)
+    draw_up(cls, config)
     torch.manual_seed(fold(run.seed, 0))
     system = cls(config)
     system.prepare(data)
@@ -38,12 +40,15 @@ def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, qui
     return trained
 
 
+_SHARES = ("dropout", "label_smoothing", "ema", "beta1", "confident")
 _AT_LEAST_ONE = ("steps", "batch_size", "features", "num_refiner_steps", "num_discriminator_steps")
 
 
 def check_numbers(config: Any) -> None:
-    """UserError for a negative number (or NaN) in a system's configuration, or no step, no image, no feature."""
+    """UserError for a negative number (or NaN) in a system's configuration, a share above 1, or no step, no image."""
     for field in fields(config):
         value, least = getattr(config, field.name), int(field.name in _AT_LEAST_ONE)
         if isinstance(value, int | float) and str(field.type) in ("int", "float") and not value >= least:
             raise UserError(f"--{field.name.replace('_', '-')} {value}: must be at least {least}")
+        if field.name in _SHARES and value > 1:
+            raise UserError(f"--{field.name.replace('_', '-')} {value}: is a share, at most 1")

@@ -9,7 +9,7 @@ import numpy as np
 
 from migaki import __version__
 from migaki.core.errors import UserError
-from migaki.core.files import digest, make_folder
+from migaki.core.files import make_folder
 from migaki.core.progress import Bar
 from migaki.core.trained import load_system, read_record
 from migaki.data.files.image_file import show
@@ -18,6 +18,7 @@ from migaki.data.files.video import count_frames, transform_video
 from migaki.data.folder import ImageFolder
 from migaki.data.further import carried_files
 from migaki.data.sets.carry import carried, scaled
+from migaki.data.sets.contents import contents
 from migaki.data.walk import Done, Work
 from migaki.data.whole import restorer
 from migaki.data.writers.record import Record, plan
@@ -47,7 +48,7 @@ class WholeWork(Work):
         self.folder = ImageFolder(job.input)
         self.total = len(self.folder)
         self.name_of = naming(self.folder, job)
-        self._info = {"system": read_record(run)["system"], "run": digest((run / "config.json").read_text("utf-8")),
+        self._info = {"system": read_record(run)["system"], "run": contents(run),
                       "parent": str(job.input), "parent_fingerprint": self.folder.fingerprint,
                       "value_range": job.value_range, "file_format": job.file_format, "version": __version__,
                       **{name: list(value) for name, value in (("keep", job.keep), ("drop", job.drop)) if value},

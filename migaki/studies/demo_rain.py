@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +14,12 @@ from PIL import Image
 
 from migaki import __version__
 from migaki.core.errors import UserError
-from migaki.core.files import atomic_write, make_folder, read_json
+from migaki.core.files import atomic_write, make_folder
 from migaki.core.fit import Run
+from migaki.core.log import read_rows
 from migaki.judges.pairs import Pairs
 from migaki.lab.chain import Leg, Step, Timing, apply_step, judge_step, option_words, run_chain, train_step
+from migaki.report.evaluation import read_figures
 from migaki.report.figures import training_curves
 from migaki.report.page import Number, Page
 from migaki.report.tables import Table
@@ -98,7 +99,7 @@ def _damage_step(job: DamageJob, quiet: bool) -> Step:
 
 
 def _write_page(out: Path, options: RainDemo, timings: Sequence[Timing]) -> Path:
-    figures = read_json(out / "run" / "evaluation" / "evaluation.json")["figures"]
+    figures = read_figures(out / "run" / "evaluation")
     page = Page("Rain, taken off by a network that only saw simulated rain",
                 "migaki let simulated rain fall on clean photographs, taught a network the way back, and tried it on "
                 "photographs and rain that it had not seen.")
@@ -115,7 +116,7 @@ def _write_page(out: Path, options: RainDemo, timings: Sequence[Timing]) -> Path
                     f"{name}: pull the handle; left in rain, right restored. "
                     f"{_decibels(out, file)}", names=("rain", "restored"))
     page.section("How the training went")
-    rows = _json_lines(out / "run" / "metrics.jsonl")
+    rows = read_rows(out / "run" / "metrics.jsonl")
     page.figure(training_curves(rows, keys=["net/psnr", "net/psnr_damaged"], smooth=5),
                 "PSNR (dB) of random patches, restored and in rain, while the network learned.")
     page.section("Who saw what")
@@ -148,7 +149,3 @@ def _verdict(figures: dict[str, float]) -> str:
                 "are in rain. Train for longer (--steps).")
     return (f"Restoring took the photographs {gain:.1f} dB nearer to the clean ones, in brightness and in the mean of "
             f"{figures['num_images']:.0f} pictures.")
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

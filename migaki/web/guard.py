@@ -65,6 +65,17 @@ def is_loopback(host: str) -> bool:
     return all(ipaddress.ip_address(str(entry[4][0]).split("%")[0]).is_loopback for entry in found)
 
 
+def client_key(address: str) -> str:
+    """What limits are counted by: an address, or of IPv6 the network of one customer (64 bits)."""
+    try:
+        found = ipaddress.ip_address(address.split("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(found.ipv4_mapped or ipaddress.IPv6Network((found, 64), strict=False))
+    return str(found)
+
+
 def check_binding(host: str, token: str | None) -> None:
     """Refuse an address that others can reach unless a token keeps strangers out."""
     if token is not None and not re.fullmatch(r"[A-Za-z0-9_.~-]+", token):
@@ -150,7 +161,7 @@ class Guard:
 
     def _refusal(self, scope: MutableMapping[str, Any]) -> tuple[int, str] | None:
         client = scope.get("client") or ("?", 0)
-        if not self.buckets.take(client[0]):
+        if not self.buckets.take(client_key(client[0])):
             return 429, "too many requests: wait a second"
         headers: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
@@ -222,5 +233,7 @@ def _adding_headers(send: Send) -> Send:
 async def _refuse(send: Send, status: int, reason: str) -> None:
     body = json.dumps({"error": reason}).encode()
     await send({"type": "http.response.start", "status": status, "headers": [
-        (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]})
+        (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
+        # What is left of a request that was refused need not be waited for.
+        (b"connection", b"close")]})
     await send({"type": "http.response.body", "body": body})

@@ -8,6 +8,8 @@ of their own. An answer is one transaction, on the disk before the page hears of
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 import secrets
 import sqlite3
 import threading
@@ -23,22 +25,10 @@ import numpy as np
 
 from migaki.core.errors import UserError
 from migaki.core.files import make_folder
+from migaki.web.sitting_file import SCHEMA, open_file
 from migaki.web.stimuli import Form, Stimulus, StimulusSet
 
 FILE_NAME = "turing.sqlite"
-
-_SCHEMA = """
-CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE image (number INTEGER PRIMARY KEY, is_real INTEGER NOT NULL, name TEXT NOT NULL,
-                    pixels BLOB NOT NULL) STRICT;
-CREATE TABLE warning (sentence TEXT NOT NULL) STRICT;
-CREATE TABLE sitting (id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE, key_digest TEXT NOT NULL UNIQUE,
-                      is_machine INTEGER NOT NULL, begun_at REAL NOT NULL) STRICT;
-CREATE TABLE trial (sitting INTEGER NOT NULL REFERENCES sitting, position INTEGER NOT NULL,
-                    image INTEGER NOT NULL REFERENCES image, said_real INTEGER, answered_at REAL,
-                    PRIMARY KEY (sitting, position)) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 1;
-"""
 
 _ALPHABET = "CDFHJKLMNPQRTVWXY3479"
 """Letters and digits that are not taken for one another when written down; no vowels, so codes are never words."""
@@ -92,19 +82,7 @@ class Sittings:
         self._lock = threading.Lock()
         if not path.is_file():
             raise UserError(f"{path}: there is no visual Turing test in this folder yet: check --out")
-        try:
-            self._connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if version != 1:
-                raise sqlite3.DatabaseError(f"version {version}")
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            # FULL: an answer survives a power cut, not only a crash of this process.
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            self._settings: dict[str, str] = dict(self._connection.execute("SELECT name, value FROM setting"))
-        except sqlite3.Error as error:
-            raise UserError(f"{path}: not the file of a visual Turing test, or damaged ({error}): "
-                            "restore it or choose another --out") from error
+        self._connection, self._settings = open_file(path)
 
     @classmethod
     def create(cls, path: Path, stimuli: StimulusSet, settings: dict[str, str]) -> Sittings:
@@ -116,9 +94,10 @@ class Sittings:
         values = {**settings, "width": str(form.width), "height": str(form.height), "channels": str(form.channels),
                   "results_key": secrets.token_urlsafe(18)}
         try:
+            os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # answers and the results' key
             connection = sqlite3.connect(partial)
             with connection:
-                connection.executescript(_SCHEMA)
+                connection.executescript(SCHEMA)
                 connection.executemany("INSERT INTO setting VALUES (?, ?)", values.items())
                 connection.executemany("INSERT INTO warning VALUES (?)", [(text,) for text in stimuli.warnings])
                 connection.executemany("INSERT INTO image VALUES (?, ?, ?, ?)", (
@@ -148,12 +127,21 @@ class Sittings:
         with self._transaction() as connection:
             rows = connection.execute("SELECT is_real, name, pixels FROM image ORDER BY number").fetchall()
             warnings = connection.execute("SELECT sentence FROM warning").fetchall()
-        stimuli = tuple(
-            Stimulus(is_real=bool(is_real), name=name,
-                     pixels=np.frombuffer(zlib.decompress(pixels), np.uint8).reshape(height, width, channels))
-            for is_real, name, pixels in rows)
+        stimuli = tuple(Stimulus(is_real=bool(is_real), name=name, pixels=self._pixels(pixels, height, width, channels))
+                        for is_real, name, pixels in rows)
         return StimulusSet(form=Form(width=width, height=height, channels=channels), stimuli=stimuli,
                            warnings=tuple(text for (text,) in warnings))
+
+    def _pixels(self, packed: bytes, *shape: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """An image of the file; UserError if it is damaged or larger than the settings say."""
+        size = math.prod(shape)
+        try:
+            data = zlib.decompressobj().decompress(packed, size + 1)
+        except zlib.error:
+            data = b""
+        if len(data) != size:
+            raise UserError(f"{self.path}: an image in it is damaged: restore the file or choose another --out")
+        return np.frombuffer(data, np.uint8).reshape(shape)
 
     def begin(self) -> tuple[str, State]:
         """Begin a sitting: every image once, in an order drawn for this sitting. Returns its secret key and state.

@@ -46,7 +46,12 @@ class TuringConfig:
     """First let a freshly trained classifier take the test, on images that it has not seen; it sits only once."""
 
 
-def run(config: TuringConfig, tell: Callable[[str], None] = print) -> None:
+def tell_at_once(line: str) -> None:
+    """Print a line that whoever reads the log must see while the server runs."""
+    print(line, flush=True)
+
+
+def run(config: TuringConfig, tell: Callable[[str], None] = tell_at_once) -> None:
     """Serve the test until interrupted, or with `report` only write the report. UserError for what can be mended."""
     path = config.out / FILE_NAME
     if config.report and not config.machine:
@@ -100,6 +105,7 @@ def serve(config: TuringConfig, sittings: Sittings, tell: Callable[[str], None])
     try:  # here and not above: writing a report needs no web server
         import uvicorn
 
+        from migaki.web.connections import server_config
         from migaki.web.turing_app import build_app
     except ImportError as error:
         raise UserError(f"the web pages need more packages ({error}): pip install 'migaki[web]'") from error
@@ -109,9 +115,7 @@ def serve(config: TuringConfig, sittings: Sittings, tell: Callable[[str], None])
         tell(f"Take the test:   {address}/" + (f"#{config.token}" if config.token else ""))
         tell(f"See the results: {address}/results?key={sittings.settings['results_key']}")
         tell("Ctrl-C stops the server; the same command goes on where it stopped.")
-        server = uvicorn.Server(uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, date_header=False,
-            limit_concurrency=256, timeout_keep_alive=20, timeout_graceful_shutdown=3, proxy_headers=False))
+        server = uvicorn.Server(server_config(app))
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn has shut down and passes the signal on
             server.run(sockets=[listener])
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from migaki.web.binomial import Confusion
-from migaki.web.guard import Buckets, Guard, Limits, page_policy
+from migaki.web.guard import Buckets, Guard, Limits, client_key, page_policy
 from migaki.web.sittings import Record, Sittings, State
 from migaki.web.stimuli import encode_png
 from migaki.web.turing_report import PAPER, html_report
@@ -58,7 +58,7 @@ def build_app(sittings: Sittings, *, host: str, token: str | None = None, limits
 
     @app.post("/api/sittings")
     def begin(_: NewSitting, request: Request, access: Access = "") -> dict[str, Any]:
-        if not newcomers.take(request.client.host if request.client else "?"):
+        if not newcomers.take(client_key(request.client.host if request.client else "?")):
             raise HTTPException(429, "too many people at once: wait a few seconds")
         if token is not None and not hmac.compare_digest(access.encode(), token.encode()):
             raise HTTPException(401, "this test needs the complete link that you were given")

@@ -3,6 +3,7 @@
     python tests/fuzz/fuzz.py metadata --cases 200000
     python tests/fuzz/fuzz.py image --cases 200000
     python tests/fuzz/fuzz.py model --cases 20000
+    python tests/fuzz/fuzz.py set --cases 20000       # and shards, run, study, sittings: state files
 
 With atheris (`pip install 'migaki[fuzz]'`) cases are bred for the lines of Python that they reach in migaki, Pillow,
 tifffile and the csv and JSON readers; without it they are random mutations of valid files. Each process may take 6 GB
@@ -58,7 +59,7 @@ def mutate(case: bytes, draw: random.Random) -> bytes:
 
 def mutations(target: str, cases: int, seed: int) -> None:
     """Without guidance: random changes of valid files. Ends with the exception of a case that crashes."""
-    from targets import TARGETS, seeds
+    from all_targets import TARGETS, seeds
 
     draw, valid, read = random.Random(seed), seeds(target), TARGETS[target]
     for number in range(cases):
@@ -84,7 +85,7 @@ def guided(target: str, cases: int, seed: int) -> None:
         import tifffile  # noqa: F401
 
         PIL.Image.init()
-        from targets import TARGETS, seeds
+        from all_targets import TARGETS, seeds
 
     corpus = Path(tempfile.mkdtemp())
     for number, case in enumerate(seeds(target)):
@@ -107,7 +108,7 @@ def keep(target: str, case: bytes) -> Path:
 def main() -> int:
     """The command line of this file."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("target", choices=["metadata", "image", "model"])
+    options.add_argument("target", choices=["metadata", "image", "model", "set", "shards", "run", "study", "sittings"])
     options.add_argument("--cases", type=int, default=200_000)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--engine", choices=["auto", "atheris", "mutations"], default="auto")

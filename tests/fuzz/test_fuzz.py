@@ -17,12 +17,13 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from all_targets import TARGETS, seeds
 from fuzz import CRASHES, mutate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from refusals import message
-from targets import IMAGES, METADATA, TARGETS, seeds
+from targets import IMAGES, METADATA
 
 from migaki.cli import main
 from migaki.data.files.image_file import read_header, read_image

@@ -65,6 +65,16 @@ def stages(effort: int) -> dict[str, Stage]:
         "train-gaze": Stage(words=("train", "gaze", "--data", "EYES", "--photos", "PHOTOS", "--out", "OUT",
                                    "--steps", steps, *OFTEN, "--batch-size", "16", "--features", "8")),
         "apply": Stage(words=("apply", "REFINER", "--input", "MANY", "--out", "OUT", "--batch-size", "8", *CPU)),
+        # As the two before, into shards.
+        "simulate-shards": Stage(words=("simulate", "digits", "--count", str(400 * effort), "--format", "webdataset",
+                                        "--shard", "50", "--out", "OUT")),
+        "apply-tar": Stage(words=("apply", "REFINER", "--input", "MANY", "--out", "OUT", "--batch-size", "8", *CPU,
+                                  "--format", "webdataset", "--shard", "25")),
+        "apply-parquet": Stage(words=("apply", "REFINER", "--input", "MANY", "--out", "OUT", "--batch-size", "8", *CPU,
+                                      "--format", "parquet", "--shard", "25")),
+        "import-photos": Stage(words=("import", "photos", "MANY", "--out", "OUT")),
+        "evaluate": Stage(words=("evaluate", "MODEL", "--data", "MANY", "--out", "OUT", "--batch-size", "4", *CPU)),
+        "export": Stage(words=("export", "REFINER", "--out", "OUT/refiner.onnx")),
         "study": Stage(words=("a study", "OUT")),
     }
 
@@ -77,10 +87,12 @@ def prepare(root: Path, effort: int) -> dict[str, str]:
     write_folder(root / "photos", 30, (30, 44), real=True, labels=())
     write_folder(root / "many", 120 * effort, (24, 40), seed=1)
     places = {"EYES": str(root / "eyes"), "PHOTOS": str(root / "photos"), "MANY": str(root / "many"),
-              "REFINER": str(root / "refiner")}
+              "REFINER": str(root / "refiner"), "MODEL": str(root / "model")}
     words = ["train", "simgan", "--synthetic", "EYES", "--real", "PHOTOS", "--out", "REFINER", "--steps", "2", *OFTEN]
-    code, said = Victim([places.get(word, word) for word in [*words, *SIMGAN]]).finish()
-    assert code == 0, said
+    model = ["train", "gaze", "--data", "EYES", "--out", "MODEL", "--steps", "2", *OFTEN, "--features", "8"]
+    for command in ([*words, *SIMGAN], model):
+        code, said = Victim([places.get(word, word) for word in command]).finish()
+        assert code == 0, said
     return places
 
 
@@ -179,25 +191,31 @@ def torture(stage: Stage, places: dict[str, str], root: Path, kills: int, seed: 
     out = root / "out"  # one place for all, for files may hold their own path
 
     def words() -> list[str]:
-        return [{**places, "OUT": str(out)}.get(word, word) for word in stage.words]
+        known = {**places, "OUT": str(out), "OUT/refiner.onnx": str(out / "refiner.onnx")}
+        return [known.get(word, word) for word in stage.words]
 
     def whole() -> tuple[float, dict[str, bytes], str]:
         began = time.monotonic()
         code, said = Victim(words()).finish()
         return time.monotonic() - began, tree(out), "" if code == 0 else f"exit code {code}: {said[-300:]}"
 
-    shutil.rmtree(out, ignore_errors=True)
+    def clear() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        if any(word.startswith("OUT/") for word in stage.words):  # a file in a folder, which must be there
+            out.mkdir()
+
+    clear()
     seconds, wanted, problem = whole()
     assert not problem, problem
     if kills > 5:  # the first run fills caches and takes longer: most moments of its length would come after the end
-        shutil.rmtree(out)
+        clear()
         seconds, again, problem = whole()
         problem = problem or difference(again, wanted)
         assert not problem, problem
     result, draw = Result(seconds=seconds, problems=[]), random.Random(seed)
     assert result.problems is not None
     while result.kills < kills:
-        shutil.rmtree(out, ignore_errors=True)
+        clear()
         for _ in range(min(draw.choice((1, 2)), kills - result.kills)):
             victim = Victim(words())
             moment = draw.uniform(0, seconds)

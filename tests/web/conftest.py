@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from migaki.web.connections import ConnectionLimits, server_config
 from migaki.web.sittings import FILE_NAME, Sittings
 from migaki.web.turing import TuringConfig, bind, open_test
 from migaki.web.turing_app import build_app
@@ -84,8 +85,8 @@ def sittings(config: TuringConfig) -> Iterator[Sittings]:
 class Server:
     """A server on a thread, which can be stopped in the middle of a test and started again at the same port."""
 
-    def __init__(self, config: TuringConfig) -> None:
-        self.config, self.port = config, 0
+    def __init__(self, config: TuringConfig, limits: ConnectionLimits | None = None) -> None:
+        self.config, self.port, self.limits = config, 0, limits
         self.start()
 
     def start(self) -> None:
@@ -93,7 +94,7 @@ class Server:
         self.listener = bind("127.0.0.1", self.port)
         self.port = self.listener.getsockname()[1]
         app = build_app(self.sittings, host="127.0.0.1", token=self.config.token)
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+        self.server = uvicorn.Server(server_config(app, self.limits))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listener]}, daemon=True)
         self.thread.start()
         deadline = time.monotonic() + 10
@@ -112,12 +113,12 @@ class Server:
 
 
 @pytest.fixture
-def serve(config: TuringConfig) -> Iterator[Callable[[TuringConfig], Server]]:
+def serve(config: TuringConfig) -> Iterator[Callable[..., Server]]:
     """Start servers that are stopped at the end."""
     running: list[Server] = []
 
-    def start(chosen: TuringConfig = config) -> Server:
-        running.append(Server(chosen))
+    def start(chosen: TuringConfig = config, limits: ConnectionLimits | None = None) -> Server:
+        running.append(Server(chosen, limits))
         return running[-1]
 
     yield start

@@ -154,14 +154,14 @@ _KEPT_LIMIT = 300_000_000  # bytes of all of them together, or one folder of any
 
 
 def _state(folder: ImageFolder) -> tuple[object, ...]:
-    """What the decoded images depend on: the folder's framing, and its files with size and time of last change."""
+    """What the decoded images depend on: the folder's framing, and its files with size and times of last change."""
     state, root = hashlib.sha256(), os.path.realpath(folder.path)
     for name in folder.names:
         try:
             found = os.stat(f"{root}/{name}")
         except OSError:
             continue  # decoding says what is wrong with it
-        state.update(os.fsencode(name) + f"\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
+        state.update(os.fsencode(name) + f"\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}\0".encode())
     return (root, folder.shape, folder.value_range, state.hexdigest())
 
 

@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import IO, Any
 
 from migaki.core.errors import UserError
-from migaki.core.files import explain
+from migaki.core.files import explain, open_own
 
 JOURNAL = ".journal"
 """The file that stands in a folder for as long as its writer has not finished it."""
+
+_MAX_LINE = 2**24  # bytes, as of a row of metadata
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class Journal:
-    """Lines of JSON, appended one by one; a last line that a kill cut short is dropped on opening.
+    """Lines of JSON objects, appended one by one; on opening, what a kill has cut short at the end is dropped.
 
     The first line is the `heading`. Of the others only their places are kept in memory: a million of them take 8 MB.
+    The file may be a stranger's: from the first line that is no object on it is dropped, and a link, a pipe or a
+    folder of its name is refused (`UserError`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,15 +40,15 @@ class Journal:
             raise explain(error, path) from error
 
     def _load(self) -> None:
-        if not self.path.exists():
+        if not os.path.lexists(self.path):
             return
-        with open(self.path, "rb") as file:
-            for line in file:
+        with open_own(self.path, "rb") as file:
+            while line := file.readline(_MAX_LINE):
                 try:
-                    if not line.endswith(b"\n"):
-                        break
-                    value = json.loads(line)
-                except ValueError:
+                    value = json.loads(line) if line.endswith(b"\n") else None
+                except (ValueError, RecursionError):
+                    value = None
+                if not isinstance(value, dict):
                     break  # a full disk can leave rubbish; what follows cannot be trusted either
                 if self.heading is None:
                     self.heading = value
@@ -60,9 +64,11 @@ class Journal:
     def read(self, number: int) -> dict[str, Any]:
         """Entry `number`, counted from 0 in the order of appending."""
         try:
-            entry: dict[str, Any] = json.loads(self.line(number))
-        except ValueError as error:
+            entry = json.loads(self.line(number))
+        except (ValueError, RecursionError) as error:
             raise self.changed() from error
+        if not isinstance(entry, dict):
+            raise self.changed()
         return entry
 
     def line(self, number: int) -> bytes:
@@ -71,7 +77,7 @@ class Journal:
         end = self._starts[number + 1] if number + 1 < len(self._starts) else self._end
         try:
             if self._reader is None:
-                self._reader = open(self.path, "rb")  # noqa: SIM115, closed by close()
+                self._reader = open_own(self.path, "rb")
             return os.pread(self._reader.fileno(), end - start, start)
         except OSError as error:
             raise explain(error, self.path) from error
@@ -83,7 +89,7 @@ class Journal:
     def start(self, heading: dict[str, Any]) -> None:
         """Open for appending; a new journal begins with `heading`."""
         try:
-            self._file = open(self.path, "ab")  # noqa: SIM115, closed by close()
+            self._file = open_own(self.path, "ab")
         except OSError as error:
             raise explain(error, self.path.parent) from error
         if self.heading is None:

@@ -19,9 +19,10 @@ from types import TracebackType
 from typing import IO, Any, ClassVar, Self
 
 from migaki.core.errors import NothingLeft, UserError
-from migaki.core.files import FolderLock, atomic_write, make_folder, read_json, write_json
+from migaki.core.files import FolderLock, atomic_write, make_folder, read_json, settle, settle_names, write_json
 from migaki.data.files.image_file import show
 from migaki.data.files.journal import JOURNAL, Journal
+from migaki.data.writers.manifest import OUTCOME, dropped_of, heading_of, num_images_of, stands
 from migaki.data.writers.record import Plan, Record
 
 _MAX_PENDING = 64  # pictures on their way through the encoding threads
@@ -82,40 +83,56 @@ class ShardWriter:
             if self._finished:
                 self._whole = set(range(-(-total // shard)))
             for number in range(len(self._journal)):
-                entry = self._journal.read(number)
-                if kind.is_whole(self._path(entry["shard"])):
-                    self._whole.add(entry["shard"])
-                    self._dropped.update(entry["dropped"])
+                self._take_up(self._journal.read(number))
         except BaseException:
             self._lock.close()
             raise
 
+    def _take_up(self, entry: dict[str, Any]) -> None:
+        """An entry of an earlier run's journal: its shard is done if it stands; what is no entry is made anew."""
+        number = entry.get("shard")
+        if type(number) is not int or not 0 <= number < -(-self.total // self.shard):
+            return
+        dropped = dropped_of(entry, self._journal.path)
+        path = self._path(number)
+        if all(index in self._range(number) for index in dropped) and stands(path) and self.kind.is_whole(path):
+            self._whole.add(number)
+            self._dropped.update(dropped)
+
     def _begin(self, resume: bool) -> bool:
         """Compare with what the folder holds; whether it is finished already."""
         manifest = self.out / "dataset.json"
-        if self._journal.heading is None and not manifest.exists():
+        if self._journal.heading is None and not os.path.lexists(manifest):
             if any(not entry.name.startswith(".") for entry in os.scandir(self.out)):
                 raise UserError(f"{show(self.out)}: holds other files: choose an empty or a new folder")
             self._journal.start({**self._heading, "total": self.total})
             return False
-        found = self._journal.heading if self._journal.heading is not None else read_json(manifest)
         if not resume:
             raise UserError(f"{show(self.out)}: exists already: choose another --out, or go on with it without "
                             "--no-resume")
+        found = self._earlier(manifest)
         ours = {**self._heading, "total": self.total}
-        if isinstance(found, dict) and "num_images" in found:
-            found["total"] = found.pop("num_images") + len(found.pop("dropped", []))
-        for key in {**ours, **(found if isinstance(found, dict) else {})}:
-            if key != "command" and (not isinstance(found, dict) or found.get(key) != ours.get(key)):
-                raise UserError(f"{show(self.out)}: was made with another {key}: choose another --out, or move this "
-                                "one away (shards of a finished set cannot be added to)")
-        self._heading = {key: value for key, value in found.items() if key != "total"}
+        for key in {**ours, **found}:
+            if key != "command" and (key not in ours or key not in found or found[key] != ours[key]):
+                raise UserError(f"{show(self.out)}: was made with another {show(key)}: choose another --out, or "
+                                "move this one away (shards of a finished set cannot be added to)")
+        self._heading = heading_of({key: value for key, value in found.items() if key != "total"}, self._heading)
         if self._journal.heading is None:
             return True
         for partial in self.out.glob(".*.partial"):
             partial.unlink(missing_ok=True)
-        self._journal.start(found)
+        self._journal.start(self._journal.heading)
         return False
+
+    def _earlier(self, manifest: Path) -> dict[str, Any]:
+        """The settings of the folder, with the `total` of its images: from its journal, else from dataset.json."""
+        if self._journal.heading is not None:
+            return self._journal.heading
+        found = read_json(manifest)
+        if not isinstance(found, dict):
+            raise UserError(f"{show(manifest)}: is no object: restore the file or choose another folder")
+        total = num_images_of(found, manifest)
+        return {**{key: value for key, value in found.items() if key not in OUTCOME}, "total": total}
 
     def _path(self, number: int) -> Path:
         return self.out / f"{number:06d}{self.kind.suffix}"
@@ -185,8 +202,10 @@ class ShardWriter:
                     raise NothingLeft(f"{show(self.out)}: every image was left out: delete the folder and ask for less")
                 self.kind.finish(self.out, [self._path(number) for number in sorted(self._whole)])
                 gaps = {"dropped": sorted(self._dropped)} if self._dropped else {}
+                settle(self.out)  # a folder that calls itself finished is so after a power cut as well
                 write_json(self.out / "dataset.json",
                            {**self._heading, "num_images": self.total - len(self._dropped), **gaps})
+                settle_names(self.out)
                 self._journal.remove()
                 self._finished = True
         finally:

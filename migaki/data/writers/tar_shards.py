@@ -17,6 +17,7 @@ from typing import IO
 from migaki.core.files import atomic_write
 from migaki.data.sets.labels import is_file_column
 from migaki.data.sets.tar_rows import INDEX
+from migaki.data.writers.manifest import stands
 from migaki.data.writers.record import Record
 from migaki.data.writers.shard_writer import ShardKind
 
@@ -44,14 +45,20 @@ class TarShards(ShardKind):
             beside.write("".join(lines))
 
     def is_whole(self, path: Path) -> bool:
-        """Whether shard and lines are there."""
-        return path.is_file() and path.stat().st_size > 0 and _lines_of(path).is_file()
+        """Whether shard and lines are there, and are no links: what these lead to would be read."""
+        lines = _lines_of(path)  # empty, where all images of the shard were left out
+        if not stands(path) or not lines.is_file() or lines.is_symlink():
+            return False
+        try:
+            return all(isinstance(json.loads(line), dict) for line in lines.read_bytes().splitlines())
+        except (ValueError, RecursionError):
+            return False
 
     def finish(self, out: Path, shards: list[Path]) -> None:
         """Join the lines of all shards into the index."""
-        with atomic_write(out / INDEX, "w") as file:
+        with atomic_write(out / INDEX) as file:
             for path in shards:
-                file.write(_lines_of(path).read_text(encoding="utf-8"))
+                file.write(_lines_of(path).read_bytes())
         for path in shards:
             _lines_of(path).unlink(missing_ok=True)
 

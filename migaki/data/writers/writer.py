@@ -22,12 +22,23 @@ import numpy as np
 import torch
 
 from migaki.core.errors import NothingLeft, UserError
-from migaki.core.files import FolderLock, atomic_write, explain, make_folder, read_json, write_json
+from migaki.core.files import (
+    FolderLock,
+    atomic_write,
+    explain,
+    make_inner_folder,
+    open_own,
+    read_json,
+    settle,
+    settle_names,
+    write_json,
+)
 from migaki.data.files.encoding import SUFFIXES, store
 from migaki.data.files.image_file import show
 from migaki.data.files.journal import JOURNAL, Journal
-from migaki.data.sets.labels import batch_rows, is_file_column
+from migaki.data.sets.labels import batch_rows
 from migaki.data.sets.metadata import read_metadata, write_metadata
+from migaki.data.writers.manifest import OUTCOME, first_difference, heading_of, is_whole, rows_with_gaps, short
 from migaki.data.writers.record import Plan, Record, plan
 
 __all__ = ["FolderWriter", "batch_rows"]
@@ -38,7 +49,6 @@ Row = dict[str, Any]
 _MAX_PENDING = 64  # images on their way to the disk
 _PART = 16  # images that a thread is given at a time: handing them over one by one would take as long as writing them
 _TO_DO, _LEFT_OUT = -1, -2  # in the place of a journal entry
-_OUTCOME = ("num_images", "dropped")  # what dataset.json says of the result and not of the settings
 
 
 class FolderWriter:
@@ -74,8 +84,8 @@ class FolderWriter:
         self.total = total
         self.image_format = image_format
         self._heading = {**json.loads(json.dumps(info)), "format": image_format, "metadata": self._metadata}
-        self._lock = FolderLock(self.out)
         self._entries = array("q", [_TO_DO]) * total  # by index: which entry of the journal holds its row
+        self._lock = FolderLock(self.out)
         self._names: dict[str, int] = {}
         self._pending: deque[tuple[list[tuple[int, Row]], Future[None]]] = deque()
         self._waiting = 0  # images in `_pending`
@@ -94,12 +104,12 @@ class FolderWriter:
         rows: dict[int, Row] = {}
         if self._journal.heading is not None:
             self._check(self._journal.heading, resume)
-            self._heading = self._journal.heading
-        elif manifest.exists():
+            self._heading = heading_of(self._journal.heading, self._heading)
+        elif os.path.lexists(manifest):
             found = read_json(manifest)
             self._check(found, resume)
-            self._heading = {key: value for key, value in found.items() if key not in _OUTCOME}
-            rows = _with_gaps(read_metadata(self.out / self._metadata), found.get("dropped", []))
+            self._heading = heading_of(found, self._heading)
+            rows = rows_with_gaps(self._finished_rows(), found, manifest)
             self._finished = len(rows) == self.total
         elif any(not entry.name.startswith(".") for entry in os.scandir(self.out)):
             raise UserError(f"{show(self.out)}: holds other files: choose an empty or a new folder")
@@ -113,10 +123,25 @@ class FolderWriter:
         for index, row in rows.items():
             self._journal.append({"index": index, "row": row})
         for number in range(len(self._journal)):
-            entry = self._journal.read(number)
-            self._check_count(entry["index"])
-            if self._is_whole(entry["row"]):
-                self._keep(entry["index"], entry["row"], number)
+            self._take_up(number)
+
+    def _finished_rows(self) -> list[Row]:
+        path = self.out / self._metadata
+        try:
+            open_own(path, "rb").close()  # through a link a file outside would be read, on a pipe one waits for ever
+        except OSError as error:
+            raise explain(error, show(path)) from error
+        return read_metadata(path)
+
+    def _take_up(self, number: int) -> None:
+        """Entry `number` of an earlier run's journal: its image is done if its files stand; else it is made anew."""
+        entry = self._journal.read(number)
+        index, row = entry.get("index"), entry.get("row")
+        if type(index) is not int or index < 0 or not isinstance(row, dict):
+            return  # no entry of ours
+        self._check_count(index)
+        if not row or is_whole(self.out, row):
+            self._keep(index, row, number)
 
     def _check_count(self, last: int) -> None:
         if last >= self.total:
@@ -135,22 +160,17 @@ class FolderWriter:
                             "--no-resume")
         if not isinstance(found, dict):
             raise UserError(f"{show(self.out)}: its dataset.json is no object: choose another folder")
-        ours = {key: value for key, value in self._heading.items() if key not in ("command", *_OUTCOME)}
-        theirs = {key: value for key, value in found.items() if key not in ("command", *_OUTCOME)}
+        ours = {key: value for key, value in self._heading.items() if key not in ("command", *OUTCOME)}
+        theirs = {key: value for key, value in found.items() if key not in ("command", *OUTCOME)}
         if ours.keys() != theirs.keys():
             raise UserError(f"{show(self.out)}: was made with another command: choose another folder")
         for key in ours:
             if ours[key] != theirs[key]:
-                key, was, now = _first_difference(key, theirs[key], ours[key])
+                key, was, now = first_difference(key, theirs[key], ours[key])
                 raise UserError(
-                    f"{show(self.out)}: was made with another {key} ({_short(was)}, now {_short(now)}): "
+                    f"{show(self.out)}: was made with another {key} ({short(was)}, now {short(now)}): "
                     "choose another --out, or move this one away"
                 )
-
-    def _is_whole(self, row: Row) -> bool:
-        """Whether the files of a row are there and not empty, as after a power cut."""
-        paths = [self.out / name for column, name in row.items() if is_file_column(column)]
-        return all(path.is_file() and path.stat().st_size for path in paths)
 
     @property
     def done(self) -> set[int]:
@@ -242,9 +262,15 @@ class FolderWriter:
                 path = f"{self.out}/{name}"
                 folder = path[: path.rindex("/")]
                 if folder not in self._made:
-                    make_folder(Path(folder))
-                    self._made.add(folder)
+                    self._make(folder)
                 store(path, data)
+
+    def _make(self, folder: str) -> None:
+        """Make a folder below `out`; no part of its path may be a link, which could lead out of it."""
+        inner = self.out
+        for part in Path(folder).relative_to(self.out).parts:
+            inner = make_inner_folder(inner / part)
+        self._made.add(folder)
 
     def _settle(self) -> None:
         """Wait for the oldest images on their way; their rows enter the journal only when their files stand."""
@@ -278,8 +304,10 @@ class FolderWriter:
         else:
             write_metadata(self.out / self._metadata, (self._journal.read(entry)["row"] for _, entry in kept))
         gaps = {"dropped": dropped} if dropped else {}
+        settle(self.out)  # a folder that calls itself finished is so after a power cut as well
         write_json(self.out / "dataset.json", {**self._heading, "num_images": self.total - len(dropped), **gaps})
         try:
+            settle_names(self.out)
             self._journal.remove()
         except OSError as error:
             raise explain(error, show(self.out)) from error
@@ -305,27 +333,8 @@ class FolderWriter:
             self.close()
 
 
-def _with_gaps(rows: list[Row], dropped: list[int]) -> dict[int, Row]:
-    """The rows of a finished folder by their indices; those that were left out are empty."""
-    gaps = set(dropped)
-    kept = [index for index in range(len(rows) + len(gaps)) if index not in gaps]
-    return dict(zip(kept, rows, strict=True)) | {index: {} for index in gaps}
-
-
 def _copy(value: Any) -> Any:
     """The caller may render the next image into the same memory while this one waits to be encoded."""
     if isinstance(value, bytes):
         return value
     return value.detach().cpu().clone() if isinstance(value, torch.Tensor) else np.array(value)
-
-
-def _first_difference(key: str, was: Any, now: Any) -> tuple[str, str, str]:
-    """Which setting differs, by its path, and its two values."""
-    if isinstance(was, dict) and isinstance(now, dict):
-        inner = next(name for name in [*now, *was] if was.get(name) != now.get(name))
-        return _first_difference(f"{key}.{inner}", was.get(inner), now.get(inner))
-    return key, json.dumps(was, ensure_ascii=False), json.dumps(now, ensure_ascii=False)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,115 @@
+"""metrics.jsonl: interval means, nothing of the clock (so that equal runs leave equal files); timing.jsonl."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from migaki.core import processes
+from migaki.core.alarms import alarms
+from migaki.core.batch import Scalars
+from migaki.core.errors import UserError
+from migaki.core.files import explain, make_inner_folder, open_own, open_plain, write_text
+from migaki.core.progress import Bar
+from migaki.core.system import System
+
+_MAX_LINE = 2**20  # bytes of a row
+
+
+class Log:
+    """The rows of a run. `out` is None in all processes but the first, which alone writes.
+
+    Rows up to the step `start` are kept; what a killed run wrote behind it is made again.
+    """
+
+    def __init__(self, out: Path | None, start: int, tensorboard: bool = False) -> None:
+        self.out, self.rows = out, [] if out is None or not start else read_rows(out / "metrics.jsonl", start)
+        self.is_whole = out is None or not start or (bool(self.rows) and self.rows[-1]["step"] == start)
+        self._sums: Scalars = {}
+        self._counts: dict[str, int] = {}
+        self._writer = _tensorboard(out) if tensorboard and out is not None else None
+        self._clock = time.monotonic()
+        if out is not None:
+            write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
+
+    def add(self, scalars: Scalars) -> None:
+        """Take up the numbers of one step."""
+        for key, value in scalars.items():
+            self._sums[key] = self._sums.get(key, torch.zeros((), device=value.device)) + value.detach().float()
+            self._counts[key] = self._counts.get(key, 0) + 1
+
+    def write(self, step: int, system: System, bar: Bar) -> dict[str, float]:
+        """Write the row of the interval that ends with `step`; its means."""
+        each = [value / self._counts[key] for key, value in self._sums.items()]
+        processes.average(each)  # every process has taken as many steps
+        means = dict(zip(self._sums, map(float, each), strict=True))
+        self._sums, self._counts = {}, {}
+        if self.out is None:
+            return means
+        row: dict[str, Any] = {"step": step, **means}
+        warnings = system.watch(means, step)
+        if warnings:
+            row["watch"] = warnings
+        before = {alarm.line: alarm for alarm in alarms(self.rows)}
+        self.rows.append(row)
+        for alarm in alarms(self.rows):  # each is told once when it begins and once when it first passes
+            if alarm.line not in before:
+                bar.say(f"watch: {alarm.line}")
+            elif alarm.passed_at == step and before[alarm.line].first_passed_at is None:
+                bar.say(f"watch: passed by step {step}: {alarm.line}")
+        _append(self.out / "metrics.jsonl", row)
+        now = time.monotonic()
+        _append(self.out / "timing.jsonl", {"step": step, "seconds": round(now - self._clock, 3)})
+        self._clock = now
+        if self._writer is not None:
+            for key, value in means.items():
+                self._writer.add_scalar(key, value, step)
+        return means
+
+
+def read_rows(path: Path, last: int | None = None) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl up to the step `last`, from the first one on that is none of ours nothing more."""
+    rows: list[dict[str, Any]] = []
+    if not path.exists():
+        return rows
+    try:
+        with open_plain(path) as file:
+            while line := file.readline(_MAX_LINE):
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError):
+                    break
+                if not _is_row(row, rows[-1]["step"] if rows else 0) or (last is not None and row["step"] > last):
+                    break
+                rows.append(row)
+    except OSError as error:
+        raise explain(error, path) from error
+    return rows
+
+
+def _is_row(row: Any, before: int) -> bool:
+    if not isinstance(row, dict) or type(row.get("step")) is not int or row["step"] <= before:
+        return False
+    lines = row.get("watch", [])
+    return isinstance(lines, list) and all(isinstance(line, str) for line in lines) and all(
+        isinstance(value, int | float) for name, value in row.items() if name != "watch")
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    with open_own(path, "ab") as file:
+        file.write(json.dumps(row).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _tensorboard(out: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError("--tensorboard needs an extra: pip install 'migaki[tensorboard]'") from error
+    return SummaryWriter(str(make_inner_folder(out / "tensorboard")))

@@ -1,0 +1,86 @@
+"""What stands in the dataset.json and the journal of a set that was begun before; both may be a stranger's."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from migaki.core.errors import UserError
+from migaki.data.files.image_file import show
+from migaki.data.sets.labels import is_file_column
+from migaki.data.writers.record import file_name
+
+Row = dict[str, Any]
+
+OUTCOME = ("num_images", "dropped")
+"""What dataset.json says of the result and not of the settings."""
+
+
+def heading_of(found: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+    """The settings in `found`, which were compared with `ours`; its command is kept where it is text."""
+    kept = {key: value for key, value in found.items() if key not in OUTCOME}
+    if "command" in kept and not isinstance(kept["command"], str):
+        kept["command"] = ours.get("command", "")
+    return kept
+
+
+def dropped_of(found: dict[str, Any], path: Path) -> list[int]:
+    """The images that were left out, as dataset.json at `path` names them; UserError for what is no such list."""
+    dropped = found.get("dropped", [])
+    if not isinstance(dropped, list) or not all(type(index) is int and index >= 0 for index in dropped) or (
+            len(set(dropped)) < len(dropped)):
+        raise UserError(f"{show(path)}: 'dropped' is no list of image numbers: restore the file or delete the folder")
+    return dropped
+
+
+def rows_with_gaps(rows: list[Row], found: dict[str, Any], path: Path) -> dict[int, Row]:
+    """The rows of a finished folder by their indices; those that were left out are empty."""
+    gaps = set(dropped_of(found, path))
+    kept = [index for index in range(len(rows) + len(gaps)) if index not in gaps]
+    if len(kept) != len(rows):
+        raise UserError(f"{show(path)}: 'dropped' names images beyond those of the folder: restore the file or delete "
+                        "the folder")
+    return dict(zip(kept, rows, strict=True)) | {index: {} for index in gaps}
+
+
+def num_images_of(found: dict[str, Any], path: Path) -> int:
+    """How many images were asked for, those that were left out included."""
+    count = found.get("num_images")
+    if type(count) is not int or count < 0:
+        raise UserError(f"{show(path)}: 'num_images' is no number of images: restore the file or delete the folder")
+    return count + len(dropped_of(found, path))
+
+
+def is_whole(out: Path, row: Row) -> bool:
+    """Whether the files of a row are in the folder, and not empty as after a power cut. Links are none of ours."""
+    if "file_name" not in row:
+        return False
+    try:
+        return all(stands(out / file_name(name, "")) for column, name in row.items() if is_file_column(column))
+    except (ValueError, AttributeError):  # no name of a file in the folder
+        return False
+
+
+def stands(path: Path) -> bool:
+    """Whether `path` is a plain file, no link, and not empty."""
+    try:
+        found = os.lstat(path)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
+
+
+def first_difference(key: str, was: Any, now: Any) -> tuple[str, str, str]:
+    """Which setting differs, by its path, and its two values."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        inner = next(name for name in [*now, *was] if was.get(name) != now.get(name))
+        return first_difference(f"{key}.{inner}", was.get(inner), now.get(inner))
+    return key, json.dumps(was, ensure_ascii=False), json.dumps(now, ensure_ascii=False)
+
+
+def short(text: str) -> str:
+    """The beginning of a long text."""
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,99 @@
+"""What one address may take of the server before a request is whole: connections, time and bytes.
+
+The guard (`guard.py`) sees whole requests only. A client that opens connections and sends a byte a minute, or a body
+without an end, is met here, one floor below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from migaki.web.guard import client_key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConnectionLimits:
+    """How much one address may take; a room full of people may share one."""
+
+    per_address: int = 128
+    """Connections at a time."""
+    request_seconds: float = 10.0
+    """From the first byte of a request, or the beginning of the connection, to the last byte of the request."""
+    answer_seconds: float = 60.0
+    """Within which the answer must have been taken."""
+    request_bytes: int = 2**16
+    """Of one request, head and body; ours have under 2,000."""
+    total: int = 512
+    """Connections of all addresses; more are answered that the server is busy."""
+
+
+def server_config(app: Any, limits: ConnectionLimits | None = None) -> uvicorn.Config:
+    """uvicorn's configuration with these limits. WebSockets are not spoken."""
+    limits = limits or ConnectionLimits()
+    return uvicorn.Config(
+        app, http=limited(limits), ws="none", log_level="error", access_log=False, server_header=False,
+        date_header=False, limit_concurrency=limits.total, timeout_keep_alive=5, timeout_graceful_shutdown=3,
+        proxy_headers=False)
+
+
+def limited(limits: ConnectionLimits) -> type[H11Protocol]:
+    """uvicorn's protocol, which closes a connection that goes beyond the limits."""
+    open_connections: Counter[str] = Counter()
+
+    class Limited(H11Protocol):
+        _address = ""
+        _clock: asyncio.TimerHandle | None = None
+        _received = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._address = client_key(self.client[0] if self.client else "?")
+            open_connections[self._address] += 1
+            if open_connections[self._address] > limits.per_address:
+                transport.abort()
+            else:
+                self._allow(limits.request_seconds)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._allow(None)
+            open_connections[self._address] -= 1
+            if open_connections[self._address] <= 0:
+                del open_connections[self._address]
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if self.transport.is_closing():
+                return
+            self._received += len(data)
+            if self._received > limits.request_bytes:
+                self.transport.abort()
+                return
+            super().data_received(data)
+            if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):  # the request is whole, or is none
+                self._received = 0
+                self._allow(limits.answer_seconds)
+            elif self._clock is None:
+                self._allow(limits.request_seconds)
+
+        def on_response_complete(self) -> None:
+            if self.conn.their_state is not h11.SEND_BODY:  # else the rest of a refused body is still to come
+                self._allow(None)
+            super().on_response_complete()
+
+        def _should_upgrade(self) -> bool:
+            return False  # without a line in the log for each stranger who asks
+
+        def _allow(self, seconds: float | None) -> None:
+            """Let the connection be for so long; None: for as long as it is idle between two requests."""
+            if self._clock is not None:
+                self._clock.cancel()
+            self._clock = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+
+    return Limited
