@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from migaki.commands.options import command_line, parse, take_name
-from migaki.core.discovery import find_class
+from migaki.commands.options import OUT, Single, command_line, parse, take_name
+from migaki.core.discovery import reference
+from migaki.core.outline import docstring, load
 from migaki.core.progress import Bar
-from migaki.importers.importer import Importer
 
 ABOUT = "Bring a published data set into the folder format; goes on where it stopped."
 
@@ -21,10 +18,10 @@ def run(words: list[str]) -> int:
     if taken is None:
         return 0
     name, rest = taken
-    cls = find_class("importers", name, Importer)
-    about = f"{ABOUT}\n\n{cls.__doc__}"
-    options = parse(f"import {name}", about, rest, path=(Annotated[Path, tyro.conf.Positional], ...),
-                    out=(Path, ...), config=cls.Config)
+    cls = reference("importers", name, "Importer")
+    options = parse(f"import {name}", f"{ABOUT}\n\n{docstring(cls)}", rest,
+                    path=Single(kind=Path, about="what was published: a folder, an archive or a file", operand="PATH"),
+                    out=OUT, config=f"{cls}.Config")
     bar: list[Bar] = []
 
     def report(done: int, total: int) -> None:
@@ -33,7 +30,7 @@ def run(words: list[str]) -> int:
         bar[0].advance(done - bar[0].done)
 
     try:
-        count = cls(options.config).run(options.path, options.out, command_line(), report)
+        count = load(cls)(options.config).run(options.path, options.out, command_line(), report)
     finally:
         if bar:
             bar[0].__exit__(None, None, None)
