@@ -37,8 +37,8 @@ OUT = Single(kind=Path, about="the folder to write; an unfinished one is gone on
 def parse(program: str, about: str, words: list[str], **parts: str | Single | Recipe) -> Any:
     """Parse `words` into an object with one attribute for each of `parts`.
 
-    A part is a reference to a dataclass (`module:Class`), a `Recipe` (such a reference whose defaults a preset or a file
-    may change), or a `Single` option. The options of all parts stand side by side without prefixes. `--help` is
+    A part is a reference to a dataclass (`module:Class`), a `Recipe` (such a reference whose defaults a preset or a
+    file may change), or a `Single` option. The options of all parts stand side by side without prefixes. `--help` is
     answered from the source, without importing what the references name. Raises UserError for what cannot be read.
     """
     recipes, words = chosen(program, parts, words)

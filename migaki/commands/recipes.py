@@ -42,7 +42,7 @@ class Recipe:
 
 
 def chosen(program: str, parts: Mapping[str, Any], words: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """What `--preset` and `--config` make of the recipes among `parts`, by name, and the words without these options."""
+    """What `--preset` and `--config` make of the recipes among `parts`, by name, and the words without the two."""
     recipes = {name: part for name, part in parts.items() if isinstance(part, Recipe)}
     offer = next((part for part in recipes.values() if part.offers), None)
     if offer is None:

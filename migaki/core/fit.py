@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -42,8 +42,13 @@ class Interrupted(Exception):
 class Run:
     """How to run, as against what to train."""
 
+    GROUPS: ClassVar[dict[str, str]] = {
+        "usual": "seed",
+        "run": "device precision resume log_every sample_every checkpoint_every tensorboard",
+    }
+
     seed: int = 0  # decides the initial weights, the order of the data and every draw
-    device: hardware.Device = "auto"
+    device: hardware.Device = "auto"  # auto: a GPU where there is one
     precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
     resume: bool = True  # go on where a run of the same configuration in OUT stopped; --no-resume starts again
     log_every: int = 20  # steps between rows of metrics.jsonl

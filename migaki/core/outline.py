@@ -1,7 +1,7 @@
 """What options a dataclass has, read from its source: help answers at once, because nothing heavy is imported.
 
-A class is named by a reference, `module:Class` or `module:Class.Inner`. What the command line shows of its fields stands
-in two optional class variables, both plain literals:
+A class is named by a reference, `module:Class` or `module:Class.Inner`. What the command line shows of its fields
+stands in two optional class variables, both plain literals:
 
     GROUPS: ClassVar[dict[str, str]] = {"usual": "steps batch_size", "network": "features blocks"}
     NAMES: ClassVar[dict[str, str]] = {"real": "photos"}
@@ -217,7 +217,7 @@ def _variable(module: _Module, node: ast.ClassDef, name: str) -> dict[str, str]:
 
 def _kind(module: _Module, node: ast.AST) -> str:
     if isinstance(node, ast.BinOp):  # a union: None is told by the default
-        sides = [side for side in (node.left, node.right) if not (isinstance(side, ast.Constant) and side.value is None)]
+        sides = [side for side in (node.left, node.right) if not isinstance(side, ast.Constant)]
         return "|".join(_kind(module, side) for side in sides)
     if isinstance(node, ast.Subscript):
         inside = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
@@ -254,7 +254,7 @@ def spelt(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return " ".join(map(spelt, value))
-    return f"{value:g}" if isinstance(value, float) and 1e-4 <= abs(value) < 1e6 else str(value)
+    return f"{value:g}" if isinstance(value, float) and (value == 0 or 1e-4 <= abs(value) < 1e6) else str(value)
 
 
 def _comment(module: _Module, line: ast.AnnAssign, owner: ast.ClassDef) -> str:
@@ -265,7 +265,7 @@ def _comment(module: _Module, line: ast.AnnAssign, owner: ast.ClassDef) -> str:
     behind = module.lines[last].encode()[column:].decode().strip()
     if behind.startswith("#"):
         return behind.lstrip("# ")
-    above = []
+    above: list[str] = []
     for text in reversed(module.lines[: line.lineno - 1]):
         if not text.strip().startswith("#"):
             if not text.strip():

@@ -262,12 +262,13 @@ def _class(package: str, name: str, base: type[Any]) -> type[Any]:
 def option_words(config: Any, defaults: Any = None) -> list[str]:
     """The options that turn `defaults` (default: those of the class) into `config`, as the command line wants them."""
     words: list[str] = []
+    names = getattr(type(config), "NAMES", {})
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         usual = field.default if defaults is None else getattr(defaults, field.name)
         if value == usual or value is None:
             continue
-        name = field.name.replace("_", "-")
+        name = names.get(field.name, field.name).replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no-{name}")
         elif isinstance(value, tuple):

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -39,6 +39,11 @@ _PIECE = 2**15  # px that a network works on at once on a CPU: so many that what
 class ApplyJob(OutputJob):
     """What to apply to what."""
 
+    GROUPS: ClassVar[dict[str, str]] = {
+        "usual": "seed variants estimator reject_drift rejected",
+        "run": "batch_size device precision",
+    }
+
     input: Path  # a folder of images, labelled or not
     batch_size: int = 64  # images at once
     seed: int = 0  # of the noise input, where the refiner takes one
@@ -46,8 +51,8 @@ class ApplyJob(OutputJob):
     estimator: Path | None = None  # a run that tells each image's drift, a column; none: the refiner's own, if any
     reject_drift: str = ""  # images whose labels drift by more are rejected, such as 2deg or 1px
     rejected: Literal["drop", "flag"] = "drop"  # leave them out, or keep them with 1 in the column `rejected`
-    device: hardware.Device = "auto"
-    precision: hardware.Precision = "auto"
+    device: hardware.Device = "auto"  # auto: a GPU where there is one
+    precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -40,12 +40,14 @@ _NAMES = {"psnr": "PSNR, RGB (dB)", "ssim": "SSIM, RGB", "psnr_y": "PSNR, Y (dB)
 class CompareJob:
     """What to judge by."""
 
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "out exclude value_range", "run": "device precision"}
+
     data: Path  # a folder with input/ and target/, pairs of one name
     out: Path | None = None  # where the figures and the page go; by default RUN/evaluation
     exclude: tuple[str, ...] = ()  # names of pairs to leave out, without their endings
     value_range: tuple[float, float] | None = None  # of the files' values that is [0, 1]; None: by the type's range
-    device: hardware.Device = "auto"
-    precision: hardware.Precision = "auto"
+    device: hardware.Device = "auto"  # auto: a GPU where there is one
+    precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
 
 
 class _Pair(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from migaki.data.writers.writer import FolderWriter, batch_rows
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DamageJob:
     """What to damage, how often, and where to."""
+
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "count channels format seed", "run": "resume"}
 
     input: Path  # a folder of clean photographs of any sizes
     out: Path  # gets input/ (damaged) and target/ (clean), pairs under one name; gone on with if unfinished

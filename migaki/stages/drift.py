@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -35,12 +35,14 @@ _CHUNK = 256
 class DriftJob:
     """What to compare, and who reads the labels."""
 
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "worst", "run": "device"}
+
     before: Path  # the images as they were rendered, best ones that no estimator and no refiner has seen
     after: Path  # the same images refined, by the same names (what `migaki apply` leaves; variants too)
     estimator: tuple[Path, ...]  # runs of gaze, landmarks, classifier ... that were trained on synthetic images
     out: Path  # the folder of drift.json, drift.csv, drift.md, images.csv, worst.png, drift.html
     worst: int = 12  # images on the sheet of the worst
-    device: hardware.Device = "auto"
+    device: hardware.Device = "auto"  # auto: a GPU where there is one
 
 
 class FolderMeter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from migaki import __version__
 from migaki.core.errors import UserError
@@ -19,6 +20,8 @@ _BATCH = 256
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameJob:
     """What to frame and how."""
+
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "size box upright", "run": "resume"}
 
     input: Path  # a folder of single characters, bright ink on black
     out: Path  # the folder to write; an unfinished one is gone on with

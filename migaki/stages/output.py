@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from migaki.core import engine
 from migaki.data.writers.formats import Format
@@ -12,6 +13,8 @@ from migaki.data.writers.formats import Format
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputJob:
     """Where to write, in which form, with how many hands."""
+
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "format", "run": "resume shard workers engine address"}
 
     out: Path  # the folder to write; an unfinished one is gone on with
     resume: bool = True  # go on with a folder that was begun before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,12 +34,14 @@ Restore = Callable[[Array], tuple[Array, Array | None]]
 class RestoreJob:
     """What to restore. Pictures may have any sizes; their bit depth, alpha, profile and EXIF are kept."""
 
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "format value_range", "run": "device precision resume"}
+
     input: Path  # a folder of pictures, one picture, or a video
     out: Path  # the folder to write; an unfinished one is gone on with
     format: Format = "auto"  # auto: PNG of 8 or 16 bits; TIFF and .npy stay what they are
     value_range: tuple[float, float] | None = None  # of the files' values that is [0, 1]; None: by the type's range
-    device: hardware.Device = "auto"
-    precision: hardware.Precision = "auto"
+    device: hardware.Device = "auto"  # auto: a GPU where there is one
+    precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
     resume: bool = True  # go on with a folder that was begun before
 
 

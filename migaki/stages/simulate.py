@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -29,6 +29,8 @@ _SHARE = 64  # the same where several processes share the work: none waits long 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulateJob(OutputJob):
     """How many images, and where to."""
+
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "count seed"}
 
     count: int = 1000  # images
     seed: int = 0  # image i of a seed is always the same
