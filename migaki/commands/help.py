@@ -18,8 +18,7 @@ _STUDIED = ("train", "study")  # what is rarely needed there are the paper's abl
 def render(program: str, about: str, options: Sequence[Option], every: bool) -> str:
     """The text of `--help`, or with `every` of `--help-all`."""
     width = columns()
-    operands = [option.name for option in options if option.positional]
-    parts = [f"usage: {' '.join(['migaki', program, *operands, '[OPTIONS]'])}", _flowed(about, width)]
+    parts = [_usage(program, options, width), _flowed(about, width)]
     left_out = 0
     for group in GROUPS:
         members = [option for option in options if option.group == group]
@@ -31,6 +30,14 @@ def render(program: str, about: str, options: Sequence[Option], every: bool) -> 
     if left_out:
         parts.append(f"{left_out} more option{'s' if left_out > 1 else ''}: --help-all")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _usage(program: str, options: Sequence[Option], width: int) -> str:
+    needed = [option.name if option.positional else f"--{option.name} {option.kind}" for option in options
+              if option.positional or option.default is None]
+    words = [word.replace(" ", "\0") for word in (*needed, "[OPTIONS]")]  # an option and its value share a line
+    line = " ".join([f"usage: migaki {program}", *words])
+    return textwrap.fill(line, width, subsequent_indent="         ", break_on_hyphens=False).replace("\0", " ")
 
 
 def names(options: Iterable[Option]) -> list[str]:

@@ -87,10 +87,11 @@ def _from_file(path: Path, recipes: Mapping[str, Recipe]) -> dict[str, Any]:
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
         raise UserError(f"--config {path}: not the config.json of a run")
     found = {}
-    for name, recipe in recipes.items():
+    for recipe in recipes.values():
         if recipe.system and record.get("system") not in (recipe.system, None):
             raise UserError(f"--config {path}: written by `migaki train {record['system']}`, not by "
                             f"`migaki train {recipe.system}`")
+    for name, recipe in recipes.items():
         values = record.get(recipe.section)
         if values:
             found[name] = from_dict(load(recipe.reference), values, str(path))

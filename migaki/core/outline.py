@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.util
+import importlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
+from migaki.core.source_names import Module, bases_of, find_class, look_up, parsed
+
 GROUPS = ("needed", "usual", "run", "network", "rest")
-_PACKAGE = Path(__file__).resolve().parent.parent
 _KINDS = {"int": "INT", "float": "FLOAT", "str": "TEXT", "Path": "PATH", "bool": "FLAG"}
 
 
@@ -47,19 +47,9 @@ class Outline:
     presets: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Module:
-    """A parsed file."""
-
-    name: str
-    lines: list[str]
-    tree: ast.Module
-    names: dict[str, ast.AST] = field(default_factory=dict)
-
-
 def outline(reference: str) -> Outline:
     """The options of the dataclass that `reference` names, those of its bases first."""
-    module, node = _find_class(reference)
+    module, node = find_class(reference)
     options = tuple(_options(module, node))
     presets = tuple(part.name for part in node.body if isinstance(part, ast.FunctionDef) and
                     any(isinstance(mark, ast.Name) and mark.id == "classmethod" for mark in part.decorator_list))
@@ -68,7 +58,7 @@ def outline(reference: str) -> Outline:
 
 def class_in(package: str, name: str, base: str) -> str:
     """The reference of the class deriving from `base` in `migaki/<package>/<name>.py`."""
-    module = _module(f"migaki.{package}.{name}")
+    module = parsed(f"migaki.{package}.{name}")
     for node in module.tree.body:
         if isinstance(node, ast.ClassDef) and base in [ast.unparse(b).rsplit(".", 1)[-1] for b in node.bases]:
             return f"{module.name}:{node.name}"
@@ -77,7 +67,7 @@ def class_in(package: str, name: str, base: str) -> str:
 
 def docstring(reference: str) -> str:
     """What a class says of itself."""
-    return ast.get_docstring(_find_class(reference)[1]) or ""
+    return ast.get_docstring(find_class(reference)[1]) or ""
 
 
 def load(reference: str) -> Any:
@@ -86,76 +76,7 @@ def load(reference: str) -> Any:
     return functools.reduce(getattr, path.split("."), importlib.import_module(module))
 
 
-@functools.cache
-def _module(name: str) -> _Module:
-    inside = _PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py")
-    if name.startswith("migaki.") and inside.exists():
-        path = inside
-    else:
-        spec = importlib.util.find_spec(name)
-        assert spec is not None and spec.origin is not None, name
-        path = Path(spec.origin)
-    text = path.read_text(encoding="utf-8")
-    module = _Module(name, text.splitlines(), ast.parse(text))
-    for node in module.tree.body:
-        if isinstance(node, ast.ClassDef):
-            module.names[node.name] = node
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            module.names[node.targets[0].id] = node.value
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            module.names[node.target.id] = node.value
-        elif isinstance(node, ast.ImportFrom | ast.Import):
-            module.names.update({alias.asname or alias.name.split(".")[0]: node for alias in node.names})
-    return module
-
-
-def _look_up(module: _Module, node: ast.AST) -> tuple[_Module, ast.AST] | None:
-    """What a name or a dotted name stands for, and the module in which it stands; None for what is not ours."""
-    if isinstance(node, ast.Name):
-        found = module.names.get(node.id)
-        if isinstance(found, ast.ImportFrom):
-            alias = next(a for a in found.names if (a.asname or a.name) == node.id)
-            if not (found.module or "").startswith("migaki"):
-                return None
-            whole = f"{found.module}.{alias.name}"
-            if _PACKAGE.parent.joinpath(*whole.split(".")).with_suffix(".py").exists():
-                return _module(whole), _module(whole).tree
-            return _look_up(_module(str(found.module)), ast.Name(alias.name))
-        if isinstance(found, ast.Name | ast.Attribute):
-            return _look_up(module, found) or (module, found)
-        return None if found is None or isinstance(found, ast.Import) else (module, found)
-    if isinstance(node, ast.Attribute) and (above := _look_up(module, node.value)):
-        inner, holder = above
-        if isinstance(holder, ast.Module):
-            return _look_up(inner, ast.Name(node.attr))
-        if isinstance(holder, ast.ClassDef):
-            return _member(inner, holder, node.attr)
-    return None
-
-
-def _member(module: _Module, holder: ast.ClassDef, name: str) -> tuple[_Module, ast.AST] | None:
-    """A class inside a class, or what a name inside it stands for, its bases included."""
-    for part in holder.body:
-        if isinstance(part, ast.ClassDef) and part.name == name:
-            return module, part
-        if isinstance(part, ast.Assign) and isinstance(part.targets[0], ast.Name) and part.targets[0].id == name:
-            return _look_up(module, part.value)
-    for base in holder.bases:
-        above = _look_up(module, base)
-        if above and isinstance(above[1], ast.ClassDef) and (found := _member(above[0], above[1], name)):
-            return found
-    return None
-
-
-def _find_class(reference: str) -> tuple[_Module, ast.ClassDef]:
-    name, _, path = reference.partition(":")
-    found = _look_up(_module(name), ast.parse(path, mode="eval").body)
-    if found is None or not isinstance(found[1], ast.ClassDef):
-        raise LookupError(f"{reference}: no such class in the source")
-    return found[0], found[1]
-
-
-def _options(module: _Module, node: ast.ClassDef) -> Iterator[Option]:
+def _options(module: Module, node: ast.ClassDef) -> Iterator[Option]:
     groups, names = _variable(module, node, "GROUPS"), _variable(module, node, "NAMES")
     placed = {word: group for group, words in groups.items() for word in words.split()}
     unknown = set(groups) - set(GROUPS)
@@ -163,7 +84,7 @@ def _options(module: _Module, node: ast.ClassDef) -> Iterator[Option]:
     for owner, line in _fields(module, node):
         assert isinstance(line.target, ast.Name)
         name = line.target.id
-        found = _look_up(owner, line.annotation)
+        found = look_up(owner, line.annotation)
         if found and isinstance(found[1], ast.ClassDef):
             yield from _inner(found[0], found[1], name.replace("_", "-"), _changed(line.value))
             continue
@@ -173,7 +94,7 @@ def _options(module: _Module, node: ast.ClassDef) -> Iterator[Option]:
                      group=placed.get(name, "needed" if default is None else "rest"))
 
 
-def _inner(module: _Module, node: ast.ClassDef, prefix: str, changed: dict[str, ast.AST]) -> Iterator[Option]:
+def _inner(module: Module, node: ast.ClassDef, prefix: str, changed: dict[str, ast.AST]) -> Iterator[Option]:
     """The options of a dataclass inside another, called `prefix.name`, with the values that the outer one sets."""
     for option in _options(module, node):
         given = changed.get(option.field)
@@ -190,23 +111,19 @@ def _changed(value: ast.AST | None) -> dict[str, ast.AST]:
     return {}
 
 
-def _fields(module: _Module, node: ast.ClassDef) -> Iterator[tuple[_Module, ast.AnnAssign]]:
-    for base in node.bases:
-        above = _look_up(module, base)
-        if above and isinstance(above[1], ast.ClassDef):
-            yield from _fields(above[0], above[1])
+def _fields(module: Module, node: ast.ClassDef) -> Iterator[tuple[Module, ast.AnnAssign]]:
+    for above in bases_of(module, node):
+        yield from _fields(*above)
     for line in node.body:
         if isinstance(line, ast.AnnAssign) and not ast.unparse(line.annotation).startswith("ClassVar"):
             yield module, line
 
 
-def _variable(module: _Module, node: ast.ClassDef, name: str) -> dict[str, str]:
+def _variable(module: Module, node: ast.ClassDef, name: str) -> dict[str, str]:
     """A class variable that is a table of words; entries of a class and its bases under one key are joined."""
     found: dict[str, str] = {}
-    for base in node.bases:
-        above = _look_up(module, base)
-        if above and isinstance(above[1], ast.ClassDef):
-            found = _variable(above[0], above[1], name)
+    for above in bases_of(module, node):
+        found = _variable(*above, name)
     for line in node.body:
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.target.id == name:
             assert line.value is not None
@@ -215,7 +132,7 @@ def _variable(module: _Module, node: ast.ClassDef, name: str) -> dict[str, str]:
     return found
 
 
-def _kind(module: _Module, node: ast.AST) -> str:
+def _kind(module: Module, node: ast.AST) -> str:
     if isinstance(node, ast.BinOp):  # a union: None is told by the default
         sides = [side for side in (node.left, node.right) if not isinstance(side, ast.Constant)]
         return "|".join(_kind(module, side) for side in sides)
@@ -228,20 +145,20 @@ def _kind(module: _Module, node: ast.AST) -> str:
         return f"[{kinds[0]} ...]" if many else " ".join(kinds)
     if isinstance(node, ast.Name) and node.id in _KINDS:
         return _KINDS[node.id]
-    found = _look_up(module, node)
+    found = look_up(module, node)
     assert found is not None, f"{module.name}: {ast.unparse(node)}: no kind of option that is known"
     return _kind(*found)
 
 
-def _value(module: _Module, node: ast.AST) -> str:
+def _value(module: Module, node: ast.AST) -> str:
     """A default as the command line wants it."""
-    if isinstance(node, ast.Constant):
-        return spelt(node.value)
     if isinstance(node, ast.Tuple):
         return " ".join(_value(module, part) for part in node.elts)
+    if isinstance(node, ast.Constant | ast.UnaryOp):
+        return spelt(ast.literal_eval(node))
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "Path" and node.args:
         return _value(module, node.args[0])
-    if (found := _look_up(module, node)) is not None:
+    if (found := look_up(module, node)) is not None:
         return _value(*found)
     return ast.unparse(node)
 
@@ -257,7 +174,7 @@ def spelt(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) and (value == 0 or 1e-4 <= abs(value) < 1e6) else str(value)
 
 
-def _comment(module: _Module, line: ast.AnnAssign, owner: ast.ClassDef) -> str:
+def _comment(module: Module, line: ast.AnnAssign, owner: ast.ClassDef) -> str:
     """The comment behind a field, or the block right above it (not a heading, which has a blank line above), or the
     string below it.
     """

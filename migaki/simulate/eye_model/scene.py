@@ -65,8 +65,7 @@ class EyeConfig:
     mask: bool = True  # region masks beside the images; without them a folder is written twice as fast
 
     # Where people look. `laptop` is knowledge about the use (published statistics of MPIIGaze), not about any image.
-    # laptop and wide: from published statistics; the others: by the gaze options.
-    gaze_prior: Literal["laptop", "wide", "normal", "uniform", "table"] = "laptop"
+    gaze_prior: Literal["laptop", "wide", "normal", "uniform", "table"] = "laptop"  # where people look; table: a file
     gaze_pitch: Pair = (-8.77, 5.21)  # deg, normal: (mean, sd), uniform: (low, high)
     gaze_yaw: Pair = (0.06, 8.71)  # deg
     gaze_table: Path | None = None  # .csv or .npy, rad: gaze pitch, yaw [, head pitch, yaw [, roll]]; a row an image
