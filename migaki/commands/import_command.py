@@ -22,17 +22,7 @@ def run(words: list[str]) -> int:
     options = parse(f"import {name}", f"{ABOUT}\n\n{docstring(cls)}", rest,
                     path=Single(kind=Path, about="what was published: a folder, an archive or a file", operand="PATH"),
                     out=OUT, config=f"{cls}.Config")
-    bar: list[Bar] = []
-
-    def report(done: int, total: int) -> None:
-        if not bar:
-            bar.append(Bar(f"import {name}", total, done - 1).__enter__())
-        bar[0].advance(done - bar[0].done)
-
-    try:
-        count = load(cls)(options.config).run(options.path, options.out, command_line(), report)
-    finally:
-        if bar:
-            bar[0].__exit__(None, None, None)
+    with Bar(f"import {name}", 0) as bar:
+        count = load(cls)(options.config).run(options.path, options.out, command_line(), bar.report)
     print(f"{count} images: {options.out}")
     return 0

@@ -232,7 +232,7 @@ def _to(batch: Batch, device: torch.device) -> Batch:
 
 def _note(means: dict[str, float], rate: float) -> str:
     shown = [f"{key.split('/', 1)[-1]} {value:.3g}" for key, value in list(means.items())[:6]]
-    return f"{rate:.0f} images/s  " + "  ".join(shown)
+    return "  ".join([f"{rate:.0f} images/s", *shown] if rate else shown)  # no rate before the second step
 
 
 def _write_sheet(system: System, source: Source, out: Path, step: int, device: torch.device, precision: Any) -> None:

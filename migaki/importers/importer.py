@@ -59,7 +59,7 @@ class Importer(ABC):
             path: A file or folder of the foreign layout.
             out: The image folder to make.
             command: The command line, kept in `dataset.json`.
-            report: Called with (done, total) after each image.
+            report: Called with (done, total): first with what was there already, then after each image.
 
         Returns:
             The number of images in the folder.
@@ -83,11 +83,17 @@ class Importer(ABC):
             "licence": self.licence,
         }
         with FolderWriter(out, info, len(entries)) as writer:
-            for index in writer.missing(range(len(entries))):
+            left = writer.missing(range(len(entries)))
+            report = report or _unheard
+            report(len(entries) - len(left), len(entries))
+            for done, index in enumerate(left, start=len(entries) - len(left) + 1):
                 writer.write(index, *self.load(entries[index]))
-                if report is not None:
-                    report(index + 1, len(entries))
+                report(done, len(entries))
         return len(entries)
+
+
+def _unheard(done: int, total: int) -> None:
+    """A report that nobody wants."""
 
 
 def check_option(name: str, option: str, value: float, low: float, high: float = math.inf) -> None:

@@ -181,8 +181,10 @@ class _Progress:
         if not self.total:
             return ""
         spent, won = time.monotonic() - self.started, self.done - self.first
-        pace = spent / won if won else 1.0  # seconds for each guessed second
-        return f", {self.done / self.total:.0%} of the whole, about {(self.total - self.done) * pace / 60:.0f} min left"
+        share = f", {self.done / self.total:.0%} of the whole"
+        if not won:  # no step of this run is done yet: its pace is not known
+            return share
+        return f"{share}, about {(self.total - self.done) * spent / won / 60:.0f} min left"
 
 
 def say(line: str, quiet: bool = False) -> None:
@@ -211,13 +213,8 @@ def import_step(name: str, path: Path, out: Path, config: Any, quiet: bool = Fal
 
     def work(command: str) -> None:
         importer = cls(config)
-        with Bar(f"import {name}", 1, quiet=quiet) as bar:
-
-            def report(done: int, total: int) -> None:
-                bar.total = total
-                bar.advance(done - bar.done)
-
-            importer.run(path, out, command, report)
+        with Bar(f"import {name}", 0, quiet=quiet) as bar:
+            importer.run(path, out, command, bar.report)
 
     words = ("import", name, str(path), "--out", str(out), *option_words(config, cls.Config()))
     return Step(words=words, cost=cost, proof=out / "dataset.json", work=work)

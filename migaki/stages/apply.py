@@ -203,7 +203,6 @@ def apply(run: Path, job: ApplyJob, *, command: str = "", quiet: bool = False) -
             for chunk, results in _results(work, run, chunks):
                 writer.write_all(results)
                 bar.advance(left[chunk[0]])
-                bar.advance(0, f"{bar.rate():.0f} images/s")
     return job.out
 
 

@@ -75,14 +75,14 @@ def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str 
             if alone:
                 for indices, batch in _ahead(simulator, job.seed, chunks):
                     writer.write_all(_planned(indices, batch))
-                    _advance(bar, len(indices))
+                    bar.advance(len(indices))
                 return job.out
             threads = max(1, engine.cores() // (job.workers or engine.cores()))
             task = Render(kind=type(simulator), config=simulator.config, seed=job.seed, threads=threads)
             for chunk, records in engine.work(task, chunks, workers=job.workers, engine=job.engine,
                                               address=job.address):
                 writer.write_all(records)
-                _advance(bar, len(chunk))
+                bar.advance(len(chunk))
     return job.out
 
 
@@ -105,11 +105,6 @@ def _planned(indices: list[int], batch: Batch) -> list[tuple[int, Plan]]:
     rows = batch_rows(batch) if batch else [{} for _ in indices]  # a camera gives no labels
     return [(index, plan(f"{index:06d}", image, row, "png"))
             for index, image, row in zip(indices, images, rows, strict=True)]
-
-
-def _advance(bar: Bar, count: int) -> None:
-    bar.advance(count)
-    bar.advance(0, f"{bar.rate():.0f} images/s")
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:
