@@ -49,4 +49,5 @@ def _seconds(simulator: EyeSimulator, out: Path, count: int, workers: int) -> fl
 
 def _to_folder(what: str, each: list[float], bare: float, start: str) -> Row:
     return Row(what=f"simulate eyes to a folder, {what}", figure=f"{1 / median(each):.0f} images/s{start}",
-               baseline=f"in memory, {min(2, cores())} cores: {bare:.0f} images/s", ratios=tuple(1 / one / bare for one in each))
+               baseline=f"in memory, {min(2, cores())} cores: {bare:.0f} images/s",
+               ratios=tuple(1 / one / bare for one in each))

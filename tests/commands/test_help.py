@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -163,6 +164,26 @@ def test_a_run_is_repeated_from_its_file(call: Call, refused: Callable[..., str]
     assert "not the config.json" in refused("train", "gaze", "--config", tmp_path / "other.json", "--out", "x")
     assert "no such file" in refused("train", "gaze", "--config", tmp_path / "none.json", "--out", tmp_path / "x")
     assert "give a value" in refused("train", "gaze", "--out", tmp_path / "x", "--config")
+
+
+COMPLETIONS = [
+    ("migaki ", "simulate"), ("migaki tr", "train"), ("migaki train ", "simgan"), ("migaki train sim", "simgan"),
+    ("migaki train simgan --ph", "--photos"), ("migaki train simgan --synthetic x --lambda", "--lambda-reg"),
+    ("migaki apply run --in", "--input"), ("migaki completion ", "zsh"), ("migaki import usps p --sp", "--split"),
+]
+
+
+def test_a_shell_completes_commands_names_and_options(call: Call) -> None:
+    code, script, complaint = call("completion", "bash")
+    assert code == 0 and not complaint
+    for line, word in COMPLETIONS:
+        words = [*line.split(), *([""] if line.endswith(" ") else [])]
+        asked = (f"{script}\nCOMP_WORDS=({' '.join(map(shlex.quote, words))})\nCOMP_CWORD={len(words) - 1}\n"
+                 "_migaki\nprintf '%s\\n' \"${COMPREPLY[@]}\"")
+        done = subprocess.run(["bash", "-c", asked], check=True, capture_output=True, text=True)
+        assert word in done.stdout.split() and not done.stderr, line
+    assert "bashcompinit" in call("completion", "zsh")[1]
+    assert "give one of bash, zsh" in call("completion", "fish")[2]
 
 
 def test_as_a_program(tmp_path: Path) -> None:
