@@ -1,16 +1,19 @@
 """Every figure of speed and memory, each a ratio against a baseline of the same run; one table.
 
-    make bench                                   # about four minutes on two quiet cores
-    python benchmarks/speed.py --quick           # about two: smaller sets, the same rows
+    make bench                                   # about six minutes on two quiet cores
+    python benchmarks/speed.py --quick           # about three: smaller sets, the same rows
     python benchmarks/speed.py --only train apply --out bench.json
 
-Prints a Markdown table and writes it, with the machine, as JSON.
+Prints a Markdown table and writes it, with the machine and its load, as JSON. A row whose timings disagree is called
+unsteady, not met: `speed_row.py` has the rule.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -23,12 +26,14 @@ import speed_simulate
 import speed_start
 import speed_train
 import torch
-from speed_row import Row
+from speed_row import Others, Row
 
 from migaki.core.engine import cores
 
 PARTS = {"start": speed_start, "train": speed_train, "apply": speed_apply, "simulate": speed_simulate,
          "memory": speed_memory}
+
+_BUSY = 0.1  # of the cores
 
 
 def main() -> None:
@@ -47,13 +52,22 @@ def main() -> None:
             start = time.monotonic()
             part = Path(folder) / name
             part.mkdir()
-            rows += PARTS[name].measure(part, quick=options.quick)
-            print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr)
-    print("| what | figure | baseline | ratio | wanted | met |\n|---|---|---|---|---|---|")
+            others = Others()
+            found = PARTS[name].measure(part, quick=options.quick)
+            busy = round(others.cores(), 2)
+            rows += [dataclasses.replace(row, others=busy) for row in found]
+            print(f"{name}: {time.monotonic() - start:.0f} s; other processes kept {busy} cores busy", file=sys.stderr)
+    print("| what | figure | baseline | ratio (of the pairs) | wanted | met |\n|---|---|---|---|---|---|")
     for row in rows:
         print(row.markdown())
+    busiest = max(row.others for row in rows)
+    if busiest > _BUSY * cores():
+        print(f"\nother processes kept up to {busiest:.1f} of {cores()} cores busy: what is slow may be so for that")
+    if unsteady := sum(row.verdict == "unsteady" for row in rows):
+        print(f"\nunsteady: {unsteady}: the pairs disagree or the baseline varied; run it again on a quiet machine")
     machine = {"processor": _processor(), "cores": cores(), "threads": torch.get_num_threads(),
-               "torch": torch.__version__, "python": sys.version.split()[0], "quick": options.quick}
+               "load": os.getloadavg(), "torch": torch.__version__,
+               "python": sys.version.split()[0], "quick": options.quick}
     options.out.write_text(json.dumps({"machine": machine, "rows": [row.plain() for row in rows]}, indent=2) + "\n")
 
 

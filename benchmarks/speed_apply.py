@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
 from PIL import Image
-from speed_row import Row, best
+from speed_row import Row, in_turns
 
 from migaki.core import hardware
 from migaki.core.fit import Run
@@ -34,14 +36,16 @@ def measure(folder: Path, quick: bool) -> list[Row]:
             if name == "paper's" and height > 100:
                 continue  # ours is the harder test: it takes a fifteenth of the time
             run = _trained(root / name.replace(" ", "_"), data, config)
-            bare = _bare(run, data, batch, number)
+            bare, images = _bare(run, batch, number)
             forms: tuple[Format, ...] = ("folder", "webdataset") if height < 100 else ("folder",)
             for form in forms:
-                rate = number / best(partial(_whole, run, data, form, batch), 2, warm=False)
+                times = in_turns(partial(_whole, run, data, form, batch), bare, 2 if quick else 3)
+                whole, alone = (median(part) for part in zip(*times, strict=True))
                 rows.append(Row(
-                    what=f"apply {width}x{height}, {name} network, {form} to {form}", figure=f"{rate:.0f} images/s",
-                    baseline=f"network alone: {bare:.0f} images/s", ratio=rate / bare,
-                    wanted=">= 0.8" if form == "folder" else ""))
+                    what=f"apply {width}x{height}, {name} network, {form} to {form}",
+                    figure=f"{number / whole:.0f} images/s", baseline=f"network alone: {images / alone:.0f} images/s",
+                    ratios=tuple((number / a) / (images / b) for a, b in times),
+                    baselines=tuple(b for _, b in times), wanted=">= 0.8" if form == "folder" else ""))
     return rows
 
 
@@ -64,8 +68,8 @@ def _trained(out: Path, data: Path, config: SimGAN.Config) -> Path:
     return out
 
 
-def _bare(run: Path, data: Path, batch: int, count: int) -> float:
-    """Images/s of the network, as `apply` sets it up, on one batch in memory."""
+def _bare(run: Path, batch: int, count: int) -> tuple[Callable[[], None], int]:
+    """The network, as `apply` sets it up, on one batch in memory: what to time, and how many images it takes."""
     system = load_system(run)
     device = torch.device("cpu")
     precision = hardware.choose_precision("auto", device)
@@ -78,7 +82,7 @@ def _bare(run: Path, data: Path, batch: int, count: int) -> float:
             with torch.inference_mode(), hardware.autocast(device, precision):
                 system.predict({"image": images})
 
-    return rounds * batch / best(work, 2)
+    return work, rounds * batch
 
 
 def _whole(run: Path, data: Path, form: Format, batch: int) -> None:

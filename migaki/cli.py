@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "assets": "download render assets after showing their licence",
     "turing": "serve the visual Turing test as a web page",
     "list": "what there is to simulate, train and study",
+    "completion": "print a script by which bash or zsh complete commands, names and options",
 }
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from multiprocessing import forkserver, get_context
 from typing import Any
 
-WARM = ("migaki.commands.simulate_command", "migaki.commands.train_command", "migaki.commands.apply_command",
-        "migaki.commands.import_command", "migaki.commands.evaluate_command", "migaki.commands.export_command",
-        "migaki.systems.simgan", "migaki.systems.gaze", "migaki.simulate.eyes", "migaki.simulate.digits",
-        "migaki.simulate.rain", "migaki.importers.optdigits", "migaki.importers.photos", "migaki.lab.study",
+WARM = ("migaki.commands.reading", "migaki.stages.simulate", "migaki.stages.train", "migaki.stages.apply",
+        "migaki.stages.damage", "migaki.stages.evaluate", "migaki.commands.import_command",
+        "migaki.systems.simgan", "migaki.systems.gaze", "migaki.simulate.eyes",
+        "migaki.simulate.digits", "migaki.simulate.rain", "migaki.importers.optdigits",
+        "migaki.importers.photos", "migaki.commands.export_command", "migaki.lab.study",
         "migaki.systems.classifier", "migaki.report.evaluation", "toy_study", "torch._dynamo", "matplotlib.pyplot")
 
 

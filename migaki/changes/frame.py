@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -21,6 +22,8 @@ class Frame(Change):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """The frame."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "size box upright"}
 
         size: int = 24  # px, both sides of the pictures to be made
         box: int = 20  # px, the longer side of the ink in them

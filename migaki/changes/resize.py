@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ class Resize(Change):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """The size, and what is done to the values."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "width height equalise"}
 
         width: int = 60  # px
         height: int = 36  # px

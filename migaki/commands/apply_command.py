@@ -3,44 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from migaki.commands.options import command_line, parse
-from migaki.core.change import Change
-from migaki.core.discovery import find_class, names_in
+from migaki.commands import help as pages
+from migaki.commands.options import Single, command_line, parse
+from migaki.core.discovery import names_in, reference
 from migaki.core.errors import UserError
 from migaki.core.files import show
+from migaki.core.outline import docstring, load
 
 ABOUT = """Apply the trained system in the folder RUN, or the change called NAME, to a set of images.
 
 Labels, masks and further pictures are carried over; those that are places in px follow the pixels. A system that takes
 pictures of any size keeps their bit depth, alpha and EXIF, and takes one picture or a video as well."""
 
+_JOB = "migaki.stages.apply_job:ApplyJob"
+_RUN = Single(kind=Path, about="the folder of a trained run", operand="RUN")
+
 
 def run(words: list[str]) -> int:
     """Run the command."""
-    from migaki.stages.apply import (  # brings PyTorch, which the list of names does not need
-        ApplyJob,
-        apply,
-        apply_change,
-    )
-
     changes = names_in("changes", "Change")
     if not words:
         raise UserError(f"migaki apply: say what: the folder of a trained run, or one of {', '.join(changes)}")
     if words[0] in changes:
         name = words[0]
-        cls = find_class("changes", name, Change)
-        about = f"{cls.__doc__}"
-        options = parse(f"apply {name}", about, words[1:], job=ApplyJob, config=cls.Config)
-        out = apply_change(name, cls(options.config), options.job, command=command_line())
+        cls = reference("changes", name, "Change")
+        options = parse(f"apply {name}", docstring(cls), words[1:], job=_JOB, config=f"{cls}.Config")
+        from migaki.stages.apply import apply_change
+
+        out = apply_change(name, load(cls)(options.config), options.job, command=command_line())
     else:
-        wide = max(map(len, changes))
-        rows = "\n".join(f"  {name:<{wide}} {line}" for name, line in changes.items())
-        about = f"{ABOUT}\n\nNAME is one of\n{rows}\n\n`migaki apply NAME --help` lists its options."
-        options = parse("apply", about, words, run=(Annotated[Path, tyro.conf.Positional], ...), job=ApplyJob)
+        about = f"{ABOUT}\n\nNAME is one of\n{pages.table(changes)}\n\n`migaki apply NAME --help` lists its options."
+        options = parse("apply", about, words, run=_RUN, job=_JOB)
+        from migaki.stages.apply import apply
+
         out = apply(options.run, options.job, command=command_line())
     print(f"written: {show(out)}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from migaki.commands.options import parse
+from migaki.commands.options import Single, parse
 from migaki.core.errors import UserError
 from migaki.importers.assets import UNITYEYES_LICENCE, UNITYEYES_URL, fetch_unityeyes
 
@@ -14,15 +14,21 @@ ABOUT = "Download UnityEyes' render assets (skins, irises, shapes) after showing
 
 def run(words: list[str]) -> int:
     """Run the command."""
-    if words[:1] in ([], ["-h"], ["--help"]):
+    if words[:1] == ["--help-names"]:
+        print("unityeyes")
+        return 0
+    if words[:1] in ([], ["-h"], ["--help"], ["--help-all"]):
         print(f"usage: migaki assets unityeyes --out DIR\n\n{ABOUT}")
         if not words:
             raise UserError("migaki assets: say which: unityeyes")
         return 0
     if words[0] != "unityeyes":
         raise UserError(f"no assets are called '{words[0]}': there is 'unityeyes'")
-    options = parse("assets unityeyes", ABOUT, words[1:], out=(Path, ...), url=(str, UNITYEYES_URL),
-                    sha256=(str | None, None), accept_licence=(bool, False))
+    options = parse(
+        "assets unityeyes", ABOUT, words[1:], out=Single(kind=Path, about="the folder to write"),
+        accept_licence=Single(kind=bool, default=False, about="the licence was read and is accepted: for scripts"),
+        url=Single(kind=str, default=UNITYEYES_URL, about="where to download from", group="rest"),
+        sha256=Single(kind=str | None, default=None, about="of the download, where --url names another", group="rest"))
     print(UNITYEYES_LICENCE)
     accepted = options.accept_licence
     if not accepted:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from migaki.commands.options import command_line, parse
-from migaki.core.discovery import find_class, names_in
+from migaki.commands import help as pages
+from migaki.commands.options import Single, command_line, parse
+from migaki.core.discovery import names_in, reference
 from migaki.core.files import show
-from migaki.core.judge import Findings, Judge
-from migaki.core.trained import load_system
+from migaki.core.outline import docstring, load
 
 ABOUT = """Judge trained runs by the labels of a folder (a restorer: by pairs, input/ and target/), or sets by a judge.
 
 Leaves figures as JSON, tables, pictures and one page. Beside each figure stands the one that costs nothing. Of three
 runs or more the mean is given with its interval."""
+
+_OUT = Single(kind=Path | None, about="the folder of the figures and the page; by default RUN/evaluation",
+              default=None)
+_RUN = Single(kind=Path, about="the folder of a trained run", operand="RUN")
 
 
 def run(words: list[str]) -> int:
@@ -26,20 +27,22 @@ def run(words: list[str]) -> int:
         return _judge(words[0], words[1:])
     runs, rest = _runs(words)
     if runs:
-        name = "labels" if load_system(runs[0]).tiling is None else "pairs"
-        return _judge(name, rest, runs)
-    wide = max(map(len, judges))
-    rows = "\n".join(f"  {name:<{wide}} {line}" for name, line in judges.items())
-    about = f"{ABOUT}\n\nJUDGE is one of\n{rows}\n\n`migaki evaluate JUDGE --help` lists its options."
-    cls = find_class("judges", "labels", Judge)
-    options = parse("evaluate", about, words, run=(Annotated[Path, tyro.conf.Positional], ...),
-                    out=(Path | None, None), config=cls.Config)
+        from migaki.core.trained import load_system
+
+        return _judge("labels" if load_system(runs[0]).tiling is None else "pairs", rest, runs)
+    about = f"{ABOUT}\n\nJUDGE is one of\n{pages.table(judges)}\n\n`migaki evaluate JUDGE --help` lists its options."
+    labels = reference("judges", "labels", "Judge")
+    options = parse("evaluate", about, words, run=_RUN, out=_OUT, config=f"{labels}.Config")
+    from migaki.core.trained import load_system
+
     load_system(options.run)  # says what is wrong with it
     return 0
 
 
 def _runs(words: list[str]) -> tuple[list[Path], list[str]]:
     """The trained runs that the command line begins with, and the rest of it."""
+    if {"-h", "--help", "--help-all", "--help-names"} & set(words):
+        return [], words
     count = 0
     while count < len(words) and not words[count].startswith("-") and (Path(words[count]) / "config.json").is_file():
         count += 1
@@ -56,21 +59,14 @@ def _is_value(words: list[str], place: int) -> bool:
 
 
 def _judge(name: str, words: list[str], runs: list[Path] | None = None) -> int:
-    from migaki.stages.evaluate import judge_into  # brings PyTorch, which the list of names does not need
+    cls = reference("judges", name, "Judge")
+    found, rest = ([], words) if runs is not None else _runs(words)
+    options = parse(f"evaluate {name}", docstring(cls), rest, out=_OUT, config=f"{cls}.Config")
+    from migaki.report.findings import figure_lines
+    from migaki.stages.evaluate import judge_into
 
-    cls = find_class("judges", name, Judge)
-    if runs is None and cls.takes_runs:
-        runs, words = _runs(words)
-    options = parse(f"evaluate {name}", str(cls.__doc__), words, out=(Path | None, None), config=cls.Config)
-    judge = cls(options.config)
-    out, findings = judge_into(judge, runs or [], options.out, command=command_line())
-    _print(findings)
+    judge = load(cls)(options.config)
+    out, findings = judge_into(judge, runs or found, options.out, command=command_line())
+    print("\n".join(figure_lines(findings)))
     print(f"written: {show(out / (judge.file_name + '.html'))}")
     return 0
-
-
-def _print(findings: Findings) -> None:
-    from migaki.report.findings import figure_lines
-
-    print("\n".join(figure_lines(findings)))
-

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
-
-from migaki.commands.options import parse
+from migaki.commands.options import Single, parse
 from migaki.core.errors import UserError
 from migaki.core.files import show
 
@@ -20,8 +18,13 @@ segmentations or classes of the images in the folder SOURCE, as one JSON file.""
 
 def run(words: list[str]) -> int:
     """Run the command."""
-    options = parse("export", ABOUT, words, source=(Annotated[Path, tyro.conf.Positional], ...), out=(Path, ...),
-                    format=(Literal["onnx", "coco"], "onnx"), size=(tuple[int, int] | None, None))
+    options = parse(
+        "export", ABOUT, words,
+        source=Single(kind=Path, about="the folder of a trained run; with coco, of images", operand="SOURCE"),
+        out=Single(kind=Path, about="the file to write"),
+        format=Single(kind=Literal["onnx", "coco"], default="onnx", about="what to write"),
+        size=Single(kind=tuple[int, int] | None, default=None,
+                    about="px, height and width, for a system that restores pictures of any size"))
     if options.format == "coco":
         return _coco(options.source, options.out)
     from migaki.stages.export import export  # brings PyTorch, which labels do not need

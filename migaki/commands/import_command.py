@@ -1,17 +1,13 @@
-"""migaki import NAME PATH --out DIR; migaki import unityeyes_assets --out DIR"""
+"""migaki import NAME PATH --out DIR; migaki import assets unityeyes --out DIR"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from migaki.commands.options import command_line, parse, take_name
-from migaki.core.discovery import find_class
+from migaki.commands.options import Single, command_line, parse, take_name
+from migaki.core.discovery import reference
 from migaki.core.files import show
-from migaki.data.walk import OutputJob
-from migaki.importers.importer import Importer
+from migaki.core.outline import docstring, load
 
 ABOUT = "Bring a published data set, or pictures of your own, into the folder format; goes on where it stopped."
 
@@ -24,13 +20,15 @@ def run(words: list[str]) -> int:
         return assets_command.run(words[1:])
     taken = take_name("import", "importers", "Importer", words, ABOUT)
     if taken is None:
-        print("\n`migaki import assets unityeyes --out DIR` fetches render assets after showing their licence.")
+        if words[:1] != ["--help-names"]:
+            print("\n`migaki import assets unityeyes --out DIR` fetches render assets after showing their licence.")
         return 0
     name, rest = taken
-    cls = find_class("importers", name, Importer)
-    about = f"{ABOUT}\n\n{cls.__doc__}"
-    options = parse(f"import {name}", about, rest, path=(Annotated[Path, tyro.conf.Positional], ...),
-                    job=OutputJob, config=cls.Config)
-    count = cls(options.config).run(options.path, options.job.out, command_line(), job=options.job, quiet=False)
-    print(f"{count} images: {show(options.job.out)}")
+    cls = reference("importers", name, "Importer")
+    options = parse(f"import {name}", f"{ABOUT}\n\n{docstring(cls)}", rest,
+                    path=Single(kind=Path, about="what was published: a folder, an archive or a file", operand="PATH"),
+                    job="migaki.data.walk:OutputJob", config=f"{cls}.Config")
+    job = options.job
+    count = load(cls)(options.config).run(options.path, job.out, command_line(), job=job, quiet=False)
+    print(f"{count} images: {show(job.out)}")
     return 0

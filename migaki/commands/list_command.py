@@ -16,7 +16,9 @@ _SHELVES = (
 
 def run(words: list[str]) -> int:
     """Run the command: one line for each simulator, system and study, read from the files, nothing imported."""
-    if words[:1] in (["-h"], ["--help"]):
+    if words[:1] == ["--help-names"]:
+        return 0
+    if words[:1] in (["-h"], ["--help"], ["--help-all"]):
         print(f"usage: migaki list\n\n{ABOUT}")
         return 0
     if words:

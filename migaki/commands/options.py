@@ -1,57 +1,120 @@
-"""From dataclasses to options: tyro, with our conventions in one place."""
+"""From dataclasses to options: tyro reads the words, our own help tells of them; our conventions in one place."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import difflib
-import io
 import math
-import re
 import shlex
 import sys
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
-import tyro
-
+from migaki.commands import help as pages
+from migaki.commands.recipes import Recipe, chosen
 from migaki.core.discovery import names_in
 from migaki.core.errors import UserError
+from migaki.core.outline import Option, load, outline, spelt
 
-_MARKERS = (tyro.conf.OmitSubcommandPrefixes,)
-_BARE = tyro.conf.arg(name="")  # the options of a part carry no prefix; those of dataclasses inside it do
+_METAVARS = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", bool: "FLAG"}
 
 
-def parse(program: str, about: str, words: list[str], **parts: Any) -> Any:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Single:
+    """An option of a command that stands in no dataclass."""
+
+    kind: Any  # a type
+    about: str
+    default: Any = ...  # ... = required
+    group: str = ""  # by default `needed` where it is required, else `usual`
+    operand: str = ""  # how an operand is called, such as RUN; "" for an option with a name
+
+
+OUT = Single(kind=Path, about="the folder to write; an unfinished one is gone on with")
+
+
+def parse(program: str, about: str, words: list[str], **parts: str | Single | Recipe) -> Any:
     """Parse `words` into an object with one attribute for each of `parts`.
 
-    A part is a dataclass type, an instance of one (its values are the defaults), or a pair (type, default) for a
-    single option (default `...` = required). The options of all parts stand side by side without prefixes.
+    A part is a reference to a dataclass (`module:Class`), a `Recipe` (such a reference whose defaults a preset or a
+    file may change), or a `Single` option. The options of all parts stand side by side without prefixes. `--help` is
+    answered from the source, without importing what the references name. Raises UserError for what cannot be read.
     """
-    fields: list[Any] = []
-    for name, part in parts.items():
-        if isinstance(part, tuple):
-            kind, default = part
-            fields.append((name, kind) if default is ... else (name, kind, default))
-        elif isinstance(part, type):
-            fields.append((name, Annotated[part, _BARE]))
-        else:
-            kind = type(part)
-            # The dataclasses are frozen, so the default may be shared.
-            fields.append((name, Annotated[kind, _BARE], dataclasses.field(default_factory=partial(_same, part))))
-    options = dataclasses.make_dataclass("Options", fields, kw_only=True)
-    options.__doc__ = about
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            found: Any = tyro.cli(options, prog=f"migaki {program}", description=about, args=words, config=_MARKERS)
-    except SystemExit as end:
-        if not end.code:
-            raise
-        known = [name for part in parts.values() for name in _options_of(part)] + list(parts)
-        raise UserError(_one_line(said.getvalue(), program, words, known)) from None
-    _require_finite(program, found)
+    recipes, words = chosen(program, parts, words)
+    listed = {name: _listed(name, part, recipes.get(name)) for name, part in parts.items()}
+    options = [option for part in listed.values() for option in part]
+    _answer_help(program, about, words, [*options, *(line for part in parts.values() if isinstance(part, Recipe)
+                                                     for line in part.own_options())])
+    from migaki.commands import reading  # brings tyro, which help does not need
+
+    fields = [_field(name, part, recipes.get(name)) for name, part in parts.items()]
+    found = reading.read(program, about, words, fields, options)
+    _require_finite(found)
     return found
+
+
+def _answer_help(program: str, about: str, words: list[str], options: list[Option]) -> None:
+    """Print what `--help`, `--help-all` or `--help-names` ask for, and leave."""
+    asked = {"-h", "--help", "--help-all", "--help-names"}.intersection(words)
+    if not asked:
+        return
+    if "--help-names" in asked:  # for completion
+        print("\n".join(pages.names(options)))
+    else:
+        print(pages.render(program, about, options, every="--help-all" in asked), end="")
+    raise SystemExit(0)
+
+
+def _listed(name: str, part: str | Single | Recipe, values: Any) -> list[Option]:
+    """The options of a part, with the defaults that `values` has where a preset or a file was asked for."""
+    if isinstance(part, Single):
+        default = None if part.default is ... else spelt(part.default)
+        return [Option(name=part.operand or name.replace("_", "-"), field=name, kind=_metavar(part.kind),
+                       default=default, about=part.about, positional=bool(part.operand),
+                       group=part.group or ("needed" if default is None else "usual"))]
+    found = outline(part.reference if isinstance(part, Recipe) else part).options
+    if values is None:
+        return list(found)
+    return [dataclasses.replace(option, default=_value_in(values, option)) for option in found]
+
+
+def _value_in(values: Any, option: Option) -> str:
+    """The value of an option in an instance, its parts included."""
+    for part in option.name.replace("-", "_").split(".")[:-1]:
+        values = getattr(values, part)
+    return spelt(getattr(values, option.field))
+
+
+def _metavar(kind: Any) -> str:
+    if kind in _METAVARS:
+        return _METAVARS[kind]
+    arguments = getattr(kind, "__args__", ())
+    if arguments and all(isinstance(argument, str) for argument in arguments):
+        return "{" + ",".join(arguments) + "}"
+    inside = [_metavar(argument) for argument in arguments if argument is not type(None)]
+    return " ".join(inside)
+
+
+def _field(name: str, part: str | Single | Recipe, values: Any) -> tuple[Any, ...]:
+    """A field of the dataclass that tyro fills."""
+    from typing import Annotated
+
+    import tyro
+
+    bare = tyro.conf.arg(name="")  # the options of a part carry no prefix; those of dataclasses inside it do
+    if isinstance(part, Single):
+        kind = Annotated[part.kind, tyro.conf.Positional, tyro.conf.arg(metavar=part.operand)] if part.operand else \
+            part.kind
+        return (name, kind) if part.default is ... else (name, kind, part.default)
+    if values is None:
+        return (name, Annotated[load(part.reference if isinstance(part, Recipe) else part), bare])
+    # The dataclasses are frozen, so the default may be shared.
+    return (name, Annotated[type(values), bare], dataclasses.field(default_factory=partial(_same, values)))
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 _MOST_BY_NAME = {
@@ -71,16 +134,18 @@ def _most(name: str) -> int:
     return _MOST_BY_NAME.get("seeds" if name.endswith("_seeds") else name, _MOST)
 
 
-def _require_finite(program: str, options: Any) -> None:
+def _require_finite(options: Any, path: tuple[str, ...] = ()) -> None:
     """UserError for an option that is NaN or infinite (comparisons let NaN pass), or so large that it has no sense."""
+    names = getattr(type(options), "NAMES", {})
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
+        here = (*path, names.get(field.name, field.name))
         if dataclasses.is_dataclass(value):
-            _require_finite(program, value)
+            _require_finite(value, here)
         for number in value if isinstance(value, tuple) else (value,):
             if not isinstance(number, int | float) or isinstance(number, bool):
                 continue
-            option = f"migaki {program}: --{field.name.replace('_', '-')}"
+            option = "--" + ".".join(here[1:] or here).replace("_", "-")  # the options of a part carry no prefix
             if isinstance(number, float) and not math.isfinite(number):
                 raise UserError(f"{option} {number}: must be a finite number")
             most = _most(field.name) if isinstance(number, int) else _MOST_FLOAT
@@ -89,72 +154,20 @@ def _require_finite(program: str, options: Any) -> None:
                 raise UserError(f"{option} {shown}: at most {most:,}")
 
 
-def _options_of(part: Any) -> list[str]:
-    """The names of a part's options."""
-    return [] if isinstance(part, tuple) else [field.name for field in dataclasses.fields(part)]
-
-
-def _one_line(box: str, program: str, words: list[str], known: list[str]) -> str:
-    """What is wrong, out of the boxes that tyro draws, and the option that was perhaps meant."""
-    text = "\n".join(line.strip("│╭╮╰╯ ") for line in box.splitlines() if not line.startswith(("╭", "╰")))
-    parts = [" ".join(part.split()) for part in re.split(r"\n─+\n", text)]
-    parts = [part for part in parts if part and not part.startswith(("For full help", "Argument help", "Perhaps"))]
-    parts = [_shortened(part.rstrip("."), program) for part in parts]
-    names = [f"--{name.replace('_', '-')}" for name in known]
-    for word in words:
-        name = word.split("=", 1)[0]
-        if name.startswith("--") and name not in names and name.replace("--no-", "--", 1) not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            parts += [f"did you mean {close[0]} instead of {name}?"] if close else []
-    return f"{program}: {'; '.join(parts)}; `migaki {program} --help` lists the options"
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _shortened(part: str, program: str) -> str:
-    part = part.replace(f"Missing from migaki {program}:", "missing:").replace(" (required)", "")
-    return part[0].lower() + part[1:]
-
-
 def take_name(program: str, package: str, base: str, words: list[str], about: str) -> tuple[str, list[str]] | None:
     """The NAME that a command begins with; None after printing help when it is asked for without a name."""
     known = names_in(package, base)
-    if not words or words[0] in ("-h", "--help"):
+    if words[:1] == ["--help-names"]:
+        print("\n".join(known))
+        return None
+    if not words or words[0] in ("-h", "--help", "--help-all"):
         print(f"usage: migaki {program} NAME [OPTIONS]\n\n{about}\n\nNAME is one of")
-        wide = max(map(len, known))
-        print("\n".join(f"  {name:<{wide}} {line}" for name, line in known.items()))
+        print(pages.table(known))
         print(f"\n`migaki {program} NAME --help` lists its options with their defaults and units.")
         if not words:
             raise UserError(f"migaki {program}: say which: {', '.join(known)}")
         return None
     return words[0], words[1:]
-
-
-def preset_of(cls: type[Any]) -> tuple[Any, str]:
-    """The option `--preset` of a class, with the names it takes."""
-    return Annotated[str, tyro.conf.arg(help=", ".join(_presets(cls)))], "default"
-
-
-def _presets(cls: type[Any]) -> list[str]:
-    known = [name for name, value in vars(cls.Config).items() if isinstance(value, classmethod)]
-    return ["default", *(name.replace("_", "-") for name in known)]
-
-
-def choose_preset(cls: type[Any], words: list[str]) -> Any:
-    """The configuration whose values are the defaults: `--preset NAME` names a class method of `cls.Config`."""
-    name = "default"
-    for place, word in enumerate(words):
-        if word.startswith("--preset="):
-            name = word.split("=", 1)[1]
-        elif word == "--preset" and place + 1 < len(words):
-            name = words[place + 1]
-    if name == "default":
-        return cls.Config()
-    if name.replace("_", "-") not in _presets(cls):
-        raise UserError(f"--preset {name}: {cls.__name__} has {', '.join(_presets(cls))}")
-    return getattr(cls.Config, name.replace("-", "_"))()
 
 
 def command_line() -> str:

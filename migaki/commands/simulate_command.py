@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from migaki.commands.help import table
 from migaki.commands.options import command_line, parse, take_name
-from migaki.core.damage import Damage
-from migaki.core.discovery import find_class, names_in
+from migaki.core.discovery import names_in, reference
 from migaki.core.files import show
-from migaki.core.simulator import Simulator
-from migaki.stages.damage import DamageJob, damage_folder
-from migaki.stages.simulate import SimulateJob, simulate
+from migaki.core.outline import docstring, load
 
 ABOUT = "Render labelled images into a folder (PNG files and metadata.jsonl)."
 
@@ -22,13 +20,16 @@ def run(words: list[str]) -> int:
         return _damage(words[0], words[1:])
     taken = take_name("simulate", "simulate", "Simulator", words, ABOUT)
     if taken is None:
-        print("\nor a damage done to clean photographs (--input PHOTOS)")
-        print("\n".join(f"  {name:<12} {line}" for name, line in damages.items()))
+        print("\n".join(damages) if words == ["--help-names"] else
+              f"\nor a damage done to clean photographs (--input PHOTOS)\n{table(damages)}")
         return 0
     name, rest = taken
-    cls = find_class("simulate", name, Simulator)
-    options = parse(f"simulate {name}", f"{ABOUT}\n\n{cls.__doc__}", rest, job=SimulateJob, config=cls.Config)
-    simulator = cls(options.config)
+    cls = reference("simulate", name, "Simulator")
+    options = parse(f"simulate {name}", f"{ABOUT}\n\n{docstring(cls)}", rest, job="migaki.stages.simulate:SimulateJob",
+                    config=f"{cls}.Config")
+    from migaki.stages.simulate import simulate
+
+    simulator = load(cls)(options.config)
     simulate(name, simulator, options.job, command=command_line())
     kind = "images with labels" if simulator.has_labels else "images without labels"
     print(f"{options.job.count} {kind}: {show(options.job.out)}")
@@ -36,8 +37,11 @@ def run(words: list[str]) -> int:
 
 
 def _damage(name: str, words: list[str]) -> int:
-    cls = find_class("simulate", name, Damage)
-    options = parse(f"simulate {name}", f"{DAMAGE}\n\n{cls.__doc__}", words, job=DamageJob, config=cls.Config)
-    out = damage_folder(name, cls(options.config), options.job, command=command_line())
+    cls = reference("simulate", name, "Damage")
+    options = parse(f"simulate {name}", f"{DAMAGE}\n\n{docstring(cls)}", words, job="migaki.stages.damage:DamageJob",
+                    config=f"{cls}.Config")
+    from migaki.stages.damage import damage_folder
+
+    out = damage_folder(name, load(cls)(options.config), options.job, command=command_line())
     print(f"pairs: {show(out / 'input')} and {show(out / 'target')}")
     return 0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from migaki.commands.options import choose_preset, parse, preset_of, take_name
-from migaki.core.discovery import find_class
-from migaki.core.fit import Interrupted
-from migaki.lab.study import Study, run_study
+from migaki.commands.options import OUT, parse, take_name
+from migaki.commands.recipes import Recipe
+from migaki.core.discovery import reference
+from migaki.core.outline import docstring, load
 
 ABOUT = "Train arms, compare them, write tables, figures and one page; a study that was interrupted goes on."
 
@@ -19,12 +18,14 @@ def run(words: list[str]) -> int:
     if taken is None:
         return 0
     name, rest = taken
-    cls = find_class("studies", name, Study)
-    about = f"{ABOUT}\n\n{cls.__doc__}"
-    options = parse(f"study {name}", about, rest, out=(Path, ...), preset=preset_of(cls),
-                    config=choose_preset(cls, rest))
+    cls = reference("studies", name, "Study")
+    options = parse(f"study {name}", f"{ABOUT}\n\n{docstring(cls)}", rest, out=OUT,
+                    config=Recipe(reference=f"{cls}.Config", offers=True))
+    from migaki.core.fit import Interrupted
+    from migaki.lab.study import run_study
+
     try:
-        page = run_study(name, cls(options.config), options.out)
+        page = run_study(name, load(cls)(options.config), options.out)
     except Interrupted as stop:
         print(f"migaki: {stop}", file=sys.stderr)
         return 130

@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from migaki.commands.options import choose_preset, parse, preset_of, take_name
-from migaki.core import processes
-from migaki.core.discovery import find_class
+from migaki.commands.options import Single, parse, take_name
+from migaki.commands.recipes import Recipe
+from migaki.core.discovery import reference
 from migaki.core.files import show
-from migaki.core.fit import Interrupted, Run
-from migaki.core.system import System
-from migaki.stages.train import train
+from migaki.core.outline import docstring, load
 
 ABOUT = "Train on folders; a run that was interrupted goes on where it stopped."
 
@@ -22,14 +20,20 @@ def run(words: list[str]) -> int:
     if taken is None:
         return 0
     name, rest = taken
-    cls = find_class("systems", name, System)
-    about = f"{ABOUT}\n\n{cls.__doc__}"
+    cls = reference("systems", name, "System")
     options = parse(
-        f"train {name}", about, rest, data=cls.Data, out=(Path, ...), preset=preset_of(cls),
-        run=Run(), config=choose_preset(cls, rest),
+        f"train {name}", f"{ABOUT}\n\n{docstring(cls)}", rest,
+        data=Recipe(reference=f"{cls}.Data", section="data"),
+        out=Single(kind=Path, about="the folder of the run"),
+        run=Recipe(reference="migaki.core.fit:Run", section="run"),
+        config=Recipe(reference=f"{cls}.Config", section="config", system=name, offers=True),
     )
+    from migaki.core import processes
+    from migaki.core.fit import Interrupted
+    from migaki.stages.train import train
+
     try:
-        train(cls, options.data, options.config, options.run, options.out)
+        train(load(cls), options.data, options.config, options.run, options.out)
     except Interrupted as stop:
         if processes.speaks():
             print(f"migaki: {stop}", file=sys.stderr)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from migaki.core.errors import UserError
+from migaki.core.outline import class_in, load
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -54,17 +55,19 @@ def _outline(path: Path) -> tuple[frozenset[str], str]:
 
 def find_class(package: str, name: str, base: type[Any]) -> type[Any]:
     """The class deriving from `base` in the module `name` of a shelf; UserError with a suggestion if there is none."""
-    known = names_in(package, base.__name__)
+    found: type[Any] = load(reference(package, name, base.__name__))
+    return found
+
+
+def reference(package: str, name: str, base: str) -> str:
+    """The same class as `module:Class`, without importing anything."""
+    known = names_in(package, base)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
-        raise UserError(f"no {base.__name__.lower()} is called '{name}': {hint}")
+        raise UserError(f"no {base.lower()} is called '{name}': {hint}")
     extend_shelves()
-    module = importlib.import_module(f"migaki.{package}.{name}")
-    for value in vars(module).values():
-        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__:
-            return value
-    raise UserError(f"migaki/{package}/{name}.py defines no {base.__name__}")
+    return class_in(package, name, base)
 
 
 def extend_shelves() -> None:

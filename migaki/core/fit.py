@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -53,8 +53,13 @@ class Interrupted(Exception):
 class Run:
     """How to run, as against what to train."""
 
+    GROUPS: ClassVar[dict[str, str]] = {
+        "usual": "seed",
+        "run": "device precision resume log_every sample_every checkpoint_every tensorboard",
+    }
+
     seed: int = 0  # decides the initial weights, the order of the data and every draw
-    device: hardware.Device = "auto"
+    device: hardware.Device = "auto"  # auto: a GPU where there is one
     precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
     resume: bool = True  # go on where a run of the same configuration in OUT stopped; --no-resume starts again
     log_every: int = 20  # steps between rows of metrics.jsonl
@@ -278,7 +283,7 @@ def _to(batch: Batch, device: torch.device) -> Batch:
 
 def _note(means: dict[str, float], rate: float) -> str:
     shown = [f"{key.split('/', 1)[-1]} {value:.3g}" for key, value in list(means.items())[:6]]
-    return f"{rate:.0f} images/s  " + "  ".join(shown)
+    return "  ".join([f"{rate:.0f} images/s", *shown] if rate else shown)  # no rate before the second step
 
 
 def _write_sheet(system: System, source: Source, out: Path, step: int, device: torch.device, precision: Any) -> None:

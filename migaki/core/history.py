@@ -23,7 +23,8 @@ class ImageHistory(nn.Module):
         self.register_buffer("born", torch.zeros(capacity, dtype=torch.int64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self._filled: int | None = 0  # `count` on the host: reading the buffer would wait for a GPU; None = not read
-        self.register_load_state_dict_post_hook(lambda *_: setattr(self, "_filled", None))
+        hook = self.register_load_state_dict_post_hook  # untyped in PyTorch
+        hook(lambda *_: setattr(self, "_filled", None))
 
     @property
     def filled(self) -> int:

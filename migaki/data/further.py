@@ -56,5 +56,6 @@ def _picture(folder: ImageFolder, index: int, key: str, move: Move) -> Any:
 
 
 def _unequal(folder: ImageFolder, index: int, key: str, size: tuple[int, ...], move: Move) -> UserError:
-    return UserError(f"{show(folder.path)}: the {key} of '{show(folder.names[index])}' is {size[1]} x {size[0]} px, the "
+    name = show(folder.names[index])
+    return UserError(f"{show(folder.path)}: the {key} of '{name}' is {size[1]} x {size[0]} px, the "
                      f"image {move.before[1]} x {move.before[0]}: bring them to one size, or add --drop {key}")

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -27,7 +27,9 @@ _MAX_LANES = 8  # batches at a time: each holds its activations in memory
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputJob:
-    """Where to write, in which form, with how many hands."""
+    """Where to write, in which form, by how many workers."""
+
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "format", "run": "resume shard workers engine address"}
 
     out: Path  # the folder to write; an unfinished one is gone on with
     resume: bool = True  # go on with a folder that was begun before
@@ -109,6 +111,8 @@ def walk(build: Callable[..., Work], arguments: tuple[Any, ...], job: OutputJob,
         chunks, left = _chunks(writers, work)
         notes: Counter[str] = Counter()
         bar = stack.enter_context(Bar(work.name, work.total, work.total - sum(left.values()), quiet))
+        if report is not None:
+            report(bar.done, work.total)
         for line in work.heralds():
             bar.say(line)
         for chunk, results in _results(build, arguments, work, job, chunks):
@@ -116,7 +120,6 @@ def walk(build: Callable[..., Work], arguments: tuple[Any, ...], job: OutputJob,
                 writer.write_all([(done.place, done.records[number]) for done in results])
             notes.update(note for done in results for note in done.notes)
             bar.advance(left[chunk[0]])
-            bar.advance(0, f"{bar.rate():.0f} images/s")
             if report is not None:
                 report(bar.done, work.total)
         for line in work.summary(notes, sum(map(len, chunks))) if not quiet else ():

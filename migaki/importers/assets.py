@@ -12,8 +12,7 @@ from pathlib import Path
 
 from migaki.core.downloads import download, free_bytes, unzip
 from migaki.core.errors import UserError
-from migaki.core.files import make_folder, write_json
-from migaki.data.files.image_file import show
+from migaki.core.files import make_folder, show, write_json
 
 UNITYEYES_URL = "https://github.com/alexanderdsmith/UnityEyes2/archive/refs/heads/main.zip"
 """The repository as a zip archive. Its main branch moves, so that no checksum can be given for it."""

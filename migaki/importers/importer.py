@@ -63,7 +63,7 @@ class Importer(ABC):
             path: A file or folder of the foreign layout.
             out: The image folder to make.
             command: The command line, kept in `dataset.json`.
-            report: Called with (done, total) after each batch.
+            report: Called with (done, total): first with what was there already, then after each batch.
             job: The form of the output and the number of workers; None: a folder, one process. Its `out` is not used.
             quiet: Whether to show no progress.
 
@@ -111,6 +111,10 @@ class ImportWork(Work):
         """Load and encode these entries."""
         return [Done(place=place, records=(plan(*self.importer.load(self.entries[place]), "png").encode("png"),))
                 for place in places]
+
+
+def _unheard(done: int, total: int) -> None:
+    """A report that nobody wants."""
 
 
 def check_option(name: str, option: str, value: float, low: float, high: float = math.inf) -> None:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class MNIST(Importer):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """Which part to take."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "split"}
 
         split: Literal["train", "test"] = "train"  # 60,000 or 10,000 images
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.io
@@ -36,6 +36,8 @@ class MPIIGaze(Importer):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """What to take and how to turn it."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "mirror people"}
 
         mirror: bool = True  # right eyes are mirrored (yaw and roll negated), so that the nose is always on the left
         people: tuple[int, ...] = ()  # numbers of the people to take; none named: all

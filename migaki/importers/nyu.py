@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import scipy.io
@@ -128,6 +128,8 @@ class NYU(Importer):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """What to take and how to cut it out."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "camera synthetic size keep_depth limit"}
 
         camera: int = 1  # 1, 2 or 3; the literature uses the frontal one, 1
         synthetic: bool = False  # the rendered `synthdepth_*` in place of the `depth_*` that were seen

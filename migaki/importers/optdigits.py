@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,6 +38,8 @@ class OptDigits(Importer):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """What to take."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "half labelled"}
 
         half: Half = "all"  # of the digits, in the file's order
         labelled: bool = True  # False: leave the labels out

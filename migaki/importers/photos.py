@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -34,6 +34,9 @@ class Photos(Importer):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """What to take and what to make of it."""
+
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "width height channels half limit keep drop value_range labelled equalise"}
 
         width: int = 60  # px
         height: int = 36  # px

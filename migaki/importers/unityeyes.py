@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -38,6 +38,8 @@ class UnityEyes(Importer):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """What to cut out of each render."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "size grey"}
 
         size: tuple[int, int] | None = (36, 60)  # px, height and width; None keeps the whole render
         grey: bool = True  # luma instead of RGB
@@ -65,8 +67,8 @@ class UnityEyes(Importer):
             if labels.stem.isdecimal():
                 found = renders.get((labels.parent, labels.stem))
                 if not found:
-                    raise UserError(f"{show(labels)}: its render {labels.stem}.jpg is missing: restore it, or move these "
-                                    "labels away")
+                    raise UserError(f"{show(labels)}: its render {labels.stem}.jpg is missing: restore it, or move "
+                                    "these labels away")
                 entries += [(labels, render) for render in found]
         return sorted(entries, key=lambda entry: natural_key(entry[1].as_posix()))
 

@@ -6,7 +6,7 @@ import bz2
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class USPS(Importer):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """Which part to take."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "split"}
 
         split: Literal["train", "test"] = "train"  # 7,291 or 2,007 images; a LIBSVM text holds one part only
         redrawn_test: int = 0  # images of the test part if all 9,298 are divided anew, by chance; 0 = as published

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -46,11 +46,13 @@ class Drift(Judge):
     class Config:
         """What to compare, and who reads the labels."""
 
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "estimator worst", "run": "device"}
+
         before: Path  # the images as they were rendered, best ones that no estimator and no refiner has seen
         after: Path  # the same images refined, by the same names (what `migaki apply` leaves; variants too)
         estimator: tuple[Path, ...] = ()  # runs of gaze, landmarks, ... that were trained on synthetic images
         worst: int = 12  # images on the sheet of the worst
-        device: hardware.Device = "auto"
+        device: hardware.Device = "auto"  # auto: a GPU where there is one
 
     config: Config
     file_name = "drift"

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -42,9 +42,11 @@ class Folds(Judge):
     class Config:
         """The folder and its division."""
 
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "folds kind k"}
+
         data: Path  # a folder with labels
-        folds: int = 5
-        kind: Kind = "lookalikes"
+        folds: int = 5  # parts of the folder
+        kind: Kind = "lookalikes"  # what stays in one fold: similar pictures, or such as follow each other
         k: int = 5  # neighbours that are averaged, or vote
 
     config: Config

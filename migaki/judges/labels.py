@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -30,11 +30,13 @@ class Labels(Judge):
     class Config:
         """What to judge by."""
 
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "exclude", "run": "batch_size device precision"}
+
         data: Path  # a folder with labels
         exclude: tuple[str, ...] = ()  # leave out rows where these columns are true, such as bad_crop
         batch_size: int = 256  # images at once
-        device: hardware.Device = "auto"
-        precision: hardware.Precision = "auto"
+        device: hardware.Device = "auto"  # auto: a GPU where there is one
+        precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
 
     config: Config
     takes_runs = True

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -41,6 +41,8 @@ class Looks(Judge):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """The sets."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "refined"}
 
         synthetic: Path  # images as they were rendered
         photos: Path  # photographs, best ones that no refiner has seen

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ class Neighbours(Judge):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """The two sets."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "k"}
 
         train: Path  # labelled images that are looked through
         data: Path  # labelled images to judge by

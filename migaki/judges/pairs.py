@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -44,11 +44,13 @@ class Pairs(Judge):
     class Config:
         """What to judge by."""
 
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "exclude value_range", "run": "device precision"}
+
         data: Path  # a folder with input/ and target/, pairs of one name
         exclude: tuple[str, ...] = ()  # names of pairs to leave out, without their endings
         value_range: tuple[float, float] | None = None  # of the files' values that is [0, 1]; None: by the type's range
-        device: hardware.Device = "auto"
-        precision: hardware.Precision = "auto"
+        device: hardware.Device = "auto"  # auto: a GPU where there is one
+        precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
 
     config: Config
     takes_runs = True

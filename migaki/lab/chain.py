@@ -201,8 +201,10 @@ class _Progress:
         if not self.total:
             return ""
         spent, won = time.monotonic() - self.started, self.done - self.first
-        pace = spent / won if won else 1.0  # seconds for each guessed second
-        return f", {self.done / self.total:.0%} of the whole, about {(self.total - self.done) * pace / 60:.0f} min left"
+        share = f", {self.done / self.total:.0%} of the whole"
+        if not won:  # no step of this run is done yet: its pace is not known
+            return share
+        return f"{share}, about {(self.total - self.done) * spent / won / 60:.0f} min left"
 
 
 def say(line: str, quiet: bool = False) -> None:
@@ -231,13 +233,8 @@ def import_step(name: str, path: Path, out: Path, config: Any, quiet: bool = Fal
 
     def work(command: str) -> None:
         importer = cls(config)
-        with Bar(f"import {name}", 1, quiet=quiet) as bar:
-
-            def report(done: int, total: int) -> None:
-                bar.total = total
-                bar.advance(done - bar.done)
-
-            importer.run(path, out, command, report)
+        with Bar(f"import {name}", 0, quiet=quiet) as bar:
+            importer.run(path, out, command, bar.report)
 
     words = ("import", name, str(path), "--out", str(out), *option_words(config, cls.Config()))
     return Step(words=words, cost=cost, proof=out / "dataset.json", work=work)
@@ -293,12 +290,13 @@ def _class(package: str, name: str, base: type[Any]) -> type[Any]:
 def option_words(config: Any, defaults: Any = None) -> list[str]:
     """The options that turn `defaults` (default: those of the class) into `config`, as the command line wants them."""
     words: list[str] = []
+    names = getattr(type(config), "NAMES", {})
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         usual = field.default if defaults is None else getattr(defaults, field.name)
         if value == usual or value is None:
             continue
-        name = field.name.replace("_", "-")
+        name = names.get(field.name, field.name).replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no-{name}")
         elif isinstance(value, tuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,8 @@ class Blur(Damage):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """Each image draws its own lens; the scale is one for all, since a batch has one size."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "sigma anisotropy scale restore_size"}
 
         sigma: Range = (0.0, 0.0)  # px, standard deviation of the blur
         anisotropy: Range = (1.0, 1.0)  # sigma_x / sigma_y, their product stays sigma squared

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,8 @@ class Clouds(Damage):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """Each image draws its own sky."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "coverage thickness infrared_channels"}
 
         coverage: Range = (0.2, 0.8)  # share of the image under any cloud; real shapes: sought within this range
         thickness: Range = (0.2, 6.0)  # optical depth at the thickest place, log-uniform: 0.2 film, 6 opaque

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ class DigitSimulator(Simulator):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """Intervals are uniform; None takes the value of the look, `GREY` or `BITMAP`."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "size look"}
 
         size: int = 28  # px, height and width of the image
         # grey: an anti-aliased scan, centred by mass with a margin, as MNIST. bitmap: the digit fills the height, is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -21,6 +22,8 @@ class Grey(Damage):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """How grey is written."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "keep_channels"}
 
         keep_channels: bool = False  # three equal channels, for networks that expect RGB
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -84,6 +84,8 @@ class HandSimulator(Simulator):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """Ranges of the simulation. Unless a line says otherwise the values are our choice."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "height width cube_mm poses", "run": "cache threads"}
 
         height: int = 224  # px (the paper's size, sec. 3.2)
         width: int = 224  # px

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from PIL import Image
@@ -23,6 +23,8 @@ class Jpeg(Damage):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """Each image draws its own quality."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "quality subsampling"}
 
         quality: tuple[int, int] = (10, 50)  # libjpeg's scale, 1 worst to 100, both ends included
         subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = "4:2:0"  # of chroma

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -19,6 +20,8 @@ class Noise(Damage):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """Each image draws its own camera; a range of (0, 0) leaves that kind of noise out."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "sigma photons row_sigma clip"}
 
         sigma: Range = (0.0, 50 / 255)  # standard deviation of Gaussian (read) noise, in [0, 1] image units
         photons: Range | None = None  # mean photo-electrons of a white pixel, log-uniform; None = no shot noise

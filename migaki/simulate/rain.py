@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 
@@ -63,6 +63,8 @@ class Rain(Damage):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """Each image draws its own weather from these ranges; px are those of a photo of about 480 x 320."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "angle_deg length width density opacity blend"}
 
         angle_deg: Range = (-30.0, 30.0)  # dominant direction from vertical
         angle_jitter_deg: Range = (0.0, 2.0)  # standard deviation of the single streaks around it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -35,6 +35,11 @@ class StandInCamera(Simulator):
     class Config:
         """Each picture draws its own value from each range."""
 
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "width height channels labelled gaze_prior equalise",
+            "run": "threads",
+        }
+
         width: int = 60  # px
         height: int = 36  # px
         channels: Literal[1, 3] = 1  # grey or RGB
@@ -43,10 +48,10 @@ class StandInCamera(Simulator):
         threads: int = 0  # 0 = all cores; changes no bit
         gaze_prior: Literal["laptop", "wide"] = "laptop"  # where people look, as in `simulate eyes`
         iris: Range = (0.03, 0.25)  # reflectance: dark in visible light; in the near infrared 1.2 to 2.2
-        sclera: Range = (0.3, 0.75)
-        skin: Range = (0.65, 1.05)
+        sclera: Range = (0.3, 0.75)  # reflectance
+        skin: Range = (0.65, 1.05)  # reflectance
         upper_lid: tuple[float, float] = (16.0, 4.0)  # deg above the gaze, mean and sd: narrower than the renderer's
-        lower_lid: tuple[float, float] = (-21.0, 3.5)
+        lower_lid: tuple[float, float] = (-21.0, 3.5)  # deg, mean and sd
         exposure: Range = (0.14, 0.32)  # mean linear value at which the automatic exposure arrives
         vignette: Range = (0.3, 0.75)  # share of light lost in the corners
         contrast: Range = (0.7, 1.0)  # share of an S-shaped curve in the tone curve

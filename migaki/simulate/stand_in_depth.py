@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
@@ -30,13 +30,15 @@ class StandInDepth(Simulator):
     class Config:
         """The hands' settings are those of `simulate hands`, the sensor's those of `DepthSensor`."""
 
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "height width cube_mm poses labelled kind", "run": "cache threads"}
+
         height: int = 224  # px
         width: int = 224  # px
         cube_mm: float = 300.0  # side of the cube about the hand that fills the image
         poses: Path | None = None  # table of seen joints to draw poses from
         cache: Path | None = None  # where the fit to that table is kept; by default the user's cache folder
         labelled: bool = True  # False: pictures alone, as a camera gives them
-        kind: Literal["structured_light", "time_of_flight"] = "structured_light"
+        kind: Literal["structured_light", "time_of_flight"] = "structured_light"  # of sensor
         noise: float = 1.0  # times the published standard deviations, along and across the line of sight
         edge_loss: float = 0.1  # share of the readings lost on an outline
         thin_loss: float = 0.15  # share of thin things, such as fingertips, that go missing in patches

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from migaki.core import hardware
 from migaki.core.errors import UserError
@@ -20,6 +20,11 @@ from migaki.data.walk import OutputJob
 class ApplyJob(OutputJob):
     """What to apply to what."""
 
+    GROUPS: ClassVar[dict[str, str]] = {
+        "usual": "seed variants keep drop estimator reject_drift rejected file_format value_range",
+        "run": "batch_size device precision",
+    }
+
     input: Path  # a folder of images, labelled or not, or shards; one picture or a video for what takes any size
     batch_size: int = 64  # images at once
     seed: int = 0  # of whatever is drawn; row i of a seed is always the same
@@ -31,8 +36,8 @@ class ApplyJob(OutputJob):
     rejected: Literal["drop", "flag"] = "drop"  # leave them out, or keep them with 1 in the column `rejected`
     file_format: FileFormat = "auto"  # of pictures of any size; auto: PNG of 8 or 16 bits; TIFF and .npy stay
     value_range: tuple[float, float] | None = None  # of the files' values that is [0, 1]; None: by the type's range
-    device: hardware.Device = "auto"
-    precision: hardware.Precision = "auto"
+    device: hardware.Device = "auto"  # auto: a GPU where there is one
+    precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
 
 
 def naming(folder: ImageFolder, job: ApplyJob, digits: int = 0) -> Callable[[int], str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from migaki.core.damage import Damage
 from migaki.core.errors import UserError
@@ -18,6 +18,8 @@ from migaki.stages.change_work import ChangeWork
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DamageJob(OutputJob):
     """What to damage, how often, and where to: OUT gets input/ (damaged) and target/ (clean), pairs under one name."""
+
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "count channels file_format seed keep drop"}
 
     input: Path  # a folder of clean photographs of any sizes, labelled or not
     count: int = 1  # damaged variants of each photograph

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from migaki.core import hardware
 from migaki.core.errors import UserError
@@ -24,12 +24,14 @@ __all__ = ["EvaluateJob", "evaluate", "evaluate_into", "judge_into", "measure", 
 class EvaluateJob:
     """What to judge a trained system's readings by: the options of the judge `labels`, and where to write."""
 
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "out exclude", "run": "batch_size device precision"}
+
     data: Path  # a folder with labels
     out: Path | None = None  # where evaluation.json and the curve go; by default into the run's folder
     exclude: tuple[str, ...] = ()  # leave out rows where these columns are true, such as bad_crop
     batch_size: int = 256  # images at once
-    device: hardware.Device = "auto"
-    precision: hardware.Precision = "auto"
+    device: hardware.Device = "auto"  # auto: a GPU where there is one
+    precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
 
 
 def run_judge(judge: Judge, runs: Sequence[Path] = (), *, quiet: bool = False) -> Findings:

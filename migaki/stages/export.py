@@ -20,6 +20,7 @@ from migaki.core.config import to_dict
 from migaki.core.errors import UserError
 from migaki.core.files import explain, write_alone
 from migaki.core.glossary import glossary
+from migaki.core.progress import Bar
 from migaki.core.system import System
 from migaki.core.trained import load_system
 
@@ -40,7 +41,7 @@ class _Predict(nn.Module):
         return tuple(made[key] for key in self.keys)
 
 
-def export(run: Path, out: Path, size: tuple[int, int] | None = None) -> dict[str, float]:
+def export(run: Path, out: Path, size: tuple[int, int] | None = None, *, quiet: bool = False) -> dict[str, float]:
     """Write the trained system in `run` to the ONNX file `out` and run it in onnxruntime.
 
     A network that takes pictures of any size is written for pictures of `size` (height, width; px), 256 x 256 if none
@@ -66,14 +67,18 @@ def export(run: Path, out: Path, size: tuple[int, int] | None = None) -> dict[st
     with torch.no_grad():
         keys = list(system.predict(inputs))
     module = _Predict(system, list(inputs), keys).eval()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        _trace(module, inputs, keys, path)
-        graph = onnx.load(str(path))
-    onnx.helper.set_model_props(graph, {"migaki": __version__, "config": json.dumps(to_dict(config))})
-    data = graph.SerializeToString()
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    gaps = _gaps(module, session, keys, _inputs(_CHECKED_BATCH, shapes))
+    with Bar("export", 2, quiet=quiet) as bar:
+        bar.advance(0, "tracing the network")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            _trace(module, inputs, keys, path)
+            graph = onnx.load(str(path))
+        onnx.helper.set_model_props(graph, {"migaki": __version__, "config": json.dumps(to_dict(config))})
+        data = graph.SerializeToString()
+        bar.advance(1, "checking it in onnxruntime")
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        gaps = _gaps(module, session, keys, _inputs(_CHECKED_BATCH, shapes))
+        bar.advance(1, "")
     if max(gaps.values()) > _TOLERANCE:
         raise UserError(f"{run}: onnxruntime disagrees with PyTorch by {max(gaps.values()):.3g}: not written")
     try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -30,6 +30,8 @@ _SHARE = 64  # the same where several processes share the work: none waits long 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulateJob(OutputJob):
     """How many images, and where to."""
+
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "count seed"}
 
     count: int = 1000  # images
     seed: int = 0  # image i of a seed is always the same
@@ -76,14 +78,14 @@ def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str 
             if alone:
                 for indices, batch in _ahead(simulator, job.seed, chunks):
                     writer.write_all(_planned(indices, batch))
-                    _advance(bar, len(indices))
+                    bar.advance(len(indices))
                 return job.out
             threads = max(1, engine.cores() // (job.workers or engine.cores()))
             task = Render(kind=type(simulator), config=simulator.config, seed=job.seed, threads=threads)
             for chunk, records in engine.work(task, chunks, workers=job.workers, engine=job.engine,
                                               address=job.address):
                 writer.write_all(records)
-                _advance(bar, len(chunk))
+                bar.advance(len(chunk))
     return job.out
 
 
@@ -106,11 +108,6 @@ def _planned(indices: list[int], batch: Batch) -> list[tuple[int, Plan]]:
     rows = batch_rows(batch) if batch else [{} for _ in indices]  # a camera gives no labels
     return [(index, plan(f"{index:06d}", image, row, "png"))
             for index, image, row in zip(indices, images, rows, strict=True)]
-
-
-def _advance(bar: Bar, count: int) -> None:
-    bar.advance(count)
-    bar.advance(0, f"{bar.rate():.0f} images/s")
 
 
 def _held(config: Any) -> dict[str, str]:

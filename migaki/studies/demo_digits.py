@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
@@ -22,6 +23,8 @@ from migaki.systems.simgan import SimGAN
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DigitsDemo:
     """How large the demo is. The defaults take about 230 seconds of one core."""
+
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "out seed seeds count steps refiner_steps"}
 
     out: Path = Path("demo-digits")  # everything goes there; what is there already is not made again
     seed: int = 0  # of everything; runs of an arm take seed, seed + 1, ...

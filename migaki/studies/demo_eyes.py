@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
@@ -28,6 +29,14 @@ FEWEST_PHOTOS = 64
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EyesDemo:
     """How large the demo is. The defaults take less than six minutes on two cores."""
+
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "out real seed seeds count steps refiner_steps"}
+    NAMES: ClassVar[dict[str, str]] = {
+        "real": "photos",
+        "photos": "num_photos",
+        "labelled": "num_labelled",
+        "test": "num_test",
+    }
 
     out: Path = Path("demo")  # everything goes there; what is there already is not made again
     real: Path | None = None  # a folder of your own photographs of eyes; without it a stand-in camera
@@ -216,7 +225,7 @@ No photograph was at hand, so a stand-in for a dim near-infrared camera took the
 they are renderings too, of other people (skins 12 to 19 instead of 0 to 11, more lashes, irises and skin bright, \
 harder light) through a modelled camera (automatic exposure, vignette, tone curve, blur, noise, sharpening, JPEG). The \
 gap is one of looks by construction, which is what a refiner can close; what helps here may help less on your photos: \
-try `migaki demo --real DIR`.
+try `migaki demo --photos DIR`.
 
 The refiner saw {o.count} rendered eyes and {o.photos} of the stand-in's pictures without labels; the first model \
 trained on the rendered eyes held their labels. The gaze models were judged by {o.test} other pictures. The upper \

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -49,6 +50,8 @@ class Digits(Study):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """The two sets and the budget, which is equal for all arms and both directions."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "mnist usps seed seeds arms steps"}
 
         mnist: Path = Path("mnist.npz")  # MNIST: mnist.npz, or the folder of its four idx files
         usps: Path = Path("usps.h5")  # USPS: usps.h5, or the folder of LIBSVM's usps and usps.t

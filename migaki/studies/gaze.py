@@ -21,8 +21,8 @@ FEWEST_PHOTOS = 64
 class GazeStudy(Study):
     """Gaze models from synthetic eyes, raw and refined, judged on real labelled ones, by refiner and CNN seeds.
 
-    `--photos DIR --labelled DIR` are yours (or MPIIGaze's), `--synthetic DIR` takes the place of rendering. Without
-    `--labelled` there are distances and drift of labels, no errors; without `--photos` a stand-in camera takes them.
+    `--photos DIR --data DIR` are yours (or MPIIGaze's), `--synthetic DIR` takes the place of rendering. Without
+    `--data` there are distances and drift of labels, no errors; without `--photos` a stand-in camera takes them.
     Source: Shrivastava et al., CVPR 2017, section 3.1.
     """
 

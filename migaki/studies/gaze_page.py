@@ -47,7 +47,7 @@ def tell_gaze(report: StudyReport, config: GazeRecipe) -> None:
     called = "the stand-in camera's pictures" if config.is_stand_in else "the photographs"
     report.numbers(_cards(report, road, looks))
     report.text(_verdict(report, road) if config.is_judged else
-                "There are no labelled pictures (--labelled), and without labels an error cannot be measured. The "
+                "There are no labelled pictures (--data), and without labels an error cannot be measured. The "
                 "distances and drifts below say whether the refined eyes look like the photographs and whether their "
                 "labels stayed where they were, not whether a model trained on them sees better.")
     report.section("Before and after")

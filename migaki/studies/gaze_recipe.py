@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
@@ -21,6 +21,11 @@ _SKINS = tuple(range(12))  # of the built-in eye's twenty; the stand-in camera's
 class GazeRecipe:
     """Options of `migaki study gaze`. By default about two hours on two cores, an hour more with the ablations."""
 
+    GROUPS: ClassVar[dict[str, str]] = {
+        "usual": "photos labelled synthetic assets equalise ablations seed refiner_seeds cnn_seeds count",
+    }
+    NAMES: ClassVar[dict[str, str]] = {"labelled": "data"}
+
     photos: Path | None = None  # unlabelled photographs of eyes; without them a stand-in camera takes pictures
     labelled: Path | None = None  # other photographs with gaze labels, to judge by; without them distances only
     synthetic: Path | None = None  # your own labelled synthetic eyes, instead of rendering
@@ -30,7 +35,7 @@ class GazeRecipe:
     seed: int = 0  # of everything
 
     # Seeds
-    refiner_seeds: int = 3
+    refiner_seeds: int = 3  # refiners of each kind
     cnn_seeds: int = 3  # for each refiner
     ablation_seeds: int = 1  # refiners of each ablation
     ablation_cnn_seeds: int = 1  # for each of those
@@ -46,10 +51,10 @@ class GazeRecipe:
     # Budgets, equal for all arms
     cnn_steps: int = 700  # updates of each CNN, of `cnn_batch` images
     ablation_cnn_steps: int = 300  # of those of the ablations and of the default that they stand against
-    cnn_batch: int = 128
+    cnn_batch: int = 128  # images an update
     net: Literal["small", "paper"] = "small"  # our CNN, or the paper's
     rounds: int = 600  # of Algorithm 1, for each refiner
-    refiner_batch: int = 32
+    refiner_batch: int = 32  # synthetic images a round
     lambda_reg: float = 1.0  # weight of the self-regularisation
     consistency: float = 2.0  # weight of the label consistency; the estimator is the first CNN on synthetic eyes
     self_training: bool = True  # also CNNs that learn from what others read off the photographs, and refiners so held
@@ -77,7 +82,7 @@ class GazeRecipe:
         if self.folds < 2:
             raise UserError(f"migaki study gaze: --folds {self.folds}: cross-validation needs at least 2")
         if self.labelled is not None and self.photos is None:
-            raise UserError("migaki study gaze: --labelled pictures judge models of your --photos: give these too")
+            raise UserError("migaki study gaze: --data pictures judge models of your --photos: give these too")
         if self.synthetic is not None and self.assets is not None:
             raise UserError("migaki study gaze: --synthetic takes the place of rendering: leave out --assets")
 

@@ -34,7 +34,7 @@ on real labels, and each picture was judged by the model that had not trained on
         said += """
 
 No photographs were given, so a stand-in camera took the pictures: they are renderings too, of other people through a \
-modelled camera. What helps here may help less on photographs: give --photos and --labelled."""
+modelled camera. What helps here may help less on photographs: give --photos and --data."""
     return said
 
 

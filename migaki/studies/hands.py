@@ -1,7 +1,7 @@
 """Hands: table 4 of Shrivastava et al., CVPR 2017, on a stand-in for a depth sensor or on imported real frames.
 
 Five arms of one hourglass: rendered depth, refined depth and labelled frames, the first two in three times the number
-as well. Without `--real` the "real" frames are a stand-in (`simulate/stand_in_depth.py`): other poses of the same
+as well. Without `--photos` the "real" frames are a stand-in (`simulate/stand_in_depth.py`): other poses of the same
 rendered hand, damaged as published models say a sensor does.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -63,8 +63,11 @@ class Hands(Study):
     class Config:
         """The sets and the budget, which is equal for all arms. The defaults take about 40 minutes of one core."""
 
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "real test poses kind size count seed seeds"}
+        NAMES: ClassVar[dict[str, str]] = {"real": "photos", "test": "data"}
+
         real: Path | None = None  # labelled real frames for training (`migaki import nyu`); None: the stand-in
-        test: Path | None = None  # labelled real frames to judge on, of other poses; with --real
+        test: Path | None = None  # labelled real frames to judge on, of other poses; with --photos
         poses: Path | None = None  # table of seen joints: the first half for training, the second for the test
         synthetic_poses: Literal["table", "made_up"] = "table"  # of the rendered hands; made up where there is no table
         kind: Literal["structured_light", "time_of_flight"] = "structured_light"  # of the stand-in
@@ -97,7 +100,7 @@ class Hands(Study):
             if self.size < 24 or self.batch_size < 3:
                 raise UserError("migaki study hands: --size must be at least 24, --batch-size at least 3")
             if (self.real is None) != (self.test is None):
-                raise UserError("migaki study hands: --real and --test go together: frames to train on, and frames "
+                raise UserError("migaki study hands: --photos and --data go together: frames to learn from, and frames "
                                 "of other poses to judge on, each imported by migaki import nyu")
 
     config: Config
@@ -107,7 +110,7 @@ class Hands(Study):
         """
         config = self.config
         if config.real is not None and config.test is not None:
-            require_others(ImageFolder(config.test), ImageFolder(config.real), "--real")
+            require_others(ImageFolder(config.test), ImageFolder(config.real), "--photos")
         legs = [Leg(title="render hands", steps=(*self._split(out), *self._synthetic(out, quiet)))]
         if config.real is None:
             legs.append(Leg(title="stand in for a depth sensor", steps=self._stand_in(out, quiet)))

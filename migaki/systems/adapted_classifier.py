@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,11 @@ class AdaptedClassifier(System):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """What is trained and how; a weight of 0 switches a term off."""
+
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "steps batch_size handwriting",
+            "network": "channels height width num_classes features dropout",
+        }
 
         channels: int = 0  # 0 = as the data
         height: int = 0  # px; 0 = as the data

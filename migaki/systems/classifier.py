@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,11 @@ class Classifier(System):
     class Config:
         """What is trained and how."""
 
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "steps batch_size augment handwriting adapt_norm",
+            "network": "channels height width num_classes features dropout",
+        }
+
         channels: int = 0  # 0 = as the data
         height: int = 0  # px; 0 = as the data
         width: int = 0  # px; 0 = as the data
@@ -42,7 +48,7 @@ class Classifier(System):
         dropout: float = 0.2  # before the last hidden layer
         learning_rate: float = 2e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
-        label_smoothing: float = 0.05
+        label_smoothing: float = 0.05  # share of each label that is spread over all classes
         augment: bool = True  # small shifts, scales and turns; contrast, blur, noise
         handwriting: float = 0.0  # strength of the augmentation for characters instead: other hands, other pens
         max_norm: float = 5.0  # gradient clipping; 0 = off
@@ -51,6 +57,8 @@ class Classifier(System):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Data:
         """Labelled folders, drawn from equally often, and optional unlabelled photographs."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos"}
 
         data: tuple[Path, ...]  # with class labels: a column `label` or `predicted_label`, or a subfolder a class
         photos: Path | None = None  # unlabelled photographs of where the model will be used

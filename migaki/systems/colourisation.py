@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -49,12 +49,17 @@ class Colourisation(System):
     class Config:
         """What is not of Zhang et al. is ours."""
 
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "steps batch_size patch objective",
+            "network": "channels features levels",
+        }
+
         channels: int = 1  # grey in, RGB out
         steps: int = 20000  # updates
         batch_size: int = 16  # patches
         patch: int = 128  # px
         zoom: tuple[float, float] = (1.0, 2.0)  # px of the photograph to one px
-        objective: Literal["classes", "regression"] = "classes"
+        objective: Literal["classes", "regression"] = "classes"  # classes: of a grid of colours (the paper)
         grid: int = 10  # side of a class in the ab plane (sec. 2.2)
         temperature: float = 0.38  # of the annealed mean (eq. 5): 1 = mean, to 0 = mode
         features: int = 48  # of the U-Net's first layer

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -51,18 +51,23 @@ class DeepDetail(System):
     class Config:
         """Defaults are ours; `paper()` gives the published recipe."""
 
-        channels: int = 3
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "steps batch_size patch damage",
+            "network": "channels rung depth features fold final_norm norm",
+        }
+
+        channels: int = 3  # of the pictures
         steps: int = 20000  # updates
         batch_size: int = 20  # patches
         patch: int = 64  # px
         zoom: tuple[float, float] = (1.0, 1.5)  # px of the photograph to one px: hides what its compression left
         turn: bool = False  # turn photographs by a quarter half of the time (never the rain)
         vivid: float = 0.0  # in [0, 1], how far the colours of photographs are changed before the damage
-        damage: Literal["rain", "noise", "jpeg"] = "rain"
+        damage: Literal["rain", "noise", "jpeg"] = "rain"  # what is simulated and learned to be taken off
         rain: Rain.Config = field(default_factory=Rain.Config)
         noise: Noise.Config = field(default_factory=Noise.Config)
         jpeg: Jpeg.Config = field(default_factory=Jpeg.Config)
-        rung: Literal["direct", "resnet", "neg_mapping", "full"] = "full"
+        rung: Literal["direct", "resnet", "neg_mapping", "full"] = "full"  # of the paper's ladder
         depth: int = 26  # convolutions, an even number
         features: int = 16  # filters of each
         fold: int = 1  # px; squares of so many px become channels inside the network: 2 is several times faster (ours)
@@ -74,7 +79,7 @@ class DeepDetail(System):
         norm: bool = True  # batch norm at all; without it a step takes about two thirds of the time (ours)
         optimizer: Literal["adam", "sgd"] = "adam"  # adam: cosine to 0; sgd: momentum 0.9, / 10 at 10/21 and 20/21
         learning_rate: float = 1e-3  # at the beginning
-        weight_decay: float = 0.0
+        weight_decay: float = 0.0  # of the weights, a step
         max_norm: float = 1.0  # gradient clipping; 0 = off
         ema: float = 0.999  # decay of the averaged network that `predict` uses; 0 = the last weights
 

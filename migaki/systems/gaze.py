@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -46,12 +46,17 @@ class Gaze(System):
     class Config:
         """The small network with augmentation; `paper()` is the published one."""
 
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "steps batch_size net augment equalise adapt_norm match_prior",
+            "network": "channels height width features dropout",
+        }
+
         channels: int = 0  # 0 = as the data
         height: int = 0  # px; 0 = as the data
         width: int = 0  # px; 0 = as the data
         steps: int = 1200  # updates
         batch_size: int = 128  # images
-        net: Literal["small", "paper"] = "small"
+        net: Literal["small", "paper"] = "small"  # our small network, or the paper's
         features: int = 32  # width of the small network
         dropout: float = 0.1  # before the last hidden layer of the small network
         learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
@@ -74,6 +79,8 @@ class Gaze(System):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Data:
         """Labelled folders, drawn from equally often, and optional unlabelled photographs."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos"}
 
         data: tuple[Path, ...]  # folders with gaze labels, or read by a model (`migaki apply`): self-training
         photos: Path | None = None  # unlabelled photographs of where the model will be used

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,11 @@ class HourglassSystem(System):
     class Config:
         """A small network for two CPU cores; `paper()` has the published sizes."""
 
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "landmarks steps batch_size adapt_norm",
+            "network": "channels height width num_landmarks stacks features depth stride",
+        }
+
         channels: int = 0  # 0 = as the data
         height: int = 0  # px; 0 = as the data
         width: int = 0  # px; 0 = as the data
@@ -72,6 +77,8 @@ class HourglassSystem(System):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Data:
         """Labelled folders, drawn from equally often, and optional unlabelled photographs."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos"}
 
         data: tuple[Path, ...]  # folders with landmarks
         photos: Path | None = None  # unlabelled photographs of where the model will be used

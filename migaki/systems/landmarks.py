@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +39,11 @@ class LandmarkSystem(System):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """What is trained and how; the labels are those of `simulate eyes`."""
+
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "landmarks steps batch_size augment equalise",
+            "network": "channels height width num_points features dropout",
+        }
 
         channels: int = 0  # 0 = as the data
         height: int = 0  # px; 0 = as the data

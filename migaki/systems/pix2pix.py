@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +51,12 @@ class Pix2Pix(System):
     class Config:
         """Defaults are the paper's (from memory) but for what is marked as ours; `mcgan()` for clouds."""
 
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "steps batch_size patch damage",
+            "network": "channels target_channels features levels upsampling norm blend unveil dropout "
+                       "patch_layers",
+        }
+
         channels: int = 3  # of the input; with clouds, of the clean images: RGB and near infrared
         target_channels: int = 3  # of the output, without the mask; with clouds, the first ones
         steps: int = 20000  # updates of each network
@@ -84,6 +90,8 @@ class Pix2Pix(System):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Data:
         """Folders of pictures; with a simulated damage the targets are all it takes."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "input shapes"}
 
         target: Path  # what the output should be; with a damage, the clean pictures
         input: Path | None = None  # pictures of the same names and sizes, where no damage is simulated

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,12 @@ class SimGAN(System):
     class Config:
         """Defaults are ours (measured in docs/results.md); `paper()` gives the published recipe."""
 
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "steps batch_size lambda_reg consistency max_drift",
+            "network": "channels height width layout features blocks first_kernel scale shortcut noise_channels "
+                       "discriminator_width spectral",
+        }
+
         channels: int = 0  # 0 = as the synthetic images
         height: int = 0  # px; 0 = as the synthetic images
         width: int = 0  # px; 0 = as the synthetic images
@@ -85,7 +91,7 @@ class SimGAN(System):
         r1: float = 0.0  # weight of the gradient penalty at real images
         augment: bool = True  # D sees both sets through the same random augmentation
         instance_noise: float = 0.1  # standard deviation of noise on D's inputs, falling linearly to 0
-        optimizer: Literal["adam", "sgd"] = "adam"
+        optimizer: Literal["adam", "sgd"] = "adam"  # of both networks; sgd: the paper's
         learning_rate: float = 2e-4  # of both networks
         beta1: float = 0.5  # of Adam
         max_norm: float = 10.0  # gradient clipping; 0 = off
@@ -115,6 +121,9 @@ class SimGAN(System):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Data:
         """The two folders; their sizes and counts may differ."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "estimator"}
+        NAMES: ClassVar[dict[str, str]] = {"real": "photos"}
 
         synthetic: Path  # labelled synthetic images
         real: Path  # unlabelled photographs

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -43,8 +43,13 @@ class SuperResolution(System):
     class Config:
         """The network is the paper's; the training is ours but for `paper()`."""
 
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "scale steps batch_size patch",
+            "network": "channels widths residual",
+        }
+
         channels: Literal[1, 3] = 3  # grey or RGB
-        scale: Literal[2, 3, 4] = 2
+        scale: Literal[2, 3, 4] = 2  # how many times larger
         steps: int = 10000  # updates
         batch_size: int = 16  # patches
         patch: int = 32  # px of the small image

@@ -83,7 +83,7 @@ def assemble(real_path: Path, fake_path: Path, per_class: int, seed: int) -> Sti
     if per_class < 1:
         raise UserError(f"--per-class {per_class}: at least one image of each class is needed")
     if real_path.resolve() == fake_path.resolve():
-        raise UserError(f"--real and --fake are the same folder {real_path}: give two folders")
+        raise UserError(f"--photos and --fake are the same folder {real_path}: give two folders")
     chosen: dict[bool, list[tuple[str, Tensor]]] = {}
     for is_real, path, role in ((True, real_path, "real"), (False, fake_path, "fake")):
         folder = ImageFolder(path, channels=3)

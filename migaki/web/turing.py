@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from migaki.core.errors import UserError
 from migaki.core.files import explain
@@ -23,6 +24,9 @@ from migaki.web.stimuli import assemble
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TuringConfig:
     """Serve a visual Turing test, or report on it."""
+
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "per_class seed machine report", "run": "host port token"}
+    NAMES: ClassVar[dict[str, str]] = {"real": "photos"}
 
     real: Path
     """Folder of real images."""

@@ -42,7 +42,8 @@ def refused(call: Call) -> Callable[..., str]:
         assert code == 2, complaint
         *progress, line = complaint.splitlines()
         assert line.startswith("migaki: ") and complaint.endswith("\n"), complaint
-        assert all(re.match(r"(watch: |hands: |[\w ]+: \d+/\d+, |\d+/\d+ )", other) for other in progress), complaint
+        shown = r"(watch: |hands: |[\w ]+: \d+(/| of )\d+|\d+/\d+ )"
+        assert all(re.match(shown, other) for other in progress), complaint
         return line
 
     return run

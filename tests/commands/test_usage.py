@@ -13,7 +13,7 @@ CASES = [
     ("train gaze --data a --out x --steps abc", "--steps: invalid literal"),
     ("train gaze --data a --out x --net huge", "Expected one of"),
     ("simulate eyes --out x --gaze-pitch 1", "Expected 2 values"),
-    ("apply", "missing: PATH"),
+    ("apply", "missing: RUN"),
     ("evaluate run --data a --steps 3", "unrecognized options: --steps"),
     ("train simgan --synthetic a --real b --out c --preset papr", "paper-hands"),
     ("simulate hands --out x --cube-mm nan", "--cube-mm nan: must be a finite number"),

@@ -83,7 +83,7 @@ def test_no_step_reads_labels_of_a_target(tmp_path: Path) -> None:
                 assert target + "_" not in labelled.replace(way, "")
                 assert f"{target}_test" not in step.command
                 named = [word for word in words if f"{target}_train" in word]
-                assert all(words[words.index(word) - 1] in ("--photos", "--real") for word in named)
+                assert all(words[words.index(word) - 1] in ("--photos",) for word in named)
     assert bounds == 2
     assert next(arm for arm in digits_arms(1, 1, 1, 24, 28) if arm.is_bound).saw == "its labels"
 

@@ -226,7 +226,7 @@ def test_every_arm_learns_from_its_own_images_and_every_refiner_is_held_as_it_sa
     for run, step in refiners.items():
         held = run.startswith("refiner_held_")
         free = run.startswith(("refiner_consistency_off_", "refiner_paper_"))
-        assert _words(step, "--synthetic") == ["synthetic_4x"] and _words(step, "--real") == ["photos"]
+        assert _words(step, "--synthetic") == ["synthetic_4x"] and _words(step, "--photos") == ["photos"]
         assert _words(step, "--estimator") == (
             [] if free else ["cnn_synthetic_4x_self_0" if held else "cnn_synthetic_4x_0"]), run
         assert _words(step, "--hold") == (["label"] if held else []), run

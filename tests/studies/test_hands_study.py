@@ -99,7 +99,7 @@ def test_poses_are_split_and_given_frames_take_the_place_of_the_stand_in(tmp_pat
     for name, grey in (("a", 10), ("b", 20)):
         (tmp_path / name).mkdir()
         Image.new("L", (8, 8), grey).save(tmp_path / name / "0.png")
-    with pytest.raises(UserError, match="a: 1 of its 1 pictures are in --real"):
+    with pytest.raises(UserError, match="a: 1 of its 1 pictures are in --photos"):
         Hands(replace(SMALL, real=tmp_path / "a", test=tmp_path / "a")).plan(tmp_path / "out", True)
     given = Hands(replace(SMALL, real=tmp_path / "a", test=tmp_path / "b")).plan(tmp_path / "out", True)
     told = [step.command for leg in given.legs for step in leg.steps]
@@ -109,7 +109,7 @@ def test_poses_are_split_and_given_frames_take_the_place_of_the_stand_in(tmp_pat
 
 
 def test_refusals() -> None:
-    with pytest.raises(UserError, match="--real and --test go together"):
+    with pytest.raises(UserError, match="--photos and --data go together"):
         Hands.Config(real=Path("a"))
     with pytest.raises(UserError, match="--count must be at least 1"):
         Hands.Config(count=0)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from migaki.core.errors import UserError
 from migaki.core.files import explain
+from migaki.core.progress import watched
 from migaki.data.files.image_file import show
 from migaki.data.sets.left_out import LeftOut, is_thumbnail
 
@@ -35,7 +36,8 @@ def list_files(folder: Path, left_out: LeftOut | None = None) -> list[str]:
         if not root.is_dir():
             raise UserError(f"{show(folder)}: " + ("is a file, not a folder: give the folder that it lies in"
                                                    if root.exists() else "there is no such folder: check the spelling"))
-        return list(_walk(root, root, "", LeftOut() if left_out is None else left_out))
+        found = _walk(root, root, "", LeftOut() if left_out is None else left_out)
+        return list(watched(found, f"list {show(root.name)}"))
     except OSError as error:
         raise explain(error, show(error.filename or folder)) from error
 

@@ -28,7 +28,7 @@ def refuse_swapped(synthetic: ImageFolder, real: ImageFolder) -> None:
     """UserError if the "photographs" were rendered, by their own account, and the "synthetic" images were not."""
     maker = str(real.made.get("simulator", "stand_in"))  # a stand-in takes the place of a camera
     if not maker.startswith("stand_in") and "simulator" not in synthetic.made:
-        raise UserError(f"{real.path}: holds what `migaki simulate {maker}` rendered, and is given as --real, while "
+        raise UserError(f"{real.path}: holds what `migaki simulate {maker}` rendered, and is given as --photos, while "
                         f"{synthetic.path} is given as --synthetic: swap the two")
 
 

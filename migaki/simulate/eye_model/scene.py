@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,11 @@ class EyeConfig:
     Defaults give MPIIGaze's normalised patches: a camera of focal length 960 px (60 px wide) 600 mm from the eye.
     """
 
+    GROUPS: ClassVar[dict[str, str]] = {
+        "usual": "assets width height channels identities equalise mask gaze_prior",
+        "run": "threads",
+    }
+
     assets: Path | None = None  # UnityEyes' Assets folder; None: the built-in eye, which needs no file
     width: int = 60  # px
     height: int = 36  # px
@@ -60,11 +65,11 @@ class EyeConfig:
     mask: bool = True  # region masks beside the images; without them a folder is written twice as fast
 
     # Where people look. `laptop` is knowledge about the use (published statistics of MPIIGaze), not about any image.
-    gaze_prior: Literal["laptop", "wide", "normal", "uniform", "table"] = "laptop"
+    gaze_prior: Literal["laptop", "wide", "normal", "uniform", "table"] = "laptop"  # where people look; table: a file
     gaze_pitch: Pair = (-8.77, 5.21)  # deg, normal: (mean, sd), uniform: (low, high)
     gaze_yaw: Pair = (0.06, 8.71)  # deg
     gaze_table: Path | None = None  # .csv or .npy, rad: gaze pitch, yaw [, head pitch, yaw [, roll]]; a row an image
-    head_prior: Literal["normal", "uniform"] = "normal"
+    head_prior: Literal["normal", "uniform"] = "normal"  # what the head's angles follow
     head_pitch: Pair = (0.0, 7.0)  # deg
     head_yaw: Pair = (0.0, 8.0)  # deg
     head_roll: Pair = (0.0, 2.0)  # deg
@@ -74,7 +79,7 @@ class EyeConfig:
     kappa_pitch_normal: Pair = (1.3, 1.0)  # deg, line of sight above the optical axis
 
     # Framing of the normalised camera; shifts in px of a 60 px wide patch, as errors of landmark detectors make them.
-    scale_normal: Pair = (1.07, 0.06)
+    scale_normal: Pair = (1.07, 0.06)  # size of the eye in the picture
     shift_x_normal: Pair = (0.0, 2.0)  # px
     shift_y_normal: Pair = (0.0, 1.5)  # px
 
@@ -88,27 +93,27 @@ class EyeConfig:
     upper_lid_normal: Pair = (19.0, 4.0)  # deg, elevation of the upper lid's edge for eyes straight ahead
     lower_lid_normal: Pair = (-23.0, 3.0)  # deg
     upper_lid_follow_normal: Pair = (0.8, 0.1)  # deg of upper lid per deg of eye pitch
-    lower_lid_follow_normal: Pair = (0.35, 0.1)
+    lower_lid_follow_normal: Pair = (0.35, 0.1)  # deg of lower lid per deg of eye pitch
     half_closed_share: float = 0.04  # of images with lids on their way down
-    lash_count_range: Pair = (60.0, 140.0)
+    lash_count_range: Pair = (60.0, 140.0)  # of each lid
     lash_length_range: Pair = (3.0, 8.0)  # mm, upper; lower lashes are half as long
     lash_width_range: Pair = (0.06, 0.15)  # mm
-    iris_tint_range: Pair = (0.1, 0.7)
-    sclera_tint_range: Pair = (0.3, 0.75)
-    skin_tint_range: Pair = (0.7, 1.2)
+    iris_tint_range: Pair = (0.1, 0.7)  # reflectance, times the texture
+    sclera_tint_range: Pair = (0.3, 0.75)  # reflectance, times the texture
+    skin_tint_range: Pair = (0.7, 1.2)  # brightness, times the texture
     relief_range: Pair = (0.5, 1.5)  # strength of skin relief in the shading
 
     # Light
-    ambient_range: Pair = (0.25, 1.0)
-    key_range: Pair = (0.0, 1.2)
+    ambient_range: Pair = (0.25, 1.0)  # light from all around
+    key_range: Pair = (0.0, 1.2)  # strength of the key lamp
     key_elevation_normal: Pair = (30.0, 25.0)  # deg above the camera's axis
     key_azimuth_range: Pair = (-80.0, 80.0)  # deg
-    fill_range: Pair = (0.0, 0.5)
+    fill_range: Pair = (0.0, 0.5)  # strength of the fill lamp
     glint_range: Pair = (0.0, 60.0)  # radiance of the key lamp
     screen_range: Pair = (0.0, 6.0)  # radiance of the laptop's screen
-    lid_shadow_range: Pair = (0.3, 0.8)
+    lid_shadow_range: Pair = (0.3, 0.8)  # how dark the upper lid's shadow on the eye is
     gradient_normal: Pair = (0.0, 0.5)  # e-folds of light across half the picture
-    warmth_normal: Pair = (0.1, 0.15)
+    warmth_normal: Pair = (0.1, 0.15)  # of the light's colour
 
     # Camera
     exposure_range: Pair = (0.08, 0.3)  # mean linear value of the picture
