@@ -10,7 +10,7 @@ import torch
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
-from migaki.ops.gaze import angle_between, to_vector
+from migaki.ops.gaze import angle_between, to_angles, to_vector
 
 WITHIN_DEG = (5.0, 7.0, 10.0)
 """The thresholds of which the share of images is reported; 7 is that of Shrivastava et al., section 3.1."""
@@ -53,6 +53,18 @@ class AngularError(Metric):
             raise ValueError("a predicted or a true gaze is not finite")
         self._predicted.append(guess)
         self._truth.append(truth)
+
+    def readings(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predicted and true gaze in the order of arrival: (N, 2) radians each, pitch and yaw, float64."""
+        return self._all()
+
+    def of_constant(self) -> AngularError:
+        """The same measure of a model that ignores its images: its answer is always the mean of the true directions."""
+        truth = self._all()[1]
+        mean = to_angles(to_vector(truth).mean(dim=0))
+        metric = AngularError()
+        metric.update({"gaze": mean.expand_as(truth)}, {"gaze": truth})
+        return metric
 
     def errors_deg(self) -> torch.Tensor:
         """The error of every image in the order of arrival: (N,) degrees, float64."""

@@ -22,9 +22,9 @@ class KeypointError(Metric):
     """Pixels between predicted and true landmarks, with the shares within thresholds (PCK) and their curve.
 
     Both ways of counting are reported, because the literature uses both: the share of all landmarks within a
-    threshold (PCK proper), and the share of images whose mean over landmarks is within it. Keeps every error (J
-    numbers an image), because the median needs them; the figures are then the same bits however the images were
-    split into batches.
+    threshold (PCK proper), and the share of images whose mean over landmarks is within it. Keeps every error and true
+    place (3 J numbers an image), because the median and `of_constant` need them; the figures are then the same bits
+    however the images were split into batches.
     """
 
     def __init__(self, key: str = "joints", scale: float = 1.0, width: int = 0) -> None:
@@ -33,6 +33,7 @@ class KeypointError(Metric):
         self.keys = (key,)  # type: ignore[misc]
         self._key, self._scale, self._width = key, scale, width
         self._errors: list[torch.Tensor] = []
+        self._truth: list[torch.Tensor] = []
 
     def update(self, predicted: Batch, batch: Batch) -> None:
         """Add a batch.
@@ -45,6 +46,7 @@ class KeypointError(Metric):
             raise ValueError(f"{self._key}: {tuple(guess.shape)} predicted for {tuple(truth.shape)}")
         if not (guess.isfinite().all() and truth.isfinite().all()):
             raise ValueError(f"a predicted or a true place in {self._key} is not finite")
+        self._truth.append(truth)
         self._errors.append((guess - truth).square().sum(2).sqrt() * self._scale)
 
     def errors_px(self) -> torch.Tensor:
@@ -52,6 +54,13 @@ class KeypointError(Metric):
         if not sum(len(part) for part in self._errors):
             raise UserError("landmark error: no labelled image was given, so there is nothing to average")
         return torch.cat(self._errors)
+
+    def of_constant(self) -> KeypointError:
+        """The same measure of a model that ignores its images: its answer is always each landmark's mean place."""
+        metric = KeypointError(self._key, self._scale, self._width)
+        truth = torch.cat(self._truth)
+        metric.update({self._key: truth.mean(dim=0).expand_as(truth)}, {self._key: truth})
+        return metric
 
     def within(self, threshold: float) -> tuple[float, float]:
         """Shares in [0, 1] at most `threshold` px off: of all landmarks (PCK), and of images by their mean."""

@@ -37,3 +37,9 @@ class LandmarkErrors(Metric):
         for key, one in figures.items():
             found |= {f"{key}_mean_px": one["mean_px"], f"{key}_median_px": one["median_px"]}
         return found
+
+    def of_constant(self) -> LandmarkErrors:
+        """The same measure of a model that ignores its images: its answer is always each landmark's mean place."""
+        metric = LandmarkErrors(self.keys)
+        metric.parts = {key: part.of_constant() for key, part in self.parts.items()}
+        return metric

@@ -24,7 +24,7 @@ from migaki.data.files.image_file import read_header, read_image, show
 from migaki.data.files.restored_file import read_original
 from migaki.data.folder import ImageFolder
 from migaki.metrics.restoration import MaskOverlap, Restoration
-from migaki.report.page import Page
+from migaki.report.page import Number, Page
 from migaki.report.sheets import picture, sheet
 from migaki.report.tables import Table
 from migaki.stages.evaluate import require_own
@@ -178,13 +178,12 @@ def _write_page(out: Path, system: str, figures: dict[str, float], rows: list[di
         file.write(overview)
     page = Page(f"{system}: restored against true pictures", f"{len(rows)} pairs")
     kinds = [key for key in _NAMES if key in figures]
-    page.numbers([(_NAMES[key], f"{figures[key]:.4g}",
-                   f"input: {figures[key + '_before']:.4g}" if key + "_before" in figures else "") for key in kinds])
+    page.numbers([_card(key, figures) for key in kinds])
     page.section("The worst and the best")
     page.figure(overview, "Left the worst, right the best by PSNR; the middle of each picture.")
     for number, (row, _) in enumerate(shown):
-        page.slider(_jpeg(stages[0][number]), _jpeg(stages[1][number]), names=("input", "output"),
-                    caption=f"{row['name']}: {row['psnr_before']:.2f} dB, restored {row['psnr']:.2f} dB")
+        page.pair(_jpeg(stages[0][number]), _jpeg(stages[1][number]), names=("input", "output"),
+                  caption=f"{row['name']}: {row['psnr_before']:.2f} dB, restored {row['psnr']:.2f} dB")
     page.section("Every pair")
     page.table(Table(columns=("name", *_columns(rows)),
                      rows=tuple((row["name"], *(row.get(key) for key in _columns(rows))) for row in rows)))
@@ -192,6 +191,14 @@ def _write_page(out: Path, system: str, figures: dict[str, float], rows: list[di
         page.section("Made with")
         page.code(command)
     page.write(out / "evaluation.html")
+
+
+def _card(key: str, figures: dict[str, float]) -> Number:
+    """A figure of the restored pictures beside that of the damaged ones as they are, which cost nothing."""
+    if key + "_before" not in figures:
+        return Number(_NAMES[key], f"{figures[key]:.4g}")
+    return Number.of_change(_NAMES[key], figures[key + "_before"], figures[key], "{:.4g}", "from input to output",
+                            higher_is_better=key != "spectral_angle")
 
 
 def _shown(image: torch.Tensor) -> torch.Tensor:

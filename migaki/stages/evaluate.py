@@ -52,7 +52,8 @@ def evaluate_into(run: Path, job: EvaluateJob, *, command: str = "",
     require_own(out)
     with exclusive(out):
         metric = judge(system, folder, job, quiet=quiet)
-        return out, write_evaluation(out, record, metric, folder.names, command)
+        return out, write_evaluation(out, record, metric, folder.names, command,
+                                     lambda places: folder.read(places, ("image",))["image"])
 
 
 def require_own(out: Path) -> None:

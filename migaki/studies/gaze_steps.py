@@ -30,7 +30,8 @@ def judge_neighbours(train: Path, labelled: Path, k: int, out: Path) -> None:
     batch = tested.read(range(len(tested)), ("image", "gaze"))
     metric = AngularError()
     metric.update({"gaze": knn_gaze(images["image"], images["gaze"], batch["image"], min(k, len(known)))}, batch)
-    write_evaluation(out, {"run": f"{k}-NN on {train}", "data": str(labelled)}, metric, tested.names)
+    write_evaluation(out, {"run": f"{k}-NN on {train}", "data": str(labelled)}, metric, tested.names,
+                     pictures=lambda places: tested.read(places, ("image",))["image"])
 
 
 def adapt(run: Path, data: Gaze.Data, out: Path, *, match_prior: bool) -> None:

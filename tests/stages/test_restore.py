@@ -302,7 +302,7 @@ def test_pairs_are_measured_like_saved_files(run: Path, photos: Path, tmp_path: 
     assert record["figures"]["psnr"] == figures["psnr"]
     assert len((out / "images.csv").read_text().splitlines()) == 5
     html = (out / "evaluation.html").read_text()
-    assert html.count('type="range"') == 4 and (out / "sheet.png").exists() and "migaki x" in html
+    assert html.count('class="pair"') == 4 and (out / "sheet.png").exists() and "migaki x" in html
     _, fewer = compare(run, CompareJob(data=tmp_path / "pairs", out=tmp_path / "f", exclude=("a_00", "b_01"), **CPU),
                        quiet=True)
     assert fewer["psnr"] == pytest.approx(np.mean(values[1:3]), abs=1e-6)
