@@ -1,4 +1,4 @@
-"""A chain of steps, each a command of migaki: run once, timed, not run again, and told to the reader word for word."""
+"""A chain of steps, each a command of migaki: run once, timed, not run again, and shown to the reader word for word."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NAMED = 30  # folders in one message
 class Step:
     """One command: its words after `migaki`, what it does, and the file that is there when it is done.
 
-    A step without words is one that no command does: `about` says what it does, `needs` which folders of earlier
+    A step without words is one that no command does: `about` is what it does, `needs` which folders of earlier
     steps it reads (a command names them). `cost` is a guess of its seconds on two cores, for the progress.
     """
 
@@ -47,15 +47,15 @@ class Step:
 
     @property
     def command(self) -> str:
-        """The command line that repeats the step; of a step without words a comment that tells it from others."""
+        """The command line that repeats the step; of a step without words a comment that no other step has."""
         if self.words:
             return shlex.join(["migaki", *self.words])
         return f"# {self.about}, into {self.proof.parent}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Leg:
-    """A part of the road, with its name for progress and report."""
+class Phase:
+    """Steps that belong together, with their name for the progress and the report."""
 
     title: str
     steps: tuple[Step, ...]
@@ -71,37 +71,37 @@ class Timing:
     cpu_seconds: float  # of all cores together
 
 
-def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False,
+def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = False,
               left_out: dict[Path, str] | None = None) -> list[Timing]:
     """Run the steps in order, leaving out those that an earlier call has done; the time each took, when it ran.
 
-    `last` is the part of the road that the caller walks afterwards. A step is done if its proof is there and it was
+    `last` names what the caller does afterwards. A step is done if its proof is there and it was
     written by the same command (`out`/steps.json remembers, by folder) from what the same commands had made. UserError,
     before anything is run, for all folders that were made from something else or by another command: what stands on old
     data or other options must not pass for new.
 
     A step that finds no image left (`NothingLeft`: every one was rejected) is left out with all steps that read what it
-    would have made, and `left_out` tells their folders and why; without `left_out` the error is raised.
+    would have made, and `left_out` names their folders and why; without `left_out` the error is raised.
     """
     path = make_folder(out) / "steps.json"
     done: dict[str, dict[str, Any]] = read_json(path) if path.exists() else {}
     if not isinstance(done, dict):
         raise UserError(f"{path}: not what a chain of steps wrote: delete it, nothing else is lost")
-    steps = [step for leg in legs for step in leg.steps]
+    steps = [step for phase in phases for step in phase.steps]
     keys = _keys(steps, out)
     _refuse_stale([step.proof.parent for step in steps if _is_stale(step, done, keys[step.command])], out)
     known = {step.command: str(step.proof.parent) in done and step.proof.exists() for step in steps}
     progress = _Progress([step.cost for step in steps], [known[step.command] for step in steps])
     timings = []
-    for number, leg in enumerate(legs, start=1):
-        for place, step in enumerate(leg.steps, start=1):
-            many = f" ({place}/{len(leg.steps)})" if len(leg.steps) > 1 else ""
+    for number, phase in enumerate(phases, start=1):
+        for place, step in enumerate(phase.steps, start=1):
+            many = f" ({place}/{len(phase.steps)})" if len(phase.steps) > 1 else ""
             if left_out and (why := _why_left_out(step, left_out)):
                 left_out[step.proof.parent] = why
-                say(f"{number}/{len(legs) + 1} {leg.title}{many}, left out: {why}", quiet)
+                report(f"{number}/{len(phases) + 1} {phase.title}{many}, left out: {why}", quiet)
                 continue
             tail = ", done before" if known[step.command] else progress.text()
-            say(f"{number}/{len(legs) + 1} {leg.title}{many}{tail}", quiet)
+            report(f"{number}/{len(phases) + 1} {phase.title}{many}{tail}", quiet)
             if not known[step.command]:
                 try:
                     spent = _timed(step)
@@ -114,9 +114,9 @@ def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False,
                 write_json(path, done)
                 progress.done += step.cost
             took = done[str(step.proof.parent)]
-            timings.append(Timing(title=leg.title, command=step.command, seconds=took["seconds"],
+            timings.append(Timing(title=phase.title, command=step.command, seconds=took["seconds"],
                                   cpu_seconds=took["cpu_seconds"]))
-    say(f"{len(legs) + 1}/{len(legs) + 1} {last}", quiet)
+    report(f"{len(phases) + 1}/{len(phases) + 1} {last}", quiet)
     return timings
 
 
@@ -185,7 +185,7 @@ class _Progress:
         return f", {self.done / self.total:.0%} of the whole, about {(self.total - self.done) * pace / 60:.0f} min left"
 
 
-def say(line: str, quiet: bool = False) -> None:
+def report(line: str, quiet: bool = False) -> None:
     """One line of progress on standard error."""
     if not quiet:
         print(line, file=sys.stderr, flush=True)
@@ -213,11 +213,11 @@ def import_step(name: str, path: Path, out: Path, config: Any, quiet: bool = Fal
         importer = cls(config)
         with Bar(f"import {name}", 1, quiet=quiet) as bar:
 
-            def report(done: int, total: int) -> None:
+            def advance(done: int, total: int) -> None:
                 bar.total = total
                 bar.advance(done - bar.done)
 
-            importer.run(path, out, command, report)
+            importer.run(path, out, command, advance)
 
     words = ("import", name, str(path), "--out", str(out), *option_words(config, cls.Config()))
     return Step(words=words, cost=cost, proof=out / "dataset.json", work=work)

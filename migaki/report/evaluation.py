@@ -137,9 +137,10 @@ def _figures_table(figures: dict[str, Any], free: dict[str, Any] | None) -> Tabl
         elif free is not None:
             row.append(None)
         rows.append(row)
-    return Table(["measure", "value", *([] if free is None else [free["name"]])], rows,
-                 "" if free is None else f"\"{free['name'].capitalize()}\" ignores the pictures: its one answer is made "
-                                         "from these very labels.")
+    if free is None:
+        return Table(["measure", "value"], rows)
+    return Table(["measure", "value", free["name"]], rows, f"\"{free['name'].capitalize()}\" ignores the pictures: its "
+                                                           "one answer is made from these very labels.")
 
 
 # ------------------------------------------------------------------------------------------- gaze
@@ -156,8 +157,9 @@ def _gaze(page: Page, out: Path, metric: AngularError, names: Sequence[str], pic
     for column, axis in enumerate(_AXES):
         charts.append(scatter(truth[:, column], read[:, column], title=axis, max_points=_POINTS))
         _keep(out / f"{axis}.png", charts[-1])
-    page.pair(charts[0], charts[1], "Each point is a picture. A model that reads every gaze rightly puts all of them on "
-              "the dashed line; one that ignores its pictures puts them on a level line.", names=_AXES, is_chart=True)
+    page.pair(charts[0], charts[1], "Each point is a picture. A model that reads every gaze rightly puts all of them "
+              "on the dashed line; one that ignores its pictures puts them on a level line.", names=_AXES,
+              is_chart=True)
     if pictures is not None:
         _show_extremes(page, out, metric, errors, pictures)
 
@@ -176,8 +178,9 @@ def _show_extremes(page: Page, out: Path, metric: AngularError, errors: npt.NDAr
         sheet = gaze_sheet(images, truth[chosen], read[chosen], captions)
         _keep(out / f"{title}.png", sheet)
         page.section(f"The {title} pictures")
-        page.figure(sheet, f"The {len(chosen)} pictures with the {'largest' if title == 'worst' else 'smallest'} errors, "
-                    "enlarged as the model sees them. Green: the true line of sight. Red: what the model reads.")
+        which = "largest" if title == "worst" else "smallest"
+        page.figure(sheet, f"The {len(chosen)} pictures with the {which} errors, enlarged as the model sees them. "
+                    "Green: the true line of sight. Red: what the model reads.")
 
 
 def _chart(page: Page, path: Path, content: bytes, caption: str) -> None:

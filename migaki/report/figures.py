@@ -134,7 +134,7 @@ def scatter(truth: Values, predicted: Values, *, unit: str = "degrees", title: s
 
 
 def bars(arms: Mapping[str, Values], *, ylabel: str = "", title: str = "", fmt: Format = "png") -> bytes:
-    """The mean of every arm as a bar, every run as a dot, and of three runs or more the standard deviation as a whisker.
+    """The mean of every arm as a bar, every run as a dot, the standard deviation of three runs or more as a whisker.
 
     `arms` maps a name to the figures of its runs (R,).
     """

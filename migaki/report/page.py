@@ -149,8 +149,8 @@ def _cell(entry: Entry, is_right: bool) -> str:
     word = entry.word or entry.trend or "" if isinstance(entry, Difference | Rated) else ""
     text = cell_text(entry).removesuffix(f", {word}")
     below = f'<span class="word">{escape(word)}</span>' if word else ""
-    classes = _classes(is_right and "right", isinstance(entry, str) and "words", isinstance(entry, Difference) and "gap",
-                       trend_in(entry))
+    classes = _classes(is_right and "right", isinstance(entry, str) and "words",
+                       isinstance(entry, Difference) and "gap", trend_in(entry))
     return f"<td{classes}>{escape(text)}{below}</td>"
 
 

@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from migaki.core.errors import UserError
-from migaki.report.tables import Table, paired_difference, spread
+from migaki.report.statistics import paired_difference, spread
+from migaki.report.tables import Table
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(10, 1, 12), RNG.normal(9, 1, 12)

@@ -89,7 +89,7 @@ def test_poses_are_split_and_given_frames_take_the_place_of_the_stand_in(tmp_pat
     table = project(points, torch.tensor(NYU_CAMERA)).numpy()
     np.save(tmp_path / "table.npy", table)
     plan = Hands(replace(SMALL, poses=tmp_path / "table.npy")).plan(tmp_path / "out", True)
-    steps = [step for leg in plan.legs for step in leg.steps]
+    steps = [step for phase in plan.phases for step in phase.steps]
     steps[0].work("")
     halves = [np.load(tmp_path / "out" / "poses" / f"{part}.npy") for part in ("train", "test")]
     np.testing.assert_allclose(np.concatenate(halves), table, rtol=1e-4)
@@ -102,7 +102,7 @@ def test_poses_are_split_and_given_frames_take_the_place_of_the_stand_in(tmp_pat
     with pytest.raises(UserError, match="a: 1 of its 1 pictures are in --real"):
         Hands(replace(SMALL, real=tmp_path / "a", test=tmp_path / "a")).plan(tmp_path / "out", True)
     given = Hands(replace(SMALL, real=tmp_path / "a", test=tmp_path / "b")).plan(tmp_path / "out", True)
-    told = [step.command for leg in given.legs for step in leg.steps]
+    told = [step.command for phase in given.phases for step in phase.steps]
     assert not any("stand_in_depth" in command for command in told)
     assert sum(f"--data {tmp_path / 'b'}" in command for command in told) == len(ARMS)
     assert [arm.name for arm in given.arms][2] == "real"

@@ -14,7 +14,7 @@ from scipy import stats
 from migaki.core.errors import UserError
 from migaki.core.files import make_folder, write_json, write_text
 from migaki.lab.arms import Arm, Measure, Trial, difference_by, difference_by_picture, pairs, read_outcomes
-from migaki.lab.chain import Leg, Step, call_step, run_chain
+from migaki.lab.chain import Phase, Step, call_step, run_chain
 from migaki.lab.study import Plan, Study, run_study
 from migaki.lab.study_report import StudyReport
 
@@ -43,11 +43,11 @@ class Toy(Study):
         refined = tuple(Trial(seeds=(r, k), evaluation=out / f"refined_{r}_{k}") for r in range(2) for k in range(2))
         steps = [_judge(trial.evaluation, 5.0 + 0.1 * (trial.seeds[1] or 0)) for trial in synthetic]
         steps += [_judge(t.evaluation, 5.0 - self.config.gain * (t.seeds[0] or 0)) for t in refined]
-        return Plan(legs=(Leg(title="judge", steps=tuple(steps)),),
+        return Plan(phases=(Phase(title="judge", steps=tuple(steps)),),
                     arms=(Arm(name="synthetic", slug="synthetic", saw="nothing", trials=synthetic),
                           Arm(name="refined", slug="refined", saw="photographs", trials=refined)))
 
-    def tell(self, report: StudyReport) -> None:
+    def compose(self, report: StudyReport) -> None:
         report.section("Table 3")
         report.compare("table3", ["synthetic", "refined"], published={"refined": 7.8}, source="the paper",
                        others={"SVR": 16.5}, caption="Errors.")
@@ -129,7 +129,7 @@ def test_old_data_do_not_pass_for_new(tmp_path: Path) -> None:
     below, above = tmp_path / "below", tmp_path / "above"
 
     def walk(name: str) -> None:
-        run_chain([Leg(title="walk", steps=(_touch(name, below), _touch("above", above, below)))], tmp_path,
+        run_chain([Phase(title="walk", steps=(_touch(name, below), _touch("above", above, below)))], tmp_path,
                   last="rest", quiet=True)
 
     walk("below, 10 images")
@@ -145,7 +145,7 @@ def test_old_data_do_not_pass_for_new(tmp_path: Path) -> None:
 def test_arms_and_steps_cannot_be_confused(tmp_path: Path) -> None:
     arm = Arm(name="one", slug="one", saw="nothing", trials=())
     with pytest.raises(UserError, match="slug"):
-        Plan(legs=(), arms=(arm, arm))
+        Plan(phases=(), arms=(arm, arm))
     step = _touch("same", tmp_path / "a")
     with pytest.raises(UserError, match="twice"):
-        run_chain([Leg(title="walk", steps=(step, step))], tmp_path, last="rest", quiet=True)
+        run_chain([Phase(title="walk", steps=(step, step))], tmp_path, last="rest", quiet=True)

@@ -11,13 +11,13 @@ from migaki.importers.photos import Photos
 from migaki.judges.folds import Kind, join_evaluations, write_folds
 from migaki.judges.looks import measure_looks
 from migaki.lab.arms import Arm, Seeds, Trial
-from migaki.lab.chain import Leg, Step, apply_step, call_step, evaluate_step, import_step, simulate_step, train_step
+from migaki.lab.chain import Phase, Step, apply_step, call_step, evaluate_step, import_step, simulate_step, train_step
 from migaki.stages.apply import ApplyJob
 from migaki.stages.evaluate import EvaluateJob
 from migaki.stages.simulate import SimulateJob
-from migaki.studies.gaze_ablations import Ablation, ablations
-from migaki.studies.gaze_recipe import GazeRecipe
-from migaki.studies.gaze_steps import adapt_step, judge_neighbours
+from migaki.studies.parts.gaze_ablations import Ablation, ablations
+from migaki.studies.parts.gaze_recipe import GazeRecipe
+from migaki.studies.parts.gaze_steps import adapt_step, judge_neighbours
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
 
@@ -44,7 +44,7 @@ class SyntheticSet:
     count: int  # 0: the user's
 
 
-class GazeRoad:
+class GazePlan:
     """Names every folder of the study and makes its steps; running them is the engine's business."""
 
     def __init__(self, config: GazeRecipe, out: Path, quiet: bool = True) -> None:
@@ -90,13 +90,13 @@ class GazeRoad:
         name = "synthetic" if seed is None else f"refined{f'_{variant}' if variant else ''}_{seed}"
         return self.out / "looks" / name / "looks.json"
 
-    # ---------------------------------------------------------------------------------- the road
+    # ---------------------------------------------------------------------------------- the plan
 
-    def walk(self) -> tuple[tuple[Leg, ...], tuple[Arm, ...]]:
+    def walk(self) -> tuple[tuple[Phase, ...], tuple[Arm, ...]]:
         """All steps in order, and the arms that come of them."""
         config = self.config
         seeds = range(config.refiner_seeds)
-        legs = [
+        phases = [
             ("render eyes", self._render()),
             ("take pictures with the stand-in camera" if config.is_stand_in else "read the photographs",
              self._photograph()),
@@ -108,7 +108,7 @@ class GazeRoad:
             ("measure looks and drift", [self._look(None), *(self._look(seed) for seed in seeds)]),
         ]
         if config.is_judged:
-            legs += [("train and judge on synthetic eyes", self._synthetic_arms()),
+            phases += [("train and judge on synthetic eyes", self._synthetic_arms()),
                      ("train and judge on refined eyes", self._refined_arms()),
                      ("leave out what drifted, or weigh it down", self._drift_arms()),
                      ("adapt to the photographs", self._adapted_arms()),
@@ -116,14 +116,14 @@ class GazeRoad:
                      ("k-NN on synthetic eyes", [self._neighbours()]),
                      ("train on real labels, cross-validated", self._bounds())]
         if self.ablations and config.is_judged:
-            legs.append(("ablation: the default refiner", self._default_ablation()))
+            phases.append(("ablation: the default refiner", self._default_ablation()))
         for variant in self.ablations:
-            legs.append((f"ablation: {variant.name}", self._ablation(variant)))
-        found = tuple(Leg(title=title, steps=tuple(steps)) for title, steps in legs if steps)
+            phases.append((f"ablation: {variant.name}", self._ablation(variant)))
+        found = tuple(Phase(title=title, steps=tuple(steps)) for title, steps in phases if steps)
         return found, tuple(self._arms)
 
     def _new(self, step: Step) -> list[Step]:
-        """The step, unless it stands earlier on the road."""
+        """The step, unless it stands earlier on the plan."""
         if step.command in self._planned:
             return []
         self._planned.add(step.command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from migaki.studies.gaze_recipe import GazeRecipe
+from migaki.studies.parts.gaze_recipe import GazeRecipe
 
 
 def protocol(config: GazeRecipe, photos: int, labelled: int) -> str:
