@@ -26,6 +26,7 @@ class Measure:
     name: str  # as a column's heading, with its unit behind a comma: "mean error, deg"
     scale: float = 1.0  # the figure is shown times this: 100 makes a share a percentage
     higher_is_better: bool = False
+    places: int | None = None  # digits behind the point; None: as many as the spread over the trials allows
 
     @property
     def noun(self) -> str:
@@ -75,12 +76,12 @@ class Outcome:
 
     def spread(self, measure: Measure) -> Spread:
         """Mean and spread over the trials: what every table, card and sentence shows of the measure."""
-        return spread(self.values(measure))
+        return spread(self.values(measure), measure.places)
 
-    def free_value(self, measure: Measure) -> float | None:
-        """The measure of a model that ignores the pictures, where the evaluations have it."""
+    def free_spread(self, measure: Measure) -> Spread | None:
+        """The measure of a model that ignores the pictures, where the evaluations have it; it is one value."""
         value = None if self.free is None else self.free["figures"].get(measure.key)
-        return None if value is None else measure.scale * float(value)
+        return None if value is None else spread([measure.scale * float(value)], measure.places)
 
 
 def read_outcomes(arms: Sequence[Arm]) -> dict[str, Outcome]:

@@ -61,9 +61,11 @@ def looks_table(figures: dict[str, Any], photos: str) -> Table:
         row: list[Entry] = [about]
         for figure in ("told_apart", "kid"):
             before, after = (figures[name][images][figure] for images in ("synthetic", "refined"))
-            row += [before, Rated(value=after, trend=trend_of(before, after, higher_is_better=False))]
+            scale = 100 if figure == "told_apart" else 1
+            trend = trend_of(before, after, higher_is_better=False)
+            row += [scale * before, Rated(value=scale * after, trend=trend)]
         rows.append(row)
-    return Table(["features", "told apart: rendered", "refined", "kernel distance: rendered", "refined "], rows,
+    return Table(["features", "told apart, %: rendered", "refined", "kernel distance: rendered", "refined "], rows,
                  f"Against {photos}; less is better. {TOLD}")
 
 
@@ -81,14 +83,14 @@ def _cards(report: StudyReport, arms: Sequence[str], looks: dict[str, Any]) -> l
         note = measure.noun if slug == arms[0] else f"{doubt}{first.arm.name}: {measure.text(before)}"
         cards.append(Number(label, measure.text(value), note, trend))
     if arms and report[arms[0]].free is not None:
-        free, plain = report[arms[0]].free, report[arms[0]].free_value(measure)
+        free, plain = report[arms[0]].free, report[arms[0]].free_spread(measure)
         assert free is not None
-        cards += [] if plain is None else [Number(free["name"], f"{plain:.3g} {measure.name.rpartition(', ')[2]}",
+        cards += [] if plain is None else [Number(free["name"], measure.text(plain),
                                                   "costs nothing: ignores the pictures")]
     # The features by which the rendered images give themselves away most.
     name = max(FEATURES, key=lambda features: looks[features]["synthetic"]["told_apart"])
     apart = [looks[name][images]["told_apart"] for images in ("synthetic", "refined")]
-    cards.append(Number.of_change("told from photos", apart[0], apart[1], "{:.0%}",
+    cards.append(Number.of_change("told from photos", apart[0], apart[1], "{:.1%}",
                                   f"a classifier of {name}, rendered → refined; 50% is chance", higher_is_better=False))
     return [*cards, report.time_card()]
 
@@ -123,7 +125,7 @@ def _show_task(report: StudyReport, arms: Sequence[str]) -> None:
         report.figure("curve", error_curves(errors), "Share of test pictures whose error is at most so many degrees, "
                       "over all runs of an arm.", is_chart=True)
     report.figure("bars", bars({report[slug].arm.name: report[slug].values(measure) for slug in arms},
-                               ylabel=measure.name),
+                               xlabel=measure.name, places=measure.places),
                   f"The same as bars: {'higher' if measure.higher_is_better else 'lower'} is better; dots are single "
                   "runs.", is_chart=True)
 

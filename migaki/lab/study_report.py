@@ -107,11 +107,11 @@ class StudyReport:
         self.table(slug, table)
         return table
 
-    def _free(self, arms: Sequence[str], measures: Sequence[Measure]) -> list[tuple[str, list[float | None]]]:
+    def _free(self, arms: Sequence[str], measures: Sequence[Measure]) -> list[tuple[str, list[Spread | None]]]:
         """What models that ignore the pictures reach on the arms' test sets: one row for each set."""
-        rows: list[tuple[str, list[float | None]]] = []
+        rows: list[tuple[str, list[Spread | None]]] = []
         for outcome in (self[name] for name in arms):
-            values = [outcome.free_value(measure) for measure in measures]
+            values = [outcome.free_spread(measure) for measure in measures]
             if outcome.free is not None and any(value is not None for value in values):
                 row = (str(outcome.free["name"]), values)
                 rows += [] if row in rows else [row]
@@ -180,7 +180,9 @@ _USUAL = "Mean ± standard deviation over the models of an arm; of two models th
 
 def _against_free(outcome: Outcome, measure: Measure) -> Spread | Rated:
     """An arm's figure, marked where a model that ignores the pictures does better."""
-    value, free = outcome.spread(measure), outcome.free_value(measure)
-    if free is None or outcome.free is None or trend_of(free, value.mean, measure.higher_is_better) != "worse":
+    value, free = outcome.spread(measure), outcome.free_spread(measure)
+    if free is None or outcome.free is None or free.mean_text == value.mean_text:
+        return value
+    if trend_of(free.mean, value.mean, measure.higher_is_better) != "worse":
         return value
     return Rated(value=value, trend="worse", word=f"worse than {outcome.free['name']}")

@@ -107,7 +107,7 @@ def error_curves(arms: Mapping[str, Values], *, limit: float = 30.0, mark: float
 
 def share_text(runs: Values, mark: float) -> str:
     """The per cent of errors (R, N) within `mark`, the mean over the runs, as a table writes it."""
-    return spread(100 * (np.atleast_2d(runs) <= mark).mean(axis=1)).mean_text
+    return spread(100 * (np.atleast_2d(runs) <= mark).mean(axis=1), places=1).mean_text
 
 
 def scatter(truth: Values, predicted: Values, *, unit: str = "degrees", title: str = "", max_points: int = 5000,
@@ -133,30 +133,31 @@ def scatter(truth: Values, predicted: Values, *, unit: str = "degrees", title: s
         return _bytes(figure, fmt)
 
 
-def bars(arms: Mapping[str, Values], *, ylabel: str = "", title: str = "", fmt: Format = "png") -> bytes:
+def bars(arms: Mapping[str, Values], *, xlabel: str = "", title: str = "", places: int | None = None,
+         fmt: Format = "png") -> bytes:
     """The mean of every arm as a bar, every run as a dot, the standard deviation of three runs or more as a whisker.
 
-    `arms` maps a name to the figures of its runs (R,).
+    `arms` maps a name to the figures of its runs (R,); the means are written with so many `places`, see `spread`.
+    Bars lie, so that long names can be read where the figure is small.
     """
     with style():
-        figure, (axis,) = _canvas(max(3.2, 1.1 * len(arms) + 1.2), 3.6)
+        figure, (axis,) = _canvas(6.6, 0.9 + 0.42 * max(2, len(arms)))
         for number, (name, values) in enumerate(arms.items()):
             runs = np.asarray(values, dtype=float).ravel()
             if not len(runs):
                 raise UserError(f"bars: arm '{name}' has no figures")
-            colour = COLOURS[number % len(COLOURS)]
-            axis.bar(number, runs.mean(), width=0.62, color=colour, alpha=0.75)
+            axis.barh(number, runs.mean(), height=0.66, color=COLOURS[number % len(COLOURS)], alpha=0.75)
             if len(runs) >= FEWEST:
-                axis.errorbar(number, runs.mean(), runs.std(ddof=1), color="#333333", capsize=5, linewidth=1.4)
+                axis.errorbar(runs.mean(), number, xerr=runs.std(ddof=1), color="#333333", capsize=4, linewidth=1.4)
             if len(runs) > 1:
                 place = number + np.linspace(-0.16, 0.16, len(runs))
-                axis.scatter(place, runs, s=14, color="white", edgecolors="#333333", linewidths=0.8, zorder=3)
-            axis.annotate(spread(runs).mean_text, (number, runs.mean() / 2), ha="center", va="center", color="white",
-                          weight="bold")
-        turned: dict[str, Any] = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if len(arms) > 4 else {}
-        axis.set_xticks(range(len(arms)), list(arms), **turned)
-        axis.grid(visible=False, axis="x")
-        axis.set(ylabel=ylabel, title=title)
+                axis.scatter(runs, place, s=14, color="white", edgecolors="#333333", linewidths=0.8, zorder=3)
+            axis.annotate(spread(runs, places).mean_text, (runs.mean() / 2, number), ha="center", va="center",
+                          color="white", weight="bold")
+        axis.set_yticks(range(len(arms)), list(arms))
+        axis.invert_yaxis()
+        axis.grid(visible=False, axis="y")
+        axis.set(xlabel=xlabel, title=title)
         return _bytes(figure, fmt)
 
 

@@ -25,12 +25,14 @@ class Spread:
     """The figures of one arm: `mean`, standard deviation `std` (n - 1; None for one run), their `count`.
 
     `values` are the figures themselves where there are fewer than three: they are shown in place of the deviation.
+    `places` behind the point are shown; None: as many as show two digits of the deviation.
     """
 
     mean: float
     std: float | None
     count: int
     values: tuple[float, ...] = ()
+    places: int | None = None
 
     def __str__(self) -> str:
         if self.std is None:
@@ -42,19 +44,19 @@ class Spread:
     @property
     def mean_text(self) -> str:
         """The mean with as many places as the table shows: the same wherever else it stands."""
-        return number_text(self.mean) if self.std is None else self._rounded(self.mean)
+        return number_text(self.mean) if self.std is None and self.places is None else self._rounded(self.mean)
 
     def _rounded(self, value: float) -> str:
-        """As many places as show two digits of the spread: more would pretend, fewer would hide."""
+        """Two digits of the deviation, unless the places are given: more would pretend, fewer would hide."""
         places = 2 if not self.std else min(6, max(0, 1 - math.floor(math.log10(self.std))))
-        return f"{value:.{places}f}"
+        return f"{value:.{places if self.places is None else self.places}f}"
 
 
-def spread(values: Values) -> Spread:
+def spread(values: Values, places: int | None = None) -> Spread:
     """Mean and standard deviation over runs (R,); UserError without values or where one is not finite."""
     runs = _runs(values)
     return Spread(mean=float(runs.mean()), std=float(runs.std(ddof=1)) if len(runs) > 1 else None, count=len(runs),
-                  values=_few(runs))
+                  values=_few(runs), places=places)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +101,10 @@ class Difference:
         """Better or worse, and whether chance may have done it; empty where that is not known."""
         if self.trend is None:
             return ""
-        return self.trend if self.is_sure or self.t_low is None else f"{self.trend}, perhaps by chance"
+        if self.t_low is None:
+            is_mixed = min(self.values, default=0) < 0 < max(self.values, default=0)
+            return f"{self.trend}, not in every run" if is_mixed else self.trend
+        return self.trend if self.is_sure else f"{self.trend}, perhaps by chance"
 
     def judged(self, *, higher_is_better: bool) -> Difference:
         """The same difference, of which it is known which sign is good."""

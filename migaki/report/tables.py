@@ -104,7 +104,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Cell]:
         if isinstance(cell, Spread | Difference):
             record[name] = _finite(cell.mean)
             for field in cell.__dataclass_fields__:
-                if field not in ("mean", "values", "higher_is_better"):
+                if field not in ("mean", "values", "places", "higher_is_better"):
                     record[f"{name}_{field}"] = _finite(getattr(cell, field))
         else:
             record[name] = _finite(cell)

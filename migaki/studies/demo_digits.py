@@ -34,7 +34,7 @@ class DigitsDemo(Demo):
     title = "Digits, from rendered to handwritten"
     subtitle = "migaki drew digits with simulated pens, learned from unlabelled scans how real ones look, gave the " \
                "drawn digits that look, and trained classifiers that never saw the label of a real digit."
-    measures = (Measure(key="accuracy", name="accuracy, %", scale=100, higher_is_better=True),)
+    measures = (Measure(key="accuracy", name="accuracy, %", scale=100, higher_is_better=True, places=1),)
     folder = Path("demo-digits")
 
     @dataclass(frozen=True, kw_only=True, slots=True)

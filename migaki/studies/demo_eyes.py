@@ -48,8 +48,9 @@ class EyesDemo(Demo):
     title = "Eyes, from rendered to refined"
     subtitle = "migaki rendered eyes with known gaze, learned from unlabelled pictures how a camera makes eyes look, " \
                "gave the rendered eyes that look, and trained gaze models on the result."
-    measures = (Measure(key="mean_deg", name="mean error, deg"), Measure(key="median_deg", name="median, deg"),
-                Measure(key="within_7_deg", name="within 7 deg, %", scale=100, higher_is_better=True))
+    measures = (Measure(key="mean_deg", name="mean error, deg", places=2),
+                Measure(key="median_deg", name="median, deg", places=2),
+                Measure(key="within_7_deg", name="within 7 deg, %", scale=100, higher_is_better=True, places=1))
     folder = Path("demo")
 
     @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,7 +33,7 @@ from migaki.systems.simgan import SimGAN
 
 _WAYS = {"mnist_usps": ("mnist", "usps"), "usps_mnist": ("usps", "mnist")}
 _WAY_NAMES = {"mnist_usps": "MNIST to USPS", "usps_mnist": "USPS to MNIST"}
-_ACCURACY = Measure(key="accuracy", name="target accuracy, %", scale=100, higher_is_better=True)
+_ACCURACY = Measure(key="accuracy", name="target accuracy, %", scale=100, higher_is_better=True, places=1)
 _SHOWN = 12
 
 
@@ -154,7 +154,7 @@ class Digits(Study):
             [arm.name, *(report[f"{way}_{arm.slug}"].spread(_ACCURACY) for way in _WAYS), self._seeds(arm), arm.saw]
             for arm in self._arms()]
         rows.append(["always the most frequent digit", *(
-            report[f"{way}_{self._arms()[0].slug}"].free_value(_ACCURACY) for way in _WAYS), None, "nothing"])
+            report[f"{way}_{self._arms()[0].slug}"].free_spread(_ACCURACY) for way in _WAYS), None, "nothing"])
         rows += [[f"{name}, published", *values, None, "no label" if not name.startswith("source") else "nothing"]
                  for name, values in PUBLISHED.items()]
         return Table(["method", *(f"{name}, %" for name in _WAY_NAMES.values()), "seeds", "saw of the target"], rows,

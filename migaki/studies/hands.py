@@ -51,9 +51,9 @@ class Hands(Study):
                "on a stand-in for them."
     factors = ("seed",)
     measures = (
-        Measure(key="mean_px", name="mean error, px"),
-        Measure(key="images_within_5_px", name="images within 5 px, %", scale=100, higher_is_better=True),
-        Measure(key="within_5_px", name="joints within 5 px, %", scale=100, higher_is_better=True),
+        Measure(key="mean_px", name="mean error, px", places=2),
+        Measure(key="images_within_5_px", name="images within 5 px, %", scale=100, higher_is_better=True, places=1),
+        Measure(key="within_5_px", name="joints within 5 px, %", scale=100, higher_is_better=True, places=1),
     )
 
     @dataclass(frozen=True, kw_only=True, slots=True)

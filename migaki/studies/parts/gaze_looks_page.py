@@ -47,7 +47,7 @@ def show_looks(report: StudyReport, looks: dict[str, list[dict[str, Any]]], call
 
 
 _TAIL = "95 %"
-_LOOKS = ("images", "apart: pixels", "spectrum", "MMD²: pixels", "spectrum ", "drift, deg", _TAIL, "in common",
+_LOOKS = ("images", "apart, %: pixels", "spectrum", "MMD²: pixels", "spectrum ", "drift, deg", _TAIL, "in common",
           "change")
 
 
@@ -56,7 +56,9 @@ def _looks_row(name: str, records: Sequence[dict[str, Any]], plain: Sequence[dic
     row: list[Entry] = [name]
     for figure in ("told_apart", "kid"):
         for feature in FEATURES:
-            value, *before = (spread([record[feature][figure] for record in some]) for some in (records, plain) if some)
+            scale = 100 if figure == "told_apart" else 1
+            value, *before = (spread([scale * record[feature][figure] for record in some])
+                              for some in (records, plain) if some)
             row.append(Rated(value=value, trend=trend_of(before[0].mean, value.mean, higher_is_better=False))
                        if before else value)
     if "drift" not in records[0]:

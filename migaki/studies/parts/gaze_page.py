@@ -80,7 +80,7 @@ def _cards(report: StudyReport, plan: GazePlan, looks: dict[str, list[dict[str, 
         low, high = min(bounds, key=lambda one: one.mean), max(bounds, key=lambda one: one.mean)
         cards.append(Number("trained on real labels", f"{low.mean_text} to {ERROR.text(high)}", "cross-validated"))
     apart = [float(np.mean([row["spectrum"]["told_apart"] for row in looks[key]])) for key in ("synthetic", "refined")]
-    cards.append(Number.of_change("told from photos", apart[0], apart[1], "{:.0%}",
+    cards.append(Number.of_change("told from photos", apart[0], apart[1], "{:.1%}",
                                   "by their spectrum, synthetic → refined; 50% is chance", higher_is_better=False))
     return [*cards, report.time_card()]
 
@@ -136,9 +136,9 @@ def _tables(report: StudyReport, plan: GazePlan) -> None:
                            "other people." if shown else "")
     report.text(adapted_words(config))
     _folds(report, plan)
-    report.figure("mean_error", bars({_short(report[slug].arm.name): report[slug].values(ERROR) for slug in arms},
-                                     ylabel="mean error in degrees"), "Lower is better; dots are single models.",
-                  is_chart=True)
+    values = {_short(report[slug].arm.name): report[slug].values(ERROR) for slug in arms}
+    report.figure("mean_error", bars(values, xlabel=ERROR.name, places=ERROR.places),
+                  "Lower is better; dots are single models.", is_chart=True)
     if shown:
         report.text(differs(config))
     report.section("Differences and their intervals")

@@ -15,8 +15,8 @@ from migaki.simulate.stand_in_camera import StandInCamera
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
 
-ERROR = Measure(key="mean_deg", name="mean error, deg")
-SHARE = Measure(key="within_7_deg", name="within 7 deg, %", scale=100, higher_is_better=True)
+ERROR = Measure(key="mean_deg", name="mean error, deg", places=2)
+SHARE = Measure(key="within_7_deg", name="within 7 deg, %", scale=100, higher_is_better=True, places=1)
 """What the study measures."""
 
 _SKINS = tuple(range(12))  # of the built-in eye's twenty; the stand-in camera's people have the others
