@@ -37,10 +37,10 @@ def test_the_table_has_every_arm_beside_the_paper(walked: Path) -> None:
     with open(walked / "tables" / "table4.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["trained on"] for row in rows] == ["synthetic", "refined", "stand-in for real", "synthetic 3x",
-                                                   "refined 3x"]
+                                                   "refined 3x", "always the mean place"]
     assert [row["saw of real data"] for row in rows] == ["nothing", "frames, no label", "frames with labels",
-                                                             "nothing", "frames, no label"]
-    assert [float(row["paper, real NYU, % within 5 px"]) for row in rows] == [69.7, 72.4, 74.5, 77.7, 83.3]
+                                                             "nothing", "frames, no label", "nothing"]
+    assert [float(row["paper, real NYU, % within 5 px"]) for row in rows[:-1]] == [69.7, 72.4, 74.5, 77.7, 83.3]
     figures = json.loads((walked / "synthetic_0" / "evaluation" / "evaluation.json").read_text())["figures"]
     assert float(rows[0]["mean error, px"]) == pytest.approx(figures["mean_px"]) and figures["width_px"] == 224
     assert figures["count"] == 5

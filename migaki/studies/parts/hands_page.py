@@ -45,9 +45,9 @@ updates of {batch} images, turned by up to 20 degrees, scaled and shifted; the l
 given as if images were {width} px wide, the paper's size: 5 px are {mm:.1f} mm at the hand's distance. The refiner \
 was trained on rendered hands and on frames without their labels; each seed has its own refiner and its own networks, \
 so the spread is that of both. "Images within 5 px" counts images whose error, the mean over 14 joints, is at most \
-that; the paper does not say whether it counts images or joints, so both are given. All frames, those without labels and \
-those of the test too, are cropped about the middle of their true joints: where the hand is, somebody else has found. \
-No setting was chosen on the frames of the test."""
+that; the paper does not say whether it counts images or joints, so both are given. All frames, those without labels \
+and those of the test too, are cropped about the middle of their true joints: where the hand is, somebody else has \
+found. No setting was chosen on the frames of the test."""
 
 _ONE_SEED = " One seed, which proves nothing: another refiner might say otherwise, whatever the interval by picture."
 
