@@ -37,7 +37,7 @@ class GazeStudy(Study):
     def plan(self, out: Path, quiet: bool) -> Plan:
         """Render, photograph, estimate, refine, measure looks, train, adapt, bound, judge."""
         _check(self.config)
-        phases, arms = GazePlan(self.config, out, quiet).walk()
+        phases, arms = GazePlan(self.config, out, quiet).complete()
         return Plan(phases=phases, arms=arms)
 
     def compose(self, report: StudyReport) -> None:

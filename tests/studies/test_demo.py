@@ -46,7 +46,10 @@ def demo(request: pytest.FixtureRequest, place: Path, monkeypatch: pytest.Monkey
 
 
 def written(out: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != "report.html"}
+    """When each file was written that the page is made of."""
+    page = ("report.html", "results.json", "study.json")
+    return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name not in page
+            and path.parent.name not in ("tables", "figures")}
 
 
 def commands(out: Path) -> list[str]:

@@ -179,7 +179,7 @@ def test_every_ablation_has_the_same_budget() -> None:
 
 
 def test_seeds_and_arms_of_the_full_study() -> None:
-    phases, arms = GazePlan(GazeRecipe(ablations=True), Path("out")).walk()
+    phases, arms = GazePlan(GazeRecipe(ablations=True), Path("out")).complete()
     trials = {arm.slug: [trial.seeds for trial in arm.trials] for arm in arms}
     assert trials["synthetic_4x"] == [(None, k) for k in range(3)]
     assert trials["refined_4x"] == trials["refined_4x_prior"] == [(r, k) for r in range(3) for k in range(3)]
@@ -214,7 +214,7 @@ def _wanted_data(run: str) -> list[str]:
 def test_every_arm_learns_from_its_own_images_and_every_refiner_is_held_as_it_says() -> None:
     config = GazeRecipe(photos=Path("photos"), labelled=Path("labelled"), ablations=True, ablation_seeds=2,
                         ablation_cnn_seeds=3)
-    phases, _ = GazePlan(config, Path("out")).walk()
+    phases, _ = GazePlan(config, Path("out")).complete()
     steps = [step for phase in phases for step in phase.steps]
     trained = {_words(step, "--out")[0]: step for step in steps if step.words[:2] == ("train", "gaze")}
     assert len([run for run in trained if run.startswith("cnn_ablation_")]) == 2 * 3 * (1 + len(ablations(config)))
