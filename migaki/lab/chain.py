@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shlex
 import sys
@@ -13,19 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from migaki.core.discovery import find_class
 from migaki.core.errors import NothingLeft, UserError
 from migaki.core.files import digest, make_folder, read_json, write_json
-from migaki.core.fit import Run
-from migaki.core.progress import Bar
-from migaki.core.simulator import Simulator
-from migaki.core.system import System
 from migaki.data.sets.contents import contents
-from migaki.importers.importer import Importer
-from migaki.stages.apply import ApplyJob, apply
-from migaki.stages.evaluate import EvaluateJob, evaluate_into
-from migaki.stages.simulate import SimulateJob, simulate
-from migaki.stages.train import train
 
 _NAMED = 30  # folders in one message
 
@@ -75,18 +64,16 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
               left_out: dict[Path, str] | None = None) -> list[Timing]:
     """Run the steps in order, leaving out those that an earlier call has done; the time each took, when it ran.
 
-    `last` names what the caller does afterwards. A step is done if its proof is there and it was
-    written by the same command (`out`/steps.json remembers, by folder) from what the same commands had made. UserError,
-    before anything is run, for all folders that were made from something else or by another command: what stands on old
-    data or other options must not pass for new.
+    `last` names what the caller does afterwards. A step is done if its proof is there and it was written by the same
+    command (`out`/steps.json remembers, by folder) from what the same commands had made. UserError, before anything is
+    run, for all folders that were made from something else or by another command: what stands on old data or other
+    options must not pass for new.
 
     A step that finds no image left (`NothingLeft`: every one was rejected) is left out with all steps that read what it
     would have made, and `left_out` names their folders and why; without `left_out` the error is raised.
     """
     path = make_folder(out) / "steps.json"
-    done: dict[str, dict[str, Any]] = read_json(path) if path.exists() else {}
-    if not isinstance(done, dict):
-        raise UserError(f"{path}: not what a chain of steps wrote: delete it, nothing else is lost")
+    done = _read_done(path)
     steps = [step for phase in phases for step in phase.steps]
     keys = _keys(steps, out)
     _refuse_stale([step.proof.parent for step in steps if _is_stale(step, done, keys[step.command])], out)
@@ -96,28 +83,51 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
     for number, phase in enumerate(phases, start=1):
         for place, step in enumerate(phase.steps, start=1):
             many = f" ({place}/{len(phase.steps)})" if len(phase.steps) > 1 else ""
+            line = f"{number}/{len(phases) + 1} {phase.title}{many}"
             if left_out and (why := _why_left_out(step, left_out)):
                 left_out[step.proof.parent] = why
-                report(f"{number}/{len(phases) + 1} {phase.title}{many}, left out: {why}", quiet)
+                report(f"{line}, left out: {why}", quiet)
                 continue
-            tail = ", done before" if known[step.command] else progress.text()
-            report(f"{number}/{len(phases) + 1} {phase.title}{many}{tail}", quiet)
+            report(line + (", done before" if known[step.command] else progress.text()), quiet)
             if not known[step.command]:
-                try:
-                    spent = _timed(step)
-                except NothingLeft as error:
-                    if left_out is None:
-                        raise
-                    left_out[step.proof.parent] = str(error)
+                spent = _attempt(step, left_out)
+                if spent is None:
                     continue
                 done[str(step.proof.parent)] = {**spent, "command": step.command, "key": keys[step.command]}
                 write_json(path, done)
                 progress.done += step.cost
-            took = done[str(step.proof.parent)]
-            timings.append(Timing(title=phase.title, command=step.command, seconds=took["seconds"],
-                                  cpu_seconds=took["cpu_seconds"]))
+            timings.append(_timing(phase, step, done))
     report(f"{len(phases) + 1}/{len(phases) + 1} {last}", quiet)
     return timings
+
+
+def _read_done(path: Path) -> dict[str, dict[str, Any]]:
+    """What earlier calls have done, by folder; UserError for a file of another form."""
+    done: Any = read_json(path) if path.exists() else {}
+    numbers = ("seconds", "cpu_seconds")
+    if not isinstance(done, dict) or not all(
+            isinstance(record, dict) and all(isinstance(record.get(name), int | float) for name in numbers)
+            for record in done.values()):
+        raise UserError(f"{path}: not what a chain of steps wrote: delete it, nothing else is lost")
+    return done
+
+
+def _attempt(step: Step, left_out: dict[Path, str] | None) -> dict[str, float] | None:
+    """What the step took; None where it found no image left, which is noted in `left_out`."""
+    clock, cpu = time.monotonic(), time.process_time()
+    try:
+        step.work(step.command)
+    except NothingLeft as error:
+        if left_out is None:
+            raise
+        left_out[step.proof.parent] = str(error)
+        return None
+    return {"seconds": round(time.monotonic() - clock, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
+
+
+def _timing(phase: Phase, step: Step, done: dict[str, dict[str, Any]]) -> Timing:
+    took = done[str(step.proof.parent)]
+    return Timing(title=phase.title, command=step.command, seconds=took["seconds"], cpu_seconds=took["cpu_seconds"])
 
 
 def _why_left_out(step: Step, left_out: dict[Path, str]) -> str | None:
@@ -130,7 +140,7 @@ def _keys(steps: Sequence[Step], out: Path) -> dict[str, str]:
     """What each step's outcome depends on, by command: its own command, those of the steps whose folders it names, and
     what the user's folders hold that it names.
 
-    UserError for two steps of one command or one folder: the second could not be told from the first.
+    UserError for two steps of one command or one folder: no one could tell the second from the first.
     """
     held = cache(contents)  # for this call: folders may change before the next
     keys: dict[str, str] = {}
@@ -189,89 +199,3 @@ def report(line: str, quiet: bool = False) -> None:
     """One line of progress on standard error."""
     if not quiet:
         print(line, file=sys.stderr, flush=True)
-
-
-def _timed(step: Step) -> dict[str, float]:
-    clock, cpu = time.monotonic(), time.process_time()
-    step.work(step.command)
-    return {"seconds": round(time.monotonic() - clock, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
-
-
-def simulate_step(name: str, config: Any, job: SimulateJob, quiet: bool = False, cost: float = 0.0) -> Step:
-    """`migaki simulate NAME`."""
-    cls = _class("simulate", name, Simulator)
-    words = ("simulate", name, *option_words(job), *option_words(config, cls.Config()))
-    return Step(words=words, cost=cost, proof=job.out / "dataset.json",
-                work=lambda command: simulate(name, cls(config), job, command=command, quiet=quiet))
-
-
-def import_step(name: str, path: Path, out: Path, config: Any, quiet: bool = False, cost: float = 0.0) -> Step:
-    """`migaki import NAME PATH`."""
-    cls = _class("importers", name, Importer)
-
-    def work(command: str) -> None:
-        importer = cls(config)
-        with Bar(f"import {name}", 1, quiet=quiet) as bar:
-
-            def advance(done: int, total: int) -> None:
-                bar.total = total
-                bar.advance(done - bar.done)
-
-            importer.run(path, out, command, advance)
-
-    words = ("import", name, str(path), "--out", str(out), *option_words(config, cls.Config()))
-    return Step(words=words, cost=cost, proof=out / "dataset.json", work=work)
-
-
-def train_step(name: str, data: Any, config: Any, run: Run, out: Path, quiet: bool = False, cost: float = 0.0) -> Step:
-    """`migaki train NAME`."""
-    cls = _class("systems", name, System)
-    words = ("train", name, *option_words(data), "--out", str(out), *option_words(run, Run()),
-             *option_words(config, cls.Config()))
-    return Step(words=words, cost=cost, proof=out / "model.safetensors",
-                work=lambda _: train(cls, data, config, run, out, quiet=quiet))
-
-
-def apply_step(run: Path, job: ApplyJob, quiet: bool = False, cost: float = 0.0) -> Step:
-    """`migaki apply RUN`."""
-    return Step(words=("apply", str(run), *option_words(job)), cost=cost, proof=job.out / "dataset.json",
-                work=lambda command: apply(run, job, command=command, quiet=quiet))
-
-
-def evaluate_step(run: Path, job: EvaluateJob, quiet: bool = False, cost: float = 0.0) -> Step:
-    """`migaki evaluate RUN`."""
-    return Step(words=("evaluate", str(run), *option_words(job)), cost=cost,
-                proof=(job.out or run / "evaluation") / "evaluation.json",
-                work=lambda command: evaluate_into(run, job, command=command, quiet=quiet))
-
-
-def call_step(about: str, work: Callable[[], object], proof: Path, needs: Sequence[Path], cost: float = 0.0) -> Step:
-    """A step that no command does: `work()` reads the folders `needs` and writes `proof`, atomically and last.
-
-    `about` begins with a verb and holds every number on which the outcome depends: it tells this step from others.
-    """
-    return Step(about=about, work=lambda _: work(), proof=proof, needs=tuple(needs), cost=cost)
-
-
-@cache
-def _class(package: str, name: str, base: type[Any]) -> type[Any]:
-    """`find_class`, which reads every file of the package, once for all the steps of a long chain."""
-    return find_class(package, name, base)
-
-
-def option_words(config: Any, defaults: Any = None) -> list[str]:
-    """The options that turn `defaults` (default: those of the class) into `config`, as the command line wants them."""
-    words: list[str] = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        usual = field.default if defaults is None else getattr(defaults, field.name)
-        if value == usual or value is None:
-            continue
-        name = field.name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{name}" if value else f"--no-{name}")
-        elif isinstance(value, tuple):
-            words += [f"--{name}", *map(str, value)]
-        else:
-            words += [f"--{name}", str(value)]
-    return words

@@ -35,7 +35,7 @@ def compose_refining(report: StudyReport, *, photos: str, protocol: str, no_tabl
 
     The first arm is trained on the rendered images; the arm "refined" on the refined ones; "labelled", if there is one,
     on real labels. `photos` is what the real pictures are called, `protocol` what was used for what. Where there is no
-    arm, nothing was judged, and `no_table` says why.
+    arm, nothing was judged, and `no_table` is the reason.
     """
     out, arms = report.out, list(report.outcomes)
     looks = distances(out / "synthetic", out / "refined", out / "photos", out / "distances.json")
@@ -90,7 +90,7 @@ def _cards(report: StudyReport, arms: Sequence[str], looks: dict[str, Any]) -> l
     # The features by which the rendered images give themselves away most.
     name = max(FEATURES, key=lambda features: looks[features]["synthetic"]["told_apart"])
     apart = [looks[name][images]["told_apart"] for images in ("synthetic", "refined")]
-    cards.append(Number.of_change("told from photos", apart[0], apart[1], "{:.1%}",
+    cards.append(Number.of_change("told apart from photos", apart[0], apart[1], "{:.1%}",
                                   f"a classifier of {name}, rendered → refined; 50% is chance", higher_is_better=False))
     return [*cards, report.time_card()]
 

@@ -17,7 +17,7 @@ the file's name, and its nested `Config` becomes the options. The class says two
             def quick(cls) -> Mine.Config: ...                               # migaki study mine --preset quick
 
         def plan(self, out, quiet):            # what is to be done; nothing is run here
-            phases = [Phase(title="render", steps=(simulate_step(...),)), ...]   # chain.py makes steps of commands
+            phases = [Phase(title="render", steps=(simulate_step(...),)), ...]   # steps.py makes steps of commands
             trials = (Trial(seeds=(0, k), evaluation=out / f"cnn_{k}" / "evaluation"), ...)
             return Plan(phases=tuple(phases), arms=(Arm(name="synthetic", slug="synthetic", saw="...", trials=trials),))
 

@@ -17,7 +17,7 @@ Trend = Literal["better", "worse"]
 """How one figure stands to another; None in its place: equal, or nobody knows which is better."""
 
 FEWEST = 3
-"""Runs of which an interval or a standard deviation is shown: two values say all there is to say about two runs."""
+"""Runs of which an interval or a standard deviation is shown: of two runs the two values are all there is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,8 +9,9 @@ from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.importers.optdigits import SHIPPED, OptDigits
 from migaki.lab.arms import Arm, Measure, Trial
-from migaki.lab.chain import Phase, Step, apply_step, evaluate_step, import_step, simulate_step, train_step
+from migaki.lab.chain import Phase, Step
 from migaki.lab.demo import BOUND, Demo, compose_refining
+from migaki.lab.steps import apply_step, evaluate_step, import_step, simulate_step, train_step
 from migaki.lab.study import Plan
 from migaki.lab.study_report import StudyReport
 from migaki.simulate.digits import DigitSimulator

@@ -10,8 +10,9 @@ from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
 from migaki.importers.photos import Photos
 from migaki.lab.arms import Arm, Measure, Trial
-from migaki.lab.chain import Phase, Step, apply_step, evaluate_step, import_step, simulate_step, train_step
+from migaki.lab.chain import Phase, Step
 from migaki.lab.demo import BOUND, Demo, compose_refining
+from migaki.lab.steps import apply_step, evaluate_step, import_step, simulate_step, train_step
 from migaki.lab.study import Plan
 from migaki.lab.study_report import StudyReport
 from migaki.simulate.eyes import EyeSimulator

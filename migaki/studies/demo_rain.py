@@ -15,8 +15,9 @@ from PIL import Image
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, make_folder, read_json
 from migaki.core.fit import Run
-from migaki.lab.chain import Phase, Step, call_step, option_words, train_step
+from migaki.lab.chain import Phase, Step
 from migaki.lab.demo import Demo
+from migaki.lab.steps import call_step, option_words, train_step
 from migaki.lab.study import Plan
 from migaki.lab.study_report import StudyReport
 from migaki.report.figures import training_curves
@@ -161,7 +162,7 @@ def _decibels(out: Path, file: str) -> str:
 
 
 def _verdict(figures: dict[str, float]) -> str:
-    """What the numbers say, whatever they say."""
+    """What the numbers show, whatever they show."""
     gain = figures["psnr_y"] - figures["psnr_y_before"]
     if gain <= 0:
         return (f"It did not help: restored, the photographs are {-gain:.1f} dB farther from the clean ones than they "

@@ -18,7 +18,8 @@ from migaki.data.folder import ImageFolder
 from migaki.importers.mnist import MNIST
 from migaki.importers.usps import USPS
 from migaki.lab.arms import Arm, Measure, Trial
-from migaki.lab.chain import Phase, Step, apply_step, evaluate_step, import_step, option_words, train_step
+from migaki.lab.chain import Phase, Step
+from migaki.lab.steps import apply_step, evaluate_step, import_step, option_words, train_step
 from migaki.lab.study import Plan, Study
 from migaki.lab.study_report import StudyReport
 from migaki.report.sheets import sheet

@@ -20,7 +20,8 @@ from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.overlap import require_others
 from migaki.lab.arms import Arm, Measure, Trial
-from migaki.lab.chain import Phase, Step, apply_step, call_step, evaluate_step, simulate_step, train_step
+from migaki.lab.chain import Phase, Step
+from migaki.lab.steps import apply_step, call_step, evaluate_step, simulate_step, train_step
 from migaki.lab.study import Plan, Study
 from migaki.lab.study_report import StudyReport
 from migaki.ops.depth import NYU_CAMERA, project

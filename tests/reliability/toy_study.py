@@ -9,7 +9,8 @@ from pathlib import Path
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.lab.arms import Arm, Measure, Trial
-from migaki.lab.chain import Phase, evaluate_step, simulate_step, train_step
+from migaki.lab.chain import Phase
+from migaki.lab.steps import evaluate_step, simulate_step, train_step
 from migaki.lab.study import Plan, Study, run_study
 from migaki.lab.study_report import StudyReport
 from migaki.simulate.digits import DigitSimulator

@@ -10,7 +10,8 @@ import torch
 
 from migaki.core.errors import NothingLeft, UserError
 from migaki.core.files import write_text
-from migaki.lab.chain import Phase, Step, option_words, run_chain
+from migaki.lab.chain import Phase, Step, run_chain
+from migaki.lab.steps import option_words
 from migaki.lab.study import Study
 from migaki.metrics.spectrum import spectrum_features
 from migaki.ops.histogram import equalise
@@ -143,3 +144,10 @@ def test_the_spectrum_sees_grain() -> None:
     assert gain.shape == (4, 12) and (gain[:, -3:] > 3).all()
     with pytest.raises(UserError):
         spectrum_features(torch.rand(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("content", ["[]", '{"made": 3}', '{"made": {"seconds": "1", "cpu_seconds": 1}}'])
+def test_a_record_of_another_form_is_refused_in_one_line(content: str, tmp_path: Path) -> None:
+    write_text(tmp_path / "steps.json", content)
+    with pytest.raises(UserError, match=r"steps\.json: not what a chain of steps wrote"):
+        run_chain([], tmp_path, last="rest", quiet=True)

@@ -14,7 +14,8 @@ from scipy import stats
 from migaki.core.errors import UserError
 from migaki.core.files import make_folder, write_json, write_text
 from migaki.lab.arms import Arm, Measure, Trial, difference_by, difference_by_picture, pairs, read_outcomes
-from migaki.lab.chain import Phase, Step, call_step, run_chain
+from migaki.lab.chain import Phase, Step, run_chain
+from migaki.lab.steps import call_step
 from migaki.lab.study import Plan, Study, run_study
 from migaki.lab.study_report import StudyReport
 from migaki.lab.verdict import verdict

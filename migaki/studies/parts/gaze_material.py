@@ -9,7 +9,8 @@ from pathlib import Path
 
 from migaki.importers.photos import Photos
 from migaki.judges.looks import measure_looks
-from migaki.lab.chain import Step, apply_step, call_step, evaluate_step, import_step, simulate_step, train_step
+from migaki.lab.chain import Step
+from migaki.lab.steps import apply_step, call_step, evaluate_step, import_step, simulate_step, train_step
 from migaki.stages.apply import ApplyJob
 from migaki.stages.evaluate import EvaluateJob
 from migaki.stages.simulate import SimulateJob

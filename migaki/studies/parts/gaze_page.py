@@ -1,4 +1,4 @@
-"""What the page of the gaze study says: cards, verdict, Tables 2 and 3, Figure 7, looks, ablations, protocol."""
+"""What the page of the gaze study shows: cards, verdict, Tables 2 and 3, Figure 7, looks, ablations, protocol."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _cards(report: StudyReport, plan: GazePlan, looks: dict[str, list[dict[str, 
         low, high = min(bounds, key=lambda one: one.mean), max(bounds, key=lambda one: one.mean)
         cards.append(Number("trained on real labels", f"{low.mean_text} to {ERROR.text(high)}", "cross-validated"))
     apart = [float(np.mean([row["spectrum"]["told_apart"] for row in looks[key]])) for key in ("synthetic", "refined")]
-    cards.append(Number.of_change("told from photos", apart[0], apart[1], "{:.1%}",
+    cards.append(Number.of_change("told apart from photos", apart[0], apart[1], "{:.1%}",
                                   "by their spectrum, synthetic → refined; 50% is chance", higher_is_better=False))
     return [*cards, report.time_card()]
 
@@ -152,7 +152,7 @@ def _tables(report: StudyReport, plan: GazePlan) -> None:
                    for other in (f"{large[0]}_self", f"held{plan.large.suffix}")]
     chosen += [(large[1], slug) for slug in _spared(report, plan)]
     report.contrasts("differences", chosen, caption="By refiner: would another refiner do it again? By CNN: another "
-                     "training? By picture: would other pictures of this set show it? Believe what all three say.")
+                     "training? By picture: would other pictures of this set show it? Believe what all three show.")
     _good_crops(report, plan, [*large, *_adapted(plan)])
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from migaki.judges.folds import Kind, join_evaluations, write_folds
 from migaki.lab.arms import Arm, Seeds, Trial
-from migaki.lab.chain import Phase, Step, apply_step, call_step
+from migaki.lab.chain import Phase, Step
+from migaki.lab.steps import apply_step, call_step
 from migaki.stages.apply import ApplyJob
 from migaki.studies.parts.gaze_ablations import Ablation, ablations
 from migaki.studies.parts.gaze_material import GazeMaterial

@@ -15,7 +15,8 @@ from migaki.core.config import to_dict
 from migaki.core.files import make_folder, write_json
 from migaki.core.trained import load_system, read_record
 from migaki.data.folder import ImageFolder
-from migaki.lab.chain import Step, call_step
+from migaki.lab.chain import Step
+from migaki.lab.steps import call_step
 from migaki.metrics.gaze import AngularError
 from migaki.metrics.neighbours import knn_gaze
 from migaki.report.evaluation import write_evaluation

@@ -49,7 +49,7 @@ that; the paper does not say whether it counts images or joints, so both are giv
 and those of the test too, are cropped about the middle of their true joints: where the hand is, somebody else has \
 found. No setting was chosen on the frames of the test."""
 
-_ONE_SEED = " One seed, which proves nothing: another refiner might say otherwise, whatever the interval by picture."
+_ONE_SEED = " One seed, which proves nothing: another refiner might show something else, whatever the pictures show."
 
 
 def compose_hands(report: StudyReport, config: Any, arms: Sequence[str], real: Path, test: Path) -> None:
