@@ -29,7 +29,7 @@ from migaki.stages.apply import ApplyJob, apply
 from migaki.stages.evaluate import EvaluateJob, measure, open_for
 from migaki.stages.simulate import SimulateJob, simulate
 from migaki.stages.train import train
-from migaki.studies.gaze_steps import adapt
+from migaki.studies.parts.gaze_steps import adapt
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
 

@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import sys
+from pathlib import Path
 
 from migaki.commands.help import table
-from migaki.commands.options import parse
+from migaki.commands.options import Single, parse
+from migaki.core.discovery import names_in, reference
 from migaki.core.errors import UserError
+from migaki.core.files import show
+from migaki.core.outline import docstring, load
 
-ABOUT = "The whole road on built-in material: render, refine, train, compare, with a report. Goes on where it stopped."
-
-DEMOS = {
-    "eyes": "eyes towards photos of yours (--photos DIR) or a stand-in camera; gaze models (the default)",
-    "digits": "digits towards the scanned ones that scikit-learn ships; classifiers",
-    "rain": "simulated rain on shipped photographs; a network that takes it off",
-}
+ABOUT = "All steps on built-in material: render, refine, train, compare, with a report. Goes on where it stopped."
 
 
 def run(words: list[str]) -> int:
     """Run the command."""
+    known = {module.removeprefix("demo_"): line for module, line in names_in("studies", "Demo").items()}
     if words[:1] == ["--help-names"]:
-        print("\n".join(DEMOS))
+        print("\n".join(known))
         return 0
     if words[:1] in (["-h"], ["--help"], ["--help-all"]):
-        print(f"usage: migaki demo [NAME] [OPTIONS]\n\n{ABOUT}\n\nNAME is one of\n{table(DEMOS)}\n\n"
-              "`migaki demo NAME --help` lists its options with their defaults.")
+        print(f"usage: migaki demo [NAME] [OPTIONS]\n\n{ABOUT}\n\nNAME is one of (eyes, if none is given)\n"
+              f"{table(known)}\n\n`migaki demo NAME --help` lists its options with their defaults.")
         return 0
     name, rest = ("eyes", words) if not words or words[0].startswith("-") else (words[0], words[1:])
-    if name not in DEMOS:
-        close = difflib.get_close_matches(name, DEMOS, n=1)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
         raise UserError(f"no demo is called '{name}': "
-                        + (f"did you mean '{close[0]}'?" if close else f"there are {', '.join(DEMOS)}"))
-    module = f"migaki.studies.demo_{name}"
+                        + (f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"))
+    cls = reference("studies", f"demo_{name}", "Demo")
     rest = _counted(rest) if name == "eyes" else rest
-    options = parse(f"demo {name}", ABOUT, rest, options=f"{module}:{name.capitalize()}Demo").options
-    demo = getattr(importlib.import_module(module), f"demo_{name}")
+    default = Path("demo") if name == "eyes" else Path(f"demo-{name}")
+    options = parse(f"demo {name}", f"{ABOUT}\n\n{docstring(cls)}", rest, config=f"{cls}.Config",
+                    out=Single(kind=Path, default=default,
+                               about="everything goes there; what is there already is not made again"))
     from migaki.core.fit import Interrupted
+    from migaki.lab.study import run_study
 
+    demo = load(cls)(options.config)
     try:
-        page = demo(options)
+        page = run_study(f"demo_{name}", demo, options.out)
     except Interrupted as stop:
         print(f"migaki: {stop}", file=sys.stderr)
         return 130
-    print(f"report: {page}")
+    print(f"report: {show(page)}")
     return 0
 
 

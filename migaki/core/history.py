@@ -6,6 +6,12 @@ import torch
 from torch import Tensor, nn
 
 
+def _forget(history: nn.Module, _: object) -> None:
+    """The number of images may be another after loading."""
+    assert isinstance(history, ImageHistory)
+    history._filled = None
+
+
 class ImageHistory(nn.Module):
     """A buffer of at most `capacity` images (C, H, W), kept in the state dict and so in every checkpoint.
 
@@ -23,8 +29,7 @@ class ImageHistory(nn.Module):
         self.register_buffer("born", torch.zeros(capacity, dtype=torch.int64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self._filled: int | None = 0  # `count` on the host: reading the buffer would wait for a GPU; None = not read
-        hook = self.register_load_state_dict_post_hook  # untyped in PyTorch
-        hook(lambda *_: setattr(self, "_filled", None))
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
     @property
     def filled(self) -> int:

@@ -15,12 +15,13 @@ class Section:
 
     heading: str = ""
     picture: bytes | None = None
-    before_after: tuple[bytes, bytes] | None = None  # two JPEG files of one size, shown one over the other
+    pair: tuple[bytes, bytes] | None = None  # two pictures of one size, side by side
     names: tuple[str, str] = ("before", "after")
     caption: str = ""
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[Any]] = ()
-    folded: bool = False  # shown when asked for
+    is_chart: bool = False  # drawn, and not made of pixels that one looks at one by one
+    is_folded: bool = False  # shown when asked for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

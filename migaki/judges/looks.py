@@ -21,12 +21,11 @@ from migaki.metrics.distances import Rows, kid, two_sample_test
 from migaki.metrics.gaze import angular_error_deg
 from migaki.metrics.neighbours import Features, nearest_in_parts, pixel_features
 from migaki.metrics.spectrum import spectrum_features
-from migaki.report.tables import Table
 
 FEATURES = {"pixels": "pixels, brightness and contrast taken out", "spectrum": "spectrum: coarse against fine"}
 """The features and where they come from: no network that was trained on other pictures."""
 
-TOLD = "Told apart: the share that a logistic classifier judges rightly, 0.5 is chance (Lopez-Paz and Oquab 2017). " \
+TOLD = "Told apart: the share that a logistic classifier judges rightly, 50 % is chance (Lopez-Paz and Oquab 2017). " \
        "Kernel distance: unbiased MMD² with the cubic kernel of KID (Binkowski et al. 2018) on these features, not " \
        "on Inception's; 0 is alike."
 
@@ -155,14 +154,6 @@ def distances(synthetic: Path, refined: Path, photos: Path, out: Path) -> dict[s
     figures |= {name: {key: found[key][name] for key in found} for name in FEATURES}
     write_json(out, figures)
     return figures
-
-
-def distances_table(figures: dict[str, Any], photos: str) -> Table:
-    """Both distances of both sets as a table; `photos` is what the real images are called."""
-    rows = [[FEATURES[name], *(figures[name][key][figure] for figure in ("told_apart", "kid")
-                               for key in ("synthetic", "refined"))] for name in FEATURES]
-    return Table(["features", "told apart: synthetic", "refined", "kernel distance: synthetic", "refined "], rows,
-                 f"Against {photos}. {TOLD}")
 
 
 def measure_looks(before: Path, after: Path | None, photos: Path, judge: Path, out: Path) -> None:

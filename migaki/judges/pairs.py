@@ -72,7 +72,7 @@ class Pairs(Judge):
         if len(runs) > 1:
             figures, by_run = over_runs(list(map(str, runs)), [one.figures for one in found])
             sections = [by_run, *sections]
-        sections.append(Section(heading="Every pair", columns=table.columns, rows=table.rows, folded=True))
+        sections.append(Section(heading="Every pair", columns=table.columns, rows=table.rows, is_folded=True))
         record = {"run": str(runs[0]) if len(runs) == 1 else list(map(str, runs)), "data": str(config.data),
                   "exclude": list(config.exclude), "version": __version__}
         return Findings(title=f"{first.name}: restored against true pictures", record=record, figures=figures,
@@ -109,7 +109,7 @@ class _Judged:
                                zip(("input", "output", "target"), stages, strict=True)])
         return [Section(heading="The worst and the best", picture=self.overview,
                         caption="Left the worst, right the best by PSNR; the middle of each picture."),
-                *(Section(before_after=(_jpeg(stages[0][number]), _jpeg(stages[1][number])), names=("input", "output"),
+                *(Section(pair=(_jpeg(stages[0][number]), _jpeg(stages[1][number])), names=("input", "output"),
                           caption=f"{row['name']}: {row['psnr_before']:.2f} dB, restored {row['psnr']:.2f} dB")
                   for number, (row, _) in enumerate(shown))]
 

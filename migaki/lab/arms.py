@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from migaki.core.errors import UserError
-from migaki.report.evaluation import read_errors, read_figures
-from migaki.report.tables import Difference, paired_difference
+from migaki.core.files import read_json
+from migaki.report.evaluation import read_errors
+from migaki.report.statistics import Difference, Spread, paired_difference, spread
 
 Seeds = tuple[int | None, ...]
 
@@ -22,9 +23,20 @@ class Measure:
     """A figure of an evaluation and how it is shown."""
 
     key: str  # in the figures of evaluation.json
-    name: str  # as a column's heading, with its unit
+    name: str  # as a column's heading, with its unit behind a comma: "mean error, deg"
     scale: float = 1.0  # the figure is shown times this: 100 makes a share a percentage
     higher_is_better: bool = False
+    places: int | None = None  # digits behind the point; None: as many as the spread over the trials allows
+
+    @property
+    def noun(self) -> str:
+        """The name without its unit."""
+        return self.name.rsplit(", ", 1)[0]
+
+    def text(self, value: Spread) -> str:
+        """The mean of a figure with its unit, as it stands outside of tables."""
+        _, comma, unit = self.name.rpartition(", ")
+        return f"{value.mean_text} {unit}" if comma else value.mean_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,14 +64,7 @@ class Outcome:
     arm: Arm
     figures: tuple[dict[str, Any], ...]  # by trial
     each: npt.NDArray[np.float64] | None  # (trials, N) errors of the test pictures; None where not kept
-
-    @property
-    def errors(self) -> npt.NDArray[np.float64] | None:
-        """The error (N,) of each test picture, mean over the trials."""
-        if self.each is None:
-            return None
-        mean: npt.NDArray[np.float64] = self.each.mean(axis=0)
-        return mean
+    free: Mapping[str, Any] | None = None  # what a model that ignores these pictures reaches: `name` and `figures`
 
     def values(self, measure: Measure) -> list[float]:
         """The measure of every trial; UserError where an evaluation lacks it."""
@@ -73,9 +78,14 @@ class Outcome:
             raise UserError(f"arm '{self.arm.name}': '{measure.key}' is no number in one of its evaluations: delete "
                             "its folder to evaluate again") from error
 
-    def mean(self, measure: Measure) -> float:
-        """The mean over the trials."""
-        return float(np.mean(self.values(measure)))
+    def spread(self, measure: Measure) -> Spread:
+        """Mean and spread over the trials: what every table, card and sentence shows of the measure."""
+        return spread(self.values(measure), measure.places)
+
+    def free_spread(self, measure: Measure) -> Spread | None:
+        """The measure of a model that ignores the pictures, where the evaluations have it; it is one value."""
+        value = None if self.free is None else self.free["figures"].get(measure.key)
+        return None if value is None else spread([measure.scale * float(value)], measure.places)
 
 
 def read_outcomes(arms: Sequence[Arm]) -> dict[str, Outcome]:
@@ -84,10 +94,11 @@ def read_outcomes(arms: Sequence[Arm]) -> dict[str, Outcome]:
 
 
 def _read(arm: Arm) -> Outcome:
-    figures = tuple(read_figures(trial.evaluation) for trial in arm.trials)
+    records = [read_json(trial.evaluation / "evaluation.json") for trial in arm.trials]
     files = [trial.evaluation / "errors.csv" for trial in arm.trials]
     each = np.stack([read_errors(path) for path in files]) if all(path.exists() for path in files) else None
-    return Outcome(arm=arm, figures=figures, each=each)
+    free = next((record["costs_nothing"] for record in records if record.get("costs_nothing")), None)
+    return Outcome(arm=arm, figures=tuple(record["figures"] for record in records), each=each, free=free)
 
 
 def _matched(first: Outcome, other: Outcome) -> dict[Seeds, tuple[int, int]]:

@@ -1,8 +1,7 @@
-"""A chain of steps, each a command of migaki: run once, timed, not run again, and told to the reader word for word."""
+"""A chain of steps, each a command of migaki: run once, timed, not run again, and shown to the reader word for word."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shlex
 import sys
@@ -13,20 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from migaki.core.discovery import find_class
 from migaki.core.errors import NothingLeft, UserError
 from migaki.core.files import digest, make_folder, read_json, write_json
-from migaki.core.fit import Run
-from migaki.core.judge import Judge
-from migaki.core.progress import Bar
-from migaki.core.simulator import Simulator
-from migaki.core.system import System
 from migaki.data.sets.contents import all_contents, contents
-from migaki.importers.importer import Importer
-from migaki.stages.apply import ApplyJob, apply
-from migaki.stages.evaluate import EvaluateJob, evaluate_into, judge_into
-from migaki.stages.simulate import SimulateJob, simulate
-from migaki.stages.train import train
 
 _NAMED = 30  # folders in one message
 _LONG = 1e12  # s: no step takes so long
@@ -36,7 +24,7 @@ _LONG = 1e12  # s: no step takes so long
 class Step:
     """One command: its words after `migaki`, what it does, and the file that is there when it is done.
 
-    A step without words is one that no command does: `about` says what it does, `needs` which folders of earlier
+    A step without words is one that no command does: `about` is what it does, `needs` which folders of earlier
     steps it reads (a command names them). `cost` is a guess of its seconds on two cores, for the progress.
     """
 
@@ -49,15 +37,15 @@ class Step:
 
     @property
     def command(self) -> str:
-        """The command line that repeats the step; of a step without words a comment that tells it from others."""
+        """The command line that repeats the step; of a step without words a comment that no other step has."""
         if self.words:
             return shlex.join(["migaki", *self.words])
         return f"# {self.about}, into {self.proof.parent}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Leg:
-    """A part of the road, with its name for progress and report."""
+class Phase:
+    """Steps that belong together, with their name for the progress and the report."""
 
     title: str
     steps: tuple[Step, ...]
@@ -73,50 +61,44 @@ class Timing:
     cpu_seconds: float  # of all cores together
 
 
-def run_chain(legs: Sequence[Leg], out: Path, *, last: str, quiet: bool = False,
+def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = False,
               left_out: dict[Path, str] | None = None) -> list[Timing]:
     """Run the steps in order, leaving out those that an earlier call has done; the time each took, when it ran.
 
-    `last` is the part of the road that the caller walks afterwards. A step is done if its proof is there and it was
-    written by the same command (`out`/steps.json remembers, by folder) from what the same commands had made. UserError,
-    before anything is run, for all folders that were made from something else or by another command: what stands on old
-    data or other options must not pass for new.
+    `last` names what the caller does afterwards. A step is done if its proof is there and it was written by the same
+    command (`out`/steps.json remembers, by folder) from what the same commands had made. UserError, before anything is
+    run, for all folders that were made from something else or by another command: what stands on old data or other
+    options must not pass for new.
 
     A step that finds no image left (`NothingLeft`: every one was rejected) is left out with all steps that read what it
-    would have made, and `left_out` tells their folders and why; without `left_out` the error is raised.
+    would have made, and `left_out` names their folders and why; without `left_out` the error is raised.
     """
     path = make_folder(out) / "steps.json"
     done = _read_record(path)
-    steps = [step for leg in legs for step in leg.steps]
+    steps = [step for phase in phases for step in phase.steps]
     keys = _keys(steps, out)
     _refuse_stale([step.proof.parent for step in steps if _is_stale(step, done, keys[step.command])], out)
     known = {step.command: str(step.proof.parent) in done and step.proof.is_file() for step in steps}
     progress = _Progress([step.cost for step in steps], [known[step.command] for step in steps])
     timings = []
-    for number, leg in enumerate(legs, start=1):
-        for place, step in enumerate(leg.steps, start=1):
-            many = f" ({place}/{len(leg.steps)})" if len(leg.steps) > 1 else ""
+    for number, phase in enumerate(phases, start=1):
+        for place, step in enumerate(phase.steps, start=1):
+            many = f" ({place}/{len(phase.steps)})" if len(phase.steps) > 1 else ""
+            line = f"{number}/{len(phases) + 1} {phase.title}{many}"
             if left_out and (why := _why_left_out(step, left_out)):
                 left_out[step.proof.parent] = why
-                say(f"{number}/{len(legs) + 1} {leg.title}{many}, left out: {why}", quiet)
+                report(f"{line}, left out: {why}", quiet)
                 continue
-            tail = ", done before" if known[step.command] else progress.text()
-            say(f"{number}/{len(legs) + 1} {leg.title}{many}{tail}", quiet)
+            report(line + (", done before" if known[step.command] else progress.text()), quiet)
             if not known[step.command]:
-                try:
-                    spent = _timed(step)
-                except NothingLeft as error:
-                    if left_out is None:
-                        raise
-                    left_out[step.proof.parent] = str(error)
+                spent = _attempt(step, left_out)
+                if spent is None:
                     continue
                 done[str(step.proof.parent)] = {**spent, "command": step.command, "key": keys[step.command]}
                 write_json(path, done)
                 progress.done += step.cost
-            took = done[str(step.proof.parent)]
-            timings.append(Timing(title=leg.title, command=step.command, seconds=took["seconds"],
-                                  cpu_seconds=took["cpu_seconds"]))
-    say(f"{len(legs) + 1}/{len(legs) + 1} {last}", quiet)
+            timings.append(_timing(phase, step, done))
+    report(f"{len(phases) + 1}/{len(phases) + 1} {last}", quiet)
     return timings
 
 
@@ -133,6 +115,24 @@ def _is_record(record: Any) -> bool:
         isinstance(record.get(key), int | float) and 0 <= record[key] < _LONG for key in ("seconds", "cpu_seconds"))
 
 
+def _attempt(step: Step, left_out: dict[Path, str] | None) -> dict[str, float] | None:
+    """What the step took; None where it found no image left, which is noted in `left_out`."""
+    clock, cpu = time.monotonic(), time.process_time()
+    try:
+        step.work(step.command)
+    except NothingLeft as error:
+        if left_out is None:
+            raise
+        left_out[step.proof.parent] = str(error)
+        return None
+    return {"seconds": round(time.monotonic() - clock, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
+
+
+def _timing(phase: Phase, step: Step, done: dict[str, dict[str, Any]]) -> Timing:
+    took = done[str(step.proof.parent)]
+    return Timing(title=phase.title, command=step.command, seconds=took["seconds"], cpu_seconds=took["cpu_seconds"])
+
+
 def _why_left_out(step: Step, left_out: dict[Path, str]) -> str | None:
     """Why the folder that this step reads was left out, if it was."""
     named = [*step.words, *map(str, step.needs)]
@@ -143,7 +143,7 @@ def _keys(steps: Sequence[Step], out: Path) -> dict[str, str]:
     """What each step's outcome depends on, by command: its own command, those of the steps whose folders it names, and
     what the user's folders hold that it names.
 
-    UserError for two steps of one command or one folder: the second could not be told from the first.
+    UserError for two steps of one command or one folder: no one could tell the second from the first.
     """
     held = cache(_held)  # for this call: folders may change before the next
     keys: dict[str, str] = {}
@@ -207,100 +207,7 @@ class _Progress:
         return f"{share}, about {(self.total - self.done) * spent / won / 60:.0f} min left"
 
 
-def say(line: str, quiet: bool = False) -> None:
+def report(line: str, quiet: bool = False) -> None:
     """One line of progress on standard error."""
     if not quiet:
         print(line, file=sys.stderr, flush=True)
-
-
-def _timed(step: Step) -> dict[str, float]:
-    clock, cpu = time.monotonic(), time.process_time()
-    step.work(step.command)
-    return {"seconds": round(time.monotonic() - clock, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
-
-
-def simulate_step(name: str, config: Any, job: SimulateJob, quiet: bool = False, cost: float = 0.0) -> Step:
-    """`migaki simulate NAME`."""
-    cls = _class("simulate", name, Simulator)
-    words = ("simulate", name, *option_words(job), *option_words(config, cls.Config()))
-    return Step(words=words, cost=cost, proof=job.out / "dataset.json",
-                work=lambda command: simulate(name, cls(config), job, command=command, quiet=quiet))
-
-
-def import_step(name: str, path: Path, out: Path, config: Any, quiet: bool = False, cost: float = 0.0) -> Step:
-    """`migaki import NAME PATH`."""
-    cls = _class("importers", name, Importer)
-
-    def work(command: str) -> None:
-        importer = cls(config)
-        with Bar(f"import {name}", 0, quiet=quiet) as bar:
-            importer.run(path, out, command, bar.report)
-
-    words = ("import", name, str(path), "--out", str(out), *option_words(config, cls.Config()))
-    return Step(words=words, cost=cost, proof=out / "dataset.json", work=work)
-
-
-def train_step(name: str, data: Any, config: Any, run: Run, out: Path, quiet: bool = False, cost: float = 0.0) -> Step:
-    """`migaki train NAME`."""
-    cls = _class("systems", name, System)
-    words = ("train", name, *option_words(data), "--out", str(out), *option_words(run, Run()),
-             *option_words(config, cls.Config()))
-    return Step(words=words, cost=cost, proof=out / "model.safetensors",
-                work=lambda _: train(cls, data, config, run, out, quiet=quiet))
-
-
-def apply_step(run: Path, job: ApplyJob, quiet: bool = False, cost: float = 0.0) -> Step:
-    """`migaki apply RUN`."""
-    return Step(words=("apply", str(run), *option_words(job)), cost=cost, proof=job.out / "dataset.json",
-                work=lambda command: apply(run, job, command=command, quiet=quiet))
-
-
-def evaluate_step(run: Path, job: EvaluateJob, quiet: bool = False, cost: float = 0.0) -> Step:
-    """`migaki evaluate RUN`."""
-    return Step(words=("evaluate", str(run), *option_words(job)), cost=cost,
-                proof=(job.out or run / "evaluation") / "evaluation.json",
-                work=lambda command: evaluate_into(run, job, command=command, quiet=quiet))
-
-
-def judge_step(judge: Judge, runs: Sequence[Path] = (), out: Path | None = None, *, quiet: bool = False,
-               cost: float = 0.0) -> Step:
-    """`migaki evaluate JUDGE [RUN ...]`."""
-    name = type(judge).__module__.rsplit(".", 1)[-1]
-    place = out or judge.default_out(runs)
-    assert place is not None
-    words = ("evaluate", name, *map(str, runs), *(("--out", str(out)) if out else ()), *option_words(judge.config))
-    return Step(words=words, cost=cost, proof=place / f"{judge.file_name}.json",
-                work=lambda command: judge_into(judge, runs, out, command=command, quiet=quiet))
-
-
-def call_step(about: str, work: Callable[[], object], proof: Path, needs: Sequence[Path], cost: float = 0.0) -> Step:
-    """A step that no command does: `work()` reads the folders `needs` and writes `proof`, atomically and last.
-
-    `about` begins with a verb and holds every number on which the outcome depends: it tells this step from others.
-    """
-    return Step(about=about, work=lambda _: work(), proof=proof, needs=tuple(needs), cost=cost)
-
-
-@cache
-def _class(package: str, name: str, base: type[Any]) -> type[Any]:
-    """`find_class`, which reads every file of the package, once for all the steps of a long chain."""
-    return find_class(package, name, base)
-
-
-def option_words(config: Any, defaults: Any = None) -> list[str]:
-    """The options that turn `defaults` (default: those of the class) into `config`, as the command line wants them."""
-    words: list[str] = []
-    names = getattr(type(config), "NAMES", {})
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        usual = field.default if defaults is None else getattr(defaults, field.name)
-        if value == usual or value is None:
-            continue
-        name = names.get(field.name, field.name).replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{name}" if value else f"--no-{name}")
-        elif isinstance(value, tuple):
-            words += [f"--{name}", *map(str, value)]
-        else:
-            words += [f"--{name}", str(value)]
-    return words

@@ -15,7 +15,7 @@ from migaki.report.tables import Cell, Table
 
 
 def command_lines(timings: Sequence[Timing]) -> list[str]:
-    """All commands, each part of the road under its title."""
+    """All commands, those of each phase under its title."""
     lines: list[str] = []
     for place, timing in enumerate(timings):
         if place == 0 or timings[place - 1].title != timing.title:
@@ -25,7 +25,7 @@ def command_lines(timings: Sequence[Timing]) -> list[str]:
 
 
 def time_table(timings: Sequence[Timing]) -> Table:
-    """What each part of the road took."""
+    """What each phase took."""
     rows: list[list[Cell]] = []
     for title in dict.fromkeys(t.title for t in timings):
         mine = [t for t in timings if t.title == title]
@@ -48,7 +48,7 @@ def machine_table(precision: str) -> Table:
 
 
 def processor() -> str:
-    """The processor's name as the system tells it."""
+    """The processor's name as the system has it."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
             names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]

@@ -22,7 +22,9 @@ _CURVES = ("refiner/self_regularisation", "refiner/adversarial", "refiner/label_
 
 
 def show_before_after(page: Page, synthetic: Path, refined: Path, photos: Path, called: str) -> bytes:
-    """A slider, and rows of rendered, refined, nearest and arbitrary real pictures, which are `called` so.
+    """The first images before and after, side by side, and rows of rendered, refined, nearest and arbitrary real ones.
+
+    The real pictures are `called` so on the page.
 
     Returns the rows as PNG.
     """
@@ -31,9 +33,9 @@ def show_before_after(page: Page, synthetic: Path, refined: Path, photos: Path, 
     first = list(range(min(len(folder), columns * rows)))
     before = folder.read(first, ("image",))["image"]
     after = ImageFolder(refined).read(first, ("image",))["image"]
-    page.slider(image_png(mosaic(before, columns), min_side=400), image_png(mosaic(after, columns), min_side=400),
-                f"The first {len(first)} images, none chosen. Pull the handle: left as rendered, right as refined. The "
-                "labels are the same.", names=("rendered", "refined"))
+    page.pair(image_png(mosaic(before, columns), min_side=400), image_png(mosaic(after, columns), min_side=400),
+              f"The first {len(first)} images, none chosen, with the same labels. Click to enlarge; an arrow key "
+              "then puts the other one in the same place.", names=("rendered", "refined"))
     return _show_closest(page, folder, ImageFolder(refined), photos, called)
 
 
@@ -66,15 +68,15 @@ def mosaic(images: torch.Tensor, columns: int, gap: int = 2) -> torch.Tensor:
 
 
 def show_training(page: Page, run: Path) -> None:
-    """Curves, contact sheets and what the watchmen said of a refiner's run."""
+    """Curves, contact sheets and what the watchmen wrote of a refiner's run."""
     rows = read_rows(run / "metrics.jsonl")
     page.figure(training_curves(rows, keys=[key for key in _CURVES if any(key in row for row in rows)], smooth=3),
-                "The refiner and its judge. Accuracies are shares of patches that the discriminator judges rightly: "
-                "0.5 means that it is fooled, 1 that it has won.")
-    said = watchmen(rows)
-    for line, when in said.items():
+                "The refiner and its discriminator. Accuracies are shares of patches that the discriminator judges "
+                "rightly: 0.5 means that it is fooled, 1 that it has won.", is_chart=True)
+    warnings = watchmen(rows)
+    for line, when in warnings.items():
         page.warning(f"{line} ({when})", "The watchmen saw something")
-    if not said:
+    if not warnings:
         page.text("The watchmen saw nothing: the refiner is not the identity and has not collapsed, the discriminator "
                   "has not won, all gradients were finite, the history buffer mixes, and both sets agree in layout.")
     sheets = sorted((run / "samples").glob("*.png"))
@@ -84,13 +86,13 @@ def show_training(page: Page, run: Path) -> None:
 
 
 def watchmen(rows: list[dict[str, Any]]) -> dict[str, str]:
-    """What the watchmen said in the rows of a run's metrics.jsonl, each line once, and when."""
-    said: dict[str, list[int]] = {}
+    """What the watchmen wrote in the rows of a run's metrics.jsonl, each line once, and when."""
+    seen: dict[str, list[int]] = {}
     for row in rows:
         for line in row.get("watch", []):
-            said.setdefault(line, []).append(row["step"])
+            seen.setdefault(line, []).append(row["step"])
     return {line: f"round {steps[0]}" if len(steps) == 1 else f"{len(steps)} times, rounds {steps[0]} to {steps[-1]}"
-            for line, steps in said.items()}
+            for line, steps in seen.items()}
 
 
 def _enlarged(content: bytes, width: int = 700) -> bytes:

@@ -17,18 +17,19 @@ the file's name, and its nested `Config` becomes the options. The class says two
             def quick(cls) -> Mine.Config: ...                               # migaki study mine --preset quick
 
         def plan(self, out, quiet):            # what is to be done; nothing is run here
-            legs = [Leg(title="render", steps=(simulate_step(...),)), ...]   # chain.py makes steps of commands
+            phases = [Phase(title="render", steps=(simulate_step(...),)), ...]   # steps.py makes steps of commands
             trials = (Trial(seeds=(0, k), evaluation=out / f"cnn_{k}" / "evaluation"), ...)
-            return Plan(legs=tuple(legs), arms=(Arm(name="synthetic", slug="synthetic", saw="...", trials=trials),))
+            return Plan(phases=tuple(phases), arms=(Arm(name="synthetic", slug="synthetic", saw="...", trials=trials),))
 
-        def tell(self, report):                # what the page says; report is a StudyReport (study_report.py)
+        def compose(self, report):             # what the page shows; report is a StudyReport (study_report.py)
             report.section("Table 3")
             report.compare("table3", ["synthetic", "refined"], published=PAPER, caption="...")
             report.differences("refined_minus_synthetic", "synthetic", ["refined"])
             report.figure("figure7", error_curves(report.errors(["synthetic", "refined"])), "caption")
 
-`run_study` walks the plan (chain.py: what is there already is not made again, a step that was stopped goes on), reads
-every trial's evaluation and lets the study tell. The engine adds who saw what, all commands, times and the machine.
+`run_study` carries out the plan (chain.py: what is there already is not made again, a step that was stopped goes on),
+reads every trial's evaluation and lets the study compose its page. The engine adds all commands, times and the
+machine, and below each table of arms what a model that ignores the pictures reaches.
 
 OUT then holds `report.html`, `tables/SLUG.{md,csv,json}`, `figures/SLUG.png`, `results.json` (every figure of every
 trial), `study.json` (the configuration), `steps.json` (what was done) and the folders of the steps.
@@ -50,7 +51,7 @@ from migaki.core.config import to_dict
 from migaki.core.errors import UserError
 from migaki.core.files import exclusive, write_json
 from migaki.lab.arms import Arm, Measure, Outcome, read_outcomes
-from migaki.lab.chain import Leg, run_chain
+from migaki.lab.chain import Phase, run_chain
 from migaki.lab.study_report import StudyReport
 
 
@@ -58,7 +59,7 @@ from migaki.lab.study_report import StudyReport
 class Plan:
     """What a study does, in order, and which arms come of it."""
 
-    legs: tuple[Leg, ...]
+    phases: tuple[Phase, ...]
     arms: tuple[Arm, ...]
 
     def __post_init__(self) -> None:
@@ -88,7 +89,7 @@ class Study(ABC):
         """The steps and the arms; UserError for options that do not fit together. Runs nothing, writes nothing."""
 
     @abstractmethod
-    def tell(self, report: StudyReport) -> None:
+    def compose(self, report: StudyReport) -> None:
         """Compose the study's own part of the page: sections, tables, figures, words."""
 
 
@@ -100,14 +101,14 @@ def run_study(name: str, study: Study, out: Path, *, quiet: bool = False) -> Pat
     plan = study.plan(out, quiet)
     with exclusive(out):
         left_out: dict[Path, str] = {}
-        timings = run_chain(plan.legs, out, last="compare the arms and write the report", quiet=quiet,
+        timings = run_chain(plan.phases, out, last="compare the arms and write the report", quiet=quiet,
                             left_out=left_out)
         outcomes = read_outcomes(_made(plan.arms, left_out))
         write_json(out / "study.json", {"study": name, "config": to_dict(study.config), "version": __version__})
         write_json(out / "results.json", results(study.factors, list(outcomes.values())))
         report = StudyReport(out, study.title, study.subtitle, factors=study.factors, measures=study.measures,
                              outcomes=outcomes, timings=timings)
-        study.tell(report)
+        study.compose(report)
         if left_out:
             report.section("Left out")
             report.text("\n\n".join(dict.fromkeys(left_out.values())))

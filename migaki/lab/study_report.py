@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from migaki.lab.arms import Measure, Outcome, difference_by, difference_by_pictu
 from migaki.lab.chain import Timing
 from migaki.lab.machine import command_lines, machine_table, time_table
 from migaki.report.page import Number, Page
-from migaki.report.tables import Cell, Difference, Spread, Table, spread
+from migaki.report.statistics import Difference, Spread, trend_of
+from migaki.report.tables import Entry, Rated, Table
 
 
 class StudyReport:
@@ -30,11 +32,11 @@ class StudyReport:
         self.outcomes, self.timings = outcomes, timings
         self.page = Page(title, subtitle)
 
-    # ------------------------------------------------------------------------------- what a study says
+    # ------------------------------------------------------------------------------- what a study shows
 
-    def section(self, title: str) -> None:
-        """Begin a section."""
-        self.page.section(title)
+    def section(self, title: str, *, is_folded: bool = False) -> None:
+        """Begin a section; details that few will read are folded."""
+        self.page.section(title, is_folded=is_folded)
 
     def text(self, text: str) -> None:
         """Paragraphs, parted by empty lines."""
@@ -43,6 +45,11 @@ class StudyReport:
     def numbers(self, numbers: Iterable[Number]) -> None:
         """Key figures as cards."""
         self.page.numbers(numbers)
+
+    def time_card(self) -> Number:
+        """A card: what all steps took."""
+        return Number("time", f"{sum(t.seconds for t in self.timings) / 60:.1f} min",
+                      f"all steps, on {os.cpu_count()} cores")
 
     def table(self, slug: str, table: Table) -> None:
         """A table: on the page and in tables/SLUG.md, .csv, .json."""
@@ -53,10 +60,10 @@ class StudyReport:
         write_text(folder / f"{slug}.json", table.json())
         self.page.table(table)
 
-    def figure(self, slug: str, image: bytes, caption: str) -> None:
-        """A picture (PNG): on the page and in figures/SLUG.png."""
+    def figure(self, slug: str, image: bytes, caption: str, *, is_chart: bool = False) -> None:
+        """A picture (PNG): on the page and in figures/SLUG.png. Of a chart no pixels are shown when it is enlarged."""
         self.keep(slug, image)
-        self.page.figure(image, caption)
+        self.page.figure(image, caption, is_chart=is_chart)
 
     def keep(self, slug: str, image: bytes) -> None:
         """A picture in figures/SLUG.png alone."""
@@ -64,14 +71,16 @@ class StudyReport:
             file.write(image)
 
     def errors(self, slugs: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
-        """The errors of each test picture (mean over trials) by arm's name, for error curves."""
-        found = {self[slug].arm.name: self[slug].errors for slug in slugs}
+        """The errors (trials, N) of the test pictures by arm's name, for error curves; those that keep them."""
+        found = {self[slug].arm.name: self[slug].each for slug in slugs}
         return {name: errors for name, errors in found.items() if errors is not None}
 
     def compare(self, slug: str, arms: Sequence[str], *, measures: Sequence[Measure] | None = None,
                 published: Mapping[str, float | str] | None = None, source: str = "published",
                 others: Mapping[str, float | str] | None = None, caption: str = "") -> Table:
-        """A table of arms: mean ± standard deviation over all trials of each measure, and the published value beside.
+        """A table of arms: mean and spread over all trials of each measure, and the published value beside.
+
+        Below stands what a model that ignores the pictures reaches, and an arm that does not reach it is marked.
 
         Args:
             slug: Of the files.
@@ -83,19 +92,30 @@ class StudyReport:
             caption: Below the table.
         """
         chosen = self.measures if measures is None else tuple(measures)
-        columns = ["trained on", "saw of real data", "models", *(m.name for m in chosen)]
         with_published = published is not None or others is not None
-        rows: list[list[Cell | Spread | Difference]] = []
+        rows: list[list[Entry]] = []
         for name in arms:
             outcome = self[name]
-            row: list[Cell | Spread | Difference] = [outcome.arm.name, outcome.arm.saw, len(outcome.figures)]
-            row += [spread(outcome.values(measure)) for measure in chosen]
-            rows.append(row + ([(published or {}).get(name)] if with_published else []))
-        for name, value in (others or {}).items():
-            rows.append([name, None, None, *(None for _ in chosen), value])
-        table = Table([*columns, source] if with_published else columns, rows, caption)
+            beside: list[Entry] = [(published or {}).get(name)] if with_published else []
+            rows.append([outcome.arm.name, *(_against_free(outcome, measure) for measure in chosen), *beside,
+                         len(outcome.figures), outcome.arm.saw])
+        none: list[Entry] = [None] if with_published else []
+        rows += [[name, *values, *none, None, "nothing"] for name, values in self._free(arms, chosen)]
+        rows += [[name, *(None for _ in chosen), value, None, None] for name, value in (others or {}).items()]
+        table = Table(["trained on", *(measure.name for measure in chosen), *([source] if with_published else []),
+                       "models", "saw of real data"], rows, f"{_USUAL} {caption}".strip())
         self.table(slug, table)
         return table
+
+    def _free(self, arms: Sequence[str], measures: Sequence[Measure]) -> list[tuple[str, list[Spread | None]]]:
+        """What models that ignore the pictures reach on the arms' test sets: one row for each set."""
+        rows: list[tuple[str, list[Spread | None]]] = []
+        for outcome in (self[name] for name in arms):
+            values = [outcome.free_spread(measure) for measure in measures]
+            if outcome.free is not None and any(value is not None for value in values):
+                row = (str(outcome.free["name"]), values)
+                rows += [] if row in rows else [row]
+        return rows
 
     def differences(self, slug: str, baseline: str, arms: Sequence[str], *, measure: Measure | None = None,
                     caption: str = "") -> Table:
@@ -110,26 +130,30 @@ class StudyReport:
                   caption: str = "") -> Table:
         """As `differences`, for any pairs of arms (first, other): other minus first."""
         shown = measure or self.measures[0]
-        with_pictures = shown.key == self.measures[0].key and all(
-            difference_by_picture(self[a], self[b]) is not None for a, b in chosen)
-        found = [pairs(self[first], self[other], shown) for first, other in chosen]
-        cells = [[difference_by(factor, one) for one in found] for factor in range(len(self.factors))]
-        headings = [f"by {factor}" for factor in self.factors]
-        if with_pictures:
-            cells.append([difference_by_picture(self[first], self[other]) for first, other in chosen])
-            headings.append("by picture")
-        # A factor with one level tells nothing, unless there is no other.
-        told = [k for k, column in enumerate(cells) if any(cell and cell.count > 1 for cell in column)] or [0]
-        columns = [f"difference of {shown.name}", *(headings[k] for k in told)]
-        rows: list[list[Cell | Spread | Difference]] = [
-            [f"{self[other].arm.name} − {self[first].arm.name}", *(cells[k][row] for k in told)]
+        headings, cells = self._gaps(chosen, shown)
+        rows: list[list[Entry]] = [
+            [f"{self[other].arm.name} − {self[first].arm.name}", *(column[row] for column in cells)]
             for row, (first, other) in enumerate(chosen)]
-        better = "positive" if shown.higher_is_better else "negative"
-        usual = f"Paired: equal seeds, equal pictures; {better} is better. In brackets the 95 % interval of the t-" \
-                "test over the levels of the factor, the other factors averaged out."
-        table = Table(columns, rows, f"{usual} {caption}".strip())
+        usual = "Paired: equal seeds, equal pictures. In brackets the 95 % interval of the t-test over the levels of " \
+                "the factor, the other factors averaged out; of fewer than three there is none. \"Perhaps by " \
+                "chance\": the interval holds zero."
+        table = Table([f"difference of {shown.name}", *headings], rows, f"{usual} {caption}".strip())
         self.table(slug, table)
         return table
+
+    def _gaps(self, chosen: Sequence[tuple[str, str]],
+              shown: Measure) -> tuple[list[str], list[list[Difference | None]]]:
+        """Headings and columns of the differences: by factor, and by picture where errors are kept."""
+        found = [pairs(self[first], self[other], shown) for first, other in chosen]
+        columns = {f"by {name}": [difference_by(k, one) for one in found] for k, name in enumerate(self.factors)}
+        # A factor with one level shows nothing, unless there is no other.
+        varied = {name: column for name, column in columns.items() if any(gap and gap.count > 1 for gap in column)}
+        columns = varied or dict([next(iter(columns.items()))])
+        by_picture = [difference_by_picture(self[first], self[other]) for first, other in chosen]
+        if shown.key == self.measures[0].key and None not in by_picture:
+            columns["by picture"] = by_picture
+        return list(columns), [[gap and gap.judged(higher_is_better=shown.higher_is_better) for gap in column]
+                               for column in columns.values()]
 
     def __getitem__(self, slug: str) -> Outcome:
         if slug not in self.outcomes:
@@ -140,12 +164,25 @@ class StudyReport:
 
     def write(self) -> Path:
         """Add the commands, the times and the machine; write report.html and return its path."""
-        self.section("Repeat it")
+        self.section("Repeat it", is_folded=True)
         self.text("Each step is a command; what no command does is named in a comment. A finished folder is left as it "
                   "is, and what is made is the same bits each time on one machine and thread count.")
         self.page.code(command_lines(self.timings))
-        self.section("Time and machine")
+        self.section("Time and machine", is_folded=True)
         self.table("time", time_table(self.timings))
         device = hardware.choose_device("auto")
         self.table("machine", machine_table(hardware.choose_precision("auto", device)))
         return self.page.write(self.out / "report.html")
+
+
+_USUAL = "Mean ± standard deviation over the models of an arm; of two models the mean and both values."
+
+
+def _against_free(outcome: Outcome, measure: Measure) -> Spread | Rated:
+    """An arm's figure, marked where a model that ignores the pictures does better."""
+    value, free = outcome.spread(measure), outcome.free_spread(measure)
+    if free is None or outcome.free is None or free.mean_text == value.mean_text:
+        return value
+    if trend_of(free.mean, value.mean, measure.higher_is_better) != "worse":
+        return value
+    return Rated(value=value, trend="worse", word=f"worse than {outcome.free['name']}")

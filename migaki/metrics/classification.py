@@ -70,11 +70,16 @@ class Accuracy(Metric):
                 "recall": recall, "confusion": self._counts.tolist()} | ({"classes": names} if self._names else {})
 
     def baseline(self) -> Baseline:
-        """Always the commonest class of the images that are judged."""
+        """Always the most frequent class of the images that are judged."""
+        return Baseline("always the most frequent class", self.of_constant().compute())
+
+    def of_constant(self) -> Accuracy:
+        """The same measure of a model that ignores its images: its answer is always the most frequent class."""
+        metric = Accuracy()
+        metric._counts = torch.zeros_like(self._counts)
         seen = self._counts.sum(dim=1)
-        share = float(seen.max()) / max(1, int(seen.sum()))
-        return Baseline("always the commonest class",
-                        {"accuracy": share, "balanced_accuracy": 1 / max(1, int((seen > 0).sum()))})
+        metric._counts[:, int(seen.argmax())] = seen
+        return metric
 
     def _grow(self, size: int) -> None:
         old = len(self._counts)

@@ -11,7 +11,7 @@ import torch
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.metric import Baseline, Metric
-from migaki.ops.gaze import angle_between, problem_of, to_vector
+from migaki.ops.gaze import angle_between, problem_of, to_angles, to_vector
 
 WITHIN_DEG = (5.0, 7.0, 10.0)
 """The thresholds of which the share of images is reported; 7 is that of Shrivastava et al., section 3.1."""
@@ -55,6 +55,18 @@ class AngularError(Metric):
         self._predicted.append(guess)
         self._truth.append(truth)
 
+    def readings(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predicted and true gaze in the order of arrival: (N, 2) radians each, pitch and yaw, float64."""
+        return self._all()
+
+    def of_constant(self) -> AngularError:
+        """The same measure of a model that ignores its images: its answer is always the mean of the true directions."""
+        truth = self._all()[1]
+        mean = to_angles(to_vector(truth).mean(dim=0))
+        metric = AngularError()
+        metric.update({"gaze": mean.expand_as(truth)}, {"gaze": truth})
+        return metric
+
     def errors_deg(self) -> torch.Tensor:
         """The error of every image in the order of arrival: (N,) degrees, float64."""
         return angular_error_deg(*self._all())
@@ -86,10 +98,7 @@ class AngularError(Metric):
 
     def baseline(self) -> Baseline:
         """Always the mean gaze of the images that are judged."""
-        _, truth = self._all()
-        metric = AngularError()
-        metric.update({"gaze": truth.mean(0).expand_as(truth)}, {"gaze": truth})
-        return Baseline("always the mean gaze", metric.compute())
+        return Baseline("always the mean gaze", self.of_constant().compute())
 
     def _all(self) -> tuple[torch.Tensor, torch.Tensor]:
         if not sum(len(part) for part in self._truth):

@@ -22,9 +22,9 @@ class KeypointError(Metric):
     """Pixels between predicted and true landmarks, with the shares within thresholds (PCK) and their curve.
 
     Both ways of counting are reported, because the literature uses both: the share of all landmarks within a
-    threshold (PCK proper), and the share of images whose mean over landmarks is within it. Keeps every error (J
-    numbers an image), because the median needs them; the figures are then the same bits however the images were
-    split into batches.
+    threshold (PCK proper), and the share of images whose mean over landmarks is within it. Keeps every error and true
+    place (3 J numbers an image), because the median and `of_constant` need them; the figures are then the same bits
+    however the images were split into batches.
     """
 
     def __init__(self, key: str = "joints", scale: float = 1.0, width: int = 0) -> None:
@@ -55,6 +55,13 @@ class KeypointError(Metric):
             raise UserError("landmark error: no labelled image was given, so there is nothing to average")
         return torch.cat(self._errors)
 
+    def of_constant(self) -> KeypointError:
+        """The same measure of a model that ignores its images: its answer is always each landmark's mean place."""
+        metric = KeypointError(self._key, self._scale, self._width)
+        truth = torch.cat(self._truth)
+        metric.update({self._key: truth.mean(dim=0).expand_as(truth)}, {self._key: truth})
+        return metric
+
     def within(self, threshold: float) -> tuple[float, float]:
         """Shares in [0, 1] at most `threshold` px off: of all landmarks (PCK), and of images by their mean."""
         errors = self.errors_px()
@@ -81,12 +88,9 @@ class KeypointError(Metric):
         return figures
 
     def baseline(self) -> Baseline:
-        """Always the mean place of each landmark over the images that are judged."""
+        """Always each landmark's mean place over the images that are judged."""
         self.errors_px()  # complains of no image
-        truth = torch.cat(self._truth)
-        metric = KeypointError(self._key, self._scale, self._width)
-        metric.update({self._key: truth.mean(0).expand_as(truth)}, {self._key: truth})
-        return Baseline("always the mean place", metric.compute())
+        return Baseline("always the mean place", self.of_constant().compute())
 
 
 def _share(errors: torch.Tensor, threshold: float) -> float:

@@ -33,9 +33,14 @@ class LandmarkErrors(Metric):
         return _joined({key: part.compute() for key, part in self.parts.items()})
 
     def baseline(self) -> Baseline:
-        """Always the mean place of each landmark over the images that are judged."""
-        figures = {key: part.baseline().figures for key, part in self.parts.items()}
-        return Baseline("always the mean place", _joined(figures))
+        """Always each landmark's mean place over the images that are judged."""
+        return Baseline("always the mean place", self.of_constant().compute())
+
+    def of_constant(self) -> LandmarkErrors:
+        """The same measure of a model that ignores its images: its answer is always each landmark's mean place."""
+        metric = LandmarkErrors(self.keys)
+        metric.parts = {key: part.of_constant() for key, part in self.parts.items()}
+        return metric
 
 
 def _joined(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: JSON, every image's error, the curve or the confusion matrix, a page."""
+"""What a metric has to show of an evaluation: every image's error, curves, pictures, the confusion matrix."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from migaki.core.errors import UserError
 from migaki.core.files import explain, open_plain, read_json
@@ -19,15 +20,25 @@ from migaki.core.metric import Metric
 from migaki.data.folder import ImageFolder
 from migaki.metrics.gaze import AngularError
 from migaki.metrics.keypoints import KeypointError
-from migaki.report.figures import confusion, error_curves
+from migaki.report.figures import confusion, error_curves, scatter
 from migaki.report.findings import write_findings
+from migaki.report.gaze_pictures import gaze_sheet
+from migaki.report.statistics import number_text
 
 _MAX_FIGURE = 10**300  # beyond that a whole number does not fit a float
+_SHOWN = 8  # of the worst pictures, and as many of the best
+_POINTS = 2000  # of a scatter
+_AXES = ("pitch", "yaw")
 
 
 def write_evaluation(out: Path, record: dict[str, Any], metric: Metric, names: Sequence[str],
                      command: str = "", folder: ImageFolder | None = None) -> dict[str, Any]:
-    """Write `evaluation.json`, `evaluation.html` and what the metric has to show; returns the metric's figures."""
+    """Write `evaluation.json`, `evaluation.html` and what the metric has to show; returns the metric's figures.
+
+    `folder` holds the judged pictures, in the order in which the metric saw them. Besides the figures evaluation.json
+    has `costs_nothing`: the same figures (`figures`) of a model that ignores its images, and what it does (`name`);
+    null for a measure that has none.
+    """
     sections, files = shown_by(metric, names, folder)
     base, figures = metric.baseline(), metric.compute()
     write_findings(out, Findings(title="Evaluation", record=record, figures=figures, baseline=base.figures,
@@ -39,33 +50,69 @@ def shown_by(metric: Metric, names: Sequence[str], folder: ImageFolder | None
              ) -> tuple[list[Section], dict[str, bytes]]:
     """What a metric has to show, as parts of a page and as files.
 
-    Gaze: `curve.png` (share of images under each error) and `errors.csv` (file_name, error_deg). Landmarks:
-    `curve.png` (share of landmarks) and `errors.csv` (error_px, an image's mean). Classes: `confusion.png`.
+    Gaze: `curve.png` (share of images under each error), `errors.csv` (file_name, error_deg), `pitch.png` and
+    `yaw.png` (read against true), and with `folder` also `worst.png` and `best.png`, with both lines of sight.
+    Landmarks: `curve.png` (share of landmarks) and `errors.csv` (error_px, an image's mean). Classes: `confusion.png`.
     """
-    sections: list[Section] = []
-    files: dict[str, bytes] = {}
-
-    def show(name: str, content: bytes, caption: str) -> None:
-        files[name] = content
-        sections.append(Section(picture=content, caption=caption))
-
-    figures = metric.compute()
+    figures, base = metric.compute(), metric.baseline().name
     if isinstance(metric, AngularError):
-        errors = metric.errors_deg().numpy()
-        files["errors.csv"] = _csv(names, errors).encode()
-        show("curve.png", error_curves({"error": errors}), "Share of images whose error is at most so many degrees.")
+        return _gaze(metric, names, base, folder)
     if isinstance(metric, KeypointError):
         pixels = metric.errors_px().numpy()
-        files["errors.csv"] = _csv(names, pixels.mean(1), "error_px").encode()
-        show("curve.png", error_curves({"error": pixels}, limit=20, mark=5, xlabel="error in px",
-                                       ylabel="landmarks in per cent"),
-             "Share of landmarks whose error is at most so many pixels (PCK).")
+        shown = {"the model": pixels.ravel(), base: metric.of_constant().errors_px().numpy().ravel()}
+        drawn = error_curves(shown, limit=20, mark=5, xlabel="error in px", ylabel="landmarks in per cent")
+        return ([_chart(drawn, "Share of landmarks whose error is at most so many pixels (PCK).")],
+                {"errors.csv": _csv(names, pixels.mean(1), "error_px"), "curve.png": drawn})
     if "confusion" in figures:
         called = [shown_name(name) for name in figures.get("classes", map(str, range(len(figures["recall"]))))]
-        sections.append(Section(columns=["class", "recall"],
-                                rows=[list(row) for row in zip(called, figures["recall"], strict=True)]))
-        show("confusion.png", confusion(figures["confusion"], called), "Rows: true class. Columns: predicted.")
+        recalls = [list(row) for row in zip(called, figures["recall"], strict=True)]
+        drawn = confusion(figures["confusion"], called)
+        return ([Section(columns=["class", "recall"], rows=recalls),
+                 _chart(drawn, "Rows: true class. Columns: predicted.")], {"confusion.png": drawn})
+    return [], {}
+
+
+def _chart(content: bytes, caption: str) -> Section:
+    return Section(picture=content, caption=caption, is_chart=True)
+
+
+def _gaze(metric: AngularError, names: Sequence[str], base: str, folder: ImageFolder | None
+          ) -> tuple[list[Section], dict[str, bytes]]:
+    errors = metric.errors_deg().numpy()
+    curve = error_curves({"the model": errors, base: metric.of_constant().errors_deg().numpy()})
+    read, truth = (torch.rad2deg(angles).numpy() for angles in metric.readings())
+    charts = [scatter(truth[:, column], read[:, column], title=axis, max_points=_POINTS)
+              for column, axis in enumerate(_AXES)]
+    files = {"errors.csv": _csv(names, errors), "curve.png": curve, "pitch.png": charts[0], "yaw.png": charts[1]}
+    sections = [
+        _chart(curve, "Share of images whose error is at most so many degrees."),
+        Section(heading="Read against true", pair=(charts[0], charts[1]), names=_AXES, is_chart=True,
+                caption="Each point is a picture. A model that reads every gaze rightly puts all of them on the dashed "
+                        "line; one that ignores its pictures puts them on a level line."),
+    ]
+    if folder is not None and folder.shape[0] in (1, 3):  # of near infrared and depth there is no picture to draw on
+        for title, chosen in _extremes(errors).items():
+            files[f"{title}.png"] = _sheet(metric, folder, chosen, errors)
+            which = "largest" if title == "worst" else "smallest"
+            sections.append(Section(
+                heading=f"The {title} pictures", picture=files[f"{title}.png"],
+                caption=f"The {len(chosen)} pictures with the {which} errors, enlarged as the model sees them. Green: "
+                        "the true line of sight. Red: what the model reads."))
     return sections, files
+
+
+def _extremes(errors: npt.NDArray[np.float64]) -> dict[str, list[int]]:
+    """The places of the worst pictures, the worst first, and of the best."""
+    order = np.argsort(-errors, kind="stable")
+    count = min(_SHOWN, -(-len(order) // 2))
+    return {"worst": order[:count].tolist(), "best": order[::-1][:count].tolist()}
+
+
+def _sheet(metric: AngularError, folder: ImageFolder, chosen: list[int], errors: npt.NDArray[np.float64]) -> bytes:
+    """Pictures with the true and the read line of sight."""
+    read, truth = metric.readings()
+    captions = [f"{number_text(round(float(errors[place]), 1))} degrees off" for place in chosen]
+    return gaze_sheet(folder.read(chosen, ("image",))["image"], truth[chosen], read[chosen], captions)
 
 
 def read_figures(folder: Path) -> dict[str, Any]:
@@ -97,9 +144,9 @@ def read_errors(path: Path) -> npt.NDArray[np.float64]:
         raise UserError(f"{path}: not the errors of an evaluation: delete its folder and evaluate again") from error
 
 
-def _csv(names: Sequence[str], errors: npt.NDArray[np.float64], column: str = "error_deg") -> str:
+def _csv(names: Sequence[str], errors: npt.NDArray[np.float64], column: str = "error_deg") -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file_name", column])
     writer.writerows((name, f"{error:.4f}") for name, error in zip(names, errors, strict=True))
-    return text.getvalue()
+    return text.getvalue().encode()

@@ -1,8 +1,8 @@
 """Figures in one style, as bytes: curves, error curves, sheets of images, matrices, scatters, bars.
 
 Every function returns the file's content, PNG or SVG, draws on a canvas of its own and leaves matplotlib's settings as
-they were (it changes them meanwhile, so make figures from one thread at a time). Colours are
-told apart by the colour-blind (Okabe and Ito 2008); backgrounds are white, to be read on a dark page too.
+they were (it changes them meanwhile, so make figures from one thread at a time). The
+colour-blind can tell the colours apart (Okabe and Ito 2008); backgrounds are white, to be read on a dark page too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from migaki.core.errors import UserError
+from migaki.report.statistics import FEWEST, spread
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import, and most runs draw nothing for a while
     from matplotlib.axes import Axes
@@ -81,25 +82,32 @@ def error_curves(arms: Mapping[str, Values], *, limit: float = 30.0, mark: float
                  fmt: Format = "png") -> bytes:
     """Cumulative error curves: the share of images with an error of at most so much, one line an arm.
 
-    `arms` maps a name to its errors (N,); the line is the exact empirical distribution. `mark` draws a threshold, and
-    the legend then gives every arm's share there. Source: Shrivastava et al., CVPR 2017, section 3.1.
+    `arms` maps a name to its errors, (N,) or of several runs (R, N); the line is the exact empirical distribution of
+    all of them, so that its share at `mark` is the mean of the runs' shares, which the legend and tables give.
+    Source: Shrivastava et al., CVPR 2017, section 3.1.
     """
     with style():
-        figure, (axis,) = _canvas(8.4, 4.0)
+        figure, (axis,) = _canvas(6.6, 3.8 + 0.22 * len(arms))
         for number, (name, values) in enumerate(arms.items()):
-            errors = np.sort(np.asarray(values, dtype=float).ravel())
+            runs = np.atleast_2d(np.asarray(values, dtype=float))
+            errors = np.sort(runs.ravel())
             if not len(errors) or np.isnan(errors).any():
                 raise UserError(f"error curves: arm '{name}' has no errors or one that is not a number")
             share = np.arange(1, len(errors) + 1) / len(errors)
-            label = name if mark is None else f"{name}: {np.mean(errors <= mark):.1%} within {mark:g}"
+            label = name if mark is None else f"{name}: {share_text(runs, mark)} % within {mark:g}"
             axis.step(np.r_[0, errors, max(limit, errors[-1])], 100 * np.r_[0, share, 1], where="post",
                       label=label, **_line(number))
         if mark is not None:
             axis.axvline(mark, color="#999999", linewidth=1, linestyle=":")
         axis.set(xlim=(0, limit), ylim=(0, 101), xlabel=xlabel, ylabel=ylabel)
-        if arms:  # beside the curves: many of them would lie under it
-            axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
+        if arms:  # below the curves: many of them would lie under it, and beside them a phone shows it too small
+            axis.legend(loc="upper left", bbox_to_anchor=(0, -0.16), fontsize=9)
         return _bytes(figure, fmt)
+
+
+def share_text(runs: Values, mark: float) -> str:
+    """The per cent of errors (R, N) within `mark`, the mean over the runs, as a table writes it."""
+    return spread(100 * (np.atleast_2d(runs) <= mark).mean(axis=1), places=1).mean_text
 
 
 def scatter(truth: Values, predicted: Values, *, unit: str = "degrees", title: str = "", max_points: int = 5000,
@@ -125,29 +133,31 @@ def scatter(truth: Values, predicted: Values, *, unit: str = "degrees", title: s
         return _bytes(figure, fmt)
 
 
-def bars(arms: Mapping[str, Values], *, ylabel: str = "", title: str = "", fmt: Format = "png") -> bytes:
-    """The mean of every arm as a bar, its standard deviation as a whisker, every run as a dot.
+def bars(arms: Mapping[str, Values], *, xlabel: str = "", title: str = "", places: int | None = None,
+         fmt: Format = "png") -> bytes:
+    """The mean of every arm as a bar, every run as a dot, the standard deviation of three runs or more as a whisker.
 
-    `arms` maps a name to the figures of its runs (R,); one run has no whisker.
+    `arms` maps a name to the figures of its runs (R,); the means are written with so many `places`, see `spread`.
+    Bars lie, so that long names can be read where the figure is small.
     """
     with style():
-        figure, (axis,) = _canvas(max(3.2, 1.1 * len(arms) + 1.2), 3.6)
+        figure, (axis,) = _canvas(6.6, 0.9 + 0.42 * max(2, len(arms)))
         for number, (name, values) in enumerate(arms.items()):
             runs = np.asarray(values, dtype=float).ravel()
             if not len(runs):
                 raise UserError(f"bars: arm '{name}' has no figures")
-            colour = COLOURS[number % len(COLOURS)]
-            axis.bar(number, runs.mean(), width=0.62, color=colour, alpha=0.75)
+            axis.barh(number, runs.mean(), height=0.66, color=COLOURS[number % len(COLOURS)], alpha=0.75)
+            if len(runs) >= FEWEST:
+                axis.errorbar(runs.mean(), number, xerr=runs.std(ddof=1), color="#333333", capsize=4, linewidth=1.4)
             if len(runs) > 1:
-                axis.errorbar(number, runs.mean(), runs.std(ddof=1), color="#333333", capsize=5, linewidth=1.4)
                 place = number + np.linspace(-0.16, 0.16, len(runs))
-                axis.scatter(place, runs, s=14, color="white", edgecolors="#333333", linewidths=0.8, zorder=3)
-            axis.annotate(f"{runs.mean():.3g}", (number, runs.mean() / 2), ha="center", va="center", color="white",
-                          weight="bold")
-        turned: dict[str, Any] = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if len(arms) > 4 else {}
-        axis.set_xticks(range(len(arms)), list(arms), **turned)
-        axis.grid(visible=False, axis="x")
-        axis.set(ylabel=ylabel, title=title)
+                axis.scatter(runs, place, s=14, color="white", edgecolors="#333333", linewidths=0.8, zorder=3)
+            axis.annotate(spread(runs, places).mean_text, (runs.mean() / 2, number), ha="center", va="center",
+                          color="white", weight="bold")
+        axis.set_yticks(range(len(arms)), list(arms))
+        axis.invert_yaxis()
+        axis.grid(visible=False, axis="y")
+        axis.set(xlabel=xlabel, title=title)
         return _bytes(figure, fmt)
 
 

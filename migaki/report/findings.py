@@ -8,8 +8,9 @@ from typing import Any
 
 from migaki.core.files import atomic_write, make_folder, write_json
 from migaki.core.judge import Findings
-from migaki.report.page import Page
-from migaki.report.tables import Table
+from migaki.report.page import Number, Page
+from migaki.report.statistics import trend_of
+from migaki.report.tables import Entry, Rated, Table
 
 
 def write_findings(out: Path, findings: Findings, name: str, command: str = "") -> None:
@@ -18,36 +19,75 @@ def write_findings(out: Path, findings: Findings, name: str, command: str = "") 
     page = Page(findings.title, _judged(findings.record))
     for note in findings.notes:
         page.text(note)
+    page.numbers(_cards(findings))
     table = figures_table(findings)
     if table.rows:
         page.table(table)
     for section in findings.sections:
         if section.heading:
-            page.section(section.heading)
+            page.section(section.heading, is_folded=section.is_folded)
         if section.picture is not None:
-            page.figure(section.picture, section.caption)
-        if section.before_after is not None:
-            page.slider(*section.before_after, names=section.names, caption=section.caption)
+            page.figure(section.picture, section.caption, is_chart=section.is_chart)
+        if section.pair is not None:
+            page.pair(*section.pair, section.caption, names=section.names, is_chart=section.is_chart)
         if section.columns:
             page.table(Table(list(section.columns), [list(row) for row in section.rows]))
     if command:
-        page.section("Repeat it")
+        page.section("Repeat it", is_folded=True)
         page.code(command)
     page.write(out / f"{name}.html")
     for file_name, content in findings.files.items():
         with atomic_write(out / file_name) as file:
             file.write(content)
-    baseline = {"baseline": {"name": findings.baseline_name, "figures": findings.baseline}} if findings.baseline else {}
+    plain = {key: value for key, value in findings.baseline.items() if not isinstance(value, list | dict)}
+    free = {"name": findings.baseline_name, "figures": plain} if findings.baseline else None
     # Last: whoever finds it finds everything else too.
-    write_json(out / f"{name}.json", {**findings.record, "figures": findings.figures, **baseline})
+    write_json(out / f"{name}.json", {**findings.record, "figures": findings.figures, "costs_nothing": free})
+
+
+_MAIN = {"mean_deg": ("mean error", "{:.2f}°"), "within_7_deg": ("within 7 degrees", "{:.1%}"),
+         "accuracy": ("accuracy", "{:.1%}"), "mean_px": ("mean error", "{:.2f} px"),
+         "within_5_px": ("landmarks within 5 px", "{:.1%}"), "psnr": ("PSNR", "{:.2f} dB"), "ssim": ("SSIM", "{:.4f}")}
+"""The figures that stand at the head of the page, with their names and forms."""
+
+
+def _higher_is_better(key: str) -> bool | None:
+    """Which way a figure is better; None for a count, a bias or a slope."""
+    if key.endswith("accuracy") or "within_" in key or key.startswith(("psnr", "ssim")) or key == "iou":
+        return True
+    ends = ("mean_deg", "median_deg", "mean_px", "median_px", "spectral_angle", "_kid", "_told_apart")
+    return False if key.endswith(ends) else None
+
+
+def _cards(findings: Findings) -> list[Number]:
+    cards = []
+    for key, (name, form) in _MAIN.items():
+        if findings.figures.get(key) is None:
+            continue
+        value, plain = findings.figures[key], findings.baseline.get(key)
+        better = _higher_is_better(key)
+        if plain is None or better is None:
+            cards.append(Number(name, form.format(value)))
+            continue
+        cards.append(Number(name, form.format(value), f"{findings.baseline_name}: {form.format(plain)}",
+                            trend_of(plain, value, better)))
+    return cards
 
 
 def figures_table(findings: Findings) -> Table:
-    """The plain figures, each beside what costs nothing."""
-    plain = {key: value for key, value in findings.figures.items() if not isinstance(value, list | dict)}
-    rows = [[name, value, *_beside(findings.baseline, name)] for name, value in plain.items()]
-    columns = ["measure", "value", *([findings.baseline_name] if findings.baseline else [])]
-    return Table(columns, [[str(row[0]).replace("_", " "), *row[1:]] for row in rows])
+    """All single figures, each beside what costs nothing; one that is worse than that is marked so."""
+    rows: list[list[Entry]] = []
+    for key, value in findings.figures.items():
+        if isinstance(value, list | dict):
+            continue
+        plain, better = findings.baseline.get(key), _higher_is_better(key)
+        shown: Entry = value
+        if better is not None and plain is not None and value is not None and trend_of(plain, value, better) == "worse":
+            shown = Rated(value=value, trend="worse")
+        rows.append([key.replace("_", " "), shown, *([plain] if findings.baseline else [])])
+    if not findings.baseline:
+        return Table(["measure", "value"], rows)
+    return Table(["measure", "value", findings.baseline_name], rows)
 
 
 def figure_lines(findings: Findings) -> list[str]:

@@ -15,46 +15,30 @@ from typing import NamedTuple
 
 from migaki.core.errors import UserError
 from migaki.core.files import make_folder, write_text
-from migaki.report.tables import Table, is_numeric
+from migaki.report.statistics import Difference, Trend, trend_of
+from migaki.report.tables import Entry, Rated, Table, cell_text, is_numeric, trend_in
 
-_CSS = Path(__file__).with_name("page.css")
+_CSS, _SCRIPT = (Path(__file__).with_name(name) for name in ("page.css", "page.js"))
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'"
 
-_SCRIPT = """\
-for (const slider of document.querySelectorAll(".slider")) {
-  const input = slider.querySelector("input");
-  const move = () => slider.style.setProperty("--cut", input.value + "%");
-  input.addEventListener("input", move);
-  move();
-}
-async function copy(text) {
-  // Clipboards are closed to pages opened from a disk in some browsers; selecting by hand is the fallback.
-  try { await navigator.clipboard.writeText(text); return true; } catch (error) {}
-  const area = document.createElement("textarea");
-  area.value = text;
-  document.body.append(area);
-  area.select();
-  const done = document.execCommand("copy");
-  area.remove();
-  return done;
-}
-for (const button of document.querySelectorAll(".code button")) {
-  button.addEventListener("click", async () => {
-    const done = await copy(button.previousElementSibling.textContent);
-    button.textContent = done ? "Copied" : "Select by hand";
-    setTimeout(() => { button.textContent = "Copy"; }, 1600);
-  });
-}
-"""
-
 
 class Number(NamedTuple):
-    """A key figure for a card: what it is, its value as it should be read, and a word on it."""
+    """A key figure for a card: what it is, its value as it should be read, a note, and whether it got better or worse.
+    """
 
     label: str
     value: str
     note: str = ""
+    trend: Trend | None = None
+
+    @classmethod
+    def of_change(cls, label: str, before: float, after: float, form: str, note: str = "", *,
+                  higher_is_better: bool) -> Number:
+        """A figure before and after, each written as `form` has it, such as "{:.1f} dB"; equal texts are no change."""
+        texts = form.format(before), form.format(after)
+        trend = None if texts[0] == texts[1] else trend_of(before, after, higher_is_better)
+        return cls(label, " → ".join(texts), note, trend)
 
 
 class Page:
@@ -65,61 +49,76 @@ class Page:
         self._title, self._subtitle, self._footer = title, subtitle, footer
         self._sections: list[tuple[str, str]] = []
         self._parts: list[str] = []
+        self._is_folded = False  # whether the section at hand is
 
     def numbers(self, numbers: Iterable[Number | tuple[str, str] | tuple[str, str, str]]) -> None:
-        """Key figures as large cards: (label, value) or (label, value, note)."""
+        """Key figures as large cards: (label, value), (label, value, note), or a `Number` that has a trend."""
         cards = []
-        for label, value, note in (Number(*number) for number in numbers):
-            below = f'<div class="note">{escape(note)}</div>' if note else ""
+        for label, value, note, trend in (Number(*number) for number in numbers):
+            colour = f" {trend}" if trend else ""
+            word = f'<strong class="{trend}">{trend}</strong>' if trend else ""
+            parts = "; ".join(part for part in (word, escape(note)) if part)
+            below = f'<div class="note">{parts}</div>' if parts else ""
             cards.append(f'<div class="number"><div class="label">{escape(label)}</div>'
-                         f'<div class="value">{escape(value)}</div>{below}</div>')
+                         f'<div class="value{colour}">{escape(value)}</div>{below}</div>')
         self._parts.append(f'<div class="numbers">{"".join(cards)}</div>')
 
-    def section(self, title: str) -> None:
-        """Begin a section; it is listed at the head of the page."""
+    def section(self, title: str, *, is_folded: bool = False) -> None:
+        """Begin a section; it is listed at the head of the page. A folded one shows its title until it is opened."""
         anchor = f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-') or 'section'}-{len(self._sections) + 1}"
         self._sections.append((anchor, title))
-        self._parts.append(f'<h2 id="{anchor}">{escape(title)}</h2>')
+        self._unfold()
+        self._parts.append(f'<details class="fold" id="{anchor}"><summary><h2>{escape(title)}</h2></summary>'
+                           if is_folded else f'<h2 id="{anchor}">{escape(title)}</h2>')
+        self._is_folded = is_folded
+
+    def _unfold(self) -> None:
+        if self._is_folded:
+            self._parts.append("</details>")
+        self._is_folded = False
 
     def text(self, text: str) -> None:
         """Plain paragraphs, parted by empty lines; no markup is interpreted."""
         for paragraph in re.split(r"\n\s*\n", text.strip()):
             self._parts.append(f"<p>{escape(paragraph)}</p>")
 
-    def figure(self, image: bytes, caption: str = "") -> None:
-        """A picture (PNG, JPEG or SVG content) with its caption, which is its description for the blind too."""
-        picture = f'<img src="{_data_uri(image)}" alt="{escape(caption)}">'
-        self._parts.append(f"<figure>{picture}{_caption(caption)}</figure>")
+    def figure(self, image: bytes, caption: str = "", *, is_chart: bool = False) -> None:
+        """A picture (PNG, JPEG or SVG content) with its caption, which is its description for the blind too.
+
+        A click shows it large, with its pixels as squares; not those of a chart.
+        """
+        self._parts.append(f'<figure{_chart(is_chart)}>{_img(image, caption)}{_caption(caption)}</figure>')
+
+    def pair(self, first: bytes, second: bytes, caption: str = "", *, names: tuple[str, str] = ("before", "after"),
+             is_chart: bool = False) -> None:
+        """Two pictures side by side under their names; shown large, one takes the place of the other at a key."""
+        sides = "".join(f'<div>{_img(image, name, name)}<div class="name">{escape(name)}</div></div>'
+                        for image, name in zip((first, second), names, strict=True))
+        self._parts.append(f'<figure{_chart(is_chart)}><div class="pair">{sides}</div>{_caption(caption)}</figure>')
 
     def table(self, table: Table) -> None:
-        """A table; columns of numbers are set on the right, wide ones scroll on a phone."""
-        sides = [' class="right"' if is_numeric(table, k) else "" for k in range(len(table.columns))]
-        head = "".join(f"<th{side}>{escape(name)}</th>" for side, name in zip(sides, table.columns, strict=True))
-        body = "".join("<tr>" + "".join(f"<td{side}>{escape(text)}</td>" for side, text in zip(sides, row, strict=True))
-                       + "</tr>" for row in table.cells())
+        """A table; numbers stand on the right, better and worse are coloured, a wide one scrolls in its own box."""
+        sides = [is_numeric(table, k) for k in range(len(table.columns))]
+        head = "".join(f"<th{_classes(right and 'right')}>{escape(name)}</th>"
+                       for right, name in zip(sides, table.columns, strict=True))
+        body = "".join("<tr>" + "".join(_cell(entry, right) for entry, right in zip(row, sides, strict=True)) + "</tr>"
+                       for row in table.rows)
         caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
         self._parts.append(f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead>'
                            f"<tbody>{body}</tbody></table></div>")
 
     def code(self, lines: str | Sequence[str]) -> None:
-        """Commands or code with a button that copies them."""
+        """Commands or code with a button that copies them; folded, unless the section is."""
         text = lines if isinstance(lines, str) else "\n".join(lines)
-        self._parts.append(f'<div class="code"><pre>{escape(text)}</pre><button type="button">Copy</button></div>')
+        code = f'<div class="code"><pre>{escape(text)}</pre><button type="button">Copy</button></div>'
+        if not self._is_folded:
+            title = "Show the command" if "\n" not in text else "Show the commands"
+            code = f"<details><summary>{title}</summary>{code}</details>"
+        self._parts.append(code)
 
     def warning(self, text: str, title: str = "Watch out") -> None:
         """A box for what a watchman of the run has reported."""
         self._parts.append(f'<div class="warning" role="note"><strong>{escape(title)}</strong>{escape(text)}</div>')
-
-    def slider(self, before: bytes, after: bytes, caption: str = "", *, names: tuple[str, str] = ("before", "after")
-               ) -> None:
-        """Two pictures of one size, one over the other, with a handle to pull across (mouse, finger, arrow keys)."""
-        first, second = (escape(name) for name in names)
-        self._parts.append(
-            f'<figure><div class="slider"><img src="{_data_uri(before)}" alt="{first}">'
-            f'<img class="after" src="{_data_uri(after)}" alt="{second}"><span class="tag first">{first}</span>'
-            f'<span class="tag second">{second}</span><span class="handle"></span>'
-            f'<input type="range" min="0" max="100" '
-            f'step="0.5" value="50" aria-label="{first} or {second}"></div>{_caption(caption)}</figure>')
 
     def html(self) -> str:
         """The page's whole text."""
@@ -129,19 +128,44 @@ class Page:
             head += f'<p class="subtitle">{escape(self._subtitle)}</p>'
         if len(self._sections) > 1:
             head += f"<nav>{links}</nav>"
-        parts = "\n".join(self._parts)
+        parts = "\n".join([*self._parts, *(["</details>"] if self._is_folded else [])])
+        style, script = (path.read_text(encoding="utf-8") for path in (_CSS, _SCRIPT))
         return (f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
                 f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
                 f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-                f"<title>{escape(self._title)}</title>\n<style>\n{_CSS.read_text(encoding='utf-8')}</style>\n</head>\n"
+                f"<title>{escape(self._title)}</title>\n<style>\n{style}</style>\n</head>\n"
                 f"<body>\n<main>\n<header>{head}</header>\n{parts}\n<footer>{escape(self._footer)}</footer>\n</main>\n"
-                f"<script>\n{_SCRIPT}</script>\n</body>\n</html>\n")
+                f"<script>\n{script}</script>\n</body>\n</html>\n")
 
     def write(self, path: Path) -> Path:
         """Write the page, whole or not at all, creating its folder; UserError where that cannot be done."""
         make_folder(path.parent)
         write_text(path, self.html())
         return path
+
+
+def _cell(entry: Entry, is_right: bool) -> str:
+    """A cell; the word on it (worse, perhaps by chance) stands below its figure."""
+    word = entry.word or entry.trend or "" if isinstance(entry, Difference | Rated) else ""
+    text = cell_text(entry).removesuffix(f", {word}")
+    below = f'<span class="word">{escape(word)}</span>' if word else ""
+    classes = _classes(is_right and "right", isinstance(entry, str) and "words",
+                       isinstance(entry, Difference) and "gap", trend_in(entry))
+    return f"<td{classes}>{escape(text)}{below}</td>"
+
+
+def _classes(*names: str | bool | None) -> str:
+    chosen = " ".join(name for name in names if isinstance(name, str))
+    return f' class="{chosen}"' if chosen else ""
+
+
+def _chart(is_chart: bool) -> str:
+    return _classes(is_chart and "chart")
+
+
+def _img(image: bytes, description: str, name: str = "") -> str:
+    named = f' data-name="{escape(name)}"' if name else ""
+    return f'<img src="{_data_uri(image)}" alt="{escape(description)}"{named}>'
 
 
 def _caption(caption: str) -> str:

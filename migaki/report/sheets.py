@@ -76,7 +76,7 @@ def png(image: Image.Image) -> bytes:
 
 
 def image_png(image: torch.Tensor, *, min_side: int = 240, upscale: Literal["nearest", "bicubic"] = "nearest") -> bytes:
-    """One image (C, H, W) in [0, 1], enlarged, as a PNG file's content: for a slider or a card."""
+    """One image (C, H, W) in [0, 1], enlarged, as the content of a PNG file: for a pair or a figure."""
     return png(picture(image, min_side, upscale))
 
 

@@ -1,4 +1,4 @@
-"""The demo on eyes: render, photograph, refine, train gaze models on everything, and compare them."""
+"""Eyes: rendered ones towards your photographs (--photos DIR) or a stand-in camera's; gaze models (the default)."""
 
 from __future__ import annotations
 
@@ -10,71 +10,92 @@ from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
 from migaki.importers.photos import Photos
-from migaki.lab.chain import Leg, Step, apply_step, evaluate_step, import_step, run_chain, simulate_step, train_step
-from migaki.lab.demo_page import Story, write_page
-from migaki.lab.demo_results import Arm
+from migaki.lab.arms import Arm, Measure, Trial
+from migaki.lab.chain import Phase, Step
+from migaki.lab.demo import BOUND, Demo, compose_refining
+from migaki.lab.steps import apply_step, evaluate_step, import_step, simulate_step, train_step
+from migaki.lab.study import Plan
+from migaki.lab.study_report import StudyReport
 from migaki.simulate.eyes import EyeSimulator
 from migaki.simulate.stand_in_camera import StandInCamera
 from migaki.stages.apply import ApplyJob
 from migaki.stages.evaluate import EvaluateJob
 from migaki.stages.simulate import SimulateJob
-from migaki.studies.gaze_steps import adapt_step
+from migaki.studies.parts.demo_eyes_words import protocol
+from migaki.studies.parts.gaze_steps import adapt_step
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
 
 SKINS = tuple(range(12))  # of the simulator's twenty; the stand-in camera's people have the others
 FEWEST_PHOTOS = 64
 
+ARMS = (("synthetic", "synthetic eyes", "nothing"),
+        ("synthetic_adabn", "synthetic + AdaBN", "pictures, no label"),
+        ("synthetic_prior", "synthetic + AdaBN, prior", "pictures, no label"),
+        ("self", "synthetic + self-training", "pictures, no label"),
+        ("refined", "refined eyes", "pictures, no label"),
+        ("refined_prior", "refined + AdaBN, prior", "pictures, no label"),
+        (BOUND, "real labels (upper bound)", "labels"))
+"""Slug, name, what was seen of the real data."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EyesDemo:
-    """How large the demo is. The defaults take less than six minutes on two cores."""
-
-    GROUPS: ClassVar[dict[str, str]] = {"usual": "out real seed seeds count steps refiner_steps"}
-    NAMES: ClassVar[dict[str, str]] = {
-        "real": "photos",
-        "photos": "num_photos",
-        "labelled": "num_labelled",
-        "test": "num_test",
-    }
-
-    out: Path = Path("demo")  # everything goes there; what is there already is not made again
-    real: Path | None = None  # a folder of your own photographs of eyes; without it a stand-in camera
-    seed: int = 0  # of everything; runs of an arm take seed, seed + 1, ...
-    seeds: int = 2  # runs of each arm
-    count: int = 6000  # rendered eyes
-    photos: int = 1500  # unlabelled pictures for the refiner
-    labelled: int = 4000  # labelled pictures for the upper bound
-    test: int = 1000  # labelled pictures that judge
-    refiner_steps: int = 500  # rounds of Algorithm 1
-    steps: int = 700  # updates of each gaze model, of 64 images
-
-    def __post_init__(self) -> None:
-        for name in ("seeds", "count", "photos", "labelled", "test", "refiner_steps", "steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"migaki demo: --{name.replace('_', '-')} must be at least 1")
+_NO_TABLE = """\
+There is no table of errors: your photos have no gaze labels (columns gaze_pitch and gaze_yaw in metadata.jsonl), and \
+without labels an error cannot be measured. The distances below show whether the refined eyes look like your photos, \
+not whether a model trained on them sees better."""
 
 
-def demo_eyes(options: EyesDemo, *, quiet: bool = False) -> Path:
-    """Walk the whole road in `options.out`, or what is left of it; returns the path of report.html."""
-    judged = options.real is None or _has_gaze(options.real)
-    arms = _arms(options, judged)
-    first = tuple(_train(options, (options.out / "synthetic",), _run(options, "synthetic", k), k, quiet)
-                  for k in range(options.seeds if judged else 1))
-    legs = [_render(options, quiet), Leg(title="train gaze models on them, the first to hold labels", steps=first),
-            _photograph(options, judged, quiet), _polish(options, quiet),
-            Leg(title="refine the rendered eyes", steps=(_refine(options, quiet),))]
-    if judged:
-        legs += [
-            _label(options, quiet),
-            Leg(title="train the other gaze models",
-                steps=tuple(step for arm in arms if arm.slug != "synthetic" for k in range(options.seeds)
-                            for step in _make(options, arm, k, quiet))),
-            Leg(title="judge the gaze models",
-                steps=tuple(_judge(options, arm, k, quiet) for arm in arms for k in range(options.seeds))),
-        ]
-    timings = run_chain(legs, options.out, last="write the report", quiet=quiet)
-    return write_page(options.out, _story(options, judged), arms, options.seeds, timings)
+class EyesDemo(Demo):
+    """The defaults take less than six minutes on two cores."""
+
+    title = "Eyes, from rendered to refined"
+    subtitle = "migaki rendered eyes with known gaze, learned from unlabelled pictures how a camera makes eyes look, " \
+               "gave the rendered eyes that look, and trained gaze models on the result."
+    measures = (Measure(key="mean_deg", name="mean error, deg", places=2),
+                Measure(key="median_deg", name="median, deg", places=2),
+                Measure(key="within_7_deg", name="within 7 deg, %", scale=100, higher_is_better=True, places=1))
+    folder = Path("demo")
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """How large the demo is."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "real seed seeds count steps refiner_steps"}
+        NAMES: ClassVar[dict[str, str]] = {
+            "real": "photos",
+            "photos": "num_photos",
+            "labelled": "num_labelled",
+            "test": "num_test",
+        }
+
+        real: Path | None = None  # a folder of your own photographs of eyes; without it a stand-in camera
+        seed: int = 0  # of everything; runs of an arm take seed, seed + 1, ...
+        seeds: int = 2  # runs of each arm
+        count: int = 6000  # rendered eyes
+        photos: int = 1500  # unlabelled pictures for the refiner
+        labelled: int = 4000  # labelled pictures for the upper bound
+        test: int = 1000  # labelled pictures that judge
+        refiner_steps: int = 500  # rounds of Algorithm 1
+        steps: int = 700  # updates of each gaze model, of 64 images
+
+        def __post_init__(self) -> None:
+            for name in ("seeds", "count", "photos", "labelled", "test", "refiner_steps", "steps"):
+                if getattr(self, name) < 1:
+                    raise UserError(f"migaki demo: --{name.replace('_', '-')} must be at least 1")
+
+    config: Config
+
+    def plan(self, out: Path, quiet: bool) -> Plan:
+        """Render, train what holds the labels, take pictures, refine, train, judge."""
+        is_judged = self.config.real is None or _has_gaze(self.config.real)
+        return _Steps(self.config, out, quiet, is_judged).plan()
+
+    def compose(self, report: StudyReport) -> None:
+        """The page of a refining demo."""
+        is_judged = bool(report.outcomes)
+        photos = "the stand-in camera's pictures" if self.config.real is None else "your photos"
+        compose_refining(report, photos=photos, no_table=_NO_TABLE, protocol=protocol(
+            is_stand_in=self.config.real is None, is_judged=is_judged, count=self.config.count,
+            photos=self.config.photos, test=self.config.test, labelled=self.config.labelled, steps=self.config.steps))
 
 
 def _has_gaze(real: Path) -> bool:
@@ -89,161 +110,111 @@ def _has_gaze(real: Path) -> bool:
     return True
 
 
-def _arms(options: EyesDemo, judged: bool) -> list[Arm]:
-    if not judged:
-        return []
-    out = options.out
-    arms = [
-        Arm(name="synthetic", slug="synthetic", data=(out / "synthetic",)),
-        Arm(name="synthetic + AdaBN", slug="synthetic_adabn", data=(out / "synthetic",)),
-        Arm(name="synthetic + AdaBN, prior", slug="synthetic_prior", data=(out / "synthetic",)),
-        Arm(name="synthetic + self-training", slug="self", data=(out / "synthetic",)),
-        Arm(name="refined", slug="refined", data=(out / "refined",)),
-        Arm(name="refined + AdaBN, prior", slug="refined_prior", data=(out / "refined",)),
-    ]
-    # The user's own labels all judge: a part of them would be too small a teacher, and its people would be known.
-    return arms if options.real else [*arms, Arm(name="real labels (upper bound)", slug="labelled",
-                                                 data=(out / "labelled",))]
-
-
-def _render(options: EyesDemo, quiet: bool) -> Leg:
-    # The user's photographs are equalised, which is how gaze data sets are published; so are then the renderings.
-    # The stand-in's people look about more widely: what is in doubt there is looks, and gaze should be plain to see.
-    config = EyeSimulator.Config(mask=False, equalise=True) if options.real else EyeSimulator.Config(
-        mask=False, identities=SKINS, gaze_prior="wide")
-    job = SimulateJob(out=options.out / "synthetic", count=options.count, seed=options.seed)
-    return Leg(title="render eyes", steps=(simulate_step("eyes", config, job, quiet, options.count / 1000),))
-
-
-def _photograph(options: EyesDemo, judged: bool, quiet: bool) -> Leg:
-    out = options.out / "photos"
-    if options.real is not None:
-        config = Photos.Config(labelled=False, equalise=True, half="first" if judged else "all", limit=options.photos)
-        return Leg(title="read your photos", steps=(import_step("photos", options.real, out, config, quiet, 3),))
-    job = SimulateJob(out=out, count=options.photos, seed=options.seed + 1000)
-    return Leg(title="take photos with the stand-in camera",
-               steps=(simulate_step("stand_in_camera", _camera(labelled=False), job, quiet, options.photos / 500),))
-
-
 def _camera(*, labelled: bool) -> StandInCamera.Config:
     return replace(StandInCamera.Config.infrared(), labelled=labelled, gaze_prior="wide")
 
 
-def _label(options: EyesDemo, quiet: bool) -> Leg:
-    """Labelled pictures: to judge by, and for the upper bound."""
-    out = options.out
-    if options.real is not None:
-        config = Photos.Config(equalise=True, half="second", limit=options.test)
-        return Leg(title="read your labelled photos",
-                   steps=(import_step("photos", options.real, out / "test", config, quiet, 3),))
-    # Other seeds, other pictures: none stands in two parts.
-    parts = (("test", options.test, 2000), ("labelled", options.labelled, 3000))
-    return Leg(title="take labelled photos with the stand-in camera", steps=tuple(
-        simulate_step("stand_in_camera", _camera(labelled=True),
-                      SimulateJob(out=out / name, count=count, seed=options.seed + shift), quiet, count / 500)
-        for name, count, shift in parts))
+@dataclass(frozen=True)
+class _Steps:
+    """Every step of the demo in the folder `out`; without labels to judge by no arm but the refiner's estimator."""
 
+    config: EyesDemo.Config
+    out: Path
+    quiet: bool
+    is_judged: bool
 
-def _polish(options: EyesDemo, quiet: bool) -> Leg:
-    out = options.out
-    # A short run: the learning rate is twice the default, and the averaged refiner must follow sooner.
-    config = SimGAN.Config(steps=options.refiner_steps, batch_size=32, history=1600, discriminator_pretraining=30,
-                           lambda_reg=0.3, learning_rate=4e-4, scale=2, ema=0.98)
-    run = Run(seed=options.seed, sample_every=max(1, options.refiner_steps // 4))
-    data = SimGAN.Data(synthetic=out / "synthetic", real=out / "photos", estimator=_estimator(options))
-    return Leg(title="train the refiner", steps=(
-        train_step("simgan", data, config, run, out / "refiner", quiet, 5 + options.refiner_steps / 12),))
+    def plan(self) -> Plan:
+        """All of them in order, and the arms that come of them."""
+        seeds = range(self.config.seeds)
+        phases = [
+            Phase(title="render eyes", steps=(self._render(),)),
+            Phase(title="train gaze models on them, the first to hold labels", steps=tuple(
+                self._train("synthetic", ("synthetic",), k) for k in (seeds if self.is_judged else range(1)))),
+            self._photograph(), Phase(title="train the refiner", steps=(self._polish(),)),
+            Phase(title="refine the rendered eyes", steps=(apply_step(self.out / "refiner", ApplyJob(
+                input=self.out / "synthetic", out=self.out / "refined"), self.quiet, self.config.count / 1000),)),
+        ]
+        if not self.is_judged:
+            return Plan(phases=tuple(phases), arms=())
+        # The user's own labels all judge: a part of them would be too small a teacher, and its people would be known.
+        arms = [arm for arm in ARMS if self.config.real is None or arm[0] != BOUND]
+        phases += [
+            self._label(),
+            Phase(title="train the other gaze models", steps=tuple(
+                step for slug, *_ in arms if slug != "synthetic" for k in seeds for step in self._make(slug, k))),
+            Phase(title="judge the gaze models", steps=tuple(
+                evaluate_step(self._run(slug, k), EvaluateJob(data=self.out / "test"), self.quiet, 2)
+                for slug, *_ in arms for k in seeds)),
+        ]
+        return Plan(phases=tuple(phases), arms=tuple(
+            Arm(name=name, slug=slug, saw=saw, trials=tuple(
+                Trial(seeds=(self.config.seed + k,), evaluation=self._run(slug, k) / "evaluation") for k in seeds))
+            for slug, name, saw in arms))
 
+    def _run(self, slug: str, number: int) -> Path:
+        return self.out / f"gaze_{slug}_{number}"
 
-def _refine(options: EyesDemo, quiet: bool) -> Step:
-    out = options.out
-    return apply_step(out / "refiner", ApplyJob(input=out / "synthetic", out=out / "refined"), quiet,
-                      options.count / 1000)
+    def _render(self) -> Step:
+        # The user's photographs are equalised, which is how gaze data sets are published; so are then the renderings.
+        # The stand-in's people look about more widely: what is in doubt is looks, and gaze should be plain to see.
+        config = EyeSimulator.Config(mask=False, equalise=True) if self.config.real else EyeSimulator.Config(
+            mask=False, identities=SKINS, gaze_prior="wide")
+        job = SimulateJob(out=self.out / "synthetic", count=self.config.count, seed=self.config.seed)
+        return simulate_step("eyes", config, job, self.quiet, self.config.count / 1000)
 
+    def _photograph(self) -> Phase:
+        options, out = self.config, self.out / "photos"
+        if options.real is not None:
+            config = Photos.Config(labelled=False, equalise=True, half="first" if self.is_judged else "all",
+                                   limit=options.photos)
+            return Phase(title="read your photos",
+                         steps=(import_step("photos", options.real, out, config, self.quiet, 3),))
+        job = SimulateJob(out=out, count=options.photos, seed=options.seed + 1000)
+        return Phase(title="take photos with the stand-in camera", steps=(simulate_step(
+            "stand_in_camera", _camera(labelled=False), job, self.quiet, options.photos / 500),))
 
-def _make(options: EyesDemo, arm: Arm, number: int, quiet: bool) -> list[Step]:
-    """The steps to one gaze model. What only adapts another arm's model does not train it again."""
-    out, run = options.out, _run(options, arm.slug, number)
-    photos, (base, _, way) = out / "photos", arm.slug.partition("_")
-    if way:
-        return [adapt_step(_run(options, base, number), arm.data[0], photos, run,
-                           "AdaBN" if way == "adabn" else "AdaBN and prior", match_prior=way == "prior")]
-    if arm.slug != "self":
-        return [_train(options, arm.data, run, number, quiet)]
-    read = out / f"photos_read_{number}"
-    teacher = _run(options, "synthetic_prior", number)
-    return [apply_step(teacher, ApplyJob(input=photos, out=read), quiet, 2),
-            _train(options, (*arm.data, read), run, number, quiet)]
+    def _label(self) -> Phase:
+        """Labelled pictures: to judge by, and for the upper bound."""
+        options, out = self.config, self.out
+        if options.real is not None:
+            config = Photos.Config(equalise=True, half="second", limit=options.test)
+            return Phase(title="read your labelled photos",
+                         steps=(import_step("photos", options.real, out / "test", config, self.quiet, 3),))
+        # Other seeds, other pictures: no picture stands in two folders.
+        parts = (("test", options.test, 2000), ("labelled", options.labelled, 3000))
+        return Phase(title="take labelled photos with the stand-in camera", steps=tuple(
+            simulate_step("stand_in_camera", _camera(labelled=True),
+                          SimulateJob(out=out / name, count=count, seed=options.seed + shift), self.quiet, count / 500)
+            for name, count, shift in parts))
 
+    def _polish(self) -> Step:
+        options, out = self.config, self.out
+        # A short run: the learning rate is twice the default, and the averaged refiner must follow sooner.
+        config = SimGAN.Config(steps=options.refiner_steps, batch_size=32, history=1600, discriminator_pretraining=30,
+                               lambda_reg=0.3, learning_rate=4e-4, scale=2, ema=0.98)
+        run = Run(seed=options.seed, sample_every=max(1, options.refiner_steps // 4))
+        # The first model trained on synthetic eyes: its reading of an image must not move while that is refined.
+        data = SimGAN.Data(synthetic=out / "synthetic", real=out / "photos", estimator=self._run("synthetic", 0))
+        return train_step("simgan", data, config, run, out / "refiner", self.quiet, 5 + options.refiner_steps / 12)
 
-def _estimator(options: EyesDemo) -> Path:
-    """The first model trained on synthetic eyes: its reading of an image must not move while that is refined."""
-    return _run(options, "synthetic", 0)
+    def _make(self, slug: str, number: int) -> list[Step]:
+        """The steps to one gaze model. What only adapts another arm's model does not train it again."""
+        photos, (base, _, way) = self.out / "photos", slug.partition("_")
+        if way:
+            return [adapt_step(self._run(base, number), self.out / base, photos, self._run(slug, number),
+                               "AdaBN" if way == "adabn" else "AdaBN and prior", match_prior=way == "prior")]
+        if slug != "self":
+            return [self._train(slug, (slug,), number)]
+        read = f"photos_read_{number}"
+        return [apply_step(self._run("synthetic_prior", number), ApplyJob(input=photos, out=self.out / read),
+                           self.quiet, 2), self._train(slug, ("synthetic", read), number)]
 
-
-def _run(options: EyesDemo, slug: str, number: int) -> Path:
-    return options.out / f"gaze_{slug}_{number}"
-
-
-def _train(options: EyesDemo, data: tuple[Path, ...], out: Path, number: int, quiet: bool) -> Step:
-    # Narrower than the default and in smaller batches, so that all arms fit into minutes; the same for every arm.
-    # Augmentation and equalisation bridge much of a gap of looks by themselves: with a stand-in, whose gap is nothing
-    # else, they would leave nothing to show. Your own photographs get all there is.
-    all_there_is = options.real is not None
-    config = Gaze.Config(steps=options.steps, features=16, batch_size=64, augment=all_there_is, equalise=all_there_is)
-    run = Run(seed=options.seed + number, sample_every=0)
-    return train_step("gaze", Gaze.Data(data=data), config, run, out, quiet, 3 + options.steps / 30)
-
-
-def _judge(options: EyesDemo, arm: Arm, number: int, quiet: bool) -> Step:
-    return evaluate_step(_run(options, arm.slug, number), EvaluateJob(data=options.out / "test"), quiet,
-                         2)
-
-
-def _story(options: EyesDemo, judged: bool) -> Story:
-    base = Story(
-        title="Eyes, from rendered to refined", photos="photos", task="gaze", unit="°",
-        measure_name="mean error in degrees",
-        subtitle="migaki rendered eyes with known gaze, learned from unlabelled pictures how a camera makes eyes "
-                 "look, gave the rendered eyes that look, and trained gaze models on the result.",
-        protocol="")
-    if options.real is None:
-        return replace(base, photos="the stand-in camera's pictures", protocol=_STAND_IN.format(o=options, ways=_WAYS))
-    if judged:
-        return replace(base, photos="your photos", protocol=_LABELLED_REAL.format(ways=_WAYS))
-    return replace(base, photos="your photos", protocol=_UNLABELLED_REAL, no_table=_NO_TABLE)
-
-
-_WAYS = """\
-Three rivals use the unlabelled pictures without refining. AdaBN (Li et al. 2016) takes the statistics of the \
-network's normalisation from them. The prior gives a model's readings of them the middle and spread of the synthetic \
-labels: it presumes that people look about as the renderer supposes. In self-training a new model learns from the \
-synthetic eyes and from what the model so adapted reads off the pictures."""
-
-_STAND_IN = """\
-No photograph was at hand, so a stand-in for a dim near-infrared camera took the pictures, such as eye trackers have: \
-they are renderings too, of other people (skins 12 to 19 instead of 0 to 11, more lashes, irises and skin bright, \
-harder light) through a modelled camera (automatic exposure, vignette, tone curve, blur, noise, sharpening, JPEG). The \
-gap is one of looks by construction, which is what a refiner can close; what helps here may help less on your photos: \
-try `migaki demo --photos DIR`.
-
-The refiner saw {o.count} rendered eyes and {o.photos} of the stand-in's pictures without labels; the first model \
-trained on the rendered eyes held their labels. The gaze models were judged by {o.test} other pictures. The upper \
-bound was trained on the labels of {o.labelled} more, which no other arm saw. Every gaze model took {o.steps} steps of \
-64 images, without augmentation or equalisation, as in the paper; runs of one arm differ in their seed alone. \
-{ways}"""
-
-_LABELLED_REAL = """\
-Your folder has gaze labels. The first half of it, in its own order, went to the refiner without them; the labels of \
-the second half judged the gaze models and did nothing else. There is no upper bound, since no label of yours trained \
-a model. All pictures, the rendered ones too, had their histograms equalised. {ways}"""
-
-_UNLABELLED_REAL = """\
-All your photos went to the refiner; none has a label. All pictures, the rendered ones too, had their histograms \
-equalised, so that the refiner need not learn your exposure. The photos should be patches of one eye each, cropped as \
-the rendered ones are: the eye's corners a quarter of the width from the left and right edge."""
-
-_NO_TABLE = """\
-There is no table of errors: your photos have no gaze labels (columns gaze_pitch and gaze_yaw in metadata.jsonl), and \
-without labels an error cannot be measured. The distances below say whether the refined eyes look like your photos, \
-not whether a model trained on them sees better."""
+    def _train(self, slug: str, data: tuple[str, ...], number: int) -> Step:
+        # Narrower than the default and in smaller batches, so that all arms fit into minutes; the same for every arm.
+        # Augmentation and equalisation bridge much of a gap of looks by themselves: with a stand-in, whose gap is
+        # nothing else, they would leave nothing to show. Your own photographs get all there is.
+        is_yours = self.config.real is not None
+        config = Gaze.Config(steps=self.config.steps, features=16, batch_size=64, augment=is_yours, equalise=is_yours)
+        run = Run(seed=self.config.seed + number, sample_every=0)
+        return train_step("gaze", Gaze.Data(data=tuple(self.out / name for name in data)), config, run,
+                          self._run(slug, number), self.quiet, 3 + self.config.steps / 30)

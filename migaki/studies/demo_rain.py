@@ -1,9 +1,8 @@
-"""The demo on rain: photographs that are shipped with libraries, simulated rain, a network that takes it off again."""
+"""Rain: simulated rain on photographs that libraries ship; a network that takes it off again."""
 
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,17 +11,19 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from migaki import __version__
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, make_folder
 from migaki.core.fit import Run
 from migaki.core.log import read_rows
 from migaki.judges.pairs import Pairs
-from migaki.lab.chain import Leg, Step, Timing, apply_step, judge_step, option_words, run_chain, train_step
+from migaki.lab.chain import Phase, Step
+from migaki.lab.demo import Demo
+from migaki.lab.steps import apply_step, call_step, judge_step, option_words, train_step
+from migaki.lab.study import Plan
+from migaki.lab.study_report import StudyReport
 from migaki.report.evaluation import read_figures
 from migaki.report.figures import training_curves
-from migaki.report.page import Number, Page
-from migaki.report.tables import Table
+from migaki.report.page import Number
 from migaki.simulate.rain import Rain
 from migaki.stages.apply import ApplyJob
 from migaki.stages.damage import DamageJob, damage_folder
@@ -33,41 +34,83 @@ _JUDGED_BY = ("astronaut", "coffee", "flower")
 _FROM_SKLEARN = ("china", "flower")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RainDemo:
-    """How large the demo is. The defaults take about three minutes on two cores."""
+class RainDemo(Demo):
+    """The defaults take about three minutes on two cores."""
 
-    GROUPS: ClassVar[dict[str, str]] = {"usual": "out seed count steps"}
+    title = "Rain, taken off by a network that only saw simulated rain"
+    subtitle = "migaki let simulated rain fall on clean photographs, taught a network the way back, and tried it on " \
+               "photographs and rain that it had not seen."
+    measures = ()
+    folder = Path("demo-rain")
 
-    out: Path = Path("demo-rain")  # everything goes there; what is there already is not made again
-    seed: int = 0  # of everything
-    count: int = 2  # kinds of rain on each photograph that judges
-    steps: int = 800  # updates of the network
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """How large the demo is."""
 
-    def __post_init__(self) -> None:
-        if min(self.count, self.steps) < 1:
-            raise UserError("migaki demo rain: --count and --steps must be at least 1")
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "seed count steps"}
+
+        seed: int = 0  # of everything
+        count: int = 2  # kinds of rain on each photograph that judges
+        steps: int = 800  # updates of the network
+
+        def __post_init__(self) -> None:
+            if min(self.count, self.steps) < 1:
+                raise UserError("migaki demo rain: --count and --steps must be at least 1")
+
+    config: Config
+
+    def plan(self, out: Path, quiet: bool) -> Plan:
+        """Take photographs, let it rain on some, train on the others, restore, judge; there are no arms."""
+        config = DeepDetail.Config(steps=self.config.steps, depth=12, features=48, fold=2, loss="l1",
+                                   final_norm=False, vivid=0.4, learning_rate=2e-3, ema=0.99)
+        run = Run(seed=self.config.seed, sample_every=0, checkpoint_every=100)
+        pairs = DamageJob(input=out / "unseen", out=out / "pairs", count=self.config.count, seed=self.config.seed + 1)
+        return Plan(arms=(), phases=(
+            Phase(title="take photographs that libraries ship", steps=(
+                _photos_step(out / "photos", _TRAINED_ON), _photos_step(out / "unseen", _JUDGED_BY))),
+            Phase(title="let it rain on photographs that judge", steps=(_damage_step(pairs, quiet),)),
+            Phase(title="train on other photographs in simulated rain", steps=(train_step(
+                "deep_detail", DeepDetail.Data(photos=out / "photos"), config, run, out / "run", quiet),)),
+            Phase(title="take off the rain", steps=(apply_step(
+                out / "run", ApplyJob(input=out / "pairs" / "input", out=out / "restored"), quiet),)),
+            Phase(title="judge", steps=(judge_step(
+                Pairs(Pairs.Config(data=out / "pairs")), [out / "run"], quiet=quiet),)),
+        ))
+
+    def compose(self, report: StudyReport) -> None:
+        """Before and after, how the training went, who saw what."""
+        out = report.out
+        figures = read_figures(out / "run" / "evaluation")
+        note = "from the picture in rain, as it is, to the restored one"
+        report.numbers([
+            Number.of_change("PSNR of brightness", figures["psnr_y_before"], figures["psnr_y"], "{:.1f} dB", note,
+                             higher_is_better=True),
+            Number.of_change("SSIM of brightness", figures["ssim_y_before"], figures["ssim_y"], "{:.3f}", note,
+                             higher_is_better=True),
+            report.time_card(),
+        ])
+        report.text(_verdict(figures))
+        report.section("Before and after")
+        for name in _JUDGED_BY:
+            file = f"{name}_00.png" if self.config.count > 1 else f"{name}.png"
+            report.page.pair((out / "pairs" / "input" / file).read_bytes(), (out / "restored" / file).read_bytes(),
+                             f"{name}: {_decibels(out, file)}", names=("in rain", "restored"))
+        report.section("How the training went")
+        report.figure("training", training_curves(read_rows(out / "run" / "metrics.jsonl"),
+                                                  keys=["net/psnr", "net/psnr_damaged"], smooth=5),
+                      "PSNR (dB) of random patches, restored and in rain, while the network learned.", is_chart=True)
+        report.section("Who saw what", is_folded=True)
+        report.text(_PROTOCOL.format(taught=len(_TRAINED_ON), names=", ".join(_TRAINED_ON), steps=self.config.steps,
+                                     judges=len(_JUDGED_BY), others=", ".join(_JUDGED_BY), count=self.config.count))
 
 
-def demo_rain(options: RainDemo, *, quiet: bool = False) -> Path:
-    """Walk the whole road in `options.out`, or what is left of it; returns the path of report.html."""
-    out = options.out
-    write_photos(out / "photos", _TRAINED_ON)
-    write_photos(out / "unseen", _JUDGED_BY)
-    config = DeepDetail.Config(steps=options.steps, depth=12, features=48, fold=2, loss="l1", final_norm=False,
-                               vivid=0.4, learning_rate=2e-3, ema=0.99)
-    run = Run(seed=options.seed, sample_every=0, checkpoint_every=100)
-    pairs = DamageJob(input=out / "unseen", out=out / "pairs", count=options.count, seed=options.seed + 1)
-    legs = [
-        Leg(title="let it rain on photographs that judge", steps=(_damage_step(pairs, quiet),)),
-        Leg(title="train on other photographs in simulated rain", steps=(train_step(
-            "deep_detail", DeepDetail.Data(photos=out / "photos"), config, run, out / "run", quiet),)),
-        Leg(title="take off the rain", steps=(apply_step(
-            out / "run", ApplyJob(input=out / "pairs" / "input", out=out / "restored"), quiet),)),
-        Leg(title="judge", steps=(judge_step(Pairs(Pairs.Config(data=out / "pairs")), [out / "run"], quiet=quiet),)),
-    ]
-    timings = run_chain(legs, out, last="write the report", quiet=quiet)
-    return _write_page(out, options, timings)
+_PROTOCOL = """\
+The network was trained on {taught} photographs ({names}) in rain that was drawn anew at every one of {steps} steps, \
+and judged by {judges} others ({others}), {count} kinds of rain each. The photographs are those that scikit-image and \
+scikit-learn ship. No picture of real rain was used; the rain of both halves comes from one simulator, so the figures \
+show nothing yet about real rain.
+
+Method: Fu et al., "Removing rain from single images via a deep detail network", CVPR 2017, in a small, fast form."""
 
 
 def write_photos(folder: Path, names: Sequence[str]) -> None:
@@ -79,6 +122,11 @@ def write_photos(folder: Path, names: Sequence[str]) -> None:
             picture = Image.fromarray(_photo(name)).convert("RGB")
             with atomic_write(path) as file:
                 picture.save(file, "PNG")
+
+
+def _photos_step(folder: Path, names: Sequence[str]) -> Step:
+    return call_step(f"take the photographs {', '.join(names)} from scikit-image and scikit-learn",
+                     lambda: write_photos(folder, names), folder / f"{names[-1]}.png", [])
 
 
 def _photo(name: str) -> np.ndarray[Any, Any]:
@@ -100,42 +148,6 @@ def _damage_step(job: DamageJob, quiet: bool) -> Step:
                 work=lambda command: damage_folder("rain", Rain(), job, command=command, quiet=quiet))
 
 
-def _write_page(out: Path, options: RainDemo, timings: Sequence[Timing]) -> Path:
-    figures = read_figures(out / "run" / "evaluation")
-    page = Page("Rain, taken off by a network that only saw simulated rain",
-                "migaki let simulated rain fall on clean photographs, taught a network the way back, and tried it on "
-                "photographs and rain that it had not seen.")
-    page.numbers([
-        Number("PSNR of brightness", f"{figures['psnr_y_before']:.1f} → {figures['psnr_y']:.1f} dB", "more is better"),
-        Number("SSIM of brightness", f"{figures['ssim_y_before']:.3f} → {figures['ssim_y']:.3f}", "1 is perfect"),
-        Number("the whole road", f"{sum(t.seconds for t in timings) / 60:.1f} min", f"on {os.cpu_count()} cores"),
-    ])
-    page.text(_verdict(figures))
-    page.section("Before and after")
-    for name in _JUDGED_BY:
-        file = f"{name}_00.png" if options.count > 1 else f"{name}.png"
-        page.slider((out / "pairs" / "input" / file).read_bytes(), (out / "restored" / file).read_bytes(),
-                    f"{name}: pull the handle; left in rain, right restored. "
-                    f"{_decibels(out, file)}", names=("rain", "restored"))
-    page.section("How the training went")
-    rows = read_rows(out / "run" / "metrics.jsonl")
-    page.figure(training_curves(rows, keys=["net/psnr", "net/psnr_damaged"], smooth=5),
-                "PSNR (dB) of random patches, restored and in rain, while the network learned.")
-    page.section("Who saw what")
-    page.text(f"""\
-The network was trained on {len(_TRAINED_ON)} photographs ({', '.join(_TRAINED_ON)}) in rain that was drawn anew at \
-every one of {options.steps} steps, and judged by {len(_JUDGED_BY)} others ({', '.join(_JUDGED_BY)}), \
-{options.count} kinds of rain each. The photographs are those that scikit-image and scikit-learn ship. No picture of \
-real rain was used; the rain of both halves comes from one simulator, so the figures say nothing yet about real rain.
-
-Method: Fu et al., "Removing rain from single images via a deep detail network", CVPR 2017, in a small, fast form.""")
-    page.section("Repeat it")
-    page.code([timing.command for timing in timings])
-    page.table(Table(["step", "seconds", "seconds of one core"],
-                     [[t.title, t.seconds, t.cpu_seconds] for t in timings], f"migaki {__version__}"))
-    return page.write(out / "report.html")
-
-
 def _decibels(out: Path, file: str) -> str:
     """PSNR of brightness before and after, as `evaluate` found it."""
     with open(out / "run" / "evaluation" / "images.csv", newline="", encoding="utf-8") as table:
@@ -144,7 +156,7 @@ def _decibels(out: Path, file: str) -> str:
 
 
 def _verdict(figures: dict[str, float]) -> str:
-    """What the numbers say, whatever they say."""
+    """What the numbers show, whatever they show."""
     gain = figures["psnr_y"] - figures["psnr_y_before"]
     if gain <= 0:
         return (f"It did not help: restored, the photographs are {-gain:.1f} dB farther from the clean ones than they "

@@ -19,22 +19,23 @@ from migaki.data.folder import ImageFolder
 from migaki.importers.mnist import MNIST
 from migaki.importers.usps import USPS
 from migaki.lab.arms import Arm, Measure, Trial
-from migaki.lab.chain import Leg, Step, apply_step, evaluate_step, import_step, option_words, train_step
+from migaki.lab.chain import Phase, Step
+from migaki.lab.steps import apply_step, evaluate_step, import_step, option_words, train_step
 from migaki.lab.study import Plan, Study
 from migaki.lab.study_report import StudyReport
 from migaki.report.sheets import sheet
-from migaki.report.tables import Cell, Difference, Spread, Table, spread
+from migaki.report.tables import Entry, Table
 from migaki.stages.apply import ApplyJob
 from migaki.stages.evaluate import EvaluateJob
 from migaki.stages.frame import FrameJob, frame
-from migaki.studies.digits_arms import PUBLISHED, DigitsArm, digits_arms
+from migaki.studies.parts.digits_arms import PUBLISHED, DigitsArm, digits_arms
 from migaki.systems.adapted_classifier import AdaptedClassifier
 from migaki.systems.classifier import Classifier
 from migaki.systems.simgan import SimGAN
 
 _WAYS = {"mnist_usps": ("mnist", "usps"), "usps_mnist": ("usps", "mnist")}
 _WAY_NAMES = {"mnist_usps": "MNIST to USPS", "usps_mnist": "USPS to MNIST"}
-_ACCURACY = Measure(key="accuracy", name="target accuracy, %", scale=100, higher_is_better=True)
+_ACCURACY = Measure(key="accuracy", name="target accuracy, %", scale=100, higher_is_better=True, places=1)
 _SHOWN = 12
 
 
@@ -92,23 +93,21 @@ class Digits(Study):
     def plan(self, out: Path, quiet: bool) -> Plan:
         """Import and frame both sets, then seed by seed both ways, so that it can be stopped with whole seeds."""
         config, arms = self.config, self._arms()
-        legs = [Leg(title="import the sets", steps=_imports(config, out, quiet)),
-                Leg(title="frame the digits", steps=tuple(
+        phases = [Phase(title="import the sets", steps=_imports(config, out, quiet)),
+                Phase(title="frame the digits", steps=tuple(
                     _frame_step(out / name, out / f"framed_{name}", config.size, quiet) for name in _SETS))]
         for k in range(max(self._seeds(arm) for arm in arms)):
-            legs += [Leg(title=f"{name}, seed {config.seed + k}", steps=self._leg(out, way, k, quiet))
+            phases += [Phase(title=f"{name}, seed {config.seed + k}", steps=self._phase(out, way, k, quiet))
                      for way, name in _WAY_NAMES.items()]
-        return Plan(legs=tuple(legs), arms=tuple(
+        return Plan(phases=tuple(phases), arms=tuple(
             Arm(name=arm.name, slug=f"{way}_{arm.slug}", saw=arm.saw, trials=tuple(
                 Trial(seeds=(config.seed + k,), evaluation=_run_folder(out, way, arm, config.seed + k) / "evaluation")
                 for k in range(self._seeds(arm))))
             for way in _WAYS for arm in arms))
 
-    def tell(self, report: StudyReport) -> None:
+    def compose(self, report: StudyReport) -> None:
         """The table both ways, the differences each switch makes, what the refiner made."""
         report.section("Target accuracy")
-        usps = _REDRAWN.format(test=self.config.usps_test) if self.config.usps_test else _ORIGINAL
-        report.text(_PROTOCOL.format(steps=self.config.steps, batch=self.config.batch_size, usps=usps))
         report.table("digits", self._table(report))
         arms = [arm.slug for arm in self._arms()]
         if len(arms) > 1:
@@ -125,6 +124,9 @@ class Digits(Study):
                 ("target, framed", report.out / f"framed_{target}_train")) if (folder / "dataset.json").exists()]
             report.figure(f"digits_{way}", sheet(rows, min_side=48), f"{name}: columns of all rows but the last belong "
                           "together.")
+        report.section("Who saw what", is_folded=True)
+        usps = _REDRAWN.format(test=self.config.usps_test) if self.config.usps_test else _ORIGINAL
+        report.text(_PROTOCOL.format(steps=self.config.steps, batch=self.config.batch_size, usps=usps))
 
     def _all_arms(self) -> list[DigitsArm]:
         config = self.config
@@ -137,7 +139,7 @@ class Digits(Study):
         config = self.config
         return min(config.seeds, config.side_seeds) if arm.is_side else config.seeds
 
-    def _leg(self, out: Path, way: str, k: int, quiet: bool) -> tuple[Step, ...]:
+    def _phase(self, out: Path, way: str, k: int, quiet: bool) -> tuple[Step, ...]:
         """All arms of a seed and direction; with the first seed the refiners, before the first arm that needs them."""
         steps: list[Step] = []
         made: set[str] = set()
@@ -152,12 +154,14 @@ class Digits(Study):
         return tuple(steps)
 
     def _table(self, report: StudyReport) -> Table:
-        rows: list[list[Cell | Spread | Difference]] = [
-            [arm.name, arm.saw, self._seeds(arm),
-             *(spread(report[f"{way}_{arm.slug}"].values(_ACCURACY)) for way in _WAYS)] for arm in self._arms()]
-        rows += [[f"{name}, published", "no label" if not name.startswith("source") else "nothing", None, *values]
+        rows: list[list[Entry]] = [
+            [arm.name, *(report[f"{way}_{arm.slug}"].spread(_ACCURACY) for way in _WAYS), self._seeds(arm), arm.saw]
+            for arm in self._arms()]
+        rows.append(["always the most frequent digit", *(
+            report[f"{way}_{self._arms()[0].slug}"].free_spread(_ACCURACY) for way in _WAYS), None, "nothing"])
+        rows += [[f"{name}, published", *values, None, "no label" if not name.startswith("source") else "nothing"]
                  for name, values in PUBLISHED.items()]
-        return Table(["method", "saw of the target", "seeds", *(f"{name}, %" for name in _WAY_NAMES.values())], rows,
+        return Table(["method", *(f"{name}, %" for name in _WAY_NAMES.values()), "seeds", "saw of the target"], rows,
                      "Accuracy on the target's test set. \"+\" lines add to the line above, except that the second "
                      "refiner takes the place of the first; \"...\" lines add to it.")
 

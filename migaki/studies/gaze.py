@@ -8,12 +8,11 @@ from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.gaze_labels import require_gaze
 from migaki.data.sets.overlap import require_others
-from migaki.lab.arms import Measure
 from migaki.lab.study import Plan, Study
 from migaki.lab.study_report import StudyReport
-from migaki.studies.gaze_page import tell_gaze
-from migaki.studies.gaze_recipe import GazeRecipe
-from migaki.studies.gaze_road import GazeRoad
+from migaki.studies.parts.gaze_page import compose_gaze
+from migaki.studies.parts.gaze_plan import GazePlan
+from migaki.studies.parts.gaze_recipe import ERROR, SHARE, GazeRecipe
 
 FEWEST_PHOTOS = 64
 
@@ -30,8 +29,7 @@ class GazeStudy(Study):
     subtitle = "Rendered eyes with known gaze, given the look of unlabelled photographs; gaze models trained on " \
                "them, and judged by labelled photographs that no arm but the upper bound was trained on."
     factors = ("refiner", "CNN")
-    measures = (Measure(key="mean_deg", name="mean error, deg"),
-                Measure(key="within_7_deg", name="within 7 deg, %", scale=100, higher_is_better=True))
+    measures = (ERROR, SHARE)
     Config = GazeRecipe
 
     config: GazeRecipe
@@ -39,12 +37,12 @@ class GazeStudy(Study):
     def plan(self, out: Path, quiet: bool) -> Plan:
         """Render, photograph, estimate, refine, measure looks, train, adapt, bound, judge."""
         _check(self.config)
-        legs, arms = GazeRoad(self.config, out, quiet).walk()
-        return Plan(legs=legs, arms=arms)
+        phases, arms = GazePlan(self.config, out, quiet).complete()
+        return Plan(phases=phases, arms=arms)
 
-    def tell(self, report: StudyReport) -> None:
+    def compose(self, report: StudyReport) -> None:
         """See gaze_page.py."""
-        tell_gaze(report, self.config)
+        compose_gaze(report, self.config)
 
 
 def _check(config: GazeRecipe) -> None:

@@ -20,7 +20,8 @@ from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.overlap import require_others
 from migaki.lab.arms import Arm, Measure, Trial
-from migaki.lab.chain import Leg, Step, apply_step, call_step, evaluate_step, simulate_step, train_step
+from migaki.lab.chain import Phase, Step
+from migaki.lab.steps import apply_step, call_step, evaluate_step, simulate_step, train_step
 from migaki.lab.study import Plan, Study
 from migaki.lab.study_report import StudyReport
 from migaki.ops.depth import NYU_CAMERA, project
@@ -30,7 +31,7 @@ from migaki.simulate.stand_in_depth import StandInDepth
 from migaki.stages.apply import ApplyJob
 from migaki.stages.evaluate import EvaluateJob
 from migaki.stages.simulate import SimulateJob
-from migaki.studies.hands_page import tell_hands
+from migaki.studies.parts.hands_page import SHOWN_AT, compose_hands
 from migaki.systems.hourglass import HourglassSystem
 from migaki.systems.simgan import SimGAN
 
@@ -42,9 +43,6 @@ ARMS = (("synthetic", "synthetic", 1, False), ("refined", "refined", 1, True), (
         ("synthetic_3x", "synthetic 3x", 3, False), ("refined_3x", "refined 3x", 3, True))
 """Slug, name, number of parts (0: the real frames), refined or not; in the order of the paper's table."""
 
-TOLD_AT = 224
-"""px: errors are told at the paper's image width."""
-
 
 class Hands(Study):
     """Table 4: share of hands found within 5 px, trained on rendered, refined and "real" depth."""
@@ -54,9 +52,9 @@ class Hands(Study):
                "on a stand-in for them."
     factors = ("seed",)
     measures = (
-        Measure(key="mean_px", name="mean error, px"),
-        Measure(key="images_within_5_px", name="images within 5 px, %", scale=100, higher_is_better=True),
-        Measure(key="within_5_px", name="joints within 5 px, %", scale=100, higher_is_better=True),
+        Measure(key="mean_px", name="mean error, px", places=2),
+        Measure(key="images_within_5_px", name="images within 5 px, %", scale=100, higher_is_better=True, places=1),
+        Measure(key="within_5_px", name="joints within 5 px, %", scale=100, higher_is_better=True, places=1),
     )
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,26 +109,26 @@ class Hands(Study):
         config = self.config
         if config.real is not None and config.test is not None:
             require_others(ImageFolder(config.test), ImageFolder(config.real), "--photos")
-        legs = [Leg(title="render hands", steps=(*self._split(out), *self._synthetic(out, quiet)))]
+        phases = [Phase(title="render hands", steps=(*self._split(out), *self._synthetic(out, quiet)))]
         if config.real is None:
-            legs.append(Leg(title="stand in for a depth sensor", steps=self._stand_in(out, quiet)))
+            phases.append(Phase(title="stand in for a depth sensor", steps=self._stand_in(out, quiet)))
         for k in range(config.seeds):
             seed = config.seed + k
             networks = [self._train_and_judge(out, slug, self._data(out, parts, refined, seed), seed, quiet)
                         for slug, _, parts, refined in ARMS]
-            legs += [Leg(title=f"network on rendered hands, seed {seed}", steps=tuple(networks[0])),
-                     Leg(title=f"refiner, seed {seed}", steps=self._refine(out, seed, quiet)),
-                     Leg(title=f"other networks, seed {seed}", steps=tuple(
+            phases += [Phase(title=f"network on rendered hands, seed {seed}", steps=tuple(networks[0])),
+                     Phase(title=f"refiner, seed {seed}", steps=self._refine(out, seed, quiet)),
+                     Phase(title=f"other networks, seed {seed}", steps=tuple(
                          step for steps in networks[1:] for step in steps))]
-        return Plan(legs=tuple(legs), arms=tuple(
+        return Plan(phases=tuple(phases), arms=tuple(
             Arm(name=name or self.called_real, slug=slug, saw=_saw(parts, refined), trials=tuple(
                 Trial(seeds=(config.seed + k,), evaluation=out / f"{slug}_{config.seed + k}" / "evaluation")
                 for k in range(config.seeds)))
             for slug, name, parts, refined in ARMS))
 
-    def tell(self, report: StudyReport) -> None:
+    def compose(self, report: StudyReport) -> None:
         """The table, the curve, what the refiner made and what the networks found."""
-        tell_hands(report, self.config, [slug for slug, *_ in ARMS], self._real(report.out), self._test(report.out))
+        compose_hands(report, self.config, [slug for slug, *_ in ARMS], self._real(report.out), self._test(report.out))
 
     @property
     def called_real(self) -> str:
@@ -207,7 +205,7 @@ class Hands(Study):
         config, folder = self.config, out / f"{slug}_{seed}"
         network = HourglassSystem.Config(
             height=config.size, width=config.size, channels=1, steps=config.steps, batch_size=config.batch_size,
-            features=config.features, error_width=TOLD_AT)
+            features=config.features, error_width=SHOWN_AT)
         return [train_step("hourglass", HourglassSystem.Data(data=data), network, Run(seed=seed, sample_every=0),
                            folder, quiet, cost=config.steps * config.batch_size / 300),
                 evaluate_step(folder, EvaluateJob(data=self._test(out)), quiet, cost=5)]

@@ -9,7 +9,8 @@ from pathlib import Path
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.lab.arms import Arm, Measure, Trial
-from migaki.lab.chain import Leg, evaluate_step, simulate_step, train_step
+from migaki.lab.chain import Phase
+from migaki.lab.steps import evaluate_step, simulate_step, train_step
 from migaki.lab.study import Plan, Study, run_study
 from migaki.lab.study_report import StudyReport
 from migaki.simulate.digits import DigitSimulator
@@ -44,10 +45,10 @@ class ToyStudy(Study):
             steps.append(evaluate_step(out / f"run_{seed}", EvaluateJob(data=digits, device="cpu"), quiet))
         trials = tuple(Trial(seeds=(seed,), evaluation=out / f"run_{seed}" / "evaluation")
                        for seed in range(self.config.seeds))
-        return Plan(legs=(Leg(title="all of it", steps=tuple(steps)),),
+        return Plan(phases=(Phase(title="all of it", steps=tuple(steps)),),
                     arms=(Arm(name="digits", slug="digits", saw="nothing", trials=trials),))
 
-    def tell(self, report: StudyReport) -> None:
+    def compose(self, report: StudyReport) -> None:
         """One table."""
         report.section("Result")
         report.compare("result", ["digits"], caption="Accuracy.")

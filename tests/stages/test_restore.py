@@ -306,7 +306,7 @@ def test_pairs_are_measured_like_saved_files(run: Path, photos: Path, tmp_path: 
     assert record["figures"]["psnr"] == figures["psnr"]
     assert len((out / "images.csv").read_text().splitlines()) == 5
     html = (out / "evaluation.html").read_text()
-    assert html.count('type="range"') == 4 and (out / "sheet.png").exists() and "migaki x" in html
+    assert html.count('class="pair"') == 4 and (out / "sheet.png").exists() and "migaki x" in html
     _, fewer = judge_into(Pairs(Pairs.Config(data=tmp_path / "pairs", exclude=("a_00", "b_01"), **CPU)), [run],
                           tmp_path / "f", quiet=True)
     assert fewer.figures["psnr"] == pytest.approx(np.mean(values[1:3]), abs=1e-6)

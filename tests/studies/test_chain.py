@@ -10,7 +10,8 @@ import torch
 
 from migaki.core.errors import NothingLeft, UserError
 from migaki.core.files import write_text
-from migaki.lab.chain import Leg, Step, option_words, run_chain
+from migaki.lab.chain import Phase, Step, run_chain
+from migaki.lab.steps import option_words
 from migaki.lab.study import Study
 from migaki.metrics.spectrum import spectrum_features
 from migaki.ops.histogram import equalise
@@ -33,13 +34,13 @@ def test_a_step_runs_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         runs.append(command)
         proof.touch()
 
-    leg = Leg(title="walk", steps=(Step(words=("walk", "a b"), work=work, proof=proof),))
-    first = run_chain([leg], tmp_path, last="rest")
-    second = run_chain([leg], tmp_path, last="rest")
+    phase = Phase(title="walk", steps=(Step(words=("walk", "a b"), work=work, proof=proof),))
+    first = run_chain([phase], tmp_path, last="rest")
+    second = run_chain([phase], tmp_path, last="rest")
     assert runs == ["migaki walk 'a b'"] and first == second
     assert "1/2 walk" in capsys.readouterr().err
     proof.unlink()
-    run_chain([leg], tmp_path, last="rest", quiet=True)
+    run_chain([phase], tmp_path, last="rest", quiet=True)
     assert len(runs) == 2
 
 
@@ -47,7 +48,7 @@ def test_what_other_options_made_does_not_pass_for_what_is_asked(tmp_path: Path)
     """5, then 50 in its place, then 5 again: the folder holds what 50 made, whatever was recorded of the first 5."""
     out, runs = tmp_path / "out", []
 
-    def leg(option: str) -> Leg:
+    def phase(option: str) -> Phase:
         def work(command: str) -> None:
             runs.append(option)
             (out / "made").mkdir(parents=True, exist_ok=True)
@@ -55,16 +56,16 @@ def test_what_other_options_made_does_not_pass_for_what_is_asked(tmp_path: Path)
 
         read = Step(about="read it", needs=(out / "made",), work=lambda _: write_text(out / "told", option),
                     proof=out / "told")
-        return Leg(title="walk", steps=(Step(words=("walk", option), work=work, proof=out / "made" / "proof"), read))
+        return Phase(title="walk", steps=(Step(words=("walk", option), work=work, proof=out / "made" / "proof"), read))
 
-    run_chain([leg("5")], out, last="rest", quiet=True)
+    run_chain([phase("5")], out, last="rest", quiet=True)
     with pytest.raises(UserError, match=r"with other options .*: made, \. *: delete these folders"):
-        run_chain([leg("50")], out, last="rest", quiet=True)
+        run_chain([phase("50")], out, last="rest", quiet=True)
     shutil.rmtree(out / "made")
     (out / "told").unlink()
-    run_chain([leg("50")], out, last="rest", quiet=True)
+    run_chain([phase("50")], out, last="rest", quiet=True)
     with pytest.raises(UserError, match="with other options"):
-        run_chain([leg("5")], out, last="rest", quiet=True)
+        run_chain([phase("5")], out, last="rest", quiet=True)
     assert runs == ["5", "50"]
 
 
@@ -81,21 +82,21 @@ def test_what_nothing_is_left_of_is_left_out_with_all_that_stands_on_it(tmp_path
 
         return Step(about=name, needs=tuple(out / need for need in needs), work=work, proof=out / name / "proof")
 
-    leg = Leg(title="walk", steps=(step("kept", leaves=False), step("model", "kept"), step("judged", "model"),
+    phase = Phase(title="walk", steps=(step("kept", leaves=False), step("model", "kept"), step("judged", "model"),
                                    step("other")))
     left_out: dict[Path, str] = {}
-    timings = run_chain([leg], out, last="rest", quiet=True, left_out=left_out)
+    timings = run_chain([phase], out, last="rest", quiet=True, left_out=left_out)
     assert runs == ["kept", "other"] and len(timings) == 1
     assert left_out == dict.fromkeys((out / name for name in ("kept", "model", "judged")),
                                      "kept: every image was left out")
     with pytest.raises(NothingLeft):
-        run_chain([leg], out, last="rest", quiet=True)
+        run_chain([phase], out, last="rest", quiet=True)
 
 
 def test_two_steps_cannot_share_a_folder(tmp_path: Path) -> None:
     steps = tuple(Step(words=("walk", name), work=lambda _: None, proof=tmp_path / "made" / name) for name in "ab")
     with pytest.raises(UserError, match=r"two steps of a chain write into .*made"):
-        run_chain([Leg(title="walk", steps=steps)], tmp_path, last="rest", quiet=True)
+        run_chain([Phase(title="walk", steps=steps)], tmp_path, last="rest", quiet=True)
 
 
 @pytest.mark.parametrize("study", [
@@ -103,7 +104,7 @@ def test_two_steps_cannot_share_a_folder(tmp_path: Path) -> None:
     GazeStudy(GazeStudy.Config(refiner_seeds=5, cnn_seeds=5, ablations=True, ablation_seeds=5, bound_seeds=5)),
 ], ids=lambda study: type(study).__name__)
 def test_no_two_steps_of_a_study_write_into_one_folder(study: Study, tmp_path: Path) -> None:
-    steps = [step for leg in study.plan(tmp_path, quiet=True).legs for step in leg.steps]
+    steps = [step for phase in study.plan(tmp_path, quiet=True).phases for step in phase.steps]
     assert len({step.proof.parent for step in steps}) == len(steps) == len({step.command for step in steps})
 
 
@@ -117,14 +118,14 @@ def test_a_users_folder_that_has_changed_is_noticed(tmp_path: Path) -> None:
         (out / "made").mkdir(exist_ok=True)
         (out / "made" / "proof").write_text(command)
 
-    leg = Leg(title="walk", steps=(Step(words=("walk", "far", str(mine), "--out", str(out / "made")), work=work,
+    phase = Phase(title="walk", steps=(Step(words=("walk", "far", str(mine), "--out", str(out / "made")), work=work,
                                         proof=out / "made" / "proof"),))
-    run_chain([leg], out, last="rest", quiet=True)
-    run_chain([leg], out, last="rest", quiet=True)  # what it has made itself does not count
+    run_chain([phase], out, last="rest", quiet=True)
+    run_chain([phase], out, last="rest", quiet=True)  # what it has made itself does not count
     assert len(runs) == 1
     (mine / "b.png").write_bytes(b"2")
     with pytest.raises(UserError, match="made from other data"):
-        run_chain([leg], out, last="rest", quiet=True)
+        run_chain([phase], out, last="rest", quiet=True)
 
 
 def test_equalise_spreads_the_levels() -> None:
@@ -143,3 +144,10 @@ def test_the_spectrum_sees_grain() -> None:
     assert gain.shape == (4, 12) and (gain[:, -3:] > 3).all()
     with pytest.raises(UserError):
         spectrum_features(torch.rand(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("content", ["[]", '{"made": 3}', '{"made": {"seconds": "1", "cpu_seconds": 1}}'])
+def test_a_record_of_another_form_is_refused_in_one_line(content: str, tmp_path: Path) -> None:
+    write_text(tmp_path / "steps.json", content)
+    with pytest.raises(UserError, match=r"steps\.json: not what a chain of steps wrote"):
+        run_chain([], tmp_path, last="rest", quiet=True)

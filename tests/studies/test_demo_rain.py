@@ -9,21 +9,23 @@ import pytest
 from PIL import Image
 
 from migaki.core.errors import UserError
-from migaki.studies.demo_rain import _JUDGED_BY, _TRAINED_ON, RainDemo, demo_rain, write_photos
+from migaki.lab.study import run_study
+from migaki.studies.demo_rain import _JUDGED_BY, _TRAINED_ON, RainDemo, write_photos
 
 
-def test_the_road_and_its_page(tmp_path: Path) -> None:
+def test_the_page_and_that_nothing_is_made_twice(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for folder, names in (("photos", _TRAINED_ON), ("unseen", _JUDGED_BY)):
         (tmp_path / folder).mkdir()
         for name in names:  # photographs that are there are not taken anew
             pixels = random.integers(0, 255, (9, 9, 3), dtype=np.uint8)
             Image.fromarray(pixels).resize((96, 96)).save(tmp_path / folder / f"{name}.png")
-    page = demo_rain(RainDemo(out=tmp_path, steps=2, count=1), quiet=True)
+    demo = RainDemo(RainDemo.Config(steps=2, count=1))
+    page = run_study("demo_rain", demo, tmp_path, quiet=True)
     html = page.read_text(encoding="utf-8")
-    assert html.count('type="range"') == 3 and "PSNR of brightness" in html and "migaki simulate rain" in html
+    assert html.count('class="pair"') == 3 and "PSNR of brightness" in html and "migaki simulate rain" in html
     before = (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns
-    demo_rain(RainDemo(out=tmp_path, steps=2, count=1), quiet=True)
+    run_study("demo_rain", demo, tmp_path, quiet=True)
     assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == before
 
 
@@ -37,4 +39,4 @@ def test_photographs_are_colour_pictures(tmp_path: Path) -> None:
 
 def test_nothing_to_do_is_refused() -> None:
     with pytest.raises(UserError, match="at least 1"):
-        RainDemo(steps=0)
+        RainDemo.Config(steps=0)

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from migaki.cli import main
 from migaki.core.errors import UserError
 from migaki.studies.digits import Digits
-from migaki.studies.digits_arms import digits_arms
+from migaki.studies.parts.digits_arms import digits_arms
 from migaki.systems.adapted_classifier import AdaptedClassifier
 
 CHOSEN = ("source", "kept", "all")
@@ -67,9 +67,9 @@ def test_no_step_reads_labels_of_a_target(tmp_path: Path) -> None:
     """Of a target's folders only the training pictures are trained on, as photographs, and the test set is judged."""
     plan = Digits(Digits.Config()).plan(tmp_path, quiet=True)
     bounds = 0
-    for leg in plan.legs:
+    for phase in plan.phases:
         for way, target in (("mnist_usps", "usps"), ("usps_mnist", "mnist")):
-            for step in leg.steps:
+            for step in phase.steps:
                 words = list(step.words)
                 if way not in step.command or words[0] != "train":
                     continue

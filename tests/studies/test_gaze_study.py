@@ -27,12 +27,12 @@ from migaki.report.evaluation import read_errors
 from migaki.simulate.stand_in_camera import StandInCamera
 from migaki.stages.simulate import SimulateJob, simulate
 from migaki.stages.train import train
-from migaki.studies import gaze_road
 from migaki.studies.gaze import GazeStudy
-from migaki.studies.gaze_ablations import GROUPS, Ablation, ablations
-from migaki.studies.gaze_recipe import GazeRecipe
-from migaki.studies.gaze_road import GazeRoad
-from migaki.studies.gaze_steps import adapt
+from migaki.studies.parts import gaze_plan
+from migaki.studies.parts.gaze_ablations import GROUPS, Ablation, ablations
+from migaki.studies.parts.gaze_plan import GazePlan
+from migaki.studies.parts.gaze_recipe import GazeRecipe
+from migaki.studies.parts.gaze_steps import adapt
 from migaki.systems import gaze
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
@@ -47,7 +47,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gaze, "_ADAPT_IMAGES", 64)
-        patch.setattr(gaze_road, "ablations", _one)
+        patch.setattr(gaze_plan, "ablations", _one)
         patch.setattr(GazeRecipe, "refiner", _quick_refiner(GazeRecipe.refiner))
         assert main(["study", "gaze", "--out", str(out), *SMALL, "--ablations"]) == 0
     return out
@@ -105,12 +105,12 @@ def test_the_page_is_whole(study: Path) -> None:
 
 def test_nothing_is_made_twice(study: Path, capsys: pytest.CaptureFixture[str],
                                monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gaze_road, "ablations", _one)
+    monkeypatch.setattr(gaze_plan, "ablations", _one)
     monkeypatch.setattr(GazeRecipe, "refiner", _quick_refiner(GazeRecipe.refiner))
     before = {path: path.stat().st_mtime_ns for path in study.rglob("*.safetensors")}
     options = json.loads((study / "study.json").read_text())["config"]
     plan = GazeStudy(from_dict(GazeRecipe, options)).plan(study, False)
-    run_chain(plan.legs, study, last="rest")
+    run_chain(plan.phases, study, last="rest")
     lines = capsys.readouterr().err.splitlines()
     assert all(line.endswith(", done before") for line in lines[:-1]) and len(lines) > 40
     assert before == {path: path.stat().st_mtime_ns for path in study.rglob("*.safetensors")}
@@ -179,13 +179,13 @@ def test_every_ablation_has_the_same_budget() -> None:
 
 
 def test_seeds_and_arms_of_the_full_study() -> None:
-    legs, arms = GazeRoad(GazeRecipe(ablations=True), Path("out")).walk()
+    phases, arms = GazePlan(GazeRecipe(ablations=True), Path("out")).complete()
     trials = {arm.slug: [trial.seeds for trial in arm.trials] for arm in arms}
     assert trials["synthetic_4x"] == [(None, k) for k in range(3)]
     assert trials["refined_4x"] == trials["refined_4x_prior"] == [(r, k) for r in range(3) for k in range(3)]
-    commands = [step.command for leg in legs for step in leg.steps]
+    commands = [step.command for phase in phases for step in phase.steps]
     assert len(set(commands)) == len(commands)
-    hours = sum(step.cost for leg in legs for step in leg.steps) / 3600
+    hours = sum(step.cost for phase in phases for step in phase.steps) / 3600
     assert hours < 3, "the full study was promised to take at most three hours on two cores"
 
 
@@ -214,8 +214,8 @@ def _wanted_data(run: str) -> list[str]:
 def test_every_arm_learns_from_its_own_images_and_every_refiner_is_held_as_it_says() -> None:
     config = GazeRecipe(photos=Path("photos"), labelled=Path("labelled"), ablations=True, ablation_seeds=2,
                         ablation_cnn_seeds=3)
-    legs, _ = GazeRoad(config, Path("out")).walk()
-    steps = [step for leg in legs for step in leg.steps]
+    phases, _ = GazePlan(config, Path("out")).complete()
+    steps = [step for phase in phases for step in phase.steps]
     trained = {_words(step, "--out")[0]: step for step in steps if step.words[:2] == ("train", "gaze")}
     assert len([run for run in trained if run.startswith("cnn_ablation_")]) == 2 * 3 * (1 + len(ablations(config)))
     for run, step in trained.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,12 @@ from scipy import stats
 from migaki.core.errors import UserError
 from migaki.core.files import make_folder, write_json, write_text
 from migaki.lab.arms import Arm, Measure, Trial, difference_by, difference_by_picture, pairs, read_outcomes
-from migaki.lab.chain import Leg, Step, call_step, run_chain
+from migaki.lab.chain import Phase, Step, run_chain
+from migaki.lab.steps import call_step
 from migaki.lab.study import Plan, Study, run_study
 from migaki.lab.study_report import StudyReport
+from migaki.lab.verdict import verdict
+from migaki.report.figures import share_text
 
 ERROR = Measure(key="mean_deg", name="mean error, deg")
 SHARE = Measure(key="within_7_deg", name="within 7 deg, %", scale=100, higher_is_better=True)
@@ -43,11 +46,11 @@ class Toy(Study):
         refined = tuple(Trial(seeds=(r, k), evaluation=out / f"refined_{r}_{k}") for r in range(2) for k in range(2))
         steps = [_judge(trial.evaluation, 5.0 + 0.1 * (trial.seeds[1] or 0)) for trial in synthetic]
         steps += [_judge(t.evaluation, 5.0 - self.config.gain * (t.seeds[0] or 0)) for t in refined]
-        return Plan(legs=(Leg(title="judge", steps=tuple(steps)),),
+        return Plan(phases=(Phase(title="judge", steps=tuple(steps)),),
                     arms=(Arm(name="synthetic", slug="synthetic", saw="nothing", trials=synthetic),
                           Arm(name="refined", slug="refined", saw="photographs", trials=refined)))
 
-    def tell(self, report: StudyReport) -> None:
+    def compose(self, report: StudyReport) -> None:
         report.section("Table 3")
         report.compare("table3", ["synthetic", "refined"], published={"refined": 7.8}, source="the paper",
                        others={"SVR": 16.5}, caption="Errors.")
@@ -91,9 +94,11 @@ def test_differences_are_paired_and_clustered(tmp_path: Path) -> None:
     assert found == pytest.approx({(0, 0): 0.0, (0, 1): -0.1, (1, 0): -0.5, (1, 1): -0.6})
     by_refiner, by_cnn = difference_by(0, found), difference_by(1, found)
     assert by_refiner is not None and by_cnn is not None
-    oracle = stats.ttest_1samp([-0.05, -0.55], 0).confidence_interval(0.95)
-    assert (by_refiner.t_low, by_refiner.t_high) == pytest.approx((oracle.low, oracle.high))
     assert by_refiner.count == by_cnn.count == 2 and by_cnn.mean == pytest.approx(-0.3)
+    assert by_refiner.t_low is None and by_refiner.values == pytest.approx((-0.05, -0.55))
+    third = difference_by(0, {**found, (2, 0): -0.3})
+    oracle = stats.ttest_1samp([-0.05, -0.55, -0.3], 0).confidence_interval(0.95)
+    assert third is not None and (third.t_low, third.t_high) == pytest.approx((oracle.low, oracle.high))
     assert difference_by(0, {(None, 1): 1.0}) is None
 
 
@@ -113,7 +118,7 @@ def test_pictures_are_compared_over_equal_seeds(tmp_path: Path) -> None:
     gap = difference_by_picture(outcomes["refined"], outcomes["kept"])
     assert gap is not None and gap.mean == pytest.approx(2 / 3) and gap.count == 3
     assert pairs(outcomes["refined"], outcomes["kept"], ERROR) == pytest.approx({(0, 0): 2 / 3})
-    assert outcomes["refined"].errors == pytest.approx([6.5, 7.0, 7.5])
+    assert outcomes["refined"].each is not None and outcomes["refined"].each.shape == (2, 3)
 
 
 def _touch(name: str, folder: Path, *needs: Path) -> Step:
@@ -129,7 +134,7 @@ def test_old_data_do_not_pass_for_new(tmp_path: Path) -> None:
     below, above = tmp_path / "below", tmp_path / "above"
 
     def walk(name: str) -> None:
-        run_chain([Leg(title="walk", steps=(_touch(name, below), _touch("above", above, below)))], tmp_path,
+        run_chain([Phase(title="walk", steps=(_touch(name, below), _touch("above", above, below)))], tmp_path,
                   last="rest", quiet=True)
 
     walk("below, 10 images")
@@ -145,7 +150,70 @@ def test_old_data_do_not_pass_for_new(tmp_path: Path) -> None:
 def test_arms_and_steps_cannot_be_confused(tmp_path: Path) -> None:
     arm = Arm(name="one", slug="one", saw="nothing", trials=())
     with pytest.raises(UserError, match="slug"):
-        Plan(legs=(), arms=(arm, arm))
+        Plan(phases=(), arms=(arm, arm))
     step = _touch("same", tmp_path / "a")
     with pytest.raises(UserError, match="twice"):
-        run_chain([Leg(title="walk", steps=(step, step))], tmp_path, last="rest", quiet=True)
+        run_chain([Phase(title="walk", steps=(step, step))], tmp_path, last="rest", quiet=True)
+
+
+def _evaluated(folder: Path, errors: list[float], free: float) -> Path:
+    """What an evaluation leaves: errors of some pictures, their figures, and those of always the mean."""
+    rows = "".join(f"{k}.png,{error}\n" for k, error in enumerate(errors))
+    write_text(make_folder(folder) / "errors.csv", f"file_name,error_deg\n{rows}")
+    figures = {"mean_deg": float(np.mean(errors)), "within_7_deg": float(np.mean(np.array(errors) <= 7))}
+    write_json(folder / "evaluation.json", {"figures": figures, "costs_nothing": {
+        "name": "always the mean gaze", "figures": {"mean_deg": free, "within_7_deg": 0.25}}})
+    return folder
+
+
+def _report(tmp_path: Path, arms: dict[str, list[list[float]]], free: float = 9.0) -> StudyReport:
+    made = [Arm(name=slug, slug=slug, saw="nothing", trials=tuple(
+        Trial(seeds=(k,), evaluation=_evaluated(tmp_path / f"{slug}_{k}", errors, free))
+        for k, errors in enumerate(runs))) for slug, runs in arms.items()]
+    return StudyReport(tmp_path / "out", "A study", "", factors=("seed",), measures=(ERROR, SHARE), timings=[],
+                       outcomes=read_outcomes(made))
+
+
+def test_the_curve_and_the_table_show_one_statistic(tmp_path: Path) -> None:
+    """Averaging a picture's errors over the runs first would give another share: here all instead of half."""
+    report = _report(tmp_path, {"synthetic": [[6.0, 6.0, 6.0, 6.0], [7.5, 7.5, 7.5, 7.5]]})
+    table = report.compare("table", ["synthetic"], measures=[replace(SHARE, places=1)])
+    assert str(table.rows[0][1]) == "50.0 (100.0, 0.0)"
+    assert share_text(report.errors(["synthetic"])["synthetic"], 7) == "50.0"
+
+
+def test_what_costs_nothing_stands_below_the_arms(tmp_path: Path) -> None:
+    report = _report(tmp_path, {"good": [[5.0, 6.0]], "bad": [[11.0, 12.0]]})
+    table = report.compare("table", ["good", "bad"], others={"SVR": 16.5}, source="paper")
+    assert list(table.columns)[:4] == ["trained on", ERROR.name, SHARE.name, "paper"]
+    assert [row[0] for row in table.rows] == ["good", "bad", "always the mean gaze", "SVR"]
+    assert [str(cell) for cell in table.rows[2][1:3]] == ["9", "25"]
+    assert str(table.rows[0][1]) == "5.5"
+    assert str(table.rows[1][1]) == "11.5, worse than always the mean gaze"
+    assert str(table.rows[1][2]) == "0, worse than always the mean gaze"
+
+
+def test_the_verdict_is_what_the_figures_show(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    base = rng.uniform(4, 6, (3, 40))
+
+    def words(gain: float, runs: int) -> str:
+        other = base + gain + 0.01 * rng.normal(size=base.shape)
+        report = _report(tmp_path, {"first": base[:runs].tolist(), "other": other[:runs].tolist()})
+        return verdict("Refining", report["first"], report["other"], replace(ERROR, places=2), ("seed",))
+
+    assert words(-0.5, 3).startswith("Refining helped: the mean error went from 5.0")
+    assert words(0.5, 3).startswith("Refining did harm: ")
+    few = words(0.5, 2)
+    assert few.startswith("Refining did harm on these models: ") and "2 runs of each arm have no interval" in few
+    assert words(0.0, 2).startswith("Refining made no difference that can be told from chance")
+    assert words(0.0, 3).startswith("Refining made no difference that can be told from chance")
+
+
+def test_a_difference_of_two_runs_has_no_interval_on_the_page(tmp_path: Path) -> None:
+    report = _report(tmp_path, {"first": [[5.0, 6.0, 7.0], [5.5, 6.5, 7.5]],
+                                "other": [[6.0, 7.5, 8.0], [6.2, 7.5, 8.1]]})
+    table = report.differences("gaps", "first", ["other"])
+    by_seed, by_picture = (str(cell) for cell in table.rows[0][1:])
+    assert "2 runs: no interval" in by_seed and by_seed.endswith(", worse") and "[" not in by_seed
+    assert "[" in by_picture and by_picture.endswith(", worse")

@@ -15,7 +15,8 @@ from migaki.core.config import to_dict
 from migaki.core.files import make_folder, write_json
 from migaki.core.trained import load_system, read_record
 from migaki.data.folder import ImageFolder
-from migaki.lab.chain import Step, call_step
+from migaki.lab.chain import Step
+from migaki.lab.steps import call_step
 from migaki.metrics.gaze import AngularError
 from migaki.metrics.neighbours import knn_gaze
 from migaki.report.evaluation import write_evaluation
@@ -30,7 +31,8 @@ def judge_neighbours(train: Path, labelled: Path, k: int, out: Path) -> None:
     batch = tested.read(range(len(tested)), ("image", "gaze"))
     metric = AngularError()
     metric.update({"gaze": knn_gaze(images["image"], images["gaze"], batch["image"], min(k, len(known)))}, batch)
-    write_evaluation(out, {"run": f"{k}-NN on {train}", "data": str(labelled)}, metric, tested.names)
+    write_evaluation(out, {"run": f"{k}-NN on {train}", "data": str(labelled)}, metric, tested.names,
+                     folder=tested)
 
 
 def adapt(run: Path, data: Gaze.Data, out: Path, *, match_prior: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from migaki.studies.gaze_recipe import GazeRecipe
+from migaki.studies.parts.gaze_recipe import GazeRecipe
 
 
 def protocol(config: GazeRecipe, photos: int, labelled: int) -> str:
@@ -14,38 +14,38 @@ def protocol(config: GazeRecipe, photos: int, labelled: int) -> str:
     if config.synthetic is None and not config.is_stand_in:
         eyes += f", rendered with a head roll of {config.head_roll[0]:g} ± {config.head_roll[1]:g} degrees " \
                 f"(--head-roll; by default that of MPIIGaze's photographs) and the gaze prior {config.gaze_prior}"
-    said = f"""\
+    words = f"""\
 The refiners saw {eyes} and, without labels, {pictures}. Every refiner took {config.rounds} rounds of \
 {config.refiner_batch} images, the ablations' as many gradient steps. The first CNN trained on synthetic eyes held the \
 labels while the refiners learned; it never saw a real one."""
     if config.is_judged:
-        said += f"""\
+        words += f"""\
  Every CNN took {config.cnn_steps} updates of {config.cnn_batch} images with one schedule, whatever it was trained on, \
 and was judged by {labelled:,} other pictures with labels.
 
 The stopping rule is the budget: the last checkpoint is judged, none is chosen, and this study chooses nothing by a \
-real label. (How migaki's own defaults were found, some of them with test figures in view, its docs/results.md \
-tells.) The column 'saw of the real data' says what each arm was shown; only the upper bound was trained \
-on real labels, and each picture was judged by the model that had not trained on it."""
+real label. (Some of migaki's own defaults were found with test figures in view: its docs/results.md names them.) \
+The column 'saw of real data' names what each arm was shown; only the upper bound was trained on real labels, and each \
+picture was judged by the model that had not trained on it."""
     else:
-        said += """\
+        words += """\
  The stopping rule is the budget: the last checkpoint is taken, none is chosen."""
     if config.is_stand_in:
-        said += """
+        words += """
 
 No photographs were given, so a stand-in camera took the pictures: they are renderings too, of other people through a \
 modelled camera. What helps here may help less on photographs: give --photos and --data."""
-    return said
+    return words
 
 
 def adapted_words(config: GazeRecipe) -> str:
     """What the adapted arms do."""
-    said = """\
+    words = """\
 + AdaBN (Li et al. 2016): the statistics of batch norm are taken from the unlabelled photographs. + prior: besides, \
 the predictions on the photographs of each side of the face are given the median and spread of the synthetic labels. \
 That presumes that people look about as the synthetic eyes do; it is knowledge about the use, and right or wrong with \
 it, but no label of an image. Both are done to the finished models of the arms above."""
-    return said + _TAUGHT if config.self_training else said
+    return words + _TAUGHT if config.self_training else words
 
 
 _TAUGHT = """

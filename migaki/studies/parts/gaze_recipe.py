@@ -9,10 +9,15 @@ from typing import ClassVar, Literal
 
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
+from migaki.lab.arms import Measure
 from migaki.simulate.eye_model.scene import EyeConfig
 from migaki.simulate.stand_in_camera import StandInCamera
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
+
+ERROR = Measure(key="mean_deg", name="mean error, deg", places=2)
+SHARE = Measure(key="within_7_deg", name="within 7 deg, %", scale=100, higher_is_better=True, places=1)
+"""What the study measures."""
 
 _SKINS = tuple(range(12))  # of the built-in eye's twenty; the stand-in camera's people have the others
 

@@ -21,6 +21,9 @@ PUBLISHED: dict[str, float | str] = {"synthetic": 69.7, "refined": 72.4, "real":
                                      "refined_3x": 83.3}
 """Shrivastava et al., CVPR 2017, table 4: per cent within 5 px on the real NYU hands."""
 
+SHOWN_AT = 224
+"""px: errors are given at the paper's image width."""
+
 _SHOWN = 10
 _SEEN, _TIMES = 5, 4  # frames with joints on them, and how many times as large they are shown
 
@@ -39,42 +42,42 @@ networks are larger and were trained for longer."""
 _PROTOCOL = """\
 Every network is a stacked hourglass of two stacks with {features} features at {size} x {size} px and took {steps} \
 updates of {batch} images, turned by up to 20 degrees, scaled and shifted; the last weights are judged. Pixels are \
-told as if images were {told} px wide, the paper's size: 5 px are {mm:.1f} mm at the hand's distance. The refiner was \
-trained on rendered hands and on frames without their labels; each seed has its own refiner and its own networks, so \
-the spread is that of both. "Images within 5 px" counts images whose error, the mean over 14 joints, is at most that; \
-the paper does not say whether it counts images or joints, so both are given. All frames, those without labels and \
-those of the test too, are cropped about the middle of their true joints: where the hand is, somebody else has found. \
-No setting was chosen on the frames of the test."""
+given as if images were {width} px wide, the paper's size: 5 px are {mm:.1f} mm at the hand's distance. The refiner \
+was trained on rendered hands and on frames without their labels; each seed has its own refiner and its own networks, \
+so the spread is that of both. "Images within 5 px" counts images whose error, the mean over 14 joints, is at most \
+that; the paper does not say whether it counts images or joints, so both are given. All frames, those without labels \
+and those of the test too, are cropped about the middle of their true joints: where the hand is, somebody else has \
+found. No setting was chosen on the frames of the test."""
 
-_ONE_SEED = " One seed, which proves nothing: another refiner might say otherwise, whatever the interval by picture."
+_ONE_SEED = " One seed, which proves nothing: another refiner might show something else, whatever the pictures show."
 
 
-def tell_hands(report: StudyReport, config: Any, arms: Sequence[str], real: Path, test: Path) -> None:
+def compose_hands(report: StudyReport, config: Any, arms: Sequence[str], real: Path, test: Path) -> None:
     """Sections of the hand study; `config` is that of `studies.hands`, `arms` the slugs in the table's order."""
     report.section("Table 4")
-    told = ImageFolder(test).labels
-    cube = float(told["cube"].mean()) if "cube" in told else 300.0
-    report.text(_PROTOCOL.format(features=config.features, size=config.size, steps=config.steps,
-                                 batch=config.batch_size, told=224, mm=5 * cube / 224))
     if config.real is None:
         poses = "poses of real people, those of the test from another half of the table" if config.poses else \
             "poses that are made up"
-        report.text(_STAND_IN.format(poses=poses, kind=config.kind.replace("_", " "), size=224))
+        report.text(_STAND_IN.format(poses=poses, kind=config.kind.replace("_", " "), size=SHOWN_AT))
     else:
         report.text(_REAL.format(real=real, test=test))
-    report.compare("table4", arms, published=PUBLISHED, source="paper, real NYU, % within 5 px",
-                   caption="Mean ± standard deviation over the seeds.")
+    report.compare("table4", arms, published=PUBLISHED, source="paper, real NYU, % within 5 px")
     report.contrasts("table4_differences", [("synthetic", "refined"), ("synthetic_3x", "refined_3x"),
                                             ("synthetic", "synthetic_3x"), ("real", "refined_3x")],
                      caption=_ONE_SEED if config.seeds == 1 else "")
     report.figure("table4_curve", error_curves(report.errors(arms), limit=20, mark=5,
                                                xlabel="mean error over the joints in px"),
-                  "Share of test images by their error, each image's averaged over the seeds.")
+                  "Share of test images by their error, over all seeds of an arm.", is_chart=True)
     report.section("What the refiner made")
     _refined(report, config, real)
     report.section("What the networks found")
     _found(report, config, arms, test)
     show_training(report.page, report.out / f"refiner_{config.seed}")
+    report.section("Who saw what", is_folded=True)
+    labels = ImageFolder(test).labels
+    cube = float(labels["cube"].mean()) if "cube" in labels else 300.0
+    report.text(_PROTOCOL.format(features=config.features, size=config.size, steps=config.steps,
+                                 batch=config.batch_size, width=SHOWN_AT, mm=5 * cube / SHOWN_AT))
 
 
 def _refined(report: StudyReport, config: Any, real: Path) -> None:

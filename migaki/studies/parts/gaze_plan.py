@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from migaki.importers.photos import Photos
 from migaki.judges.folds import Kind, join_evaluations, write_folds
-from migaki.judges.looks import measure_looks
 from migaki.lab.arms import Arm, Seeds, Trial
-from migaki.lab.chain import Leg, Step, apply_step, call_step, evaluate_step, import_step, simulate_step, train_step
+from migaki.lab.chain import Phase, Step
+from migaki.lab.steps import apply_step, call_step
 from migaki.stages.apply import ApplyJob
-from migaki.stages.evaluate import EvaluateJob
-from migaki.stages.simulate import SimulateJob
-from migaki.studies.gaze_ablations import Ablation, ablations
-from migaki.studies.gaze_recipe import GazeRecipe
-from migaki.studies.gaze_steps import adapt_step, judge_neighbours
-from migaki.systems.gaze import Gaze
-from migaki.systems.simgan import SimGAN
+from migaki.studies.parts.gaze_ablations import Ablation, ablations
+from migaki.studies.parts.gaze_material import GazeMaterial
+from migaki.studies.parts.gaze_recipe import GazeRecipe
+from migaki.studies.parts.gaze_steps import adapt_step, judge_neighbours
 
 ADAPTED = {"adabn": "AdaBN", "prior": "prior"}
 """Ways to adapt a trained model to unlabelled photographs, by slug; `prior` is AdaBN and the prior of gaze."""
@@ -30,85 +25,33 @@ BOUNDS: dict[Kind, str] = {"blocks": "real, folds in order", "lookalikes": "real
 DRIFT_ARMS = {"kept": "without what drifts over {:g} deg", "weighed": "what drifts {:g} deg weighs half"}
 """Ways to spare the CNN labels that have moved, by slug."""
 
-_CHECKED = 1000  # rendered eyes that no model trains on, for the drift of labels
-_PHOTOS, _TEST, _CHECK = 1000, 2000, 3000  # seeds are shifted so that no two folders share an image
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SyntheticSet:
-    """Synthetic images of one size."""
-
-    suffix: str  # of slugs and folders
-    title: str  # before names
-    folder: Path
-    count: int  # 0: the user's
-
-
-class GazeRoad:
-    """Names every folder of the study and makes its steps; running them is the engine's business."""
+class GazePlan(GazeMaterial):
+    """All steps of the study in their order, and the arms that come of them; running them is the engine's business."""
 
     def __init__(self, config: GazeRecipe, out: Path, quiet: bool = True) -> None:
-        self.config, self.out, self.quiet = config, out, quiet
-        if config.synthetic is not None:
-            self.sets = [SyntheticSet(suffix="", title="", folder=config.synthetic, count=0)]
-            self.check = config.synthetic
-        else:
-            self.sets = [
-                SyntheticSet(suffix="", title="", folder=out / "synthetic", count=config.count),
-                SyntheticSet(suffix="_4x", title="4x ", folder=out / "synthetic_4x", count=4 * config.count)]
-            self.check = out / "check"
-        self.large = self.sets[-1]
-        copied = config.is_stand_in or config.equalise
-        self.photos = out / "photos" if copied or config.photos is None else config.photos
-        self.labelled = out / "labelled" if copied or config.labelled is None else config.labelled
-        self.estimator, self.judge = self.cnn("synthetic" + self.large.suffix, 0), self.cnn(
-            "synthetic" + self.large.suffix, 1)
+        super().__init__(config, out, quiet)
         self.ablations = ablations(config) if config.ablations else []
         self._planned: set[str] = set()
         self._arms: list[Arm] = []
 
-    # ---------------------------------------------------------------------------------- folders
-
-    def cnn(self, slug: str, *seeds: int) -> Path:
-        """The run of one gaze model."""
-        return self.out / "_".join(["cnn", slug, *map(str, seeds)])
-
-    def refiner(self, seed: int, variant: str = "") -> Path:
-        """The run of one refiner; `variant` is the slug of an ablation."""
-        return self.out / f"refiner{f'_{variant}' if variant else ''}_{seed}"
-
-    def refined(self, synthetic: SyntheticSet, seed: int, variant: str = "") -> Path:
-        """The images of `synthetic`, refined."""
-        return self.out / f"refined{synthetic.suffix}{f'_{variant}' if variant else ''}_{seed}"
-
-    def refined_check(self, seed: int, variant: str = "") -> Path:
-        """The images of `check`, refined."""
-        return self.out / f"check{f'_{variant}' if variant else ''}_{seed}"
-
-    def looks(self, seed: int | None, variant: str = "") -> Path:
-        """Distances and drift of one refiner; None: of the synthetic images as they are."""
-        name = "synthetic" if seed is None else f"refined{f'_{variant}' if variant else ''}_{seed}"
-        return self.out / "looks" / name / "looks.json"
-
-    # ---------------------------------------------------------------------------------- the road
-
-    def walk(self) -> tuple[tuple[Leg, ...], tuple[Arm, ...]]:
+    def complete(self) -> tuple[tuple[Phase, ...], tuple[Arm, ...]]:
         """All steps in order, and the arms that come of them."""
         config = self.config
         seeds = range(config.refiner_seeds)
-        legs = [
-            ("render eyes", self._render()),
+        phases = [
+            ("render eyes", self.render()),
             ("take pictures with the stand-in camera" if config.is_stand_in else "read the photographs",
-             self._photograph()),
+             self.photograph()),
             ("train the CNNs that hold the labels and judge their drift",
              [step for k in (0, 1)
-              for step in self._new(self._train("synthetic" + self.large.suffix, (self.large.folder,), k))]),
-            ("train the refiners", [self._polish(config.refiner(), seed) for seed in seeds]),
-            ("refine", [step for seed in seeds for step in self._refine(seed, self.sets)]),
-            ("measure looks and drift", [self._look(None), *(self._look(seed) for seed in seeds)]),
+              for step in self._new(self.train("synthetic" + self.large.suffix, (self.large.folder,), k))]),
+            ("train the refiners", [self.polish(config.refiner(), seed) for seed in seeds]),
+            ("refine", [step for seed in seeds for step in self.apply_refiner(seed, self.sets)]),
+            ("measure looks and drift", [self.measure(None), *(self.measure(seed) for seed in seeds)]),
         ]
         if config.is_judged:
-            legs += [("train and judge on synthetic eyes", self._synthetic_arms()),
+            phases += [("train and judge on synthetic eyes", self._synthetic_arms()),
                      ("train and judge on refined eyes", self._refined_arms()),
                      ("leave out what drifted, or weigh it down", self._drift_arms()),
                      ("adapt to the photographs", self._adapted_arms()),
@@ -116,74 +59,18 @@ class GazeRoad:
                      ("k-NN on synthetic eyes", [self._neighbours()]),
                      ("train on real labels, cross-validated", self._bounds())]
         if self.ablations and config.is_judged:
-            legs.append(("ablation: the default refiner", self._default_ablation()))
+            phases.append(("ablation: the default refiner", self._default_ablation()))
         for variant in self.ablations:
-            legs.append((f"ablation: {variant.name}", self._ablation(variant)))
-        found = tuple(Leg(title=title, steps=tuple(steps)) for title, steps in legs if steps)
+            phases.append((f"ablation: {variant.name}", self._ablation(variant)))
+        found = tuple(Phase(title=title, steps=tuple(steps)) for title, steps in phases if steps)
         return found, tuple(self._arms)
 
     def _new(self, step: Step) -> list[Step]:
-        """The step, unless it stands earlier on the road."""
+        """The step, unless it stands earlier in the plan."""
         if step.command in self._planned:
             return []
         self._planned.add(step.command)
         return [step]
-
-    def _render(self) -> list[Step]:
-        config = self.config
-        if config.synthetic is not None:
-            return []
-        wanted = [(s.folder, s.count, config.seed) for s in self.sets]
-        wanted.append((self.check, min(_CHECKED, config.count), config.seed + _CHECK))
-        return [simulate_step("eyes", config.eyes(), SimulateJob(out=folder, count=count, seed=seed), self.quiet,
-                              count / 550) for folder, count, seed in wanted]
-
-    def _photograph(self) -> list[Step]:
-        config = self.config
-        if config.is_stand_in:
-            return [simulate_step("stand_in_camera", config.camera(labelled),
-                                  SimulateJob(out=folder, count=config.stand_in, seed=config.seed + shift),
-                                  self.quiet, config.stand_in / 300)
-                    for folder, labelled, shift in ((self.photos, False, _PHOTOS), (self.labelled, True, _TEST))]
-        if not config.equalise or config.photos is None:
-            return []
-        steps = [import_step("photos", config.photos, self.photos, Photos.Config(labelled=False, equalise=True),
-                             self.quiet, 2)]
-        if config.labelled is not None:
-            steps.append(import_step("photos", config.labelled, self.labelled, Photos.Config(equalise=True),
-                                     self.quiet, 2))
-        return steps
-
-    def _train(self, slug: str, data: Sequence[Path], *seeds: int, steps: int = 0, drift_scale: float = 0.0) -> Step:
-        config = self.config.cnn(steps or self.config.cnn_steps, drift_scale)
-        return train_step("gaze", Gaze.Data(data=tuple(data)), config, self.config.cnn_run(seeds[-1]),
-                          self.cnn(slug, *seeds), self.quiet, self.config.cnn_cost(config))
-
-    def _judge(self, run: Path) -> Step:
-        return evaluate_step(run, EvaluateJob(data=self.labelled), self.quiet, 3)
-
-    def _polish(self, config: SimGAN.Config, seed: int, variant: str = "", teacher: Path | None = None) -> Step:
-        data = SimGAN.Data(synthetic=self.large.folder, real=self.photos,
-                           estimator=teacher or self.estimator if config.consistency else None)
-        return train_step("simgan", data, config, self.config.refiner_run(seed), self.refiner(seed, variant),
-                          self.quiet, self.config.refiner_cost(config))
-
-    def _refine(self, seed: int, sets: Sequence[SyntheticSet], variant: str = "") -> list[Step]:
-        jobs = [(s.folder, self.refined(s, seed, variant), s.count or 10_000) for s in sets]
-        if self.check != self.large.folder:
-            jobs.append((self.check, self.refined_check(seed, variant), _CHECKED))
-        return [apply_step(self.refiner(seed, variant), ApplyJob(input=before, out=after), self.quiet, count / 450)
-                for before, after, count in jobs]
-
-    def _look(self, seed: int | None, variant: str = "") -> Step:
-        after = None
-        if seed is not None:
-            is_own = self.check == self.large.folder
-            after = self.refined(self.large, seed, variant) if is_own else self.refined_check(seed, variant)
-        proof = self.looks(seed, variant)
-        return call_step(f"measure the looks of {after or self.check} against {self.photos}",
-                         partial(measure_looks, self.check, after, self.photos, self.judge, proof), proof,
-                         [self.check, self.photos, self.judge, *([after] if after else [])], 8)
 
     # ---------------------------------------------------------------------------------- arms
 
@@ -196,7 +83,7 @@ class GazeRoad:
         for chosen in self.sets:
             slug = "synthetic" + chosen.suffix
             for k in range(self.config.cnn_seeds):
-                steps += [*self._new(self._train(slug, (chosen.folder,), k)), self._judge(self.cnn(slug, k))]
+                steps += [*self._new(self.train(slug, (chosen.folder,), k)), self.evaluate(self.cnn(slug, k))]
             self._arm(f"{chosen.title}synthetic", slug, "nothing",
                       [((None, k), self.cnn(slug, k)) for k in range(self.config.cnn_seeds)])
         return steps
@@ -207,7 +94,7 @@ class GazeRoad:
         for chosen in self.sets:
             slug = "refined" + chosen.suffix
             for r, k in seeds:
-                steps += [self._train(slug, (self.refined(chosen, r),), r, k), self._judge(self.cnn(slug, r, k))]
+                steps += [self.train(slug, (self.refined(chosen, r),), r, k), self.evaluate(self.cnn(slug, r, k))]
             self._arm(f"{chosen.title}refined", slug, "photographs",
                       [((r, k), self.cnn(slug, r, k)) for r, k in seeds])
         return steps
@@ -224,7 +111,7 @@ class GazeRoad:
             steps.append(apply_step(self.refiner(r), job, self.quiet, (self.large.count or 10_000) / 450))
             for way, data, scale in (("kept", kept, 0.0), ("weighed", self.refined(self.large, r), limit)):
                 run = self.cnn(f"{way}{self.large.suffix}", r, 0)
-                steps += [self._train(f"{way}{self.large.suffix}", (data,), r, 0, drift_scale=scale), self._judge(run)]
+                steps += [self.train(f"{way}{self.large.suffix}", (data,), r, 0, drift_scale=scale), self.evaluate(run)]
                 runs[way].append(((r, 0), run))
         for way, name in DRIFT_ARMS.items():
             self._arm(f"{self.large.title}refined, {name.format(limit)}", f"{way}{self.large.suffix}", "photographs",
@@ -242,7 +129,7 @@ class GazeRoad:
                     if trial.seeds[0] is not None:
                         data = self.refined(self.large, trial.seeds[0])
                     adapted = self.cnn(f"{base}_{way}", *(seed for seed in trial.seeds if seed is not None))
-                    steps += [self._adapt(run, data, adapted, way), self._judge(adapted)]
+                    steps += [self._adapt(run, data, adapted, way), self.evaluate(adapted)]
                     runs.append((trial.seeds, adapted))
                 self._arm(f"{bases[base].name} + {title}", f"{base}_{way}", "photographs", runs)
         return steps
@@ -264,7 +151,7 @@ class GazeRoad:
         for k in range(self.config.cnn_seeds):
             read, run = self.out / f"photos_read_{k}", self.cnn(f"{base}_self", k)
             steps += [apply_step(self.cnn(f"{base}_prior", k), ApplyJob(input=self.photos, out=read), self.quiet, 3),
-                      self._train(f"{base}_self", (self.large.folder, read), k), self._judge(run)]
+                      self.train(f"{base}_self", (self.large.folder, read), k), self.evaluate(run)]
             runs.append(((None, k), run))
         self._arm(f"{self.large.title}synthetic + self-training", f"{base}_self", "photographs", runs)
         return steps
@@ -273,10 +160,10 @@ class GazeRoad:
         steps: list[Step] = []
         slug, teacher, runs = f"held{self.large.suffix}", self.cnn(f"synthetic{self.large.suffix}_self", 0), []
         for r in range(self.config.refiner_seeds):
-            steps += [self._polish(self.config.held_refiner(), r, "held", teacher),
-                      *self._refine(r, [self.large], "held"), self._look(r, "held")]
+            steps += [self.polish(self.config.held_refiner(), r, "held", teacher),
+                      *self.apply_refiner(r, [self.large], "held"), self.measure(r, "held")]
             run = self.cnn(slug, r, 0)
-            steps += [self._train(slug, (self.refined(self.large, r, "held"),), r, 0), self._judge(run)]
+            steps += [self.train(slug, (self.refined(self.large, r, "held"),), r, 0), self.evaluate(run)]
             runs.append(((r, 0), run))
         self._arm(f"{self.large.title}refined, held to labels", slug, "photographs", runs)
         return steps
@@ -298,7 +185,7 @@ class GazeRoad:
             joined: list[tuple[Seeds, Path]] = []
             for k in range(self.config.bound_seeds):
                 runs = [self.cnn(f"bound_{kind}", fold, k) for fold in range(count)]
-                steps += [self._train(f"bound_{kind}", (folds / str(fold) / "train",), fold, k)
+                steps += [self.train(f"bound_{kind}", (folds / str(fold) / "train",), fold, k)
                           for fold in range(count)]
                 out = self.out / f"bound_{kind}_{k}"
                 steps.append(call_step(f"judge {self.labelled}, each picture by the run of its fold ({kind}, CNN {k})",
@@ -321,7 +208,7 @@ class GazeRoad:
     def _short(self, slug: str, data: Path, refiner: int) -> list[Step]:
         steps: list[Step] = []
         for (_, k), run in self._short_runs(slug, refiner):
-            steps += [self._train(slug, (data,), refiner, k, steps=self.config.ablation_cnn_steps), self._judge(run)]
+            steps += [self.train(slug, (data,), refiner, k, steps=self.config.ablation_cnn_steps), self.evaluate(run)]
         return steps
 
     def _short_runs(self, slug: str, refiner: int) -> list[tuple[tuple[int, int], Path]]:
@@ -332,8 +219,8 @@ class GazeRoad:
         steps: list[Step] = []
         small, slug, runs = self.sets[0], f"ablation_{variant.slug}", list[tuple[Seeds, Path]]()
         for r in range(self.config.ablation_seeds):
-            steps += [self._polish(variant.config, r, variant.slug), *self._refine(r, [small], variant.slug),
-                      self._look(r, variant.slug)]
+            steps += [self.polish(variant.config, r, variant.slug), *self.apply_refiner(r, [small], variant.slug),
+                      self.measure(r, variant.slug)]
             if self.config.is_judged:
                 steps += self._short(slug, self.refined(small, r, variant.slug), r)
                 runs += self._short_runs(slug, r)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from migaki.studies.gaze_recipe import GazeRecipe
+from migaki.studies.parts.gaze_recipe import GazeRecipe
 from migaki.systems.simgan import SimGAN
 
 

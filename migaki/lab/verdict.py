@@ -1,0 +1,50 @@
+"""What the figures of two arms show, in words, whatever they show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from migaki.lab.arms import Measure, Outcome, difference_by, difference_by_picture, pairs
+from migaki.report.statistics import Difference, trend_of
+
+
+def verdict(what: str, first: Outcome, other: Outcome, measure: Measure, factors: Sequence[str]) -> str:
+    """One or two sentences on what `what` ("Refining"), which makes `other` of `first`, did to the measure.
+
+    By each factor with three levels or more its interval decides. With fewer there is none, and the pictures can only
+    show whether other pictures would show the same.
+    """
+    better = measure.higher_is_better
+    before, after = first.spread(measure), other.spread(measure)
+    numbers = f"the {measure.noun} went from {measure.text(before)} to {measure.text(after)}"
+    found = pairs(first, other, measure)
+    gaps = {name: gap.judged(higher_is_better=better) for k, name in enumerate(factors)
+            if (gap := difference_by(k, found)) is not None}
+    known = {name: gap for name, gap in gaps.items() if gap.t_low is not None}
+    if not known:
+        return _few_runs(what, numbers, first, other, measure, max((gap.count for gap in gaps.values()), default=1))
+    trends = {gap.trend if gap.is_sure else None for gap in known.values()}
+    if trends not in ({"better"}, {"worse"}):
+        return f"{what} made no difference that can be told from chance: {numbers}."
+    did = "helped" if trends == {"better"} else "did harm"
+    few = [f"{gap.count} {name} seed{'s' if gap.count > 1 else ''}" for name, gap in gaps.items() if name not in known]
+    sure = f", though with {' and '.join(few)} only: others might show something else" if few else ""
+    return f"{what} {did}: {numbers}{sure}."
+
+
+def picture_gap(first: Outcome, other: Outcome, measure: Measure) -> Difference | None:
+    """The difference by picture, judged; None where errors are not kept."""
+    gap = difference_by_picture(first, other)
+    return None if gap is None else gap.judged(higher_is_better=measure.higher_is_better)
+
+
+def _few_runs(what: str, numbers: str, first: Outcome, other: Outcome, measure: Measure, runs: int) -> str:
+    """With too few runs for an interval: what the pictures can show, if anything."""
+    trend = trend_of(first.spread(measure).mean, other.spread(measure).mean, measure.higher_is_better)
+    many = "1 run of an arm has" if runs == 1 else f"{runs} runs of each arm have"
+    gap = picture_gap(first, other, measure)
+    if gap is None or not gap.is_sure or gap.trend != trend:
+        return f"{what} made no difference that can be told from chance: {numbers}; {many} no interval."
+    did = "helped" if trend == "better" else "did harm"
+    return (f"{what} {did} on these models: {numbers}, and other pictures of this kind would show the same (by picture "
+            f"{gap.t_low:+.2f} to {gap.t_high:+.2f}). Whether other trainings would is not known: {many} no interval.")
