@@ -85,7 +85,7 @@ def check_inner_files(where: str, row: Row) -> None:
 def _may_be_odd(line: bytes) -> bool:
     classes = line.translate(_CLASSES)
     return (b"e000" in classes or b"e+000" in classes or b"0" * 19 in classes or b"Infinity" in line
-            or b"\\ud" in classes or _is_deep(line.translate(None, _BRACKETS)))
+            or b"\\ud" in classes or b"true" in line or b"false" in line or _is_deep(line.translate(None, _BRACKETS)))
 
 
 def _is_deep(brackets: bytes) -> bool:
@@ -104,6 +104,8 @@ def _reason(value: Any, depth: int) -> str:
         if depth > MAX_DEPTH:
             return f"is nested deeper than {MAX_DEPTH} lists: keep labels only"
         inner: Iterable[Any] = [*value, *value.values()] if isinstance(value, dict) else value
+        if isinstance(value, list) and bool in (kinds := set(map(type, value))) and kinds & {int, float}:
+            return "holds truth values among numbers: write numbers only"
         return next((reason for item in inner if (reason := _reason(item, depth + 1))), "")
     if isinstance(value, float):
         return "" if math.isfinite(value) else "is not finite: write null where a number is missing"
