@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
+import io
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,9 @@ from migaki.core.errors import UserError
 from migaki.core.files import explain
 from migaki.data.files.image_file import show
 from migaki.importers.importer import Array, Importer, Row
+from migaki.importers.source_files import inside, read_packed, whole_labels
 
-_MAX_BYTES = 2**30  # of one unpacked idx file; MNIST's largest has 47 MB
+_MAX_BYTES = 2**28  # of one unpacked file; MNIST's largest has 47 MB
 
 
 class MNIST(Importer):
@@ -59,19 +60,29 @@ def read_mnist(path: Path, split: str) -> tuple[Array, Array]:
         prefix = "train" if split == "train" else "t10k"
         images = read_idx(_idx_file(path, prefix, "images", 3))
         labels = read_idx(_idx_file(path, prefix, "labels", 1))
-    if images.ndim != 3 or images.dtype != np.uint8 or labels.shape != images.shape[:1]:
+    if images.ndim != 3 or images.dtype != np.uint8 or labels.shape != images.shape[:1] or not images.size:
         raise UserError(f"{show(path)}: images {images.shape} and labels {labels.shape} do not fit: fetch it again")
-    return images, labels
+    return images, whole_labels(path, labels)
 
 
 def _read_npz(path: Path, split: str) -> tuple[Array, Array]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays[f"x_{split}"], arrays[f"y_{split}"]
+        with zipfile.ZipFile(path) as arrays:
+            return _member(arrays, f"x_{split}.npy"), _member(arrays, f"y_{split}.npy")
     except OSError as error:
         raise (explain(error, show(path)) if error.errno else _damaged(path)) from error
     except Exception as error:  # zipfile, zlib and NumPy each have their own
         raise _damaged(path) from error
+
+
+def _member(arrays: zipfile.ZipFile, name: str) -> Array:
+    """One array; ValueError for one that takes more memory than MNIST's."""
+    with arrays.open(name) as file:
+        data = file.read(_MAX_BYTES + 1)  # what a few packed bytes unpack to has no limit of its own
+    if len(data) > _MAX_BYTES:
+        raise ValueError(name)
+    array: Array = np.load(io.BytesIO(data), allow_pickle=False)
+    return array
 
 
 def _damaged(path: Path) -> UserError:
@@ -81,7 +92,7 @@ def _damaged(path: Path) -> UserError:
 def _idx_file(folder: Path, prefix: str, kind: str, axes: int) -> Path:
     for name in (f"{prefix}-{kind}-idx{axes}-ubyte", f"{prefix}-{kind}.idx{axes}-ubyte"):
         for ending in ("", ".gz"):
-            found = sorted(folder.rglob(name + ending))
+            found = inside(folder, sorted(folder.rglob(name + ending)))
             if found and found[0].is_file():
                 return found[0]
     raise UserError(f"{show(folder)}: {prefix}-{kind}-idx{axes}-ubyte(.gz) is missing: fetch it or name mnist.npz")
@@ -89,16 +100,10 @@ def _idx_file(folder: Path, prefix: str, kind: str, axes: int) -> Path:
 
 def read_idx(path: Path) -> Array:
     """The bytes of one idx file, gzip-packed or not, in the shape that its header gives."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _damaged(path) from error
-    except OSError as error:
-        raise explain(error, show(path)) from error
+    data = read_packed(path, _MAX_BYTES)
     axes = data[3] if len(data) > 4 and data[:3] == b"\0\0\x08" else 0
     start = 4 + 4 * axes
-    if not axes or len(data) < start or len(data) > _MAX_BYTES:
+    if not axes or len(data) < start:
         raise _damaged(path)
     shape = tuple(int(n) for n in np.frombuffer(data, ">u4", axes, 4))
     if len(data) - start != int(np.prod(shape, dtype=object)):

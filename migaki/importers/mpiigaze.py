@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.io
 from scipy.spatial.transform import Rotation
 
 from migaki.core.errors import UserError
 from migaki.data.files.image_file import show
 from migaki.importers.importer import Array, Importer, Row, decimals
+from migaki.importers.mat_file import read_mat_file
+from migaki.importers.source_files import inside
 
 _SIDES = ("left", "right")
-_PERSON_DAY = re.compile(r"p(\d+)/day(\d+)\.mat$", re.IGNORECASE)
+_PERSON_DAY = re.compile(r"p(\d{1,6})/day(\d{1,6})\.mat$", re.IGNORECASE)
 
 Eyes = dict[str, Array]
 
@@ -45,7 +46,7 @@ class MPIIGaze(Importer):
     def find(self, path: Path) -> Sequence[tuple[Path, int, int, int]]:
         """Entries (file, side, number in the file, person)."""
         entries = []
-        files = [path] if path.is_file() else sorted(path.rglob("*.mat"))
+        files = [path] if path.is_file() else inside(path, sorted(path.rglob("*.mat")))
         for file in files:
             place = _PERSON_DAY.search(file.resolve().as_posix())
             if place is None or (self.config.people and int(place[1]) not in self.config.people):
@@ -94,17 +95,32 @@ def head_angles(rotation_vector: Array) -> Array:
 def read_mat(file: Path) -> Eyes:
     """The arrays of one `dayYY.mat` as `left/image` (N, 36, 60) uint8, `left/gaze` (N, 3), `left/pose` (N, 3), ..."""
     eyes: Eyes = {}
+    found = read_mat_file(file, ("data",))
     try:
-        data: Any = scipy.io.loadmat(file, struct_as_record=False, squeeze_me=False)["data"][0, 0]
+        data: Any = found["data"][0, 0]
         for side in _SIDES:
             part = getattr(data, side)[0, 0]
             for name, shape in (("image", (-1, 36, 60)), ("gaze", (-1, 3)), ("pose", (-1, 3))):
-                eyes[f"{side}/{name}"] = np.asarray(getattr(part, name)).reshape(shape)
+                array = np.asarray(getattr(part, name))
+                if array.dtype.kind not in "uif":
+                    raise ValueError(f"{name} holds {array.dtype}")
+                eyes[f"{side}/{name}"] = array.reshape(shape)
             if len({len(eyes[f"{side}/{name}"]) for name in ("image", "gaze", "pose")}) != 1:
                 raise ValueError("numbers of images and labels differ")
             if eyes[f"{side}/image"].dtype != np.uint8:
                 raise ValueError("images are not uint8")
-    except Exception as error:  # scipy raises many kinds for damaged files
-        reason = " ".join(str(error).split())[:100]
+            _check_directions(eyes[f"{side}/gaze"], eyes[f"{side}/pose"])
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        reason = show(" ".join(str(error).split())[:100])
         raise UserError(f"{show(file)}: not a normalised day of MPIIGaze ({reason}): fetch the file again") from error
     return eyes
+
+
+def _check_directions(gaze: Array, pose: Array) -> None:
+    """ValueError for directions without a length, and for numbers that are not finite."""
+    if not (np.isfinite(gaze).all() and np.isfinite(pose).all()):
+        raise ValueError("gaze or pose is not finite")
+    if len(gaze) and np.linalg.norm(np.clip(gaze, -1e6, 1e6).astype(np.float64), axis=1).min() < 1e-6:
+        raise ValueError("a gaze of length 0 has no direction")
+    if len(pose) and np.abs(pose).max() > 1e3:
+        raise ValueError("a pose is no rotation vector")

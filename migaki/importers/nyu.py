@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import numpy as np
-import scipy.io
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 from migaki.core.errors import UserError
-from migaki.core.files import explain
-from migaki.data.files.image_file import show
+from migaki.data.files.image_file import read_header, read_image, show
+from migaki.data.files.member import stream
 from migaki.importers.importer import MAX_SIDE, Array, Importer, Row, check_option, decimals
+from migaki.importers.mat_file import read_mat_file
+from migaki.importers.source_files import inside
 from migaki.ops.depth import NYU_CAMERA, crop_camera, normalise_depth, project, unproject
 
 JOINTS_OF_36: Final = (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32)
@@ -32,6 +32,9 @@ finger; tip, IP and MCP of the thumb; wrist on the little finger's side, wrist o
 
 NO_READING: Final = 2001
 """What the frames hold, in mm, where the sensor read nothing or nothing near."""
+
+FRAME_SIZE: Final = (640, 480)
+"""px, width and height of every frame; joints and the camera are given in them."""
 
 _FRAME = re.compile(r"(?P<kind>synthdepth|depth)_(?P<camera>[123])_(?P<number>\d{7})\.png$", re.IGNORECASE)
 
@@ -44,19 +47,18 @@ def decode_depth(image: Array) -> Array:
 
 def read_depth(path: Path) -> Array:
     """One frame (H, W) float32 in mm, 0 = no reading; UserError if it is no such PNG."""
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("RGB", "RGBA"):
-                raise UserError(
-                    f"{show(path)}: an NYU frame is an RGB PNG with depth in green and blue, this is {image.mode}"
-                )
-            return decode_depth(np.asarray(image.convert("RGB")))
-    except OSError as error:
-        if error.errno is None:  # Pillow's own complaints about damaged files
-            raise UserError(f"{show(path)}: not a readable PNG ({error}): fetch the file again") from error
-        raise explain(error, show(path)) from error
-    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{show(path)}: not a readable PNG ({error}): fetch the file again") from error
+    header = read_header(path)
+    with stream(path) as file:
+        if file.read(8) != b"\x89PNG\r\n\x1a\n":  # a JPEG, say, has lost the low byte of the depth
+            raise UserError(f"{show(path)}: not a PNG, whatever its name is: fetch the file again")
+    if header.channels not in (3, 4) or header.dtype != np.uint8:
+        raise UserError(f"{show(path)}: an NYU frame is an RGB PNG with depth in green and blue, this has "
+                        f"{header.channels} channels of {header.dtype}: fetch the file again")
+    if (header.width, header.height) != FRAME_SIZE:
+        raise UserError(f"{show(path)}: an NYU frame has {FRAME_SIZE[0]} x {FRAME_SIZE[1]} pixels, this has "
+                        f"{header.width} x {header.height}, to which its joints and camera do not belong: fetch the "
+                        "file again")
+    return decode_depth(read_image(path).transpose(1, 2, 0))
 
 
 @lru_cache(maxsize=2)  # entries of one folder follow each other
@@ -67,13 +69,7 @@ def read_joints(path: Path) -> Array:
     """
     if not path.is_file():
         raise UserError(f"{show(path)}: is not there: give the folder of joints and frames, or --joints NAME")
-    try:
-        data: dict[str, Any] = scipy.io.loadmat(path, variable_names=["joint_uvd", "keypoints3D"])
-    except OSError as error:
-        raise explain(error, show(path)) from error
-    except Exception as error:  # scipy raises many kinds for damaged files
-        reason = " ".join(str(error).split())[:100]
-        raise UserError(f"{show(path)}: not a MATLAB file of joints ({reason}): fetch the file again") from error
+    data = read_mat_file(path, ("joint_uvd", "keypoints3D"))
     if "keypoints3D" in data:
         table = np.asarray(data["keypoints3D"])[None]
     else:
@@ -82,6 +78,8 @@ def read_joints(path: Path) -> Array:
             table = table[:, :, list(JOINTS_OF_36)]
     if table.ndim != 4 or table.shape[2:] != (len(JOINTS_OF_36), 3) or table.dtype.kind not in "fiu":
         raise UserError(f"{show(path)}: expected joint_uvd (cameras, N, 36, 3), got {table.shape}: fetch it again")
+    if not (np.abs(table) < 1e6).all():  # NaN is not, either
+        raise UserError(f"{show(path)}: holds joints that are not finite: fetch it again")
     return table.astype(np.float32)
 
 
@@ -150,12 +148,14 @@ class NYU(Importer):
         if path.is_file():
             raise UserError(f"{show(path)}: give the folder that holds {self.config.joints} and the frames")
         joints = path / self.config.joints
+        if joints.parent == path:  # else the user names a file elsewhere
+            inside(path, [joints])
         table = read_joints(joints)
         if self.config.camera > len(table):
             raise UserError(f"{show(joints)}: has joints of {len(table)} cameras, none of camera {self.config.camera}")
         kind = "synthdepth" if self.config.synthetic else "depth"
         entries = []
-        for frame in sorted(path.iterdir()):
+        for frame in inside(path, sorted(frame for frame in path.iterdir() if _FRAME.match(frame.name))):
             name = _FRAME.match(frame.name)
             if name and name["kind"].lower() == kind and int(name["camera"]) == self.config.camera:
                 number = int(name["number"]) - 1

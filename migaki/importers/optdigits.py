@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -13,16 +11,17 @@ from typing import ClassVar
 import numpy as np
 
 from migaki.core.errors import UserError
-from migaki.core.files import explain
 from migaki.data.files.image_file import show
 from migaki.data.walk import OutputJob
 from migaki.importers.importer import Array, Importer, Row
 from migaki.importers.photos import Half, halved
+from migaki.importers.source_files import read_packed, whole_labels
 
 SHIPPED = Path("scikit-learn")
 """Said in the place of a path: the file that scikit-learn ships."""
 
 _MAX_BYTES = 2**24  # unpacked; optdigits.tra has 0.6 MB
+_MAX_ROWS = 100_000
 
 
 class OptDigits(Importer):
@@ -69,15 +68,15 @@ class OptDigits(Importer):
 
 def _read(path: Path) -> Array:
     """Rows (N, 65): 64 counts of 0..16 and the class; UserError if the file is something else."""
+    data = read_packed(path, _MAX_BYTES)
     try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = zlib.decompressobj(31).decompress(data, _MAX_BYTES)
-        rows = np.loadtxt(data.decode("ascii").splitlines(), delimiter=",", ndmin=2)
-    except OSError as error:
-        raise explain(error, show(path)) from error
-    except (ValueError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{show(path)}: not the table of optdigits ({str(error)[:80]}): fetch it anew") from error
-    if rows.ndim != 2 or rows.shape[1] != 65 or not (rows >= 0).all() or rows.max() > 16:
-        raise UserError(f"{show(path)}: optdigits has rows of 64 counts in 0..16 and a class: fetch it anew")
+        rows = np.loadtxt(data.decode("ascii").splitlines(), delimiter=",", ndmin=2, max_rows=_MAX_ROWS + 1)
+    except ValueError as error:
+        reason = show(" ".join(str(error).split())[:80])
+        raise UserError(f"{show(path)}: not the table of optdigits ({reason}): fetch it anew") from error
+    if rows.ndim != 2 or rows.shape[1] != 65 or not len(rows) or len(rows) > _MAX_ROWS:
+        raise UserError(f"{show(path)}: optdigits has up to {_MAX_ROWS} rows of 64 counts and a class: fetch it anew")
+    if not ((rows >= 0) & (rows <= 16) & (rows == np.floor(rows))).all():  # nor NaN
+        raise UserError(f"{show(path)}: optdigits has whole counts of 0 .. 16: fetch it anew")
+    whole_labels(path, rows[:, 64])
     return rows

@@ -19,12 +19,12 @@ import numpy as np
 from PIL import Image
 
 from migaki.core.errors import UserError
-from migaki.core.files import read_json
 from migaki.data.files.framing import convert_channels, cover_box
 from migaki.data.files.image_file import read_image, show
 from migaki.data.sets.listing import natural_key
 from migaki.importers.importer import MAX_SIDE, Array, Importer, Row, check_option, decimals
 from migaki.importers.mpiigaze import gaze_angles
+from migaki.importers.source_files import inside, read_label_json
 
 _OUTLINES = {"interior_margin_2d": "eyelid_outline", "iris_2d": "iris_outline", "caruncle_2d": "caruncle_outline"}
 
@@ -60,10 +60,10 @@ class UnityEyes(Importer):
             raise UserError(f"{show(path)}: is a file: name the folder of UnityEyes' renders")
         self._root = path
         renders: dict[tuple[Path, str], list[Path]] = {}
-        for render in path.rglob("*.jpg"):
+        for render in inside(path, path.rglob("*.jpg")):
             renders.setdefault((render.parent, render.stem.partition("_")[0]), []).append(render)
         entries = []
-        for labels in path.rglob("*.json"):
+        for labels in inside(path, path.rglob("*.json")):
             if labels.stem.isdecimal():
                 found = renders.get((labels.parent, labels.stem))
                 if not found:
@@ -125,7 +125,7 @@ def read_labels(path: Path, height: int, camera: str = "") -> tuple[Row, dict[st
         Scalars for its row, and outlines in px (x, y; y down, the centre of the top left pixel is (0, 0)):
         `eyelid_outline` (16, 2), `iris_outline` (16, 2), `caruncle_outline` (7, 2), `eye_corners` (2, 2) inner, outer.
     """
-    values = read_json(path)
+    values = read_label_json(path)
     try:
         if "cameras" in values:
             values = {**values, **values["cameras"][camera]}
@@ -133,6 +133,8 @@ def read_labels(path: Path, height: int, camera: str = "") -> tuple[Row, dict[st
             direction = _vector(values["ground_truth"]["gaze_vec"])
         else:
             direction = _vector(values["eye_details"]["look_vec"])
+        if np.linalg.norm(direction[:3]) < 1e-6:
+            raise ValueError("a gaze of length 0 has no direction")
         points = {}
         for source, name in _OUTLINES.items():
             if values.get(source):
@@ -140,14 +142,15 @@ def read_labels(path: Path, height: int, camera: str = "") -> tuple[Row, dict[st
                 outline = outline[:: len(outline) // 16 or 1]  # the iris has 32 points, our glossary 16
                 points[name] = np.stack([outline[:, 0] - 0.5, height - outline[:, 1] - 0.5], axis=1)
         row = _scalars(values)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"{show(path)}: not labels of UnityEyes ({error!r}): replace it, or move it away") from error
+        pitch, yaw = decimals(gaze_angles(np.array([direction[0], -direction[1], direction[2]])))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+        reason = show(" ".join(repr(error).split())[:100])
+        raise UserError(f"{show(path)}: not labels of UnityEyes ({reason}): replace it, or move it away") from error
     if "eyelid_outline" in points and "caruncle_outline" in points:
         # The caruncle fills the inner corner; the outer one is the point of the lid farthest from it.
         lid, caruncle = points["eyelid_outline"], points["caruncle_outline"].mean(axis=0)
         outer = lid[np.argmax(np.linalg.norm(lid - caruncle, axis=1))]
         points["eye_corners"] = np.stack([caruncle, outer])
-    pitch, yaw = decimals(gaze_angles(np.array([direction[0], -direction[1], direction[2]])))
     return {"gaze_pitch": pitch, "gaze_yaw": yaw, **row}, points
 
 
@@ -157,7 +160,7 @@ def _scalars(values: dict[str, Any]) -> Row:
     row: Row = {}
     for name in ("pupil_size", "iris_size"):
         if name in details:
-            row[name] = decimals(np.array([float(details[name])]))[0]
+            row[name] = decimals(_finite(np.array([_number(details[name])])))[0]
     if "iris_texture" in details:
         row["iris_texture"] = str(details["iris_texture"])
     if "head_pose" in values:
@@ -167,9 +170,22 @@ def _scalars(values: dict[str, Any]) -> Row:
     return row
 
 
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is no number")
+    return float(value)
+
+
 def _vector(text: str) -> Array:
     """A vector such as "(0.1, -0.2, 0.3)"; ValueError if it is none."""
-    vector = np.array(json.loads("[" + text.strip().removeprefix("(").removesuffix(")") + "]"), np.float64)
-    if vector.ndim != 1 or len(vector) < 3 or not np.isfinite(vector).all():
-        raise ValueError(f"{text!r} is no vector")
-    return vector
+    values = json.loads("[" + text.strip().removeprefix("(").removesuffix(")") + "]")
+    if len(values) < 3 or any(type(value) not in (int, float) for value in values):
+        raise ValueError(f"{text[:40]!r} is no vector")
+    return _finite(np.array(values, np.float64))
+
+
+def _finite(values: Array) -> Array:
+    """The numbers, if float32 can hold them."""
+    if not (np.abs(values) < 1e30).all():
+        raise ValueError(f"{values[:4].tolist()} is not finite")
+    return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import bz2
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from migaki.core.errors import UserError
-from migaki.core.files import explain
 from migaki.data.files.image_file import show
 from migaki.importers.importer import Array, Importer, Row
+from migaki.importers.source_files import inside, lines_of, read_packed, whole_labels
 
 _REDRAWN = 20170822  # seed of the division: fixed, so that both parts belong together
 _MAX_BYTES = 2**28  # of one unpacked text; the larger of USPS has 20 MB
+_MAX_DIGITS = 100_000
+_MAX_VALUES = _MAX_DIGITS * 256
 
 
 class USPS(Importer):
@@ -61,15 +63,17 @@ def read_usps(path: Path, split: str) -> tuple[Array, Array]:
     """
     if path.is_dir():
         names = ["usps.h5", *(("usps.bz2", "usps") if split == "train" else ("usps.t.bz2", "usps.t"))]
-        found = [path / name for name in names if (path / name).is_file()]
+        found = inside(path, [path / name for name in names if (path / name).is_file()])
         if not found:
             raise UserError(f"{show(path)}: none of {', '.join(names)} is here: fetch one")
         path = found[0]
     values, labels = _read_h5(path, split) if path.suffix in (".h5", ".hdf5") else _read_libsvm(path)
     if values.ndim != 2 or values.shape[1] != 256 or labels.shape != values.shape[:1] or not len(labels):
         raise UserError(f"{show(path)}: holds no digits of 16 x 16 pixels: fetch it again")
+    if values.dtype.kind not in "fiu" or not ((values >= -0.01) & (values <= 1.01)).all():  # nor NaN
+        raise UserError(f"{show(path)}: has pixels that are no brightness from 0 to 1: fetch it again")
     pixels: Array = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8).reshape(-1, 16, 16)
-    return pixels, labels.astype(np.int64)
+    return pixels, whole_labels(path, labels)
 
 
 def redrawn_usps(path: Path, split: str, test: int) -> tuple[Array, Array]:
@@ -99,34 +103,49 @@ def _read_h5(path: Path, split: str) -> tuple[Array, Array]:
         raise UserError(f"{show(path)}: reading it needs an extra: pip install 'migaki[hdf5]'") from error
     try:
         with h5py.File(path) as file:
-            group: Any = file[split]
-            return np.asarray(group["data"]), np.asarray(group["target"])
-    except (OSError, KeyError) as error:
+            return tuple(_dataset(path, file, f"{split}/{name}") for name in ("data", "target"))  # type: ignore[return-value]
+    except UserError:
+        raise
+    except Exception as error:  # of damaged files h5py raises many kinds
         raise UserError(f"{show(path)}: not USPS's file, or damaged: fetch it again") from error
+
+
+def _dataset(path: Path, file: Any, name: str) -> Array:
+    """One array. UserError for links into other files, other kinds of values and more than USPS can hold."""
+    import h5py
+
+    group, _, last = name.partition("/")
+    for holder, key in ((file, group), (file[group], last)):
+        if not isinstance(holder.get(key, getlink=True), h5py.HardLink):
+            raise UserError(f"{show(path)}: '{name}' is a link, which may lead into another file: fetch it again")
+    array = file[name]
+    if array.is_virtual or array.external:
+        raise UserError(f"{show(path)}: '{name}' lies in another file: fetch it again")
+    if array.dtype.kind not in "fiu" or math.prod(array.shape) > _MAX_VALUES:
+        raise UserError(f"{show(path)}: '{name}' holds {array.shape} {array.dtype}, which are not the digits of USPS: "
+                        "fetch it again")
+    return np.asarray(array)
 
 
 def _read_libsvm(path: Path) -> tuple[Array, Array]:
     """Values (N, 256) in [0, 1], from -1 .. 1 in the file, and labels 0..9, from 1 .. 10."""
-    try:
-        with bz2.open(path) if path.suffix == ".bz2" else open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except EOFError as error:
-        raise UserError(f"{show(path)}: truncated: fetch it again") from error
-    except OSError as error:
-        if error.errno is None:
-            raise UserError(f"{show(path)}: not a bz2 file: fetch it again") from error
-        raise explain(error, show(path)) from error
-    lines = [line.split() for line in data[:_MAX_BYTES].splitlines() if line.strip()]
-    values = np.full((len(lines), 256), -1.0, np.float32)
-    labels = np.empty(len(lines), np.int64)
-    for number, (label, *cells) in enumerate(lines):
+    images: list[Array] = []
+    labels: list[float] = []
+    for number, line in lines_of(read_packed(path, _MAX_BYTES)):
+        label, *cells = line.split(maxsplit=258)
+        values = np.full(256, -1.0, np.float32)
         try:
-            labels[number] = int(float(label)) - 1
+            labels.append(float(label) - 1)
             for cell in cells:
                 place, _, value = cell.partition(b":")
-                values[number, int(place) - 1] = float(value)
-        except (ValueError, IndexError) as error:
-            raise UserError(f"{show(path)}: line {number + 1} is no digit of USPS: fetch the file again") from error
-    if not len(lines) or labels.min() < 0 or labels.max() > 9 or not np.isfinite(values).all():
-        raise UserError(f"{show(path)}: labels are not 1 .. 10: fetch the file again")
-    return (values + 1) / 2, labels
+                if not 1 <= int(place) <= 256 or not -1.01 <= float(value) <= 1.01:
+                    raise ValueError(cell)
+                values[int(place) - 1] = float(value)
+        except (ValueError, OverflowError) as error:
+            raise UserError(f"{show(path)}: line {number} is no digit of USPS: fetch the file again") from error
+        images.append(values)
+        if len(images) > _MAX_DIGITS:
+            raise UserError(f"{show(path)}: has more than {_MAX_DIGITS} lines, which USPS has not: fetch the file again")
+    if not images:
+        raise UserError(f"{show(path)}: holds no digits: fetch the file again")
+    return (np.stack(images) + 1) / 2, whole_labels(path, labels)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from migaki.core.batch import KEYS, Batch
+from migaki.core.batch import Batch
 from migaki.core.config import from_dict, to_dict
 from migaki.core.discovery import find_class, names_in
+from migaki.core.glossary import glossary
 from migaki.core.simulator import Simulator
 from migaki.data.sets.labels import batch_rows
 
@@ -68,10 +69,10 @@ def test_keys_shapes_and_ranges(name: str) -> None:
     assert image.ndim == 4 and image.dtype == torch.float32 and image.min() >= 0 and image.max() <= 1
     for key, value in batch.items():
         assert len(value) == 6, key
-        assert key in KEYS or re.search(rf"`{key}`", told), f"'{key}' is neither in the glossary nor documented"
+        assert key in glossary() or re.search(rf"`{key}`", told), f"'{key}' is neither in the glossary nor documented"
         assert not value.is_floating_point() or torch.isfinite(value).all(), key
-        if key in KEYS and all(size.isdigit() for size in KEYS[key].shape):
-            assert tuple(map(str, value.shape[1:])) == KEYS[key].shape, key
+        if key in glossary() and all(size.isdigit() for size in glossary()[key].shape):
+            assert tuple(map(str, value.shape[1:])) == glossary()[key].shape, key
     for key in ("gaze", "optical_gaze", "head_pose", "kappa"):
         if key in batch:
             assert batch[key].abs().max() < math.pi / 2

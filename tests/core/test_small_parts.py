@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from migaki.core import hardware
-from migaki.core.batch import KEYS
 from migaki.core.discovery import find_class, names_in
 from migaki.core.errors import UserError
+from migaki.core.glossary import glossary
 from migaki.core.pictures import contact_sheet, to_uint8
 from migaki.core.progress import Bar
 from migaki.core.seeds import fold, generator
@@ -56,9 +56,9 @@ def test_a_name_that_is_not_there_gets_a_suggestion() -> None:
 
 
 def test_the_glossary() -> None:
-    columns = [column for key in KEYS.values() for column in key.columns]
-    assert len(set(columns)) == len(columns) and not set(columns) & set(KEYS)
-    for name, key in KEYS.items():
+    columns = [column for key in glossary().values() for column in key.columns]
+    assert len(set(columns)) == len(columns) and not set(columns) & set(glossary())
+    for name, key in glossary().items():
         assert key.name == name and key.unit and (not key.columns or key.shape == (str(len(key.columns)),))
 
 

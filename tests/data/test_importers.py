@@ -81,7 +81,7 @@ def test_mpiigaze_people_and_errors(tmp_path: Path) -> None:
     assert "nothing to import" in message(lambda: MPIIGaze(MPIIGaze.Config(people=(5,))).run(tmp_path, tmp_path / "o"))
     assert "no such file" in message(lambda: MPIIGaze().run(tmp_path / "nowhere", tmp_path / "o"))
     (tmp_path / "p00" / "day02.mat").write_bytes(b"rubbish")
-    assert "day02.mat: not a normalised day" in message(lambda: MPIIGaze().run(tmp_path, tmp_path / "o"))
+    assert "day02.mat: not a MATLAB file" in message(lambda: MPIIGaze().run(tmp_path, tmp_path / "o"))
 
 
 BAD_OPTIONS = [
@@ -192,7 +192,7 @@ def test_unityeyes_whole_renders(tmp_path: Path) -> None:
         ("{}", "not labels of UnityEyes"),
         ('{"eye_details": {"look_vec": "__import__(1)"}}', "not labels of UnityEyes"),
         ('{"eye_details": {"look_vec": "(0, NaN, 1)"}}', "not labels of UnityEyes"),
-        ("[]", "not labels of UnityEyes"),
+        ("[]", "not labels of a picture"),
     ],
 )
 def test_unityeyes_broken_labels(tmp_path: Path, labels: str, expected: str) -> None:

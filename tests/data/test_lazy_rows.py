@@ -82,4 +82,5 @@ def test_labels_do_not_depend_on_the_blocks(size: int, monkeypatch: pytest.Monke
         assert found.labels[name].dtype == array.dtype, name
         np.testing.assert_array_equal(found.labels[name], array, err_msg=name)
     assert found.files == {"mask": [f"{n}" if n > 6 else None for n in range(9)]} == whole.files
-    assert set(whole.problems) == {"ragged", "list then number", "number then list", "list of text"}
+    assert set(whole.problems) == {"ragged", "list then number", "number then list", "list of text",
+                                   "int and bool", "gaze"}

@@ -155,7 +155,7 @@ def _metadata_seeds() -> list[bytes]:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), parquet, compression="none")
     jsonl = "".join(json.dumps(row) + "\n" for row in rows).encode()
     table = b'file_name,gaze_pitch,n,b,box\na.png,0.5,1,true,"[1, 2]"\r\nb.png,-1e3,,FALSE,"[3, 4]"\n'
-    odd = b'{"file_name": "a.png", "x": NaN, "y": 1e999, "z": [[1, 2], [3, 4]], "u": "\\ud800"}\n'
+    odd = b'{"file_name": "a.png", "x": NaN, "y": 1e99, "z": [[1, 2], [3, 4]], "u": "\\udcff"}\n'
     return [b"\0" + jsonl, b"\0" + odd, b"\1" + table, b"\1file_name\na.png\n", b"\2" + parquet.getvalue()]
 
 

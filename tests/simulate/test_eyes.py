@@ -12,8 +12,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migaki.core.batch import KEYS, Batch
+from migaki.core.batch import Batch
 from migaki.core.errors import UserError
+from migaki.core.glossary import glossary
 from migaki.simulate.eye_model.scene import LIGHTING
 from migaki.simulate.eyes import EyeSimulator
 
@@ -50,7 +51,7 @@ def test_keys_shapes_and_types(batch: Batch) -> None:
               "eyelid_outline": (16, 2), "eyelid_visible": (16,), "eye_corners": (2, 2), "pupil_radius_mm": (),
               "kappa": (2,), "identity": (), "lighting": (len(LIGHTING),)}
     assert {key: tuple(value.shape[1:]) for key, value in batch.items()} == shapes
-    assert set(shapes) <= set(KEYS)
+    assert set(shapes) <= set(glossary())
     types = {"mask": torch.uint8, "iris_visible": torch.uint8, "eyelid_visible": torch.uint8, "identity": torch.int64}
     for key, value in batch.items():
         assert value.dtype == types.get(key, torch.float32), key

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
-import functools
 import io
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from migaki.core.errors import UserError
+from migaki.core.files import show
+from migaki.data.files.parquet_cells import read_cell
 
 
 class Member(abc.ABC):
@@ -45,7 +46,7 @@ class TarMember(Member):
             file.seek(self.offset)
             data = file.read(self.size)
         if len(data) < self.size:
-            raise UserError(f"{self}: the shard is shorter than its index says: copy the set again")
+            raise UserError(f"{show(self)}: the shard is shorter than its index says: copy the set again")
         return data
 
 
@@ -58,30 +59,11 @@ class ParquetMember(Member):
 
     def read_bytes(self) -> bytes:
         """Its content."""
-        ends = _open_parquet(self.container)[1]
-        group = next(number for number, end in enumerate(ends) if self.row < end)
-        first = ends[group - 1] if group else 0
-        return bytes(_cells(self.container, group, self.column)[self.row - first].as_py())
-
-
-@functools.lru_cache(maxsize=64)
-def _open_parquet(path: Path) -> tuple[Any, list[int]]:
-    import pyarrow.parquet as parquet
-
-    file = parquet.ParquetFile(path)
-    ends, total = [], 0
-    for number in range(file.num_row_groups):
-        total += file.metadata.row_group(number).num_rows
-        ends.append(total)
-    return file, ends
-
-
-@functools.lru_cache(maxsize=16)  # neighbours are asked for one after the other
-def _cells(path: Path, group: int, column: str) -> Any:
-    import pyarrow.parquet as parquet
-
-    with parquet.ParquetFile(path) as file:  # one of its own: threads read several at a time
-        return file.read_row_group(group, columns=[f"{column}.bytes"]).column(0).combine_chunks().field(0)
+        data = read_cell(self.container, self.column, self.row)
+        if data is None:
+            raise UserError(f"{show(self)}: row {self.row + 1} has no bytes in '{show(self.column)}': only pictures "
+                            "inside the file are read: write the set with its pictures, or leave out that row")
+        return data
 
 
 FilePath = Path | Member
@@ -111,10 +93,16 @@ class PlacedRow(dict[str, Any]):
 
 
 def place(root: Path, row: dict[str, Any], column: str) -> FilePath:
-    """Where the picture that `column` names lies."""
-    if isinstance(row, PlacedRow) and column in row.members:
-        return row.members[column]
-    return root / str(row[column])
+    """Where the picture that `column` names lies; UserError for a row of a shard whose picture is not in the shard.
+
+    Such a name may be that of any file of this machine.
+    """
+    if not isinstance(row, PlacedRow):
+        return root / str(row[column])
+    if column not in row.members:
+        raise UserError(f"{show(root)}: '{show(str(row.get(column)))}' ({show(column)} of '{show(row['file_name'])}') is "
+                        "not in the shards: put it there, or leave the column out")
+    return row.members[column]
 
 
 def check_parquet(path: Path) -> None:

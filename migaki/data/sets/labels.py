@@ -14,6 +14,7 @@ import torch
 
 from migaki.core.batch import Batch
 from migaki.core.glossary import glossary, keys_of
+from migaki.data.sets.label_shapes import MIXED, misfit, wants_numbers
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
@@ -50,19 +51,44 @@ def gather_columns(rows: Sequence[Row]) -> Columns:
     """
     arrays: dict[str, Array] = {}
     problems: dict[str, str] = {}
-    parts, files = _column_parts(rows)
+    parts, files, kinds = _column_parts(rows)
     for name, blocks in parts.items():
         if name not in _COLUMNS and all(block is _MISSING for block in blocks):
             continue  # it may as well be text
+        if bool in kinds[name] and (kinds[name] & {int, float} or wants_numbers(name)):
+            problems[name] = MIXED
+            continue
         array = _joined_blocks(blocks, len(rows))
         if array is None and any(block is _LISTS or (not isinstance(block, str) and block.ndim > 1)
                                  for block in blocks):
             array, problem = _column([row.get(name) for row in rows])
             if problem:
                 problems[name] = problem
-        if array is not None:
+        if array is not None and array.dtype == np.bool_ and wants_numbers(name):
+            problems[name] = MIXED
+        elif array is not None:
             arrays[name] = array
-    return Columns(_join(arrays), problems, files)
+    joined = _join(arrays)
+    for name in list(joined):
+        if problem := misfit(name, joined[name]):
+            problems[name] = problem
+            del joined[name]
+    _explain_vectors(joined, problems, parts)
+    return Columns(joined, problems, files)
+
+
+def _explain_vectors(arrays: dict[str, Array], problems: dict[str, str], parts: dict[str, list[_Block]]) -> None:
+    """Of a vector that was not joined, what is the matter with its columns."""
+    for key in glossary().values():
+        present = [name for name in key.columns if name in parts]
+        if not present or key.name in arrays:
+            continue
+        bad = next((name for name in present if name in problems or name not in arrays or arrays[name].ndim > 1), None)
+        if bad is not None:
+            problems.setdefault(key.name, f"'{bad}': {problems.get(bad, 'holds something else than numbers')}")
+        elif len(present) < len(key.columns):
+            missing = next(name for name in key.columns if name not in parts)
+            problems.setdefault(key.name, f"'{missing}' is missing beside '{present[0]}'")
 
 
 _FIRST_POWER, _LAST_POWER = -12, 15
@@ -74,9 +100,12 @@ _MISSING, _TEXT, _LISTS = "nothing", "no numbers", "lists or not all of one kind
 _Block = Array | str
 
 
-def _column_parts(rows: Sequence[Row]) -> tuple[dict[str, list[_Block]], dict[str, list[str | None]]]:
-    """Each column block by block, its numbers as an array or what it is instead; and the columns of file names."""
+def _column_parts(rows: Sequence[Row]
+                  ) -> tuple[dict[str, list[_Block]], dict[str, list[str | None]], dict[str, set[type]]]:
+    """Each column block by block, its numbers as an array or what it is instead; the columns of file names; the types.
+    """
     parts: dict[str, list[_Block]] = {}
+    kinds: dict[str, set[type]] = {}
     files: dict[str, list[str | None]] = {}
     iterator, number = iter(rows), 0
     while block := list(itertools.islice(iterator, _BLOCK)):
@@ -88,9 +117,11 @@ def _column_parts(rows: Sequence[Row]) -> tuple[dict[str, list[_Block]], dict[st
             if is_file_column(name):
                 continue
             before = parts.setdefault(name, [_MISSING] * number)
-            before.append(_block([row.get(name) for row in block]))
+            values = [row.get(name) for row in block]
+            kinds.setdefault(name, set()).update(map(type, values))
+            before.append(_block(values))
         number += 1
-    return parts, files
+    return parts, files, kinds
 
 
 def _block(values: list[Any]) -> _Block:

@@ -5,7 +5,6 @@ A row of a few labels takes kilobytes as Python objects; a million of them would
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 import weakref
@@ -19,6 +18,8 @@ from migaki.core.errors import UserError
 from migaki.core.files import explain, show
 from migaki.data.sets.class_names import features_names
 from migaki.data.sets.labels import is_file_column
+from migaki.data.sets.parquet_file import python_rows
+from migaki.data.sets.values import decode_json
 
 Row = dict[str, Any]
 
@@ -66,7 +67,6 @@ class LazyRows(Sequence[Row]):
         for start in range(0, len(self), _BLOCK):
             yield from self.block(start, min(start + _BLOCK, len(self)))
 
-
     def take_features(self, schema: Any, is_first: bool) -> None:
         """Take the names of classes from the schema of a Parquet file; all files of a set must agree on them."""
         found = features_names(schema.metadata)
@@ -111,10 +111,10 @@ class JsonlRows(LazyRows):
                 for place in here:
                     at = self._starts[place] - begin
                     line = data[at : at + self._lengths[place]]
-                    rows.append(fixed(json.loads(line.decode("utf-8-sig")), prefix, self.renamed))
+                    rows.append(fixed(decode_json(line.decode("utf-8-sig")), prefix, self.renamed))
             except OSError as error:
                 raise explain(error, show(path)) from error
-            except (ValueError, AttributeError, KeyError) as error:
+            except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError) as error:
                 raise UserError(f"{show(path)}: was changed while it was in use: run the command again") from error
         return rows
 
@@ -138,7 +138,7 @@ class TableRows(LazyRows):
         for first, table, prefix in self._parts:
             begin, end = max(start - first, 0), min(stop - first, len(table))
             if begin < end:
-                rows += [fixed(row, prefix, self.renamed) for row in table.slice(begin, end - begin).to_pylist()]
+                rows += [fixed(row, prefix, self.renamed) for row in python_rows(table.slice(begin, end - begin))]
         return rows
 
 

@@ -9,18 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from migaki.core.errors import UserError
+from migaki.core.files import explain
 from migaki.data.files.image_file import show
 from migaki.data.files.member import Member, ParquetMember, PlacedRow
+from migaki.data.sets.labels import is_file_column
 from migaki.data.sets.lazy_rows import LazyRows, Row
 from migaki.data.sets.listing import natural_key
+from migaki.data.sets.parquet_file import python_rows, read_parquet, read_schema
+from migaki.data.sets.values import check_columns, check_inner
 
 
 def is_picture(kind: Any) -> bool:
     """Whether a column's type is Hugging Face's Image: {bytes, path}."""
-    import pyarrow
+    import pyarrow.types as types
 
-    return bool(pyarrow.types.is_struct(kind)) and {kind.field(n).name for n in range(kind.num_fields)} == {
-        "bytes", "path"}
+    if not types.is_struct(kind) or {kind.field(n).name for n in range(kind.num_fields)} != {"bytes", "path"}:
+        return False
+    content, name = kind.field("bytes").type, kind.field("path").type
+    return bool((types.is_binary(content) or types.is_large_binary(content) or types.is_null(content))
+                and (types.is_string(name) or types.is_large_string(name) or types.is_null(name)))
 
 
 class ParquetRows(LazyRows):
@@ -28,50 +35,73 @@ class ParquetRows(LazyRows):
 
     def __init__(self, folder: Path, files: Sequence[str]) -> None:
         import pyarrow
-        import pyarrow.parquet as parquet
 
         super().__init__()
         root = Path(os.path.realpath(folder))
         self._paths = [root / name for name in sorted(files, key=natural_key)]
+        self._pictures: frozenset[str] = frozenset()
         tables: list[Any] = []
         self._starts = [0]
         for path in self._paths:
             try:
-                schema = parquet.read_schema(path)
-                self.take_features(schema, not tables)
-                pictures = [field.name for field in schema if is_picture(field.type)]
-                columns = [f"{f.name}.path" if f.name in pictures else f.name for f in schema]
-                with parquet.ParquetFile(path) as file:  # unlike read_table it keeps the structs around the names
-                    tables.append(file.read(columns=columns))
-            except (pyarrow.ArrowException, OSError, ValueError) as error:
-                raise UserError(f"{show(path)}: not a valid Parquet file: write it again") from error
-            if "image" not in pictures:
-                raise UserError(f"{show(path)}: has no column `image` of pictures ({{bytes, path}}): name it so")
+                tables.append(self._open(path, is_first=not tables))
+            except OSError as error:
+                raise explain(error, show(path)) from error
             self._starts.append(self._starts[-1] + len(tables[-1]))
         try:
             self._table = pyarrow.concat_tables(tables, promote_options="permissive")
         except pyarrow.ArrowException as error:
             raise UserError(f"{show(folder)}: its Parquet files differ in their columns: keep those of one kind"
                             ) from error
-        paths = self._table.column("image").combine_chunks()
-        paths = paths.combine_chunks() if isinstance(paths, pyarrow.ChunkedArray) else paths
-        self.names = [name or f"{n:09d}" for n, name in enumerate(paths.field("path").to_pylist())]
+        self._check_pictures(folder)
+
+    def _open(self, path: Path, *, is_first: bool) -> Any:
+        """The labels of one file, and of its pictures the names."""
+        schema = read_schema(path)
+        self.take_features(schema, is_first)
+        pictures = frozenset(field.name for field in schema if is_picture(field.type))
+        if "image" not in pictures:
+            raise UserError(f"{show(path)}: has no column `image` of pictures ({{bytes, path}}): name it so")
+        self._pictures |= pictures
+        for name in schema.names:
+            if is_file_column(name):
+                raise UserError(f"{show(path)}: a column is called '{show(name)}', as the names of pictures are, and "
+                                "the pictures are in the file: leave that column out, or give it another name")
+        check_columns(show(path), [name for name in schema.names if name not in pictures])
+        columns = [f"{name}.path" if name in pictures else name for name in schema.names]
+        return read_parquet(path, columns, bare=True)
+
+    def _check_pictures(self, folder: Path) -> None:
+        """UserError unless every row has a picture, with a name that stays inside or none."""
+        where = show(folder)
+        for start in range(0, len(self._table), 4096):
+            cells = self._table.column("image").slice(start, 4096).to_pylist()
+            for number, cell in enumerate(cells, start):
+                if cell is None:
+                    raise UserError(f"{where}: row {number + 1} has no picture: leave that row out")
+                self.names.append(check_inner(f"{where}: row {number + 1}", cell["path"] or f"{number:09d}"))
+        for key in self._pictures - {"image"}:
+            for start in range(0, len(self._table), 4096):
+                for cell in self._table.column(key).slice(start, 4096).to_pylist():
+                    if cell is not None and cell["path"]:
+                        check_inner(f"{where}: '{show(key)}'", cell["path"])
 
     def block(self, start: int, stop: int) -> list[Row]:
         """The rows, each with the places of its pictures."""
-        rows = self._table.slice(start, stop - start).to_pylist()
+        rows = python_rows(self._table.slice(start, stop - start))
         return [self._placed(index, values) for index, values in enumerate(rows, start)]
 
     def _placed(self, index: int, values: Row) -> PlacedRow:
         number = bisect.bisect_right(self._starts, index) - 1
-        row: Row = {}
+        row: Row = {"file_name": self.names[index]}
         members: dict[str, Member] = {}
-        for key in ["image", *(name for name in values if name != "image")]:
-            value = values[key]
-            if not (isinstance(value, dict) and value.keys() == {"path"}):
+        for key, value in values.items():
+            if key not in self._pictures:
                 row[key] = value
                 continue
             column = "file_name" if key == "image" else f"{key}_file_name"
-            row[column] = value["path"] or f"{index:09d}"
-            members[column] = ParquetMember(self._paths[number], str(row[column]), index - self._starts[number], key)
+            if key != "image":
+                row[column] = None if value is None else value["path"] or f"{index:09d}"
+            if value is not None:
+                members[column] = ParquetMember(self._paths[number], str(row[column]), index - self._starts[number], key)
         return PlacedRow(row, members)

@@ -8,121 +8,172 @@ import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 from migaki.core.errors import UserError
 from migaki.core.files import explain
 from migaki.data.files.image_file import EXTENSIONS, show
 from migaki.data.files.member import Member, PlacedRow, TarMember
+from migaki.data.sets.labels import is_file_column
 from migaki.data.sets.lazy_rows import JsonlRows, Row
 from migaki.data.sets.listing import natural_key
 from migaki.data.sets.metadata import jsonl_lines
+from migaki.data.sets.values import check_inner, check_inner_files, check_row, decode_json
 
 INDEX = "index.jsonl"
 _STEM = re.compile(r"^((?:.*/)?[^./][^./]*)\.([^/]+)$")  # WebDataset's rule: the stem ends at the first dot
 _MAX_ROW = 2**24  # bytes of one row in a tar file of others
+_MAX_NAME = 2**20  # bytes of what precedes a member to give it a long name
+
+Place = tuple[int, int]
+"""Offset and size of a member, in bytes."""
 
 
 def tar_rows(folder: Path, files: list[str]) -> Sequence[Row]:
     """The images of the tar files among `files` (relative to `folder`), in order.
 
     Raises:
-        UserError: for damaged shards, an index that does not fit them, or no image in them.
+        UserError: for damaged shards, names that lead out of the set, an index that does not fit the shards, or no
+            image in them.
     """
     tars = sorted((name for name in files if name.lower().endswith(".tar")), key=natural_key)
     root = Path(os.path.realpath(folder))
-    if INDEX in files:
-        return IndexRows(root, folder / INDEX, tars)
-    rows: list[Row] = []
-    for name in tars:
-        try:
+    try:
+        if INDEX in files:
+            return IndexRows(root, folder / INDEX, tars)
+        rows: list[Row] = []
+        for name in tars:
             rows.extend(_scanned(root / name, name))
-        except (tarfile.TarError, EOFError) as error:
-            raise UserError(f"{show(folder / name)}: damaged tar file ({error}): copy it again") from error
-        except OSError as error:
-            raise explain(error, show(folder / name)) from error
+    except (tarfile.TarError, EOFError) as error:
+        raise UserError(f"{show(folder / name)}: damaged tar file ({error}): copy it again") from error
+    except OSError as error:
+        raise explain(error, show(error.filename or folder)) from error
     return rows
 
 
 class IndexRows(JsonlRows):
-    """The rows of an index, each with the places of its pictures."""
+    """The rows of an index, each with the places of its pictures.
+
+    An index may be a stranger's: it names pictures by their places in shards beside it, and by nothing else.
+    """
 
     def __init__(self, root: Path, index: Path, tars: list[str]) -> None:
         super().__init__()
-        self._root = root
-        sizes = {name: (root / name).stat().st_size for name in tars}
+        self._root, self._index = root, index
+        self._sizes = {name: (root / name).stat().st_size for name in tars}
+        seen: set[str] = set()
         self.begin(index, "")
         for number, (start, length, row) in enumerate(jsonl_lines(index), 1):
             try:
-                places = [(str(row[column]), shard, int(offset), int(size))
-                          for column, (shard, offset, size) in row["where"].items()]
-                if not all(0 <= offset <= offset + size <= sizes[shard] for _, shard, offset, size in places):
-                    raise ValueError
-                self.add(start, length, str(row["file_name"]))
+                self._take(row)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise UserError(f"{show(index)}: line {number} does not fit the shards: delete the index, it is only "
                                 "there for speed") from error
+            check_inner_files(f"{show(index)}: line {number}", row)
+            name = check_inner(str(index), row["file_name"])
+            if name in seen:
+                raise UserError(f"{show(index)}: names '{show(name)}' twice: delete the index, it is only there for "
+                                "speed")
+            seen.add(name)
+            self.add(start, length, name)
+
+    def _take(self, row: Row) -> dict[str, Member]:
+        """Take the places of the pictures out of a row; an error of Python where they are none."""
+        key, where = row.popitem()  # the last one: a label may be called `where` as well
+        if key.rstrip("_") != "where" or "file_name" not in where:
+            raise ValueError(key)
+        members: dict[str, Member] = {}
+        for column, (shard, offset, size) in where.items():
+            if not (is_file_column(column) and type(offset) is int and type(size) is int
+                    and 0 <= offset <= offset + size <= self._sizes[shard]):
+                raise ValueError(column)
+            members[column] = TarMember(self._root / shard, str(row[column]), offset, size)
+        return members
 
     def block(self, start: int, stop: int) -> list[Row]:
         """The rows, each with the places of its pictures."""
-        rows: list[Row] = []
-        for row in super().block(start, stop):
-            members: dict[str, Member] = {
-                column: TarMember(self._root / shard, row[column], offset, size)
-                for column, (shard, offset, size) in row.pop("where").items()}
-            rows.append(PlacedRow(row, members))
-        return rows
+        try:
+            return [PlacedRow(row, self._take(row)) for row in super().block(start, stop)]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"{show(self._index)}: was changed while it was in use: run the command again") from error
+
+
+class _Header(tarfile.TarInfo):
+    """A header whose long names and further attributes are read only if they are of a reasonable length."""
+
+    def _refuse_long(self) -> None:
+        if not 0 <= self.size <= _MAX_NAME:
+            raise tarfile.HeaderError(f"{self.size} bytes for a name")
+
+    def _proc_gnulong(self, tar: tarfile.TarFile) -> Any:
+        self._refuse_long()
+        return super()._proc_gnulong(tar)  # type: ignore[misc]
+
+    def _proc_pax(self, tar: tarfile.TarFile) -> Any:
+        self._refuse_long()
+        return super()._proc_pax(tar)  # type: ignore[misc]
 
 
 def _scanned(path: Path, shard: str) -> Iterator[PlacedRow]:
     """The images of a tar file without an index, from its headers and rows."""
-    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
-    with tarfile.open(path, "r:") as tar:
+    samples: dict[str, dict[str, Place]] = {}
+    prefix = PurePosixPath(shard).with_suffix("")
+    with tarfile.open(path, "r:", tarinfo=_Header) as tar:
         for info in tar:
+            tar.members = []  # type: ignore[assignment]  # they would all be kept, a kilobyte each
             parts = _STEM.match(info.name)
-            if info.isreg() and parts:
-                samples.setdefault(parts[1], {})[parts[2].lower()] = info
+            if info.isreg() and not info.issparse() and parts:
+                samples.setdefault(parts[1], {})[parts[2].lower()] = (info.offset_data, info.size)
+    with open(path, "rb") as file:
         for stem, members in samples.items():
-            pictures = {ending: info for ending, info in members.items()
+            where = f"{show(path)}: '{show(stem)}'"
+            pictures = {ending: at for ending, at in members.items()
                         if f".{ending.rsplit('.', 1)[-1]}" in EXTENSIONS}
             main = next((ending for ending in pictures if "." not in ending), None)
             if main is None:
                 continue
-            row: dict[str, Any] = {"file_name": f"{PurePosixPath(shard).with_suffix('')}/{stem}.{main}"}
-            row |= _labels(tar, members, path)
-            places: dict[str, Member] = {}
-            for ending, info in pictures.items():
-                column = "file_name" if ending == main else f"{ending.rsplit('.', 1)[0].replace('.', '_')}_file_name"
-                row.setdefault(column, f"{stem}.{ending}")
-                places[column] = TarMember(path, str(row[column]), info.offset_data, info.size)
-            yield PlacedRow(row, places)
+            row: dict[str, Any] = {"file_name": f"{prefix}/{check_inner(where, f'{stem}.{main}')}"}
+            for ending in ("json", "cls"):
+                if ending in members:
+                    row |= _labels(file, members[ending], ending, f"{show(path)}: '{show(stem)}.{ending}'")
+            check_inner_files(where, row)
+            check_row(where, row)
+            row["file_name"] = check_inner(where, row["file_name"])
+            yield _placed(row, path, stem, main, pictures)
+
+
+def _placed(row: Row, path: Path, stem: str, main: str, pictures: dict[str, Place]) -> PlacedRow:
+    places: dict[str, Member] = {}
+    for ending, (offset, size) in pictures.items():
+        column = "file_name" if ending == main else f"{ending.rsplit('.', 1)[0].replace('.', '_')}_file_name"
+        row.setdefault(column, f"{stem}.{ending}")
+        places[column] = TarMember(path, str(row[column]), offset, size)
+    return PlacedRow(row, places)
+
+
+def _labels(file: Any, at: Place, ending: str, where: str) -> Row:
+    """What the json of a sample says, or its class."""
+    offset, size = at
+    if size > _MAX_ROW:
+        raise UserError(f"{where} is longer than {_MAX_ROW >> 20} MB: keep labels only")
+    file.seek(offset)
+    content = file.read(size)
+    try:
+        value = _class(content) if ending == "cls" else decode_json(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where} is not valid JSON: mend or leave out that sample") from error
+    return value if isinstance(value, dict) else {"label": value}
 
 
 def _class(content: bytes) -> Any:
     """A class as WebDataset has it: a number, or its name as it stands."""
     text = content.decode("utf-8-sig").strip()
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):
         return text
     return value if isinstance(value, int | str | dict) and not isinstance(value, bool) else text
 
 
-def _labels(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], path: Path) -> dict[str, Any]:
-    """The row of a sample: its json, else its class."""
-    found: dict[str, Any] = {}
-    for ending in ("json", "cls"):
-        info = members.get(ending)
-        file = tar.extractfile(info) if info is not None and info.size <= _MAX_ROW else None
-        if file is None or info is None:
-            continue
-        try:
-            content = file.read()
-            value = _class(content) if ending == "cls" else json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{show(path)}: '{show(info.name)}' is not valid JSON: mend or leave out that sample"
-                            ) from error
-        found |= value if isinstance(value, dict) else {"label": value}
-    if not isinstance(found.get("file_name", ""), str):
-        raise UserError(f"{show(path)}: a row's file_name is no text: mend that sample")
-    return found
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(name)

@@ -19,6 +19,7 @@ from migaki.data.files.image_file import read_header, show
 from migaki.data.files.mask_file import ignored, read_mask
 from migaki.data.files.member import place
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.class_labels import MAX_CLASSES
 from migaki.data.sets.labels import POINT_KEYS
 
 Array = np.ndarray[Any, Any]
@@ -37,13 +38,22 @@ def write_coco(folder: ImageFolder, out: Path) -> dict[str, int]:
     `mask_classes` (of masks, by index) of dataset.json, else by number.
     COCO puts the corner of the first pixel at 0, we its centre: keypoints are moved by half a pixel.
 
-    Returns the number of images, annotations and categories. Raises UserError for a set without such labels.
+    Positions that are missing or beyond the image have v = 0, and an image whose label is missing has no annotation.
+
+    Returns the number of images, annotations and categories. Raises UserError for a set without such labels, and for
+    labels that are no classes.
     """
     points = [key for key in POINT_KEYS if key in folder.labels]
     classes = _mask_classes(folder) if "mask" in folder.files else []
     has_label = "label" in folder.labels and not points and not classes
     if not points and not classes and not has_label:
+        if any("label" in row for row in folder.rows[:1]):
+            folder.require_column("label")  # says what is the matter with it
         raise UserError(f"{show(folder.path)}: has no pixel positions, mask or class label: nothing that COCO can hold")
+    if has_label:
+        _check_classes(folder)
+    for key in points:
+        _check_flags(folder, key)
     categories = _categories(folder, points, classes, has_label)
     counts = {"images": len(folder), "annotations": 0, "categories": len(categories)}
     with atomic_write(out, "w") as file:
@@ -60,9 +70,34 @@ def write_coco(folder: ImageFolder, out: Path) -> dict[str, int]:
 def _write_all(file: IO[str], values: Iterator[dict[str, Any]]) -> int:
     count = 0
     for value in values:
-        file.write((",\n" if count else "\n") + json.dumps(value, ensure_ascii=False, allow_nan=False))
+        file.write((",\n" if count else "\n") + _json(value))
         count += 1
     return count
+
+
+def _json(value: Any) -> str:
+    """JSON; bytes of names that are no UTF-8 as its escapes."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _check_classes(folder: ImageFolder) -> None:
+    """UserError unless all labels that are not missing are class numbers."""
+    labels = folder.labels["label"]
+    known = labels[np.isfinite(labels)]
+    if not len(known):
+        folder.require("label")
+    if (known != np.floor(known)).any() or known.min() < 0 or known.max() >= MAX_CLASSES:
+        raise UserError(f"{show(folder.path)}: 'label' holds other values than 0, 1, 2 ... (below {MAX_CLASSES}): number "
+                        "the classes from 0, or write their names")
+
+
+def _check_flags(folder: ImageFolder, key: str) -> None:
+    """UserError where a set says of other points whether they are seen than it has."""
+    seen = folder.labels.get(_VISIBLE.get(key, ""))
+    if seen is not None and seen[:1].size != _flat(folder.labels[key][:1]).shape[1]:
+        raise UserError(f"{show(folder.path)}: '{_VISIBLE[key]}' has {seen[:1].size} values an image and '{key}' "
+                        f"{_flat(folder.labels[key][:1]).shape[1]} points: give each point one")
 
 
 def _maker(folder: ImageFolder) -> str:
@@ -87,7 +122,7 @@ def _categories(folder: ImageFolder, points: list[str], classes: list[int], has_
         name = known[value] if value < len(known) else f"class_{value}"
         categories.append({"id": len(categories) + 1, "name": name, "supercategory": maker})
     if has_label:
-        top = int(folder.labels["label"].max())
+        top = int(np.nanmax(folder.labels["label"]))
         names = [*folder.classes, *(str(value) for value in range(len(folder.classes), top + 1))]
         categories += [{"id": n + 1, "name": name, "supercategory": maker} for n, name in enumerate(names)]
     return categories
@@ -139,9 +174,10 @@ def _annotations(folder: ImageFolder, points: list[str], classes: list[int], has
             parts.append({"category_id": 1, **_keypoints(folder, index, points, height, width)})
         mask = _mask(folder, index) if classes else None
         if mask is not None:
+            found = set(np.unique(mask).tolist())
             parts += [{"category_id": place_ + bool(points) + 1, **_segmentation(mask == value)}
-                      for place_, value in enumerate(classes) if (mask == value).any()]
-        if has_label:
+                      for place_, value in enumerate(classes) if value in found]
+        if has_label and np.isfinite(folder.labels["label"][index]):
             parts.append({"category_id": int(folder.labels["label"][index]) + 1, "bbox": [0, 0, width, height],
                           "area": width * height, "segmentation": []})
         for part in parts:

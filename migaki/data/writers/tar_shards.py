@@ -1,9 +1,9 @@
 """WebDataset: tar files whose members of one stem are one image with its row; and an index, so that opening is quick.
 
 Image i of a set that we write is `000000012.png`, `000000012.json` (its row, `file_name` and labels) and, with further
-pictures, `000000012.mask.png` and so on. `index.jsonl` has a line for each image: its row, and under `where` for each
-column of file names the shard's name, the offset and the size. Tar files of others need no index: their headers are
-read instead.
+pictures, `000000012.mask.png` and so on. `index.jsonl` has a line for each image: its row, and last, under `where`, for
+each column of file names the shard's name, the offset and the size (under `where_` if a label is called `where`). Tar
+files of others need no index: their headers are read instead.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from migaki.core.files import atomic_write
 from migaki.data.sets.labels import is_file_column
@@ -40,7 +41,8 @@ class TarShards(ShardKind):
                                      len(data)]
                 row = json.dumps(record.row, ensure_ascii=False, allow_nan=False)
                 _add(tar, f"{number:09d}.json", row.encode(errors="backslashreplace"))
-                lines.append(json.dumps({**record.row, "where": where}, ensure_ascii=False, allow_nan=False) + "\n")
+                lines.append(json.dumps({**record.row, _places_key(record.row): where}, ensure_ascii=False,
+                                        allow_nan=False) + "\n")
         with atomic_write(_lines_of(path), "w") as beside:  # before the shard takes its name: it is never without
             beside.write("".join(lines))
 
@@ -61,6 +63,13 @@ class TarShards(ShardKind):
                 file.write(_lines_of(path).read_bytes())
         for path in shards:
             _lines_of(path).unlink(missing_ok=True)
+
+
+def _places_key(row: Mapping[str, Any]) -> str:
+    key = "where"
+    while key in row:
+        key += "_"
+    return key
 
 
 def _lines_of(path: Path) -> Path:

@@ -1,0 +1,220 @@
+"""Parquet files of strangers as tables: their promises are checked before memory is taken, their values afterwards.
+
+Times become text (ISO 8601), decimal numbers floating point, and numbers that are not a number null: so that every
+value is one that JSON can hold. Bytes are refused, as no label is made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from migaki.core.errors import UserError
+from migaki.core.files import show
+from migaki.data.sets.values import MAX_DEPTH, check_columns
+
+MAX_COLUMNS = 10_000
+"""Metadata of more columns is refused before its rows are read: no labels, but an attack or another kind of file."""
+
+_MAX_FOOTER = 2**26  # bytes of what a file says of itself
+_ROWS_A_BYTE = 64  # a file packs equal values well; names differ, so an honest one has less than 1
+_BYTES_A_BYTE, _SOME_BYTES = 256, 2**28  # in memory, of a column that packs well
+_PIECE = 2**30  # bytes that a piece may have at worst
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None, *, bare: bool = False) -> Any:
+    """A pyarrow Table whose values are all labels; UserError for a file that is damaged or promises too much.
+
+    `columns`: those to read, also parts of them such as `image.path`; None for all. `bare`: leave out the check of
+    names that are called like pictures, for files that hold pictures.
+    """
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    _check_footer(path)
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            _check_size(path, file, names, columns)
+            if not bare:
+                check_columns(show(path), names)
+            table = file.read(columns=columns)
+            table.validate(full=True)  # text that is no UTF-8 among it
+            return _labels_only(path, table)
+    except (pyarrow.ArrowException, OSError, ValueError, MemoryError, OverflowError, RecursionError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise UserError(f"{show(path)}: not a valid Parquet file: write it again") from error
+
+
+def read_schema(path: Path) -> Any:
+    """The schema of a file; UserError for one that is damaged."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    _check_footer(path)
+    try:
+        return parquet.read_schema(path)
+    except (pyarrow.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise UserError(f"{show(path)}: not a valid Parquet file: write it again") from error
+
+
+def _check_footer(path: Path) -> None:
+    """UserError for a file whose description of itself is too long to be one of ours: millions of columns."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 8))
+        size = int.from_bytes(file.read(4), "little")
+    if size > _MAX_FOOTER:
+        raise UserError(f"{show(path)}: not a valid Parquet file, or of millions of columns: write it again")
+
+
+def _check_size(path: Path, file: Any, names: Sequence[str], columns: Sequence[str] | None) -> None:
+    """UserError for too many columns or rows, and for values that take far more memory than their file is long."""
+    if len(names) > MAX_COLUMNS or file.metadata.num_columns > MAX_COLUMNS:
+        raise too_wide(path, max(len(names), file.metadata.num_columns))
+    if len(set(names)) != len(names):
+        raise UserError(f"{show(path)}: a column stands twice: give each its own name")
+    size = path.stat().st_size
+    if file.metadata.num_rows > _ROWS_A_BYTE * size:
+        raise UserError(f"{show(path)}: promises {file.metadata.num_rows} rows in a few bytes: write it again")
+    limit = _SOME_BYTES + _BYTES_A_BYTE * size
+    if _worst(file, columns) <= limit:
+        return
+    total = 0
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        stored = max(1, _stored(file, group, columns))
+        for batch in file.iter_batches(max(1, min(_PIECE // stored, rows)), row_groups=[group], columns=columns):
+            total += batch.nbytes
+            if total > limit:
+                raise UserError(f"{show(path)}: unpacks to more than {limit >> 20} MB, far more than it is long: write "
+                                "it again")
+
+
+def _stored(file: Any, group: int, columns: Sequence[str] | None) -> int:
+    """The bytes of the columns of a row group, each value counted as often as the file holds it."""
+    about = file.metadata.row_group(group)
+    chunks = map(about.column, range(about.num_columns))
+    return sum(chunk.total_uncompressed_size for chunk in chunks
+               if columns is None or any(f"{chunk.path_in_schema}.".startswith(f"{name}.") for name in columns))
+
+
+def _worst(file: Any, columns: Sequence[str] | None) -> int:
+    """The memory that the table can take at worst: if each value were as long as all that is stored."""
+    return sum(_stored(file, group, columns) * file.metadata.row_group(group).num_rows
+               for group in range(file.num_row_groups))
+
+
+def too_wide(path: Path, columns: int) -> UserError:
+    """What to raise for metadata of too many columns."""
+    return UserError(f"{show(path)}: {columns} columns are more than the limit of {MAX_COLUMNS}: keep the labels only")
+
+
+def _labels_only(path: Path, table: Any) -> Any:
+    """The table with every column of a kind that JSON can hold."""
+    for place, field in enumerate(table.schema):
+        column = _label(f"{show(path)}: '{show(field.name)}'", table.column(place), field.type)
+        if column is not table.column(place):
+            table = table.set_column(place, field.name, column)
+    return table
+
+
+def _label(where: str, column: Any, kind: Any) -> Any:
+    import pyarrow.compute as compute
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        return _label(where, column, kind.value_type)
+    if types.is_temporal(kind) and not types.is_duration(kind) and not types.is_interval(kind):
+        return _cast(where, column, "string")
+    if types.is_decimal(kind) or types.is_float16(kind):
+        return _finite(where, _cast(where, column, "float64"))
+    if types.is_floating(kind):
+        return _finite(where, column)
+    if types.is_uint64(kind):
+        highest = compute.max(column).as_py()
+        if highest is not None and highest >= 2**63:
+            raise UserError(f"{where} is a whole number of more than 64 bits: write it as text")
+        return column
+    _check_nested(where, column, kind, 1)
+    return column
+
+
+def _cast(where: str, column: Any, kind: str) -> Any:
+    import pyarrow
+
+    try:
+        return column.cast(kind)
+    except (pyarrow.ArrowException, ValueError) as error:
+        raise UserError(f"{where} holds {column.type}, which cannot be a label: leave the column out") from error
+
+
+def _finite(where: str, column: Any) -> Any:
+    """A column of numbers with null for those that are not a number."""
+    import pyarrow
+    import pyarrow.compute as compute
+
+    if compute.any(compute.is_inf(column)).as_py():
+        raise UserError(f"{where} is not finite: write null where a number is missing")
+    empty = compute.is_nan(column)
+    if not compute.any(empty).as_py():
+        return column
+    return compute.if_else(empty, pyarrow.scalar(None, column.type), column)
+
+
+def _check_nested(where: str, column: Any, kind: Any, depth: int) -> None:
+    """UserError unless a column is text, whole numbers, truth values or nothing, or lists and objects of labels."""
+    import pyarrow.compute as compute
+    import pyarrow.types as types
+
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    if depth > MAX_DEPTH:
+        raise UserError(f"{where} is nested deeper than {MAX_DEPTH} lists: keep labels only")
+    if is_list:
+        _check_nested(where, compute.list_flatten(column), kind.value_type, depth + 1)
+    elif types.is_struct(kind):
+        for number in range(kind.num_fields):
+            inner = compute.struct_field(column, [number])
+            _check_nested(where, inner, kind.field(number).type, depth + 1)
+    elif types.is_floating(kind) and not types.is_float16(kind):  # NaN becomes None in `python_rows`
+        if compute.any(compute.is_inf(column)).as_py():
+            raise UserError(f"{where} is not finite: write null where a number is missing")
+    elif not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind) or types.is_boolean(kind)
+              or types.is_null(kind)):
+        raise UserError(f"{where} holds {kind}, which cannot be a label: leave the column out")
+    elif types.is_uint64(kind) and (compute.max(column).as_py() or 0) >= 2**63:
+        raise UserError(f"{where} is a whole number of more than 64 bits: write it as text")
+
+
+def python_rows(table: Any) -> list[dict[str, Any]]:
+    """The rows as Python values. In lists, too, what is not a number becomes None."""
+    rows: list[dict[str, Any]] = table.to_pylist()
+    for place, field in enumerate(table.schema):
+        if _holds_nan(table.column(place), field.type):
+            for row in rows:
+                row[field.name] = _without_nan(row[field.name])
+    return rows
+
+
+def _holds_nan(column: Any, kind: Any) -> bool:
+    """Whether lists and objects, at any depth, hold a number that is none."""
+    import pyarrow.compute as compute
+    import pyarrow.types as types
+
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _holds_nan(compute.list_flatten(column), kind.value_type)
+    if types.is_struct(kind):
+        return any(_holds_nan(compute.struct_field(column, [n]), kind.field(n).type) for n in range(kind.num_fields))
+    return bool(types.is_floating(kind) and compute.any(compute.is_nan(column)).as_py())
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if value != value else value
