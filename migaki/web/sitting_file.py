@@ -39,7 +39,8 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, dict[str, str]]:
             connection.close()
             raise
     except (sqlite3.Error, OverflowError, UnicodeError) as error:
-        raise UserError(f"{path}: not the file of a visual Turing test, or damaged ({error}): "
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: not the file of a visual Turing test, or damaged ({reason}): "
                         "restore it or choose another --out") from error
 
 
