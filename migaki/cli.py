@@ -22,7 +22,7 @@ from migaki.core.files import explain, show
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS: dict[str, str] = {
-    "demo": "the whole road on built-in material, with a report",
+    "demo": "all steps on built-in material, with a report",
     "simulate": "render labelled images, or damage clean ones, into a folder",
     "train": "train a refiner or a task model on folders",
     "frame": "bring single characters to one size, place and slant",

@@ -139,13 +139,13 @@ def _require_finite(options: Any, path: tuple[str, ...] = ()) -> None:
     names = getattr(type(options), "NAMES", {})
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
-        here = (*path, names.get(field.name, field.name))
+        place = (*path, names.get(field.name, field.name))
         if dataclasses.is_dataclass(value):
-            _require_finite(value, here)
+            _require_finite(value, place)
         for number in value if isinstance(value, tuple) else (value,):
             if not isinstance(number, int | float) or isinstance(number, bool):
                 continue
-            option = "--" + ".".join(here[1:] or here).replace("_", "-")  # the options of a part carry no prefix
+            option = "--" + ".".join(place[1:] or place).replace("_", "-")  # the options of a part carry no prefix
             if isinstance(number, float) and not math.isfinite(number):
                 raise UserError(f"{option} {number}: must be a finite number")
             most = _most(field.name) if isinstance(number, int) else _MOST_FLOAT
