@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +96,7 @@ def check_shapes(path: Path, system: System) -> None:
     Only the header of the file is read. UserError if it is damaged or belongs to another configuration.
     """
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with _readable(path) as name, safetensors.safe_open(name, framework="pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, no dict
     except OSError as error:
         raise explain(error, path) from error
@@ -107,7 +111,8 @@ def load_model(path: Path, system: System) -> None:
     """Load what `save_model` wrote; UserError if the file is damaged or belongs to another configuration."""
     check_shapes(path, system)
     try:
-        state = safetensors.torch.load_file(path)
+        with _readable(path) as name:
+            state = safetensors.torch.load_file(name)
     except OSError as error:
         raise explain(error, path) from error
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
@@ -121,6 +126,20 @@ def load_model(path: Path, system: System) -> None:
         if kinds[0] and not torch.isfinite(state[name].float()).all():
             raise UserError(f"{path}: '{name}' holds numbers that are not finite: train again")
     system.load_state_dict({name: state[name] for name in wanted}, strict=False)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[str]:
+    """A path of the file that is UTF-8, as safetensors needs: its own, or else that of a link to it."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = os.path.join(folder, "model")
+            os.symlink(os.path.abspath(path), link)
+            yield link
+    else:
+        yield os.fspath(path)
 
 
 def _not_whole(path: Path, error: Exception) -> UserError:

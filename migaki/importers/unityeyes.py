@@ -65,8 +65,8 @@ class UnityEyes(Importer):
             if labels.stem.isdecimal():
                 found = renders.get((labels.parent, labels.stem))
                 if not found:
-                    raise UserError(f"{show(labels)}: its render {labels.stem}.jpg is missing: restore it, or move these "
-                                    "labels away")
+                    raise UserError(f"{show(labels)}: its render {labels.stem}.jpg is missing: restore it, or move "
+                                    "these labels away")
                 entries += [(labels, render) for render in found]
         return sorted(entries, key=lambda entry: natural_key(entry[1].as_posix()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -286,3 +287,14 @@ def test_logits_are_told_by_name() -> None:
 
     config = Classifier.Config(num_classes=3, classes=("a", "b"))
     assert predicted_classes(torch.eye(3), config) == ["a", "b", 2]
+
+
+def test_a_class_in_no_alphabet_and_a_run_in_no_folder_of_utf8(tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    folder = in_folders(root / "set", "ant", "cow")
+    (folder / "ant").rename(folder / os.fsdecode(b"ant\xff"))
+    data, once = Classifier.Data(data=(folder,)), Run(sample_every=0, log_every=20)
+    train(Classifier, data, SMALL, once, root / "run", quiet=True)
+    for form in ("folder", "webdataset", "parquet"):
+        out = apply(root / "run", ApplyJob(input=folder, out=root / form, format=form, device="cpu"), quiet=True)  # type: ignore[arg-type]
+        assert evaluate(root / "run", EvaluateJob(data=out, device="cpu"), quiet=True)["accuracy"] == 1

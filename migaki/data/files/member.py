@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import io
+import os
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -68,7 +69,7 @@ class ParquetMember(Member):
 def _open_parquet(path: Path) -> tuple[Any, list[int]]:
     import pyarrow.parquet as parquet
 
-    file = parquet.ParquetFile(path)
+    file = parquet.ParquetFile(parquet_source(path))
     ends, total = [], 0
     for number in range(file.num_row_groups):
         total += file.metadata.row_group(number).num_rows
@@ -80,7 +81,7 @@ def _open_parquet(path: Path) -> tuple[Any, list[int]]:
 def _cells(path: Path, group: int, column: str) -> Any:
     import pyarrow.parquet as parquet
 
-    with parquet.ParquetFile(path) as file:  # one of its own: threads read several at a time
+    with parquet.ParquetFile(parquet_source(path)) as file:  # one of its own: threads read several at a time
         return file.read_row_group(group, columns=[f"{column}.bytes"]).column(0).combine_chunks().field(0)
 
 
@@ -115,6 +116,15 @@ def place(root: Path, row: dict[str, Any], column: str) -> FilePath:
     if isinstance(row, PlacedRow) and column in row.members:
         return row.members[column]
     return root / str(row[column])
+
+
+def parquet_source(path: Path) -> str | IO[bytes]:
+    """What pyarrow is given to open a file: its path, which must be UTF-8, or else the open file."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return open(path, "rb")  # closed with the last reader
+    return os.fspath(path)
 
 
 def check_parquet(path: Path) -> None:

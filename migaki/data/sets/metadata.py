@@ -14,6 +14,7 @@ from typing import Any
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, explain
 from migaki.data.files.image_file import show
+from migaki.data.files.member import parquet_source
 
 Row = dict[str, Any]
 
@@ -185,7 +186,7 @@ def read_table(path: Path) -> Any:
         raise UserError(f"{show(path)}: reading it needs pyarrow: pip install 'migaki[parquet]'") from error
     _check_footer(path)
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(parquet_source(path)) as file:
             if len(file.schema_arrow.names) > MAX_COLUMNS:
                 raise _too_wide(path, len(file.schema_arrow.names))
             if file.metadata.num_rows > _ROWS_A_BYTE * path.stat().st_size:

@@ -10,7 +10,7 @@ from typing import Any
 
 from migaki.core.errors import UserError
 from migaki.data.files.image_file import show
-from migaki.data.files.member import Member, ParquetMember, PlacedRow
+from migaki.data.files.member import Member, ParquetMember, PlacedRow, parquet_source
 from migaki.data.sets.lazy_rows import LazyRows, Row
 from migaki.data.sets.listing import natural_key
 
@@ -37,11 +37,11 @@ class ParquetRows(LazyRows):
         self._starts = [0]
         for path in self._paths:
             try:
-                schema = parquet.read_schema(path)
+                schema = parquet.read_schema(parquet_source(path))
                 self.take_features(schema, not tables)
                 pictures = [field.name for field in schema if is_picture(field.type)]
                 columns = [f"{f.name}.path" if f.name in pictures else f.name for f in schema]
-                with parquet.ParquetFile(path) as file:  # unlike read_table it keeps the structs around the names
+                with parquet.ParquetFile(parquet_source(path)) as file:  # unlike read_table it keeps the structs around the names
                     tables.append(file.read(columns=columns))
             except (pyarrow.ArrowException, OSError, ValueError) as error:
                 raise UserError(f"{show(path)}: not a valid Parquet file: write it again") from error

@@ -19,6 +19,7 @@ from migaki.data.files.image_file import read_header, show
 from migaki.data.files.mask_file import ignored, read_mask
 from migaki.data.files.member import place
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.class_labels import agreed_classes
 from migaki.data.sets.labels import POINT_KEYS
 
 Array = np.ndarray[Any, Any]
@@ -44,6 +45,8 @@ def write_coco(folder: ImageFolder, out: Path) -> dict[str, int]:
     has_label = "label" in folder.labels and not points and not classes
     if not points and not classes and not has_label:
         raise UserError(f"{show(folder.path)}: has no pixel positions, mask or class label: nothing that COCO can hold")
+    if has_label:
+        agreed_classes([folder])  # refuses what is no class
     categories = _categories(folder, points, classes, has_label)
     counts = {"images": len(folder), "annotations": 0, "categories": len(categories)}
     with atomic_write(out, "w") as file:
