@@ -120,6 +120,17 @@ def test_a_model_without_names(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == "" and numbers.labels["label"].tolist() == [0, 1] * 4
 
 
+def test_a_single_class_is_known_by_its_folder(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = in_folders(tmp_path / "one", "cow")
+    figures = evaluate(run, EvaluateJob(data=folder, device="cpu"), quiet=True)
+    assert figures["accuracy"] == 1 and figures["recall"] == [None, None, 1]
+    assert "all pictures are taken for 'cow'" in capsys.readouterr().err
+    both = [ImageFolder(in_folders(tmp_path / "two", "ant", "cow")), ImageFolder(folder)]
+    assert agreed_classes(both) == (2, ("ant", "cow")) and both[1].labels["label"].tolist() == [1] * 4
+    other = in_folders(tmp_path / "other", "yak")
+    assert "no label" in message(lambda: evaluate(run, EvaluateJob(data=other, device="cpu"), quiet=True))
+
+
 def test_names_are_shown(run: Path, tmp_path: Path) -> None:
     folder = in_folders(tmp_path / "test", "cow", "bee")
     out, _ = evaluate_into(run, EvaluateJob(data=folder, out=tmp_path / "e", device="cpu"), quiet=True)

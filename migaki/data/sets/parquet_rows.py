@@ -41,7 +41,8 @@ class ParquetRows(LazyRows):
                 self.take_features(schema, not tables)
                 pictures = [field.name for field in schema if is_picture(field.type)]
                 columns = [f"{f.name}.path" if f.name in pictures else f.name for f in schema]
-                with parquet.ParquetFile(parquet_source(path)) as file:  # unlike read_table it keeps the structs around the names
+                # Unlike read_table this keeps the structs around the names.
+                with parquet.ParquetFile(parquet_source(path)) as file:
                     tables.append(file.read(columns=columns))
             except (pyarrow.ArrowException, OSError, ValueError) as error:
                 raise UserError(f"{show(path)}: not a valid Parquet file: write it again") from error
