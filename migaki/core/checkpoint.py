@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -118,7 +122,7 @@ def check_shapes(path: Path, system: System) -> None:
     Only the header of the file is read. UserError if it is damaged or belongs to another configuration.
     """
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with _readable(path) as name, safetensors.safe_open(name, framework="pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, no dict
     except OSError as error:
         raise explain(error, path) from error
@@ -138,7 +142,8 @@ def load_model(path: Path, system: System, data: bytes | None = None) -> None:
         if data is None:
             open_plain(path).close()  # a pipe would never be opened by what follows
             check_shapes(path, system)
-            state = safetensors.torch.load_file(path)
+            with _readable(path) as name:
+                state = safetensors.torch.load_file(name)
         else:
             state = safetensors.torch.load(data)
     except OSError as error:
@@ -154,6 +159,20 @@ def load_model(path: Path, system: System, data: bytes | None = None) -> None:
         if kinds[0] and not torch.isfinite(state[name].float()).all():
             raise UserError(f"{path}: '{name}' holds numbers that are not finite: train again")
     system.load_state_dict({name: state[name] for name in wanted}, strict=False)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[str]:
+    """A path of the file that is UTF-8, as safetensors needs: its own, or else that of a link to it."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = os.path.join(folder, "model")
+            os.symlink(os.path.abspath(path), link)
+            yield link
+    else:
+        yield os.fspath(path)
 
 
 def _not_whole(path: Path, error: Exception) -> UserError:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import itertools
 import os
+import posixpath
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -145,9 +146,18 @@ class ImageFolder:
                 found[key] = ClassColumn(None, tuple(known))
         return found
 
+    @property
+    def lone_subfolder(self) -> str:
+        """The name of the only subfolder, where all images lie in it and no metadata says more; else nothing."""
+        found = {posixpath.basename(posixpath.dirname(name)) for name in self.names} if not self._metadata else set()
+        return found.pop() if len(found) == 1 else ""
+
     def number_classes(self, key: str, names: Sequence[str], places: Sequence[int]) -> None:
         """Give the classes in the column `key` the numbers that `names` have: class n becomes `places[n]`."""
-        numbers = np.asarray(places, np.int64)[self.labels[key].astype(np.int64)]
+        self.set_classes(key, names, np.asarray(places, np.int64)[self.labels[key].astype(np.int64)])
+
+    def set_classes(self, key: str, names: Sequence[str], numbers: Array) -> None:
+        """Take the classes (N,) int64 of these names for the column `key`."""
         self.__dict__["labels"] = {**self.labels, key: numbers}
         self.__dict__["_class_columns"] = {**self._class_columns, key: ClassColumn(numbers, tuple(names))}
 

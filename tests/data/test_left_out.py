@@ -87,6 +87,12 @@ def test_workers_are_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
     assert "1 .heic" in said(tmp_path / "set", capsys)
 
 
+def test_heic_that_metadata_names_is_to_be_converted(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "set", "a.heic")
+    (folder / "metadata.jsonl").write_text('{"file_name": "a.heic"}')
+    assert "heif-convert" in message(lambda: ImageFolder(folder).shape)
+
+
 def test_pictures_that_metadata_does_not_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = filled(tmp_path / "set", "a.png", "masks/a.png", "b.png", "c.heic", "notes.txt")
     (folder / "metadata.jsonl").write_text(json.dumps({"file_name": "a.png", "mask_file_name": "masks/a.png"}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,17 @@ def test_a_model_without_names(tmp_path: Path, capsys: pytest.CaptureFixture[str
     numbers = ImageFolder(in_rows(tmp_path / "numbers", {"ant": 0, "bee": 1}))
     match_classes(numbers, config, "the model")
     assert capsys.readouterr().err == "" and numbers.labels["label"].tolist() == [0, 1] * 4
+
+
+def test_a_single_class_is_known_by_its_folder(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = in_folders(tmp_path / "one", "cow")
+    figures = evaluate(run, EvaluateJob(data=folder, device="cpu"), quiet=True)
+    assert figures["accuracy"] == 1 and figures["recall"] == [None, None, 1]
+    assert "all pictures are taken for 'cow'" in capsys.readouterr().err
+    both = [ImageFolder(in_folders(tmp_path / "two", "ant", "cow")), ImageFolder(folder)]
+    assert agreed_classes(both) == (2, ("ant", "cow")) and both[1].labels["label"].tolist() == [1] * 4
+    other = in_folders(tmp_path / "other", "yak")
+    assert "no label" in message(lambda: evaluate(run, EvaluateJob(data=other, device="cpu"), quiet=True))
 
 
 def test_names_are_shown(run: Path, tmp_path: Path) -> None:
@@ -286,3 +298,14 @@ def test_logits_are_told_by_name() -> None:
 
     config = Classifier.Config(num_classes=3, classes=("a", "b"))
     assert predicted_classes(torch.eye(3), config) == ["a", "b", 2]
+
+
+def test_a_class_in_no_alphabet_and_a_run_in_no_folder_of_utf8(tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    folder = in_folders(root / "set", "ant", "cow")
+    (folder / "ant").rename(folder / os.fsdecode(b"ant\xff"))
+    data, once = Classifier.Data(data=(folder,)), Run(sample_every=0, log_every=20)
+    train(Classifier, data, SMALL, once, root / "run", quiet=True)
+    for form in ("folder", "webdataset", "parquet"):
+        out = apply(root / "run", ApplyJob(input=folder, out=root / form, format=form, device="cpu"), quiet=True)  # type: ignore[arg-type]
+        assert evaluate(root / "run", EvaluateJob(data=out, device="cpu"), quiet=True)["accuracy"] == 1

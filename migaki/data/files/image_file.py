@@ -301,6 +301,8 @@ def _damaged(path: FilePath, error: Exception) -> UserError:
         return UserError(
             f"{show(path)}: more than the limit of {MAX_PIXELS // 2**20} megapixels: scale or cut the image"
         )
+    if isinstance(error, UnidentifiedImageError) and path.suffix.lower() in (".heic", ".heif", ".hif"):
+        return UserError(f"{show(path)}: HEIC is not read: convert it, e.g. `heif-convert IN OUT.jpg`, and name that")
     if isinstance(error, UnidentifiedImageError):
         return UserError(f"{show(path)}: not an image that can be read: replace it, or take it out of the set")
     if isinstance(error, OSError) and error.errno is not None:

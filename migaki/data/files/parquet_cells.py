@@ -7,10 +7,11 @@ as much. Row groups are therefore read in pieces that cannot be large, and only 
 from __future__ import annotations
 
 import functools
+import os
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import IO, Any
 
 from migaki.core.errors import UserError
 from migaki.core.files import show
@@ -20,6 +21,15 @@ _MAX_GROUP = 2**30  # bytes of the pictures of a row group
 _KEPT = 2**29  # bytes of all row groups that are kept, but one at least
 
 _Key = tuple[Path, int, int, str]
+
+
+def parquet_source(path: Path) -> str | IO[bytes]:
+    """What pyarrow is given to open a file: its path, which must be UTF-8, or else the open file."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return open(path, "rb")  # closed with the last reader
+    return os.fspath(path)
 
 
 class _Groups:
@@ -79,7 +89,7 @@ def _ends(path: Path, changed: int) -> list[int]:
     import pyarrow.parquet as parquet
 
     ends, total = [], 0
-    with parquet.ParquetFile(path) as file:
+    with parquet.ParquetFile(parquet_source(path)) as file:
         for number in range(file.num_row_groups):
             total += file.metadata.row_group(number).num_rows
             ends.append(total)
@@ -92,7 +102,7 @@ def _read(path: Path, group: int, column: str) -> Any:
     import pyarrow.parquet as parquet
 
     name, total, pieces = f"{column}.bytes", 0, []
-    with parquet.ParquetFile(path) as file:  # one of its own: threads read several at a time
+    with parquet.ParquetFile(parquet_source(path)) as file:  # one of its own: threads read several at a time
         about = file.metadata.row_group(group)
         stored = sum(chunk.total_uncompressed_size for chunk in map(about.column, range(about.num_columns))
                      if chunk.path_in_schema == name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from migaki.core.errors import UserError
@@ -39,6 +40,8 @@ def agreed_classes(folders: Sequence[ImageFolder], wanted: int = 0,
         UserError: for labels that are no classes, more classes than wanted, or folders of which one names its classes
             and the other numbers them.
     """
+    if len(folders) > 1 or names:
+        _take_lone_subfolders(folders, names)
     keys = [class_key(folder) for folder in folders]
     counts = [_count(folder, key) for folder, key in zip(folders, keys, strict=True)]
     named = [folder.class_names(key) for folder, key in zip(folders, keys, strict=True)]
@@ -69,6 +72,8 @@ def match_classes(folder: ImageFolder, config: Any, model: object) -> None:
     without classes and folders without labels are left alone.
     """
     count, names = getattr(config, "num_classes", 0), getattr(config, "classes", ())
+    if names:
+        _take_lone_subfolders([folder], names)
     if not count or "label" not in folder.labels:
         return
     highest, own = _count(folder, "label") - 1, folder.class_names("label")
@@ -99,6 +104,16 @@ def check_names(system: str, config: Any) -> None:
     if len(config.classes) > config.num_classes or len(set(config.classes)) != len(config.classes):
         raise UserError(f"{system}: classes has {len(config.classes)} names for {config.num_classes} classes: give "
                         "each class one name of its own")
+
+
+def _take_lone_subfolders(folders: Sequence[ImageFolder], names: Sequence[str]) -> None:
+    """A set of one subfolder has no classes of its own; beside others, or before a model, its name may be one."""
+    known = [*names, *_union(folder.class_names(class_key(folder)) for folder in folders)]
+    for folder in folders:
+        name = folder.lone_subfolder
+        if name and "label" not in folder.labels and places_of([name], known)[0] >= 0:
+            notice(f"{show(folder.path)}: all pictures are taken for '{show(name)}', as their folder is called")
+            folder.set_classes("label", (name,), np.zeros(len(folder), np.int64))
 
 
 def _count(folder: ImageFolder, key: str) -> int:

@@ -19,6 +19,7 @@ _LAYER = re.compile(
     r"(?:^|(?<=[._ \-]))(?:(?:semantic|instance|panoptic|class|object)[ _\-]?(?:segmentation|seg|mask)s?(?:[ _\-]?map)?"
     r"|segmentations?|seg|masks?|depths?(?:[ _\-]?map)?|distance_to_(?:camera|image_plane)|normals?|object_coordinates|"
     r"pixel[ _\-]?position|(?:forward|backward)_flow|optical_flow|occlusion)(?=[._ \-]|$)", re.IGNORECASE)
+_HINT = re.compile("seg|mask|depth|distance_to|normal|coordinates|position|flow|occlusion", re.IGNORECASE)
 _PICTURE = re.compile(r"(?:^|(?<=[._ \-]))(?:rgba?|camera|colou?r|images?|img)(?=[._ \-]|$)", re.IGNORECASE)
 _NEEDS_PICTURE = re.compile(r"(?:^|[._ \-])(?:normals?|occlusion)(?:[._ \-]|$)", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[._ \-]+")
@@ -33,17 +34,24 @@ _LAYER_FOLDER = re.compile(
 
 def without_layers(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """The pictures among the names of image files (relative to a set), and the layers."""
-    folders = _layer_folders(names)
-    kept = [name for name in names if not any(name.startswith(folder) for folder in folders)]
-    pictures: dict[tuple[str, str], bool] = {}  # whether a name says that it is a picture
-    for name in kept:
+    folders = tuple(_layer_folders(names))
+    kept = [name for name in names if not name.startswith(folders)]
+    layers = {name for name in names if name.startswith(folders)} if folders else set[str]()
+    if any(map(_HINT.search, kept)):
+        pictures = _pictures(kept)
+        layers |= {name for name in kept if _is_layer(name, pictures)}
+    return [name for name in names if name not in layers], [name for name in names if name in layers]
+
+
+def _pictures(names: Sequence[str]) -> dict[tuple[str, str], bool]:
+    """Folder and key of what is no layer by its name, and whether that name says that it is a picture."""
+    found: dict[tuple[str, str], bool] = {}
+    for name in names:
         folder, stem = posixpath.split(posixpath.splitext(name)[0])
         if not _LAYER.search(stem):
             key = (folder, _key(stem))
-            pictures[key] = pictures.get(key, False) or bool(_PICTURE.search(stem))
-    layers = {name for name in kept if _is_layer(name, pictures)}
-    return ([name for name in kept if name not in layers],
-            [name for name in names if name in layers or any(name.startswith(folder) for folder in folders)])
+            found[key] = found.get(key, False) or bool(_PICTURE.search(stem))
+    return found
 
 
 def _is_layer(name: str, pictures: dict[tuple[str, str], bool]) -> bool:
@@ -63,18 +71,20 @@ def _key(stem: str) -> str:
 def _layer_folders(names: Sequence[str]) -> list[str]:
     """Folders, with a slash at their end, that hold layers of pictures in the folders beside them or above."""
     children: dict[str, set[str]] = {}
-    stems: dict[str, set[str]] = {}
-    for name in names:
-        parts = name.split("/")
-        for depth in range(len(parts) - 1):
-            children.setdefault("/".join(parts[:depth]), set()).add(parts[depth])
-        stems.setdefault("/".join(parts[:-1]), set()).add(posixpath.splitext(parts[-1])[0])
+    for path in {name.rpartition("/")[0] for name in names}:
+        parts = path.split("/") if path else []
+        for depth, part in enumerate(parts):
+            children.setdefault("/".join(parts[:depth]), set()).add(part)
     found = []
     for parent, folders in children.items():
-        has_pictures = any(_PICTURE_FOLDER.fullmatch(folder) for folder in folders)
-        for folder in folders:
+        has_pictures = any(map(_PICTURE_FOLDER.fullmatch, folders))
+        for folder in filter(_LAYER_FOLDER.fullmatch, folders):
             path = f"{parent}/{folder}" if parent else folder
-            is_beside = has_pictures or not stems.get(path, set()).isdisjoint(stems.get(parent, set()))
-            if is_beside and _LAYER_FOLDER.fullmatch(folder):
+            if has_pictures or not _stems(names, path).isdisjoint(_stems(names, parent)):
                 found.append(path + "/")
     return found
+
+
+def _stems(names: Sequence[str], folder: str) -> set[str]:
+    """The names without endings of the files in one folder."""
+    return {posixpath.splitext(posixpath.basename(name))[0] for name in names if name.rpartition("/")[0] == folder}

@@ -12,6 +12,7 @@ from typing import Any
 
 from migaki.core.errors import UserError
 from migaki.core.files import show
+from migaki.data.files.parquet_cells import parquet_source
 from migaki.data.sets.values import MAX_DEPTH, check_columns
 
 MAX_COLUMNS = 10_000
@@ -34,7 +35,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None, *, bare: bool
 
     _check_footer(path)
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(parquet_source(path)) as file:
             names = file.schema_arrow.names
             _check_size(path, file, names, columns)
             if not bare:
@@ -55,7 +56,7 @@ def read_schema(path: Path) -> Any:
 
     _check_footer(path)
     try:
-        return parquet.read_schema(path)
+        return parquet.read_schema(parquet_source(path))
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno:
             raise

@@ -15,6 +15,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import explain
 from migaki.data.files.image_file import EXTENSIONS, show
 from migaki.data.files.member import check_parquet
+from migaki.data.files.names import fit_name
 from migaki.data.sets.class_names import as_numbers
 from migaki.data.sets.labels import is_file_column
 from migaki.data.sets.layers import without_layers
@@ -178,5 +179,5 @@ def listed_rows(folder: Path, files: Sequence[str], left_out: LeftOut) -> list[R
     if len(classes) < 2 or len({name.count("/") for name in names}) > 1 or all(map(_SEQUENCE.fullmatch, classes)):
         return [{"file_name": name} for name in names]
     numbers = as_numbers(classes)
-    return [{"file_name": name, "label": numbers[word] if numbers else word}
-            for name, word in zip(names, folders, strict=True)]
+    values = {word: numbers[word] if numbers else fit_name(word) for word in classes}  # names must be UTF-8
+    return [{"file_name": name, "label": values[word]} for name, word in zip(names, folders, strict=True)]

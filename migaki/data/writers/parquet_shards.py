@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from migaki.core.files import atomic_write
 from migaki.data.files.member import check_parquet
+from migaki.data.files.parquet_cells import parquet_source
 from migaki.data.sets.labels import is_file_column
 from migaki.data.sets.parquet_rows import is_picture
 from migaki.data.writers.record import Record
@@ -53,7 +54,7 @@ class ParquetShards(ShardKind):
         import pyarrow.parquet as parquet
 
         try:
-            return path.is_file() and parquet.read_metadata(path).num_rows >= 0
+            return path.is_file() and parquet.read_metadata(parquet_source(path)).num_rows >= 0
         except (pyarrow.ArrowException, OSError):
             return False
 
@@ -62,11 +63,11 @@ class ParquetShards(ShardKind):
         import pyarrow
         import pyarrow.parquet as parquet
 
-        schemas = [parquet.read_schema(path) for path in shards]
+        schemas = [parquet.read_schema(parquet_source(path)) for path in shards]
         whole = pyarrow.unify_schemas([schema.remove_metadata() for schema in schemas], promote_options="permissive")
         for path, schema in zip(shards, schemas, strict=True):
             if not schema.remove_metadata().equals(whole):
-                table = parquet.read_table(path)
+                table = parquet.read_table(parquet_source(path))
                 for field in whole:
                     if field.name not in table.column_names:
                         table = table.append_column(field, pyarrow.nulls(len(table), field.type))
