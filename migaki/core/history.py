@@ -23,7 +23,11 @@ class ImageHistory(nn.Module):
         self.register_buffer("born", torch.zeros(capacity, dtype=torch.int64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self._filled: int | None = 0  # `count` on the host: reading the buffer would wait for a GPU; None = not read
-        self.register_load_state_dict_post_hook(lambda *_: setattr(self, "_filled", None))
+        self.register_load_state_dict_post_hook(self._forget)  # type: ignore[no-untyped-call]
+
+    def _forget(self, *_: object) -> None:
+        """The buffer was loaded: read it again."""
+        self._filled = None
 
     @property
     def filled(self) -> int:

@@ -109,7 +109,7 @@ def test_every_frame_has_the_joints_of_its_own_number(nyu, tmp_path):
     for view, camera in ((first, 0), (second, 1)):
         for row, frame in enumerate(view.labels["frame"].tolist()):
             wanted = joints[camera, frame - 1, list(JOINTS_OF_36)]
-            np.testing.assert_allclose(view.labels["joints"][row, :, 2], wanted[:, 2], atol=0.01)  # mm: no crop moves it
+            np.testing.assert_allclose(view.labels["joints"][row, :, 2], wanted[:, 2], atol=0.01)
             fx, _, cx, _ = view.labels["camera"][row]
             found = (view.labels["joints"][row, :, 0] - cx) / fx * 588.03 + 320
             np.testing.assert_allclose(found, wanted[:, 0], atol=0.05)
