@@ -6,12 +6,6 @@ import torch
 from torch import Tensor, nn
 
 
-def _forget(history: nn.Module, _: object) -> None:
-    """The number of images may be another after loading."""
-    assert isinstance(history, ImageHistory)
-    history._filled = None
-
-
 class ImageHistory(nn.Module):
     """A buffer of at most `capacity` images (C, H, W), kept in the state dict and so in every checkpoint.
 
@@ -29,7 +23,11 @@ class ImageHistory(nn.Module):
         self.register_buffer("born", torch.zeros(capacity, dtype=torch.int64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self._filled: int | None = 0  # `count` on the host: reading the buffer would wait for a GPU; None = not read
-        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(self._forget)  # type: ignore[no-untyped-call]
+
+    def _forget(self, *_: object) -> None:
+        """The buffer was loaded: read it again."""
+        self._filled = None
 
     @property
     def filled(self) -> int:

@@ -97,6 +97,24 @@ def test_import_writes_an_image_folder(nyu, tmp_path, changes, count):
     assert batch["camera"].shape == (count, 4) and batch["centre"].shape == (count, 3)
 
 
+def test_every_frame_has_the_joints_of_its_own_number(nyu, tmp_path):
+    """Also where frames are missing in between, and for the camera that was asked for."""
+    folder, joints = nyu
+    (folder / "depth_1_0000001.png").unlink()
+    NYU(NYU.Config(size=64)).run(folder, tmp_path / "out")
+    other = NYU(NYU.Config(size=64, camera=2)).run(folder, tmp_path / "other")
+    assert other == 1
+    first, second = ImageFolder(tmp_path / "out"), ImageFolder(tmp_path / "other")
+    assert first.labels["frame"].tolist() == [2] and second.labels["frame"].tolist() == [1]
+    for view, camera in ((first, 0), (second, 1)):
+        for row, frame in enumerate(view.labels["frame"].tolist()):
+            wanted = joints[camera, frame - 1, list(JOINTS_OF_36)]
+            np.testing.assert_allclose(view.labels["joints"][row, :, 2], wanted[:, 2], atol=0.01)
+            fx, _, cx, _ = view.labels["camera"][row]
+            found = (view.labels["joints"][row, :, 0] - cx) / fx * 588.03 + 320
+            np.testing.assert_allclose(found, wanted[:, 0], atol=0.05)
+
+
 def test_mistakes_are_told_in_one_line(nyu, tmp_path):
     folder, _ = nyu
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "grey.png")

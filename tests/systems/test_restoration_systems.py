@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from migaki.core import processes
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.metrics.restoration import ssim
@@ -295,3 +296,25 @@ def test_folded_pixels_take_any_size() -> None:
     with torch.no_grad():
         assert system.predict({"image": image})["target"].shape == image.shape
     assert system.tiling.context == 4 * 3 + 2 * 3 and system.tiling.multiple == 3
+
+
+def test_the_rarity_of_colours_is_counted_alike_by_every_process(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights are a part of the loss, which is one for all; batches are counted one at a time."""
+    config, _ = Colourisation.tiny()
+    weights, most = [], []
+    nearest = torch.cdist
+
+    def noted(points: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        most.append(len(points))
+        return nearest(points, classes)
+
+    monkeypatch.setattr(torch, "cdist", noted)
+    for rank in (0, 1):
+        with monkeypatch.context() as patch:
+            patch.setattr(processes, "rank", lambda rank=rank: rank)
+            patch.setattr(processes, "world", lambda: 2)
+            system = Colourisation(config)
+            system.prepare(Colourisation.Data(photos=photos))
+        weights.append(system.weights)
+    assert torch.equal(*weights) and len(weights[0].unique()) > 3
+    assert max(most) == config.batch_size * (config.patch // 4) ** 2

@@ -1,7 +1,7 @@
 """The losses of every system's update, written out from the equations: terms with their weights, per descent.
 
-A twin is a function of (system, batch, step) that returns, for each descent in order, the optimiser's name and the terms
-(name of the weight's field or a word, weight, value) whose weighted sum is the loss.
+A twin is a function of (system, batch, step) that returns, for each descent in order, the optimiser's name and the
+terms (name of the weight's field or a word, weight, value) whose weighted sum is the loss.
 """
 
 from __future__ import annotations
@@ -90,11 +90,32 @@ def simgan(system: Any, batch: Batch, step: int) -> Descents:
     return [("refiner", terms), ("discriminator", judge)]
 
 
+def film(maps: Tensor) -> Tensor:
+    """The mean over squares of 9 px, twice, the border repeated."""
+    kernel = maps.new_full((1, 1, 9, 9), 1 / 81)
+    for _ in "12":
+        flat = F.pad(maps, (4, 4, 4, 4), mode="replicate").reshape(-1, 1, maps.shape[2] + 8, maps.shape[3] + 8)
+        maps = F.conv2d(flat, kernel).view(maps.shape)
+    return maps
+
+
+def translated(system: Any, image: Tensor) -> Tensor:
+    """What the generator makes: painted, or mixed into the input, which is freed of a veil before."""
+    config, raw = system.config, system.generator(image)
+    if not config.blend:
+        return raw
+    kept, share = image[:, :3], raw[:, 4:5]
+    if config.unveil:
+        veil, light = 0.9 * film(raw[:, 5:6]) ** 2, film(raw[:, 6:9])
+        kept = ((kept - veil * light) / (1 - veil)).clamp(0, 1)
+    return torch.cat([share * raw[:, :3] + (1 - share) * kept, raw[:, 3:4]], 1)
+
+
 def pix2pix(system: Any, batch: Batch, step: int) -> Descents:
     """Eq. 1 halved for the judge; eq. 4 for the generator."""
     image = batch["image"]
     truth = torch.cat([batch["target"][:, :3], batch["mask"][:, None]], 1)
-    made = system._generate(image)
+    made = translated(system, image)
     judged = {name: system.discriminator(image, pictures) for name, pictures in (("made", made), ("truth", truth))}
     return [("discriminator", [("made", 0.5, log_sigmoid_loss(judged["made"], one=True)),
                                ("truth", 0.5, log_sigmoid_loss(judged["truth"], one=False))]),
@@ -203,7 +224,8 @@ def adapted_classifier(system: Any, batch: Batch, step: int) -> Descents:
     mean = logs.exp().mean(0)
     information = -(mean * mean.log()).sum() + (logs.exp() * logs).sum(1).mean()
     judged = system.judge(photos)
-    terms = smoothed(system.net.head(source), batch["label"], config.label_smoothing) + [
+    terms = [
+        *smoothed(system.net.head(source), batch["label"], config.label_smoothing),
         ("confident", ramp * config.confident, (-logs[each, label] * (sure >= config.threshold)).mean()),
         ("information", -ramp * config.information, information),
         ("centroids", ramp * config.centroids, -logs[each, nearest].mean()),
