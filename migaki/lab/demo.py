@@ -82,11 +82,7 @@ def _cards(report: StudyReport, arms: Sequence[str], looks: dict[str, Any]) -> l
         doubt = "perhaps by chance; " if trend and (gap is None or not gap.is_sure) else ""
         note = measure.noun if slug == arms[0] else f"{doubt}{first.arm.name}: {measure.text(before)}"
         cards.append(Number(label, measure.text(value), note, trend))
-    if arms and report[arms[0]].free is not None:
-        free, plain = report[arms[0]].free, report[arms[0]].free_spread(measure)
-        assert free is not None
-        cards += [] if plain is None else [Number(free["name"], measure.text(plain),
-                                                  "costs nothing: ignores the pictures")]
+    cards += report.free_cards(arms[0], measure) if arms else []
     # The features by which the rendered images give themselves away most.
     name = max(FEATURES, key=lambda features: looks[features]["synthetic"]["told_apart"])
     apart = [looks[name][images]["told_apart"] for images in ("synthetic", "refined")]

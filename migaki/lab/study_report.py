@@ -51,6 +51,14 @@ class StudyReport:
         return Number("time", f"{sum(t.seconds for t in self.timings) / 60:.1f} min",
                       f"all steps, on {os.cpu_count()} cores")
 
+    def free_cards(self, slug: str, measure: Measure) -> list[Number]:
+        """A card of what a model reaches that ignores the pictures which judged the arm; none where nobody knows."""
+        outcome = self[slug]
+        value = outcome.free_spread(measure)
+        if outcome.free is None or value is None:
+            return []
+        return [Number(str(outcome.free["name"]), measure.text(value), "costs nothing: ignores the pictures")]
+
     def table(self, slug: str, table: Table) -> None:
         """A table: on the page and in tables/SLUG.md, .csv, .json."""
         folder = make_folder(self.out / "tables")

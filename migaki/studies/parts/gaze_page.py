@@ -69,6 +69,7 @@ def _cards(report: StudyReport, plan: GazePlan, looks: dict[str, list[dict[str, 
         cards = [Number("trained on synthetic", ERROR.text(before), ERROR.noun),
                  Number("trained on refined", ERROR.text(after), f"synthetic: {ERROR.text(before)}",
                         trend_of(before.mean, after.mean, higher_is_better=False))]
+        cards += report.free_cards(first, ERROR)
     # Fixed beforehand: the best of all would be one picked by the test's labels.
     adapted = f"{first}_{'self' if plan.config.self_training else 'prior'}"
     if adapted in report.outcomes:
