@@ -218,7 +218,7 @@ def read_json(path: Path) -> Any:
             data = file.read(_MAX_JSON + 1)
         if len(data) > _MAX_JSON:
             raise UserError(f"{path}: is larger than {_MAX_JSON >> 20} MB, so it is not what migaki wrote there: "
-                            "restore or delete the file")
+                            "restore it, or move it away")
         return json.loads(data.decode("utf-8"))
     except OSError as error:
         raise explain(error, path) from error

@@ -52,9 +52,9 @@ def read_label_json(path: Path) -> dict[str, Any]:
         values = decode_json(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:100]
-        raise UserError(f"{show(path)}: not valid JSON ({reason}): restore or delete the file") from error
+        raise UserError(f"{show(path)}: not valid JSON ({reason}): restore it, or move it away") from error
     if not isinstance(values, dict):
-        raise UserError(f"{show(path)}: no object, so not labels of a picture: restore or delete the file")
+        raise UserError(f"{show(path)}: no object, so not labels of a picture: restore it, or move it away")
     for name, value in values.items():
         check_value(f"{show(path)}: '{show(name)}'", value)
     return values

@@ -44,7 +44,7 @@ def options() -> set[str]:
              for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)}
     names |= {word.arg for path, tree in TREES.items() if path.parent.name == "commands" for node in ast.walk(tree)
               if isinstance(node, ast.Call) for word in node.keywords if word.arg}
-    return {"--" + name.replace("_", "-") for name in names | {"help", "version"}}
+    return {"--" + name.replace("_", "-") for name in names | {"help", "help-all", "version", "preset", "config"}}
 
 
 MESSAGES, KNOWN = messages(), options() | ELSEWHERE

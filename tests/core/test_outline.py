@@ -14,15 +14,13 @@ from migaki.core.outline import GROUPS, Option, load, outline, spelt
 SHELVES = (
     ("systems", "System", ("Data", "Config")), ("simulate", "Simulator", ("Config",)),
     ("simulate", "Damage", ("Config",)), ("importers", "Importer", ("Config",)), ("studies", "Study", ("Config",)),
+    ("studies", "Demo", ("Config",)), ("changes", "Change", ("Config",)), ("judges", "Judge", ("Config",)),
 )
 REFERENCES = [
     *(f"{reference(package, name, base)}.{part}" for package, base, parts in SHELVES for name in names_in(package, base)
       for part in parts),
-    "migaki.core.fit:Run", "migaki.stages.apply:ApplyJob", "migaki.stages.restore:RestoreJob",
-    "migaki.stages.compare:CompareJob", "migaki.stages.evaluate:EvaluateJob", "migaki.stages.drift:DriftJob",
-    "migaki.stages.frame:FrameJob", "migaki.stages.simulate:SimulateJob", "migaki.stages.damage:DamageJob",
-    "migaki.studies.demo_eyes:EyesDemo", "migaki.studies.demo_digits:DigitsDemo", "migaki.studies.demo_rain:RainDemo",
-    "migaki.web.turing:TuringConfig",
+    "migaki.core.fit:Run", "migaki.stages.apply_job:ApplyJob", "migaki.data.walk:OutputJob",
+    "migaki.stages.simulate:SimulateJob", "migaki.stages.damage:DamageJob", "migaki.web.turing:TuringConfig",
 ]
 
 

@@ -154,7 +154,7 @@ def test_a_checkpoint_whose_parts_do_not_fit(tmp_path: Path, spoil: Callable[[di
     state = torch.load(tmp_path / "checkpoint", weights_only=True)
     spoil(state)
     torch.save(state, tmp_path / "checkpoint")
-    assert "delete it to start again" in message(lambda: load_checkpoint(tmp_path / "checkpoint", Gaze(CONFIG)))
+    assert "start over with" in message(lambda: load_checkpoint(tmp_path / "checkpoint", Gaze(CONFIG)))
 
 
 @pytest.mark.parametrize("text", [b"3\n", b'{"x": 1}\n', b"\xff\xfe\n", b"[" * 10**5, b'{"step": "a"}\n', b"",
