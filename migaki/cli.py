@@ -23,20 +23,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS: dict[str, str] = {
     "demo": "all steps on built-in material, with a report",
+    "import": "bring data sets, or pictures of your own, into the folder format; fetch render assets",
     "simulate": "render labelled images, or damage clean ones, into a folder",
     "train": "train a refiner or a task model on folders",
-    "frame": "bring single characters to one size, place and slant",
-    "apply": "apply a trained refiner or model to a folder",
-    "evaluate": "judge a trained model by the labels of a folder",
-    "drift": "tell by how much refinement moved the labels, in px, degrees or classes",
+    "apply": "apply a trained run, or a change by its name, to a set of images",
+    "evaluate": "judge runs by labels, or sets by a judge: drift, looks, neighbours, ...",
     "study": "train arms, compare them, write tables, figures and one page",
     "export": "write a trained model as ONNX, or labels as COCO",
-    "import": "bring a published data set into the folder format",
-    "assets": "download render assets after showing their licence",
-    "turing": "serve the visual Turing test as a web page",
-    "list": "what there is to simulate, train and study",
+    "serve": "serve a web page: the visual Turing test",
+    "list": "what there is to import, simulate, apply, train, judge and study",
     "completion": "print a script by which bash or zsh complete commands, names and options",
 }
+
+EARLIER: dict[str, tuple[str, str]] = {
+    "frame": ("apply", "frame"), "drift": ("evaluate", "drift"), "assets": ("import", "assets"),
+    "turing": ("serve", "turing"),
+}
+"""Commands of version 0.1.0 that are names of others now: they still work."""
 
 
 _OUT_OF_MEMORY = "out of memory: use smaller images or a smaller --batch-size"
@@ -104,6 +107,7 @@ def _run(words: list[str]) -> int:
     if words[0] in ("-V", "--version"):
         print(f"migaki {__version__}")
         return 0
+    words = [*EARLIER[words[0]], *words[1:]] if words[0] in EARLIER else words
     command = words[0]
     if command not in COMMANDS:
         close = difflib.get_close_matches(command, COMMANDS, n=1)

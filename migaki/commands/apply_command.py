@@ -24,7 +24,7 @@ def run(words: list[str]) -> int:
     """Run the command."""
     changes = names_in("changes", "Change")
     if not words:
-        raise UserError(f"migaki apply: say what: the folder of a trained run, or one of {', '.join(changes)}")
+        raise UserError(f"migaki apply: missing: RUN, the folder of a trained run, or one of {', '.join(changes)}")
     if words[0] in changes:
         name = words[0]
         cls = reference("changes", name, "Change")

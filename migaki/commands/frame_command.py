@@ -1,4 +1,4 @@
-"""migaki frame: the earlier name of `migaki apply frame`."""
+"""`migaki frame`: the earlier name of `migaki apply frame`."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ ABOUT = "Bring a published data set, or pictures of your own, into the folder fo
 def run(words: list[str]) -> int:
     """Run the command."""
     if words[:1] == ["assets"]:
-        from migaki.commands import assets_command
+        from migaki.commands import assets
 
-        return assets_command.run(words[1:])
+        return assets.run(words[1:])
     taken = take_name("import", "importers", "Importer", words, ABOUT)
     if taken is None:
         if words[:1] != ["--help-names"]:

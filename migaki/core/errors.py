@@ -10,5 +10,9 @@ class UserError(Exception):
     """
 
 
+class UnfitPicture(UserError):
+    """One picture cannot be worked on: the message is the end of a sentence that begins with its name."""
+
+
 class NothingLeft(UserError):
     """What was asked for leaves no image: a study goes on without what would have been made of them."""

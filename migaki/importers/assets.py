@@ -1,4 +1,4 @@
-"""The assets of UnityEyes, fetched by the user who accepts their licence: `migaki assets unityeyes`.
+"""The assets of UnityEyes, fetched by the user who accepts their licence: `migaki import assets unityeyes`.
 
 They are not part of migaki. They make the eyes of `simulate/eyes.py` look like scanned faces; without them it draws
 its own.

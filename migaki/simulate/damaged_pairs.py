@@ -7,7 +7,7 @@ import torch
 from migaki.core.batch import Batch
 from migaki.core.change import AFFINE, Change
 from migaki.core.damage import Damage
-from migaki.core.errors import UserError
+from migaki.core.errors import UnfitPicture
 
 
 class DamagedPairs(Change):
@@ -27,8 +27,8 @@ class DamagedPairs(Change):
         image, scale = batch["image"], self.damage.scale
         height, width = (side - side % scale for side in image.shape[2:])
         if not height or not width:
-            raise UserError(f"a picture of {image.shape[3]} x {image.shape[2]} px is too small to be made {scale} "
-                            "times smaller: leave it out")
+            raise UnfitPicture(f"is {image.shape[3]} x {image.shape[2]}, too small to be made {scale} times smaller: "
+                               "leave it out")
         clean = image[:, :, :height, :width].contiguous()
         damaged, parameters = self.damage.damage(clean, seeds)
         kept = {f"input/{key}": value for key, value in parameters.items() if value.ndim == 1 or key == "mask"}

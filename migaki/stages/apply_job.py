@@ -43,16 +43,14 @@ class ApplyJob(OutputJob):
 def naming(folder: ImageFolder, job: ApplyJob, digits: int = 0) -> Callable[[int], str]:
     """The name of what becomes of each place: that of its input without the ending, with the variant's number.
 
-    Numbers have `digits` places. UserError where two inputs would get one name; in shards pictures are told apart by
-    numbers, and names do not matter.
+    Numbers have `digits` places. UserError where two inputs would get one name.
     """
-    if job.format == "folder":
-        stems: dict[str, str] = {}
-        for name in folder.names:
-            other = stems.setdefault(stem_of(name), name)
-            if other != name:
-                raise UserError(f"{show(folder.path)}: what is made of '{show(other)}' and '{show(name)}' would have "
-                                "one name: give each its own name, not its own ending")
+    stems: dict[str, str] = {}
+    for name in folder.names:
+        other = stems.setdefault(stem_of(name), name)
+        if other != name:
+            raise UserError(f"{show(folder.path)}: what is made of '{show(other)}' and '{show(name)}' would have one "
+                            "name: give each its own name, not its own ending")
 
     def name_of(place: int) -> str:
         stem = stem_of(folder.names[place // job.variants])

@@ -13,7 +13,7 @@ from migaki import __version__
 from migaki.core.batch import Batch
 from migaki.core.change import AFFINE, Change
 from migaki.core.config import to_dict
-from migaki.core.errors import UserError
+from migaki.core.errors import UnfitPicture, UserError
 from migaki.core.seeds import fold
 from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image, show
@@ -92,7 +92,10 @@ class ChangeWork(Work):
         batch: Batch = {"image": torch.stack([picture for _, picture in read])}
         batch |= self.folder.read(rows, self.reads)
         seeds = torch.tensor([fold(self.job.seed, place) for place in places])
-        made = self.change.change(batch, seeds)
+        try:
+            made = self.change.change(batch, seeds)
+        except UnfitPicture as error:
+            raise UserError(f"{show(self.folder.file(rows[0]))}: {error}") from error
         columns = [self._part(made, part, rows, batch["image"]) for part in self.change.parts]
         return [Done(place=place, records=tuple(
             self._record(place, row, *column[number]) for column in columns))

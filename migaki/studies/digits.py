@@ -231,7 +231,7 @@ def _imports(config: Digits.Config, out: Path, quiet: bool) -> tuple[Step, ...]:
 
 
 def _frame_step(source: Path, out: Path, size: int, quiet: bool) -> Step:
-    """`migaki frame`."""
+    """`migaki apply frame`."""
     job = FrameJob(input=source, out=out, size=size, box=size - 4)
     return Step(words=("frame", *option_words(job)), proof=out / "dataset.json",
                 work=lambda command: frame(job, command=command, quiet=quiet))

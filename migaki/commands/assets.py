@@ -1,4 +1,4 @@
-"""migaki assets unityeyes --out DIR"""
+"""migaki import assets unityeyes --out DIR"""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def run(words: list[str]) -> int:
         print("unityeyes")
         return 0
     if words[:1] in ([], ["-h"], ["--help"], ["--help-all"]):
-        print(f"usage: migaki assets unityeyes --out DIR\n\n{ABOUT}")
+        print(f"usage: migaki import assets unityeyes --out DIR\n\n{ABOUT}")
         if not words:
-            raise UserError("migaki assets: say which: unityeyes")
+            raise UserError("migaki import assets: say which: unityeyes")
         return 0
     if words[0] != "unityeyes":
         raise UserError(f"no assets are called '{words[0]}': there is 'unityeyes'")
     options = parse(
-        "assets unityeyes", ABOUT, words[1:], out=Single(kind=Path, about="the folder to write"),
+        "import assets unityeyes", ABOUT, words[1:], out=Single(kind=Path, about="the folder to write"),
         accept_licence=Single(kind=bool, default=False, about="the licence was read and is accepted: for scripts"),
         url=Single(kind=str, default=UNITYEYES_URL, about="where to download from", group="rest"),
         sha256=Single(kind=str | None, default=None, about="of the download, where --url names another", group="rest"))
