@@ -17,7 +17,7 @@ from migaki.metrics.gaze import AngularError
 from migaki.metrics.keypoints import KeypointError
 from migaki.report.figures import confusion, error_curves
 from migaki.report.page import Page
-from migaki.report.tables import Table
+from migaki.report.tables import Table, harmless
 
 
 def write_evaluation(out: Path, record: dict[str, Any], metric: Metric, names: Sequence[str],
@@ -73,5 +73,5 @@ def _csv(names: Sequence[str], errors: npt.NDArray[np.float64], column: str = "e
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file_name", column])
-    writer.writerows((name, f"{error:.4f}") for name, error in zip(names, errors, strict=True))
+    writer.writerows((harmless(name), f"{error:.4f}") for name, error in zip(names, errors, strict=True))
     return text.getvalue()

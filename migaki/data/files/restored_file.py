@@ -18,7 +18,7 @@ from PIL import Image
 
 from migaki.core.errors import UserError
 from migaki.data.files import framing
-from migaki.data.files.image_file import read_header, read_image, show
+from migaki.data.files.image_file import open_picture, read_header, read_image, show
 
 Array = np.ndarray[Any, Any]
 Format = Literal["auto", "png", "jpg", "tiff", "npy"]
@@ -60,7 +60,7 @@ def read_original(path: Path, channels: int) -> Original:
 def _pillow_extras(path: Path) -> tuple[bytes, bytes]:
     """EXIF without its orientation, and the colour profile; both empty if there are none or they are damaged."""
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             profile = image.info.get("icc_profile")
             exif = image.getexif()
             exif.pop(_ORIENTATION, None)
