@@ -1,4 +1,4 @@
-"""What stands in a file beside its pixels: texts do no harm, XMP turns, packed data take no memory, no file is named."""
+"""What stands in a file beside its pixels: texts do no harm, XMP turns, packed data stay small, no file is named."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def test_sixteen_bits_with_much_text(tmp_path: Path) -> None:
     lines = b"".join(b"\0" + bytes(range(18)) for _ in range(2))
     (tmp_path / "a.png").write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 2, 16, 2, 0, 0, 0))
-        + chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(3_000_000))) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b""))
+        + chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(3_000_000))) + chunk(b"IDAT",
+                                                                             zlib.compress(lines)) + chunk(b"IEND",
+                                                                                                           b""))
     assert read_image(tmp_path / "a.png").dtype == np.uint16
 
 
@@ -139,17 +141,19 @@ def test_a_tiff_that_names_another_file(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     tifffile.imwrite(tmp_path / "secret.tif", np.full((4, 6), 1000, np.uint16), ome=True)
     ome = ('<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:1">'
-           '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SizeX="6" SizeY="4" SizeC="2" '
-           'SizeZ="1" SizeT="1"><TiffData FirstC="0" PlaneCount="1" IFD="0"><UUID FileName="../secret.tif">urn:uuid:2</UUID>'
-           '</TiffData><TiffData FirstC="1" PlaneCount="1" IFD="0"><UUID FileName="../secret.tif">urn:uuid:2</UUID>'
+           '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SizeX="6" SizeY="4" '
+           'SizeC="2" SizeZ="1" SizeT="1"><TiffData FirstC="0" PlaneCount="1" IFD="0">'
+           '<UUID FileName="../secret.tif">urn:uuid:2</UUID></TiffData><TiffData FirstC="1" PlaneCount="1" IFD="0"><UUID FileName="../secret.tif">urn:uuid:2</UUID>'
            "</TiffData></Pixels></Image></OME>")
     tifffile.imwrite(tmp_path / "set" / "a.tif", np.zeros((2, 4, 6), np.uint16), description=ome, metadata=None,
                      photometric="minisblack")
     assert read_image(tmp_path / "set" / "a.tif").max() == 0
 
 
-@pytest.mark.parametrize("head", [b"(" * 9000, b"{'descr': '|O', 'fortran_order': False, 'shape': (2, 2)}", b"[" * 200 + b"]" * 200,
-                                  b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000)}", b"\xff" * 50,
+@pytest.mark.parametrize("head", [b"(" * 9000, b"{'descr': '|O', 'fortran_order': False, 'shape': (2, 2)}",
+                                  b"[" * 200 + b"]" * 200,
+                                  b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000)}",
+                                  b"\xff" * 50,
                                   b"{'descr': '<f4', 'fortran_order': False, 'shape': (-4, 4)}", b"9" * 9000,
                                   b"{'descr': '<f4', 'fortran_order': False, 'shape': (True, 4)}"])
 def test_arrays_of_strangers(head: bytes, tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ def test_frames_come_upright(matrix: tuple[int, int, int, int], shape: tuple[int
 
 
 @pytest.mark.parametrize("content", [
-    "ffconcat version 1.0\nfile 'real.mp4'\n", "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\nreal.mp4\n#EXT-X-ENDLIST\n",
+    "ffconcat version 1.0\nfile 'real.mp4'\n",
+    "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\nreal.mp4\n#EXT-X-ENDLIST\n",
     "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nm=video 5004 RTP/AVP 96\r\n", "", "rubbish" * 100,
     '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"></MPD>', "[Script Info]\n[Events]\n",
 ])
@@ -86,7 +87,8 @@ def test_pictures_and_broken_videos_are_said_in_one_line(tmp_path: Path) -> None
         except Exception as error:
             assert type(error).__name__ == "UserError" and "\n" not in str(error), error
         count_frames(tmp_path / "broken.mp4")
-    assert "no such file" in message(lambda: transform_video(tmp_path / "no.mp4", tmp_path / "o.mp4", lambda frame: frame))
+    assert "no such file" in message(lambda: transform_video(tmp_path / "no.mp4", tmp_path / "o.mp4",
+                                                             lambda frame: frame))
 
 
 def test_frames_of_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,8 @@ def read_npy_header(path: FilePath) -> ArrayHeader:
             raise UserError(f"{show(path)}: not a NumPy array file: delete or replace the file") from error
         start = file.tell()
     _check_numbers(path, dtype)
+    if any(type(side) is not int or side < 0 for side in shape):
+        raise UserError(f"{show(path)}: not a NumPy array file, its shape is {shape}: delete or replace the file")
     if size_of(path) - start < int(np.prod(shape, dtype=object)) * dtype.itemsize:
         raise UserError(f"{show(path)}: truncated, it is shorter than its header says: write the file again")
     channels, height, width = _channels_first_shape(path, tuple(shape))

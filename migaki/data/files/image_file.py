@@ -297,10 +297,11 @@ def _dtype(mode: str) -> np.dtype[Any]:
 def _orientation(image: Image.Image) -> int:
     """How the picture lies, 1..8, by its EXIF or else its XMP, if they precede the pixels.
 
-    TIFF is turned by Pillow itself and counts as 1.
+    TIFF is turned by Pillow itself, as far as Pillow finds out, and counts as 1 then.
     """
-    if image.format == "TIFF":
-        return 1
+    if isinstance(image, TiffImageFile):
+        known = image.getexif().get(0x0112)  # of XMP, Pillow reads one spelling
+        return 1 if known is not None else xmp_orientation(image.tag_v2.get(700)) or 1
     data, value = image.info.get("exif"), None
     if isinstance(data, bytes):
         exif = Image.Exif()
@@ -316,7 +317,7 @@ def _lies(image: Image.Image) -> bool:
     """Whether Pillow will turn a TIFF by a quarter for what its XMP says, and has not yet said so in its size."""
     if not isinstance(image, TiffImageFile) or 0x0112 in image.tag_v2:
         return False
-    return (xmp_orientation(image.tag_v2.get(700)) or 1) >= 5
+    return image.getexif().get(0x0112, 1) in range(5, 9)
 
 
 def _check(path: FilePath, header: tuple[int, int, int, np.dtype[Any]]) -> None:

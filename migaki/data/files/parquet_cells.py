@@ -98,7 +98,7 @@ def _read(path: Path, group: int, column: str) -> Any:
             raise UserError(f"{show(path)}: row group {group + 1} holds more than {_MAX_GROUP >> 20} MB of "
                             f"'{show(column)}': write smaller row groups")
         if any("DELTA_BYTE_ARRAY" in chunk.encodings for chunk in chunks):
-            raise UserError(f"{show(path)}: '{show(column)}' is stored as differences (DELTA_BYTE_ARRAY), which pictures "
-                            "are not: write it in another encoding")
+            raise UserError(f"{show(path)}: '{show(column)}' is stored as differences (DELTA_BYTE_ARRAY), which "
+                            "pictures are not: write it in another encoding")
         cells = file.read_row_group(group, columns=[name]).column(0)
     return pyarrow.chunked_array([chunk.field(0) for chunk in cells.chunks])

@@ -83,7 +83,8 @@ def _check_size(path: Path, file: Any, names: Sequence[str], columns: Sequence[s
         raise UserError(f"{show(path)}: promises {file.metadata.num_rows} rows in a few bytes: write it again")
     limit = _SOME_BYTES + _BYTES_A_BYTE * size
     if _unpacked(path, file, columns, limit) > limit:
-        raise UserError(f"{show(path)}: unpacks to more than {limit >> 20} MB, far more than it is long: write it again")
+        raise UserError(f"{show(path)}: unpacks to more than {limit >> 20} MB, far more than it is long: write it "
+                        "again")
 
 
 def _unpacked(path: Path, file: Any, columns: Sequence[str] | None, limit: int) -> int:
@@ -91,7 +92,7 @@ def _unpacked(path: Path, file: Any, columns: Sequence[str] | None, limit: int) 
     import pyarrow.parquet as parquet
 
     chunks = [chunk for number in range(file.num_row_groups) for chunk in _chunks(file, number, columns)]
-    numbers = 8 * sum(chunk.num_values for chunk in chunks)
+    numbers: int = 8 * sum(chunk.num_values for chunk in chunks)
     texts = sorted({chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"})
     if numbers > limit or not texts:
         return numbers
