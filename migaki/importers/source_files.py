@@ -8,7 +8,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def _opened(path: Path) -> IO[bytes]:
         return bz2.open(path)
     with open(path, "rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if is_gzip else open(path, "rb")
+    return cast(IO[bytes], (gzip.open if is_gzip else open)(path, "rb"))
 
 
 def lines_of(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -145,7 +145,7 @@ def _read_libsvm(path: Path) -> tuple[Array, Array]:
             raise UserError(f"{show(path)}: line {number} is no digit of USPS: fetch the file again") from error
         images.append(values)
         if len(images) > _MAX_DIGITS:
-            raise UserError(f"{show(path)}: has more than {_MAX_DIGITS} lines, which USPS has not: fetch the file again")
+            raise UserError(f"{show(path)}: has more than {_MAX_DIGITS} lines, as USPS has not: fetch it again")
     if not images:
         raise UserError(f"{show(path)}: holds no digits: fetch the file again")
     return (np.stack(images) + 1) / 2, whole_labels(path, labels)

@@ -24,6 +24,7 @@ from migaki.report.figures import confusion, error_curves, scatter
 from migaki.report.findings import write_findings
 from migaki.report.gaze_pictures import gaze_sheet
 from migaki.report.statistics import number_text
+from migaki.report.tables import harmless
 
 _MAX_FIGURE = 10**300  # beyond that a whole number does not fit a float
 _SHOWN = 8  # of the worst pictures, and as many of the best
@@ -148,5 +149,5 @@ def _csv(names: Sequence[str], errors: npt.NDArray[np.float64], column: str = "e
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file_name", column])
-    writer.writerows((name, f"{error:.4f}") for name, error in zip(names, errors, strict=True))
+    writer.writerows((harmless(name), f"{error:.4f}") for name, error in zip(names, errors, strict=True))
     return text.getvalue().encode()

@@ -61,13 +61,16 @@ class Table:
         return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
     def csv(self) -> str:
-        """RFC 4180 with full precision; a spread becomes the columns name, name_std and name_count."""
+        """RFC 4180 with full precision; a spread becomes the columns name, name_std and name_count.
+
+        Text that a spreadsheet would run as a formula is made harmless (`harmless`).
+        """
         records = self.records()
         header = list(dict.fromkeys(name for record in records for name in record)) or list(self.columns)
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, header, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(map(harmless, header))
+        writer.writerows([harmless(record.get(name, "")) for name in header] for record in records)
         return buffer.getvalue()
 
     def json(self) -> str:
@@ -77,6 +80,17 @@ class Table:
     def records(self) -> list[dict[str, Cell]]:
         """One flat mapping a row, for CSV and JSON; what is not finite becomes None."""
         return [_flat(dict(zip(self.columns, row, strict=True))) for row in self.rows]
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def harmless(cell: Any) -> Any:
+    """A cell of a CSV file that people open in a spreadsheet: text that would be a formula gets an apostrophe in front.
+
+    Names of files are strangers' text, and `=HYPERLINK(...)` is a name. A dash that stands alone is none.
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) and cell != "-" else cell
 
 
 def is_numeric(table: Table, column: int) -> bool:

@@ -129,9 +129,12 @@ def _read_table(config: EyeConfig) -> NDArray[np.float64] | None:
         return None
     try:
         table = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as a table ({error}); give a .npy or .csv of numbers") from None
-    if table.ndim != 2 or not 2 <= table.shape[1] <= 5 or not len(table) or np.abs(table).max() > np.pi / 2:
+    except (OSError, ValueError, EOFError, SyntaxError, RecursionError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{path}: cannot be read as a table ({reason}); give a .npy or .csv of numbers") from None
+    if not isinstance(table, np.ndarray) or table.dtype.kind not in "fiu":  # an archive of arrays, say
+        raise UserError(f"{path}: holds no table of numbers; give a .npy or .csv of numbers")
+    if table.ndim != 2 or not 2 <= table.shape[1] <= 5 or not len(table) or not (np.abs(table) <= np.pi / 2).all():
         raise UserError(f"{path}: wants 2 to 5 columns of angles in rad within +-pi/2; convert it")
     return table.astype(np.float64)
 

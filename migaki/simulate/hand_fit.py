@@ -278,9 +278,11 @@ def read_joint_table(path: Path) -> Array:
         table = np.load(path) if path.suffix == ".npy" else loadmat(path).get("keypoints3D")
     except OSError as error:
         raise explain(error, path) from error
-    except ValueError as error:
-        raise UserError(f"{path}: not a table of joints ({error})") from error
-    if table is None or table.ndim != 3 or table.shape[1:] != (NUM_JOINTS, 3) or not np.isfinite(table).all():
+    except Exception as error:  # SciPy raises many kinds for damaged files
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{path}: not a table of joints ({reason}): give a .npy or .mat file of them") from error
+    if (not isinstance(table, np.ndarray) or table.dtype.kind not in "fiu" or table.ndim != 3
+            or table.shape[1:] != (NUM_JOINTS, 3) or not np.isfinite(table).all()):
         raise UserError(f"{path}: expected finite numbers (N, 14, 3) called 'keypoints3D': u px, v px, depth mm")
     fx, fy, cx, cy = NYU_CAMERA
     u, v, z = np.moveaxis(table.astype(np.float64), 2, 0)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import lzma
+import re
 import tokenize
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, Literal
 
@@ -13,6 +17,8 @@ import numpy as np
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.data.files.member import FilePath, size_of, stream
+
+_XMP = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([1-8])\s*["'<]""")
 
 ArrayHeader = tuple[int, int, int, np.dtype[Any]]
 """Channels, height, width and type of an array once it is turned to `(C, H, W)`."""
@@ -25,10 +31,12 @@ def read_npy_header(path: FilePath) -> ArrayHeader:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(file, max_header_size=10_000)
-        except (ValueError, SyntaxError, tokenize.TokenError) as error:
+        except (ValueError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError) as error:
             raise UserError(f"{show(path)}: not a NumPy array file: replace it, or take it out of the set") from error
         start = file.tell()
     _check_numbers(path, dtype)
+    if any(type(side) is not int or side < 0 for side in shape):
+        raise UserError(f"{show(path)}: not a NumPy array file, its shape is {shape}: replace it, or move it away")
     if size_of(path) - start < int(np.prod(shape, dtype=object)) * dtype.itemsize:
         raise UserError(f"{show(path)}: truncated, it is shorter than its header says: write the file again")
     channels, height, width = _channels_first_shape(path, tuple(shape))
@@ -62,6 +70,7 @@ def read_tiff(path: FilePath) -> np.ndarray[Any, Any]:
     """The first series of a TIFF as `(C, H, W)`, turned upright."""
     with _open_tiff(path) as tiff:
         series = tiff.series[0]
+        _check_packing(path, tiff, series)
         array = np.asarray(series.asarray())
         if array.shape != tuple(series.shape) or array.dtype != series.dtype:
             raise UserError(f"{show(path)}: damaged, its data are not what its tags say: write the file again")
@@ -74,13 +83,55 @@ def _open_tiff(path: FilePath) -> Iterator[Any]:
     """The file in `tifffile`'s hands."""
     with stream(path) as file:
         _check_pages(path, file)
-        with _tifffile(path).TiffFile(file) as tiff:
+        with _tifffile(path).TiffFile(file, **_ALONE) as tiff:
             yield tiff
 
 
+_ALONE = {"is_ome": False, "is_mmstack": False, "is_ndtiff": False, "is_micromanager": False}
+"""Kinds of TIFF that may name other files: each file is read by itself."""
+
+_UNPACKERS: dict[int, Callable[[], Any]] = {
+    8: zlib.decompressobj, 32946: zlib.decompressobj,
+    34925: lambda: lzma.LZMADecompressor(memlimit=2**28),
+}
+_OTHER_CODES = (1, 5, 32773)  # none, LZW, runs: they cannot hide much in little
+
+
+def _check_packing(path: FilePath, tiff: Any, series: Any) -> None:
+    """UserError for parts that unpack to more than the picture, and for ways of packing that are not read."""
+    room = 2 * int(series.size) * int(series.dtype.itemsize) + 2**16
+    handle = tiff.filehandle
+    for page in series.pages:
+        page = tiff.pages.first if page is None else page  # None: it follows the first one without a gap
+        code = int(page.compression)
+        if code in _OTHER_CODES and (code != 5 or importlib.util.find_spec("imagecodecs") is not None):
+            continue
+        if code not in _UNPACKERS:
+            name = str(getattr(page.compression, "name", code))
+            raise UserError(f"{show(path)}: is packed with {name}, which is not read with so many bits or bands: save "
+                            "it with deflate or without compression")
+        for offset, size in zip(page.dataoffsets, page.databytecounts, strict=False):
+            handle.seek(offset)
+            unpacker = _UNPACKERS[code]()
+            room -= len(unpacker.decompress(handle.read(size), room))
+            if room <= 0:
+                raise UserError(f"{show(path)}: unpacks to more than its size says: write the file again")
+
+
 def _tiff_orientation(tiff: Any) -> int:
-    tag = tiff.pages[0].tags.get(274)
-    return int(tag.value) if tag is not None and int(tag.value) in range(1, 9) else 1
+    tags = tiff.pages[0].tags
+    tag, text = tags.get(274), tags.get(700)
+    if tag is not None:
+        return int(tag.value) if int(tag.value) in range(1, 9) else 1
+    return (xmp_orientation(text.value) if text is not None else None) or 1
+
+
+def xmp_orientation(text: object) -> int | None:
+    """`tiff:Orientation`, 1..8, of Adobe's XMP: an attribute or an element; None where it has none."""
+    if isinstance(text, str):
+        text = text.encode(errors="replace")
+    found = _XMP.search(text) if isinstance(text, bytes) else None
+    return int(found[1]) if found else None
 
 
 def turn(array: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:

@@ -9,17 +9,20 @@ What each kind of file becomes:
 * TIFF of several bands or pages, or of more than 8 bits -> its own type, through `tifffile` (`migaki[tiff]`);
   pages of equal shape are channels
 
-EXIF orientation is honoured; of an animation the first frame is taken. The file's content decides, not its ending.
+The orientation in EXIF, or else in XMP, is honoured; of an animation the first frame is taken. The file's content
+decides, not its ending.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import struct
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -28,9 +31,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from migaki.core.errors import UserError
 from migaki.core.files import explain, show
-from migaki.data.files.array_file import read_npy, read_npy_header, read_tiff, read_tiff_header, turn
+from migaki.data.files.array_file import read_npy, read_npy_header, read_tiff, read_tiff_header, turn, xmp_orientation
 from migaki.data.files.member import FilePath, Member, stream
-from migaki.data.files.png import decode_png
+from migaki.data.files.png import decode_png, lean_png
 
 __all__ = ["EXTENSIONS", "MAX_PIXELS", "FilePath", "Header", "read_header", "read_image", "read_indices", "show"]
 
@@ -139,7 +142,7 @@ def _read_plain_png(path: FilePath, data: bytes) -> np.ndarray[Any, Any] | None:
     ours = decode_png(data, _QUICK_PIXELS)
     if ours is not None:
         return ours
-    with PngImageFile(io.BytesIO(data)) as image:
+    with PngImageFile(_lean(io.BytesIO(data))) as image:
         array = np.array(image)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
@@ -156,7 +159,7 @@ def _read_header(path: FilePath) -> Header:
     with image:
         mode = _target_mode(image)
         width, height = image.size
-        if _orientation(image) >= 5:
+        if _orientation(image) >= 5 or _lies(image):
             width, height = height, width
         dtype = np.dtype(np.uint16) if _low_rawmode(image) else _dtype(mode)
         return Header(_KEEP[mode], height, width, dtype, mode in ("LA", "RGBA"))
@@ -184,7 +187,7 @@ def _open(path: FilePath, data: bytes | None = None) -> Image.Image | None:
     `data` is the file's content, where it has been read.
     """
     try:
-        source = io.BytesIO(data) if data is not None else stream(path) if isinstance(path, Member) else path
+        source = _lean(io.BytesIO(data)) if data is not None else _source(path)
         image = Image.open(source, formats=_formats())
     except UnidentifiedImageError:
         with stream(path) as file:
@@ -199,6 +202,31 @@ def _open(path: FilePath, data: bytes | None = None) -> Image.Image | None:
             image.close()
             return None
     return image
+
+
+def _source(path: FilePath) -> IO[bytes] | Path:
+    """What Pillow is to read: the file itself, or a PNG without the texts in it."""
+    if isinstance(path, Member):
+        return _lean(stream(path))
+    with stream(path) as file:
+        lean = lean_png(file)
+    return path if lean is None else io.BytesIO(lean)
+
+
+def _lean(file: IO[bytes]) -> IO[bytes]:
+    lean = lean_png(file)
+    file.seek(0)
+    return file if lean is None else io.BytesIO(lean)
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A picture in Pillow's hands, for what stands beside its pixels (EXIF, colour profile); texts are left out.
+
+    Raises what Pillow raises.
+    """
+    with stream(path) as file:
+        lean = lean_png(file, frozenset((b"tEXt", b"zTXt", b"iTXt")))
+    return Image.open(path if lean is None else io.BytesIO(lean), formats=_formats())
 
 
 @functools.cache
@@ -219,7 +247,7 @@ def _low_rawmode(image: Image.Image) -> str:
 
 
 def _low_bytes(path: FilePath, rawmode: str) -> np.ndarray[Any, Any]:
-    with stream(path) as file, Image.open(file, formats=("PNG",)) as image:
+    with stream(path) as file, Image.open(_lean(file), formats=("PNG",)) as image:
         assert isinstance(image, PngImageFile)
         image.tile = [image.tile[0]._replace(args=rawmode)]
         return np.asarray(image).astype(np.uint16)
@@ -267,17 +295,29 @@ def _dtype(mode: str) -> np.dtype[Any]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8 from what precedes the pixels; TIFF is turned by Pillow itself and counts as 1."""
-    data = image.info.get("exif")
-    if not isinstance(data, bytes) or image.format == "TIFF":
-        return 1
-    exif = Image.Exif()
-    try:
-        exif.load(data)
-        value = exif.get(0x0112, 1)
-    except Exception:  # damaged EXIF is no reason to refuse the picture
-        return 1
+    """How the picture lies, 1..8, by its EXIF or else its XMP, if they precede the pixels.
+
+    TIFF is turned by Pillow itself, as far as Pillow finds out, and counts as 1 then.
+    """
+    if isinstance(image, TiffImageFile):
+        known = image.getexif().get(0x0112)  # of XMP, Pillow reads one spelling
+        return 1 if known is not None else xmp_orientation(image.tag_v2.get(700)) or 1
+    data, value = image.info.get("exif"), None
+    if isinstance(data, bytes):
+        exif = Image.Exif()
+        with contextlib.suppress(Exception):  # damaged EXIF is no reason to refuse the picture
+            exif.load(data)
+            value = exif.get(0x0112)
+    if value is None:
+        value = xmp_orientation(image.info.get("xmp", image.info.get("XML:com.adobe.xmp")))
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _lies(image: Image.Image) -> bool:
+    """Whether Pillow will turn a TIFF by a quarter for what its XMP says, and has not yet said so in its size."""
+    if not isinstance(image, TiffImageFile) or 0x0112 in image.tag_v2:
+        return False
+    return image.getexif().get(0x0112, 1) in range(5, 9)
 
 
 def _check(path: FilePath, header: tuple[int, int, int, np.dtype[Any]]) -> None:

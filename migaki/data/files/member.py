@@ -100,8 +100,8 @@ def place(root: Path, row: dict[str, Any], column: str) -> FilePath:
     if not isinstance(row, PlacedRow):
         return root / str(row[column])
     if column not in row.members:
-        raise UserError(f"{show(root)}: '{show(str(row.get(column)))}' ({show(column)} of '{show(row['file_name'])}') is "
-                        "not in the shards: put it there, or leave the column out")
+        raise UserError(f"{show(root)}: '{show(str(row.get(column)))}' ({show(column)} of '{show(row['file_name'])}') "
+                        "is not in the shards: put it there, or leave the column out")
     return row.members[column]
 
 

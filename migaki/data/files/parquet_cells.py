@@ -1,7 +1,7 @@
 """Single pictures out of Parquet files, with a bound on the memory: a few bytes there can mean gigabytes.
 
 Parquet stores a value once and repeats it by number, so that a row group of a megabyte may unpack to a thousand times
-as much. Row groups are therefore read in pieces that cannot be large, and only while their sum stays within a limit.
+as much. Row groups are therefore read as they are stored, each value once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import IO, Any
 from migaki.core.errors import UserError
 from migaki.core.files import show
 
-_PIECE = 2**28  # bytes that a piece may have at worst
 _MAX_GROUP = 2**30  # bytes of the pictures of a row group
 _KEPT = 2**29  # bytes of all row groups that are kept, but one at least
 
@@ -101,17 +100,15 @@ def _read(path: Path, group: int, column: str) -> Any:
     import pyarrow
     import pyarrow.parquet as parquet
 
-    name, total, pieces = f"{column}.bytes", 0, []
-    with parquet.ParquetFile(parquet_source(path)) as file:  # one of its own: threads read several at a time
+    name = f"{column}.bytes"
+    with parquet.ParquetFile(parquet_source(path), read_dictionary=[name]) as file:  # one of its own: threads read several at a time
         about = file.metadata.row_group(group)
-        stored = sum(chunk.total_uncompressed_size for chunk in map(about.column, range(about.num_columns))
-                     if chunk.path_in_schema == name)
-        # No value is larger than all that is stored: so many rows cannot be more than a piece.
-        size = max(1, min(_PIECE // max(stored, 1), about.num_rows))
-        for batch in file.iter_batches(size, row_groups=[group], columns=[name]):
-            pieces.append(batch.column(0).field(0))
-            total += pieces[-1].nbytes
-            if total > _MAX_GROUP or stored > _MAX_GROUP:
-                raise UserError(f"{show(path)}: row group {group + 1} unpacks to more than {_MAX_GROUP >> 20} MB of "
-                                f"'{show(column)}': write smaller row groups")
-    return pyarrow.chunked_array(pieces)
+        chunks = [chunk for chunk in map(about.column, range(about.num_columns)) if chunk.path_in_schema == name]
+        if sum(chunk.total_uncompressed_size for chunk in chunks) > _MAX_GROUP:
+            raise UserError(f"{show(path)}: row group {group + 1} holds more than {_MAX_GROUP >> 20} MB of "
+                            f"'{show(column)}': write smaller row groups")
+        if any("DELTA_BYTE_ARRAY" in chunk.encodings for chunk in chunks):
+            raise UserError(f"{show(path)}: '{show(column)}' is stored as differences (DELTA_BYTE_ARRAY), which "
+                            "pictures are not: write it in another encoding")
+        cells = file.read_row_group(group, columns=[name]).column(0)
+    return pyarrow.chunked_array([chunk.field(0) for chunk in cells.chunks])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -74,6 +74,61 @@ def decode_png(data: bytes, max_pixels: int) -> Array | None:
         return None
     pixels = np.cumsum(lines[:, 1:].reshape(height, width, channels), axis=1, dtype=np.uint8)
     return pixels.transpose(2, 0, 1)
+
+
+_BESIDE = frozenset((b"tEXt", b"zTXt", b"iTXt", b"iCCP"))  # kinds of chunks that may be long and are no pixels
+_PLACE = b"XML:com.adobe.xmp\0"  # the keyword of the text that says how the picture is turned
+_MAX_PLACE = 2**20  # bytes of that text
+_MAX_CHUNKS, _MAX_FILE = 2**20, 2**31
+
+
+def lean_png(file: IO[bytes], beside: frozenset[bytes] = _BESIDE) -> bytes | None:
+    """A PNG without its texts and colour profile; None for a file that has none, or is no PNG.
+
+    Editors and generators keep their settings there, megabytes of them, for which Pillow refuses the whole picture. The
+    text of Adobe's XMP stays, if it is short. ValueError for a file of millions of chunks.
+    """
+    if file.read(8) != _START[:8]:
+        return None
+    kept, found, at = [(0, 8)], False, 8
+    for _ in range(_MAX_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8:
+            break
+        size, kind = int.from_bytes(head[:4]) + 12, head[4:]
+        if kind in beside and not (kind == b"iTXt" and size <= _MAX_PLACE and _says_place(file.read(size - 12))):
+            found = True
+        else:
+            kept.append((at, size))
+        at += size
+        if kind == b"IEND":
+            break
+        file.seek(at)
+    else:
+        raise ValueError("more than a million chunks")
+    if not found:
+        return None
+    if sum(size for _, size in kept) > _MAX_FILE:
+        raise ValueError("longer than 2 GB")
+    parts = []
+    for start, size in kept:
+        file.seek(start)
+        parts.append(file.read(size))
+    return b"".join(parts)
+
+
+def _says_place(chunk: bytes) -> bool:
+    """Whether a text is Adobe's XMP, and not one that is packed and unpacks to more than a short one."""
+    if not chunk.startswith(_PLACE):
+        return False
+    if chunk[len(_PLACE) : len(_PLACE) + 1] == b"\0":
+        return True
+    unpacker = zlib.decompressobj()
+    try:
+        unpacker.decompress(chunk[len(_PLACE) + 2 :].split(b"\0", 2)[2], _MAX_PLACE)  # behind language and translation
+    except (zlib.error, IndexError):
+        return False
+    return unpacker.eof
 
 
 def _inflate(body: memoryview, line: int, height: int) -> bytes | None:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from migaki.core.errors import UserError
 from migaki.data.files import framing
-from migaki.data.files.image_file import read_header, read_image, show
+from migaki.data.files.image_file import open_picture, read_header, read_image, show
 from migaki.data.files.member import FilePath, stream
 
 Array = np.ndarray[Any, Any]
@@ -61,7 +61,7 @@ def read_original(path: FilePath, channels: int) -> Original:
 def _pillow_extras(path: FilePath) -> tuple[bytes, bytes]:
     """EXIF without its orientation, and the colour profile; both empty if there are none or they are damaged."""
     try:
-        with stream(path) as file, Image.open(file) as image:
+        with open_picture(path) as image:
             profile = image.info.get("icc_profile")
             exif = image.getexif()
             exif.pop(_ORIENTATION, None)

@@ -1,19 +1,28 @@
-"""A video in, a video out, frame by frame (through PyAV, `migaki[video]`)."""
+"""A video in, a video out, frame by frame (through PyAV, `migaki[video]`).
+
+Frames are turned upright as they are read: telephones store them as the sensor lies, with a matrix that says how they
+are to be shown. Only containers that hold their pictures themselves are opened: play lists name other files.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from migaki.core.errors import UserError
+from migaki.core.files import explain, show
+from migaki.data.files.image_file import MAX_PIXELS
 
 Array = np.ndarray[Any, Any]
 
 VIDEO_EXTENSIONS = frozenset((".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"))
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"  # FFmpeg's names of what the endings above stand for
 _QUALITY = "16"  # x264's constant rate factor: hardly to be told from the frames themselves
 
 
@@ -24,12 +33,28 @@ def count_frames(path: Path) -> int:
     except ImportError:
         return 0
     try:
-        with av.open(str(path)) as source:
+        with _opened(path) as source:
             stream = source.streams.video[0]
             seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-            return int(stream.frames or seconds * float(stream.average_rate or 0))
-    except (av.FFmpegError, OSError, IndexError):
+            return max(0, int(stream.frames or seconds * float(stream.average_rate or 0)))
+    except (UserError, av.FFmpegError, OSError, IndexError, ValueError, OverflowError, ZeroDivisionError):
         return 0
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The video as a container of PyAV, which reads this file and no other."""
+    import av
+
+    if path.is_file() and not path.stat().st_size:
+        raise UserError(f"{show(path)}: is empty: give a video")
+    with open(path, "rb") as file, av.open(file, io_open=_no_other, metadata_errors="replace",
+                                           options={"format_whitelist": _CONTAINERS}) as source:
+        yield source
+
+
+def _no_other(*_: Any) -> Any:
+    raise OSError("a video that names other files")
 
 
 def transform_video(path: Path, target: Path, change: Callable[[Array], Array]) -> int:
@@ -51,21 +76,25 @@ def transform_video(path: Path, target: Path, change: Callable[[Array], Array]) 
         raise UserError("videos need PyAV: pip install 'migaki[video]'") from error
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial.mp4")
     try:
-        with av.open(str(path)) as source, av.open(str(partial), "w") as sink:
-            count = _copy(source, sink, change)
+        with _opened(path) as source, av.open(str(partial), "w") as sink:
+            count = _copy(path, source, sink, change)
+        if not count:
+            raise UserError(f"{show(path)}: holds no picture: give a video")
         os.replace(partial, target)
-    except av.FFmpegError as error:
-        raise UserError(f"{path}: cannot be read or written as a video ({error.strerror})") from error
+    except (av.FFmpegError, ValueError, struct.error) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:120]
+        raise UserError(f"{show(path)}: cannot be read or written as a video ({show(reason)}): give an MP4, MKV, WebM "
+                        "or AVI file that plays, or convert it with ffmpeg") from error
+    except OSError as error:
+        raise explain(error, show(path)) from error
     finally:
         partial.unlink(missing_ok=True)
-    if not count:
-        raise UserError(f"{path}: holds no picture")
     return count
 
 
-def _copy(source: Any, sink: Any, change: Callable[[Array], Array]) -> int:
+def _copy(path: Path, source: Any, sink: Any, change: Callable[[Array], Array]) -> int:
     if not source.streams.video:
-        raise UserError(f"{source.name}: holds no picture stream")
+        raise UserError(f"{show(path)}: holds no picture stream: give a video")
     pictures = source.streams.video[0]
     sounds = [stream for stream in source.streams.audio if stream.codec_context.name in ("aac", "mp3", "ac3")]
     sound = sounds[0] if sounds else None
@@ -79,7 +108,10 @@ def _copy(source: Any, sink: Any, change: Callable[[Array], Array]) -> int:
                 sink.mux(packet)
             continue
         for frame in packet.decode():
-            made = change(np.ascontiguousarray(frame.to_ndarray(format="rgb24").transpose(2, 0, 1)))
+            if frame.width * frame.height > MAX_PIXELS:
+                raise UserError(f"{show(path)}: {frame.width} x {frame.height} pixels are more than the limit of "
+                                f"{MAX_PIXELS // 2**20} megapixels: scale the video")
+            made = change(upright(frame))
             if not count:
                 _, encoder.height, encoder.width = made.shape
                 # Chroma is halved by every player's favourite format, which odd sides do not allow.
@@ -89,6 +121,20 @@ def _copy(source: Any, sink: Any, change: Callable[[Array], Array]) -> int:
             count += 1
     sink.mux(encoder.encode(None))
     return count
+
+
+def upright(frame: Any) -> Array:
+    """A frame of PyAV as (3, H, W) uint8 RGB, turned and mirrored as it is to be shown."""
+    pixels: Array = frame.to_ndarray(format="rgb24").transpose(2, 0, 1)
+    matrix = next((bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), b"")
+    if len(matrix) >= 36:
+        a, b, _, c, d = struct.unpack("=9i", matrix[:36])[:5]  # shown at (a x + c y, b x + d y)
+        if a == d == 0 and b and c:  # a quarter turn; others than such are left to the player
+            pixels = pixels.swapaxes(1, 2)
+            a, d = c, b
+        if abs(a) and abs(d):
+            pixels = pixels[:, :: 1 if d > 0 else -1, :: 1 if a > 0 else -1]
+    return np.ascontiguousarray(pixels)
 
 
 def _frame(pixels: Array, like: Any) -> Any:

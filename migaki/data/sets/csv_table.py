@@ -1,8 +1,8 @@
 """`metadata.csv` as spreadsheets and programs all over the world write it, read where it can mean one thing only.
 
 Columns are separated by commas, semicolons or tabs: that which makes a column `file_name` of the heading. Cells of a
-column become whole numbers, numbers, truth values or JSON lists if all of them can; else they are text. Numbers may have
-decimal commas. An empty cell, or NaN among numbers, is a value that is missing.
+column become whole numbers, numbers, truth values or JSON lists if all of them can; else they are text. Numbers may
+have decimal commas. An empty cell, or NaN among numbers, is a value that is missing.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _column(path: Path, name: str, cells: list[str], delimiter: str) -> list[Any
             return kind(where, cells)
         except (ValueError, KeyError):
             continue
-    if any(map(_WITH_COMMA.fullmatch, cells)) and (found := _with_commas(where, cells, delimiter)) is not None:
+    if (found := _with_commas(where, cells, delimiter)) is not None:
         return found
     try:
         lists = [_list(cell) if cell else None for cell in cells]
@@ -175,11 +175,13 @@ def _truths(where: str, cells: list[str]) -> list[Any]:
 def _with_commas(where: str, cells: list[str], delimiter: str) -> list[Any] | None:
     """Numbers with decimal commas; None for text, UserError for numbers that can be read in two ways."""
     filled = [cell for cell in cells if cell]
-    if not all(map(_EITHER.fullmatch, filled)):
+    if not any("," in cell for cell in filled) or not all(map(_EITHER.fullmatch, filled)):
         return None
     if not all(map(_WITH_COMMA.fullmatch, filled)):
-        raise UserError(f"{where} has numbers with commas and with points: write all with a decimal point, none between "
-                        "thousands")
+        if not any("." in cell for cell in filled):
+            return None  # such as 1,2,3
+        raise UserError(f"{where} has numbers with commas and with points: write all with a decimal point, and none "
+                        "between thousands")
     if delimiter == "," and all(_THOUSANDS.fullmatch(cell) for cell in filled if "," in cell):
         raise UserError(f"{where} has numbers whose commas may part thousands or decimals: write them with a decimal "
                         "point")

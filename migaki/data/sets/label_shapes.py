@@ -35,4 +35,6 @@ def misfit(name: str, array: Array) -> str:
 
 def _fits(key: Key, shape: tuple[int, ...]) -> bool:
     """Whether the last axis has the length that the glossary gives; outlines may have other numbers of points."""
-    return not key.shape[-1].isdigit() or (len(key.shape) == 1 and key.unit == "0 or 1") or shape[-1] == int(key.shape[-1])
+    if not key.shape[-1].isdigit() or (len(key.shape) == 1 and key.unit == "0 or 1"):
+        return True
+    return shape[-1] == int(key.shape[-1])

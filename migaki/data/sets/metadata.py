@@ -102,7 +102,8 @@ def read_table(path: Path) -> Any:
 def write_metadata(path: Path, rows: Iterable[Row]) -> None:
     """Write rows, `file_name` first, as the format of the name of `path`; whole or not at all.
 
-    Lists stay lists in jsonl and parquet; in csv, which has none, they are JSON in a cell.
+    Lists stay lists in jsonl and parquet; in csv, which has none, they are JSON in a cell. Text is written as it is,
+    also what a spreadsheet would take for a formula: programs read it back, and names of files must not change.
     """
     if path.suffix == ".parquet":
         try:

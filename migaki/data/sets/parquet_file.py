@@ -21,7 +21,8 @@ MAX_COLUMNS = 10_000
 _MAX_FOOTER = 2**26  # bytes of what a file says of itself
 _ROWS_A_BYTE = 64  # a file packs equal values well; names differ, so an honest one has less than 1
 _BYTES_A_BYTE, _SOME_BYTES = 256, 2**28  # in memory, of a column that packs well
-_PIECE = 2**30  # bytes that a piece may have at worst
+_PIECE = 2**28  # bytes that a piece may have at worst
+_MANY_ROWS = 2**16  # at a time
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None, *, bare: bool = False) -> Any:
@@ -82,31 +83,55 @@ def _check_size(path: Path, file: Any, names: Sequence[str], columns: Sequence[s
     if file.metadata.num_rows > _ROWS_A_BYTE * size:
         raise UserError(f"{show(path)}: promises {file.metadata.num_rows} rows in a few bytes: write it again")
     limit = _SOME_BYTES + _BYTES_A_BYTE * size
-    if _worst(file, columns) <= limit:
-        return
+    if _unpacked(path, file, columns, limit) > limit:
+        raise UserError(f"{show(path)}: unpacks to more than {limit >> 20} MB, far more than it is long: write it "
+                        "again")
+
+
+def _unpacked(path: Path, file: Any, columns: Sequence[str] | None, limit: int) -> int:
+    """The bytes that the columns take in memory, or more than `limit`; values that are repeated are looked at once."""
+    import pyarrow.parquet as parquet
+
+    chunks = [chunk for number in range(file.num_row_groups) for chunk in _chunks(file, number, columns)]
+    numbers: int = 8 * sum(chunk.num_values for chunk in chunks)
+    texts = sorted({chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"})
+    if numbers > limit or not texts:
+        return numbers
     total = 0
-    for group in range(file.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        stored = max(1, _stored(file, group, columns))
-        for batch in file.iter_batches(max(1, min(_PIECE // stored, rows)), row_groups=[group], columns=columns):
-            total += batch.nbytes
-            if total > limit:
-                raise UserError(f"{show(path)}: unpacks to more than {limit >> 20} MB, far more than it is long: write "
-                                "it again")
+    with parquet.ParquetFile(path, read_dictionary=texts) as packed:
+        for group in range(packed.num_row_groups):
+            rows = _MANY_ROWS
+            if any("DELTA_BYTE_ARRAY" in chunk.encodings for chunk in _chunks(packed, group, columns)):
+                # Values that share their beginnings are all different: a value is no longer than all that is stored.
+                rows = _PIECE // sum(chunk.total_uncompressed_size for chunk in _chunks(packed, group, columns))
+            for batch in packed.iter_batches(max(1, rows), row_groups=[group], columns=columns):
+                total += sum(map(_size, batch.columns))
+                if total > limit:
+                    return total
+    return total
 
 
-def _stored(file: Any, group: int, columns: Sequence[str] | None) -> int:
-    """The bytes of the columns of a row group, each value counted as often as the file holds it."""
+def _chunks(file: Any, group: int, columns: Sequence[str] | None) -> list[Any]:
+    """What the file says of the columns in a row group."""
     about = file.metadata.row_group(group)
-    chunks = map(about.column, range(about.num_columns))
-    return sum(chunk.total_uncompressed_size for chunk in chunks
-               if columns is None or any(f"{chunk.path_in_schema}.".startswith(f"{name}.") for name in columns))
+    return [chunk for chunk in map(about.column, range(about.num_columns))
+            if columns is None or any(f"{chunk.path_in_schema}.".startswith(f"{name}.") for name in columns)]
 
 
-def _worst(file: Any, columns: Sequence[str] | None) -> int:
-    """The memory that the table can take at worst: if each value were as long as all that is stored."""
-    return sum(_stored(file, group, columns) * file.metadata.row_group(group).num_rows
-               for group in range(file.num_row_groups))
+def _size(column: Any) -> int:
+    """The bytes of an array once no value is shared."""
+    import pyarrow.compute as compute
+    import pyarrow.types as types
+
+    kind = column.type
+    if types.is_dictionary(kind):
+        lengths = compute.binary_length(column.dictionary)
+        return int(column.indices.nbytes) + int(compute.sum(lengths.take(column.indices)).as_py() or 0)
+    if types.is_struct(kind):
+        return sum(_size(column.field(number)) for number in range(kind.num_fields))
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return 8 * len(column) + _size(column.flatten())
+    return int(column.nbytes)
 
 
 def too_wide(path: Path, columns: int) -> UserError:

@@ -103,5 +103,6 @@ class ParquetRows(LazyRows):
             if key != "image":
                 row[column] = None if value is None else value["path"] or f"{index:09d}"
             if value is not None:
-                members[column] = ParquetMember(self._paths[number], str(row[column]), index - self._starts[number], key)
+                place = index - self._starts[number]
+                members[column] = ParquetMember(self._paths[number], str(row[column]), place, key)
         return PlacedRow(row, members)

@@ -89,8 +89,8 @@ def _may_be_odd(line: bytes) -> bool:
 
 
 def _is_deep(brackets: bytes) -> bool:
-    """Whether brackets stand deeper in each other than `MAX_DEPTH`; each turn takes the innermost ones away."""
-    for _ in range(MAX_DEPTH + 1):
+    """Whether brackets may stand deeper in each other than `MAX_DEPTH`: a turn takes one or two levels away."""
+    for _ in range(MAX_DEPTH // 2):
         shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
         if len(shorter) == len(brackets):
             break

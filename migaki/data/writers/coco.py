@@ -88,8 +88,8 @@ def _check_classes(folder: ImageFolder) -> None:
     if not len(known):
         folder.require("label")
     if (known != np.floor(known)).any() or known.min() < 0 or known.max() >= MAX_CLASSES:
-        raise UserError(f"{show(folder.path)}: 'label' holds other values than 0, 1, 2 ... (below {MAX_CLASSES}): number "
-                        "the classes from 0, or write their names")
+        raise UserError(f"{show(folder.path)}: 'label' holds other values than 0, 1, 2 ... (below {MAX_CLASSES}): "
+                        "number the classes from 0, or write their names")
 
 
 def _check_flags(folder: ImageFolder, key: str) -> None:

@@ -198,11 +198,11 @@ def _skin(path: Path, size: int, num_channels: int) -> Bytes:
 
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=("PNG", "JPEG"))  # some of Pillow's others run programs
         image.load()
     except FileNotFoundError:
         raise UserError(f"{path}: missing; give the complete Assets folder of UnityEyes") from None
-    except OSError as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: cannot be read as an image ({error}); fetch the file anew") from None
     return image
 
