@@ -104,9 +104,13 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
     if name == "adapted_classifier":
         system.centres.copy_(torch.randn(system.centres.shape, generator=draw))
         system.centres[1] = 0
-        with torch.no_grad():
-            for parameter in system.average.parameters():
-                parameter.mul_(1.2)
+        batch["real"] = torch.rand(24, 1, 8, 8, generator=draw) * torch.linspace(0.1, 1, 24).view(-1, 1, 1, 1)
+        with torch.no_grad():  # opinions that differ from image to image
+            for parameter in [*system.net.parameters(), *system.average.parameters()]:
+                parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.1)
+            for net in (system.net, system.average):
+                net.head.weight.mul_(6)
+                net.head.bias.sub_(net(batch["real"] * 2 - 1).mean(0))
     return system, batch
 
 
@@ -148,7 +152,7 @@ def test_the_loss_of_every_descent_is_the_sum_written_out(name: str, changes: di
     for one, (_, terms) in zip(found, twin, strict=True):
         total = sum(weight * value.detach() for _, weight, value in terms)
         torch.testing.assert_close(one.loss, total, rtol=2e-5, atol=1e-6)
-        assert all(abs(float(value.detach())) > 1e-4 for _, weight, value in terms if weight), terms  # all are felt
+        assert all(abs(float(value.detach())) > 1e-3 for _, weight, value in terms if weight), terms  # all are felt
 
 
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name, fields in WEIGHTS.items() for field in fields])
@@ -179,6 +183,14 @@ def test_no_number_of_a_configuration_is_forgotten(name: str) -> None:
     known = {*NO_WEIGHTS["all"], *NO_WEIGHTS.get(name, ()), *WEIGHTS.get(name, ())}
     assert floats <= known, floats - known
     assert set(WEIGHTS.get(name, ())) <= floats
+
+
+def test_photographs_make_opinions_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the terms on them can tell one picture from another."""
+    system, batch = build("adapted_classifier")
+    labels = system.predict({"image": batch["real"]})["logits"].argmax(1)
+    assert len(labels.unique()) == 3 and labels.tolist() != system.predict(
+        {"image": batch["real"] + 1})["logits"].argmax(1).tolist()
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -237,6 +249,13 @@ def test_the_noise_on_what_the_discriminator_sees_falls_to_nothing(step: int, le
     for pictures, synthetic in ((fooled, batch["image"][:4]), (shown, batch["image"][4:])):
         clean = system.refine(synthetic * 2 - 1, torch.zeros(4, 1, 12, 16)).detach()
         assert float((pictures - clean).std()) > 0.8 * level
+
+
+def test_the_layout_is_taken_from_the_first_rounds_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    system, batch = build("simgan")
+    for step, seen in ((0, 8), (49, 16), (50, 16), (300, 16)):
+        descents(monkeypatch, system, batch, step)
+        assert int(system.layout.counts[0]) == seen
 
 
 def test_the_average_of_deep_detail_holds_its_statistics_too() -> None:
