@@ -72,6 +72,7 @@ class Descent:
     loss: Tensor
     max_norm: float
     rates: list[float]
+    gradient: Tensor
 
 
 def build(name: str, **changes: Any) -> tuple[System, Batch]:
@@ -114,6 +115,13 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
     return system, batch
 
 
+def slope(loss: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+    """The gradient of a loss by all that an optimiser moves, as one vector."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parts = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+    return torch.cat([part.flatten() for part in parts])
+
+
 def descents(monkeypatch: pytest.MonkeyPatch, system: System, batch: Batch, step: int = STEP) -> list[Descent]:
     """What `update` gives to `descend`; nothing is moved."""
     names = {id(optimizer): name for name, optimizer in system.optimizers.items()}
@@ -121,7 +129,7 @@ def descents(monkeypatch: pytest.MonkeyPatch, system: System, batch: Batch, step
 
     def noted(loss: Tensor, optimizer: torch.optim.Optimizer, max_norm: float = 0.0) -> Tensor:
         rates = [group["lr"] for group in optimizer.param_groups]
-        found.append(Descent(names[id(optimizer)], loss.detach().clone(), max_norm, rates))
+        found.append(Descent(names[id(optimizer)], loss.detach().clone(), max_norm, rates, slope(loss, optimizer)))
         return torch.zeros(())
 
     module = importlib.import_module(type(system).__module__)
@@ -149,9 +157,11 @@ def test_the_loss_of_every_descent_is_the_sum_written_out(name: str, changes: di
     twin = expected(name, system, batch)
     found = descents(monkeypatch, system, batch)
     assert [one.name for one in found] == [optimizer for optimizer, _ in twin]
-    for one, (_, terms) in zip(found, twin, strict=True):
-        total = sum(weight * value.detach() for _, weight, value in terms)
-        torch.testing.assert_close(one.loss, total, rtol=2e-5, atol=1e-6)
+    for one, (optimizer, terms) in zip(found, twin, strict=True):
+        total = sum((weight * value for _, weight, value in terms), torch.zeros(()))
+        torch.testing.assert_close(one.loss, total.detach(), rtol=2e-5, atol=1e-6)
+        gradient = slope(total, system.optimizers[optimizer])
+        torch.testing.assert_close(one.gradient, gradient, rtol=1e-3, atol=2e-4 * float(gradient.abs().max()))
         assert all(abs(float(value.detach())) > 1e-3 for _, weight, value in terms if weight), terms  # all are felt
 
 
