@@ -72,6 +72,7 @@ class Descent:
     loss: Tensor
     max_norm: float
     rates: list[float]
+    gradient: Tensor
 
 
 def build(name: str, **changes: Any) -> tuple[System, Batch]:
@@ -104,10 +105,21 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
     if name == "adapted_classifier":
         system.centres.copy_(torch.randn(system.centres.shape, generator=draw))
         system.centres[1] = 0
-        with torch.no_grad():
-            for parameter in system.average.parameters():
-                parameter.mul_(1.2)
+        batch["real"] = torch.rand(24, 1, 8, 8, generator=draw) * torch.linspace(0.1, 1, 24).view(-1, 1, 1, 1)
+        with torch.no_grad():  # opinions that differ from image to image
+            for parameter in [*system.net.parameters(), *system.average.parameters()]:
+                parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.1)
+            for net in (system.net, system.average):
+                net.head.weight.mul_(6)
+                net.head.bias.sub_(net(batch["real"] * 2 - 1).mean(0))
     return system, batch
+
+
+def slope(loss: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+    """The gradient of a loss by all that an optimiser moves, as one vector."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parts = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+    return torch.cat([part.flatten() for part in parts])
 
 
 def descents(monkeypatch: pytest.MonkeyPatch, system: System, batch: Batch, step: int = STEP) -> list[Descent]:
@@ -117,7 +129,7 @@ def descents(monkeypatch: pytest.MonkeyPatch, system: System, batch: Batch, step
 
     def noted(loss: Tensor, optimizer: torch.optim.Optimizer, max_norm: float = 0.0) -> Tensor:
         rates = [group["lr"] for group in optimizer.param_groups]
-        found.append(Descent(names[id(optimizer)], loss.detach().clone(), max_norm, rates))
+        found.append(Descent(names[id(optimizer)], loss.detach().clone(), max_norm, rates, slope(loss, optimizer)))
         return torch.zeros(())
 
     module = importlib.import_module(type(system).__module__)
@@ -145,10 +157,12 @@ def test_the_loss_of_every_descent_is_the_sum_written_out(name: str, changes: di
     twin = expected(name, system, batch)
     found = descents(monkeypatch, system, batch)
     assert [one.name for one in found] == [optimizer for optimizer, _ in twin]
-    for one, (_, terms) in zip(found, twin, strict=True):
-        total = sum(weight * value.detach() for _, weight, value in terms)
-        torch.testing.assert_close(one.loss, total, rtol=2e-5, atol=1e-6)
-        assert all(abs(float(value.detach())) > 1e-4 for _, weight, value in terms if weight), terms  # all are felt
+    for one, (optimizer, terms) in zip(found, twin, strict=True):
+        total = sum((weight * value for _, weight, value in terms), torch.zeros(()))
+        torch.testing.assert_close(one.loss, total.detach(), rtol=2e-5, atol=1e-6)
+        gradient = slope(total, system.optimizers[optimizer])
+        torch.testing.assert_close(one.gradient, gradient, rtol=1e-3, atol=2e-4 * float(gradient.abs().max()))
+        assert all(abs(float(value.detach())) > 1e-3 for _, weight, value in terms if weight), terms  # all are felt
 
 
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name, fields in WEIGHTS.items() for field in fields])
@@ -179,6 +193,14 @@ def test_no_number_of_a_configuration_is_forgotten(name: str) -> None:
     known = {*NO_WEIGHTS["all"], *NO_WEIGHTS.get(name, ()), *WEIGHTS.get(name, ())}
     assert floats <= known, floats - known
     assert set(WEIGHTS.get(name, ())) <= floats
+
+
+def test_photographs_make_opinions_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the terms on them can tell one picture from another."""
+    system, batch = build("adapted_classifier")
+    labels = system.predict({"image": batch["real"]})["logits"].argmax(1)
+    assert len(labels.unique()) == 3 and labels.tolist() != system.predict(
+        {"image": batch["real"] + 1})["logits"].argmax(1).tolist()
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -237,6 +259,13 @@ def test_the_noise_on_what_the_discriminator_sees_falls_to_nothing(step: int, le
     for pictures, synthetic in ((fooled, batch["image"][:4]), (shown, batch["image"][4:])):
         clean = system.refine(synthetic * 2 - 1, torch.zeros(4, 1, 12, 16)).detach()
         assert float((pictures - clean).std()) > 0.8 * level
+
+
+def test_the_layout_is_taken_from_the_first_rounds_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    system, batch = build("simgan")
+    for step, seen in ((0, 8), (49, 16), (50, 16), (300, 16)):
+        descents(monkeypatch, system, batch, step)
+        assert int(system.layout.counts[0]) == seen
 
 
 def test_the_average_of_deep_detail_holds_its_statistics_too() -> None:

@@ -107,7 +107,8 @@ def translated(system: Any, image: Tensor) -> Tensor:
     kept, share = image[:, :3], raw[:, 4:5]
     if config.unveil:
         veil, light = 0.9 * film(raw[:, 5:6]) ** 2, film(raw[:, 6:9])
-        kept = ((kept - veil * light) / (1 - veil)).clamp(0, 1)
+        ground = (kept - veil * light) / (1 - veil)
+        kept = ground + (ground.clamp(0, 1) - ground).detach()  # clamped, with the gradient of what is not
     return torch.cat([share * raw[:, :3] + (1 - share) * kept, raw[:, 3:4]], 1)
 
 
