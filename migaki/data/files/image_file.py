@@ -219,14 +219,15 @@ def _lean(file: IO[bytes]) -> IO[bytes]:
     return file if lean is None else io.BytesIO(lean)
 
 
-def open_picture(path: Path) -> Image.Image:
+def open_picture(path: FilePath) -> Image.Image:
     """A picture in Pillow's hands, for what stands beside its pixels (EXIF, colour profile); texts are left out.
 
     Raises what Pillow raises.
     """
     with stream(path) as file:
         lean = lean_png(file, frozenset((b"tEXt", b"zTXt", b"iTXt")))
-    return Image.open(path if lean is None else io.BytesIO(lean), formats=_formats())
+    whole = stream(path) if isinstance(path, Member) else path
+    return Image.open(whole if lean is None else io.BytesIO(lean), formats=_formats())
 
 
 @functools.cache

@@ -101,7 +101,8 @@ def _read(path: Path, group: int, column: str) -> Any:
     import pyarrow.parquet as parquet
 
     name = f"{column}.bytes"
-    with parquet.ParquetFile(parquet_source(path), read_dictionary=[name]) as file:  # one of its own: threads read several at a time
+    # A file of its own: threads read several at a time.
+    with parquet.ParquetFile(parquet_source(path), read_dictionary=[name]) as file:
         about = file.metadata.row_group(group)
         chunks = [chunk for chunk in map(about.column, range(about.num_columns)) if chunk.path_in_schema == name]
         if sum(chunk.total_uncompressed_size for chunk in chunks) > _MAX_GROUP:
