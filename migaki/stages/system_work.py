@@ -59,6 +59,7 @@ class SystemWork(Work):
         self.folder.require(*self.system.inputs)
         self.reads = (*self.system.inputs, *(key for key in self.system.hints if key in self.folder.labels))
         self.name_of = naming(self.folder, job)
+        self.folder.row(0, keep=job.keep, drop=job.drop)  # refuses what cannot follow before anything is begun
         self.system.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         record = read_record(run)
         self._info: dict[str, Any] = {

@@ -75,6 +75,7 @@ class ShardWriter:
         self._open_shards: dict[int, dict[int, Future[Record] | None]] = {}
         self._pending: deque[Future[Record]] = deque()
         self._whole: set[int] = set()
+        self._is_refused = False
         self._dropped: set[int] = set()
         self._pool = ThreadPoolExecutor(max(1, workers))
         try:
@@ -210,6 +211,9 @@ class ShardWriter:
                 self._finished = True
         finally:
             self._pool.shutdown(cancel_futures=True)
+            if self._is_refused and not self._whole:  # nothing was begun, and nothing is left
+                with contextlib.suppress(OSError):
+                    self._journal.remove()
             self._journal.close()
             self._lock.close()
 
@@ -221,5 +225,6 @@ class ShardWriter:
         if error is None:
             self.close()
             return
+        self._is_refused = isinstance(error, UserError)
         with contextlib.suppress(Exception):  # the first error is the one to tell
             self.close()

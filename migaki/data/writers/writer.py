@@ -90,7 +90,7 @@ class FolderWriter:
         self._pending: deque[tuple[list[tuple[int, Row]], Future[None]]] = deque()
         self._waiting = 0  # images in `_pending`
         self._pool = ThreadPoolExecutor(max(1, workers))
-        self._finished = False
+        self._finished = self._is_refused = False
         self._made: set[str] = set()
         try:
             self._journal = Journal(self.out / JOURNAL)
@@ -290,8 +290,16 @@ class FolderWriter:
                 self._finish()
         finally:
             self._pool.shutdown(cancel_futures=True)
-            self._journal.close()
+            self._leave_journal()
             self._lock.close()
+
+    def _leave_journal(self) -> None:
+        """Close it; where the input was refused before any image stood, nothing was begun and nothing is left."""
+        if self._is_refused and all(entry == _TO_DO for entry in self._entries):
+            with contextlib.suppress(OSError):
+                self._journal.remove()
+                return
+        self._journal.close()
 
     def _finish(self) -> None:
         dropped = [index for index, entry in enumerate(self._entries) if entry == _LEFT_OUT]
@@ -329,6 +337,7 @@ class FolderWriter:
         if error is None:
             self.close()
             return
+        self._is_refused = isinstance(error, UserError)
         with contextlib.suppress(Exception):  # the first error is the one to tell
             self.close()
 
