@@ -261,6 +261,26 @@ def test_the_noise_on_what_the_discriminator_sees_falls_to_nothing(step: int, le
         assert float((pictures - clean).std()) > 0.8 * level
 
 
+def test_the_hourglass_turns_and_crops_within_its_bounds_and_learns_the_moved_joints(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    from migaki.systems import hourglass as module
+
+    bounds: list[tuple[float, ...]] = []
+
+    def moved(images: Tensor, points: Tensor, *given: float) -> tuple[Tensor, Tensor]:
+        bounds.append(given)
+        return images.flip(3), points + 1.5
+
+    monkeypatch.setattr(module.landmarks, "turn_and_crop", moved)
+    for changes in ({"max_turn": 18.0}, {"max_scale": 0.2}, {"max_shift": 0.07}):
+        system, batch = build("hourglass", **changes)
+        found = descents(monkeypatch, system, batch)[0]
+        shifted = batch | {"image": batch["image"].flip(3), "joints": batch["joints"] + 1.5}
+        twin = sum(weight * value.detach() for _, weight, value in expected("hourglass", system, shifted)[0][1])
+        torch.testing.assert_close(found.loss, twin, rtol=2e-5, atol=0)
+    assert bounds == [(pytest.approx(0.1 * torch.pi), 0.0, 0.0), (0.0, 0.2, 0.0), (0.0, 0.0, 0.07)]
+
+
 def test_the_layout_is_taken_from_the_first_rounds_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     system, batch = build("simgan")
     for step, seen in ((0, 8), (49, 16), (50, 16), (300, 16)):
