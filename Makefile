@@ -35,7 +35,7 @@ bench: dev
 
 reliability: dev
 	$(BIN)/python tests/reliability/harness.py --kills 25
-	for target in metadata image model; do $(BIN)/python tests/fuzz/fuzz.py $$target $(FUZZ) || exit 1; done
+	for target in metadata image model import shards values names mask video; do $(BIN)/python tests/fuzz/fuzz.py $$target $(FUZZ) || exit 1; done
 
 # A report and no test: a weakness made known today must not break yesterday's build. In an environment of its own.
 audit: dev

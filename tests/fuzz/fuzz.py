@@ -3,6 +3,7 @@
     python tests/fuzz/fuzz.py metadata --cases 200000
     python tests/fuzz/fuzz.py image --cases 200000
     python tests/fuzz/fuzz.py model --cases 20000
+    python tests/fuzz/fuzz.py import --cases 20000  # label files of importers; also shards, values, names, mask, video
 
 With atheris (`pip install 'migaki[fuzz]'`) cases are bred for the lines of Python that they reach in migaki, Pillow,
 tifffile and the csv and JSON readers; without it they are random mutations of valid files. Each process may take 6 GB
@@ -26,6 +27,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CRASHES = HERE / "crashes"
+TARGET_NAMES = ("metadata", "image", "model", "import", "shards", "values", "names", "mask", "video")
 _MEMORY = 6 << 30  # bytes
 _PATIENCE = 10  # s
 
@@ -107,7 +109,7 @@ def keep(target: str, case: bytes) -> Path:
 def main() -> int:
     """The command line of this file."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("target", choices=["metadata", "image", "model"])
+    options.add_argument("target", choices=TARGET_NAMES)
     options.add_argument("--cases", type=int, default=200_000)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--engine", choices=["auto", "atheris", "mutations"], default="auto")
