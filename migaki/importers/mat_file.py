@@ -1,31 +1,39 @@
-"""MATLAB files of level 5, looked through before SciPy reads them: a few bytes there can claim gigabytes.
+"""MATLAB files of level 5: arrays of numbers, and structures of them.
 
 Format: MathWorks, "MAT-File Level 5 File Format". A file is a heading of 128 bytes and elements: a type, a length, the
-content. An array's dimensions stand before its content, and SciPy takes memory for what they say.
+content. SciPy reads such files as well, but takes the memory that an array's dimensions claim, whatever is behind them,
+and ends the process over some types that there are not.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import scipy.io
+import numpy as np
 
 from migaki.core.errors import UserError
 from migaki.core.files import explain, show
+
+Array = np.ndarray[Any, Any]
+Value = Array | dict[str, Any] | None
+"""An array, the fields of a structure of 1 x 1, or None for what is neither (text, cells, complex numbers)."""
 
 _MAX_FILE = 2**29  # bytes; MPIIGaze's largest has 20 MB, NYU's 100
 _MAX_UNPACKED = 2**30  # bytes
 _MAX_DEPTH = 16  # structures within structures
 _MATRIX, _PACKED = 14, 15  # types of elements
-_CELLS, _STRUCTURE, _LAST_NUMBERS, _SPARSE = 1, 2, 15, 5  # classes of arrays: text and numbers are 4 and 6 to 15
+_STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}  # by type
+_STRUCTURE = 2
+_NUMBERS = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}  # by class
+_COMPLEX = 0x0800
 
 
-def read_mat_file(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+def read_mat_file(path: Path, names: tuple[str, ...]) -> dict[str, Value]:
     """The variables of these names. UserError for a file that is missing, damaged or of another kind."""
     try:
         with open(path, "rb") as file:
@@ -37,23 +45,26 @@ def read_mat_file(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
     if data[:8] == b"\x89HDF\r\n\x1a\n" or b"MATLAB 7.3" in data[:128]:
         raise UserError(f"{show(path)}: is a MATLAB 7.3 file: save it with -v7 in MATLAB")
     try:
-        plain = _unpacked(data)
-        found: dict[str, Any] = scipy.io.loadmat(io.BytesIO(plain), variable_names=list(names),
-                                                 struct_as_record=False, squeeze_me=False)
-    except Exception as error:  # SciPy raises many kinds for damaged files
+        if len(data) < 128 or data[126:128] not in (b"IM", b"MI"):
+            raise ValueError("no heading of level 5")
+        order = "<" if data[126:128] == b"IM" else ">"
+        found = {}
+        for content in _matrices(data, order):
+            name, value = _read(memoryview(content), order, names)
+            if name in names:
+                found[name] = value
+    except (ValueError, TypeError, struct.error, zlib.error) as error:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise UserError(f"{show(path)}: not a MATLAB file that can be read ({reason}): fetch the file again") from error
-    return {name: found[name] for name in names if name in found}
+        raise UserError(f"{show(path)}: not a MATLAB file that can be read ({show(reason)}): fetch the file again"
+                        ) from error
+    return found
 
 
-def _unpacked(data: bytes) -> bytes:
-    """The same file without compression, its dimensions checked; ValueError for one that is damaged."""
-    if len(data) < 128 or data[126:128] not in (b"IM", b"MI") or data[124:126] not in (b"\0\1", b"\1\0"):
-        raise ValueError("no heading of level 5")
-    order = "<" if data[126:128] == b"IM" else ">"
-    parts, at, room = [data[:128]], 128, _MAX_UNPACKED
+def _matrices(data: bytes, order: str) -> Iterator[bytes]:
+    """The contents of all arrays, unpacked."""
+    at, room = 128, _MAX_UNPACKED
     while at < len(data):
-        kind, start, size, at = _element(data, at, order, padded=False)
+        kind, start, size, at = _element(data, at, order)
         content = data[start : start + size]
         if kind == _PACKED:
             unpacker = zlib.decompressobj()
@@ -66,12 +77,10 @@ def _unpacked(data: bytes) -> bytes:
         if room <= 0:
             raise ValueError("more than a gigabyte")
         if kind == _MATRIX:
-            _check(memoryview(content), order, 1)
-            parts += [struct.pack(order + "II", kind, len(content)), content, bytes(-len(content) % 8)]
-    return b"".join(parts)
+            yield content
 
 
-def _element(data: bytes | memoryview, at: int, order: str, padded: bool = True) -> tuple[int, int, int, int]:
+def _element(data: bytes | memoryview, at: int, order: str) -> tuple[int, int, int, int]:
     """Type, start and length of the content of the element at `at`, and where the next one begins."""
     if at + 8 > len(data):
         raise ValueError("truncated")
@@ -84,32 +93,62 @@ def _element(data: bytes | memoryview, at: int, order: str, padded: bool = True)
     if at + 8 + size > len(data):
         raise ValueError("truncated")
     end = at + 8 + size
-    return kind, at + 8, size, end + (-size % 8 if padded and kind != _PACKED else 0)
+    return kind, at + 8, size, end if kind == _PACKED else end + (-size % 8)
 
 
-def _check(content: memoryview, order: str, depth: int) -> None:
-    """ValueError for an array, or one within it, whose dimensions promise more than its content holds."""
+def _read(content: memoryview, order: str, names: tuple[str, ...] | None, depth: int = 1) -> tuple[str, Value]:
+    """Name and value of an array; its value only if it is among `names`, where these are given."""
     if not len(content):
-        return  # an empty array
+        return "", np.zeros((0, 0))
     if depth > _MAX_DEPTH:
         raise ValueError("nested too deeply")
-    _, start, size, at = _element(content, 0, order)
-    if size < 4:
-        raise ValueError("no flags")
-    number = struct.unpack_from(order + "I", content, start)[0] & 0xFF
+    _, start, _, at = _element(content, 0, order)
+    flags = struct.unpack_from(order + "I", content, start)[0]
     _, start, size, at = _element(content, at, order)
-    dimensions = struct.unpack_from(f"{order}{size // 4}i", content, start)
-    if len(dimensions) < 2 or min(dimensions) < 0 or math.prod(dimensions) > max(1, len(content)):
-        raise ValueError(f"an array of {' x '.join(map(str, dimensions[:8]))} in {len(content)} bytes")
-    at = _element(content, at, order)[3]  # its name
-    if number in (_CELLS, _STRUCTURE):
-        if number == _STRUCTURE:
-            at = _element(content, at, order)[3]  # the length of a field's name
-            at = _element(content, at, order)[3]  # the names
-        while at < len(content):
-            kind, start, size, at = _element(content, at, order)
-            if kind != _MATRIX:
-                raise ValueError("something else than an array in a structure")
-            _check(content[start : start + size], order, depth + 1)
-    elif number == _SPARSE or not _STRUCTURE < number <= _LAST_NUMBERS or number == 3:
-        raise ValueError("neither numbers, text, cells nor structures")
+    shape = struct.unpack_from(f"{order}{size // 4}i", content, start)
+    _, start, size, at = _element(content, at, order)
+    name = bytes(content[start : start + size]).decode("latin-1")
+    if names is not None and name not in names:
+        return name, None
+    kind = flags & 0xFF
+    if len(shape) < 2 or min(shape) < 0:
+        raise ValueError(f"an array of {_times(shape)}")
+    if kind in _NUMBERS and not flags & _COMPLEX:
+        return name, _numbers(content, at, order, shape, _NUMBERS[kind])
+    if kind == _STRUCTURE and math.prod(shape) == 1:
+        return name, _fields(content, at, order, depth)
+    return name, None
+
+
+def _numbers(content: memoryview, at: int, order: str, shape: tuple[int, ...], wanted: str) -> Array:
+    """The numbers of an array, which are stored in the smallest type that holds them."""
+    kind, start, size, _ = _element(content, at, order)
+    if kind not in _STORED:
+        raise ValueError(f"numbers of the type {kind}, which there is not")
+    dtype = np.dtype(order + _STORED[kind])
+    if math.prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"an array of {_times(shape)} in {size} bytes")
+    values = np.frombuffer(content, dtype, math.prod(shape), start)
+    with np.errstate(invalid="ignore"):
+        return values.reshape(shape, order="F").astype(wanted)
+
+
+def _fields(content: memoryview, at: int, order: str, depth: int) -> dict[str, Any]:
+    _, start, size, at = _element(content, at, order)
+    length = struct.unpack_from(order + "i", content, start)[0] if size >= 4 else 0
+    _, start, size, at = _element(content, at, order)
+    if length < 1 or size > 2**16:
+        raise ValueError("a structure without fields, or with too many")
+    names = bytes(content[start : start + size])
+    fields = {}
+    for place in range(0, size, length):
+        kind, start, inner, at = _element(content, at, order)
+        if kind != _MATRIX:
+            raise ValueError("something else than an array in a structure")
+        name = names[place : place + length].partition(b"\0")[0].decode("latin-1")
+        fields[name] = _read(content[start : start + inner], order, None, depth + 1)[1]
+    return fields
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape[:8]))

@@ -97,11 +97,10 @@ def read_mat(file: Path) -> Eyes:
     eyes: Eyes = {}
     found = read_mat_file(file, ("data",))
     try:
-        data: Any = found["data"][0, 0]
+        data: Any = found["data"]
         for side in _SIDES:
-            part = getattr(data, side)[0, 0]
             for name, shape in (("image", (-1, 36, 60)), ("gaze", (-1, 3)), ("pose", (-1, 3))):
-                array = np.asarray(getattr(part, name))
+                array = np.asarray(data[side][name])
                 if array.dtype.kind not in "uif":
                     raise ValueError(f"{name} holds {array.dtype}")
                 eyes[f"{side}/{name}"] = array.reshape(shape)

@@ -15,7 +15,7 @@ from migaki.data.files.image_file import show
 from migaki.data.walk import OutputJob
 from migaki.importers.importer import Array, Importer, Row
 from migaki.importers.photos import Half, halved
-from migaki.importers.source_files import read_packed, whole_labels
+from migaki.importers.source_files import lines_of, read_packed, whole_labels
 
 SHIPPED = Path("scikit-learn")
 """Said in the place of a path: the file that scikit-learn ships."""
@@ -70,7 +70,10 @@ def _read(path: Path) -> Array:
     """Rows (N, 65): 64 counts of 0..16 and the class; UserError if the file is something else."""
     data = read_packed(path, _MAX_BYTES)
     try:
-        rows = np.loadtxt(data.decode("ascii").splitlines(), delimiter=",", ndmin=2, max_rows=_MAX_ROWS + 1)
+        lines = [line.decode("ascii") for _, line in lines_of(data)]
+        if not lines or any("#" in line for line in lines[: _MAX_ROWS + 1]):
+            raise ValueError("no numbers")
+        rows = np.loadtxt(lines[: _MAX_ROWS + 1], delimiter=",", ndmin=2)
     except ValueError as error:
         reason = show(" ".join(str(error).split())[:80])
         raise UserError(f"{show(path)}: not the table of optdigits ({reason}): fetch it anew") from error

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from migaki.cli import main
 from migaki.core.errors import UserError
@@ -99,3 +100,41 @@ def test_labels_that_coco_has_no_place_for(image_folder: Callable[..., Path], tm
     with pytest.raises(UserError, match="nothing that COCO can hold"):
         write_coco(ImageFolder(image_folder("plain", 3, labels=("gaze",))), tmp_path / "a.json")
     assert not (tmp_path / "a.json").exists()
+
+
+def labelled(folder: Path, *rows: str) -> ImageFolder:
+    for number in range(len(rows)):
+        Image.new("L", (40, 24)).save(folder / f"{number}.png")
+    (folder / "metadata.jsonl").write_text("".join(f'{{"file_name": "{n}.png", {row}}}\n' for n,
+                                                   row in enumerate(rows)))
+    return ImageFolder(folder)
+
+
+@pytest.mark.parametrize("value", ["-3", "1.5", "3000000", "1e30", "true", "[1]", "100000"])
+def test_labels_that_are_no_classes(value: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="label"):
+        write_coco(labelled(tmp_path, f'"label": {value}', '"label": 0'), tmp_path / "a.json")
+    assert not (tmp_path / "a.json").exists()
+
+
+@pytest.mark.parametrize("value", ["null", "NaN"])
+def test_an_image_without_a_label_has_no_annotation(value: str, tmp_path: Path) -> None:
+    counts = write_coco(labelled(tmp_path, f'"label": {value}', '"label": 1'), tmp_path / "a.json")
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert counts == {"images": 2, "annotations": 1, "categories": 2}
+    assert [(a["image_id"], a["category_id"]) for a in found["annotations"]] == [(2, 2)]
+    with pytest.raises(UserError, match="has no label 'label'"):
+        write_coco(labelled(tmp_path, f'"label": {value}'), tmp_path / "b.json")
+
+
+def test_points_that_are_nowhere(tmp_path: Path) -> None:
+    points = '"iris_outline": [[1, 2], [null, 3], [1e300, 4], [-5, 5]]'
+    write_coco(labelled(tmp_path, points), tmp_path / "a.json")
+    (one,) = json.loads((tmp_path / "a.json").read_text(), parse_constant=str)["annotations"]
+    assert one["keypoints"] == [1.5, 2.5, 2] + [0, 0, 0] * 3 and one["num_keypoints"] == 1 and one["area"] == 0
+
+
+def test_flags_of_other_points(tmp_path: Path) -> None:
+    folder = labelled(tmp_path, '"iris_outline": [[1, 2], [3, 4]], "iris_visible": [1, 0, 1]')
+    with pytest.raises(UserError, match="'iris_visible' has 3 values an image and 'iris_outline' 2 points"):
+        write_coco(folder, tmp_path / "a.json")

@@ -3,6 +3,7 @@
     python tests/fuzz/fuzz.py metadata --cases 200000
     python tests/fuzz/fuzz.py image --cases 200000
     python tests/fuzz/fuzz.py model --cases 20000
+    python tests/fuzz/fuzz.py import --cases 20000  # label files of importers; also shards, values, names, mask, video
     python tests/fuzz/fuzz.py set --cases 20000       # and shards, run, study, sittings: state files
 
 With atheris (`pip install 'migaki[fuzz]'`) cases are bred for the lines of Python that they reach in migaki, Pillow,
@@ -27,6 +28,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CRASHES = HERE / "crashes"
+TARGET_NAMES = ("metadata", "image", "model", "import", "shards", "values", "names", "mask", "video",
+                "set", "begun_set", "run", "study", "sittings")
 _MEMORY = 6 << 30  # bytes
 _PATIENCE = 10  # s
 
@@ -108,7 +111,7 @@ def keep(target: str, case: bytes) -> Path:
 def main() -> int:
     """The command line of this file."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("target", choices=["metadata", "image", "model", "set", "shards", "run", "study", "sittings"])
+    options.add_argument("target", choices=TARGET_NAMES)
     options.add_argument("--cases", type=int, default=200_000)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--engine", choices=["auto", "atheris", "mutations"], default="auto")

@@ -28,7 +28,7 @@ from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.writers.formats import open_writer
 from migaki.data.writers.record import plan
-from migaki.lab.chain import Leg, Step, run_chain
+from migaki.lab.chain import Phase, Step, run_chain
 from migaki.report.evaluation import read_figures
 from migaki.systems.gaze import Gaze
 from migaki.web.sittings import Sittings
@@ -166,7 +166,7 @@ def study(data: bytes) -> str:
 
     def use(folder: Path) -> None:
         steps = (Step(words=("walk", "far"), work=lambda _: None, proof=folder / "made" / "proof"),)
-        run_chain([Leg(title="walk", steps=steps)], folder, last="rest", quiet=True)
+        run_chain([Phase(title="walk", steps=steps)], folder, last="rest", quiet=True)
         read_figures(folder)
 
     return _case("study", STUDY, data, use)
@@ -192,9 +192,9 @@ def sittings(data: bytes) -> str:
 
 
 TARGETS: dict[str, Callable[[bytes], str]] = {
-    "set": image_set, "shards": shards, "run": run, "study": study, "sittings": sittings}
+    "set": image_set, "begun_set": shards, "run": run, "study": study, "sittings": sittings}
 
-NAMES = {"set": SET, "shards": SHARDS, "run": RUN, "study": STUDY, "sittings": ("turing.sqlite",)}
+NAMES = {"set": SET, "begun_set": SHARDS, "run": RUN, "study": STUDY, "sittings": ("turing.sqlite",)}
 
 
 # ------------------------------------------------------------------------------------------------ where to begin
@@ -212,7 +212,7 @@ def _make_study(out: Path) -> None:
     (out / "made").mkdir(parents=True)
     (out / "made" / "proof").write_text("")
     steps = (Step(words=("walk", "far"), work=lambda _: None, proof=out.with_name("case") / "made" / "proof"),)
-    run_chain([Leg(title="walk", steps=steps)], out, last="rest", quiet=True)
+    run_chain([Phase(title="walk", steps=steps)], out, last="rest", quiet=True)
     (out / "evaluation.json").write_text(json.dumps({"run": "r", "figures": {"mean_deg": 5.0, "confusion": [[1, 0]]},
                                                      "config": to_dict(_CONFIG)}))
 

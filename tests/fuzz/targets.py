@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import layouts
 import numpy as np
 import safetensors.torch
 import torch
@@ -121,7 +122,17 @@ def model(data: bytes) -> str:
         (folder / name).write_bytes(whole)
 
 
-TARGETS: dict[str, Callable[[bytes], str]] = {"metadata": metadata, "image": image, "model": model}
+def _layout(name: str, read: Callable[[bytes, Path, Callable[..., Any]], str]) -> Callable[[bytes], str]:
+    """A target of `layouts`, in a scratch folder of its own."""
+    return lambda data: read(data, _folder(name), _refused) if data else ""
+
+
+TARGETS: dict[str, Callable[[bytes], str]] = {
+    "metadata": metadata, "image": image, "model": model, "import": _layout("import", layouts.import_labels),
+    "shards": _layout("shards", layouts.shards), "values": _layout("values", layouts.values),
+    "names": _layout("names", layouts.names), "mask": _layout("mask", layouts.mask),
+    "video": _layout("video", layouts.video),
+}
 
 
 # ------------------------------------------------------------------------------------------------ where to begin
@@ -140,7 +151,8 @@ def write_model(folder: Path) -> None:
 
 def seeds(target: str) -> list[bytes]:
     """Valid cases of every kind, from which mutations begin."""
-    return {"metadata": _metadata_seeds, "image": _image_seeds, "model": _model_seeds}[target]()
+    ours = {"metadata": _metadata_seeds, "image": _image_seeds, "model": _model_seeds}
+    return ours[target]() if target in ours else layouts.seeds(target)
 
 
 def _metadata_seeds() -> list[bytes]:

@@ -35,11 +35,11 @@ EVERY = settings(max_examples=60, deadline=None, suppress_health_check=list(Heal
 
 @pytest.fixture(autouse=True)
 def _no_noise(capfd: pytest.CaptureFixture[str]) -> object:
-    """Whatever is refused is told in one line by us, and by nobody else."""
+    """Whatever is refused, or noticed, is told in one line by us, and by nobody else."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-    assert capfd.readouterr().err == ""
+    assert not [line for line in capfd.readouterr().err.splitlines() if not line.startswith("migaki: ")]
 
 
 @pytest.mark.parametrize("path", sorted(CRASHES.glob("*.bin")), ids=lambda path: path.stem)
@@ -49,14 +49,16 @@ def test_what_crashed_once(path: Path) -> None:
     assert time.process_time() - began < 5 and "\n" not in refusal
 
 
-@pytest.mark.parametrize(("target", "cases"), [("metadata", 300), ("image", 300), ("model", 12)])
+@pytest.mark.parametrize(("target", "cases"), [("metadata", 300), ("image", 300), ("model", 12), ("import", 120),
+                                               ("shards", 90), ("values", 120), ("names", 60), ("mask", 150),
+                                               ("video", 40)])
 def test_mutations(target: str, cases: int) -> None:
     """What is whole is read; what is damaged is refused (seldom it is read all the same)."""
     draw, valid = random.Random(cases), seeds(target)
     foreign = [refusal for refusal in (TARGETS[target](case) for case in valid) if refusal]
     assert ["another model" in refusal for refusal in foreign] == [True] * (target == "model")
     refusals = [TARGETS[target](mutate(draw.choice(valid), draw)) for _ in range(cases)]
-    assert sum(map(bool, refusals)) > cases / 10
+    assert target == "names" or sum(map(bool, refusals)) > cases / 10  # any name is a name
 
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),

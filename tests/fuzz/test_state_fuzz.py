@@ -10,7 +10,7 @@ import pytest
 from fuzz import mutate
 from state_targets import _FORMS, NAMES, TARGETS, seeds
 
-from migaki.lab.chain import Leg, run_chain  # noqa: F401, loaded before the clock runs
+from migaki.lab.chain import Phase, run_chain  # noqa: F401, loaded before the clock runs
 
 FILE, LINK, FOLDER, PIPE = range(4)
 
@@ -41,7 +41,7 @@ def test_links_folders_and_pipes(target: str, begun: bool) -> None:
                 assert name in refusal, (name, form)
 
 
-CASES = {"set": 60, "shards": 60, "run": 40, "study": 100, "sittings": 60}
+CASES = {"set": 60, "begun_set": 60, "run": 40, "study": 100, "sittings": 60}
 
 
 @pytest.mark.parametrize(("target", "cases"), CASES.items())

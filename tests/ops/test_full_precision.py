@@ -69,7 +69,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "landmarks.inside": (POINTS, 20, 28),
     "landmarks.turn_and_crop": (WIDE, rand(2, 5, 2) * 200, 0.3, 0.1, 0.06),
     "landmarks.mark": (PICTURES, POINTS, (0.9, 0.1, 0.1)),
-    "strokes.frame_ink": (PICTURES, 28, 20),
+    "strokes.frame_ink": (PICTURES, 28, 20), "strokes.frame_ink_moves": (PICTURES, 28, 20),
     "strokes.rewrite": (PICTURES,),
     "strokes.pen_width": (PICTURES, rand(3) - 0.5),
     "tiling.apply_tiled": (lambda tile: tile * 2, PICTURES[0]),
@@ -97,6 +97,7 @@ KEYWORDS = {"adaptation.domain_cross_entropy": {"is_target": True},
 KEEPS_ITS_TYPE = {"adversarial.gradient_penalty", "consistency.label_drift", "filtering.gaussian_kernel",
                   "full_precision.full_precision", "landmarks.inside", "self_regularisation.identity",
                   "tiling.apply_tiled", "tiling.tiled_rows"}
+NO_TENSORS = {"gaze.problem_of"}  # looks at the labels of a set, which are arrays
 
 
 def public_functions(package: ModuleType) -> dict[str, Callable[..., Any]]:
@@ -122,7 +123,7 @@ def call(name: str, arguments: tuple[Any, ...]) -> list[Tensor]:
 
 
 def test_every_public_function_has_a_case() -> None:
-    assert set(FUNCTIONS) == set(CASES), "a function of ops/ or losses/ is new or gone: give it a case above"
+    assert set(FUNCTIONS) - NO_TENSORS == set(CASES), "a function of ops/ or losses/ is new or gone: give it a case above"
 
 
 @pytest.mark.parametrize("name", sorted(set(CASES) - {"full_precision.full_precision"}))

@@ -17,7 +17,7 @@ from migaki.metrics.gaze import AngularError, angular_error_deg
 from migaki.metrics.keypoints import KeypointError
 from migaki.metrics.landmarks import LandmarkErrors
 from migaki.ops.gaze import to_angles, to_vector
-from migaki.report.evaluation import costs_nothing, write_evaluation
+from migaki.report.evaluation import write_evaluation
 from migaki.report.gaze_pictures import READ, TRUE, arrow_end, gaze_sheet
 
 
@@ -32,38 +32,41 @@ def test_always_the_mean_gaze() -> None:
     metric = gaze_metric()
     truth = metric.readings()[1]
     mean = to_angles(to_vector(truth).mean(0)).expand_as(truth)
-    free = costs_nothing(metric)
-    assert free is not None and free["name"] == "always the mean gaze"
-    assert free["figures"]["mean_deg"] == pytest.approx(float(angular_error_deg(mean, truth).mean()))
-    assert metric.compute()["mean_deg"] < free["figures"]["mean_deg"] and free["figures"]["yaw_slope"] == 0
+    free = metric.baseline()
+    assert free.name == "always the mean gaze"
+    assert free.figures["mean_deg"] == pytest.approx(float(angular_error_deg(mean, truth).mean()))
+    assert metric.compute()["mean_deg"] < free.figures["mean_deg"] and free.figures["yaw_slope"] == 0
 
 
 def test_always_the_most_frequent_class_and_always_the_mean_place() -> None:
     accuracy = Accuracy(4)
     accuracy.update({"label": torch.tensor([0, 1, 2, 2, 0])}, {"label": torch.tensor([0, 1, 1, 1, 2])})
-    free = costs_nothing(accuracy)
-    assert free is not None and free["figures"]["accuracy"] == pytest.approx(3 / 5)
+    free = accuracy.baseline()
+    assert free.figures["accuracy"] == pytest.approx(3 / 5)
     assert accuracy.compute()["accuracy"] == pytest.approx(2 / 5), "the metric itself is left alone"
     truth = torch.tensor([[[0.0, 0.0], [1.0, 1.0]], [[4.0, 0.0], [1.0, 3.0]]])
     points = KeypointError("joints", scale=2.0)
     points.update({"joints": truth}, {"joints": truth})
-    free = costs_nothing(points)
-    assert free is not None and free["figures"]["mean_px"] == pytest.approx(2 * (2 + 2 + 1 + 1) / 4)
+    free = points.baseline()
+    assert free.figures["mean_px"] == pytest.approx(2 * (2 + 2 + 1 + 1) / 4)
     several = LandmarkErrors(["pupil"], scale=2.0)
     several.update({"pupil": truth}, {"pupil": truth})
-    assert costs_nothing(several)["figures"]["pupil_mean_px"] == pytest.approx(3.0)  # type: ignore[index]
+    assert several.baseline().figures["pupil_mean_px"] == pytest.approx(3.0)
 
 
 def test_what_is_left(tmp_path: Path) -> None:
     asked: list[list[int]] = []
 
-    def pictures(places: list[int]) -> torch.Tensor:
-        asked.append(places)
-        return torch.full((len(places), 1, 36, 60), 0.5)
+    class Pictures:
+        shape = (1, 36, 60)
+
+        def read(self, places: list[int], keys: tuple[str, ...]) -> dict[str, torch.Tensor]:
+            asked.append(places)
+            return {"image": torch.full((len(places), 1, 36, 60), 0.5)}
 
     metric = gaze_metric()
     names = [f"{k}.png" for k in range(20)]
-    figures = write_evaluation(tmp_path, {"run": "run", "data": "data"}, metric, names, "migaki x", pictures)
+    figures = write_evaluation(tmp_path, {"run": "run", "data": "data"}, metric, names, "migaki x", Pictures())  # type: ignore[arg-type]
     order = np.argsort(-metric.errors_deg().numpy()).tolist()
     assert asked == [order[:8], order[::-1][:8]], "the worst first, then the best"
     found = json.loads((tmp_path / "evaluation.json").read_text())
@@ -72,14 +75,14 @@ def test_what_is_left(tmp_path: Path) -> None:
         "evaluation.json", "evaluation.html", "errors.csv", "curve.png", "pitch.png", "yaw.png", "worst.png",
         "best.png"}
     page = (tmp_path / "evaluation.html").read_text(encoding="utf-8")
-    assert "always the mean gaze gives" in page and "Read against true" in page and page.count("data:image/png") == 5
+    assert "always the mean gaze:" in page and "Read against true" in page and page.count("data:image/png") == 5
 
 
 def test_worse_than_nothing_is_called_worse(tmp_path: Path) -> None:
     metric = gaze_metric(slope=-3.0)
     write_evaluation(tmp_path, {}, metric, [str(k) for k in range(20)])
     page = (tmp_path / "evaluation.html").read_text(encoding="utf-8")
-    assert '<strong class="worse">worse</strong>; always the mean gaze gives' in page
+    assert '<strong class="worse">worse</strong>; always the mean gaze:' in page
     assert '<span class="word">worse</span>' in page and "The worst pictures" not in page
 
 

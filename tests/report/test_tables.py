@@ -111,3 +111,12 @@ def test_odd_cells() -> None:
     assert Table(["x"], []).csv() == "x\n"
     with pytest.raises(UserError, match="row 0"):
         Table(["x"], [[1, 2]])
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-rf.png", "@SUM(A1)", "\t=1", '=HYPERLINK("x")', "=cmd|' /C calc'!A0"])
+def test_text_is_no_formula_for_a_spreadsheet(text: str) -> None:
+    """Names of files and classes are strangers' text, and people open a table in a spreadsheet."""
+    table = Table(["name", text], [[text, -1.5], ["-", None], ["a=b", 2]])
+    header, first, dash, plain = csv.reader(table.csv().splitlines(keepends=True))
+    assert header == ["name", "'" + text] and first == ["'" + text, "-1.5"] and dash == ["-", ""]
+    assert plain == ["a=b", "2"] and json.loads(table.json())[0]["name"] == text

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from migaki.stages.drift import DriftJob, drift
 from PIL import Image
 from refusals import message
 
@@ -22,8 +21,9 @@ from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.class_labels import agreed_classes, match_classes
+from migaki.judges.drift import Drift
 from migaki.stages.apply import ApplyJob, apply
-from migaki.stages.evaluate import EvaluateJob, evaluate, evaluate_into
+from migaki.stages.evaluate import EvaluateJob, evaluate, evaluate_into, run_judge
 from migaki.stages.train import train
 from migaki.systems.adapted_classifier import AdaptedClassifier
 from migaki.systems.classifier import Classifier
@@ -280,8 +280,8 @@ def test_names_travel_through_frame_and_import(tmp_path: Path) -> None:
 
 def test_drift_is_judged_by_name(run: Path, tmp_path: Path) -> None:
     folder = in_folders(tmp_path / "part", "bee", "cow")
-    _, (row,) = drift(DriftJob(before=folder, after=folder, estimator=(run,), out=tmp_path / "d", device="cpu"),
-                      quiet=True)
+    judge = Drift(Drift.Config(before=folder, after=folder, estimator=(run,), device="cpu"))
+    (row,) = run_judge(judge, quiet=True).record["rows"]
     assert row["error_before"]["mean"] == 0
 
 

@@ -27,6 +27,8 @@ def plain(**changes: float) -> SimGAN:
 class Reader(torch.nn.Module):
     """An estimator that reads the mean of an image as its gaze."""
 
+    inputs, hints = ("image",), ()
+
     def predict(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {"gaze": batch["image"].mean((1, 2, 3))[:, None].expand(-1, 2)}
 

@@ -28,6 +28,8 @@ Descents = list[tuple[str, Terms]]
 class Reader(nn.Module):
     """An estimator: two numbers and three scores of an image."""
 
+    inputs, hints, shape = ("image",), (), None
+
     def __init__(self, pixels: int) -> None:
         super().__init__()
         self.read = nn.Linear(pixels, 5)

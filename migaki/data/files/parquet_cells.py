@@ -103,13 +103,8 @@ def _read(path: Path, group: int, column: str) -> Any:
     name = f"{column}.bytes"
     # A file of its own: threads read several at a time.
     with parquet.ParquetFile(parquet_source(path), read_dictionary=[name]) as file:
-        about = file.metadata.row_group(group)
-        chunks = [chunk for chunk in map(about.column, range(about.num_columns)) if chunk.path_in_schema == name]
-        if sum(chunk.total_uncompressed_size for chunk in chunks) > _MAX_GROUP:
-            raise UserError(f"{show(path)}: row group {group + 1} holds more than {_MAX_GROUP >> 20} MB of "
-                            f"'{show(column)}': write smaller row groups")
-        if any("DELTA_BYTE_ARRAY" in chunk.encodings for chunk in chunks):
-            raise UserError(f"{show(path)}: '{show(column)}' is stored as differences (DELTA_BYTE_ARRAY), which "
-                            "pictures are not: write it in another encoding")
+        if file.metadata.row_group(group).total_byte_size > _MAX_GROUP:
+            raise UserError(f"{show(path)}: row group {group + 1} holds more than {_MAX_GROUP >> 20} MB: write smaller "
+                            "row groups")
         cells = file.read_row_group(group, columns=[name]).column(0)
     return pyarrow.chunked_array([chunk.field(0) for chunk in cells.chunks])

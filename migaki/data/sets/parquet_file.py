@@ -89,33 +89,35 @@ def _check_size(path: Path, file: Any, names: Sequence[str], columns: Sequence[s
 
 
 def _unpacked(path: Path, file: Any, columns: Sequence[str] | None, limit: int) -> int:
-    """The bytes that the columns take in memory, or more than `limit`; values that are repeated are looked at once."""
+    """The bytes that the columns take in memory, or more than `limit`; values that are repeated are looked at once.
+
+    What the footer says of single columns is not asked for: pyarrow ends the process over some that are damaged.
+    """
+    import pyarrow
     import pyarrow.parquet as parquet
 
-    chunks = [chunk for number in range(file.num_row_groups) for chunk in _chunks(file, number, columns)]
-    numbers: int = 8 * sum(chunk.num_values for chunk in chunks)
-    texts = sorted({chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"})
-    if numbers > limit or not texts:
-        return numbers
+    leaves = [file.schema.column(number) for number in range(file.metadata.num_columns)]
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    many = 256 if any(leaf.max_repetition_level for leaf in leaves) else _MANY_ROWS  # lists may be of any length
     total = 0
     with parquet.ParquetFile(path, read_dictionary=texts) as packed:
         for group in range(packed.num_row_groups):
-            rows = _MANY_ROWS
-            if any("DELTA_BYTE_ARRAY" in chunk.encodings for chunk in _chunks(packed, group, columns)):
-                # Values that share their beginnings are all different: a value is no longer than all that is stored.
-                rows = _PIECE // sum(chunk.total_uncompressed_size for chunk in _chunks(packed, group, columns))
-            for batch in packed.iter_batches(max(1, rows), row_groups=[group], columns=columns):
-                total += sum(map(_size, batch.columns))
-                if total > limit:
-                    return total
+            try:
+                total = _measured(packed, group, columns, many, total, limit)
+            except (pyarrow.ArrowNotImplementedError, OSError):
+                # Values that share their beginnings are all different. None is longer than all that is stored.
+                few = max(1, _PIECE // max(1, file.metadata.row_group(group).total_byte_size))
+                total = _measured(file, group, columns, few, total, limit)
     return total
 
 
-def _chunks(file: Any, group: int, columns: Sequence[str] | None) -> list[Any]:
-    """What the file says of the columns in a row group."""
-    about = file.metadata.row_group(group)
-    return [chunk for chunk in map(about.column, range(about.num_columns))
-            if columns is None or any(f"{chunk.path_in_schema}.".startswith(f"{name}.") for name in columns)]
+def _measured(file: Any, group: int, columns: Sequence[str] | None, rows: int, total: int, limit: int) -> int:
+    """`total` and the bytes of a row group; no more than `rows` rows are in memory at a time."""
+    for batch in file.iter_batches(rows, row_groups=[group], columns=columns):
+        total += sum(map(_size, batch.columns))
+        if total > limit:
+            break
+    return total
 
 
 def _size(column: Any) -> int:
