@@ -29,7 +29,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CRASHES = HERE / "crashes"
 TARGET_NAMES = ("metadata", "image", "model", "import", "shards", "values", "names", "mask", "video",
-                "set", "begun_set", "run", "study", "sittings")
+                "set", "sharded", "run", "study", "sittings")
 _MEMORY = 6 << 30  # bytes
 _PATIENCE = 10  # s
 

@@ -139,7 +139,7 @@ def shards(data: bytes) -> str:
         _write(folder, "webdataset", 4, 4)
         _look(folder)
 
-    return _case("shards" if data[:1] < b"\x80" else "begun shards", SHARDS, data, use)
+    return _case("sharded" if data[:1] < b"\x80" else "begun sharded", SHARDS, data, use)
 
 
 # ------------------------------------------------------------------------------------------------ runs and studies
@@ -192,9 +192,9 @@ def sittings(data: bytes) -> str:
 
 
 TARGETS: dict[str, Callable[[bytes], str]] = {
-    "set": image_set, "begun_set": shards, "run": run, "study": study, "sittings": sittings}
+    "set": image_set, "sharded": shards, "run": run, "study": study, "sittings": sittings}
 
-NAMES = {"set": SET, "begun_set": SHARDS, "run": RUN, "study": STUDY, "sittings": ("turing.sqlite",)}
+NAMES = {"set": SET, "sharded": SHARDS, "run": RUN, "study": STUDY, "sittings": ("turing.sqlite",)}
 
 
 # ------------------------------------------------------------------------------------------------ where to begin
@@ -225,7 +225,8 @@ def _make_sittings(out: Path) -> None:
 
 _MAKE: dict[str, Callable[[Path], None]] = {
     "set": lambda out: _write(out, "folder", 4, 4), "begun set": lambda out: _write(out, "folder", 4, 3),
-    "shards": lambda out: _write(out, "webdataset", 4, 4), "begun shards": lambda out: _write(out, "webdataset", 4, 2),
+    "sharded": lambda out: _write(out, "webdataset", 4, 4),
+    "begun sharded": lambda out: _write(out, "webdataset", 4, 2),
     "run": _fit, "begun run": _begun_run, "study": _make_study, "sittings": _make_sittings,
 }
 

@@ -41,7 +41,7 @@ def test_links_folders_and_pipes(target: str, begun: bool) -> None:
                 assert name in refusal, (name, form)
 
 
-CASES = {"set": 60, "begun_set": 60, "run": 40, "study": 100, "sittings": 60}
+CASES = {"set": 60, "sharded": 60, "run": 40, "study": 100, "sittings": 60}
 
 
 @pytest.mark.parametrize(("target", "cases"), CASES.items())
@@ -59,7 +59,7 @@ ODD = [None, True, 3, -1, 0.5, 10**30, "x", "\ud800", [], {}, [[1]], [99], [-1],
 @pytest.mark.parametrize("value", ODD, ids=repr)
 @pytest.mark.parametrize("key", ["dropped", "num_images", "command", "seed", "shards", "shard", "format", "total"])
 def test_odd_values_in_dataset_json(key: str, value: object) -> None:
-    for target, begun in (("set", False), ("shards", False), ("set", True), ("shards", True)):
+    for target, begun in (("set", False), ("sharded", False), ("set", True), ("sharded", True)):
         text = next(data for data in seeds(target) if data[:1] == case(target, "dataset.json")[:1])[1:]
         data = json.dumps({**json.loads(text), key: value}).encode()
         refusal = TARGETS[target](case(target, "dataset.json", FILE, data, begun))
