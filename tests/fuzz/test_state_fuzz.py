@@ -80,7 +80,7 @@ def test_odd_values_in_dataset_json(key: str, value: object) -> None:
 ], ids=json.dumps)
 def test_odd_entries_of_a_journal(entry: dict[str, object]) -> None:
     """They are none of ours: what they speak of is made anew, or one line says what is wrong."""
-    for target in ("set", "shards"):
+    for target in ("set", "sharded"):
         text = next(data for data in seeds(target) if data[:1] == case(target, ".journal", begun=True)[:1])[1:]
         data = text.splitlines(keepends=True)[0] + json.dumps(entry).encode() + b"\n" + b"[" * 10**5 + b"\n"
         refusal = TARGETS[target](case(target, ".journal", FILE, data, True))
