@@ -29,7 +29,7 @@ from migaki.systems.adapted_classifier import AdaptedClassifier
 from migaki.systems.classifier import Classifier
 
 LIGHT = {"ant": 20, "bee": 128, "cow": 235, "yak": 70}
-SMALL = Classifier.Config(steps=40, batch_size=12, features=4, augment=False, dropout=0.0)
+SMALL = Classifier.Config(steps=120, batch_size=12, features=4, augment=False, dropout=0.0)
 
 
 def picture(name: str, number: int) -> Image.Image:

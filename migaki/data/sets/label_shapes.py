@@ -37,6 +37,6 @@ def _fits(key: Key, shape: tuple[int, ...]) -> bool:
     """Whether the last axis has the length that the glossary gives; outlines may have other numbers of points."""
     if not key.shape[-1].isdigit() or (len(key.shape) == 1 and key.unit == "0 or 1"):
         return True
-    if key.kind == "points":
-        return shape[-1] in (2, 3)  # with a depth or without
+    if key.kind == "points" and shape[-1] == 2:
+        return True  # places may have no depth
     return shape[-1] == int(key.shape[-1])

@@ -100,7 +100,7 @@ def _unpacked(path: Path, file: Any, columns: Sequence[str] | None, limit: int) 
     texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
     many = 256 if any(leaf.max_repetition_level for leaf in leaves) else _MANY_ROWS  # lists may be of any length
     total = 0
-    with parquet.ParquetFile(path, read_dictionary=texts) as packed:
+    with parquet.ParquetFile(parquet_source(path), read_dictionary=texts) as packed:
         for group in range(packed.num_row_groups):
             try:
                 total = _measured(packed, group, columns, many, total, limit)

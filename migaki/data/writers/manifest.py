@@ -84,3 +84,9 @@ def first_difference(key: str, was: Any, now: Any) -> tuple[str, str, str]:
 def short(text: str) -> str:
     """The beginning of a long text."""
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def is_bare(folder: Path) -> bool:
+    """Whether a folder holds nothing but hidden files."""
+    with os.scandir(folder) as entries:
+        return all(entry.name.startswith(".") for entry in entries)

@@ -22,7 +22,7 @@ from migaki.core.errors import NothingLeft, UserError
 from migaki.core.files import FolderLock, atomic_write, make_folder, read_json, settle, settle_names, write_json
 from migaki.data.files.image_file import show
 from migaki.data.files.journal import JOURNAL, Journal
-from migaki.data.writers.manifest import OUTCOME, dropped_of, heading_of, num_images_of, stands
+from migaki.data.writers.manifest import OUTCOME, dropped_of, heading_of, is_bare, num_images_of, stands
 from migaki.data.writers.record import Plan, Record
 
 _MAX_PENDING = 64  # pictures on their way through the encoding threads
@@ -211,7 +211,7 @@ class ShardWriter:
                 self._finished = True
         finally:
             self._pool.shutdown(cancel_futures=True)
-            if self._is_refused and not self._whole:  # nothing was begun, and nothing is left
+            if self._is_refused and not self._whole and is_bare(self.out):  # nothing was begun, and nothing is left
                 with contextlib.suppress(OSError):
                     self._journal.remove()
             self._journal.close()

@@ -38,7 +38,7 @@ from migaki.data.files.image_file import show
 from migaki.data.files.journal import JOURNAL, Journal
 from migaki.data.sets.labels import batch_rows
 from migaki.data.sets.metadata import read_metadata, write_metadata
-from migaki.data.writers.manifest import OUTCOME, first_difference, heading_of, is_whole, rows_with_gaps, short
+from migaki.data.writers.manifest import OUTCOME, first_difference, heading_of, is_bare, is_whole, rows_with_gaps, short
 from migaki.data.writers.record import Plan, Record, plan
 
 __all__ = ["FolderWriter", "batch_rows"]
@@ -295,7 +295,7 @@ class FolderWriter:
 
     def _leave_journal(self) -> None:
         """Close it; where the input was refused before any image stood, nothing was begun and nothing is left."""
-        if self._is_refused and all(entry == _TO_DO for entry in self._entries):
+        if self._is_refused and all(entry == _TO_DO for entry in self._entries) and is_bare(self.out):
             with contextlib.suppress(OSError):
                 self._journal.remove()
                 return
