@@ -177,7 +177,7 @@ def _parent(stem: str, places: dict[str, int], variants: int | None) -> int | No
 
 
 def _only(own: int | None, parent: int | None, name: str, before: ImageFolder, after: ImageFolder) -> int | None:
-    """Returns the only possible reading of a name; raises UserError if there are two or none."""
+    """Returns the only possible reading of a name, or None; raises UserError if there are two."""
     if own is not None and parent is not None:
         raise UserError(f"{show(after.path)}: '{show(name)}' may be '{show(before.names[own])}' of {show(before.path)} "
                         f"or a variant of '{show(before.names[parent])}': give as --before the very folder that "

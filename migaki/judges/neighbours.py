@@ -58,7 +58,7 @@ class Neighbours(Judge):
 
 
 def judge_by_neighbours(known: ImageFolder, tested: ImageFolder, k: int) -> Metric:
-    """Returns the metric of k-nearest-neighbour predictions from `known` on `tested`; UserError if no label is shared."""
+    """Returns the metric of predictions for `tested` from the k nearest images of `known`; UserError if no label fits."""
     if k < 1:
         raise UserError(f"--k {k}: at least 1")
     k = min(k, len(known))
