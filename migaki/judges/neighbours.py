@@ -58,7 +58,7 @@ class Neighbours(Judge):
 
 
 def judge_by_neighbours(known: ImageFolder, tested: ImageFolder, k: int) -> Metric:
-    """Returns the metric of predictions for `tested` from the k nearest images of `known`; UserError if no label fits."""
+    """Returns the metric of k-nearest predictions from `known` for `tested`; UserError if they share no label."""
     if k < 1:
         raise UserError(f"--k {k}: at least 1")
     k = min(k, len(known))

@@ -112,7 +112,7 @@ def share_text(runs: Values, mark: float) -> str:
 
 def scatter(truth: Values, predicted: Values, *, unit: str = "degrees", title: str = "", max_points: int = 5000,
             fmt: Format = "png") -> bytes:
-    """Plot prediction against truth, identity and least-squares line; above `max_points` points a fixed random choice."""
+    """Plot prediction against truth with identity and least-squares line; at most `max_points`, drawn by a fixed seed."""
     x, y = np.asarray(truth, dtype=float).ravel(), np.asarray(predicted, dtype=float).ravel()
     if x.shape != y.shape or not len(x):
         raise UserError(f"scatter: {len(y)} predictions for {len(x)} true values")
@@ -135,7 +135,7 @@ def scatter(truth: Values, predicted: Values, *, unit: str = "degrees", title: s
 
 def bars(arms: Mapping[str, Values], *, xlabel: str = "", title: str = "", places: int | None = None,
          fmt: Format = "png") -> bytes:
-    """Plot every arm's mean as a bar, every run as a dot, and the standard deviation of three or more runs as a whisker.
+    """Plot each arm's mean as a bar, each run as a dot, and the standard deviation of three or more runs as a whisker.
 
     `arms` maps a name to the figures of its runs (R,). `places` is the number of decimals of the means, see `spread`.
     Bars are horizontal, so that long names stay legible in a small figure.

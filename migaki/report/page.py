@@ -82,9 +82,9 @@ class Page:
             self._parts.append(f"<p>{escape(paragraph)}</p>")
 
     def figure(self, image: bytes, caption: str = "", *, is_chart: bool = False) -> None:
-        """A picture (PNG, JPEG or SVG content) with its caption, which is its description for the blind too.
+        """Add a picture (PNG, JPEG or SVG content) with a caption, which also serves as its alternative text.
 
-        A click shows it large, with its pixels as squares; not those of a chart.
+        A click enlarges the picture; pixels then appear as squares, except in a chart.
         """
         self._parts.append(f'<figure{_chart(is_chart)}>{_img(image, caption)}{_caption(caption)}</figure>')
 
@@ -96,7 +96,7 @@ class Page:
         self._parts.append(f'<figure{_chart(is_chart)}><div class="pair">{sides}</div>{_caption(caption)}</figure>')
 
     def table(self, table: Table) -> None:
-        """Add a table; numbers are right-aligned, better and worse are coloured, a wide table scrolls in its own box."""
+        """Add a table; numbers are right-aligned, better and worse are coloured, a wide table scrolls by itself."""
         sides = [is_numeric(table, k) for k in range(len(table.columns))]
         head = "".join(f"<th{_classes(right and 'right')}>{escape(name)}</th>"
                        for right, name in zip(sides, table.columns, strict=True))

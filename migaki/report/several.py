@@ -18,7 +18,7 @@ FEWEST = 3
 def over_runs(names: Sequence[str], figures: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], Section]:
     """Returns the mean of each plain figure over the runs, and a table with one row per run.
 
-    With `FEWEST` runs or more the figures also hold `<name>_low` and `<name>_high`, Student's 95 % interval of the mean.
+    With `FEWEST` runs or more the figures also hold `<name>_low` and `<name>_high`, the 95 % t interval of the mean.
     """
     keys = [key for key, value in figures[0].items() if isinstance(value, int | float) and not isinstance(value, bool)]
     found: dict[str, Any] = {"runs": len(names)}

@@ -61,9 +61,9 @@ class Table:
         return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
     def csv(self) -> str:
-        """RFC 4180 with full precision; a spread becomes the columns name, name_std and name_count.
+        """Returns CSV (RFC 4180) with full precision; a spread becomes the columns name, name_std and name_count.
 
-        Text that a spreadsheet would run as a formula is made harmless (`harmless`).
+        Text that a spreadsheet would run as a formula is escaped (`harmless`).
         """
         records = self.records()
         header = list(dict.fromkeys(name for record in records for name in record)) or list(self.columns)
