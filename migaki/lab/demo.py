@@ -55,7 +55,7 @@ def compose_refining(report: StudyReport, *, photos: str, protocol: str, no_tabl
 
 
 def looks_table(figures: dict[str, Any], photos: str) -> Table:
-    """Returns a table of distances of rendered and refined images from the real ones, named `photos`; see `distances`."""
+    """Returns a table of distances of rendered and refined images from real ones, named `photos`; see `distances`."""
     rows: list[list[Entry]] = []
     for name, about in FEATURES.items():
         row: list[Entry] = [about]

@@ -79,7 +79,7 @@ class StudyReport:
             file.write(image)
 
     def errors(self, slugs: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
-        """Returns the errors (trials, N) on the test pictures by arm's name, for error curves; skips arms without them."""
+        """Returns the errors (trials, N) on the test pictures by arm's name, for error curves, if an arm keeps them."""
         found = {self[slug].arm.name: self[slug].each for slug in slugs}
         return {name: errors for name, errors in found.items() if errors is not None}
 

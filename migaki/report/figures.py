@@ -112,7 +112,7 @@ def share_text(runs: Values, mark: float) -> str:
 
 def scatter(truth: Values, predicted: Values, *, unit: str = "degrees", title: str = "", max_points: int = 5000,
             fmt: Format = "png") -> bytes:
-    """Plot prediction against truth with identity and least-squares line; at most `max_points`, drawn by a fixed seed."""
+    """Plot prediction against truth, identity and least-squares line; at most `max_points`, drawn by a fixed seed."""
     x, y = np.asarray(truth, dtype=float).ravel(), np.asarray(predicted, dtype=float).ravel()
     if x.shape != y.shape or not len(x):
         raise UserError(f"scatter: {len(y)} predictions for {len(x)} true values")
