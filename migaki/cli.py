@@ -1,4 +1,4 @@
-"""The command line: `migaki COMMAND [NAME] ...`. Commands are modules of `commands/`, imported when they are called."""
+"""The command line `migaki COMMAND [NAME] ...`; each command is a module of `commands/`, imported when called."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from migaki import __version__
 from migaki.core.errors import UserError
 from migaki.core.files import explain, show
 
-# Threads that wait for each other sleep instead of spinning. On a machine that is busy with other things a spinning
-# thread burns the time slice that the one it waits for needs: operations on small tensors become 30 times slower.
-# OpenMP reads this once, when PyTorch is loaded.
+# OpenMP threads that wait for each other sleep instead of spinning. On a busy machine a spinning thread uses up the
+# CPU time that the awaited thread needs, and operations on small tensors become 30 times slower. OpenMP reads this
+# setting once, when PyTorch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS: dict[str, str] = {
@@ -46,7 +46,7 @@ _OUT_OF_MEMORY = "out of memory: use smaller images or a smaller --batch-size"
 
 
 def usage() -> str:
-    """What `migaki --help` prints."""
+    """Returns the text that `migaki --help` prints."""
     rows = "\n".join(f"  {name:<10} {about}" for name, about in COMMANDS.items())
     return (
         f"migaki {__version__}: make vision models work where labels are scarce\n\n"
@@ -56,10 +56,10 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0 done, 2 a mistake of the user (one line on stderr), 130 interrupted."""
+    """Run one command. Returns the exit code: 0 success, 2 user error (one line on stderr), 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may be no UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may not be valid UTF-8
     try:
         with _terminated_as_interrupted():
             return _run(words)
@@ -67,11 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"migaki: {show(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        if arguments is None:  # we are the program: an impatient third signal shall not spoil the way out
+        if arguments is None:  # this is the program itself: a repeated signal must not disturb its exit
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("migaki: interrupted: run the same command again to go on", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output (head, less) has gone
+    except BrokenPipeError:  # the program that reads our output (head, less) has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -83,13 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if "allocate memory" not in str(error) and "out of memory" not in str(error):
             raise
-        print(f"migaki: {_OUT_OF_MEMORY}", file=sys.stderr)  # PyTorch's own way to say so
+        print(f"migaki: {_OUT_OF_MEMORY}", file=sys.stderr)  # PyTorch's own exception for it
         return 2
 
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM, with which clusters and `kill` end a process, do what SIGINT does: tidy up, say a line, stop."""
+    """Treat SIGTERM (sent by clusters and `kill`) like SIGINT: clean up, print one line, stop."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

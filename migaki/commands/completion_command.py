@@ -13,7 +13,7 @@ ABOUT = "Print a script by which a shell completes commands, names and options: 
 
 SHELLS = ("bash", "zsh")
 
-# bash's own way; zsh has it as well. Where no word of ours fits, files are offered.
+# The script uses bash's `complete`, which zsh supports as well. It offers files where no word of migaki fits.
 _SCRIPT = """\
 {zsh}_migaki() {{
     local words="" place="${{COMP_WORDS[COMP_CWORD]}}"
@@ -52,7 +52,7 @@ def run(words: list[str]) -> int:
 
 
 def script(shell: str) -> str:
-    """The script, from what every command says of its names and options."""
+    """Returns the completion script, built from the names and options that every command lists."""
     commands = sorted(path.stem.removesuffix("_command") for path in Path(__file__).parent.glob("*_command.py"))
     cases, names = [], [_case('"completion"', list(SHELLS))]
     for command in commands:
@@ -71,7 +71,7 @@ def _case(pattern: str, words: list[str]) -> str:
 
 
 def _names(*words: str) -> list[str]:
-    """What a command says may come behind it."""
+    """Returns the words that may follow a command, as the command itself lists them."""
     command, *rest = words
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):

@@ -51,7 +51,7 @@ def run(words: list[str]) -> int:
 
 
 def _counted(words: list[str]) -> list[str]:
-    """`--photos 800` was a number of pictures once: it still is, under its new name."""
+    """Rewrite the old form `--photos 800`, a number of pictures, to the option's new name."""
     found = list(words)
     for place, word in enumerate(words):
         name, _, value = word.partition("=")

@@ -35,18 +35,18 @@ def run(words: list[str]) -> int:
     options = parse("evaluate", about, words, run=_RUN, out=_OUT, config=f"{labels}.Config")
     from migaki.core.trained import load_system
 
-    load_system(options.run)  # says what is wrong with it
+    load_system(options.run)  # raises a UserError that says what is wrong with the run
     return 0
 
 
 def _runs(words: list[str]) -> tuple[list[Path], list[str]]:
-    """The trained runs that the command line begins with, and the rest of it."""
+    """Returns the trained runs at the start of the command line, and the remaining words."""
     if {"-h", "--help", "--help-all", "--help-names"} & set(words):
         return [], words
     count = 0
     while count < len(words) and not words[count].startswith("-") and (Path(words[count]) / "config.json").is_file():
         count += 1
-    if not count:  # the run may stand behind the options
+    if not count:  # the run may come after the options
         places = [place for place, word in enumerate(words) if not word.startswith("-")
                   and (Path(word) / "config.json").is_file() and not _is_value(words, place)]
         return ([Path(words[places[0]])], words[: places[0]] + words[places[0] + 1 :]) if places else ([], words)
@@ -54,7 +54,7 @@ def _runs(words: list[str]) -> tuple[list[Path], list[str]]:
 
 
 def _is_value(words: list[str], place: int) -> bool:
-    """Whether a word stands right behind an option."""
+    """Returns whether a word directly follows an option."""
     return place > 0 and words[place - 1].startswith("--") and "=" not in words[place - 1]
 
 

@@ -27,7 +27,7 @@ def run(words: list[str]) -> int:
                     about="px, height and width, for a system that restores pictures of any size"))
     if options.format == "coco":
         return _coco(options.source, options.out)
-    from migaki.stages.export import export  # brings PyTorch, which labels do not need
+    from migaki.stages.export import export  # imports PyTorch, which the export of labels does not need
 
     for key, gap in export(options.source, options.out, options.size).items():
         print(f"{key}: PyTorch and onnxruntime differ by at most {gap:.2g}")

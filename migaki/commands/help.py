@@ -1,4 +1,4 @@
-"""The help of a command: its options in titled groups, the ones that a first-time user needs first."""
+"""The help text of a command: its options in titled groups, those for first-time users first."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from migaki.core.outline import GROUPS, Option
 
 _WIDEST = 100
-_COLUMN = 28  # where the text begins
+_COLUMN = 28  # the column at which the descriptions begin
 _SHORT = ("needed", "usual", "run")
-_STUDIED = ("train", "study")  # what is rarely needed there are the paper's ablations
+_STUDIED = ("train", "study")  # the rarely needed options of these commands are the paper's ablations
 
 
 def render(program: str, about: str, options: Sequence[Option], every: bool) -> str:
-    """The text of `--help`, or with `every` of `--help-all`."""
+    """Returns the text of `--help`; with `every`, the text of `--help-all`."""
     width = columns()
     parts = [_usage(program, options, width), _flowed(about, width)]
     left_out = 0
@@ -35,13 +35,13 @@ def render(program: str, about: str, options: Sequence[Option], every: bool) -> 
 def _usage(program: str, options: Sequence[Option], width: int) -> str:
     needed = [option.name if option.positional else f"--{option.name} {option.kind}" for option in options
               if option.positional or option.default is None]
-    words = [word.replace(" ", "\0") for word in (*needed, "[OPTIONS]")]  # an option and its value share a line
+    words = [word.replace(" ", "\0") for word in (*needed, "[OPTIONS]")]  # an option and its value stay on one line
     line = " ".join([f"usage: migaki {program}", *words])
     return textwrap.fill(line, width, subsequent_indent="         ", break_on_hyphens=False).replace("\0", " ")
 
 
 def names(options: Iterable[Option]) -> list[str]:
-    """Every word that may stand for an option, for completion."""
+    """Returns every spelling of every option, for shell completion."""
     found = []
     for option in options:
         if not option.positional:
@@ -52,18 +52,18 @@ def names(options: Iterable[Option]) -> list[str]:
 
 
 def negated(name: str) -> str:
-    """How a flag is switched off; inside a part the `no-` stands behind the part's name."""
+    """Returns the option that switches a flag off; for a nested option `no-` follows the prefix, as in `rain.no-x`."""
     part, _, last = name.rpartition(".")
     return f"--{part}.no-{last}" if part else f"--no-{last}"
 
 
 def columns() -> int:
-    """How wide text may be."""
+    """Returns the width of the text in columns."""
     return max(60, min(shutil.get_terminal_size((_WIDEST, 24)).columns, _WIDEST))
 
 
 def table(rows: dict[str, str], width: int | None = None) -> str:
-    """Names and a line on each, wrapped under itself."""
+    """Returns a two-column list of names and descriptions; long descriptions wrap within their column."""
     wide = max(map(len, rows), default=0)
     lines = [textwrap.wrap(line, (width or columns()) - wide - 3) or [""] for line in rows.values()]
     return "\n".join(f"  {name if number == 0 else '':<{wide}} {line}".rstrip()
@@ -77,7 +77,7 @@ def _title(program: str, group: str) -> str:
 
 
 def _sections(title: str, options: Sequence[Option]) -> list[tuple[str, list[Option]]]:
-    """The options of a group; those of each part, such as `rain.length`, under a title of their own."""
+    """Split a group's options into titled sections: nested ones, such as `rain.length`, get a section per prefix."""
     found: dict[str, list[Option]] = {}
     for option in options:
         part = option.name.rpartition(".")[0]
@@ -101,14 +101,14 @@ def _lines(option: Option, width: int) -> list[str]:
 
 
 def _default(option: Option) -> str:
-    """The default behind the text, where there is one that says something."""
+    """Returns the default value to print after the description, in brackets; "" if there is none worth showing."""
     if option.default is None or option.default == "" or option.group == "needed":
         return ""
     return f" [{option.default}]"
 
 
 def _flowed(text: str, width: int) -> str:
-    """Paragraphs filled to the width; the items of a list begin a line each, what is indented stays as it is."""
+    """Fill paragraphs to the width; each list item starts a new line, and indented lines are kept as they are."""
     blocks = []
     for block in re.split(r"\n\s*\n", text.strip()):
         items = re.split(r"\n(?=- )", block)

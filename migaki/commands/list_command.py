@@ -15,7 +15,7 @@ _SHELVES = (
 
 
 def run(words: list[str]) -> int:
-    """Run the command: one line for each simulator, system and study, read from the files, nothing imported."""
+    """Run the command: print one line per simulator, system and study, read from the source without importing it."""
     if words[:1] == ["--help-names"]:
         return 0
     if words[:1] in (["-h"], ["--help"], ["--help-all"]):

@@ -1,4 +1,4 @@
-"""From dataclasses to options: tyro reads the words, our own help tells of them; our conventions in one place."""
+"""Turns dataclasses into command-line options: tyro parses the words, and migaki prints the help itself."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _METAVARS = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", bool: "FLAG"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Single:
-    """An option of a command that stands in no dataclass."""
+    """An option of a command that belongs to no dataclass."""
 
     kind: Any  # a type
     about: str
     default: Any = ...  # ... = required
-    group: str = ""  # by default `needed` where it is required, else `usual`
-    operand: str = ""  # how an operand is called, such as RUN; "" for an option with a name
+    group: str = ""  # group in the help; by default `needed` for a required option, else `usual`
+    operand: str = ""  # name of a positional argument, such as RUN; "" for a named option
 
 
 OUT = Single(kind=Path, about="the folder to write; an unfinished one is gone on with")
@@ -37,16 +37,16 @@ OUT = Single(kind=Path, about="the folder to write; an unfinished one is gone on
 def parse(program: str, about: str, words: list[str], **parts: str | Single | Recipe) -> Any:
     """Parse `words` into an object with one attribute for each of `parts`.
 
-    A part is a reference to a dataclass (`module:Class`), a `Recipe` (such a reference whose defaults a preset or a
-    file may change), or a `Single` option. The options of all parts stand side by side without prefixes. `--help` is
-    answered from the source, without importing what the references name. Raises UserError for what cannot be read.
+    A part is one of three: a reference to a dataclass (`module:Class`); a `Recipe`, which is such a reference whose
+    defaults a preset or a file may change; or a `Single` option. The options of all parts carry no prefix. `--help`
+    reads the source files and does not import the referenced modules. Raises UserError for words that cannot be parsed.
     """
     recipes, words = chosen(program, parts, words)
     listed = {name: _listed(name, part, recipes.get(name)) for name, part in parts.items()}
     options = [option for part in listed.values() for option in part]
     _answer_help(program, about, words, [*options, *(line for part in parts.values() if isinstance(part, Recipe)
                                                      for line in part.own_options())])
-    from migaki.commands import reading  # brings tyro, which help does not need
+    from migaki.commands import reading  # imports tyro, which the help does not need
 
     fields = [_field(name, part, recipes.get(name)) for name, part in parts.items()]
     found = reading.read(program, about, words, fields, options)
@@ -55,7 +55,7 @@ def parse(program: str, about: str, words: list[str], **parts: str | Single | Re
 
 
 def _answer_help(program: str, about: str, words: list[str], options: list[Option]) -> None:
-    """Print what `--help`, `--help-all` or `--help-names` ask for, and leave."""
+    """If the words ask for `--help`, `--help-all` or `--help-names`, print the answer and exit."""
     asked = {"-h", "--help", "--help-all", "--help-names"}.intersection(words)
     if not asked:
         return
@@ -67,7 +67,7 @@ def _answer_help(program: str, about: str, words: list[str], options: list[Optio
 
 
 def _listed(name: str, part: str | Single | Recipe, values: Any) -> list[Option]:
-    """The options of a part, with the defaults that `values` has where a preset or a file was asked for."""
+    """Returns the options of a part; `values` (of a preset or a file, if one was given) supplies the defaults."""
     if isinstance(part, Single):
         default = None if part.default is ... else spelt(part.default)
         return [Option(name=part.operand or name.replace("_", "-"), field=name, kind=_metavar(part.kind),
@@ -80,7 +80,7 @@ def _listed(name: str, part: str | Single | Recipe, values: Any) -> list[Option]
 
 
 def _value_in(values: Any, option: Option) -> str:
-    """The value of an option in an instance, its parts included."""
+    """Returns the value of an option in an instance, which may be nested."""
     for part in option.name.replace("-", "_").split(".")[:-1]:
         values = getattr(values, part)
     return spelt(getattr(values, option.field))
@@ -97,12 +97,12 @@ def _metavar(kind: Any) -> str:
 
 
 def _field(name: str, part: str | Single | Recipe, values: Any) -> tuple[Any, ...]:
-    """A field of the dataclass that tyro fills."""
+    """Returns one field of the dataclass that tyro fills."""
     from typing import Annotated
 
     import tyro
 
-    bare = tyro.conf.arg(name="")  # the options of a part carry no prefix; those of dataclasses inside it do
+    bare = tyro.conf.arg(name="")  # a part's own options have no prefix; those of nested dataclasses do
     if isinstance(part, Single):
         kind = Annotated[part.kind, tyro.conf.Positional, tyro.conf.arg(metavar=part.operand)] if part.operand else \
             part.kind
@@ -126,16 +126,16 @@ _MOST_BY_NAME = {
     **dict.fromkeys(("octaves", "num_layers", "levels", "patch_layers", "stacks", "depth", "scale", "radius"), 2**8),
     "supersample": 2**5, "history": 10**6, "seed": 2**63 - 1,
 }
-_MOST, _MOST_FLOAT = 10**9, 1e12  # of numbers with other names: beyond that, memory and arithmetic fail
+_MOST, _MOST_FLOAT = 10**9, 1e12  # limits for all other numbers: beyond them memory and arithmetic fail
 
 
 def _most(name: str) -> int:
-    """The largest number, of either sign, that an option takes."""
+    """Returns the largest absolute value that an option accepts."""
     return _MOST_BY_NAME.get("seeds" if name.endswith("_seeds") else name, _MOST)
 
 
 def _require_finite(options: Any, path: tuple[str, ...] = ()) -> None:
-    """UserError for an option that is NaN or infinite (comparisons let NaN pass), or so large that it has no sense."""
+    """Raises UserError for an option that is NaN (which passes comparisons), infinite or absurdly large."""
     names = getattr(type(options), "NAMES", {})
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
@@ -155,7 +155,7 @@ def _require_finite(options: Any, path: tuple[str, ...] = ()) -> None:
 
 
 def take_name(program: str, package: str, base: str, words: list[str], about: str) -> tuple[str, list[str]] | None:
-    """The NAME that a command begins with; None after printing help when it is asked for without a name."""
+    """Returns the NAME at the start of `words` and the rest; None after printing the help of a call without NAME."""
     known = names_in(package, base)
     if words[:1] == ["--help-names"]:
         print("\n".join(known))
@@ -171,5 +171,5 @@ def take_name(program: str, package: str, base: str, words: list[str], about: st
 
 
 def command_line() -> str:
-    """How this program was called, for the record."""
+    """Returns the command line with which this program was started; output folders record it."""
     return shlex.join(["migaki", *sys.argv[1:]])

@@ -1,4 +1,4 @@
-"""The words of a command line read by tyro, and its complaints told in one line."""
+"""Parses the words of a command line with tyro, and turns its error messages into one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MARKERS = (tyro.conf.OmitSubcommandPrefixes,)
 
 def read(program: str, about: str, words: list[str], fields: Sequence[tuple[Any, ...]],
          options: Sequence[Option]) -> Any:
-    """An object with the `fields`, from the words; UserError, in one line, for words that do not fit."""
+    """Returns an object with the given `fields`, parsed from the words; a one-line UserError if they do not fit."""
     cls = dataclasses.make_dataclass("Options", fields, kw_only=True)
     cls.__doc__ = about
     renamed = {option.name: option.field.replace("_", "-") for option in options
@@ -35,7 +35,7 @@ def read(program: str, about: str, words: list[str], fields: Sequence[tuple[Any,
 
 
 def _by_field(words: list[str], renamed: dict[str, str]) -> list[str]:
-    """The words with the options called by their fields, as tyro knows them."""
+    """Returns the words with each option renamed to its field, the only name that tyro knows."""
     found = []
     for word in words:
         name, equals, value = word.partition("=")
@@ -45,12 +45,12 @@ def _by_field(words: list[str], renamed: dict[str, str]) -> list[str]:
 
 
 def _one_line(box: str, program: str, words: list[str], options: Sequence[Option], renamed: dict[str, str]) -> str:
-    """What is wrong, out of the boxes that tyro draws, and the option that was perhaps meant."""
+    """Extract the error from tyro's boxed message, and suggest the option that was perhaps meant."""
     text = "\n".join(line.strip("│╭╮╰╯ ") for line in box.splitlines() if not line.startswith(("╭", "╰")))
     parts = [" ".join(part.split()) for part in re.split(r"\n─+\n", text)]
     parts = [part for part in parts if part and not part.startswith(("For full help", "Argument help", "Perhaps"))]
     parts = [_shortened(part.rstrip("."), program) for part in parts]
-    for name, field in renamed.items():  # tyro speaks of fields
+    for name, field in renamed.items():  # tyro's message uses field names
         parts = [re.sub(rf"--{field}(?![\w-])", f"--{name}", part) for part in parts]
     names = [f"--{option.name}" for option in options if not option.positional]
     known = {*names, *(f"--{field}" for field in renamed.values())}

@@ -1,4 +1,4 @@
-"""Configurations that begin from something else than the defaults: a preset of the class, or the file of a run."""
+"""Configurations whose defaults come from a preset of the class or from the config.json of a run."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from migaki.core.outline import Option, load, outline
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """A dataclass whose defaults `--preset NAME` (a class method of it) or `--config FILE` may change.
+    """A dataclass whose defaults may be changed by `--preset NAME` (a class method of it) or `--config FILE`.
 
-    `section` names the part of a run's config.json that holds such a dataclass; "" where no file can give it.
+    `section` names the part of a run's config.json that holds this dataclass; "" if no file can hold it.
     """
 
     reference: str
     section: str = ""
-    system: str = ""  # of which a run must be, for its file to be taken
-    offers: bool = False  # whether this part's presets are those that `--preset` names
+    system: str = ""  # `--config` accepts only runs of this system
+    offers: bool = False  # whether `--preset` selects among this part's presets
 
     def presets(self) -> list[str]:
-        """The names that `--preset` takes."""
+        """Returns the names that `--preset` accepts."""
         return ["default", *(name.replace("_", "-") for name in outline(self.reference).presets)]
 
     def own_options(self) -> list[Option]:
-        """`--preset` and `--config`, told once a command."""
+        """Returns the options `--preset` and `--config`, which the help of a command lists once."""
         if not self.offers:
             return []
         found = [Option(name="preset", field="preset", kind="{" + ",".join(self.presets()) + "}", default="default",
@@ -42,7 +42,7 @@ class Recipe:
 
 
 def chosen(program: str, parts: Mapping[str, Any], words: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """What `--preset` and `--config` make of the recipes among `parts`, by name, and the words without the two."""
+    """Apply `--preset` and `--config` to the recipes in `parts`; returns their values by name and the other words."""
     recipes = {name: part for name, part in parts.items() if isinstance(part, Recipe)}
     offer = next((part for part in recipes.values() if part.offers), None)
     if offer is None:
@@ -62,7 +62,7 @@ def chosen(program: str, parts: Mapping[str, Any], words: list[str]) -> tuple[di
 
 
 def _taken(name: str, words: list[str]) -> tuple[str | None, list[str]]:
-    """The value of the option `--name`, the last one given, and the words without it."""
+    """Returns the last value given for the option `--name` (None without one), and the words without the option."""
     value, left = None, []
     rest = iter(words)
     for word in rest:
@@ -78,7 +78,7 @@ def _taken(name: str, words: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _from_file(path: Path, recipes: Mapping[str, Recipe]) -> dict[str, Any]:
-    """The parts as the run recorded them; a part that the file lacks keeps its defaults."""
+    """Read the parts from the config.json of a run; a part missing from the file keeps its defaults."""
     if path.is_dir():
         path = path / "config.json"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""By how much labels moved between two folders of the same images, as estimators read them."""
+"""Measures with estimators how far labels moved between two folders of the same images."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ _ABOUT = (
 class Drift(Judge):
     """Compares two folders of the same images, label by label and estimator by estimator.
 
-    Each row of drift.json: `estimator`, `label`, `unit`, `images`; `drift` {mean, std, median, p95}; `strangers`, the
-    same between images and others; `bias`, the length of the move that all images have in common; `error_before` and
-    `error_after`, the estimator's own against the true labels, None where the folder has none.
+    Each row of drift.json has these keys: `estimator`, `label`, `unit`, `images`; `drift` {mean, std, median, p95};
+    `strangers`, the same figures between unrelated images; `bias`, the length of the mean move of all images;
+    `error_before` and `error_after`, the estimator's error against the true labels, None if the folder has none.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """What to compare, and who reads the labels."""
+        """Which folders to compare, and with which estimators."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "estimator worst", "run": "device"}
 
-        before: Path  # the images as they were rendered, best ones that no estimator and no refiner has seen
-        after: Path  # the same images refined, by the same names (what `migaki apply` leaves; variants too)
-        estimator: tuple[Path, ...] = ()  # runs of gaze, landmarks, ... that were trained on synthetic images
-        worst: int = 12  # images on the sheet of the worst
+        before: Path  # the rendered images; preferably unseen by estimators and refiner
+        after: Path  # the same images refined, under the same names (the output of `migaki apply`; also variants)
+        estimator: tuple[Path, ...] = ()  # runs (gaze, landmarks, ...) trained on synthetic images
+        worst: int = 12  # number of images on the sheet of the worst ones
         device: hardware.Device = "auto"  # auto: a GPU where there is one
 
     config: Config
@@ -62,7 +62,7 @@ class Drift(Judge):
         return (self.config.before, self.config.after)
 
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
-        """One row of figures for each label and estimator."""
+        """Returns one row of figures for each label and estimator."""
         config = self.config
         if not config.estimator:
             raise UserError("--estimator: name at least one run of `migaki train` on the synthetic images")
@@ -112,10 +112,10 @@ class Drift(Judge):
 
 
 def pair(before: ImageFolder, after: ImageFolder) -> list[tuple[int, int]]:
-    """(index before, index after) of every image of `after`, by names without their endings; `_k` names a variant.
+    """Returns (index before, index after) for every image of `after`, matched by name without ending or variant `_k`.
 
-    `p_1` may be an image of that name or variant 1 of `p`. A folder that `apply` made of `before` says which; in any
-    other all names must have one reading. Raises UserError where they have not, or where there is no such image.
+    `p_1` may be an image of that name or variant 1 of `p`. A folder that `apply` made from `before` records which. In
+    any other folder all names must allow exactly one reading. Raises UserError if a name is ambiguous or has no match.
     """
     places = _places(before)
     variants = _variants(before, after)
@@ -125,7 +125,7 @@ def pair(before: ImageFolder, after: ImageFolder) -> list[tuple[int, int]]:
     parents = [odd.get(stem_of(name), _parent(stem_of(name), stored, variants)) for name in after.names]
     if variants is not None:
         found = own if variants == 1 else parents
-    elif (None in own) != (None in parents):  # only one reading explains all names
+    elif (None in own) != (None in parents):  # exactly one of the two readings explains all names
         found = parents if None in own else own
     else:
         found = [_only(one, other, name, before, after)
@@ -140,7 +140,7 @@ def pair(before: ImageFolder, after: ImageFolder) -> list[tuple[int, int]]:
 
 
 def _places(before: ImageFolder) -> dict[str, int]:
-    """Index by the name without its ending."""
+    """Returns each image's index by its name without ending."""
     places: dict[str, int] = {}
     for index, name in enumerate(before.names):
         first = places.setdefault(stem_of(name), index)
@@ -151,25 +151,25 @@ def _places(before: ImageFolder) -> dict[str, int]:
 
 
 def _stored(stem: str) -> str:
-    """The stem of a picture that `apply` makes of one with this stem."""
+    """Returns the stem that `apply` gives to the output of an image with this stem."""
     return stem_of(fit_name(f"{stem}.png"))
 
 
 def _odd_variants(places: dict[str, int], variants: int) -> dict[str, int]:
-    """Index by the stem of a variant, of images whose names cannot be stored with a number behind them as they are."""
+    """Returns index by variant stem for images whose names `apply` has to alter before it can append a number."""
     return {_stored(f"{stem}_{number}"): place for stem, place in places.items() for number in range(variants)
             if _stored(f"{stem}_{number}") != f"{stem}_{number}"}
 
 
 def _variants(before: ImageFolder, after: ImageFolder) -> int | None:
-    """How many images `apply` made of each of `before`; None where `after` does not say that it was made of it."""
+    """Returns how many variants `apply` made of each image; None if `after` does not record `before` as its input."""
     number = after.made.get("variants")
     known = isinstance(number, int) and number >= 1 and after.made.get("parent_fingerprint") == before.fingerprint
     return number if known else None
 
 
 def _parent(stem: str, places: dict[str, int], variants: int | None) -> int | None:
-    """The image whose variant has this name."""
+    """Returns the index of the image that has a variant of this name."""
     parts = re.fullmatch(r"(.*)_(0|[1-9][0-9]*)", stem, re.DOTALL)
     if parts is None or (variants is not None and int(parts[2]) >= variants):
         return None
@@ -177,7 +177,7 @@ def _parent(stem: str, places: dict[str, int], variants: int | None) -> int | No
 
 
 def _only(own: int | None, parent: int | None, name: str, before: ImageFolder, after: ImageFolder) -> int | None:
-    """The one reading of a name."""
+    """Returns the only possible reading of a name, or None; raises UserError if there are two."""
     if own is not None and parent is not None:
         raise UserError(f"{show(after.path)}: '{show(name)}' may be '{show(before.names[own])}' of {show(before.path)} "
                         f"or a variant of '{show(before.names[parent])}': give as --before the very folder that "
@@ -195,7 +195,7 @@ def _readings(meter: FolderMeter, folder: ImageFolder, indices: list[int], progr
 
 
 def _name(estimator: Path, among: Sequence[Path]) -> str:
-    """A run's folder name, or its path where two are called the same."""
+    """Returns a run's folder name, or its path if two runs share the name."""
     return estimator.name if sum(other.name == estimator.name for other in among) == 1 else str(estimator)
 
 
@@ -220,7 +220,7 @@ def _figures(meter: DriftMeter, name: str, key: str, readings: list[Batch], befo
 
 def _worst(unit: str, readings: list[Batch], before: ImageFolder, after: ImageFolder,
            chosen: list[tuple[int, int, int]]) -> list[Row]:
-    """The images whose labels moved farthest; places as they were read are marked."""
+    """Returns the images whose labels moved farthest, with the estimated positions marked."""
     images = [folder.read([one[side] for one in chosen], ("image",))["image"]
               for side, folder in enumerate((before, after))]
     if images[0].shape[1] not in (1, 3):
@@ -235,7 +235,7 @@ def _worst(unit: str, readings: list[Batch], before: ImageFolder, after: ImageFo
 
 
 def figures_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """The figures as a table: mean and standard deviation over images, as the paper gives them."""
+    """Returns the figures as a table: mean and standard deviation over images, as in the paper."""
     def cell(found: dict[str, float] | None) -> str | None:
         return None if found is None else f"{found['mean']:.2f} ± {found['std']:.2f}"
 

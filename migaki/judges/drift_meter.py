@@ -1,4 +1,4 @@
-"""An estimator that tells the drift of the images of one folder, image by image."""
+"""Measures the label drift of one folder's images with an estimator, image by image."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ CHUNK = 256  # images that are read at once
 
 
 class FolderMeter:
-    """An estimator that tells the drift of images of one folder, whatever the batch they stand in.
+    """Measures the label drift of one folder's images with an estimator; the result does not depend on the batch.
 
-    Raises UserError if it does not read images of the folder's shape.
+    Raises UserError if the estimator does not accept images of the folder's shape.
     """
 
     def __init__(self, estimator: Path, folder: ImageFolder, device: torch.device) -> None:
@@ -34,12 +34,12 @@ class FolderMeter:
                                   for start in range(0, len(chosen), CHUNK)])
 
     def keys_of(self, folder: ImageFolder) -> tuple[str, ...]:
-        """What the estimator is given of a folder: its inputs, and its hints where the folder has them."""
+        """Returns the keys that the estimator reads from a folder: its inputs, and its hints if the folder has them."""
         system = self.meter.estimator
         return (*system.inputs, *(key for key in system.hints if key in folder.labels))
 
     def complete(self, folder: ImageFolder, rows: list[int], batch: Batch) -> Batch:
-        """The batch of these rows with what the estimator needs besides."""
+        """Returns the batch of these rows, completed with the other values that the estimator needs."""
         missing = [key for key in self.keys_of(folder) if key not in batch]
         more = folder.read(rows, missing) if missing else {}
         return batch | {key: value.to(self.device) for key, value in more.items()}
@@ -48,12 +48,12 @@ class FolderMeter:
         return self.read(folder.read(indices, self.keys_of(folder)))
 
     def read(self, batch: Batch) -> Batch:
-        """The readings of a batch, on the CPU."""
+        """Returns the estimator's predictions for a batch, on the CPU."""
         moved = {key: value.to(self.device) for key, value in batch.items()}
         return {key: value.cpu() for key, value in self.meter.read(moved).items()}
 
     def columns(self, before: Batch, after: Batch) -> list[dict[str, float]]:
-        """For each image `drift`, the mean over the labels, and where there are several `drift_<label>` of each."""
+        """Returns for each image `drift`, the mean over the labels, and `drift_<label>` if there are several labels."""
         drifts = self.meter.drift(self.read(after), self.read(before))
         named = {"drift": headline(drifts)}
         if len(drifts) > 1:
@@ -62,5 +62,5 @@ class FolderMeter:
 
 
 def written(images: Tensor) -> Tensor:
-    """Images in [0, 1] as they are read back from files of 8 bits."""
+    """Returns images in [0, 1] rounded as if written to 8-bit files and read back."""
     return (images.clamp(0, 1) * 255).round() / 255

@@ -1,4 +1,4 @@
-"""Cross-validation within a labelled folder: what a model trained on real labels reaches, an upper bound."""
+"""Cross-validation within a labelled folder: an upper bound, reached by training on real labels."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ that of time. `lookalikes`: folds are made of clusters of similar pictures, whic
 
 
 class Folds(Judge):
-    """Cross-validation within a labelled folder by nearest neighbours: what its own labels give without any training.
+    """Cross-validation within a labelled folder by nearest neighbours: what its labels give without any training.
 
-    Fold after fold is judged by the images of the others; pictures that look alike, or follow each other, stay in one.
+    Each fold is judged by the images of the other folds. Pictures that look alike, or follow each other, share a fold.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """The folder and its division."""
+        """The folder and how to divide it."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "folds kind k"}
 
         data: Path  # a folder with labels
         folds: int = 5  # parts of the folder
-        kind: Kind = "lookalikes"  # what stays in one fold: similar pictures, or such as follow each other
+        kind: Kind = "lookalikes"  # what shares a fold: similar pictures, or consecutive ones
         k: int = 5  # neighbours that are averaged, or vote
 
     config: Config
@@ -56,7 +56,7 @@ class Folds(Judge):
         return (self.config.data,)
 
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
-        """The mean over the folds, with its interval, and each fold's figures."""
+        """Returns the mean over the folds, with its interval, and each fold's figures."""
         config = self.config
         folder = ImageFolder(config.data)
         if config.folds < 2:
@@ -76,10 +76,10 @@ class Folds(Judge):
 
 
 def fold_of(features: Features, folds: int, kind: Kind) -> npt.NDArray[np.int64]:
-    """The fold (N,) of each picture with the standardised pixels `features` (N, D); folds are of about equal size.
+    """Returns the fold (N,) of each picture, given its standardised pixels `features` (N, D); folds have similar sizes.
 
-    Clusters: average linkage by correlation, about 25 pictures each, given out largest first to the smallest fold.
-    Raises UserError for fewer pictures than two a fold.
+    Similar pictures are clustered by average linkage on correlation, about 25 pictures each; the largest cluster goes
+    first, always to the smallest fold. Raises UserError for fewer than two pictures per fold.
     """
     count = len(features)
     if count < 2 * folds:
@@ -99,10 +99,10 @@ def fold_of(features: Features, folds: int, kind: Kind) -> npt.NDArray[np.int64]
 
 
 def write_folds(labelled: Path, out: Path, folds: int, kind: Kind) -> None:
-    """Write `out`/K/train and `out`/K/test for every fold K, and last `out`/folds.json.
+    """Write `out`/K/train and `out`/K/test for every fold K, then `out`/folds.json.
 
-    folds.json has `order`: the picture's numbers in `labelled`, fold after fold; `sizes`; and `nearest`: the median
-    over all pictures of the correlation of their pixels with the most similar picture that trains.
+    folds.json has three keys: `order`, the pictures' indices in `labelled`, fold after fold; `sizes`; and `nearest`,
+    the median over all pictures of the pixel correlation with the most similar training picture.
     """
     folder = ImageFolder(labelled)
     features = pixel_features(folder.read(range(len(folder)), ("image",))["image"])
@@ -119,9 +119,9 @@ def write_folds(labelled: Path, out: Path, folds: int, kind: Kind) -> None:
 
 
 def _copy(folder: ImageFolder, chosen: npt.NDArray[np.int64], out: Path) -> None:
-    """The chosen pictures with their rows as a folder of its own."""
+    """Write the chosen pictures and their rows as a new folder."""
     if out.exists():
-        shutil.rmtree(out)  # of an interrupted call; nothing else writes there
+        shutil.rmtree(out)  # left by an interrupted call; nothing else writes there
     info = {"parent": str(folder.path), "parent_fingerprint": folder.fingerprint}
     with FolderWriter(out, info, len(chosen)) as writer:
         for place, index in enumerate(chosen.tolist()):
@@ -130,9 +130,9 @@ def _copy(folder: ImageFolder, chosen: npt.NDArray[np.int64], out: Path) -> None
 
 
 def join_evaluations(labelled: Path, folds: Path, runs: Sequence[Path], out: Path) -> None:
-    """One evaluation of all of `labelled`, each picture judged by the run that did not train on it.
+    """Write one evaluation of all of `labelled`; each picture is judged by the run that did not train on it.
 
-    `runs` are in the order of the folds that `write_folds` left in the folder `folds`.
+    `runs` have the order of the folds that `write_folds` wrote to the folder `folds`.
     """
     order, sizes = (read_json(folds / "folds.json")[key] for key in ("order", "sizes"))
     edges = np.cumsum([0, *sizes])

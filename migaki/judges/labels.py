@@ -1,4 +1,4 @@
-"""Trained systems against the labels of a folder, image by image, beside what costs nothing."""
+"""Compares trained systems with a folder's labels, image by image, and with a model that ignores the images."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from migaki.report.several import over_runs
 
 
 class Labels(Judge):
-    """What systems read off images, against the folder's labels; several runs are told with their spread."""
+    """Compares the predictions of systems with the folder's labels; several runs are reported with their spread."""
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """What to judge by."""
+        """The labelled folder and how to run the systems."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "exclude", "run": "batch_size device precision"}
 
@@ -46,7 +46,7 @@ class Labels(Judge):
         return (self.config.data,)
 
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
-        """The figures of the first run, or of all with their spread, and pictures of the first."""
+        """Returns the figures of the run, or of all runs with their spread, and pictures of the first."""
         metrics: list[Metric] = []
         for number, run in enumerate(runs):
             system = load_system(run)
@@ -69,7 +69,7 @@ class Labels(Judge):
 
 
 def open_for(system: System, config: Any) -> ImageFolder:
-    """The folder `config.data` in the system's size, without the excluded rows; UserError for an unknown column."""
+    """Open the folder `config.data` in the system's size, without excluded rows; UserError for an unknown column."""
     shape = system.shape
     size, channels = (None, None) if shape is None else (shape[1:], shape[0])
     folder = ImageFolder(config.data, size=size, channels=channels)
@@ -81,7 +81,7 @@ def open_for(system: System, config: Any) -> ImageFolder:
 
 
 def metric_of(system: System, folder: ImageFolder, config: Any, progress: Callable[[int], None]) -> Metric:
-    """The metric of `system` fed with all of `folder`; UserError if the labels it needs are missing."""
+    """Returns the metric of `system`, computed on all of `folder`; UserError if the labels it needs are missing."""
     if config.batch_size < 1:
         raise UserError(f"--batch-size {config.batch_size}: at least 1")
     metric = system.metric()

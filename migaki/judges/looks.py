@@ -1,4 +1,4 @@
-"""Do two folders of images look alike? Distances on stated features; and how far refining moved the labels."""
+"""Measures whether two folders of images look alike, by distances on features, and how far refining moved labels."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ TOLD = "Told apart: the share that a logistic classifier judges rightly, 50 % is
        "on Inception's; 0 is alike."
 
 _AT_MOST = 1000  # images of each set: enough for the second decimal, and quick
-_EXAMINED = 5000  # images that are held against all photographs, which for 50,000 of those takes some 20 s
-_PART = 2**23  # values of the pictures that are read at a time: 32 MB
+_EXAMINED = 5000  # images compared with all photographs; takes about 20 s for 50,000 photographs
+_PART = 2**23  # picture values read at a time: 32 MB
 
 
 class Looks(Judge):
-    """Two-sample tests and kernel distances of a set, and of what a refiner made of it, against photographs."""
+    """Two-sample tests and kernel distances between photographs and a synthetic set, before and after refining."""
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """The sets."""
+        """The sets to compare."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "refined"}
 
-        synthetic: Path  # images as they were rendered
-        photos: Path  # photographs, best ones that no refiner has seen
+        synthetic: Path  # the rendered images
+        photos: Path  # photographs, preferably unseen by the refiner
         refined: Path | None = None  # the same images refined
 
     config: Config
@@ -56,7 +56,7 @@ class Looks(Judge):
         return (config.synthetic, config.photos, *((config.refined,) if config.refined else ()))
 
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
-        """Both distances on both features; beside them those of one half of the photographs from the other."""
+        """Returns both distances on both features, and for comparison those between two halves of the photographs."""
         config = self.config
         like = ImageFolder(config.synthetic)
         real = read_images(config.photos, like=like)
@@ -83,32 +83,32 @@ class Looks(Judge):
 
 
 def read_images(folder: Path, count: int = _AT_MOST, like: ImageFolder | None = None) -> torch.Tensor:
-    """Up to `count` images (N, C, H, W) of a folder, evenly spaced, in its own size or that of `like`."""
+    """Read up to `count` images (N, C, H, W) of a folder, evenly spaced, in its own size or that of `like`."""
     size, channels = (None, None) if like is None else (like.shape[1:], like.shape[0])
     images = ImageFolder(folder, size=size, channels=channels)
     return images.read(_spaced(len(images), count), ("image",))["image"]
 
 
 def _spaced(total: int, count: int) -> list[int]:
-    """Up to `count` places of `total`, evenly spaced."""
+    """Returns up to `count` evenly spaced indices below `total`."""
     places: list[int] = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
     return places
 
 
 class Closest(NamedTuple):
-    """Images and the photographs nearest to them, those first that come closest: places in their folders."""
+    """Images and their nearest photographs, as indices in their folders; the closest pair comes first."""
 
     images: list[int]
     photos: list[int]
     distances: list[float]  # root mean square of standardised pixels: 0 is a copy, 1.41 has nothing in common
-    examined: int  # images whose nearest photograph was sought
+    examined: int  # number of images whose nearest photograph was searched for
 
 
 def closest(images: ImageFolder, photos: ImageFolder, count: int = 10) -> Closest:
-    """The `count` images that come closest to a photograph, to show whether any is a copy.
+    """Find the `count` images that come closest to a photograph, to show whether any is a copy.
 
-    Each of up to `_EXAMINED` images, evenly spaced, is held against every photograph by `pixel_features`. Both
-    folders deliver one shape; what lies in memory does not grow with the number of photographs.
+    Up to `_EXAMINED` images, evenly spaced, are compared with every photograph by `pixel_features`. Both folders must
+    deliver the same shape. Memory use does not grow with the number of photographs.
     """
     chosen = np.linspace(0, len(images) - 1, min(_EXAMINED, len(images))).round().astype(int)
     rows = np.concatenate(list(_feature_parts(images, chosen.tolist())))
@@ -118,16 +118,17 @@ def closest(images: ImageFolder, photos: ImageFolder, count: int = 10) -> Closes
 
 
 def _feature_parts(folder: ImageFolder, indices: Sequence[int]) -> Iterator[Features]:
-    """`pixel_features` of these images, some at a time."""
+    """Yield the `pixel_features` of these images, a part at a time."""
     size = max(1, _PART // math.prod(folder.shape))
     for start in range(0, len(indices), size):
         yield pixel_features(folder.read(indices[start : start + size], ("image",))["image"])
 
 
 def distance(images: torch.Tensor, photos: torch.Tensor) -> dict[str, dict[str, float]]:
-    """How far images (N, C, H, W) are from photographs (M, C, H, W) of the same size.
+    """Returns how far images (N, C, H, W) are from photographs (M, C, H, W) of the same size.
 
-    By features (`FEATURES`): `told_apart`, the accuracy of the two-sample test, and the figures of `kid`.
+    The result has one entry per feature (`FEATURES`): `told_apart`, the accuracy of the two-sample test, and the
+    figures of `kid`.
     """
     half = (max(8, images.shape[-2] // 2), max(8, images.shape[-1] // 2))
     return {
@@ -137,10 +138,10 @@ def distance(images: torch.Tensor, photos: torch.Tensor) -> dict[str, dict[str, 
 
 
 def distances(synthetic: Path, refined: Path, photos: Path, out: Path) -> dict[str, Any]:
-    """How far the synthetic and the refined images are from the photographs; kept in `out`, computed once.
+    """Returns how far the synthetic and the refined images are from the photographs; computed once, kept in `out`.
 
-    Keys: `pixels` and `spectrum` (the features), in each `synthetic` and `refined`, in each the figures of `kid` and
-    of the two-sample test as `told_apart`.
+    The keys are the features `pixels` and `spectrum`. Each holds `synthetic` and `refined`, and each of these holds
+    the figures of `kid` and, as `told_apart`, of the two-sample test.
     """
     like = ImageFolder(synthetic)
     prints = [ImageFolder(folder).fingerprint for folder in (synthetic, refined, photos)]
@@ -157,13 +158,12 @@ def distances(synthetic: Path, refined: Path, photos: Path, out: Path) -> dict[s
 
 
 def measure_looks(before: Path, after: Path | None, photos: Path, judge: Path, out: Path) -> None:
-    """Distances of the images in `after` (None: in `before`) to the photographs, and how far gaze drifted.
+    """Measure the distances of the images in `after` (None: in `before`) to the photographs, and the drift of gaze.
 
-    Drift is the angle between what the trained gaze model in the folder `judge` reads off an image of `before` and
-    off the same image in `after`. Written to `out`: the keys of `distance`; `judge_error_deg`, the model's own mean
-    error on `before`; where there is an `after` also `drift` with `mean_deg`, `median_deg`, `p95_deg` and `common_deg`
-    (the length of the mean move of pitch and yaw, which all images have in common), and `change`, the mean absolute
-    change of a pixel.
+    Drift is the angle between the predictions of the gaze model in the folder `judge` for an image of `before` and
+    for the same image in `after`. The file `out` gets the keys of `distance` and `judge_error_deg`, the model's mean
+    error on `before`. With `after` it also gets `drift` with `mean_deg`, `median_deg`, `p95_deg` and `common_deg`
+    (the length of the mean move of pitch and yaw over all images), and `change`, the mean absolute change of a pixel.
     """
     folder = ImageFolder(before)
     images = read_images(before)
@@ -177,7 +177,7 @@ def measure_looks(before: Path, after: Path | None, photos: Path, judge: Path, o
         others = ImageFolder(after, size=folder.shape[1:], channels=folder.shape[0])
         last = read_gaze(judge, others, _spaced(len(others), len(shown)))
         moved = angular_error_deg(first, last).numpy()
-        moved[(first == last).all(1).numpy()] = 0.0  # and not what rounding leaves
+        moved[(first == last).all(1).numpy()] = 0.0  # exactly zero, without rounding errors
         common = torch.rad2deg((last - first).double().mean(0).norm())
         figures["drift"] = {"mean_deg": float(moved.mean()), "median_deg": float(np.median(moved)),
                             "p95_deg": float(np.quantile(moved, 0.95)), "common_deg": float(common)}
@@ -187,7 +187,7 @@ def measure_looks(before: Path, after: Path | None, photos: Path, judge: Path, o
 
 
 def read_gaze(run: Path, folder: ImageFolder, indices: Sequence[int]) -> torch.Tensor:
-    """What the trained gaze model in the folder `run` reads off these images of a folder: (N, 2) rad."""
+    """Returns the gaze (N, 2) rad that the trained model in the folder `run` predicts for these images."""
     system = load_system(run)
     device = hardware.choose_device("auto")
     precision = hardware.choose_precision("auto", device)
@@ -203,7 +203,7 @@ def read_gaze(run: Path, folder: ImageFolder, indices: Sequence[int]) -> torch.T
 
 
 def _standardised(photos: Rows, images: Rows) -> tuple[Rows, Rows]:
-    """Both in units of the photographs' spread, so that no single feature rules the kernel."""
+    """Divide both by the photographs' standard deviation, so that no single feature dominates the kernel."""
     mean, spread = photos.mean(0), np.maximum(photos.std(0), 1e-6)
     return (photos - mean) / spread, (images - mean) / spread
 

@@ -1,4 +1,4 @@
-"""Nearest neighbours: labels read off the most similar labelled images; it learns nothing and is hard to beat."""
+"""Nearest neighbours: predicts labels from the most similar labelled images; a strong baseline without training."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from migaki.report.evaluation import shown_by
 
 
 class Neighbours(Judge):
-    """Gaze or classes of the k nearest of the images in `train`, against the labels of `data`."""
+    """Predicts gaze or class from the k nearest images of `train` and compares it with the labels of `data`."""
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """The two sets."""
+        """The two sets and the number of neighbours."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "k"}
 
-        train: Path  # labelled images that are looked through
+        train: Path  # labelled images to search for neighbours
         data: Path  # labelled images to judge by
         k: int = 5  # neighbours that are averaged, or vote
 
@@ -43,7 +43,7 @@ class Neighbours(Judge):
         return (self.config.train, self.config.data)
 
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
-        """The same figures as a trained system of that label would get."""
+        """Returns the same figures as for a trained system that predicts this label."""
         config = self.config
         known = ImageFolder(config.train)
         tested = ImageFolder(config.data, size=known.shape[1:], channels=known.shape[0])
@@ -58,7 +58,7 @@ class Neighbours(Judge):
 
 
 def judge_by_neighbours(known: ImageFolder, tested: ImageFolder, k: int) -> Metric:
-    """The metric of what the k nearest images of `known` say of `tested`; UserError where they share no label."""
+    """Returns the metric of k-nearest predictions from `known` for `tested`; UserError if they share no label."""
     if k < 1:
         raise UserError(f"--k {k}: at least 1")
     k = min(k, len(known))
@@ -76,7 +76,7 @@ def judge_by_neighbours(known: ImageFolder, tested: ImageFolder, k: int) -> Metr
 
 
 def _votes(known: ImageFolder, images: torch.Tensor, k: int) -> Batch:
-    """The class that most of the k nearest images have; the nearest decides between equals."""
+    """Returns the majority class of the k nearest images; the nearest image decides a tie."""
     train = known.read(range(len(known)), ("image", "label"))
     size = (max(4, images.shape[2] // 2), max(4, images.shape[3] // 2))
     features, others = pixel_features(train["image"], size), pixel_features(images, size)

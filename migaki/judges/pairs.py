@@ -1,4 +1,4 @@
-"""A restorer judged by pairs: folders input/ and target/ of equal names; beside it the input itself."""
+"""Judges a restorer by pairs in input/ and target/ of equal names, and compares it with the input itself."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ _NAMES = {"psnr": "PSNR, RGB (dB)", "ssim": "SSIM, RGB", "psnr_y": "PSNR, Y (dB)
 class Pairs(Judge):
     """Restores every input and measures it against its target.
 
-    Figures ending in `_before` are those of the damaged input itself, which costs nothing.
+    Figures ending in `_before` are those of the damaged input itself, the baseline.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """What to judge by."""
+        """The pairs and how to read them."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "exclude value_range", "run": "device precision"}
 
         data: Path  # a folder with input/ and target/, pairs of one name
         exclude: tuple[str, ...] = ()  # names of pairs to leave out, without their endings
-        value_range: tuple[float, float] | None = None  # of the files' values that is [0, 1]; None: by the type's range
+        value_range: tuple[float, float] | None = None  # file values that map to 0 and 1; None: the files' type decides
         device: hardware.Device = "auto"  # auto: a GPU where there is one
         precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
 
@@ -60,7 +60,7 @@ class Pairs(Judge):
         return (self.config.data,)
 
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
-        """Mean figures over the pairs, each pair's own, and the worst and the best of the first run."""
+        """Returns the mean over the pairs, the figures of each pair, and the first run's worst and best pairs."""
         config = self.config
         pairs = find_pairs(config.data, config.exclude)
         found = [_Judged(run, config, pairs, share_of(progress, number * len(pairs), len(runs) * len(pairs)))
@@ -82,7 +82,7 @@ class Pairs(Judge):
 
 
 class _Judged:
-    """One run over all pairs."""
+    """The results of one run on all pairs."""
 
     def __init__(self, run: Path, config: Pairs.Config, pairs: Sequence[_Pair],
                  progress: Callable[[int], None]) -> None:
@@ -124,7 +124,7 @@ class _Pair(NamedTuple):
 
 
 def find_pairs(data: Path, exclude: Sequence[str] = ()) -> list[_Pair]:
-    """The pairs in data/input and data/target, matched by name without ending, in order; UserError if one is alone."""
+    """Match data/input with data/target by name without ending, in order; UserError for a picture without partner."""
     inputs, targets = ImageFolder(data / "input"), ImageFolder(data / "target")
     by_stem = {_stem(name): targets.file(number) for number, name in enumerate(targets.names)}
     masks = inputs.files.get("mask", [None] * len(inputs))
@@ -149,7 +149,7 @@ def _stem(name: str) -> str:
 
 def _restored(pair: _Pair, work: Restore, channels: int, value_range: tuple[float, float] | None,
               overlap: MaskOverlap | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Damaged, restored and target, each (1, C, H, W) in [0, 1]; a mask is counted into `overlap`."""
+    """Returns damaged, restored and target, each (1, C, H, W) in [0, 1]; adds a predicted mask to `overlap`."""
     pixels = read_original(pair.damaged, channels).pixels
     result, mask = work(pixels)
     if overlap is not None and mask is not None and pair.mask is not None:
@@ -168,7 +168,7 @@ def _restored(pair: _Pair, work: Restore, channels: int, value_range: tuple[floa
 
 
 def _measured(damaged: torch.Tensor, restored: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
-    """The figures of one pair, and those of its input (enlarged bicubically, or made grey RGB, if need be)."""
+    """Returns the figures of one pair and of its input (enlarged bicubically, or grey made RGB, where necessary)."""
     before = damaged[:, :target.shape[1]]
     if before.shape[-2:] != target.shape[-2:]:
         before = F.interpolate(before, target.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)
@@ -185,13 +185,13 @@ def _columns(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _worst_and_best(rows: list[dict[str, Any]]) -> list[int]:
-    """Indices by PSNR: the worst, then the best."""
+    """Returns the indices of the worst pairs by PSNR, then of the best."""
     order = sorted(range(len(rows)), key=lambda i: rows[i]["psnr"])
     return order if len(order) <= 2 * _SHOWN else order[:_SHOWN] + order[-_SHOWN:]
 
 
 def _shown(image: torch.Tensor) -> torch.Tensor:
-    """What a page can show of (1, C, H, W): one or three channels, not larger than a page."""
+    """Convert (1, C, H, W) to one or three channels, reduced to the width of a page."""
     image = image[:, :3] if image.shape[1] >= 3 else image[:, :1]
     factor = _SHOWN_SIDE / max(image.shape[-2:])
     if factor >= 1:
@@ -201,7 +201,7 @@ def _shown(image: torch.Tensor) -> torch.Tensor:
 
 
 def _square(image: torch.Tensor, side: int = 160) -> torch.Tensor:
-    """The middle of a picture, enlarged first where it is smaller than that."""
+    """Returns the central square of a picture, which is first enlarged if it is smaller than `side`."""
     if min(image.shape[-2:]) < side:
         factor = side / min(image.shape[-2:])
         size = [max(side, round(length * factor)) for length in image.shape[-2:]]

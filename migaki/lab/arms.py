@@ -1,4 +1,4 @@
-"""Arms of a study: their trials, what these reached, and how two arms compare on equal seeds and equal pictures."""
+"""Arms of a study: their trials and results, and comparisons of two arms on equal seeds and equal pictures."""
 
 from __future__ import annotations
 
@@ -20,54 +20,54 @@ Seeds = tuple[int | None, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measure:
-    """A figure of an evaluation and how it is shown."""
+    """A figure of an evaluation and how to show it."""
 
-    key: str  # in the figures of evaluation.json
-    name: str  # as a column's heading, with its unit behind a comma: "mean error, deg"
-    scale: float = 1.0  # the figure is shown times this: 100 makes a share a percentage
+    key: str  # key among the figures of evaluation.json
+    name: str  # column heading, with the unit after a comma: "mean error, deg"
+    scale: float = 1.0  # factor for display: 100 turns a share into a percentage
     higher_is_better: bool = False
-    places: int | None = None  # digits behind the point; None: as many as the spread over the trials allows
+    places: int | None = None  # decimals; None: as many as the spread over the trials allows
 
     @property
     def noun(self) -> str:
-        """The name without its unit."""
+        """Returns the name without its unit."""
         return self.name.rsplit(", ", 1)[0]
 
     def text(self, value: Spread) -> str:
-        """The mean of a figure with its unit, as it stands outside of tables."""
+        """Returns the mean of a figure with its unit, for use outside tables."""
         _, comma, unit = self.name.rpartition(", ")
         return f"{value.mean_text} {unit}" if comma else value.mean_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One trained and judged model."""
+    """One trained and evaluated model."""
 
-    seeds: Seeds  # one for each factor of the study; None: this arm does not vary it (no refiner, say)
-    evaluation: Path  # what `migaki evaluate` left: evaluation.json, and for gaze errors.csv
+    seeds: Seeds  # one for each factor of the study; None: this arm does not vary it (e.g. it has no refiner)
+    evaluation: Path  # folder written by `migaki evaluate`: evaluation.json, and for gaze errors.csv
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arm:
-    """One way to get at a model."""
+    """One way to obtain a model."""
 
-    name: str  # as tables and figures show it
-    slug: str  # names its folders
+    name: str  # shown in tables and figures
+    slug: str  # used in folder names
     trials: tuple[Trial, ...]
-    saw: str  # of the real data, in words: "nothing", "photographs, no label", "labels (upper bound)"
+    saw: str  # real data it was trained with, in words: "nothing", "photographs, no label", "labels (upper bound)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What the trials of one arm reached."""
+    """The results of one arm's trials."""
 
     arm: Arm
     figures: tuple[dict[str, Any], ...]  # by trial
-    each: npt.NDArray[np.float64] | None  # (trials, N) errors of the test pictures; None where not kept
-    free: Mapping[str, Any] | None = None  # what a model that ignores these pictures reaches: `name` and `figures`
+    each: npt.NDArray[np.float64] | None  # (trials, N) errors of the test pictures; None if not kept
+    free: Mapping[str, Any] | None = None  # baseline, a model that ignores the pictures: `name`, `figures`
 
     def values(self, measure: Measure) -> list[float]:
-        """The measure of every trial; UserError where an evaluation lacks it."""
+        """Returns the measure of every trial; UserError if an evaluation lacks it."""
         missing = [figures for figures in self.figures if measure.key not in figures]
         if missing:
             raise UserError(f"arm '{self.arm.name}': its evaluations have no '{measure.key}', only "
@@ -79,17 +79,17 @@ class Outcome:
                             "its folder to evaluate again") from error
 
     def spread(self, measure: Measure) -> Spread:
-        """Mean and spread over the trials: what every table, card and sentence shows of the measure."""
+        """Returns mean and spread over the trials, which every table, card and sentence about the measure shows."""
         return spread(self.values(measure), measure.places)
 
     def free_spread(self, measure: Measure) -> Spread | None:
-        """The measure of a model that ignores the pictures, where the evaluations have it; it is one value."""
+        """Returns the measure, one value, of a model that ignores the pictures; None if the evaluations lack it."""
         value = None if self.free is None else self.free["figures"].get(measure.key)
         return None if value is None else spread([measure.scale * float(value)], measure.places)
 
 
 def read_outcomes(arms: Sequence[Arm]) -> dict[str, Outcome]:
-    """The outcomes of all arms by slug, in their order."""
+    """Read the outcomes of all arms, by slug, in the order of the arms."""
     return {arm.slug: _read(arm) for arm in arms}
 
 
@@ -102,9 +102,9 @@ def _read(arm: Arm) -> Outcome:
 
 
 def _matched(first: Outcome, other: Outcome) -> dict[Seeds, tuple[int, int]]:
-    """The places of the trials of `first` and `other` that have equal seeds, by these seeds.
+    """Returns the indices of the trials of `first` and `other` that have equal seeds, by these seeds.
 
-    None on one side fits every seed on the other: a model without refiner stands against that of each refiner.
+    None on one side matches every seed on the other: a model without refiner is compared with that of each refiner.
     """
     found: dict[Seeds, tuple[int, int]] = {}
     for j, seeds in enumerate(trial.seeds for trial in other.arm.trials):
@@ -117,16 +117,16 @@ def _matched(first: Outcome, other: Outcome) -> dict[Seeds, tuple[int, int]]:
 
 
 def pairs(first: Outcome, other: Outcome, measure: Measure) -> dict[Seeds, float]:
-    """`other` minus `first` for every pair of trials of equal seeds, by seeds."""
+    """Returns `other` minus `first` for every pair of trials with equal seeds, by seeds."""
     before, after = first.values(measure), other.values(measure)
     return {seeds: after[j] - before[i] for seeds, (i, j) in _matched(first, other).items()}
 
 
 def difference_by(factor: int, differences: Mapping[Seeds, float]) -> Difference | None:
-    """The mean difference with its interval over the levels of one factor, the others averaged out.
+    """Returns the mean difference with its interval over the levels of one factor, averaged over the other factors.
 
-    Trials that share a refiner are not independent, so their number must not narrow the interval: what counts is how
-    many refiners there were. None where the factor does not vary in either arm.
+    Trials that share a refiner are not independent, so their number must not narrow the interval; only the number of
+    refiners counts. Returns None if the factor does not vary in either arm.
     """
     levels: dict[int, list[float]] = {}
     for seeds, value in differences.items():
@@ -140,8 +140,10 @@ def difference_by(factor: int, differences: Mapping[Seeds, float]) -> Difference
 
 
 def difference_by_picture(first: Outcome, other: Outcome) -> Difference | None:
-    """The difference of the pictures' errors, each averaged over the pairs of trials of equal seeds; None where errors
-    are not kept."""
+    """Returns the difference in error over the pictures, each averaged over pairs of trials with equal seeds.
+
+    Returns None if errors are not kept.
+    """
     if first.each is None or other.each is None or first.each.shape[1:] != other.each.shape[1:]:
         return None
     matched = list(_matched(first, other).values())

@@ -1,4 +1,4 @@
-"""A chain of steps, each a command of migaki: run once, timed, not run again, and shown to the reader word for word."""
+"""A chain of steps, each a command of migaki: run once, timed, not repeated, and shown verbatim in the report."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from migaki.core.errors import NothingLeft, UserError
 from migaki.core.files import digest, make_folder, read_json, write_json
 from migaki.data.sets.contents import all_contents, contents
 
-_NAMED = 30  # folders in one message
-_LONG = 1e12  # s: no step takes so long
+_NAMED = 30  # most folders named in one message
+_LONG = 1e12  # s; no step takes this long
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One command: its words after `migaki`, what it does, and the file that is there when it is done.
+    """One command: its words after `migaki`, what it does, and the file that exists when it is done.
 
-    A step without words is one that no command does: `about` is what it does, `needs` which folders of earlier
-    steps it reads (a command names them). `cost` is a guess of its seconds on two cores, for the progress.
+    A step without words is a Python call that no command covers: `about` says what it does, and `needs` lists the
+    folders of earlier steps that it reads (a command names them itself). `cost` is an estimate of its seconds on two
+    cores, for the progress display.
     """
 
     words: tuple[str, ...] = ()
-    work: Callable[[str], object]  # takes the command line, for the record
+    work: Callable[[str], object]  # receives the command line, to record it
     proof: Path
     about: str = ""
     needs: tuple[Path, ...] = ()
@@ -37,7 +38,7 @@ class Step:
 
     @property
     def command(self) -> str:
-        """The command line that repeats the step; of a step without words a comment that no other step has."""
+        """Returns the command line that repeats the step; for a step without words, a unique comment."""
         if self.words:
             return shlex.join(["migaki", *self.words])
         return f"# {self.about}, into {self.proof.parent}"
@@ -45,7 +46,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
-    """Steps that belong together, with their name for the progress and the report."""
+    """Steps that belong together, with a title for the progress display and the report."""
 
     title: str
     steps: tuple[Step, ...]
@@ -53,25 +54,25 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:
-    """What a step cost when it was run."""
+    """The time that a step took."""
 
     title: str
     command: str
-    seconds: float  # of the clock
-    cpu_seconds: float  # of all cores together
+    seconds: float  # wall-clock time
+    cpu_seconds: float  # summed over all cores
 
 
 def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = False,
               left_out: dict[Path, str] | None = None) -> list[Timing]:
-    """Run the steps in order, leaving out those that an earlier call has done; the time each took, when it ran.
+    """Run the steps in order and skip those that an earlier call has done; returns the time that each step took.
 
-    `last` names what the caller does afterwards. A step is done if its proof is there and it was written by the same
-    command (`out`/steps.json remembers, by folder) from what the same commands had made. UserError, before anything is
-    run, for all folders that were made from something else or by another command: what stands on old data or other
-    options must not pass for new.
+    `last` names what the caller does afterwards. A step is done if its proof exists and was written by the same command
+    (recorded by folder in `out`/steps.json) from inputs that the same commands made. Raises UserError, before any step
+    runs, for all folders that were made from other inputs or by another command: results of old data or other options
+    must not pass for new ones.
 
-    A step that finds no image left (`NothingLeft`: every one was rejected) is left out with all steps that read what it
-    would have made, and `left_out` names their folders and why; without `left_out` the error is raised.
+    A step that finds no image left (`NothingLeft`: all were rejected) is skipped together with all steps that read its
+    output; `left_out` receives their folders with the reason. Without `left_out` the error is raised.
     """
     path = make_folder(out) / "steps.json"
     done = _read_record(path)
@@ -103,7 +104,7 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
 
 
 def _read_record(path: Path) -> dict[str, dict[str, Any]]:
-    """What steps.json remembers, by folder; UserError for what no chain has written."""
+    """Read the records of steps.json by folder; UserError for a file that no chain has written."""
     done = read_json(path) if os.path.lexists(path) else {}
     if not isinstance(done, dict) or not all(_is_record(record) for record in done.values()):
         raise UserError(f"{path}: not what a chain of steps wrote: delete it, nothing else is lost")
@@ -116,7 +117,7 @@ def _is_record(record: Any) -> bool:
 
 
 def _attempt(step: Step, left_out: dict[Path, str] | None) -> dict[str, float] | None:
-    """What the step took; None where it found no image left, which is noted in `left_out`."""
+    """Run the step and return its time; None if it found no image left, which is recorded in `left_out`."""
     clock, cpu = time.monotonic(), time.process_time()
     try:
         step.work(step.command)
@@ -134,24 +135,24 @@ def _timing(phase: Phase, step: Step, done: dict[str, dict[str, Any]]) -> Timing
 
 
 def _why_left_out(step: Step, left_out: dict[Path, str]) -> str | None:
-    """Why the folder that this step reads was left out, if it was."""
+    """Returns why a folder that this step reads was left out; None if none was."""
     named = [*step.words, *map(str, step.needs)]
     return next((why for folder, why in left_out.items() if any(_is_within(word, str(folder)) for word in named)), None)
 
 
 def _keys(steps: Sequence[Step], out: Path) -> dict[str, str]:
-    """What each step's outcome depends on, by command: its own command, those of the steps whose folders it names, and
-    what the user's folders hold that it names.
+    """Returns a key for each step's command that covers everything on which the step's outcome depends.
 
-    UserError for two steps of one command or one folder: no one could tell the second from the first.
+    These are its own command, the commands of the steps whose folders it names, and the contents of the user's folders
+    that it names. Raises UserError if two steps have the same command or folder, since they could not be told apart.
     """
-    held = cache(_held)  # for this call: folders may change before the next
+    held = cache(_held)  # cached for this call only: folders may change before the next one
     keys: dict[str, str] = {}
     made: dict[str, str] = {}  # folder -> key of the step that makes it
     for step in steps:
         named = [*step.words, *map(str, step.needs)]
         above = {key for folder, key in made.items() if any(_is_within(word, folder) for word in named)}
-        # A command's first two words are no folders, though some may be called so where it is run.
+        # A command's first two words are not folders, even if folders of these names exist.
         above |= {held(Path(word), step.words[:1] in _OF_OTHERS) for word in (*step.words[2:], *map(str, step.needs))
                   if not _is_within(word, str(out)) and os.path.exists(word)}
         if step.command in keys:
@@ -162,7 +163,7 @@ def _keys(steps: Sequence[Step], out: Path) -> dict[str, str]:
     return keys
 
 
-_OF_OTHERS = (("import",), ("simulate",))  # commands that read layouts of others, of which any file may count
+_OF_OTHERS = (("import",), ("simulate",))  # these commands read foreign layouts, in which any file may matter
 
 
 def _held(path: Path, is_of_others: bool) -> str:
@@ -174,13 +175,13 @@ def _is_within(word: str, folder: str) -> bool:
 
 
 def _is_stale(step: Step, done: dict[str, dict[str, Any]], key: str) -> bool:
-    """Whether what stands in the step's folder was made from other data, or by another command than the step's."""
+    """Returns whether the contents of the step's folder were made from other data or by another command."""
     record = done.get(str(step.proof.parent))
     return record is not None and step.proof.is_file() and record.get("key") != key
 
 
 def _refuse_stale(folders: Sequence[Path], out: Path) -> None:
-    """UserError that names the folders, those that the others stand on first."""
+    """Raises UserError that names the folders, those on which others depend first."""
     if folders:
         names = [str(folder.relative_to(out) if folder.is_relative_to(out) else folder) for folder in folders]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
@@ -190,24 +191,24 @@ def _refuse_stale(folders: Sequence[Path], out: Path) -> None:
 
 
 class _Progress:
-    """How much of the whole is done, by the steps' costs, and how long the rest will take at this pace."""
+    """Tracks the share of the work that is done, by the steps' costs, and estimates the time left."""
 
     def __init__(self, costs: Sequence[float], known: Sequence[bool]) -> None:
         self.total, self.started = sum(costs), time.monotonic()
         self.first = self.done = sum(cost for cost, is_known in zip(costs, known, strict=True) if is_known)
 
     def text(self) -> str:
-        """Such as ", 41 % of the whole, about 35 min left"; empty where no step has a cost."""
+        """Returns text such as ", 41 % of the whole, about 35 min left"; empty if no step has a cost."""
         if not self.total:
             return ""
         spent, won = time.monotonic() - self.started, self.done - self.first
         share = f", {self.done / self.total:.0%} of the whole"
-        if not won:  # no step of this run is done yet: its pace is not known
+        if not won:  # no step of this run is done yet, so its speed is unknown
             return share
         return f"{share}, about {(self.total - self.done) * spent / won / 60:.0f} min left"
 
 
 def report(line: str, quiet: bool = False) -> None:
-    """One line of progress on standard error."""
+    """Print one line of progress on standard error, unless `quiet`."""
     if not quiet:
         print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Demos: studies on built-in material that take minutes, and the page of those that refine rendered images.
+"""Demos: studies on built-in data that take minutes, and the report page of demos that refine rendered images.
 
 A demo is a file `studies/demo_NAME.py` with one class that derives from `Demo`; `migaki demo NAME` finds it there, and
 `migaki study` does not list it.
@@ -25,17 +25,17 @@ BOUND = "labelled"
 
 
 class Demo(Study):
-    """A study of which `migaki demo` knows the folder: everything goes there where no other is asked for."""
+    """A study that `migaki demo` runs; it has a default output folder."""
 
     folder: ClassVar[Path]
 
 
 def compose_refining(report: StudyReport, *, photos: str, protocol: str, no_table: str = "") -> None:
-    """The page of a demo that refines `synthetic` towards `photos` with the run `refiner`, all folders of the demo.
+    """Compose the page of a demo that refines `synthetic` towards `photos` with the run `refiner` (all demo folders).
 
-    The first arm is trained on the rendered images; the arm "refined" on the refined ones; "labelled", if there is one,
-    on real labels. `photos` is what the real pictures are called, `protocol` what was used for what. Where there is no
-    arm, nothing was judged, and `no_table` is the reason.
+    The first arm is trained on the rendered images, the arm "refined" on the refined ones, and "labelled", if present,
+    on real labels. `photos` is the name of the real pictures on the page, and `protocol` says which data were used for
+    what. Without any arm nothing was evaluated, and `no_table` gives the reason.
     """
     out, arms = report.out, list(report.outcomes)
     looks = distances(out / "synthetic", out / "refined", out / "photos", out / "distances.json")
@@ -55,7 +55,7 @@ def compose_refining(report: StudyReport, *, photos: str, protocol: str, no_tabl
 
 
 def looks_table(figures: dict[str, Any], photos: str) -> Table:
-    """How far rendered and refined images are from the real ones, which are called `photos`; see `distances`."""
+    """Returns a table of distances of rendered and refined images from real ones, named `photos`; see `distances`."""
     rows: list[list[Entry]] = []
     for name, about in FEATURES.items():
         row: list[Entry] = [about]
@@ -83,7 +83,7 @@ def _cards(report: StudyReport, arms: Sequence[str], looks: dict[str, Any]) -> l
         note = measure.noun if slug == arms[0] else f"{doubt}{first.arm.name}: {measure.text(before)}"
         cards.append(Number(label, measure.text(value), note, trend))
     cards += report.free_cards(arms[0], measure) if arms else []
-    # The features by which the rendered images give themselves away most.
+    # The features that best tell rendered images from real ones.
     name = max(FEATURES, key=lambda features: looks[features]["synthetic"]["told_apart"])
     apart = [looks[name][images]["told_apart"] for images in ("synthetic", "refined")]
     cards.append(Number.of_change("told apart from photos", apart[0], apart[1], "{:.1%}",
@@ -92,7 +92,7 @@ def _cards(report: StudyReport, arms: Sequence[str], looks: dict[str, Any]) -> l
 
 
 def _summary(report: StudyReport, arms: Sequence[str]) -> str:
-    """What the numbers show, in words, whatever they show."""
+    """Returns what the numbers show, in words, be it good or bad."""
     measure, first, refined = report.measures[0], report[arms[0]], report["refined"]
     words = verdict("Refining", first, refined, measure, report.factors)
     rivals = [report[slug] for slug in arms if slug != BOUND]

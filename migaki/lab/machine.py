@@ -1,4 +1,4 @@
-"""How a report's figures came about: the commands, the time they took, the machine."""
+"""How a report's figures were made: the commands, the time they took, the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from migaki.report.tables import Cell, Table
 
 
 def command_lines(timings: Sequence[Timing]) -> list[str]:
-    """All commands, those of each phase under its title."""
+    """Returns all commands, grouped under the titles of their phases."""
     lines: list[str] = []
     for place, timing in enumerate(timings):
         if place == 0 or timings[place - 1].title != timing.title:
@@ -25,7 +25,7 @@ def command_lines(timings: Sequence[Timing]) -> list[str]:
 
 
 def time_table(timings: Sequence[Timing]) -> Table:
-    """What each phase took."""
+    """Returns a table of the time that each phase took."""
     rows: list[list[Cell]] = []
     for title in dict.fromkeys(t.title for t in timings):
         mine = [t for t in timings if t.title == title]
@@ -38,7 +38,7 @@ def time_table(timings: Sequence[Timing]) -> Table:
 
 
 def machine_table(precision: str) -> Table:
-    """Versions and hardware; `precision` is that of the training."""
+    """Returns a table of versions and hardware; `precision` is that of the training."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
     return Table(["what", "which"], [
         ["migaki", __version__], ["Python", platform.python_version()], ["PyTorch", torch.__version__],
@@ -48,7 +48,7 @@ def machine_table(precision: str) -> Table:
 
 
 def processor() -> str:
-    """The processor's name as the system has it."""
+    """Returns the processor's name as the operating system reports it."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
             names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]

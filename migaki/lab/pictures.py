@@ -1,4 +1,4 @@
-"""The pictures of a report: before and after, what the refiner was trained like."""
+"""The pictures of a report: before and after refining, and the refiner's training."""
 
 from __future__ import annotations
 
@@ -22,11 +22,9 @@ _CURVES = ("refiner/self_regularisation", "refiner/adversarial", "refiner/label_
 
 
 def show_before_after(page: Page, synthetic: Path, refined: Path, photos: Path, called: str) -> bytes:
-    """The first images before and after, side by side, and rows of rendered, refined, nearest and arbitrary real ones.
+    """Show images before and after, side by side, and rows of rendered, refined, nearest and arbitrary real ones.
 
-    The real pictures are `called` so on the page.
-
-    Returns the rows as PNG.
+    `called` is the name of the real pictures on the page. Returns the rows as PNG.
     """
     folder = ImageFolder(synthetic)
     columns, rows = (4, 3) if folder.shape[2] > 16 else (12, 5)
@@ -40,7 +38,7 @@ def show_before_after(page: Page, synthetic: Path, refined: Path, photos: Path, 
 
 
 def _show_closest(page: Page, rendered: ImageFolder, refined: ImageFolder, photos: Path, called: str) -> bytes:
-    """Those refined images that come closest to a photograph: what would be a copy stands first."""
+    """Show the refined images that come closest to a photograph; a copy would come first."""
     real = ImageFolder(photos, size=refined.shape[1:], channels=refined.shape[0])
     found = closest(refined, real)
     pairs = [("rendered", rendered, found.images), ("refined", refined, found.images),
@@ -57,7 +55,7 @@ def _show_closest(page: Page, rendered: ImageFolder, refined: ImageFolder, photo
 
 
 def mosaic(images: torch.Tensor, columns: int, gap: int = 2) -> torch.Tensor:
-    """Images (B, C, H, W) as one picture (C, H', W') of `columns` columns on white."""
+    """Arrange images (B, C, H, W) as one picture (C, H', W') with `columns` columns on white."""
     count, channels, height, width = images.shape
     rows = -(-count // columns)
     canvas = images.new_ones(channels, rows * (height + gap) - gap, columns * (width + gap) - gap)
@@ -68,7 +66,7 @@ def mosaic(images: torch.Tensor, columns: int, gap: int = 2) -> torch.Tensor:
 
 
 def show_training(page: Page, run: Path) -> None:
-    """Curves, contact sheets and what the watchmen wrote of a refiner's run."""
+    """Show the curves, contact sheets and watchmen's warnings of a refiner's run."""
     rows = read_rows(run / "metrics.jsonl")
     page.figure(training_curves(rows, keys=[key for key in _CURVES if any(key in row for row in rows)], smooth=3),
                 "The refiner and its discriminator. Accuracies are shares of patches that the discriminator judges "
@@ -86,7 +84,7 @@ def show_training(page: Page, run: Path) -> None:
 
 
 def watchmen(rows: list[dict[str, Any]]) -> dict[str, str]:
-    """What the watchmen wrote in the rows of a run's metrics.jsonl, each line once, and when."""
+    """Returns each distinct warning of the watchmen in the rows of a run's metrics.jsonl, and when it was written."""
     seen: dict[str, list[int]] = {}
     for row in rows:
         for line in row.get("watch", []):
@@ -96,7 +94,7 @@ def watchmen(rows: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _enlarged(content: bytes, width: int = 700) -> bytes:
-    """A contact sheet of tiny pictures at a size that can be looked at."""
+    """Enlarge a contact sheet of tiny pictures to a viewable size."""
     with Image.open(io.BytesIO(content)) as image:
         factor = -(-width // image.width)
         if factor == 1:

@@ -1,4 +1,4 @@
-"""Steps of a chain, each made of a command of migaki and its options, or of a Python call that no command does."""
+"""Makes steps of a chain, each from a command of migaki and its options or from a Python call without a command."""
 
 from __future__ import annotations
 
@@ -72,21 +72,21 @@ def judge_step(judge: Judge, runs: Sequence[Path] = (), out: Path | None = None,
 
 
 def call_step(about: str, work: Callable[[], object], proof: Path, needs: Sequence[Path], cost: float = 0.0) -> Step:
-    """A step that no command does: `work()` reads the folders `needs` and writes `proof`, atomically and last.
+    """A step without a command: `work()` reads the folders `needs` and writes the file `proof`, atomically and last.
 
-    `about` begins with a verb and holds every number on which the outcome depends: it tells this step from others.
+    `about` begins with a verb and contains every number on which the outcome depends, since it identifies the step.
     """
     return Step(about=about, work=lambda _: work(), proof=proof, needs=tuple(needs), cost=cost)
 
 
 @cache
 def _class(package: str, name: str, base: type[Any]) -> type[Any]:
-    """`find_class`, which reads every file of the package, once for all the steps of a long chain."""
+    """Cached `find_class`, which otherwise reads every file of the package for each step of a long chain."""
     return find_class(package, name, base)
 
 
 def option_words(config: Any, defaults: Any = None) -> list[str]:
-    """The options that turn `defaults` (default: those of the class) into `config`, as the command line wants them."""
+    """Returns the command-line options that turn `defaults` (default: those of the class) into `config`."""
     words: list[str] = []
     names = getattr(type(config), "NAMES", {})
     for field in dataclasses.fields(config):

@@ -1,7 +1,7 @@
-"""Studies: arms x seeds, each a chain of steps from folder to folder; at the end tables, figures and one page.
+"""Studies: arms x seeds, each a chain of steps from folder to folder, with tables, figures and one page at the end.
 
 A study is one file of `studies/` with one class that derives from `Study`; `migaki study NAME --out DIR` finds it by
-the file's name, and its nested `Config` becomes the options. The class says two things:
+the file's name, and its nested `Config` becomes the options. The class defines a plan and a page:
 
     class Mine(Study):
         title = "What is studied"
@@ -16,7 +16,7 @@ the file's name, and its nested `Config` becomes the options. The class says two
             @classmethod
             def quick(cls) -> Mine.Config: ...                               # migaki study mine --preset quick
 
-        def plan(self, out, quiet):            # what is to be done; nothing is run here
+        def plan(self, out, quiet):            # returns the steps and arms; runs nothing
             phases = [Phase(title="render", steps=(simulate_step(...),)), ...]   # steps.py makes steps of commands
             trials = (Trial(seeds=(0, k), evaluation=out / f"cnn_{k}" / "evaluation"), ...)
             return Plan(phases=tuple(phases), arms=(Arm(name="synthetic", slug="synthetic", saw="...", trials=trials),))
@@ -27,15 +27,15 @@ the file's name, and its nested `Config` becomes the options. The class says two
             report.differences("refined_minus_synthetic", "synthetic", ["refined"])
             report.figure("figure7", error_curves(report.errors(["synthetic", "refined"])), "caption")
 
-`run_study` carries out the plan (chain.py: what is there already is not made again, a step that was stopped goes on),
-reads every trial's evaluation and lets the study compose its page. The engine adds all commands, times and the
-machine, and below each table of arms what a model that ignores the pictures reaches.
+`run_study` carries out the plan (chain.py skips finished steps and continues interrupted ones), reads every trial's
+evaluation and lets the study compose its page. The engine adds all commands, times and the machine, and below each
+table of arms the result of a model that ignores the pictures.
 
 OUT then holds `report.html`, `tables/SLUG.{md,csv,json}`, `figures/SLUG.png`, `results.json` (every figure of every
 trial), `study.json` (the configuration), `steps.json` (what was done) and the folders of the steps.
 
-Rules that make arms comparable: one budget and one stopping rule for all arms, the last checkpoint is judged, none is
-chosen by real labels; every arm says in `saw` what it was shown of the real data.
+Rules that make arms comparable: all arms have the same budget and stopping rule; the last checkpoint is evaluated, and
+none is selected by real labels; every arm states in `saw` which real data it was trained with.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from migaki.lab.study_report import StudyReport
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a study does, in order, and which arms come of it."""
+    """The phases of a study, in order, and the arms that they produce."""
 
     phases: tuple[Phase, ...]
     arms: tuple[Arm, ...]
@@ -69,7 +69,7 @@ class Plan:
 
 
 class Study(ABC):
-    """A published experiment, or the user's own: see the module for what a subclass gives."""
+    """A published experiment, or the user's own; the module's docstring shows what a subclass defines."""
 
     Config: ClassVar[type[Any]]
     title: ClassVar[str]
@@ -86,17 +86,17 @@ class Study(ABC):
 
     @abstractmethod
     def plan(self, out: Path, quiet: bool) -> Plan:
-        """The steps and the arms; UserError for options that do not fit together. Runs nothing, writes nothing."""
+        """Returns the steps and the arms; UserError for contradictory options. Runs nothing and writes nothing."""
 
     @abstractmethod
     def compose(self, report: StudyReport) -> None:
-        """Compose the study's own part of the page: sections, tables, figures, words."""
+        """Compose the study's own part of the page: sections, tables, figures, text."""
 
 
 def run_study(name: str, study: Study, out: Path, *, quiet: bool = False) -> Path:
-    """Do what is left of the study in `out` and write its report; returns the path of report.html.
+    """Run the remaining steps of the study in `out` and write its report; returns the path of report.html.
 
-    Interrupt it as you like: the same call goes on. UserError if another process is at work in `out`.
+    After an interruption the same call continues. Raises UserError if another process is at work in `out`.
     """
     plan = study.plan(out, quiet)
     with exclusive(out):
@@ -116,13 +116,13 @@ def run_study(name: str, study: Study, out: Path, *, quiet: bool = False) -> Pat
 
 
 def _made(arms: Sequence[Arm], left_out: dict[Path, str]) -> list[Arm]:
-    """The arms without the trials that were left out, and without those of which nothing remains."""
+    """Returns the arms without the trials that were left out, and omits arms without any trial."""
     found = [replace(arm, trials=tuple(t for t in arm.trials if t.evaluation not in left_out)) for arm in arms]
     return [arm for arm in found if arm.trials]
 
 
 def results(factors: Sequence[str], outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """One flat record a trial: arm, its seeds by factor, all figures that are single numbers."""
+    """Returns one flat record per trial: arm, its seeds by factor, all figures that are single numbers."""
     return [
         {"arm": outcome.arm.slug, **dict(zip(factors, trial.seeds, strict=True)),
          **{key: value for key, value in figures.items() if isinstance(value, int | float)}}

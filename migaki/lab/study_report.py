@@ -1,4 +1,4 @@
-"""The report of a study: everything that goes on the page also goes into files, tables as Markdown, CSV and JSON."""
+"""The report of a study: all tables and figures of the page are also files, tables as Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from migaki.report.tables import Entry, Rated, Table
 
 
 class StudyReport:
-    """Collects the parts of report.html in order, and writes each table and figure to files of its own as well.
+    """Collects the parts of report.html in order, and also writes each table and figure to its own files.
 
-    `outcomes` maps the arms' slugs to what they reached; `out` is the study's folder.
+    `outcomes` maps the arms' slugs to their results; `out` is the study's folder.
     """
 
     def __init__(self, out: Path, title: str, subtitle: str, *, factors: Sequence[str], measures: Sequence[Measure],
@@ -35,24 +35,24 @@ class StudyReport:
     # ------------------------------------------------------------------------------- what a study shows
 
     def section(self, title: str, *, is_folded: bool = False) -> None:
-        """Begin a section; details that few will read are folded."""
+        """Begin a section; fold it if few readers need it."""
         self.page.section(title, is_folded=is_folded)
 
     def text(self, text: str) -> None:
-        """Paragraphs, parted by empty lines."""
+        """Add paragraphs, separated by empty lines."""
         self.page.text(text)
 
     def numbers(self, numbers: Iterable[Number]) -> None:
-        """Key figures as cards."""
+        """Add key figures as cards."""
         self.page.numbers(numbers)
 
     def time_card(self) -> Number:
-        """A card: what all steps took."""
+        """Returns a card with the time that all steps took."""
         return Number("time", f"{sum(t.seconds for t in self.timings) / 60:.1f} min",
                       f"all steps, on {os.cpu_count()} cores")
 
     def free_cards(self, slug: str, measure: Measure) -> list[Number]:
-        """A card of what a model reaches that ignores the pictures which judged the arm; none where nobody knows."""
+        """Returns a card with the result of a model that ignores the arm's test pictures; no card if it is unknown."""
         outcome = self[slug]
         value = outcome.free_spread(measure)
         if outcome.free is None or value is None:
@@ -60,7 +60,7 @@ class StudyReport:
         return [Number(str(outcome.free["name"]), measure.text(value), "costs nothing: ignores the pictures")]
 
     def table(self, slug: str, table: Table) -> None:
-        """A table: on the page and in tables/SLUG.md, .csv, .json."""
+        """Add a table to the page and write tables/SLUG.md, .csv and .json."""
         folder = make_folder(self.out / "tables")
         note = f"\n{table.caption}\n" if table.caption else ""
         write_text(folder / f"{slug}.md", table.markdown() + note)
@@ -69,35 +69,35 @@ class StudyReport:
         self.page.table(table)
 
     def figure(self, slug: str, image: bytes, caption: str, *, is_chart: bool = False) -> None:
-        """A picture (PNG): on the page and in figures/SLUG.png. Of a chart no pixels are shown when it is enlarged."""
+        """Add a picture (PNG) to the page and write figures/SLUG.png; an enlarged chart does not show its pixels."""
         self.keep(slug, image)
         self.page.figure(image, caption, is_chart=is_chart)
 
     def keep(self, slug: str, image: bytes) -> None:
-        """A picture in figures/SLUG.png alone."""
+        """Write a picture to figures/SLUG.png only."""
         with atomic_write(make_folder(self.out / "figures") / f"{slug}.png") as file:
             file.write(image)
 
     def errors(self, slugs: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
-        """The errors (trials, N) of the test pictures by arm's name, for error curves; those that keep them."""
+        """Returns the errors (trials, N) on the test pictures by arm's name, for error curves, if an arm keeps them."""
         found = {self[slug].arm.name: self[slug].each for slug in slugs}
         return {name: errors for name, errors in found.items() if errors is not None}
 
     def compare(self, slug: str, arms: Sequence[str], *, measures: Sequence[Measure] | None = None,
                 published: Mapping[str, float | str] | None = None, source: str = "published",
                 others: Mapping[str, float | str] | None = None, caption: str = "") -> Table:
-        """A table of arms: mean and spread over all trials of each measure, and the published value beside.
+        """Add a table of arms: mean and spread over all trials of each measure, beside the published value.
 
-        Below stands what a model that ignores the pictures reaches, and an arm that does not reach it is marked.
+        The rows below show the results of a model that ignores the pictures; arms that are worse than it are marked.
 
         Args:
-            slug: Of the files.
+            slug: Name of the files.
             arms: Slugs, in the order of the rows.
             measures: Columns; default: those of the study.
-            published: By slug, the value that was published for such an arm.
+            published: The published value of such an arm, by slug.
             source: Heading of that column, such as "SimGAN, MPIIGaze".
-            others: Published values of methods that have no arm here, by name; rows below.
-            caption: Below the table.
+            others: Published values of methods without an arm in this study, by name; they become further rows.
+            caption: Text below the table.
         """
         chosen = self.measures if measures is None else tuple(measures)
         with_published = published is not None or others is not None
@@ -116,7 +116,7 @@ class StudyReport:
         return table
 
     def _free(self, arms: Sequence[str], measures: Sequence[Measure]) -> list[tuple[str, list[Spread | None]]]:
-        """What models that ignore the pictures reach on the arms' test sets: one row for each set."""
+        """Returns the results of models that ignore the pictures on the arms' test sets, one row for each set."""
         rows: list[tuple[str, list[Spread | None]]] = []
         for outcome in (self[name] for name in arms):
             values = [outcome.free_spread(measure) for measure in measures]
@@ -127,16 +127,16 @@ class StudyReport:
 
     def differences(self, slug: str, baseline: str, arms: Sequence[str], *, measure: Measure | None = None,
                     caption: str = "") -> Table:
-        """A table of paired differences from `baseline`: by each factor of the study, and by picture where kept.
+        """Add a table of paired differences from `baseline`: by each factor of the study, and by picture if kept.
 
-        The intervals (95 %, of the t-test) answer different questions: by refiner, whether another refiner would do
-        it again; by picture, whether other pictures of this set would show it. Believe a difference that all show.
+        The intervals (95 %, t-test) answer different questions: by refiner, whether another refiner would show the
+        difference; by picture, whether other pictures of this set would show it. Trust a difference that all show.
         """
         return self.contrasts(slug, [(baseline, name) for name in arms], measure=measure, caption=caption)
 
     def contrasts(self, slug: str, chosen: Sequence[tuple[str, str]], *, measure: Measure | None = None,
                   caption: str = "") -> Table:
-        """As `differences`, for any pairs of arms (first, other): other minus first."""
+        """Do as `differences`, for any pairs of arms (first, other): other minus first."""
         shown = measure or self.measures[0]
         headings, cells = self._gaps(chosen, shown)
         rows: list[list[Entry]] = [
@@ -151,7 +151,7 @@ class StudyReport:
 
     def _gaps(self, chosen: Sequence[tuple[str, str]],
               shown: Measure) -> tuple[list[str], list[list[Difference | None]]]:
-        """Headings and columns of the differences: by factor, and by picture where errors are kept."""
+        """Returns headings and columns of the differences: by factor, and by picture if errors are kept."""
         found = [pairs(self[first], self[other], shown) for first, other in chosen]
         columns = {f"by {name}": [difference_by(k, one) for one in found] for k, name in enumerate(self.factors)}
         # A factor with one level shows nothing, unless there is no other.
@@ -187,7 +187,7 @@ _USUAL = "Mean ± standard deviation over the models of an arm; of two models th
 
 
 def _against_free(outcome: Outcome, measure: Measure) -> Spread | Rated:
-    """An arm's figure, marked where a model that ignores the pictures does better."""
+    """Returns an arm's figure, marked if a model that ignores the pictures does better."""
     value, free = outcome.spread(measure), outcome.free_spread(measure)
     if free is None or outcome.free is None or free.mean_text == value.mean_text:
         return value

@@ -1,4 +1,4 @@
-"""What the figures of two arms show, in words, whatever they show."""
+"""Describes in words what the figures of two arms show, be it good or bad."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from migaki.report.statistics import Difference, trend_of
 
 
 def verdict(what: str, first: Outcome, other: Outcome, measure: Measure, factors: Sequence[str]) -> str:
-    """One or two sentences on what `what` ("Refining"), which makes `other` of `first`, did to the measure.
+    """Returns one or two sentences on how `what` ("Refining"), which turns `first` into `other`, changed the measure.
 
-    By each factor with three levels or more its interval decides. With fewer there is none, and the pictures can only
-    show whether other pictures would show the same.
+    For each factor with three or more levels its interval decides. With fewer levels there is no interval, and the
+    errors by picture can only tell whether other pictures would show the same.
     """
     better = measure.higher_is_better
     before, after = first.spread(measure), other.spread(measure)
@@ -33,13 +33,13 @@ def verdict(what: str, first: Outcome, other: Outcome, measure: Measure, factors
 
 
 def picture_gap(first: Outcome, other: Outcome, measure: Measure) -> Difference | None:
-    """The difference by picture, judged; None where errors are not kept."""
+    """Returns the difference by picture, with its good sign known; None if errors are not kept."""
     gap = difference_by_picture(first, other)
     return None if gap is None else gap.judged(higher_is_better=measure.higher_is_better)
 
 
 def _few_runs(what: str, numbers: str, first: Outcome, other: Outcome, measure: Measure, runs: int) -> str:
-    """With too few runs for an interval: what the pictures can show, if anything."""
+    """Returns the text for too few runs for an interval: what the errors by picture show, if anything."""
     trend = trend_of(first.spread(measure).mean, other.spread(measure).mean, measure.higher_is_better)
     many = "1 run of an arm has" if runs == 1 else f"{runs} runs of each arm have"
     gap = picture_gap(first, other, measure)

@@ -1,4 +1,4 @@
-"""What a metric has to show of an evaluation: every image's error, curves, pictures, the confusion matrix."""
+"""The output of an evaluation by metric: every image's error, curves, pictures, the confusion matrix."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from migaki.report.gaze_pictures import gaze_sheet
 from migaki.report.statistics import number_text
 from migaki.report.tables import harmless
 
-_MAX_FIGURE = 10**300  # beyond that a whole number does not fit a float
-_SHOWN = 8  # of the worst pictures, and as many of the best
-_POINTS = 2000  # of a scatter
+_MAX_FIGURE = 10**300  # larger whole numbers do not fit a float
+_SHOWN = 8  # number of the worst pictures shown, and of the best
+_POINTS = 2000  # in a scatter plot
 _AXES = ("pitch", "yaw")
 
 
 def write_evaluation(out: Path, record: dict[str, Any], metric: Metric, names: Sequence[str],
                      command: str = "", folder: ImageFolder | None = None) -> dict[str, Any]:
-    """Write `evaluation.json`, `evaluation.html` and what the metric has to show; returns the metric's figures.
+    """Write `evaluation.json`, `evaluation.html` and the metric's own files; returns the metric's figures.
 
     `folder` holds the judged pictures, in the order in which the metric saw them. Besides the figures evaluation.json
-    has `costs_nothing`: the same figures (`figures`) of a model that ignores its images, and what it does (`name`);
-    null for a measure that has none.
+    has `costs_nothing`, the baseline: the same figures (`figures`) of a model that ignores its images, and what that
+    model does (`name`). It is null for a metric without a baseline.
     """
     sections, files = shown_by(metric, names, folder)
     base, figures = metric.baseline(), metric.compute()
@@ -49,10 +49,10 @@ def write_evaluation(out: Path, record: dict[str, Any], metric: Metric, names: S
 
 def shown_by(metric: Metric, names: Sequence[str], folder: ImageFolder | None
              ) -> tuple[list[Section], dict[str, bytes]]:
-    """What a metric has to show, as parts of a page and as files.
+    """Returns what a metric shows, as sections of a page and as files.
 
-    Gaze: `curve.png` (share of images under each error), `errors.csv` (file_name, error_deg), `pitch.png` and
-    `yaw.png` (read against true), and with `folder` also `worst.png` and `best.png`, with both lines of sight.
+    Gaze: `curve.png` (share of images below each error), `errors.csv` (file_name, error_deg), `pitch.png` and
+    `yaw.png` (predicted against true), and with `folder` also `worst.png` and `best.png`, with both lines of sight.
     Landmarks: `curve.png` (share of landmarks) and `errors.csv` (error_px, an image's mean). Classes: `confusion.png`.
     """
     figures, base = metric.compute(), metric.baseline().name
@@ -91,7 +91,7 @@ def _gaze(metric: AngularError, names: Sequence[str], base: str, folder: ImageFo
                 caption="Each point is a picture. A model that reads every gaze rightly puts all of them on the dashed "
                         "line; one that ignores its pictures puts them on a level line."),
     ]
-    if folder is not None and folder.shape[0] in (1, 3):  # of near infrared and depth there is no picture to draw on
+    if folder is not None and folder.shape[0] in (1, 3):  # near infrared and depth cannot be shown as a picture
         for title, chosen in _extremes(errors).items():
             files[f"{title}.png"] = _sheet(metric, folder, chosen, errors)
             which = "largest" if title == "worst" else "smallest"
@@ -103,21 +103,21 @@ def _gaze(metric: AngularError, names: Sequence[str], base: str, folder: ImageFo
 
 
 def _extremes(errors: npt.NDArray[np.float64]) -> dict[str, list[int]]:
-    """The places of the worst pictures, the worst first, and of the best."""
+    """Returns the indices of the worst pictures, the worst first, and of the best."""
     order = np.argsort(-errors, kind="stable")
     count = min(_SHOWN, -(-len(order) // 2))
     return {"worst": order[:count].tolist(), "best": order[::-1][:count].tolist()}
 
 
 def _sheet(metric: AngularError, folder: ImageFolder, chosen: list[int], errors: npt.NDArray[np.float64]) -> bytes:
-    """Pictures with the true and the read line of sight."""
+    """Returns a sheet of pictures with the true and the predicted line of sight."""
     read, truth = metric.readings()
     captions = [f"{number_text(round(float(errors[place]), 1))} degrees off" for place in chosen]
     return gaze_sheet(folder.read(chosen, ("image",))["image"], truth[chosen], read[chosen], captions)
 
 
 def read_figures(folder: Path) -> dict[str, Any]:
-    """The figures of an evaluation; UserError if its `evaluation.json` is missing, damaged or something else."""
+    """Read the figures of an evaluation; UserError if its `evaluation.json` is missing, damaged or something else."""
     path = folder / "evaluation.json"
     found = read_json(path)
     figures = found.get("figures") if isinstance(found, dict) else None
@@ -127,14 +127,14 @@ def read_figures(folder: Path) -> dict[str, Any]:
 
 
 def _is_figure(value: Any) -> bool:
-    """Whether a value is one that a metric computes: a number that fits a float, or lists and objects of such."""
+    """Returns whether a metric may have computed this value: a number that fits a float, or lists or objects of these."""
     if isinstance(value, list | dict):
         return all(map(_is_figure, value.values() if isinstance(value, dict) else value))
     return value is None or isinstance(value, str | float) or (isinstance(value, int) and abs(value) < _MAX_FIGURE)
 
 
 def read_errors(path: Path) -> npt.NDArray[np.float64]:
-    """The errors (N,) of an `errors.csv`, in its order; degrees or px, whichever it holds. UserError if damaged."""
+    """Read the errors (N,) of an `errors.csv`, in its order and unit (degrees or px); UserError if it is damaged."""
     try:
         with open_plain(path) as file:
             rows = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))

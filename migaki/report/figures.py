@@ -1,8 +1,8 @@
 """Figures in one style, as bytes: curves, error curves, sheets of images, matrices, scatters, bars.
 
-Every function returns the file's content, PNG or SVG, draws on a canvas of its own and leaves matplotlib's settings as
-they were (it changes them meanwhile, so make figures from one thread at a time). The
-colour-blind can tell the colours apart (Okabe and Ito 2008); backgrounds are white, to be read on a dark page too.
+Every function returns the file's content, PNG or SVG, and draws on its own canvas. It changes matplotlib's settings
+while it draws and restores them afterwards, so make figures from one thread at a time. The colours are safe for
+colour-blind readers (Okabe and Ito 2008). Backgrounds are white, so that figures are legible on a dark page too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from migaki.core.errors import UserError
 from migaki.report.statistics import FEWEST, spread
 
-if TYPE_CHECKING:  # matplotlib takes half a second to import, and most runs draw nothing for a while
+if TYPE_CHECKING:  # importing matplotlib takes half a second, and most runs do not draw at once
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -34,13 +34,13 @@ _STYLE: Any = {
     "axes.labelcolor": "#333333", "xtick.color": "#555555", "ytick.color": "#555555", "text.color": "#222222",
     "axes.grid": True, "grid.color": "#E4E4E4", "grid.linewidth": 0.8, "axes.axisbelow": True,
     "legend.frameon": False, "lines.linewidth": 1.8, "svg.fonttype": "path", "svg.hashsalt": "migaki",
-    # Names come from users' folders: a dollar sign in one is no mathematics.
+    # Names come from users' folders: a dollar sign in a name does not start a formula.
     "text.parse_math": False,
 }
 
 
 def style() -> AbstractContextManager[None]:
-    """The project's look, for the time of a `with` block."""
+    """Use the project's matplotlib style within a `with` block."""
     import matplotlib as mpl
 
     return mpl.rc_context(_STYLE)
@@ -48,11 +48,11 @@ def style() -> AbstractContextManager[None]:
 
 def training_curves(rows: Iterable[Mapping[str, Any]], *, keys: Sequence[str] | None = None, x: str = "step",
                     smooth: int = 1, fmt: Format = "png") -> bytes:
-    """Scalars of a run over its steps, one panel a network (the part of the key before "/").
+    """Plot scalars of a run over its steps, one panel per network (the part of the key before "/").
 
-    `rows` are those of metrics.jsonl; a row may lack any key, and None or NaN leaves a gap. `keys` chooses and orders
-    (default: every number but `x`); `smooth` averages over so many values, the raw curve staying visible behind.
-    Raises UserError where no row holds a number.
+    `rows` are those of metrics.jsonl; a row may lack any key, and None or NaN leaves a gap. `keys` selects and orders
+    the curves (default: every number except `x`). `smooth` is the number of values of the moving average; the raw curve
+    stays visible behind it. Raises UserError if no row holds a number.
     """
     rows = [row for row in rows if _is_number(row.get(x))]
     found = keys or list(dict.fromkeys(key for row in rows for key in row if key != x and _is_number(row[key])))
@@ -80,10 +80,10 @@ def training_curves(rows: Iterable[Mapping[str, Any]], *, keys: Sequence[str] | 
 def error_curves(arms: Mapping[str, Values], *, limit: float = 30.0, mark: float | None = 7.0,
                  xlabel: str = "angular error in degrees", ylabel: str = "images in per cent",
                  fmt: Format = "png") -> bytes:
-    """Cumulative error curves: the share of images with an error of at most so much, one line an arm.
+    """Plot cumulative error curves: the share of images whose error is at most x, one line per arm.
 
-    `arms` maps a name to its errors, (N,) or of several runs (R, N); the line is the exact empirical distribution of
-    all of them, so that its share at `mark` is the mean of the runs' shares, which the legend and tables give.
+    `arms` maps a name to its errors, (N,) or (R, N) for several runs. The line is the exact empirical distribution of
+    all errors; its value at `mark` is the mean of the runs' shares, as given in the legend and in tables.
     Source: Shrivastava et al., CVPR 2017, section 3.1.
     """
     with style():
@@ -100,19 +100,19 @@ def error_curves(arms: Mapping[str, Values], *, limit: float = 30.0, mark: float
         if mark is not None:
             axis.axvline(mark, color="#999999", linewidth=1, linestyle=":")
         axis.set(xlim=(0, limit), ylim=(0, 101), xlabel=xlabel, ylabel=ylabel)
-        if arms:  # below the curves: many of them would lie under it, and beside them a phone shows it too small
+        if arms:  # the legend goes below: inside it would hide curves, and beside them it is too small on a phone
             axis.legend(loc="upper left", bbox_to_anchor=(0, -0.16), fontsize=9)
         return _bytes(figure, fmt)
 
 
 def share_text(runs: Values, mark: float) -> str:
-    """The per cent of errors (R, N) within `mark`, the mean over the runs, as a table writes it."""
+    """Returns the percentage of errors (R, N) within `mark`, the mean over the runs, formatted as in a table."""
     return spread(100 * (np.atleast_2d(runs) <= mark).mean(axis=1), places=1).mean_text
 
 
 def scatter(truth: Values, predicted: Values, *, unit: str = "degrees", title: str = "", max_points: int = 5000,
             fmt: Format = "png") -> bytes:
-    """Prediction against truth with the identity and the least-squares line; a seeded choice above `max_points`."""
+    """Plot prediction against truth, identity and least-squares line; at most `max_points`, drawn by a fixed seed."""
     x, y = np.asarray(truth, dtype=float).ravel(), np.asarray(predicted, dtype=float).ravel()
     if x.shape != y.shape or not len(x):
         raise UserError(f"scatter: {len(y)} predictions for {len(x)} true values")
@@ -135,10 +135,10 @@ def scatter(truth: Values, predicted: Values, *, unit: str = "degrees", title: s
 
 def bars(arms: Mapping[str, Values], *, xlabel: str = "", title: str = "", places: int | None = None,
          fmt: Format = "png") -> bytes:
-    """The mean of every arm as a bar, every run as a dot, the standard deviation of three runs or more as a whisker.
+    """Plot each arm's mean as a bar, each run as a dot, and the standard deviation of three or more runs as a whisker.
 
-    `arms` maps a name to the figures of its runs (R,); the means are written with so many `places`, see `spread`.
-    Bars lie, so that long names can be read where the figure is small.
+    `arms` maps a name to the figures of its runs (R,). `places` is the number of decimals of the means, see `spread`.
+    Bars are horizontal, so that long names stay legible in a small figure.
     """
     with style():
         figure, (axis,) = _canvas(6.6, 0.9 + 0.42 * max(2, len(arms)))
@@ -162,7 +162,7 @@ def bars(arms: Mapping[str, Values], *, xlabel: str = "", title: str = "", place
 
 
 def confusion(matrix: Values, names: Sequence[str] | None = None, *, fmt: Format = "png") -> bytes:
-    """A confusion matrix (K, K), rows truth, columns prediction: counts, shaded by the share of their row."""
+    """Plot a confusion matrix (K, K) of counts, rows truth, columns prediction; shaded by the share of the row."""
     counts = np.asarray(matrix, dtype=float)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
         raise UserError(f"confusion matrix: it must be square, got {counts.shape}")
@@ -194,7 +194,7 @@ def _canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> tup
 
 def _bytes(figure: Figure, fmt: Format) -> bytes:
     buffer = io.BytesIO()
-    # Without the date, the same figures are the same bytes.
+    # Without the date, equal figures give equal bytes.
     figure.savefig(buffer, format=fmt, dpi=150, metadata={"Date": None} if fmt == "svg" else {"Software": None})
     return buffer.getvalue()
 

@@ -1,4 +1,4 @@
-"""What a judge has found, written down: JSON, the files beside it, and one page."""
+"""Writes a judge's findings: JSON, further files and one page."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_findings(out: Path, findings: Findings, name: str, command: str = "") 
             file.write(content)
     plain = {key: value for key, value in findings.baseline.items() if not isinstance(value, list | dict)}
     free = {"name": findings.baseline_name, "figures": plain} if findings.baseline else None
-    # Last: whoever finds it finds everything else too.
+    # Written last: if this file exists, all others do too.
     write_json(out / f"{name}.json", {**findings.record, "figures": findings.figures, "costs_nothing": free})
 
 
@@ -52,7 +52,7 @@ _MAIN = {"mean_deg": ("mean error", "{:.2f}°"), "within_7_deg": ("within 7 degr
 
 
 def _higher_is_better(key: str) -> bool | None:
-    """Which way a figure is better; None for a count, a bias or a slope."""
+    """Returns whether a higher figure is better; None for a count, a bias or a slope."""
     if key.endswith("accuracy") or "within_" in key or key.startswith(("psnr", "ssim")) or key == "iou":
         return True
     ends = ("mean_deg", "median_deg", "mean_px", "median_px", "spectral_angle", "_kid", "_told_apart")
@@ -75,7 +75,7 @@ def _cards(findings: Findings) -> list[Number]:
 
 
 def figures_table(findings: Findings) -> Table:
-    """All single figures, each beside what costs nothing; one that is worse than that is marked so."""
+    """Returns a table of all single figures beside the baseline's; a figure worse than the baseline is marked."""
     rows: list[list[Entry]] = []
     for key, value in findings.figures.items():
         if isinstance(value, list | dict):
@@ -91,7 +91,7 @@ def figures_table(findings: Findings) -> Table:
 
 
 def figure_lines(findings: Findings) -> list[str]:
-    """The same for a terminal, one line a figure."""
+    """Returns the same for a terminal, one line per figure."""
     plain = {key: value for key, value in findings.figures.items() if not isinstance(value, list | dict)}
     lines = []
     if findings.baseline:
@@ -111,7 +111,7 @@ def _shown(value: Any) -> str:
 
 
 def _judged(record: Mapping[str, Any]) -> str:
-    """What was judged by what, in a line."""
+    """Returns one line that says what was judged by what."""
     said = [f"{name.replace('_', ' ')}: {value if isinstance(value, str) else ', '.join(map(str, value))}"
             for name, value in record.items()
             if name in ("run", "data", "before", "after", "synthetic", "refined", "photos", "train", "estimators")

@@ -1,4 +1,4 @@
-"""Pictures of eyes with two lines of sight drawn on them: where the person looks, and what a model reads."""
+"""Pictures of eyes with two lines of sight drawn on them: the true one and the predicted one."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ TRUE, READ = (20, 160, 70), (214, 50, 40)
 """Colours of the arrows."""
 
 _WIDTH, _PAPER, _INK = 240, (255, 255, 255), (40, 40, 40)
-_REACH = 0.8  # length of an arrow at a right angle to the line of view, as a share of the picture's width
+_REACH = 0.8  # length of an arrow perpendicular to the camera's axis, as a share of the picture's width
 
 
 def arrow_end(gaze: torch.Tensor, width: int) -> torch.Tensor:
-    """Where an arrow from the middle of a picture `width` px wide ends: gaze (..., 2) rad to x y (..., 2) px.
+    """Convert gaze (..., 2) rad to the end x, y (..., 2) px of an arrow from the middle of a picture `width` px wide.
 
-    The image's x and y are those of the camera, so a line of sight is projected by leaving out its depth.
+    The image's x and y axes are those of the camera, so dropping the depth projects a line of sight.
     """
     return to_vector(gaze.double())[..., :2] * (_REACH * width)
 
 
 def gaze_sheet(images: torch.Tensor, truth: torch.Tensor, read: torch.Tensor, captions: list[str],
                columns: int = 4) -> bytes:
-    """Eyes (B, 1 or 3, H, W) in [0, 1], enlarged, with the true gaze in green and the read one in red, as PNG.
+    """Draw eyes (B, 1 or 3, H, W) in [0, 1], enlarged, with true gaze in green and predicted gaze in red, as PNG.
 
-    `truth` and `read` are (B, 2) rad, `captions` stand below. Arrows start in the middle of the picture.
+    `truth` and `read` are (B, 2) rad, `captions` go below the pictures. Arrows start in the middle of the picture.
     """
     tiles = [_tile(image, arrow_end(torch.stack([a, b]), _WIDTH).tolist(), caption)
              for image, a, b, caption in zip(images, truth, read, captions, strict=True)]

@@ -1,7 +1,7 @@
 """One self-contained HTML page: it needs no network and no other file, and can be mailed as it is.
 
-Every text is escaped, since names come from users' folders; pictures are embedded; a content security policy in the
-page itself forbids it to load anything. It follows the reader's light or dark setting and fits a phone.
+All text is escaped, since names come from users' folders. Pictures are embedded. A content security policy in the page
+forbids loading anything. The page follows the reader's light or dark setting and fits a phone.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-
 
 
 class Number(NamedTuple):
-    """A key figure for a card: what it is, its value as it should be read, a note, and whether it got better or worse.
-    """
+    """A key figure for a card: its label, its formatted value, a note, and whether it got better or worse."""
 
     label: str
     value: str
@@ -35,7 +34,7 @@ class Number(NamedTuple):
     @classmethod
     def of_change(cls, label: str, before: float, after: float, form: str, note: str = "", *,
                   higher_is_better: bool) -> Number:
-        """A figure before and after, each written as `form` has it, such as "{:.1f} dB"; equal texts are no change."""
+        """A figure before and after, each formatted by `form`, such as "{:.1f} dB"; equal texts count as no change."""
         texts = form.format(before), form.format(after)
         trend = None if texts[0] == texts[1] else trend_of(before, after, higher_is_better)
         return cls(label, " → ".join(texts), note, trend)
@@ -49,7 +48,7 @@ class Page:
         self._title, self._subtitle, self._footer = title, subtitle, footer
         self._sections: list[tuple[str, str]] = []
         self._parts: list[str] = []
-        self._is_folded = False  # whether the section at hand is
+        self._is_folded = False  # whether the current section is folded
 
     def numbers(self, numbers: Iterable[Number | tuple[str, str] | tuple[str, str, str]]) -> None:
         """Key figures as large cards: (label, value), (label, value, note), or a `Number` that has a trend."""
@@ -64,7 +63,7 @@ class Page:
         self._parts.append(f'<div class="numbers">{"".join(cards)}</div>')
 
     def section(self, title: str, *, is_folded: bool = False) -> None:
-        """Begin a section; it is listed at the head of the page. A folded one shows its title until it is opened."""
+        """Begin a section, listed at the top of the page; a folded one shows only its title until it is opened."""
         anchor = f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-') or 'section'}-{len(self._sections) + 1}"
         self._sections.append((anchor, title))
         self._unfold()
@@ -78,26 +77,26 @@ class Page:
         self._is_folded = False
 
     def text(self, text: str) -> None:
-        """Plain paragraphs, parted by empty lines; no markup is interpreted."""
+        """Add plain paragraphs, separated by empty lines; markup is not interpreted."""
         for paragraph in re.split(r"\n\s*\n", text.strip()):
             self._parts.append(f"<p>{escape(paragraph)}</p>")
 
     def figure(self, image: bytes, caption: str = "", *, is_chart: bool = False) -> None:
-        """A picture (PNG, JPEG or SVG content) with its caption, which is its description for the blind too.
+        """Add a picture (PNG, JPEG or SVG content) with a caption, which also serves as its alternative text.
 
-        A click shows it large, with its pixels as squares; not those of a chart.
+        A click enlarges the picture; pixels then appear as squares, except in a chart.
         """
         self._parts.append(f'<figure{_chart(is_chart)}>{_img(image, caption)}{_caption(caption)}</figure>')
 
     def pair(self, first: bytes, second: bytes, caption: str = "", *, names: tuple[str, str] = ("before", "after"),
              is_chart: bool = False) -> None:
-        """Two pictures side by side under their names; shown large, one takes the place of the other at a key."""
+        """Add two pictures side by side under their names; in the enlarged view a key switches between them."""
         sides = "".join(f'<div>{_img(image, name, name)}<div class="name">{escape(name)}</div></div>'
                         for image, name in zip((first, second), names, strict=True))
         self._parts.append(f'<figure{_chart(is_chart)}><div class="pair">{sides}</div>{_caption(caption)}</figure>')
 
     def table(self, table: Table) -> None:
-        """A table; numbers stand on the right, better and worse are coloured, a wide one scrolls in its own box."""
+        """Add a table; numbers are right-aligned, better and worse are coloured, a wide table scrolls by itself."""
         sides = [is_numeric(table, k) for k in range(len(table.columns))]
         head = "".join(f"<th{_classes(right and 'right')}>{escape(name)}</th>"
                        for right, name in zip(sides, table.columns, strict=True))
@@ -108,7 +107,7 @@ class Page:
                            f"<tbody>{body}</tbody></table></div>")
 
     def code(self, lines: str | Sequence[str]) -> None:
-        """Commands or code with a button that copies them; folded, unless the section is."""
+        """Add commands or code with a copy button; the block is folded unless the section already is."""
         text = lines if isinstance(lines, str) else "\n".join(lines)
         code = f'<div class="code"><pre>{escape(text)}</pre><button type="button">Copy</button></div>'
         if not self._is_folded:
@@ -117,11 +116,11 @@ class Page:
         self._parts.append(code)
 
     def warning(self, text: str, title: str = "Watch out") -> None:
-        """A box for what a watchman of the run has reported."""
+        """Add a box for a watchman's warning about the run."""
         self._parts.append(f'<div class="warning" role="note"><strong>{escape(title)}</strong>{escape(text)}</div>')
 
     def html(self) -> str:
-        """The page's whole text."""
+        """Returns the complete HTML text."""
         links = "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title in self._sections)
         head = f"<h1>{escape(self._title)}</h1>"
         if self._subtitle:
@@ -138,14 +137,14 @@ class Page:
                 f"<script>\n{script}</script>\n</body>\n</html>\n")
 
     def write(self, path: Path) -> Path:
-        """Write the page, whole or not at all, creating its folder; UserError where that cannot be done."""
+        """Write the page atomically and create its folder; raises UserError if that fails."""
         make_folder(path.parent)
         write_text(path, self.html())
         return path
 
 
 def _cell(entry: Entry, is_right: bool) -> str:
-    """A cell; the word on it (worse, perhaps by chance) stands below its figure."""
+    """Returns a cell; its word ("worse, perhaps by chance") goes below the figure."""
     word = entry.word or entry.trend or "" if isinstance(entry, Difference | Rated) else ""
     text = cell_text(entry).removesuffix(f", {word}")
     below = f'<span class="word">{escape(word)}</span>' if word else ""

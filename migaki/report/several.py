@@ -1,4 +1,4 @@
-"""Several runs of one thing: the figures' mean and spread, and a table that names each run."""
+"""Several runs of one experiment: the figures' mean and spread, and a table with every run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ FEWEST = 3
 
 
 def over_runs(names: Sequence[str], figures: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], Section]:
-    """The mean of each plain figure over the runs, and a table with a row a run.
+    """Returns the mean of each plain figure over the runs, and a table with one row per run.
 
-    Of `FEWEST` runs or more the figures hold `<name>_low` and `<name>_high` too, Student's 95 % interval of the mean.
+    With `FEWEST` runs or more the figures also hold `<name>_low` and `<name>_high`, the 95 % t interval of the mean.
     """
     keys = [key for key, value in figures[0].items() if isinstance(value, int | float) and not isinstance(value, bool)]
     found: dict[str, Any] = {"runs": len(names)}

@@ -22,12 +22,11 @@ _INK, _PAPER = (40, 40, 40), (255, 255, 255)
 
 def sheet(rows: Sequence[Row], *, min_side: int = 96, upscale: Literal["nearest", "bicubic"] = "nearest",
           max_columns: int = 12) -> bytes:
-    """A contact sheet as PNG: one captioned row of images for each entry, e.g. synthetic, refined, nearest real.
+    """Returns a contact sheet as PNG: one captioned row of images per entry, e.g. synthetic, refined, nearest real.
 
-    Columns belong together: image i of every row stands in column i; more than `max_columns` continue below. Images
-    are enlarged by the least whole number that makes their shorter side at least `min_side` pixels; rows may differ
-    in size and in channels, each is brought to the height of the tallest.
-    Raises UserError on a shape that is no image or where there is nothing to show.
+    Column i holds image i of every row; images beyond `max_columns` continue below. Images are enlarged by the smallest
+    whole number that makes their shorter side at least `min_side` pixels. Rows may differ in size and in channels; each
+    is scaled to the height of the tallest. Raises UserError for a shape that is no image, and if there are no images.
     """
     if not rows or not all(len(images) for _, images in rows):
         raise UserError("sheet: every row needs at least one image")
@@ -35,7 +34,7 @@ def sheet(rows: Sequence[Row], *, min_side: int = 96, upscale: Literal["nearest"
     height = max(image.height for row in pictures for image in row)
     pictures = [[_at_height(image, height, upscale) for image in row] for row in pictures]
     width = max(image.width for row in pictures for image in row)
-    font = ImageFont.load_default(max(15, height // 5))  # legible where a phone shrinks the sheet
+    font = ImageFont.load_default(max(15, height // 5))  # legible when a phone shrinks the sheet
     margin = max(int(font.getlength(caption)) for caption, _ in rows) + 3 * GAP if any(c for c, _ in rows) else GAP
     columns = min(max_columns, max(map(len, pictures)))
     blocks = -(-max(map(len, pictures)) // columns)
@@ -54,9 +53,9 @@ def sheet(rows: Sequence[Row], *, min_side: int = 96, upscale: Literal["nearest"
 
 
 def picture(image: torch.Tensor, min_side: int = 1, upscale: Literal["nearest", "bicubic"] = "nearest") -> Image.Image:
-    """One image (C, H, W) in [0, 1] as an RGB picture, enlarged by a whole number to `min_side`; NaN shows as magenta.
+    """Convert an image (C, H, W) in [0, 1] to RGB, enlarged by a whole number to `min_side`; NaN becomes magenta.
 
-    Raises UserError where C is neither 1 nor 3 or an axis is empty.
+    Raises UserError if C is neither 1 nor 3, or if an axis is empty.
     """
     if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
         raise UserError(f"sheet: an image must be (1 or 3, H, W), got {tuple(image.shape)}")
@@ -69,14 +68,14 @@ def picture(image: torch.Tensor, min_side: int = 1, upscale: Literal["nearest", 
 
 
 def png(image: Image.Image) -> bytes:
-    """The picture as a PNG file's content."""
+    """Returns the picture as the content of a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
 def image_png(image: torch.Tensor, *, min_side: int = 240, upscale: Literal["nearest", "bicubic"] = "nearest") -> bytes:
-    """One image (C, H, W) in [0, 1], enlarged, as the content of a PNG file: for a pair or a figure."""
+    """Returns an image (C, H, W) in [0, 1], enlarged, as the content of a PNG file, for a pair or a figure."""
     return png(picture(image, min_side, upscale))
 
 

@@ -1,4 +1,4 @@
-"""The statistics of comparing arms: a mean with its spread, a paired difference with its interval, better or worse."""
+"""Statistics for comparing arms: a mean with its spread, a paired difference with its interval, better or worse."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ FEWEST = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """The figures of one arm: `mean`, standard deviation `std` (n - 1; None for one run), their `count`.
+    """The figures of one arm: `mean`, standard deviation `std` (n - 1; None for one run) and `count`.
 
-    `values` are the figures themselves where there are fewer than three: they are shown in place of the deviation.
-    `places` behind the point are shown; None: as many as show two digits of the deviation.
+    With fewer than three figures, `values` holds them; they are shown instead of the deviation. `places` is the number
+    of decimals; None: as many as show two digits of the deviation.
     """
 
     mean: float
@@ -43,17 +43,17 @@ class Spread:
 
     @property
     def mean_text(self) -> str:
-        """The mean with as many places as the table shows: the same wherever else it stands."""
+        """Returns the mean with as many decimals as in the table, so that it reads the same everywhere."""
         return number_text(self.mean) if self.std is None and self.places is None else self._rounded(self.mean)
 
     def _rounded(self, value: float) -> str:
-        """Two digits of the deviation, unless the places are given: more would pretend, fewer would hide."""
+        """Round to two digits of the deviation unless `places` is given: more digits would suggest false precision."""
         places = 2 if not self.std else min(6, max(0, 1 - math.floor(math.log10(self.std))))
         return f"{value:.{places if self.places is None else self.places}f}"
 
 
 def spread(values: Values, places: int | None = None) -> Spread:
-    """Mean and standard deviation over runs (R,); UserError without values or where one is not finite."""
+    """Returns mean and standard deviation over runs (R,); UserError without values or if one is not finite."""
     runs = _runs(values)
     return Spread(mean=float(runs.mean()), std=float(runs.std(ddof=1)) if len(runs) > 1 else None, count=len(runs),
                   values=_few(runs), places=places)
@@ -63,8 +63,8 @@ def spread(values: Values, places: int | None = None) -> Spread:
 class Difference:
     """Mean of b - a over pairs with two 95 % (or `level`) confidence intervals and the paired t-test.
 
-    Of three pairs or more: for fewer `t_low`, ... are None, and `values` holds the differences. `higher_is_better`
-    says which sign is good; None where that is not known.
+    Intervals and test need three pairs; with fewer, `t_low`, ... are None and `values` holds the differences.
+    `higher_is_better` says which sign is good; None if unknown.
     """
 
     mean: float
@@ -88,17 +88,17 @@ class Difference:
 
     @property
     def trend(self) -> Trend | None:
-        """Whether b is better or worse than a, by the mean."""
+        """Returns whether b is better or worse than a, by the mean."""
         return None if self.higher_is_better is None else trend_of(0.0, self.mean, self.higher_is_better)
 
     @property
     def is_sure(self) -> bool:
-        """Whether there is an interval and zero lies outside it."""
+        """Returns whether there is an interval that excludes zero."""
         return self.t_low is not None and self.t_high is not None and not self.t_low <= 0 <= self.t_high
 
     @property
     def word(self) -> str:
-        """Better or worse, and whether chance may have done it; empty where that is not known."""
+        """Returns better or worse, and whether this may be chance; empty if unknown."""
         if self.trend is None:
             return ""
         if self.t_low is None:
@@ -107,7 +107,7 @@ class Difference:
         return self.trend if self.is_sure else f"{self.trend}, perhaps by chance"
 
     def judged(self, *, higher_is_better: bool) -> Difference:
-        """The same difference, of which it is known which sign is good."""
+        """Returns the same difference with `higher_is_better` set."""
         return replace(self, higher_is_better=higher_is_better)
 
 
@@ -115,13 +115,13 @@ def paired_difference(a: Values, b: Values, *, level: float = 0.95, num_resample
                       seed: int = 0) -> Difference:
     """Compare two arms on the same seeds, folds or images: b minus a, pair by pair.
 
-    The t interval takes the differences as normal, the percentile bootstrap does not; with fewer than about ten pairs
-    the bootstrap is too narrow, so read the t interval there, and doubt both where they disagree.
+    The t interval assumes normally distributed differences; the percentile bootstrap does not. With fewer than about
+    ten pairs the bootstrap interval is too narrow, so use the t interval. If the two disagree, distrust both.
 
     Shape: a, b (R,), in the same order. Raises UserError on differing lengths, no pairs or values not finite.
     Source: Student 1908; Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
     """
-    from scipy import stats  # takes half a second, which most commands never need
+    from scipy import stats  # the import takes half a second, and most commands do not need it
 
     first, second = _runs(a), _runs(b)
     if first.shape != second.shape:
@@ -140,14 +140,14 @@ def paired_difference(a: Values, b: Values, *, level: float = 0.95, num_resample
 
 
 def trend_of(before: float, after: float, higher_is_better: bool) -> Trend | None:
-    """Whether `after` is better or worse than `before`; None where they are equal or one is not a number."""
+    """Returns whether `after` is better or worse than `before`; None if they are equal or one is not a number."""
     if before == after or not (math.isfinite(before) and math.isfinite(after)):
         return None
     return "better" if (after > before) == higher_is_better else "worse"
 
 
 def number_text(value: float) -> str:
-    """Four digits of a number."""
+    """Format a number with four digits."""
     return f"{value:.4g}" if math.isfinite(value) else str(value)
 
 
@@ -163,7 +163,7 @@ def _runs(values: Values) -> npt.NDArray[np.float64]:
 
 
 def _resampled_means(values: npt.NDArray[np.float64], num: int, seed: int) -> npt.NDArray[np.float64]:
-    """Means of `num` resamples, a block at a time: per-image comparisons would need gigabytes at once."""
+    """Returns the means of `num` resamples, computed in blocks: all at once would need gigabytes for per-image data."""
     rng, block = np.random.default_rng(seed), max(1, 2**22 // len(values))
     means = [values[rng.integers(0, len(values), (min(block, num - start), len(values)))].mean(axis=1)
              for start in range(0, num, block)]

@@ -1,4 +1,4 @@
-"""Tables that give the same figures in Markdown, CSV, JSON and on a page."""
+"""Tables that show the same figures in Markdown, CSV, JSON and on a page."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rated:
-    """A figure of which is known that it is better or worse than another one; `word` says so beside it."""
+    """A figure that is known to be better or worse than another one; `word` is printed beside it."""
 
     value: str | int | float | Spread
     trend: Trend | None
-    word: str = ""  # in place of the trend's own, such as "worse than always the mean"
+    word: str = ""  # replaces the trend's own word, such as "worse than always the mean"
 
     def __str__(self) -> str:
         word = self.word or self.trend
@@ -47,11 +47,11 @@ class Table:
                 raise UserError(f"table: row {number} has {len(row)} cells for {len(self.columns)} columns")
 
     def cells(self) -> list[list[str]]:
-        """The rows as text, as Markdown and the page show them."""
+        """Returns the rows as text, as in Markdown and on the page."""
         return [[cell_text(cell) for cell in row] for row in self.rows]
 
     def markdown(self) -> str:
-        """A GitHub table, columns padded; bars and line breaks in cells are escaped, numbers stand on the right."""
+        """Returns a GitHub table with padded columns; bars and line breaks are escaped, numbers are right-aligned."""
         grid = [[_escape(text) for text in row] for row in [list(self.columns), *self.cells()]]
         widths = [max(3, *(len(row[k]) for row in grid)) for k in range(len(self.columns))]
         right = [is_numeric(self, k) for k in range(len(self.columns))]
@@ -61,9 +61,9 @@ class Table:
         return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
     def csv(self) -> str:
-        """RFC 4180 with full precision; a spread becomes the columns name, name_std and name_count.
+        """Returns CSV (RFC 4180) with full precision; a spread becomes the columns name, name_std and name_count.
 
-        Text that a spreadsheet would run as a formula is made harmless (`harmless`).
+        Text that a spreadsheet would run as a formula is escaped (`harmless`).
         """
         records = self.records()
         header = list(dict.fromkeys(name for record in records for name in record)) or list(self.columns)
@@ -74,11 +74,11 @@ class Table:
         return buffer.getvalue()
 
     def json(self) -> str:
-        """A list of objects with full precision, columns as in `csv`."""
+        """Returns a JSON list of objects with full precision, columns as in `csv`."""
         return json.dumps(self.records(), indent=2, ensure_ascii=False) + "\n"
 
     def records(self) -> list[dict[str, Cell]]:
-        """One flat mapping a row, for CSV and JSON; what is not finite becomes None."""
+        """Returns one flat mapping per row, for CSV and JSON; values that are not finite become None."""
         return [_flat(dict(zip(self.columns, row, strict=True))) for row in self.rows]
 
 
@@ -86,26 +86,26 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def harmless(cell: Any) -> Any:
-    """A cell of a CSV file that people open in a spreadsheet: text that would be a formula gets an apostrophe in front.
+    """Escape a cell of a CSV file for spreadsheets: text that would be a formula gets a leading apostrophe.
 
-    Names of files are strangers' text, and `=HYPERLINK(...)` is a name. A dash that stands alone is none.
+    File names are untrusted text, and `=HYPERLINK(...)` is a valid name. A lone dash is not a formula.
     """
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) and cell != "-" else cell
 
 
 def is_numeric(table: Table, column: int) -> bool:
-    """Whether every cell of the column that holds anything holds a number, so that it is set on the right."""
+    """Returns whether all non-empty cells of the column are numbers, so that the column is right-aligned."""
     cells = [row[column] for row in table.rows if row[column] is not None]
     return bool(cells) and not any(isinstance(cell.value if isinstance(cell, Rated) else cell, str) for cell in cells)
 
 
 def trend_in(cell: Entry) -> Trend | None:
-    """Whether a cell's figure is better or worse than the one that it is compared with."""
+    """Returns whether a cell's figure is better or worse than the one it is compared with."""
     return cell.trend if isinstance(cell, Difference | Rated) else None
 
 
 def cell_text(cell: Any) -> str:
-    """A cell as a reader sees it."""
+    """Returns a cell as text for the reader."""
     if cell is None:
         return "-"
     return number_text(cell) if isinstance(cell, float) else str(cell)

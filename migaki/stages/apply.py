@@ -1,4 +1,4 @@
-"""apply: a trained system, or a change by its name, to every row of a set; labels are carried, names are kept."""
+"""apply: runs a trained system or a named change on every row of a data set; keeps labels and file names."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["ApplyJob", "apply", "apply_change"]
 def apply(what: Path | str, job: ApplyJob, *, command: str = "", quiet: bool = False) -> Path:
     """Apply the trained system in the folder `what`, or the change of that name with its defaults, to `job.input`.
 
-    The first picture that is made becomes the image of the same name in `job.out`; further pictures, planes and series
-    become files; numbers become columns (of a system: `predicted_...`), and the class that logits speak for becomes
-    `predicted_label`, by name where it has one. Every other column and file of the input is carried over by the rule of
-    `data.sets.carry`. With an estimator the column `drift` tells by how much it thinks that
-    the label has moved (its unit: `drift_unit` in dataset.json), and with several labels `drift_<label>` for each.
-    Returns what was written, a folder or a video. Raises UserError for pictures that do not fit.
+    The first output picture becomes the image of the same name in `job.out`. Further pictures, planes and series
+    become files. Numbers become columns (`predicted_...` for a system). Class logits become the column
+    `predicted_label`, which holds the class name where there is one. All other columns and files of the input are
+    copied or moved by the rule of `data.sets.carry`. With an estimator the column `drift` holds its estimate of how far
+    the label moved (unit: `drift_unit` in dataset.json); with several labels each also has a column `drift_<label>`.
+    Returns the path of the folder or video written. Raises UserError for pictures that do not fit.
     """
     if isinstance(what, str) and what in names_in("changes", "Change"):
         return apply_change(what, find_class("changes", what, Change)(), job, command=command, quiet=quiet)
@@ -45,7 +45,7 @@ def apply(what: Path | str, job: ApplyJob, *, command: str = "", quiet: bool = F
 
 
 def apply_change(name: str, change: Change, job: ApplyJob, *, command: str = "", quiet: bool = False) -> Path:
-    """Make the change to every row of `job.input`, into `job.out`; see `apply`."""
+    """Apply the change to every row of `job.input` and write `job.out`; see `apply`."""
     apart(job.out, job.input, *change.reads().values())
     if job.input.is_file():
         _require_picture(job.input)

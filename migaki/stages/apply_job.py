@@ -1,4 +1,4 @@
-"""What `migaki apply` is asked for, whatever is applied."""
+"""The options of `migaki apply` that are common to systems and changes."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from migaki.data.walk import OutputJob
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApplyJob(OutputJob):
-    """What to apply to what."""
+    """Input, output and options of `migaki apply`."""
 
     GROUPS: ClassVar[dict[str, str]] = {
         "usual": "seed variants keep drop estimator reject_drift rejected file_format value_range",
         "run": "batch_size device precision",
     }
 
-    input: Path  # a folder of images, labelled or not, or shards; one picture or a video for what takes any size
+    input: Path  # a folder of images, labelled or not, or shards; also one picture or a video if any size is accepted
     batch_size: int = 64  # images at once
-    seed: int = 0  # of whatever is drawn; row i of a seed is always the same
-    variants: int = 1  # outputs of each input, for what draws by chance
-    keep: tuple[str, ...] = ()  # columns that stay as they are where pixels move, though they may be places
+    seed: int = 0  # of all random draws; row i of a seed is always the same
+    variants: int = 1  # outputs of each input, for random changes and systems
+    keep: tuple[str, ...] = ()  # columns to copy unchanged when pixels move, although they may hold positions
     drop: tuple[str, ...] = ()  # columns and further pictures to leave out
-    estimator: Path | None = None  # a run that tells each image's drift, a column; none: the refiner's own, if any
-    reject_drift: str = ""  # images whose labels drift by more are rejected, such as 2deg or 1px
+    estimator: Path | None = None  # a run that estimates each image's drift (a column); none: the refiner's own, if any
+    reject_drift: str = ""  # reject images whose labels drift by more than this, such as 2deg or 1px
     rejected: Literal["drop", "flag"] = "drop"  # leave them out, or keep them with 1 in the column `rejected`
     file_format: FileFormat = "auto"  # of pictures of any size; auto: PNG of 8 or 16 bits; TIFF and .npy stay
-    value_range: tuple[float, float] | None = None  # of the files' values that is [0, 1]; None: by the type's range
+    value_range: tuple[float, float] | None = None  # file values that map to 0 and 1; None: the files' type decides
     device: hardware.Device = "auto"  # auto: a GPU where there is one
     precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
 
 
 def naming(folder: ImageFolder, job: ApplyJob, digits: int = 0) -> Callable[[int], str]:
-    """The name of what becomes of each place: that of its input without the ending, with the variant's number.
+    """Returns a function from place to output name: the input's name without its ending, with the variant's number.
 
-    Numbers have `digits` places. UserError where two inputs would get one name.
+    Numbers have `digits` digits. Raises UserError if two inputs would get the same name.
     """
     stems: dict[str, str] = {}
     for name in folder.names:
@@ -54,7 +54,7 @@ def naming(folder: ImageFolder, job: ApplyJob, digits: int = 0) -> Callable[[int
 
     def name_of(place: int) -> str:
         stem = stem_of(folder.names[place // job.variants])
-        # Of all images or of none, so that no two share a name.
+        # All images get a variant number or none does, so that no two share a name.
         return stem + (f"_{place % job.variants:0{digits}d}" if job.variants > 1 else "")
 
     return name_of

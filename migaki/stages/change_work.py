@@ -1,4 +1,4 @@
-"""A change, applied to the rows of a set at their own sizes."""
+"""Applies a change to the rows of a data set, each picture at its own size."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _FORMATS = {"auto": "png", "png": "png", "jpg": "jpg", "tiff": "tiff", "npy": "n
 
 
 class ChangeWork(Work):
-    """A change, ready to be made to any rows of the job's set, in any order and any process.
+    """Applies a change to any rows of the job's data set, in any order and in any process.
 
     Rows of one size go through the change together. Place p of `total` is variant p mod `variants` of row
-    p // `variants`; its seed is `fold(job.seed, p)`. `channels` converts pictures (None: those of the file, without
-    alpha); names of variants have numbers of `digits` places. Raises UserError for a set that does not fit.
+    p // `variants`; its seed is `fold(job.seed, p)`. Pictures are converted to `channels` (None: as in the file,
+    without alpha). Variant numbers in names have `digits` digits. Raises UserError for a data set that does not fit.
     """
 
     def __init__(self, name: str, change: Change, job: ApplyJob, channels: int | None = None, digits: int = 0) -> None:
@@ -63,7 +63,7 @@ class ChangeWork(Work):
 
     @property
     def info(self) -> dict[str, Any]:
-        """What makes the images."""
+        """The record of what makes the images."""
         return self._info
 
     def do(self, places: list[int]) -> list[Done]:
@@ -77,7 +77,7 @@ class ChangeWork(Work):
         return done
 
     def _picture(self, index: int) -> torch.Tensor:
-        """Image `index` (C, H, W) float32 in [0, 1] at its own size."""
+        """Returns image `index` as (C, H, W) float32 in [0, 1] at its own size."""
         path = self.folder.file(index)
         array = framing.check_values(read_image(path), self.job.value_range, path)
         has_alpha = path.suffix.lower() != ".npy" and array.shape[0] in (2, 4) and read_header(path).has_alpha
@@ -86,7 +86,7 @@ class ChangeWork(Work):
         return torch.from_numpy(np.ascontiguousarray(unit))
 
     def _together(self, read: Sequence[tuple[int, torch.Tensor]]) -> list[Done]:
-        """The rows of one size."""
+        """Change and encode rows of one size as one batch."""
         places = [place for place, _ in read]
         rows = [place // self.job.variants for place in places]
         batch: Batch = {"image": torch.stack([picture for _, picture in read])}
@@ -103,7 +103,7 @@ class ChangeWork(Work):
 
     def _part(self, made: Batch, part: str, rows: list[int],
               given: torch.Tensor) -> list[tuple[torch.Tensor, dict[str, Any], Move]]:
-        """For each row what goes into a folder of the output: the picture, the columns, where pixels went."""
+        """Returns for each row what one output folder receives: the picture, the columns, and how pixels moved."""
         start = f"{part}/" if part else ""
         own = {key.removeprefix(start): value for key, value in made.items() if key.startswith(start)}
         matrices, images = own.pop(AFFINE, None), own.pop("image", given)

@@ -1,4 +1,4 @@
-"""damage: clean photographs in, pairs of damaged and clean ones out, with what was done to them and their labels."""
+"""damage: turns clean photographs into pairs of damaged and clean ones, and records the damage and the labels."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from migaki.stages.change_work import ChangeWork
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DamageJob(OutputJob):
-    """What to damage, how often, and where to: OUT gets input/ (damaged) and target/ (clean), pairs under one name."""
+    """What to damage and how often; OUT gets input/ (damaged) and target/ (clean), where pairs share one name."""
 
     GROUPS: ClassVar[dict[str, str]] = {"usual": "count channels file_format seed keep drop"}
 
     input: Path  # a folder of clean photographs of any sizes, labelled or not
     count: int = 1  # damaged variants of each photograph
-    channels: int | None = None  # 1, 3 or 4 to convert to; None: those of the file, alpha left off
+    channels: int | None = None  # convert to 1, 3 or 4 channels; None: as in the file, without alpha
     file_format: Literal["png", "tiff", "npy"] = "png"  # png: 8 bits; the others float32, for any number of channels
     seed: int = 0  # variant v of photograph i is always the same
-    keep: tuple[str, ...] = ()  # columns that stay as they are where pixels move, though they may be places
+    keep: tuple[str, ...] = ()  # columns to copy unchanged when pixels move, although they may hold positions
     drop: tuple[str, ...] = ()  # columns and further pictures to leave out
 
 
 def damage_folder(name: str, damage: Damage, job: DamageJob, *, command: str = "", quiet: bool = False) -> Path:
-    """Damage every photograph of `job.input` `job.count` times; scalars of the damage become columns, a mask a file.
+    """Damage every photograph of `job.input` `job.count` times; damage parameters become columns, a mask a file.
 
-    Labels are kept, in both sets. An interrupted run goes on where it stopped, to the same files, with any number of
-    workers. The target is written with each variant, so that `input` and `target` pair by name for every reader. Raises
-    UserError if the folders hold something else.
+    Both folders keep the labels. An interrupted run continues where it stopped and yields the same files, with any
+    number of workers. The target is written once per variant, so that any reader can pair `input` and `target` by name.
+    Raises UserError if the folders hold something else.
     """
     if job.count < 1:
         raise UserError(f"--count {job.count}: give the number of variants of each photograph, at least 1")

@@ -1,4 +1,4 @@
-"""evaluate: a judge, by its name, over runs and sets; figures, files and one page."""
+"""evaluate: runs a judge on trained runs and data sets, and writes figures, files and one page."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["EvaluateJob", "evaluate", "evaluate_into", "judge_into", "measure", 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateJob:
-    """What to judge a trained system's readings by: the options of the judge `labels`, and where to write."""
+    """How to evaluate a trained system's predictions: the options of the judge `labels`, and where to write."""
 
     GROUPS: ClassVar[dict[str, str]] = {"usual": "out exclude", "run": "batch_size device precision"}
 
     data: Path  # a folder with labels
-    out: Path | None = None  # where evaluation.json and the curve go; by default into the run's folder
+    out: Path | None = None  # folder for evaluation.json and the curve; default: the run's folder
     exclude: tuple[str, ...] = ()  # leave out rows where these columns are true, such as bad_crop
     batch_size: int = 256  # images at once
     device: hardware.Device = "auto"  # auto: a GPU where there is one
@@ -35,7 +35,7 @@ class EvaluateJob:
 
 
 def run_judge(judge: Judge, runs: Sequence[Path] = (), *, quiet: bool = False) -> Findings:
-    """What the judge finds; nothing is written."""
+    """Run the judge and return its findings; writes nothing."""
     with Bar("evaluate", 0, quiet=quiet) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -47,9 +47,9 @@ def run_judge(judge: Judge, runs: Sequence[Path] = (), *, quiet: bool = False) -
 
 def judge_into(judge: Judge, runs: Sequence[Path] = (), out: Path | None = None, *, command: str = "",
                quiet: bool = False) -> tuple[Path, Findings]:
-    """Judge, and write it down in `out` (default: the judge's own place). Returns the folder and the findings.
+    """Run the judge and write its findings to `out` (default: the judge's choice); returns the folder and the findings.
 
-    Raises UserError for a place that holds images or a run, and whatever the judge refuses.
+    Raises UserError if the folder holds images or a run, and for everything that the judge refuses.
     """
     place = out or judge.default_out(runs)
     if place is None:
@@ -65,31 +65,31 @@ def judge_into(judge: Judge, runs: Sequence[Path] = (), out: Path | None = None,
 
 
 def evaluate(run: Path, job: EvaluateJob, *, quiet: bool = False) -> dict[str, Any]:
-    """The figures of the trained system in the folder `run` on the labels of `job.data`, ready for JSON."""
+    """Returns the figures, ready for JSON, of the trained system in the folder `run` on the labels of `job.data`."""
     return run_judge(labels_of(job), [run], quiet=quiet).figures
 
 
 def evaluate_into(run: Path, job: EvaluateJob, *, command: str = "",
                   quiet: bool = False) -> tuple[Path, dict[str, Any]]:
-    """As `evaluate`, and write it down in `job.out`: JSON, every image's error, pictures, a page."""
+    """Do as `evaluate`, and write JSON, every image's error, pictures and a page to `job.out`."""
     out, findings = judge_into(labels_of(job), [run], job.out, command=command, quiet=quiet)
     return out, findings.figures
 
 
 def measure(system: System, folder: ImageFolder, job: EvaluateJob, *, quiet: bool = False) -> dict[str, Any]:
-    """Run `system` over `folder` and compute its metric; UserError if the labels it needs are missing."""
+    """Run `system` on `folder` and compute its metric; raises UserError if the labels it needs are missing."""
     with Bar("evaluate", len(folder), quiet=quiet) as bar:
         return metric_of(system, folder, job, lambda done: bar.advance(done - bar.done)).compute()
 
 
 def labels_of(job: EvaluateJob) -> Labels:
-    """The judge of a job."""
+    """Returns the judge `labels` with the options of a job."""
     return Labels(Labels.Config(data=job.data, exclude=job.exclude, batch_size=job.batch_size, device=job.device,
                                 precision=job.precision))
 
 
 def require_own(out: Path) -> None:
-    """UserError for a folder that holds images or a run: what is judged must not be mixed with it."""
+    """Raises UserError if `out` holds images or a run: results must not be mixed with what is judged."""
     for name in ("dataset.json", "metadata.jsonl", "metadata.csv", "config.json"):
         if (out / name).exists():
             raise UserError(f"{out}: holds {name}, so it is no place for an evaluation: choose a new folder")

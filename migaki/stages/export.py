@@ -1,4 +1,4 @@
-"""export: a trained system as one ONNX file, checked against onnxruntime."""
+"""export: writes a trained system as one ONNX file and checks it in onnxruntime."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from migaki.core.system import System
 from migaki.core.trained import load_system
 
 _TOLERANCE = 2e-3  # largest difference allowed between PyTorch and onnxruntime, both float32
-_SIZE, _LARGEST = (256, 256), 1024  # px; what is larger networks of any size translate in tiles
-_CHECKED_BATCH = 3  # another batch size than the one traced, so that a fixed batch axis cannot pass
+_SIZE, _LARGEST = (256, 256), 1024  # px; default and largest size; larger pictures are processed in tiles
+_CHECKED_BATCH = 3  # differs from the traced batch size, so that a fixed batch axis fails the check
 
 
 class _Predict(nn.Module):
-    """`predict` as a module from tensors to a tuple of tensors."""
+    """Wraps `predict` as a module from tensors to a tuple of tensors."""
 
     def __init__(self, system: System, inputs: list[str], keys: list[str]) -> None:
         super().__init__()
@@ -44,11 +44,11 @@ class _Predict(nn.Module):
 def export(run: Path, out: Path, size: tuple[int, int] | None = None, *, quiet: bool = False) -> dict[str, float]:
     """Write the trained system in `run` to the ONNX file `out` and run it in onnxruntime.
 
-    A network that takes pictures of any size is written for pictures of `size` (height, width; px), 256 x 256 if none
-    is given: larger ones are cut into tiles of it. For the others the size is that of the training.
-    Inputs are those that the system declares (`inputs`, and what it draws), float32, pictures in [0, 1], any B; outputs
-    as `predict` names them. Returns the largest absolute difference of each output between PyTorch and onnxruntime; on
-    disagreement nothing is written and UserError says so.
+    A network that takes pictures of any size is exported for pictures of `size` (height, width; px; default 256 x 256);
+    the user cuts larger pictures into tiles of that size. Other networks are exported for their training size.
+    The inputs are those that the system declares (`inputs`, and its random draws), float32, pictures in [0, 1], any
+    batch size. The outputs have the names that `predict` gives them. Returns the largest absolute difference of each
+    output between PyTorch and onnxruntime. If they disagree, raises UserError and writes nothing.
     """
     try:
         import onnx
@@ -89,7 +89,7 @@ def export(run: Path, out: Path, size: tuple[int, int] | None = None, *, quiet: 
 
 
 def _gaps(module: torch.nn.Module, session: Any, keys: list[str], inputs: dict[str, torch.Tensor]) -> dict[str, float]:
-    """The largest absolute difference of each output between PyTorch and onnxruntime."""
+    """Returns the largest absolute difference of each output between PyTorch and onnxruntime."""
     with torch.no_grad():
         expected = module(*inputs.values())
     found = session.run(None, {key: value.numpy() for key, value in inputs.items()})
@@ -110,7 +110,7 @@ def _size(run: Path, system: System, size: tuple[int, int] | None) -> tuple[int,
 
 
 def _inputs(batch: int, shapes: Mapping[str, tuple[int, ...]]) -> Batch:
-    """Values to trace and to check with: pictures in [0, 1], all else normal."""
+    """Returns random inputs for tracing and checking: pictures in [0, 1], everything else normally distributed."""
     draw = torch.Generator().manual_seed(batch)
     kinds = {name: key.kind for name, key in glossary().items()}
     return {name: (torch.rand if kinds.get(name) == "picture" else torch.randn)(batch, *shape, generator=draw)
@@ -118,7 +118,7 @@ def _inputs(batch: int, shapes: Mapping[str, tuple[int, ...]]) -> Batch:
 
 
 def _trace(module: nn.Module, inputs: Batch, keys: list[str], path: Path) -> None:
-    """torch.onnx, with its chatter kept from the user's screen."""
+    """Export with torch.onnx, without its messages on the user's screen."""
     batch = torch.export.Dim("batch", min=1)
     for chatty in ("onnxscript", "torch.onnx"):
         logging.getLogger(chatty).setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""simulate: labelled images from nothing, into a folder."""
+"""simulate: renders labelled images into a folder."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from migaki.data.walk import OutputJob
 from migaki.data.writers.formats import open_writer
 from migaki.data.writers.record import Plan, Record, plan
 
-_CHUNK = 128  # images rendered at once: enough to keep every core busy, few enough to stay small in memory
-_SHARE = 64  # the same where several processes share the work: none waits long for the last one
+_CHUNK = 128  # images rendered at once: enough to keep every core busy, few enough to save memory
+_SHARE = 64  # the same for several processes: smaller, so that none waits long for the last one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulateJob(OutputJob):
-    """How many images, and where to."""
+    """How many images to render, and into which folder."""
 
     GROUPS: ClassVar[dict[str, str]] = {"usual": "count seed"}
 
@@ -39,12 +39,12 @@ class SimulateJob(OutputJob):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Render(engine.Task[list[tuple[int, Record]]]):
-    """Images of these indices with their rows, encoded: another process sends the content of files and not pixels."""
+    """Renders the images of given indices with their rows, encoded: processes exchange file contents, not pixels."""
 
     kind: Callable[[Any], Simulator]
     config: Any
     seed: int
-    threads: int  # of PyTorch, so that several processes do not ask for all cores each
+    threads: int  # of PyTorch; limited, so that several processes do not each claim all cores
 
     def open(self) -> Callable[[list[int]], list[tuple[int, Record]]]:
         """Build the simulator."""
@@ -57,8 +57,8 @@ class Render(engine.Task[list[tuple[int, Record]]]):
 def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str = "", quiet: bool = False) -> Path:
     """Render `job.count` images of `simulator` (called `name`) with their labels into the folder `job.out`.
 
-    An interrupted run goes on where it stopped, to the same files, with any number of workers. Raises UserError if
-    the folder holds something else.
+    An interrupted run continues where it stopped and yields the same files, with any number of workers. Raises
+    UserError if the folder holds something else.
     """
     if job.count < 1:
         raise UserError(f"--count {job.count}: give the number of images, at least 1")
@@ -90,7 +90,7 @@ def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str 
 
 
 def _ahead(simulator: Simulator, seed: int, chunks: Iterable[list[int]]) -> Iterator[tuple[list[int], Batch]]:
-    """The images of each chunk. While the caller writes them a thread renders the next: renderers let others run."""
+    """Yield the images of each chunk, while a thread renders the next chunk (renderers release Python's lock)."""
     waiting: tuple[list[int], Future[Batch]] | None = None
     with ThreadPoolExecutor(1) as pool:
         for indices in chunks:
@@ -103,19 +103,19 @@ def _ahead(simulator: Simulator, seed: int, chunks: Iterable[list[int]]) -> Iter
 
 
 def _planned(indices: list[int], batch: Batch) -> list[tuple[int, Plan]]:
-    """The images of a batch with their names and rows."""
+    """Returns the images of a batch with their names and rows."""
     images = batch.pop("image")
-    rows = batch_rows(batch) if batch else [{} for _ in indices]  # a camera gives no labels
+    rows = batch_rows(batch) if batch else [{} for _ in indices]  # a stand-in camera gives no labels
     return [(index, plan(f"{index:06d}", image, row, "png"))
             for index, image, row in zip(indices, images, rows, strict=True)]
 
 
 def _held(config: Any) -> dict[str, str]:
-    """What the files and folders hold that a simulator's configuration names, such as its assets."""
+    """Returns digests of the files and folders that a simulator's configuration names, such as its assets."""
     places = {field.name: getattr(config, field.name) for field in fields(config)}
     return {name: all_contents(path) for name, path in places.items() if isinstance(path, Path) and path.exists()}
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:
-    """A simulator's configuration without what only says how it is computed."""
+    """Returns a simulator's configuration without the fields that only affect how it is computed."""
     return {key: value for key, value in config.items() if key != "threads"}

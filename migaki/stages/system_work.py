@@ -1,4 +1,4 @@
-"""A trained system whose pictures have one size, applied to the rows of a set."""
+"""Applies a trained system of fixed picture size to the rows of a data set."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from migaki.judges.drift_meter import FolderMeter, written
 from migaki.metrics.drift import Tolerance, parse_tolerance
 from migaki.stages.apply_job import ApplyJob, naming
 
-_PIECE = 2**15  # px that a network works on at once on a CPU: so many that what it remembers of them stays in the cache
+_PIECE = 2**15  # px that a network processes at once on a CPU: its activations then fit into the cache
 _UNCHANGED = "unchanged"
 
 
 class SystemWork(Work):
-    """A trained system, ready to be applied to any rows of the job's set, in any order and any process.
+    """Applies a trained system to any rows of the job's data set, in any order and in any process.
 
     Place p of `total` is variant p mod `variants` of row p // `variants`. Raises UserError if the pictures do not fit
-    the system or the options do not fit each other.
+    the system or if the options contradict each other.
     """
 
     def __init__(self, run: Path, job: ApplyJob) -> None:
@@ -49,7 +49,7 @@ class SystemWork(Work):
         self.folder = ImageFolder(job.input, size=None if shape is None else shape[1:],
                                   channels=None if shape is None else shape[0])
         self.device = hardware.choose_device(job.device)
-        # A GPU is kept busy by one batch, and should not hold several in its memory.
+        # One batch keeps a GPU busy, and its memory should not hold several.
         self._turn = nullcontext() if self.device.type == "cpu" else Lock()
         self.precision = hardware.choose_precision(job.precision, self.device)
         self.drawn = self.system.drawn()
@@ -59,7 +59,7 @@ class SystemWork(Work):
         self.folder.require(*self.system.inputs)
         self.reads = (*self.system.inputs, *(key for key in self.system.hints if key in self.folder.labels))
         self.name_of = naming(self.folder, job)
-        self.folder.row(0, keep=job.keep, drop=job.drop)  # refuses what cannot follow before anything is begun
+        self.folder.row(0, keep=job.keep, drop=job.drop)  # refuses labels that cannot be kept before any work begins
         self.system.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         record = read_record(run)
         self._info: dict[str, Any] = {
@@ -74,7 +74,7 @@ class SystemWork(Work):
 
     @property
     def info(self) -> dict[str, Any]:
-        """What makes the images."""
+        """The record of what makes the images."""
         named = {name: list(value) for name, value in (("keep", self.job.keep), ("drop", self.job.drop)) if value}
         return self._info | named
 
@@ -95,14 +95,14 @@ class SystemWork(Work):
             self._info |= {"reject_drift": str(self.limit), "rejected": job.rejected}
 
     def heralds(self) -> list[str]:
-        """Says where an estimator is missing."""
+        """Returns a message if the estimator is missing."""
         if self.lost is None:
             return []
         return [f"apply: {self.lost}: the estimator that this refiner was trained with is gone, so no drift is "
                 "written: give another with --estimator"]
 
     def summary(self, notes: Counter[str], made: int) -> list[str]:
-        """Says where pictures came out as they went in: a refiner that changes nothing has learned nothing."""
+        """Returns a message if pictures came out unchanged: a refiner that changes nothing has learned nothing."""
         same = notes[_UNCHANGED]
         if not same:
             return []
@@ -110,7 +110,7 @@ class SystemWork(Work):
                 "them; if it should, train it for more --steps"]
 
     def do(self, places: list[int]) -> list[Done]:
-        """Read, make and encode the rows at these places."""
+        """Read the rows at these places, apply the system and encode the results."""
         rows = [place // self.job.variants for place in places]
         batch = self.folder.read(rows, self.reads)
         for key, shape in self.drawn.items():
@@ -140,7 +140,7 @@ class SystemWork(Work):
                 in zip(places, rows, images, columns, same, strict=True)]
 
     def _predict(self, batch: Batch) -> Batch:
-        """What the system makes of a batch, float32 on the CPU, which a CPU works on in pieces."""
+        """Returns the system's outputs for a batch, float32 on the CPU; a CPU processes the batch in pieces."""
         count = len(next(iter(batch.values())))
         image = batch.get("image")
         pixels = 1 if image is None else image.shape[2] * image.shape[3]
@@ -153,7 +153,7 @@ class SystemWork(Work):
 
     def _drifts(self, meter: FolderMeter, rows: list[int], moved: Batch,
                 picture: torch.Tensor | None) -> list[dict[str, float]]:
-        """The columns `drift`, `drift_...` of each image."""
+        """Returns the columns `drift` and `drift_<label>` of each image."""
         if picture is None:
             raise UserError("--estimator: this system makes no pictures whose labels could drift: leave it out")
         before = meter.complete(self.folder, rows, moved)
@@ -188,13 +188,13 @@ def _check(job: ApplyJob, makes_several: bool) -> None:
 
 
 def split_made(made: Batch) -> tuple[torch.Tensor | None, Batch]:
-    """What a system made: the picture that takes the image's place (the first one there is), and the rest."""
+    """Split a system's outputs into the picture that replaces the image (the first picture, or None) and the rest."""
     name = next((key for key in made if key in keys_of("picture")), None)
     return (None, made) if name is None else (made[name], {key: made[key] for key in made if key != name})
 
 
 def _columns(made: Batch, count: int) -> list[dict[str, Any]]:
-    """The rest of what a system made as columns: numbers as `predicted_...`, files under their own names."""
+    """Returns a system's other outputs as columns: numbers as `predicted_...`, files under their own names."""
     if not made:
         return [{} for _ in range(count)]
     kinds = {name: key.kind for name, key in glossary().items()}
@@ -204,7 +204,7 @@ def _columns(made: Batch, count: int) -> list[dict[str, Any]]:
 
 
 def estimator_of(record: dict[str, Any], job: ApplyJob) -> tuple[Path | None, Path | None]:
-    """The estimator with which the refiner was trained if that is gone and no other given, and the one to use."""
+    """Returns two estimators: the refiner's own if it is missing and no other was given, and the one to use."""
     own = record.get("data", {}).get("estimator")
     if job.estimator is not None or own is None:
         return None, job.estimator

@@ -1,4 +1,4 @@
-"""train: a system on folders, into a run."""
+"""train: trains a system on data folders and writes a run folder."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from migaki.data.sets.contents import contents_of
 
 
 def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, quiet: bool = False) -> System:
-    """Train a system of class `cls` on the folders of `data` into `out`; goes on where an earlier run stopped.
+    """Train a system of class `cls` on the folders of `data` into `out`; continues an interrupted run.
 
     The initial weights are drawn from (run.seed, 0). Under `torchrun` each process takes its share of the images (see
-    docs/scale.md). Raises UserError for folders that do not fit or an `out` that holds something else.
+    docs/scale.md). Raises UserError for folders that do not fit, and for an `out` that holds something else.
     """
     check_numbers(config)
     folders = data_paths(data)
@@ -45,7 +45,7 @@ _AT_LEAST_ONE = ("steps", "batch_size", "features", "num_refiner_steps", "num_di
 
 
 def check_numbers(config: Any) -> None:
-    """UserError for a negative number (or NaN) in a system's configuration, a share above 1, or no step, no image."""
+    """Raises UserError if a configuration holds a negative number, NaN, a share above 1, or zero steps or images."""
     for field in fields(config):
         value, least = getattr(config, field.name), int(field.name in _AT_LEAST_ONE)
         if isinstance(value, int | float) and str(field.type) in ("int", "float") and not value >= least:

@@ -1,4 +1,4 @@
-"""A trained system that takes pictures of any size, applied to the rows of a set: tile by tile, bit depth and all."""
+"""Applies a trained system to whole pictures of any size, tile by tile; bit depth and metadata are kept."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ Array = np.ndarray[Any, Any]
 
 
 class WholeWork(Work):
-    """A system that restores pictures of any size, ready for any rows of the job's set.
+    """Restores pictures of any size: applies a system to any rows of the job's data set.
 
-    Every picture keeps its name, its row, its bit depth, alpha, profile and EXIF; places in px follow the system's
-    scale; a mask that the system predicts is written beside it. Memory beyond the decoded picture and its result is
-    that of a few tiles. Raises UserError for what cannot be read.
+    Every picture keeps its name, its row, its bit depth, alpha, colour profile and EXIF. Positions in px are multiplied
+    by the system's scale. A predicted mask is written beside the picture. Besides the decoded picture and its result,
+    memory holds only a few tiles. Raises UserError for files that cannot be read.
     """
 
     name = "restore"
     batch_size = 1
-    lanes = 1  # a picture has all cores
+    lanes = 1  # one picture at a time, on all cores
 
     def __init__(self, run: Path, job: ApplyJob) -> None:
         self.job = job
@@ -56,7 +56,7 @@ class WholeWork(Work):
 
     @property
     def info(self) -> dict[str, Any]:
-        """What makes the images."""
+        """The record of what makes the images."""
         return self._info
 
     def do(self, places: list[int]) -> list[Done]:
@@ -91,7 +91,7 @@ def _refuse_options(job: ApplyJob) -> None:
 
 
 def restore_video(run: Path, job: ApplyJob, *, quiet: bool = False) -> Path:
-    """Restore the video `job.input` frame by frame; returns the film that was written into `job.out`."""
+    """Restore the video `job.input` frame by frame; returns the path of the video written into `job.out`."""
     _refuse_options(job)
     work = restorer(load_system(run), job.value_range, job.device, job.precision)
     target = make_folder(job.out) / f"{job.input.stem}.mp4"

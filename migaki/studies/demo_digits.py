@@ -1,4 +1,4 @@
-"""Digits: drawn ones towards the scanned ones that scikit-learn ships; classifiers that never saw a real label."""
+"""Digits: refines drawn digits towards scikit-learn's scanned ones; trains classifiers without real labels."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DigitsDemo(Demo):
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "seed seeds count steps refiner_steps"}
 
-        seed: int = 0  # of everything; runs of an arm take seed, seed + 1, ...
+        seed: int = 0  # of all random draws; runs of an arm take seed, seed + 1, ...
         seeds: int = 3  # runs of each arm
         count: int = 10000  # rendered digits
         refiner_steps: int = 400  # rounds of Algorithm 1
@@ -59,7 +59,7 @@ class DigitsDemo(Demo):
     config: Config
 
     def plan(self, out: Path, quiet: bool) -> Plan:
-        """Draw digits, take the scans, refine, train, judge."""
+        """Returns the steps: draw digits, take the scans, refine, train, evaluate."""
         config = self.config
         job = SimulateJob(out=out / "synthetic", count=config.count, seed=config.seed)
         runs = [(arm, k) for arm in ARMS for k in range(config.seeds)]
@@ -80,13 +80,13 @@ class DigitsDemo(Demo):
                 for k in range(config.seeds))) for slug, name, _, _, saw in ARMS))
 
     def compose(self, report: StudyReport) -> None:
-        """The page of a refining demo."""
+        """Compose the page of a refining demo."""
         compose_refining(report, photos="the scanned digits",
                          protocol=_PROTOCOL.format(count=self.config.count, steps=self.config.steps))
 
     def _polish(self, out: Path, quiet: bool) -> Step:
         rounds = self.config.refiner_steps
-        # At 8x8 the refiner works at full resolution; the augmentation's shifts and covers would hide half a digit.
+        # At 8x8 px the refiner works at full resolution; augmentation by shifting and covering would hide half a digit.
         config = SimGAN.Config(steps=rounds, batch_size=64, history=3200, discriminator_pretraining=30, scale=1,
                                features=32, lambda_reg=1.0, learning_rate=4e-4, augment=False, ema=0.98)
         run = Run(seed=self.config.seed, sample_every=max(1, rounds // 4))

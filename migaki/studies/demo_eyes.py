@@ -1,4 +1,4 @@
-"""Eyes: rendered ones towards your photographs (--photos DIR) or a stand-in camera's; gaze models (the default)."""
+"""Eyes (the default): refines rendered eyes towards your photographs (--photos DIR) or a stand-in camera's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from migaki.studies.parts.gaze_steps import adapt_step
 from migaki.systems.gaze import Gaze
 from migaki.systems.simgan import SimGAN
 
-SKINS = tuple(range(12))  # of the simulator's twenty; the stand-in camera's people have the others
+SKINS = tuple(range(12))  # of the simulator's twenty skins; the stand-in camera uses the others
 FEWEST_PHOTOS = 64
 
 ARMS = (("synthetic", "synthetic eyes", "nothing"),
@@ -67,13 +67,13 @@ class EyesDemo(Demo):
             "test": "num_test",
         }
 
-        real: Path | None = None  # a folder of your own photographs of eyes; without it a stand-in camera
-        seed: int = 0  # of everything; runs of an arm take seed, seed + 1, ...
+        real: Path | None = None  # a folder of your own photographs of eyes; default: a stand-in camera
+        seed: int = 0  # of all random draws; runs of an arm take seed, seed + 1, ...
         seeds: int = 2  # runs of each arm
         count: int = 6000  # rendered eyes
         photos: int = 1500  # unlabelled pictures for the refiner
         labelled: int = 4000  # labelled pictures for the upper bound
-        test: int = 1000  # labelled pictures that judge
+        test: int = 1000  # labelled pictures for the evaluation
         refiner_steps: int = 500  # rounds of Algorithm 1
         steps: int = 700  # updates of each gaze model, of 64 images
 
@@ -85,12 +85,12 @@ class EyesDemo(Demo):
     config: Config
 
     def plan(self, out: Path, quiet: bool) -> Plan:
-        """Render, train what holds the labels, take pictures, refine, train, judge."""
+        """Returns the steps: render, train the model that holds labels, take pictures, refine, train, evaluate."""
         is_judged = self.config.real is None or _has_gaze(self.config.real)
         return _Steps(self.config, out, quiet, is_judged).plan()
 
     def compose(self, report: StudyReport) -> None:
-        """The page of a refining demo."""
+        """Compose the page of a refining demo."""
         is_judged = bool(report.outcomes)
         photos = "the stand-in camera's pictures" if self.config.real is None else "your photos"
         compose_refining(report, photos=photos, no_table=_NO_TABLE, protocol=protocol(
@@ -99,7 +99,7 @@ class EyesDemo(Demo):
 
 
 def _has_gaze(real: Path) -> bool:
-    """Whether the user's folder has gaze labels; UserError if it is not a folder of enough pictures."""
+    """Returns whether the user's folder has gaze labels; UserError if it is not a folder of enough pictures."""
     folder = ImageFolder(real, size=(36, 60), channels=1)
     if len(folder) < FEWEST_PHOTOS:
         raise UserError(f"{real}: holds {len(folder)} pictures, too few to learn a look from: give at least "
@@ -116,7 +116,7 @@ def _camera(*, labelled: bool) -> StandInCamera.Config:
 
 @dataclass(frozen=True)
 class _Steps:
-    """Every step of the demo in the folder `out`; without labels to judge by no arm but the refiner's estimator."""
+    """Builds the demo's steps in the folder `out`; without test labels it trains only the refiner's estimator."""
 
     config: EyesDemo.Config
     out: Path
@@ -124,7 +124,7 @@ class _Steps:
     is_judged: bool
 
     def plan(self) -> Plan:
-        """All of them in order, and the arms that come of them."""
+        """Returns all steps in order, and the arms that they produce."""
         seeds = range(self.config.seeds)
         phases = [
             Phase(title="render eyes", steps=(self._render(),)),
@@ -136,7 +136,7 @@ class _Steps:
         ]
         if not self.is_judged:
             return Plan(phases=tuple(phases), arms=())
-        # The user's own labels all judge: a part of them would be too small a teacher, and its people would be known.
+        # All of the user's labels are for testing: a part would be too small to train on, and would share its people.
         arms = [arm for arm in ARMS if self.config.real is None or arm[0] != BOUND]
         phases += [
             self._label(),
@@ -155,8 +155,8 @@ class _Steps:
         return self.out / f"gaze_{slug}_{number}"
 
     def _render(self) -> Step:
-        # The user's photographs are equalised, which is how gaze data sets are published; so are then the renderings.
-        # The stand-in's people look about more widely: what is in doubt is looks, and gaze should be plain to see.
+        # The user's photographs are equalised, as published gaze data sets are, and then the renderings are too.
+        # The stand-in's people look about more widely: the demo tests the gap in looks, so gaze should be easy to see.
         config = EyeSimulator.Config(mask=False, equalise=True) if self.config.real else EyeSimulator.Config(
             mask=False, identities=SKINS, gaze_prior="wide")
         job = SimulateJob(out=self.out / "synthetic", count=self.config.count, seed=self.config.seed)
@@ -174,13 +174,13 @@ class _Steps:
             "stand_in_camera", _camera(labelled=False), job, self.quiet, options.photos / 500),))
 
     def _label(self) -> Phase:
-        """Labelled pictures: to judge by, and for the upper bound."""
+        """Makes labelled pictures for the test and for the upper bound."""
         options, out = self.config, self.out
         if options.real is not None:
             config = Photos.Config(equalise=True, half="second", limit=options.test)
             return Phase(title="read your labelled photos",
                          steps=(import_step("photos", options.real, out / "test", config, self.quiet, 3),))
-        # Other seeds, other pictures: no picture stands in two folders.
+        # Each folder has its own seed, so that no picture is in two folders.
         parts = (("test", options.test, 2000), ("labelled", options.labelled, 3000))
         return Phase(title="take labelled photos with the stand-in camera", steps=tuple(
             simulate_step("stand_in_camera", _camera(labelled=True),
@@ -189,16 +189,16 @@ class _Steps:
 
     def _polish(self) -> Step:
         options, out = self.config, self.out
-        # A short run: the learning rate is twice the default, and the averaged refiner must follow sooner.
+        # The run is short: the learning rate is twice the default, and the averaged refiner must follow faster.
         config = SimGAN.Config(steps=options.refiner_steps, batch_size=32, history=1600, discriminator_pretraining=30,
                                lambda_reg=0.3, learning_rate=4e-4, scale=2, ema=0.98)
         run = Run(seed=options.seed, sample_every=max(1, options.refiner_steps // 4))
-        # The first model trained on synthetic eyes: its reading of an image must not move while that is refined.
+        # The first model trained on synthetic eyes: its prediction for an image must not change by refining.
         data = SimGAN.Data(synthetic=out / "synthetic", real=out / "photos", estimator=self._run("synthetic", 0))
         return train_step("simgan", data, config, run, out / "refiner", self.quiet, 5 + options.refiner_steps / 12)
 
     def _make(self, slug: str, number: int) -> list[Step]:
-        """The steps to one gaze model. What only adapts another arm's model does not train it again."""
+        """Returns the steps for one gaze model; an arm that adapts another arm's model does not train it again."""
         photos, (base, _, way) = self.out / "photos", slug.partition("_")
         if way:
             return [adapt_step(self._run(base, number), self.out / base, photos, self._run(slug, number),
@@ -210,9 +210,9 @@ class _Steps:
                            self.quiet, 2), self._train(slug, ("synthetic", read), number)]
 
     def _train(self, slug: str, data: tuple[str, ...], number: int) -> Step:
-        # Narrower than the default and in smaller batches, so that all arms fit into minutes; the same for every arm.
-        # Augmentation and equalisation bridge much of a gap of looks by themselves: with a stand-in, whose gap is
-        # nothing else, they would leave nothing to show. Your own photographs get all there is.
+        # The network is narrower and the batches smaller than by default, equally for every arm, so that all arms take
+        # only minutes. Augmentation and equalisation by themselves bridge much of a gap in looks. The stand-in differs
+        # in looks only, so they would leave nothing to show; they are used only with your own photographs.
         is_yours = self.config.real is not None
         config = Gaze.Config(steps=self.config.steps, features=16, batch_size=64, augment=is_yours, equalise=is_yours)
         run = Run(seed=self.config.seed + number, sample_every=0)

@@ -1,4 +1,4 @@
-"""Rain: simulated rain on photographs that libraries ship; a network that takes it off again."""
+"""Rain: simulates rain on photographs shipped with libraries, and trains a network that removes it."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class RainDemo(Demo):
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "seed count steps"}
 
-        seed: int = 0  # of everything
-        count: int = 2  # kinds of rain on each photograph that judges
+        seed: int = 0  # of all random draws
+        count: int = 2  # kinds of rain on each test photograph
         steps: int = 800  # updates of the network
 
         def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class RainDemo(Demo):
     config: Config
 
     def plan(self, out: Path, quiet: bool) -> Plan:
-        """Take photographs, let it rain on some, train on the others, restore, judge; there are no arms."""
+        """Returns the steps: take photographs, add rain to some, train on the others, restore, evaluate; no arms."""
         config = DeepDetail.Config(steps=self.config.steps, depth=12, features=48, fold=2, loss="l1",
                                    final_norm=False, vivid=0.4, learning_rate=2e-3, ema=0.99)
         run = Run(seed=self.config.seed, sample_every=0, checkpoint_every=100)
@@ -78,7 +78,7 @@ class RainDemo(Demo):
         ))
 
     def compose(self, report: StudyReport) -> None:
-        """Before and after, how the training went, who saw what."""
+        """Compose the page: before and after, the training, and which data were used for what."""
         out = report.out
         figures = read_figures(out / "run" / "evaluation")
         note = "from the picture in rain, as it is, to the restored one"
@@ -114,7 +114,7 @@ Method: Fu et al., "Removing rain from single images via a deep detail network",
 
 
 def write_photos(folder: Path, names: Sequence[str]) -> None:
-    """Photographs that scikit-learn (china, flower) and scikit-image ship, as PNG; UserError without scikit-image."""
+    """Write photographs of scikit-learn (china, flower) and scikit-image as PNG; UserError without scikit-image."""
     make_folder(folder)
     for name in names:
         path = folder / f"{name}.png"
@@ -149,14 +149,14 @@ def _damage_step(job: DamageJob, quiet: bool) -> Step:
 
 
 def _decibels(out: Path, file: str) -> str:
-    """PSNR of brightness before and after, as `evaluate` found it."""
+    """Returns the PSNR of brightness before and after, from the evaluation."""
     with open(out / "run" / "evaluation" / "images.csv", newline="", encoding="utf-8") as table:
         row = next(row for row in csv.DictReader(table) if row["name"] == PurePosixPath(file).stem)
     return f"{float(row['psnr_y_before']):.1f} dB before, {float(row['psnr_y']):.1f} dB after (PSNR of brightness)."
 
 
 def _verdict(figures: dict[str, float]) -> str:
-    """What the numbers show, whatever they show."""
+    """Returns what the numbers show, in words, be it good or bad."""
     gain = figures["psnr_y"] - figures["psnr_y_before"]
     if gain <= 0:
         return (f"It did not help: restored, the photographs are {-gain:.1f} dB farther from the clean ones than they "

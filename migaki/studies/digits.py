@@ -1,8 +1,9 @@
-"""Digits across real sets: MNIST to USPS and back, labels of the source only, a line for every switch.
+"""Digits across real sets: MNIST to USPS and back, with labels of the source only; one table line per switch.
 
 Protocol: the classifier is trained on the labelled training set of the source and the unlabelled training set of the
-target, and judged on the target's test set, all of each (MNIST 60,000 + 10,000, USPS 7,291 + 2,007 in the original
-split). One configuration for both directions and all seeds, a fixed number of steps, the last weights.
+target, and evaluated on the target's test set. All sets are used completely (MNIST 60,000 + 10,000, USPS 7,291 + 2,007
+in the original split). Both directions and all seeds share one configuration, a fixed number of steps and the last
+weights.
 """
 
 from __future__ import annotations
@@ -50,23 +51,23 @@ class Digits(Study):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """The two sets and the budget, which is equal for all arms and both directions."""
+        """The two sets and the budget, which is the same for all arms and both directions."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "mnist usps seed seeds arms steps"}
 
         mnist: Path = Path("mnist.npz")  # MNIST: mnist.npz, or the folder of its four idx files
         usps: Path = Path("usps.h5")  # USPS: usps.h5, or the folder of LIBSVM's usps and usps.t
-        usps_test: int = 0  # pictures of USPS' test part if its 9,298 are divided anew; 0 = the original 2,007
-        seed: int = 0  # the first
-        seeds: int = 3  # classifiers of each arm; raise it later, nothing is made again
-        side_seeds: int = 1  # the same, of the arms beside the main ones: refined, adapted plain, longer, the bound
-        arms: tuple[str, ...] = ()  # which lines of the table, by slug; all of them if none is named
+        usps_test: int = 0  # test pictures if the 9,298 of USPS are split anew; 0 = the original 2,007
+        seed: int = 0  # the first seed
+        seeds: int = 3  # classifiers of each arm; may be raised later, finished ones are kept
+        side_seeds: int = 1  # the same for the secondary arms: refined, adapted plain, longer, the bound
+        arms: tuple[str, ...] = ()  # lines of the table to make, by slug; default: all
         steps: int = 400  # updates of each classifier
-        batch_size: int = 128  # labelled pictures, and as many of the target
+        batch_size: int = 128  # labelled pictures, and as many unlabelled ones of the target
         features: int = 16  # width of the classifier
         size: int = 24  # px, sides of the framed pictures
-        plain_size: int = 28  # px, sides of the pictures as they come
-        refiner_steps: int = 400  # rounds of Algorithm 1; one refiner of each kind a direction
+        plain_size: int = 28  # px, sides of the unframed pictures
+        refiner_steps: int = 400  # rounds of Algorithm 1; one refiner of each kind per direction
 
         @classmethod
         def quick(cls) -> Digits.Config:
@@ -91,7 +92,7 @@ class Digits(Study):
     config: Config
 
     def plan(self, out: Path, quiet: bool) -> Plan:
-        """Import and frame both sets, then seed by seed both ways, so that it can be stopped with whole seeds."""
+        """Returns the steps: import and frame both sets, then both directions seed by seed, to finish whole seeds."""
         config, arms = self.config, self._arms()
         phases = [Phase(title="import the sets", steps=_imports(config, out, quiet)),
                 Phase(title="frame the digits", steps=tuple(
@@ -106,7 +107,7 @@ class Digits(Study):
             for way in _WAYS for arm in arms))
 
     def compose(self, report: StudyReport) -> None:
-        """The table both ways, the differences each switch makes, what the refiner made."""
+        """Compose the page: tables of both directions, the effect of each switch, and refined pictures."""
         report.section("Target accuracy")
         report.table("digits", self._table(report))
         arms = [arm.slug for arm in self._arms()]
@@ -140,7 +141,7 @@ class Digits(Study):
         return min(config.seeds, config.side_seeds) if arm.is_side else config.seeds
 
     def _phase(self, out: Path, way: str, k: int, quiet: bool) -> tuple[Step, ...]:
-        """All arms of a seed and direction; with the first seed the refiners, before the first arm that needs them."""
+        """Returns the steps of a seed and direction; the first seed's include the refiners, before the arms using them."""
         steps: list[Step] = []
         made: set[str] = set()
         chosen = [arm for arm in self._arms() if k < self._seeds(arm)]
@@ -166,7 +167,7 @@ class Digits(Study):
                      "refiner takes the place of the first; \"...\" lines add to it.")
 
     def _refine(self, out: Path, way: str, kind: str, quiet: bool) -> list[Step]:
-        """Train the refiner of a direction on framed pictures, and refine the source's training set."""
+        """Returns steps that train a direction's refiner on framed pictures and refine the source's training set."""
         config, (source, target) = self.config, _WAYS[way]
         refiner = SimGAN.Config(channels=1, height=config.size, width=config.size, steps=config.refiner_steps,
                                 batch_size=64, features=32, blocks=3, history=3200, discriminator_width=0.5,
@@ -238,6 +239,6 @@ def _frame_step(source: Path, out: Path, size: int, quiet: bool) -> Step:
 
 
 def _first(folder: Path) -> Tensor:
-    """The first of some pictures of a folder, far apart (MNIST may come sorted), of one size and channel."""
+    """Read a few pictures, spread over the folder since MNIST may be sorted, with the same size and one channel."""
     images = ImageFolder(folder)
     return images.read([i * len(images) // _SHOWN for i in range(min(_SHOWN, len(images)))], ("image",))["image"]

@@ -1,4 +1,4 @@
-"""Gaze from synthetic eyes, before and after refining, judged on real ones: SimGAN's Tables 2 and 3, Figure 7."""
+"""Gaze from synthetic eyes, before and after refining, tested on real ones: SimGAN's Tables 2 and 3, Figure 7."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FEWEST_PHOTOS = 64
 
 
 class GazeStudy(Study):
-    """Gaze models from synthetic eyes, raw and refined, judged on real labelled ones, by refiner and CNN seeds.
+    """Gaze models from synthetic eyes, raw and refined, tested on real labelled ones, by refiner and CNN seeds.
 
-    `--photos DIR --data DIR` are yours (or MPIIGaze's), `--synthetic DIR` takes the place of rendering. Without
-    `--data` there are distances and drift of labels, no errors; without `--photos` a stand-in camera takes them.
+    `--photos DIR --data DIR` are your own folders (or MPIIGaze's); `--synthetic DIR` replaces rendering. Without
+    `--data` the study gives distances and label drift but no errors; without `--photos` it uses a stand-in camera.
     Source: Shrivastava et al., CVPR 2017, section 3.1.
     """
 
@@ -35,18 +35,18 @@ class GazeStudy(Study):
     config: GazeRecipe
 
     def plan(self, out: Path, quiet: bool) -> Plan:
-        """Render, photograph, estimate, refine, measure looks, train, adapt, bound, judge."""
+        """Returns the steps: render, photograph, estimate, refine, measure looks, train, adapt, bound, evaluate."""
         _check(self.config)
         phases, arms = GazePlan(self.config, out, quiet).complete()
         return Plan(phases=phases, arms=arms)
 
     def compose(self, report: StudyReport) -> None:
-        """See gaze_page.py."""
+        """Compose the page, see gaze_page.py."""
         compose_gaze(report, self.config)
 
 
 def _check(config: GazeRecipe) -> None:
-    """UserError for folders that lack what the study needs, before anything is made."""
+    """Raises UserError, before any step runs, if a folder lacks what the study needs."""
     if config.photos is not None and len(ImageFolder(config.photos)) < FEWEST_PHOTOS:
         raise UserError(f"{config.photos}: holds {len(ImageFolder(config.photos))} pictures, too few to learn a look "
                         f"from: give at least {FEWEST_PHOTOS}")

@@ -1,8 +1,8 @@
 """Hands: table 4 of Shrivastava et al., CVPR 2017, on a stand-in for a depth sensor or on imported real frames.
 
-Five arms of one hourglass: rendered depth, refined depth and labelled frames, the first two in three times the number
-as well. Without `--photos` the "real" frames are a stand-in (`simulate/stand_in_depth.py`): other poses of the same
-rendered hand, damaged as published models say a sensor does.
+Five arms train the same hourglass network: on rendered depth, refined depth and labelled frames, the first two also
+with three times as many images. Without `--photos` the "real" frames are a stand-in (`simulate/stand_in_depth.py`):
+other poses of the same rendered hand, damaged by published models of a depth sensor.
 """
 
 from __future__ import annotations
@@ -59,31 +59,31 @@ class Hands(Study):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """The sets and the budget, which is equal for all arms. The defaults take about 40 minutes of one core."""
+        """The sets and the budget, which is the same for all arms; the defaults take about 40 minutes of one core."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "real test poses kind size count seed seeds"}
         NAMES: ClassVar[dict[str, str]] = {"real": "photos", "test": "data"}
 
         real: Path | None = None  # labelled real frames for training (`migaki import nyu`); None: the stand-in
-        test: Path | None = None  # labelled real frames to judge on, of other poses; with --photos
-        poses: Path | None = None  # table of seen joints: the first half for training, the second for the test
-        synthetic_poses: Literal["table", "made_up"] = "table"  # of the rendered hands; made up where there is no table
+        test: Path | None = None  # labelled real test frames, of other poses; needs --photos
+        poses: Path | None = None  # table of measured joints: the first half for training, the second for testing
+        synthetic_poses: Literal["table", "made_up"] = "table"  # of the rendered hands; made up if there is no table
         kind: Literal["structured_light", "time_of_flight"] = "structured_light"  # of the stand-in
         size: int = 64  # px, sides of the images
         count: int = 2000  # rendered hands; three times as many in the 3x arms
         real_count: int = 2000  # frames of the stand-in for training
-        test_count: int = 1000  # frames of the stand-in to judge on
-        seed: int = 0  # the first
-        seeds: int = 2  # refiners, and networks of each arm; raise it later, nothing is made again
+        test_count: int = 1000  # test frames of the stand-in
+        seed: int = 0  # the first seed
+        seeds: int = 2  # refiners, and networks of each arm; may be raised later, finished ones are kept
         steps: int = 800  # updates of each network
-        batch_size: int = 48  # images; with 3x a third from each part
+        batch_size: int = 48  # images; a third from each part in the 3x arms
         features: int = 64  # of the network
         refiner_steps: int = 1500  # rounds of Algorithm 1
         lambda_reg: float = 0.2  # the refiner's
         refiner_features: int = 24  # of the refiner
-        hold: bool = True  # the network trained on the rendered hands holds the joints while they are refined
-        noise_channels: int = 1  # the refiner's noise input: what a sensor loses, it loses by chance
-        lost_readings: bool = True  # the refiner may lose pixels by chance, instead of painting what is lost
+        hold: bool = True  # a network trained on rendered hands holds the joints in place while refining
+        noise_channels: int = 1  # the refiner's noise input, since a sensor loses readings by chance
+        lost_readings: bool = True  # the refiner may drop pixels at random instead of painting the losses
 
         @classmethod
         def quick(cls) -> Hands.Config:
@@ -104,8 +104,7 @@ class Hands(Study):
     config: Config
 
     def plan(self, out: Path, quiet: bool) -> Plan:
-        """Render, stand in for frames, then seed by seed refine and train, so that it can be stopped with whole seeds.
-        """
+        """Returns the steps: render, make stand-in frames, then refine and train seed by seed, to finish whole seeds."""
         config = self.config
         if config.real is not None and config.test is not None:
             require_others(ImageFolder(config.test), ImageFolder(config.real), "--photos")
@@ -127,12 +126,12 @@ class Hands(Study):
             for slug, name, parts, refined in ARMS))
 
     def compose(self, report: StudyReport) -> None:
-        """The table, the curve, what the refiner made and what the networks found."""
+        """Compose the page: the table, the curve, refined images and the networks' predictions."""
         compose_hands(report, self.config, [slug for slug, *_ in ARMS], self._real(report.out), self._test(report.out))
 
     @property
     def called_real(self) -> str:
-        """How the arm trained on labelled frames is called."""
+        """Returns the name of the arm trained on labelled frames."""
         return "real" if self.config.real else "stand-in for real"
 
     def _real(self, out: Path) -> Path:
@@ -150,7 +149,7 @@ class Hands(Study):
         return out / "poses" / f"{part}.npy" if self.config.poses else None
 
     def _split(self, out: Path) -> tuple[Step, ...]:
-        """The table of poses in two halves, in its order: frames that follow each other stay together."""
+        """Returns steps that halve the table of poses in its order, so that consecutive frames stay together."""
         table = self.config.poses
         if table is None:
             return ()
@@ -182,14 +181,14 @@ class Hands(Study):
                                               ("stand_in_test", "test", config.test_count, 51)))
 
     def _refine(self, out: Path, seed: int, quiet: bool) -> tuple[Step, ...]:
-        """Train this seed's refiner on the first part, refine all three."""
+        """Returns steps that train this seed's refiner on the first part and refine all three parts."""
         config = self.config
         refiner = SimGAN.Config(
             height=config.size, width=config.size, channels=1, steps=config.refiner_steps, batch_size=32,
             features=config.refiner_features, blocks=3, lambda_reg=config.lambda_reg, scale=1,
             noise_channels=config.noise_channels, lost_readings=config.lost_readings,
             discriminator_width=0.5, history=1600,
-            # Most patches show background alone; it takes the discriminator a while to find the others.
+            # Most patches show only background; the discriminator needs a while to find the others.
             discriminator_pretraining=min(300, 2 * config.refiner_steps // 5), augment=False, instance_noise=0.02,
             ema=0.98)
         data = SimGAN.Data(synthetic=out / PARTS[0], real=self._real(out),

@@ -1,4 +1,4 @@
-"""What n yes-or-no answers say: the exact binomial test against guessing, Wilson's interval, the confusion table."""
+"""Statistics of n yes-or-no answers: exact binomial test against guessing, Wilson's interval, confusion table."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ ALPHA = 0.05
 
 
 def tail_p(right: int, total: int) -> float:
-    """P(X >= `right`) for X ~ Binomial(`total`, 1/2): how often pure guessing does at least as well.
+    """Returns P(X >= `right`) for X ~ Binomial(`total`, 1/2): how often pure guessing does at least as well.
 
-    One-sided, as in the paper (517 of 1000 gives 0.148). Summed in whole numbers, so exact to the last division.
+    The test is one-sided, as in the paper (517 of 1000 gives 0.148). The sum uses integers, so only the final division
+    rounds.
     """
     _check(right, total)
     ways, tail = math.comb(total, right), 0
@@ -28,7 +29,7 @@ def tail_p(right: int, total: int) -> float:
 
 
 def two_sided_p(right: int, total: int) -> float:
-    """P(|X - n/2| >= |`right` - n/2|) for X ~ Binomial(n = `total`, 1/2): guessing is as far off, either way."""
+    """Returns P(|X - n/2| >= |`right` - n/2|) for X ~ Binomial(n = `total`, 1/2): the two-sided p value of guessing."""
     _check(right, total)
     far = max(right, total - right)
     if 2 * far == total:
@@ -37,10 +38,10 @@ def two_sided_p(right: int, total: int) -> float:
 
 
 def verdict(right: int, total: int) -> Literal["better", "guessing", "worse"] | None:
-    """How the answers stand to guessing; None without any answer.
+    """Returns how the answers compare with guessing; None without any answer.
 
-    Better is judged one-sided, as in the paper. That test alone would pass off answers that are nearly all wrong as
-    guesses, though nobody guesses so badly: worse is judged two-sided, since no such direction was asked about.
+    "better" uses the one-sided test, as in the paper. That test alone would call answers that are nearly all wrong
+    guesses, though guessing is never so bad. "worse" uses the two-sided test, since this direction was not predicted.
     """
     if total == 0:
         return None
@@ -50,7 +51,7 @@ def verdict(right: int, total: int) -> Literal["better", "guessing", "worse"] | 
 
 
 def wilson_interval(right: int, total: int, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927), in [0, 1]; (0, 1) without any observation.
+    """Returns Wilson's score interval of a proportion (Wilson 1927), in [0, 1]; (0, 1) without any observation.
 
     Unlike the textbook p +- z sqrt(p (1 - p) / n) it neither leaves [0, 1] nor collapses at 0 % and 100 %.
     """
@@ -73,7 +74,7 @@ def _check(right: int, total: int) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confusion:
-    """Counts of a test in which each image is real or not, and is said to be real or not."""
+    """Counts of a test in which each image is real or not, and is judged real or not."""
 
     real_said_real: int = 0
     real_said_fake: int = 0
@@ -91,12 +92,12 @@ class Confusion:
 
     @property
     def right(self) -> int:
-        """Answers that were right."""
+        """The number of right answers."""
         return self.real_said_real + self.fake_said_fake
 
     @property
     def total(self) -> int:
-        """All answers."""
+        """The number of all answers."""
         return self.real_said_real + self.real_said_fake + self.fake_said_real + self.fake_said_fake
 
     def summary(self) -> dict[str, Any]:

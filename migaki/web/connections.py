@@ -1,7 +1,7 @@
-"""What one address may take of the server before a request is whole: connections, time and bytes.
+"""Limits per address on connections, time and bytes, before a request is complete.
 
-The guard (`guard.py`) sees whole requests only. A client that opens connections and sends a byte a minute, or a body
-without an end, is met here, one floor below.
+The guard (`guard.py`) sees complete requests only. This module works one layer below and stops clients that open many
+connections, send a byte a minute, or send an endless body.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from migaki.web.guard import client_key
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionLimits:
-    """How much one address may take; a room full of people may share one."""
+    """Limits for one address, which a room full of people may share."""
 
     per_address: int = 128
     """Connections at a time."""
@@ -35,7 +35,7 @@ class ConnectionLimits:
 
 
 def server_config(app: Any, limits: ConnectionLimits | None = None) -> uvicorn.Config:
-    """uvicorn's configuration with these limits. WebSockets are not spoken."""
+    """Returns uvicorn's configuration with these limits, without WebSockets."""
     limits = limits or ConnectionLimits()
     return uvicorn.Config(
         app, http=limited(limits), ws="none", log_level="error", access_log=False, server_header=False,
@@ -44,7 +44,7 @@ def server_config(app: Any, limits: ConnectionLimits | None = None) -> uvicorn.C
 
 
 def limited(limits: ConnectionLimits) -> type[H11Protocol]:
-    """uvicorn's protocol, which closes a connection that goes beyond the limits."""
+    """Returns uvicorn's protocol, extended to close a connection that exceeds the limits."""
     open_connections: Counter[str] = Counter()
 
     class Limited(H11Protocol):
@@ -76,7 +76,7 @@ def limited(limits: ConnectionLimits) -> type[H11Protocol]:
                 self.transport.abort()
                 return
             super().data_received(data)
-            if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):  # the request is whole, or is none
+            if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):  # the request is complete or invalid
                 self._received = 0
                 self._allow(limits.answer_seconds)
             elif self._clock is None:
@@ -88,10 +88,10 @@ def limited(limits: ConnectionLimits) -> type[H11Protocol]:
             super().on_response_complete()
 
         def _should_upgrade(self) -> bool:
-            return False  # without a line in the log for each stranger who asks
+            return False  # does not log every attempt of a stranger
 
         def _allow(self, seconds: float | None) -> None:
-            """Let the connection be for so long; None: for as long as it is idle between two requests."""
+            """Allow the connection this many seconds; None: no limit while it is idle between two requests."""
             if self._clock is not None:
                 self._clock.cancel()
             self._clock = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)

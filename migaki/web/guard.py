@@ -1,6 +1,6 @@
-"""What stands between the network and a page: who may ask, how much, how often, and which headers go back.
+"""Protects a page from the network: checks who may ask, how much and how often, and sets the response headers.
 
-One ASGI middleware, so that nothing behind it, error pages included, can forget a check or a header.
+It is a single ASGI middleware, so that every answer, error pages included, passes all checks and gets all headers.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ SAFE_HEADERS = {
 
 
 def page_policy(html: str) -> str:
-    """A content security policy under which exactly the <script> and <style> blocks of this page work.
+    """Returns a content security policy that allows exactly the <script> and <style> blocks of this page.
 
-    Nothing may be fetched but from this server; images may only be data: and blob: (made by the page itself).
+    The page may fetch from this server only; images may only be data: and blob: (made by the page itself).
     """
     def sources(tag: str) -> str:
         blocks = re.findall(rf"<{tag}[^>]*>(.*?)</{tag}>", html, re.DOTALL)
@@ -57,7 +57,7 @@ def page_policy(html: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether binding to `host` can be reached from this machine only; UserError if the name is unknown."""
+    """Returns whether only this machine can reach a server bound to `host`; UserError if the name is unknown."""
     try:
         found = socket.getaddrinfo(host or "0.0.0.0", None, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -66,7 +66,7 @@ def is_loopback(host: str) -> bool:
 
 
 def client_key(address: str) -> str:
-    """What limits are counted by: an address, or of IPv6 the network of one customer (64 bits)."""
+    """Returns the key by which limits are counted: the address, or for IPv6 its 64-bit network (one customer)."""
     try:
         found = ipaddress.ip_address(address.split("%")[0])
     except ValueError:
@@ -77,7 +77,7 @@ def client_key(address: str) -> str:
 
 
 def check_binding(host: str, token: str | None) -> None:
-    """Refuse an address that others can reach unless a token keeps strangers out."""
+    """Raises UserError for an address that others can reach, unless a token keeps strangers out."""
     if token is not None and not re.fullmatch(r"[A-Za-z0-9_.~-]+", token):
         raise UserError("--token: only letters, digits and . _ ~ - can stand in a link: choose another token")
     if is_loopback(host):
@@ -119,7 +119,7 @@ class Buckets:
         allowed = level >= 1.0
         self._level[address] = (level - 1.0 if allowed else level, now)
         while len(self._level) > self.addresses:
-            self._level.popitem(last=False)  # the one unseen for longest
+            self._level.popitem(last=False)  # the least recently seen address
         return allowed
 
 
@@ -193,7 +193,7 @@ class Guard:
             return name in self.names
 
     async def _read(self, receive: Receive) -> bytes | None:
-        """The whole body; None if it is larger than allowed, whatever its Content-Length claimed."""
+        """Read the whole body; None if it is larger than allowed, regardless of its Content-Length."""
         body = b""
         while True:
             message = await receive()
@@ -207,7 +207,7 @@ class Guard:
 
 
 def _cross_site(headers: dict[str, list[str]], host: str) -> str | None:
-    """Why a request that changes something may come from a foreign page; None if it cannot."""
+    """Returns why a state-changing request may come from a foreign page; None if it cannot."""
     if any(origin not in (f"http://{host}", f"https://{host}") for origin in headers.get("origin", [])):
         return "requests from other pages are refused"
     if any(site not in ("same-origin", "none") for site in headers.get("sec-fetch-site", [])):
@@ -234,6 +234,6 @@ async def _refuse(send: Send, status: int, reason: str) -> None:
     body = json.dumps({"error": reason}).encode()
     await send({"type": "http.response.start", "status": status, "headers": [
         (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
-        # What is left of a request that was refused need not be waited for.
+        # The rest of a refused request need not be awaited.
         (b"connection", b"close")]})
     await send({"type": "http.response.body", "body": body})

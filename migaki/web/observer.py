@@ -1,7 +1,7 @@
-"""A machine in the observer's seat: a small classifier, trained afresh, takes the visual Turing test.
+"""A machine observer: a small, freshly trained classifier takes the visual Turing test.
 
 It learns real against fake from images of the two folders that are not in the test, and then judges the test's images
-one by one like a person. Where people guess and the machine does not, the fakes still carry a trace.
+one by one like a person. If people guess and the machine does not, the fakes still carry a trace.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Observer(nn.Module):
 
 
 def observe(real: Path, fake: Path, test: StimulusSet, seed: int, config: ObserverConfig | None = None) -> list[bool]:
-    """Train an observer on the images outside `test` and return what it says to each of the test's: real or not.
+    """Train an observer on the images outside `test` and return its answer to each test image: real or not.
 
     Deterministic in (images, seed) on one machine. UserError if too few images are left to train on.
     """
@@ -75,7 +75,7 @@ def observe(real: Path, fake: Path, test: StimulusSet, seed: int, config: Observ
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums then have one order whatever the number of cores, and a net this small is hardly slower."""
+    """Use one thread: sums then have one order on any number of cores, and a net this small is hardly slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -85,7 +85,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def train(reals: Tensor, fakes: Tensor, seed: int, config: ObserverConfig) -> Observer:
-    """A classifier of `reals` against `fakes`. Shape: each (N, C, H, W) in [0, 1]."""
+    """Train a classifier of `reals` against `fakes`. Shape: each (N, C, H, W) in [0, 1]."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold(seed, 3))
         observer = Observer(reals.shape[1], config.width)
@@ -110,9 +110,9 @@ def to_tensor(pixels: Sequence[Pixels]) -> Tensor:
 
 
 def _others(path: Path, role: str, test: StimulusSet, seed: int, config: ObserverConfig) -> Tensor:
-    """Images of a folder that are not in the test, in the test's form.
+    """Read the images of a folder that are not in the test, in the test's form.
 
-    They are told by their pixels as well as by their names: a copy under another name is no unseen image.
+    Images are compared by pixels as well as by name, since a copy under another name is not an unseen image.
     """
     folder = ImageFolder(path, channels=3)
     shown = [stimulus for stimulus in test.stimuli if stimulus.is_real == (role == "real")]

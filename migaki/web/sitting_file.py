@@ -29,7 +29,7 @@ _MAX_VALUES = 2**26  # of one image
 
 
 def open_file(path: Path) -> tuple[sqlite3.Connection, dict[str, str]]:
-    """The open file and its settings; UserError if it is not the file of such a test."""
+    """Open the file and read its settings; UserError if it is not the file of such a test."""
     _keep_to_the_owner(path)
     try:
         connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
@@ -45,7 +45,7 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, dict[str, str]]:
 
 
 def _checked(connection: sqlite3.Connection) -> dict[str, str]:
-    """Check the file, which may be a stranger's, before anything is written; the settings."""
+    """Check the file, which may be a stranger's, before anything is written; returns the settings."""
     connection.execute("PRAGMA trusted_schema = OFF")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != 1:
@@ -54,7 +54,7 @@ def _checked(connection: sqlite3.Connection) -> dict[str, str]:
     with closing(sqlite3.connect(":memory:")) as fresh:
         fresh.executescript(SCHEMA)
         wanted = fresh.execute(tables).fetchall()
-    # Equal to the letter: a trigger or a view would run what a stranger wrote.
+    # The schema must match exactly: a trigger or a view would run a stranger's code.
     if connection.execute(tables).fetchall() != wanted:
         raise sqlite3.DatabaseError("its tables are others")
     ((health,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
@@ -77,7 +77,7 @@ def _checked(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def _keep_to_the_owner(path: Path) -> None:
-    """The file and those that SQLite puts beside it are plain files, and nobody else's to read."""
+    """Check that the file and SQLite's files beside it are plain files, and make them readable by the owner only."""
     for name in (path.name, *(f"{path.name}-{part}" for part in ("wal", "shm", "journal"))):
         one = path.with_name(name)
         refuse_link(one)

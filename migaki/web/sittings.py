@@ -1,8 +1,8 @@
-"""Who answered what: the SQLite file of a visual Turing test.
+"""The SQLite file of a visual Turing test, with all answers.
 
-The file holds the images as well, so that a stopped test goes on with exactly the same images whatever happens to the
-folders that they came from. One sitting is one anonymous person (or one machine) seeing every image once, in an order
-of their own. An answer is one transaction, on the disk before the page hears of it.
+The file also holds the images, so that a stopped test continues with exactly the same images, whatever happens to
+their folders. In one sitting one anonymous person (or one machine) sees every image once, in an order of its own. Each
+answer is one transaction, which is on the disk before the page gets its reply.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CHANCE = secrets.SystemRandom()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class State:
-    """Where a sitting stands."""
+    """The progress of a sitting."""
 
     code: str
     position: int
@@ -118,7 +118,7 @@ class Sittings:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the test was made with, as text."""
+        """The settings of the test, as text."""
         return dict(self._settings)
 
     def stimuli(self) -> StimulusSet:
@@ -160,7 +160,7 @@ class Sittings:
     def seat_machine(self, verdicts: Sequence[bool]) -> Record:
         """Store the sitting of a machine, whole or not at all; `verdicts` are its answers by number of image.
 
-        A machine repeats itself, so a second sitting would say nothing: if one has sat, that one's answers are kept.
+        A machine repeats its answers, so a second sitting would add nothing: the answers of the first one are kept.
         """
         with self._transaction() as connection:
             if found := _machine(connection):

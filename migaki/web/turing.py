@@ -56,7 +56,7 @@ def tell_at_once(line: str) -> None:
 
 
 def run(config: TuringConfig, tell: Callable[[str], None] = tell_at_once) -> None:
-    """Serve the test until interrupted, or with `report` only write the report. UserError for what can be mended."""
+    """Serve the test until interrupted, or with `report` only write the report. UserError for user errors."""
     path = config.out / FILE_NAME
     if config.report and not config.machine:
         sittings = Sittings(path)
@@ -76,7 +76,7 @@ def run(config: TuringConfig, tell: Callable[[str], None] = tell_at_once) -> Non
 
 
 def open_test(config: TuringConfig) -> Sittings:
-    """Go on with the test in `config.out`, or make a new one; UserError if the one there was made otherwise."""
+    """Open the test in `config.out` or make a new one; UserError if the existing one has other settings."""
     path = config.out / FILE_NAME
     settings = {"real": str(config.real), "fake": str(config.fake), "per_class": str(config.per_class),
                 "seed": str(config.seed)}
@@ -95,7 +95,7 @@ def open_test(config: TuringConfig) -> Sittings:
 
 
 def take_by_machine(config: TuringConfig, sittings: Sittings) -> str:
-    """The sitting of a freshly trained classifier, or the one that there is; returns one line about how it did."""
+    """Run the sitting of a freshly trained classifier, unless one exists; returns one line about its result."""
     record = sittings.machine()
     kept = " It sat before: its answers are kept." if record else ""
     if record is None:

@@ -69,7 +69,7 @@ def _person(record: Record) -> dict[str, Any]:
 
 
 def _most_mistaken(sittings: Sittings, records: list[Record]) -> list[dict[str, Any]]:
-    """The images that most of the people who finished took for what they are not."""
+    """Returns the images that were most often misjudged by the people who finished."""
     seen: Counter[int] = Counter()
     wrong: Counter[int] = Counter()
     for record in records:
@@ -92,7 +92,7 @@ def write_report(sittings: Sittings, out: Path) -> Path:
 
 
 def html_report(sittings: Sittings) -> str:
-    """The figures as one page that fetches nothing: images are inside it, no script runs."""
+    """Returns the figures as one page that fetches nothing: images are embedded, and no script runs."""
     found = tables(sittings)
     pooled = found["pooled"]
     parts = [f"<h1>Visual Turing test</h1>{_lead(found)}"]
