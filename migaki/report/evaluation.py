@@ -127,7 +127,7 @@ def read_figures(folder: Path) -> dict[str, Any]:
 
 
 def _is_figure(value: Any) -> bool:
-    """Returns whether a metric may have computed this value: a number that fits a float, or lists or objects of these."""
+    """Returns whether a metric may have computed this value: a number that fits a float, or lists of these."""
     if isinstance(value, list | dict):
         return all(map(_is_figure, value.values() if isinstance(value, dict) else value))
     return value is None or isinstance(value, str | float) or (isinstance(value, int) and abs(value) < _MAX_FIGURE)

@@ -141,7 +141,7 @@ class Digits(Study):
         return min(config.seeds, config.side_seeds) if arm.is_side else config.seeds
 
     def _phase(self, out: Path, way: str, k: int, quiet: bool) -> tuple[Step, ...]:
-        """Returns the steps of a seed and direction; the first seed's include the refiners, before the arms using them."""
+        """Returns the steps of a seed and direction; those of the first seed begin with the refiners."""
         steps: list[Step] = []
         made: set[str] = set()
         chosen = [arm for arm in self._arms() if k < self._seeds(arm)]

@@ -104,7 +104,7 @@ class Hands(Study):
     config: Config
 
     def plan(self, out: Path, quiet: bool) -> Plan:
-        """Returns the steps: render, make stand-in frames, then refine and train seed by seed, to finish whole seeds."""
+        """Returns the steps: render, make stand-in frames, then refine and train, one whole seed after the other."""
         config = self.config
         if config.real is not None and config.test is not None:
             require_others(ImageFolder(config.test), ImageFolder(config.real), "--photos")
