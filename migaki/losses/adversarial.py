@@ -1,4 +1,4 @@
-"""The local adversarial loss: cross-entropy at every place of the discriminator's map (SimGAN sec. 2.1, eq. 1-3)."""
+"""The local adversarial loss: cross-entropy at every position of the discriminator's map (SimGAN sec. 2.1, eq. 1-3)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from migaki.ops.full_precision import full_precision
 
 @full_precision
 def patch_cross_entropy(logits: Tensor, *, is_refined: bool) -> Tensor:
-    """-log D where the patches count as refined, -log(1 - D) where they count as real.
+    """Return -log D for patches labelled refined, or -log(1 - D) for patches labelled real.
 
-    `logits` (B, 1, h, w): log-odds that the patch is *refined* (D of eq. 2 is their sigmoid). The sum over places
-    of eq. 1 is taken as the mean over batch and places, so that lambda does not depend on the image's size.
+    `logits` (B, 1, h, w) are the log-odds that a patch is *refined* (D of eq. 2 is their sigmoid). The mean over batch
+    and positions replaces the sum over positions of eq. 1, so lambda does not depend on the image's size.
     """
     return F.softplus(-logits if is_refined else logits).mean()
 
 
 @full_precision
 def patch_accuracy(logits: Tensor, *, is_refined: bool) -> Tensor:
-    """Share of places (B, 1, h, w) that the discriminator judges rightly, in [0, 1]."""
+    """Return the share of positions (B, 1, h, w) that the discriminator classifies correctly, in [0, 1]."""
     return ((logits > 0) == is_refined).float().mean()
 
 

@@ -21,13 +21,13 @@ def identity(images: Tensor) -> Tensor:
 
 @full_precision
 def channel_mean(images: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, 1, H, W): the mean of the colour channels, which leaves hue free (colour eyes)."""
+    """(B, C, H, W) to (B, 1, H, W): the mean of the colour channels; hue may change (for eyes in colour)."""
     return images.mean(dim=1, keepdim=True)
 
 
 @full_precision
 def gradients(images: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, 2C, H-1, W-1): forward differences in x and y, which leave brightness free."""
+    """(B, C, H, W) to (B, 2C, H-1, W-1): forward differences in x and y; brightness may change."""
     dx = images[..., :-1, 1:] - images[..., :-1, :-1]
     dy = images[..., 1:, :-1] - images[..., :-1, :-1]
     return torch.cat([dx, dy], dim=1)
@@ -38,12 +38,12 @@ FEATURE_MAPS: dict[str, FeatureMap] = {
     "channel_mean": channel_mean,
     "gradients": gradients,
 }
-"""The maps without parameters; "features" is a network's."""
+"""The feature maps without parameters; "features" comes from a network."""
 
 
 def self_regularisation(refined: Tensor, synthetic: Tensor, psi: FeatureMap = identity) -> Tensor:
-    """Mean absolute difference of the features (mean over batch, channels and places; images in [-1, 1]).
+    """Return the mean absolute difference of the features, over batch, channels and positions (images in [-1, 1]).
 
-    The paper prints a sum and no lambda; with the mean, lambda does not depend on the image's size.
+    The paper uses a sum and does not print lambda. With the mean, lambda does not depend on the image's size.
     """
     return (psi(refined.float()).float() - psi(synthetic.float()).float()).abs().mean()

@@ -1,4 +1,4 @@
-"""Steering: a loss' weight that finds itself, so that a measured quantity stays below a stated tolerance."""
+"""Steering: a controller that adjusts a loss weight to keep a measured quantity below a given tolerance."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import math
 import torch
 from torch import Tensor, nn
 
-_SMOOTH = 0.9  # decay of the running mean of what is measured
-_AIM = 0.9  # the mean is steered to this share of the tolerance: what is stated is a limit, and control is not exact
-_RISE, _FALL = 0.05, 0.01  # change of log weight a round for a measure e times too large, or too small
-_NOW = 0.5  # share of the error that acts at once (the proportional part, which damps)
-_LIMITS = (0.1, 1000.0)  # of the weight
+_SMOOTH = 0.9  # decay of the running mean of the measurements
+_AIM = 0.9  # set point as a share of the tolerance: the tolerance is a limit, and control is not exact
+_RISE, _FALL = 0.05, 0.01  # change of the log weight per round if the measurement is e times too large or too small
+_NOW = 0.5  # gain of the proportional part, which damps
+_LIMITS = (0.1, 1000.0)  # lowest and highest weight
 
 
 class Steering(nn.Module):
-    """The factor of the terms that keep labels, steered by the drift that is measured.
+    """Controls the weight of the label-keeping terms from the measured label drift.
 
-    A proportional-integral controller of the factor's logarithm; it rises faster than it falls, because a drift over
-    the tolerance harms and one below it does not. After the multipliers of Rezende and Viola, "Taming VAEs", 2018. Its
-    state is kept in buffers, so that a checkpoint holds it.
+    It is a proportional-integral controller of the weight's logarithm. The weight rises faster than it falls, because
+    only a drift above the tolerance does harm. After the multipliers of Rezende and Viola, "Taming VAEs", 2018. Buffers
+    keep the state, so checkpoints include it.
     """
 
     integral: Tensor
@@ -27,7 +27,7 @@ class Steering(nn.Module):
     count: Tensor
 
     def __init__(self, tolerance: float) -> None:
-        """`tolerance` (> 0) is in the unit of what `update` is given."""
+        """`tolerance` (> 0) has the unit of the measurements passed to `update`; ValueError if it is not positive."""
         super().__init__()
         if not tolerance > 0:
             raise ValueError(f"tolerance {tolerance}: must be positive")
@@ -38,7 +38,7 @@ class Steering(nn.Module):
 
     @torch.no_grad()
     def update(self, measured: Tensor) -> None:
-        """Take in the mean measure of one round (a scalar); of several processes, their average. NaN is passed over."""
+        """Add the mean measurement of one round (a scalar, averaged over processes); non-finite values are ignored."""
         measured = torch.where(torch.isfinite(measured), measured.float(), self.drift())
         self.mean.lerp_(measured, 1 - _SMOOTH)
         self.count += 1
@@ -47,15 +47,15 @@ class Steering(nn.Module):
         self.integral.add_(step).clamp_(math.log(_LIMITS[0]), math.log(_LIMITS[1]))
 
     def drift(self) -> Tensor:
-        """The running mean of what was measured, corrected for its start at nothing; 0 before the first."""
+        """Return the running mean of the measurements, corrected for its start at 0; 0 before the first measurement."""
         return self.mean / (1 - _SMOOTH**self.count).clamp_min(1e-6)
 
     def _wrong(self) -> Tensor:
-        """log(measured / aim), in +-1."""
+        """Return log(measured / aim), clipped to +-1."""
         return torch.log((self.drift() / (_AIM * self.tolerance)).clamp_min(1e-6)).clamp(-1, 1)
 
     @torch.no_grad()
     def weight(self) -> Tensor:
-        """The factor, a scalar; 1 before the first measure."""
+        """Return the weight, a scalar; 1 before the first measurement."""
         now = torch.where(self.count > 0, _NOW * self._wrong().clamp_min(0), 0.0)
         return torch.exp(self.integral + now).clamp(*_LIMITS)

@@ -1,4 +1,4 @@
-"""Batch norm's statistics taken from where a model will be used."""
+"""Batch-norm statistics estimated on images of the target domain."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from migaki.core import processes
 from migaki.core.source import Source
 
-_ADAPT_BATCHES = 32  # of photographs from which statistics are taken
+_ADAPT_BATCHES = 32  # number of batches of photographs used for the statistics
 
 
 @torch.no_grad()
 def adapt_norm(net: nn.Module, batches: list[Tensor]) -> None:
     """Replace the statistics of every batch-norm layer by those over `batches` (AdaBN, Li et al. 2016).
 
-    Of several processes each gives its batches, and all get the mean.
+    With several processes, each passes its own batches and all receive the mean statistics.
     """
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [m.momentum for m in norms]
@@ -34,7 +34,7 @@ def adapt_norm(net: nn.Module, batches: list[Tensor]) -> None:
 
 
 def adapt_norm_to_photos(net: nn.Module, source: Source) -> None:
-    """The same over the photographs (`real`) of the first batches of `source`; `net` takes images in [-1, 1]."""
+    """Do the same with the photographs (`real`) in the first batches of `source`; `net` takes images in [-1, 1]."""
     batches = [source.batch(step) for step in range(_ADAPT_BATCHES)]
     device = next(net.parameters()).device
     adapt_norm(net, [batch["real"].to(device, memory_format=torch.channels_last) * 2 - 1 for batch in batches])

@@ -10,19 +10,20 @@ from torch import nn
 class _Block(nn.Module):
     """x + two rounds of convolution, batch norm, ReLU (Fu et al. 2017, eq. 4); without `skip` only the rounds.
 
-    Without norm: x + convolution(ReLU(convolution(x))), as EDSR, the second one small at first.
+    Without norm it computes x + convolution(ReLU(convolution(x))), as EDSR; the second convolution starts small.
     """
 
     def __init__(self, width: int, skip: bool, norm: bool) -> None:
         super().__init__()
         self.skip = skip
         rounds = [*_round(width, width, norm), *_round(width, width, norm)]
-        # Batch norm levels what the ReLU at the end would let grow from block to block; without it there is none.
+        # A final ReLU makes activations grow from block to block. Batch norm levels them; without norm, the ReLU is
+        # left out.
         self.layers = nn.Sequential(*(rounds if norm or not skip else rounds[:-1]))
 
     @property
     def last(self) -> nn.Module:
-        """The layer at the end of the rounds."""
+        """Return the last layer of the rounds."""
         return self.layers[-1]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -43,17 +44,18 @@ class DetailNet(nn.Module):
     eq. 4: 26 layers of 3 x 3, 16 filters each (from memory). No pooling: an output pixel sees `depth` px around it.
 
     Args:
-        depth: convolutions in all, an even number of at least 2.
-        width: filters of each but the last.
-        skip: residual blocks; false makes it a plain chain, the lowest rung of the paper's comparison.
+        depth: total number of convolutions, even and at least 2.
+        width: filters of every convolution but the last.
+        skip: use residual blocks; false gives a plain chain, the lowest rung of the paper's comparison.
         final_norm: batch norm after the last convolution, as in the paper's equation (from memory). False puts it
-            before (ours): the residual's strength is then not levelled within a batch, and the features that the
-            last convolution sees have no mean, without which one step of Adam moves all of the image's brightness.
-        norm: batch norm at all (the paper). False leaves it out everywhere (Lim et al., "EDSR", CVPR workshops 2017):
-            two thirds of the time of a step, and a patch's residual does not depend on the others of its batch.
-        fold: squares of so many px are folded into channels before the first convolution and unfolded after the last
-            (Zhang et al., "FFDNet", IEEE TIP 2018): 1 is the paper's network; 2 has a quarter of its positions, so
-            it is several times faster at the same width and sees twice as far.
+            before the last convolution (ours). The residual's strength is then not levelled within a batch. The last
+            convolution also sees features of mean zero; otherwise one step of Adam shifts the brightness of the whole
+            image.
+        norm: use batch norm (the paper). False leaves it out everywhere (Lim et al., "EDSR", CVPR workshops 2017): a
+            step takes two thirds of the time, and a patch's residual does not depend on the rest of its batch.
+        fold: side in px of the squares that are folded into channels before the first convolution and unfolded after
+            the last (Zhang et al., "FFDNet", IEEE TIP 2018). 1 is the paper's network. 2 has a quarter of its
+            positions, so it is several times faster at the same width and its receptive field is twice as large.
     """
 
     def __init__(self, *, in_channels: int = 3, out_channels: int = 3, depth: int = 26, width: int = 16,
@@ -78,7 +80,7 @@ class DetailNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        # The residual begins near nothing: the first guess is about the damaged image itself (our choice).
+        # The residual starts near zero: the first output is about the damaged image itself (our choice).
         (self.norm if isinstance(self.norm, nn.BatchNorm2d) else self.last).weight.mul_(0.03)
         if small_blocks:
             for block in self.blocks:
@@ -89,7 +91,7 @@ class DetailNet(nn.Module):
         height, width = image.shape[-2:]
         if self.fold > 1:
             missing = (0, -width % self.fold, 0, -height % self.fold)
-            # Not F.pixel_unshuffle alone: it needs whole squares, and an image has any size.
+            # F.pixel_unshuffle alone needs whole squares, but an image may have any size.
             image = F.pixel_unshuffle(F.pad(image, missing, mode="replicate"), self.fold)
         residual: torch.Tensor = self.norm(self.last(self.before(self.blocks(self.first(image)))))
         return F.pixel_shuffle(residual, self.fold)[..., :height, :width] if self.fold > 1 else residual

@@ -1,4 +1,4 @@
-"""The paper's network that reads a gaze direction off an eye patch."""
+"""SimGAN's network that estimates the gaze direction from an eye patch."""
 
 from __future__ import annotations
 

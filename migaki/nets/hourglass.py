@@ -1,4 +1,4 @@
-"""The stacked hourglass: heat maps of landmarks, looked at coarsely and finely, several times over.
+"""The stacked hourglass: predicts heat maps of landmarks by repeated coarse-to-fine processing.
 
 Newell, Yang, Deng, "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016.
 """
@@ -30,7 +30,7 @@ class Bottleneck(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """One hourglass (the paper's figure 3): `depth` times half the resolution and back, a branch kept at each."""
+    """One hourglass (the paper's figure 3): halves the resolution `depth` times and returns, with a skip at each."""
 
     def __init__(self, features: int, depth: int) -> None:
         super().__init__()
@@ -40,8 +40,8 @@ class Hourglass(nn.Module):
         self.up = Bottleneck(features, features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, F, H, W) to the same, whatever H and W."""
-        # An odd last row is kept by ceil_mode, and cut off again by the size on the way up.
+        """(B, F, H, W) to the same shape, for any H and W."""
+        # ceil_mode keeps an odd last row; upsampling to the stored size cuts off the surplus again.
         low = self.up(self.inner(self.down(F.max_pool2d(x, 2, ceil_mode=True))))
         low = F.interpolate(low, scale_factor=2.0)[..., : x.shape[2], : x.shape[3]]
         out: Tensor = self.branch(x) + low
@@ -52,7 +52,8 @@ class StackedHourglass(nn.Module):
     """Images (B, C, H, W) to the maps of every stack: (S, B, J, H / stride, W / stride) scores, float32.
 
     The stem is the paper's: 7x7 of stride 2, a module, pooling (stride 4 only), modules. After each hourglass a module
-    and a 1x1 give its maps, and both are led back into what the next one sees (the paper's figure 4, right).
+    and a 1x1 convolution produce its maps. The features and the maps are both added to the input of the next
+    hourglass (the paper's figure 4, right).
     """
 
     def __init__(self, channels: int, num_landmarks: int, features: int = 64, stacks: int = 2, depth: int = 3,
@@ -72,7 +73,7 @@ class StackedHourglass(nn.Module):
             Bottleneck(features, features), nn.Conv2d(features, features, 1, bias=False), nn.BatchNorm2d(features),
             nn.ReLU()) for _ in range(stacks))
         self.heads = nn.ModuleList(nn.Conv2d(features, num_landmarks, 1) for _ in range(stacks))
-        # The last stack leads nowhere; weights there would never get a gradient.
+        # The last stack has no successor: weights that lead on from it would never get a gradient.
         self.features_back = nn.ModuleList(nn.Conv2d(features, features, 1) for _ in range(stacks - 1))
         self.maps_back = nn.ModuleList(nn.Conv2d(num_landmarks, features, 1) for _ in range(stacks - 1))
 

@@ -1,4 +1,4 @@
-"""The discriminator (SimGAN sec. 2.2, 3.1, 3.2): a map of judgements, one for each patch of the image."""
+"""The discriminator (SimGAN sec. 2.2, 3.1, 3.2): a map of logits, one for each patch of the image."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class PatchDiscriminator(nn.Module):
 
     `eyes`: conv3x3 s2-96, conv3x3 s2-64, maxpool3x3 s1, conv3x3 s1-32, conv1x1 s1-32, conv1x1 s1-2, softmax;
     `hands`: conv7x7 s4-96, conv5x5 s2-64, maxpool3x3 s2, conv3x3 s2-32, conv1x1 s1-32, conv1x1 s1-2, softmax.
-    The softmax over two maps depends on their difference only, which is what is returned. ReLU follows every
-    convolution but the last. `is_global` (the paper's ablation) ends in fully connected layers: h = w = 1.
-    `width` scales the number of features; `spectral` bounds every layer's Lipschitz constant (our option).
+    The softmax over two maps depends only on their difference, so the network returns the difference. ReLU follows
+    every convolution but the last. With `is_global` (the paper's ablation) the network ends in fully connected layers:
+    h = w = 1. `width` scales the number of features; `spectral` bounds every layer's Lipschitz constant (our option).
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class PatchDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The log-odds map; float32."""
+        """Return the log-odds map, float32."""
         maps: Tensor = self.layers(images)
         maps = maps.float()
         return maps[:, 1:2] - maps[:, 0:1]
 
     def first_features(self, images: Tensor) -> Tensor:
-        """What the first layer sees, at full resolution; no gradient reaches its weights."""
+        """Return the first layer's features at full resolution; no gradient reaches the layer's weights."""
         first = self.layers[0]
         assert isinstance(first, nn.Conv2d) and first.bias is not None
         half = first.kernel_size[0] // 2

@@ -25,16 +25,19 @@ class ResidualBlock(nn.Module):
 class RefinerNet(nn.Module):
     """Images (B, C, H, W) in [-1, 1] to images of the same shape in [-1, 1].
 
-    The paper's: conv `first_kernel` - `features`, `blocks` residual blocks, conv 1x1 - C, tanh. Ours on top, each
-    of which can be switched off: `shortcut` adds the network's output to atanh of the (shrunk) input before the tanh,
-    so that an untrained refiner (its last layer starts at 0) is the identity; `scale` = 2 works on half the
-    resolution with all pixels of a 2x2 cell as channels (4 times less arithmetic); `noise_channels` appends that
-    many channels of given noise, for several refined images of one synthetic image (the paper's future work).
+    The paper's network is: conv `first_kernel` - `features`, `blocks` residual blocks, conv 1x1 - C, tanh. We add
+    options, each of which can be switched off:
 
-    `lost_readings`, for depth: besides its picture the network says for each pixel how likely a sensor gets no reading
-    there, and pixels are lost (they become 1, as the background is) by chance, with the first channel of noise as
-    the dice. What is lost is all or nothing; gradients are those of the relaxed draw (binary concrete, Maddison et
-    al. and Jang et al., ICLR 2017). A network without dice can draw no more than the mean of what may be lost.
+    - `shortcut` adds the network's output to atanh of the (shrunk) input before the tanh. An untrained refiner is then
+      the identity, because its last layer starts at 0.
+    - `scale` = 2 works at half the resolution with all pixels of a 2x2 cell as channels (4 times less arithmetic).
+    - `noise_channels` appends that many channels of given noise, which allows several refined images of one synthetic
+      image (the paper's future work).
+    - `lost_readings` is for depth images. The network also predicts for each pixel the probability that a sensor gets
+      no reading there. Lost pixels become 1, the value of the background; the first noise channel decides which
+      pixels are lost. A pixel is lost entirely or not at all; the gradients are those of the relaxed draw (binary
+      concrete, Maddison et al. and Jang et al., ICLR 2017). A network without this noise could only produce the mean
+      over possible losses.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class RefinerNet(nn.Module):
                 self.tail.bias[channels * cell :].fill_(_SELDOM)
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """`noise` (B, noise_channels, H, W), zeros if it is not given."""
+        """Return the refined images; `noise` is (B, noise_channels, H, W), zeros if it is not given."""
         x = images
         if self.noise_channels:
             if noise is None:
@@ -81,7 +84,7 @@ class RefinerNet(nn.Module):
         if self.scale > 1:
             x = F.pixel_shuffle(x, self.scale)[..., :height, :width]
         x, lost = x.float()[:, : self.channels], x.float()[:, self.channels :]
-        # 0.98: the inverse of tanh has to stay finite at black and white; the shrink is undone below.
+        # The factor 0.98 keeps atanh finite at black and white; it is undone below.
         picture = torch.tanh(x + torch.atanh(0.98 * images.float())) / 0.98 if self.shortcut else torch.tanh(x)
         return _lose(picture, lost, noise) if self.lost_readings else picture
 
@@ -90,7 +93,7 @@ _SELDOM, _SOFTNESS = -3.0, 0.5  # the first logit of a loss (5 %); temperature o
 
 
 def _lose(picture: Tensor, logit: Tensor, noise: Tensor | None) -> Tensor:
-    """The picture with pixels lost where the logit of a loss (B, 1, H, W) beats the dice, standard normal noise."""
+    """Return the picture with pixels lost where the loss logit (B, 1, H, W) beats the draw, standard normal noise."""
     dice = torch.zeros_like(logit) if noise is None else noise[:, :1].float()
     share = (0.5 * (1 + torch.erf(dice / 2**0.5))).clamp(1e-6, 1 - 1e-6)  # uniform
     soft = torch.sigmoid((logit + torch.log(share) - torch.log1p(-share)) / _SOFTNESS)

@@ -1,4 +1,4 @@
-"""A small residual network for small images, of which the task models are made."""
+"""A small residual network for small images, the base of the task models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def flat_size(trunk: nn.Module, channels: int, height: int, width: int) -> int:
-    """How many numbers `trunk` makes of one image (channels, height, width)."""
+    """Return how many values `trunk` outputs for one image (channels, height, width)."""
     mode = trunk.training
     with torch.no_grad():
         size = int(trunk.eval()(torch.zeros(1, channels, height, width)).numel())
@@ -38,10 +38,10 @@ class ResidualUnit(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A small residual network that keeps the place of things: flattened, not pooled, before its head.
+    """A small residual network that keeps spatial positions: its features are flattened, not pooled, before the head.
 
-    Images (B, C, H, W) to (B, num_outputs). `width` features at half the resolution, twice and four times as many
-    at a quarter and an eighth.
+    Images (B, C, H, W) to (B, num_outputs). It has `width` features at half the resolution, twice as many at a quarter
+    and four times as many at an eighth.
     """
 
     def __init__(self, channels: int, height: int, width: int, num_outputs: int, features: int = 32,
@@ -59,14 +59,14 @@ class SmallResNet(nn.Module):
         self.head = nn.Linear(256, num_outputs)
 
     def features(self, images: Tensor) -> Tensor:
-        """The 256 features (B, 256) below the head."""
+        """Return the 256 features (B, 256) below the head."""
         out: Tensor = self.neck(self.trunk(images))
         return out
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, num_outputs), float32."""
         features = self.features(images)
-        # What a head reads out is a label: bf16 would round an angle of 20 degrees to tenths of a degree.
+        # The head's outputs are labels: bf16 would round an angle of 20 degrees to tenths of a degree.
         with torch.autocast(images.device.type, enabled=False):
             out: Tensor = self.head(features.float())
         return out

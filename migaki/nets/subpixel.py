@@ -12,8 +12,8 @@ class SubPixelNet(nn.Module):
     """(B, C, H, W) to (B, C, scale * H, scale * W), both in [0, 1] (the output is not clipped).
 
     Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural
-    network", CVPR 2016: 64 filters of 5 x 5, 32 of 3 x 3, tanh between them, then scale squared filters of 3 x 3 per
-    channel that are dealt out to the pixels (eq. 4). The paper upsamples Y alone: channels = 1.
+    network", CVPR 2016: 64 filters of 5 x 5, 32 of 3 x 3, each followed by tanh, then scale squared filters of 3 x 3
+    per channel, whose outputs are rearranged into pixels (eq. 4). The paper upsamples Y alone: channels = 1.
     """
 
     def __init__(self, *, channels: int = 1, scale: int = 3, widths: tuple[int, ...] = (64, 32)) -> None:

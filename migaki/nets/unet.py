@@ -22,14 +22,14 @@ def _norm(kind: Norm, width: int) -> list[nn.Module]:
 
 
 def _double(inputs: int, outputs: int, how: Upsampling, bias: bool) -> list[nn.Module]:
-    """Layers that bring (B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
+    """Return the layers that map (B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
     if how == "transposed":
         return [nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)]
     return [nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)]
 
 
 def _start(module: nn.Module) -> None:
-    """Weights from N(0, 0.02), as the paper; norms from N(1, 0.02)."""
+    """Initialise weights from N(0, 0.02), as in the paper, and norms from N(1, 0.02)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0, 0.02)
     elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d) and module.weight is not None:
@@ -44,12 +44,12 @@ class UNet(nn.Module):
 
     Args:
         width: filters of the outermost level; each further level has twice as many, up to 8 times.
-        levels: of halving.
+        levels: number of halvings of the resolution.
         dropout: in the three innermost decoder levels under the bottleneck; the paper's only noise.
-        bounded: false leaves out the last tanh, and the output is of any range, such as logits.
-        upsampling: "transposed" as the paper, whose kernels weigh even and odd pixels differently and so tend to draw a
-            check pattern; "resize" repeats pixels and convolves, which has none of its own (Odena, Dumoulin, Olah,
-            "Deconvolution and checkerboard artifacts", Distill 2016).
+        bounded: false leaves out the last tanh, so the output has any range, such as logits.
+        upsampling: "transposed" is the paper's. Its kernels weight even and odd pixels differently and tend to produce
+            a checkerboard pattern. "resize" repeats pixels and convolves, which avoids that pattern (Odena, Dumoulin,
+            Olah, "Deconvolution and checkerboard artifacts", Distill 2016).
     """
 
     def __init__(self, *, in_channels: int = 3, out_channels: int = 3, width: int = 64, levels: int = 8,
@@ -64,7 +64,7 @@ class UNet(nn.Module):
         self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
         for level, filters in enumerate(widths):
             outermost, innermost = level == 0, level == levels - 1
-            # No norm where a map may be one pixel (it would be 0), nor on the image itself.
+            # No norm where a map may be a single pixel (it would become 0), nor on the image itself.
             plain = outermost or innermost
             self.encoder.append(nn.Sequential(
                 *([] if outermost else [nn.LeakyReLU(0.2)]),
@@ -98,14 +98,14 @@ class UNet(nn.Module):
 
 
 class PatchGAN(nn.Module):
-    """Real or fake, patch by patch: (condition, image) to logits (B, 1, about H / 8, about W / 8).
+    """Classifies patches as real or fake: (condition, image) to logits (B, 1, about H / 8, about W / 8).
 
-    With num_layers = 3 a logit sees 70 x 70 px, the paper's choice. Both inputs in [0, 1], of the same size of at
-    least 32 x 32 px (for 3 layers).
+    With num_layers = 3 a logit sees 70 x 70 px, the paper's choice. Both inputs are in [0, 1] and have the same size,
+    at least 32 x 32 px (for 3 layers).
 
     Args:
-        in_channels: of condition and image together.
-        num_layers: of stride 2; one of stride 1 follows, then the logits.
+        in_channels: channels of condition and image together.
+        num_layers: layers of stride 2; one layer of stride 1 follows, then the logits.
     """
 
     def __init__(self, *, in_channels: int = 6, width: int = 64, num_layers: int = 3, norm: Norm = "batch") -> None:
