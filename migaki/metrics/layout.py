@@ -50,7 +50,7 @@ class LayoutGap(nn.Module):
 
     @torch.no_grad()
     def gap(self) -> Tensor:
-        """The gap so far, a scalar; 0 before the first update."""
+        """Return the gap so far, a scalar; 0 before the first update."""
         counts = self.counts.clamp_min(1).view(2, 1, 1, 1)
         mean = self.sums / counts
         variance = (self.squares / counts - mean.square()).clamp_min(1e-6)

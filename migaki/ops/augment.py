@@ -35,7 +35,7 @@ def affine(images: Tensor, max_shift: float, max_scale: float, max_angle: float)
 
 @full_precision
 def affine_and_turn(images: Tensor, max_shift: float, max_scale: float, max_angle: float) -> tuple[Tensor, Tensor]:
-    """The same, and by which angle (B,) rad each image was turned, from x (right) to y (down)."""
+    """Do the same as `affine`, and also return each image's rotation (B,) in rad, from x (right) to y (down)."""
     batch, _, height, width = images.shape
     draw = torch.rand(4, batch, device=images.device) * 2 - 1
     angle, zoom = draw[0] * max_angle, 1 + draw[1] * max_scale
