@@ -1,4 +1,4 @@
-"""Accuracy: the share of right classes, with the confusion matrix behind it."""
+"""Accuracy: the share of correctly classified images, with its confusion matrix."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Accuracy(Metric):
         self._counts += torch.bincount(truth * size + guess, minlength=size * size).view(size, size)
 
     def compute(self) -> dict[str, Any]:
-        """The figures over all that was added.
+        """Return the figures over all added images.
 
-        Keys: `count`; `accuracy` in [0, 1]; `confusion`, rows true class, columns predicted class; `recall`,
-        one a class, None for a class of which no image was seen; `balanced_accuracy`, the mean of the
-        recalls there are; `classes`, the names, where there are any.
+        Keys: `count`; `accuracy` in [0, 1]; `confusion`, with rows for the true and columns for the predicted class;
+        `recall`, one number per class, or None for a class without images; `balanced_accuracy`, the mean of the
+        available recalls; `classes`, the names, if there are any.
         Raises UserError when no image was added.
         """
         count = int(self._counts.sum())
@@ -70,11 +70,11 @@ class Accuracy(Metric):
                 "recall": recall, "confusion": self._counts.tolist()} | ({"classes": names} if self._names else {})
 
     def baseline(self) -> Baseline:
-        """Always the most frequent class of the images that are judged."""
+        """Return the baseline that always answers the most frequent class of the evaluated images."""
         return Baseline("always the most frequent class", self.of_constant().compute())
 
     def of_constant(self) -> Accuracy:
-        """The same measure of a model that ignores its images: its answer is always the most frequent class."""
+        """Return the same metric for a model that ignores its images and always answers the most frequent class."""
         metric = Accuracy()
         metric._counts = torch.zeros_like(self._counts)
         seen = self._counts.sum(dim=1)

@@ -28,9 +28,9 @@ def polynomial_kernel(a: Rows, b: Rows, degree: int = 3) -> npt.NDArray[np.float
 
 
 def mmd_squared(a: Rows, b: Rows, degree: int = 3) -> float:
-    """Unbiased estimate of the squared maximum mean discrepancy with the polynomial kernel.
+    """Return an unbiased estimate of the squared maximum mean discrepancy with the polynomial kernel.
 
-    It has mean zero where both sets come from one distribution, and may therefore be negative.
+    The estimate has mean zero if both sets come from one distribution, so it may be negative.
 
     Shape: a (N, D), b (M, D), N and M at least 2. Source: Gretton et al., JMLR 2012, eq. 3.
     """
@@ -40,17 +40,16 @@ def mmd_squared(a: Rows, b: Rows, degree: int = 3) -> float:
 
 def kid(real: Rows, images: Rows, *, num_subsets: int = 100, subset_size: int = 1000, degree: int = 3,
         seed: int = 0) -> dict[str, float]:
-    """Kernel distance of two feature sets: mean and spread of the unbiased MMD^2 over random subsets.
+    """Return the kernel distance of two feature sets: mean and spread of the unbiased MMD^2 over random subsets.
 
-    Unlike the Frechet distance it has no bias from the number of images, so that small sets can be compared.
-    With features of an Inception network this is the KID; with others only figures on the same features
-    compare.
+    Unlike the Frechet distance, it has no bias from the number of images, so small sets can be compared. With features
+    of an Inception network it is the KID. Figures are comparable only if they use the same features.
 
     Shape: real (N, D), images (M, D). Subsets are drawn without replacement and are no larger than the
     smaller set.
-    Returns `kid` (mean), `kid_std` (standard deviation over subsets; 0 where a subset is a whole set and thus
-    says nothing), `subset_size` as used.
-    Raises UserError where a set has fewer than two rows, the widths differ or a value is not finite.
+    Returns `kid` (mean), `kid_std` (standard deviation over subsets; 0 and without meaning if a subset is a whole set),
+    and `subset_size` as used.
+    Raises UserError if a set has fewer than two rows, the widths differ or a value is not finite.
     Source: Binkowski et al., "Demystifying MMD GANs", ICLR 2018.
     """
     _check(real, images)
@@ -64,16 +63,16 @@ def kid(real: Rows, images: Rows, *, num_subsets: int = 100, subset_size: int = 
 
 def two_sample_test(real: Rows, images: Rows, *, classifier: Literal["logistic", "knn"] = "logistic",
                     folds: int = 5, seed: int = 0) -> dict[str, float]:
-    """Can a classifier tell the two sets apart? Accuracy near 0.5 says that it cannot.
+    """Test whether a classifier can tell the two sets apart; an accuracy near 0.5 means that it cannot.
 
-    The larger set is thinned at random to the size of the smaller, so that chance is 0.5; features are
-    standardised inside each fold; every image is judged once, by a classifier that has not seen it.
+    The larger set is subsampled at random to the size of the smaller, so chance is 0.5. Features are standardised
+    within each fold. Every image is classified once, by a classifier that has not seen it.
 
     Shape: real (N, D), images (M, D). `knn` votes among the nearest sqrt(n) (odd) images, as in the source.
-    Returns `accuracy`; `accuracy_real`, `accuracy_images` (shares recognised); `p_value` of at least that
-    accuracy under chance (binomial, which takes the judgements as independent, so read it as an indication);
-    `count`.
-    Raises UserError as `kid` does, and where a set has fewer rows than `folds`.
+    Returns `accuracy`; `accuracy_real` and `accuracy_images`, the shares classified correctly; `p_value`, the
+    probability of at least that accuracy by chance; and `count`. The p-value is binomial and assumes independent
+    decisions, so it is only an indication.
+    Raises UserError as `kid` does, and if a set has fewer rows than `folds`.
     Source: Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR 2017.
     """
     from scipy.stats import binomtest

@@ -1,8 +1,8 @@
-"""Label drift: how far what an estimator reads off an image moves when the image is refined, in the label's unit.
+"""Label drift: how far refinement moves an estimator's prediction from an image, in the label's unit.
 
-SimGAN measured it by hand, by ellipses fitted to the pupils of 100 images before and after: 1.1 +- 0.8 px (Shrivastava
-et al., CVPR 2017, sec. 3.1). Here an estimator trained on synthetic images reads both, so that a drift holds the
-estimator's own uncertainty as well: its error on synthetic images belongs beside it.
+SimGAN measured drift by hand, from ellipses fitted to the pupils of 100 images before and after refinement:
+1.1 +- 0.8 px (Shrivastava et al., CVPR 2017, sec. 3.1). This module uses an estimator trained on synthetic images. The
+drift therefore includes the estimator's own uncertainty, and its error on synthetic images should be reported too.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ NAMES = {"px": "px", "deg": "deg", "%": "percent", "std": "std"}
 """The units as parts of names."""
 
 CALIBRATION_IMAGES = 1024
-"""Images over which the standard deviation of a reading is taken, where its unit is `std`."""
+"""Number of images for the standard deviation of a prediction whose unit is `std`."""
 
 
 def calibration_indices(count: int) -> list[int]:
-    """The images of a folder of `count` that are taken for that, evenly over it."""
+    """Return the evenly spaced indices of the images used for calibration, for a folder of `count` images."""
     wanted = min(count, CALIBRATION_IMAGES)
     return [number * count // wanted for number in range(wanted)]
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """A drift that is allowed: `2deg`, `1.0px`, `0.1std`, `2%`."""
+    """The largest allowed drift, such as `2deg`, `1.0px`, `0.1std` or `2%`."""
 
     value: float
     unit: str
@@ -57,14 +57,14 @@ class Tolerance:
         return f"{self.value:g}{self.unit}"
 
     def require(self, unit: str, option: str, estimator: object) -> None:
-        """UserError unless it is in the unit that the estimator reads."""
+        """Raise UserError unless the tolerance has the unit of the estimator's predictions."""
         if self.unit != unit:
             raise UserError(f"{option} {self}: the estimator {estimator} reads {unit}, not {self.unit}: give the "
                             f"tolerance in {unit}, or another --estimator")
 
 
 def parse_tolerance(text: str, option: str) -> Tolerance:
-    """The tolerance that a user wrote; UserError if it is no positive number with a unit."""
+    """Parse a user's tolerance; UserError if it is not a positive number with a unit."""
     found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*(px|deg|std|%)\s*", text)
     if found is None or not 0 < float(found[1]) < float("inf"):
         raise UserError(f"{option} {text}: give a positive number and its unit, such as 1px, 2deg, 0.1std or 2% (of "
@@ -73,10 +73,10 @@ def parse_tolerance(text: str, option: str) -> Tolerance:
 
 
 class DriftMeter:
-    """Tells by how much an estimator's readings differ, image by image, in the unit of its label.
+    """Measures the difference between an estimator's predictions for each image, in the unit of its label.
 
-    The unit is `px` for places, `deg` for directions (pitch and yaw), `%` for classes; whatever else an estimator
-    reads, or several things of different units, is told in `std`, for which `calibrate` must be called once.
+    The unit is `px` for positions, `deg` for directions (pitch and yaw) and `%` for classes. Other predictions, and
+    several predictions of different units, are measured in `std`; `calibrate` must then be called once.
     """
 
     def __init__(self, estimator: System) -> None:
@@ -85,21 +85,21 @@ class DriftMeter:
         self._places: tuple[str, ...] = ()
         self._scale = 1.0
         if isinstance(metric, KeypointError | LandmarkErrors):
-            # The metric knows which labels are places, whatever they are called, and at which width px are meant.
+            # The metric knows which labels are positions, whatever their names, and the image width that px refer to.
             self._places = metric.keys
             self._scale = estimator.error_scale
         self._spread: dict[str, Tensor] = {}
         self._unit = ""
 
     def require_shape(self, shape: tuple[int, int, int], where: object) -> None:
-        """UserError unless the estimator reads images of this (C, H, W)."""
+        """Raise UserError unless the estimator takes images of this shape (C, H, W)."""
         own = self.estimator.shape
         if own is not None and own != shape:
             raise UserError(f"{where}: the estimator reads images of {own[2]}x{own[1]} px in {own[0]} channels, not of "
                             f"{shape[2]}x{shape[1]} in {shape[0]}: train one on the same synthetic images")
 
     def read(self, batch: Batch) -> Batch:
-        """What the estimator makes of its inputs and hints, in float32, without gradients."""
+        """Return the estimator's predictions from its inputs and hints, in float32, without gradients."""
         with torch.no_grad(), torch.autocast(batch["image"].device.type, enabled=False):
             wanted = (*self.estimator.inputs, *self.estimator.hints)
             made = self.estimator.predict({key: batch[key].float() if key == "image" else batch[key]
@@ -107,7 +107,7 @@ class DriftMeter:
         return {key: value.float() for key, value in made.items() if value.is_floating_point()}
 
     def unit(self, reading: Batch) -> str:
-        """The unit of the drift of such readings; UserError where they are pictures."""
+        """Return the unit of the drift of such predictions; UserError if they are pictures."""
         if not self._unit:
             if {"refined", "target"} & reading.keys():
                 raise UserError(f"--estimator: a {type(self.estimator).__name__} makes pictures and reads nothing off "
@@ -126,7 +126,7 @@ class DriftMeter:
         return "deg" if is_angle else "std"
 
     def calibrate(self, readings: Iterable[Batch]) -> None:
-        """Take the standard deviation of each component over the images of these readings, the unit of `std`."""
+        """Set the unit `std`: the standard deviation of each component over the images of these predictions."""
         parts = list(readings)
         if self.unit(parts[0]) == "std":
             for key in parts[0]:
@@ -135,16 +135,16 @@ class DriftMeter:
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether drifts are told in `std` and its size is not known yet (of readings whose unit was asked for)."""
+        """Whether `unit` chose `std` for its predictions and `calibrate` has not been called yet."""
         return self._unit == "std" and not self._spread
 
     def drift(self, after: Batch, before: Batch) -> dict[str, Tensor]:
-        """The drift of every image, label by label: (B,) float32 in `unit`, without gradients."""
+        """Return for each label the drift of every image, (B,) float32 in `unit`, without gradients."""
         self.unit(before)
         return {key: self.away(key, after[key].detach(), before[key].detach()) for key in before}
 
     def away(self, key: str, after: Tensor, before: Tensor) -> Tensor:
-        """By how much two readings (B, ...) of the label `key` differ: (B,) in `unit`."""
+        """Return the difference (B,) in `unit` between two predictions (B, ...) of the label `key`."""
         after, before = after.float(), before.float()
         unit = self.unit({key: before})
         if unit == "%":
@@ -159,9 +159,11 @@ class DriftMeter:
         return ((after - before) / self._spread[key].to(after.device)).reshape(len(after), -1).square().mean(1).sqrt()
 
     def bias(self, key: str, after: Tensor, before: Tensor) -> float | None:
-        """The drift that all images (N, ...) have in common, in px or deg: the length of the mean move, averaged over
-        the places of `key`. None for other units. What is common to all shifts a model that is trained on the images;
-        the rest is noise in its labels."""
+        """Return the drift that all images (N, ...) share, in px or deg; None for other units.
+
+        It is the length of the mean displacement, averaged over the points of `key`. A shared drift biases a model
+        trained on the images; the remaining drift acts as label noise.
+        """
         unit = self.unit({key: before})
         if unit not in ("px", "deg"):
             return None
@@ -170,24 +172,24 @@ class DriftMeter:
         return length * self._scale if unit == "px" else math.degrees(length)
 
     def error(self, key: str, reading: Tensor, truth: Tensor) -> Tensor:
-        """The error (B,) in `unit` of a reading of `key` against the true label, of the same shape or classes (B,)."""
+        """Return the error (B,) in `unit` of a prediction of `key`; `truth` has the same shape or is classes (B,)."""
         if self.unit({key: reading}) == "%" and truth.dim() == 1:
             return (reading.argmax(1) != truth.long()).float() * 100
         return self.away(key, reading, truth.float().reshape(reading.shape))
 
 
 def truth_key(key: str) -> str:
-    """The label that a reading is to be judged by."""
+    """Return the name of the true label for a prediction."""
     return "label" if key == "logits" else key
 
 
 def headline(drifts: dict[str, Tensor]) -> Tensor:
-    """One drift an image (B,): the mean over the labels."""
+    """Return one drift per image (B,): the mean over the labels."""
     return torch.stack(list(drifts.values())).mean(0)
 
 
 def summary(values: Any) -> dict[str, float]:
-    """Mean, standard deviation (n), median and 95th percentile of the drifts or errors (N,) of images."""
+    """Return mean, standard deviation (divisor n), median and 95th percentile of drifts or errors (N,) of images."""
     array = np.asarray(values, np.float64)
     return {"mean": float(array.mean()), "std": float(array.std()), "median": float(np.median(array)),
             "p95": float(np.quantile(array, 0.95))}

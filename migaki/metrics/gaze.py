@@ -1,4 +1,4 @@
-"""Angular error: how many degrees lie between the predicted and the true line of sight."""
+"""Angular error: the angle in degrees between the predicted and the true line of sight."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from migaki.core.metric import Baseline, Metric
 from migaki.ops.gaze import angle_between, problem_of, to_angles, to_vector
 
 WITHIN_DEG = (5.0, 7.0, 10.0)
-"""The thresholds of which the share of images is reported; 7 is that of Shrivastava et al., section 3.1."""
+"""Thresholds for the reported shares of images; 7 is that of Shrivastava et al., section 3.1."""
 
 CURVE_DEG = tuple(step / 2 for step in range(61))
 """Abscissae of the cumulative error curve in degrees (such curves: Shrivastava et al., CVPR 2017)."""
@@ -31,8 +31,8 @@ def angular_error_deg(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Ten
 class AngularError(Metric):
     """Angular error of predicted gaze, with its bias and slope.
 
-    Keeps every image's pitch and yaw (four numbers an image), because the median needs them; the figures are
-    then the same bits however the images were split into batches.
+    It keeps every image's pitch and yaw (four numbers per image), because the median needs them. The figures are
+    therefore bit-identical however the images are split into batches.
     """
 
     keys = ("gaze",)
@@ -45,7 +45,7 @@ class AngularError(Metric):
         """Add a batch.
 
         Shape: predicted["gaze"] and batch["gaze"] (B, 2) radians, pitch and yaw.
-        Raises ValueError where the shapes differ or a value is not finite: one NaN would hide in a median.
+        Raises ValueError if the shapes differ or a value is not finite: a median would hide a single NaN.
         """
         guess, truth = _exact(predicted["gaze"]), _exact(batch["gaze"])
         if guess.shape != truth.shape or guess.ndim != 2 or guess.shape[1] != 2:
@@ -56,11 +56,11 @@ class AngularError(Metric):
         self._truth.append(truth)
 
     def readings(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Predicted and true gaze in the order of arrival: (N, 2) radians each, pitch and yaw, float64."""
+        """Return predicted and true gaze in the order of arrival: (N, 2) radians each, pitch and yaw, float64."""
         return self._all()
 
     def of_constant(self) -> AngularError:
-        """The same measure of a model that ignores its images: its answer is always the mean of the true directions."""
+        """Return the same metric for a model that ignores its images and always answers the mean true direction."""
         truth = self._all()[1]
         mean = to_angles(to_vector(truth).mean(dim=0))
         metric = AngularError()
@@ -93,11 +93,11 @@ class AngularError(Metric):
         return figures
 
     def problem(self, labels: Mapping[str, Any]) -> str:
-        """Whether the labels can be pitch and yaw in rad."""
+        """Return why the labels cannot be pitch and yaw in rad; empty if they can."""
         return problem_of(labels["gaze"]) if "gaze" in labels else ""
 
     def baseline(self) -> Baseline:
-        """Always the mean gaze of the images that are judged."""
+        """Return the baseline that always answers the mean gaze of the evaluated images."""
         return Baseline("always the mean gaze", self.of_constant().compute())
 
     def _all(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,7 +108,7 @@ class AngularError(Metric):
 
 def regression_slope(x: torch.Tensor, y: torch.Tensor) -> float | None:
     """Slope of the least-squares line of y on x, both (N,); None where x does not vary."""
-    # Not by the sum of squares: the mean of equal values is off by a rounding, and so would be the slope.
+    # The sum of squares cannot show that x is constant: the mean of equal values has a rounding error.
     if len(x) == 0 or x.min() == x.max():
         return None
     centred = x - x.mean()

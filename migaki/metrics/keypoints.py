@@ -1,4 +1,4 @@
-"""Landmark error: how many pixels lie between predicted and true landmarks, and PCK, the share within a threshold."""
+"""Landmark error: the distance in px between predicted and true landmarks, and PCK, the share within a threshold."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ CURVE_PX = tuple(step / 2 for step in range(41))
 
 
 class KeypointError(Metric):
-    """Pixels between predicted and true landmarks, with the shares within thresholds (PCK) and their curve.
+    """Distance in px between predicted and true landmarks, with the shares within thresholds (PCK) and their curve.
 
-    Both ways of counting are reported, because the literature uses both: the share of all landmarks within a
-    threshold (PCK proper), and the share of images whose mean over landmarks is within it. Keeps every error and true
-    place (3 J numbers an image), because the median and `of_constant` need them; the figures are then the same bits
-    however the images were split into batches.
+    Two shares are reported, because the literature uses both: the share of all landmarks within a threshold (PCK
+    proper), and the share of images whose mean error over landmarks is within it. The metric keeps every error and true
+    position (3 J numbers per image), because the median and `of_constant` need them. The figures are therefore
+    bit-identical however the images are split into batches.
     """
 
     def __init__(self, key: str = "joints", scale: float = 1.0, width: int = 0) -> None:
         """`key` names the landmarks; errors are multiplied by `scale`, as if at an image width of `width` px."""
-        # An attribute of this instance in place of the class's: each system has its own landmarks.
+        # An instance attribute replaces the class attribute: each system has its own landmarks.
         self.keys = (key,)  # type: ignore[misc]
         self._key, self._scale, self._width = key, scale, width
         self._errors: list[torch.Tensor] = []
@@ -39,7 +39,7 @@ class KeypointError(Metric):
         """Add a batch.
 
         Shape: predicted[key] and batch[key] (B, J, K) or (B, K), K >= 2, of which the first two count: x y in px.
-        Raises ValueError where the shapes differ or a value is not finite: one NaN would hide in a median.
+        Raises ValueError if the shapes differ or a value is not finite: a median would hide a single NaN.
         """
         guess, truth = _places(predicted[self._key]), _places(batch[self._key])
         if guess.shape != truth.shape:
@@ -50,29 +50,29 @@ class KeypointError(Metric):
         self._errors.append((guess - truth).square().sum(2).sqrt() * self._scale)
 
     def errors_px(self) -> torch.Tensor:
-        """The error of every landmark of every image in the order of arrival: (N, J) px, float64."""
+        """Return the error of every landmark of every image in the order of arrival: (N, J) px, float64."""
         if not sum(len(part) for part in self._errors):
             raise UserError("landmark error: no labelled image was given, so there is nothing to average")
         return torch.cat(self._errors)
 
     def of_constant(self) -> KeypointError:
-        """The same measure of a model that ignores its images: its answer is always each landmark's mean place."""
+        """Return the same metric for a model that ignores its images and answers each landmark's mean position."""
         metric = KeypointError(self._key, self._scale, self._width)
         truth = torch.cat(self._truth)
         metric.update({self._key: truth.mean(dim=0).expand_as(truth)}, {self._key: truth})
         return metric
 
     def within(self, threshold: float) -> tuple[float, float]:
-        """Shares in [0, 1] at most `threshold` px off: of all landmarks (PCK), and of images by their mean."""
+        """Return the shares in [0, 1] of landmarks (PCK) and of images (by mean error) within `threshold` px."""
         errors = self.errors_px()
         return _share(errors, threshold), _share(errors.mean(1), threshold)
 
     def compute(self) -> dict[str, Any]:
-        """The figures over all that was added.
+        """Return the figures over all added images.
 
-        Keys: `count` of images; `width_px` at which px are meant (0: the images' own); `mean_px` and `median_px` over
-        all landmarks; for T in 2.5, 5, 10 `within_T_px` (PCK: share of landmarks) and `images_within_T_px` (share of
-        images by their mean error); `curve` {`px`, `share`, `share_of_images`: 41 thresholds each};
+        Keys: `count` of images; `width_px`, the image width that px refer to (0: the images' own); `mean_px` and
+        `median_px` over all landmarks; for T in 2.5, 5, 10 `within_T_px` (PCK: share of landmarks) and
+        `images_within_T_px` (share of images by their mean error); `curve` {`px`, `share`, `share_of_images`: 41 each};
         `mean_px_by_landmark` and `within_5_px_by_landmark`, J numbers each. Raises UserError when no image was added.
         """
         errors = self.errors_px()
@@ -88,8 +88,8 @@ class KeypointError(Metric):
         return figures
 
     def baseline(self) -> Baseline:
-        """Always each landmark's mean place over the images that are judged."""
-        self.errors_px()  # complains of no image
+        """Return the baseline that always answers each landmark's mean position over the evaluated images."""
+        self.errors_px()  # raises UserError if there is no image
         return Baseline("always the mean place", self.of_constant().compute())
 
 

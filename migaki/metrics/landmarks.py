@@ -11,11 +11,11 @@ from migaki.metrics.keypoints import KeypointError
 
 
 class LandmarkErrors(Metric):
-    """Pixels between predicted and true landmarks for each of several labels (`metrics.keypoints`)."""
+    """Distance in px between predicted and true landmarks, for each of several labels (`metrics.keypoints`)."""
 
     def __init__(self, keys: Sequence[str], scale: float = 1.0, width: int = 0) -> None:
         """`keys` name the labels; errors are multiplied by `scale`, as if at an image width of `width` px."""
-        # Of this instance in place of the class's: each system has its own landmarks.
+        # An instance attribute replaces the class attribute: each system has its own landmarks.
         self.keys = tuple(keys)  # type: ignore[misc]
         self.parts = {key: KeypointError(key, scale, width) for key in keys}
 
@@ -25,19 +25,19 @@ class LandmarkErrors(Metric):
             part.update(predicted, batch)
 
     def compute(self) -> dict[str, Any]:
-        """The figures over all that was added.
+        """Return the figures over all added images.
 
-        Keys: `count`, `width_px` (0: the images' own), `mean_px` (over the labels, each counted once), and for each
+        Keys: `count`, `width_px` (0: the images' own), `mean_px` (over the labels, with equal weights), and for each
         label `<label>_mean_px`, `<label>_median_px`. Raises UserError when no image was added.
         """
         return _joined({key: part.compute() for key, part in self.parts.items()})
 
     def baseline(self) -> Baseline:
-        """Always each landmark's mean place over the images that are judged."""
+        """Return the baseline that always answers each landmark's mean position over the evaluated images."""
         return Baseline("always the mean place", self.of_constant().compute())
 
     def of_constant(self) -> LandmarkErrors:
-        """The same measure of a model that ignores its images: its answer is always each landmark's mean place."""
+        """Return the same metric for a model that ignores its images and answers each landmark's mean position."""
         metric = LandmarkErrors(self.keys)
         metric.parts = {key: part.of_constant() for key, part in self.parts.items()}
         return metric

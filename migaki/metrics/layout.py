@@ -1,4 +1,4 @@
-"""Do two sets of images agree in layout, so that a change of looks can bring them together?"""
+"""Layout gap: whether two sets of images agree in layout, so that a change of appearance can align them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch import Tensor, nn
 
 from migaki.core import processes
 
-_ENOUGH = 100  # images of either set
+_ENOUGH = 100  # images needed of each set
 
 
 class LayoutGap(nn.Module):
     """Distance of the mean images of two sets, in standard deviations, on a coarse grid.
 
-    Both sets are averaged to `grid` x `grid` cells; the gap is the root mean square over cells and channels of
-    (mean_a - mean_b) / pooled standard deviation, after the overall brightness and contrast of each set is taken
-    out (a refiner changes those easily). 0 = alike; above 1 the sets' typical images do not overlap. The sampling
-    error's expected share is subtracted. State is kept in buffers: sums over the first `rounds` updates.
+    Both sets are averaged to `grid` x `grid` cells. The gap is the root mean square over cells and channels of
+    (mean_a - mean_b) / pooled standard deviation. The overall brightness and contrast of each set is removed first,
+    because a refiner changes those easily. 0 means alike; above 1 the sets' typical images do not overlap. The expected
+    sampling error is subtracted. Buffers keep the state: sums over the first `rounds` updates.
     """
 
     sums: Tensor
@@ -33,7 +33,7 @@ class LayoutGap(nn.Module):
 
     @torch.no_grad()
     def update(self, first: Tensor, second: Tensor) -> None:
-        """Add images (B, C, H, W) of either set; of several processes, those of all."""
+        """Add images (B, C, H, W) of both sets, from all processes."""
         cells = [F.adaptive_avg_pool2d(images.float(), self.grid) for images in (first, second)]
         sums = torch.stack([part.sum(0) for part in cells])
         squares = torch.stack([part.square().sum(0) for part in cells])
@@ -45,12 +45,12 @@ class LayoutGap(nn.Module):
 
     @property
     def is_known(self) -> bool:
-        """Whether enough images of both sets were seen to say that they differ."""
+        """Whether enough images of both sets were seen to decide if the sets differ."""
         return bool(self.counts.min() >= _ENOUGH)
 
     @torch.no_grad()
     def gap(self) -> Tensor:
-        """The gap so far, a scalar; 0 before the first update."""
+        """Return the gap so far, a scalar; 0 before the first update."""
         counts = self.counts.clamp_min(1).view(2, 1, 1, 1)
         mean = self.sums / counts
         variance = (self.squares / counts - mean.square()).clamp_min(1e-6)
@@ -59,8 +59,8 @@ class LayoutGap(nn.Module):
         # Bring the second set to the first one's contrast: looks, not layout.
         ratio = contrast[0] / contrast[1]
         pooled = (variance[0] + variance[1] * ratio.square()) / 2
-        # A frame that hardly varies (paper about a digit) has next to no spread of its own: a difference of one grey
-        # level would count as many standard deviations, so spread is told from that of the whole image.
+        # A border that hardly varies (paper around a digit) has almost no spread: a difference of one grey level would
+        # count as many standard deviations. The spread of the whole image therefore limits it from below.
         pooled = torch.maximum(pooled, (0.01 * pooled.mean().double()).to(pooled))
         square = (centred[0] - centred[1] * ratio).square() / pooled
         noise = 1 / counts[0] + 1 / counts[1]

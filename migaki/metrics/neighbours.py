@@ -1,4 +1,4 @@
-"""Nearest neighbours: the baseline that learns nothing and yet is hard to beat."""
+"""Nearest neighbours: a baseline without training that is hard to beat."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pixel_features(images: torch.Tensor, size: tuple[int, int] = EYE_SIZE) -> Fe
     small = interpolate(images.detach().float().cpu(), size=size, mode="area").flatten(1)
     small = small - small.mean(dim=1, keepdim=True)
     spread = small.std(dim=1, keepdim=True, correction=0)
-    # Rounding leaves a uniform image a tiny spread, which must not be blown up to noise of variance one.
+    # Rounding gives a uniform image a tiny spread, which must not be amplified to noise of variance one.
     standard = torch.where(spread > 1e-6, small / spread.clamp_min(1e-6), torch.zeros_like(small))
     rows: Features = standard.numpy()
     return rows
@@ -57,19 +57,19 @@ def nearest(real: Features | torch.Tensor, images: Features | torch.Tensor,
 
 
 def nearest_in_parts(parts: Iterable[Features], images: Features) -> tuple[npt.NDArray[np.int64], Distances]:
-    """Which row of a set that comes in parts is closest to each of `images`, and how close it is.
+    """Return the index and distance of the row closest to each of `images`, in a set that is given in parts.
 
-    Only one part need be in memory. The distance is the root mean square of the differences; between rows of
-    `pixel_features` it is 0 for a copy and 1.41 where nothing is in common.
+    Only one part needs to be in memory. The distance is the root mean square of the differences. Between rows of
+    `pixel_features` it is 0 for a copy and 1.41 for uncorrelated images.
 
-    Shape: parts (R, D) each, images (B, D) -> (B,) places in all parts one after the other, (B,) distances.
-    Raises UserError as `nearest` does, and where there are no parts.
+    Shape: parts (R, D) each, images (B, D) -> (B,) indices into the concatenated parts, (B,) distances.
+    Raises UserError as `nearest` does, and if there are no parts.
     """
     places, distances = np.full(len(images), -1, np.int64), np.full(len(images), np.inf)
     start = 0
     for part in parts:
         found = nearest(part, images)[:, 0]
-        # From the rows themselves: the search's own sums round to more than nothing where two rows are equal.
+        # Computed from the rows themselves: the search's own distances round to more than 0 for equal rows.
         away = np.sqrt(np.square(part[found].astype(np.float64) - images).mean(axis=1))
         closer = away < distances
         places[closer], distances[closer] = found[closer] + start, away[closer]

@@ -1,4 +1,4 @@
-"""How near a restored image is to the clean one: PSNR, SSIM, spectral angle; and a mask's overlap.
+"""Similarity of restored and clean images: PSNR, SSIM and spectral angle; and the overlap of masks.
 
 PSNR and SSIM are means over images, as papers print them. "Y" follows the deraining papers (their MATLAB code):
 8-bit RGB, BT.601 studio-range luma rounded to 8 bits, peak 255.
@@ -76,15 +76,15 @@ def spectral_angle(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def eight_bit(image: torch.Tensor) -> torch.Tensor:
-    """What an 8-bit file holds of an image in [0, 1]: whole numbers 0..255 as float64."""
+    """Return the values that an 8-bit file stores for an image in [0, 1]: whole numbers 0..255 as float64."""
     return (image.double().clamp(0, 1) * 255).round()
 
 
 class Restoration(Metric):
     """PSNR (dB), SSIM and spectral angle (rad) of the predicted `target` against the batch's, averaged over images.
 
-    On 8-bit values if `quantise` (so that they equal those of saved PNGs), with peak 255. `psnr_y`, `ssim_y` only
-    for RGB; `spectral_angle` for two channels or more; SSIM only where the window fits.
+    With `quantise` they are computed on 8-bit values with peak 255, so they equal those of saved PNGs. `psnr_y` and
+    `ssim_y` need RGB, `spectral_angle` needs two or more channels, and SSIM needs images as large as its window.
     """
 
     keys = ("target",)
@@ -95,7 +95,7 @@ class Restoration(Metric):
         self.sums: dict[str, float] = {}
 
     def update(self, predicted: Batch, batch: Batch) -> None:
-        """Both (B, C, H, W) in [0, 1]; of a target of more channels than predicted, only the first count."""
+        """Add a batch, both (B, C, H, W) in [0, 1]; surplus channels of the batch's target are ignored."""
         image, target = predicted["target"].detach(), batch["target"][:, :predicted["target"].shape[1]]
         if image.shape != target.shape:
             raise ValueError(f"predicted target {tuple(image.shape)} is not like its label {tuple(target.shape)}")
@@ -151,7 +151,7 @@ class MaskOverlap(Metric):
 
 
 class CloudRemoval(Metric):
-    """What lies under the clouds, and where they are: `Restoration` and `MaskOverlap` together."""
+    """Quality of the restored ground and of the cloud mask: `Restoration` and `MaskOverlap` together."""
 
     keys = ("target", "mask")
 

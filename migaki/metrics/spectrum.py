@@ -1,4 +1,4 @@
-"""The spectrum of an image: how much of it is coarse, how much fine. Grain, blur and halos show here."""
+"""Spectrum features: the power of an image at coarse and fine scales, which shows grain, blur and halos."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from migaki.core.errors import UserError
 
 
 def spectrum_features(images: torch.Tensor, num_bands: int = 12) -> npt.NDArray[np.float32]:
-    """Mean log power of each image in rings of equal width of its Fourier plane, channels side by side.
+    """Return the mean log power of each image in rings of equal width of its Fourier plane, channels concatenated.
 
-    A Hann window keeps the edges of the picture from leaking into every ring; the mean is taken out before. Figures
-    are comparable only between images of one size.
+    The mean is removed first; then a Hann window keeps the picture's edges from leaking into every ring. Figures are
+    comparable only between images of the same size.
 
     Shape: images (B, C, H, W) in any range, H and W at least 4 -> (B, C * num_bands), natural logarithms.
     """

@@ -1,4 +1,4 @@
-"""Watchmen: what the logged means of a refiner's training say is going wrong, and what to do about it."""
+"""Watchmen: warnings about a refiner's training, derived from its logged means, each with a remedy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Means = Mapping[str, float]
 
 
 def layout_warnings(means: Means) -> list[str]:
-    """Two sets too different for a change of looks."""
+    """Warn if the two sets differ too much for a change of appearance."""
     if means.get("layout/gap", 0.0) <= 1.0:
         return []
     return ["synthetic and real images differ in layout (where things are, not how they look), more than a "
@@ -20,7 +20,7 @@ def layout_warnings(means: Means) -> list[str]:
 
 
 def drift_warnings(means: Means, tolerance: Tolerance) -> list[str]:
-    """A tolerance that is not held although its controller had the time."""
+    """Warn if the drift exceeds its tolerance although the controller had enough time."""
     if means.get(f"drift/{NAMES[tolerance.unit]}", 0.0) <= 1.2 * tolerance.value:
         return []
     return [f"labels drift by more than --max-drift {tolerance}: if this lasts, raise it, raise --consistency or train "
@@ -28,9 +28,9 @@ def drift_warnings(means: Means, tolerance: Tolerance) -> list[str]:
 
 
 def player_warnings(means: Means, expected_age: float | None) -> list[str]:
-    """Identity, collapse, a discriminator that wins, a stale buffer.
+    """Warn about a refiner that stays the identity, collapse, a winning discriminator, or a stale buffer.
 
-    `expected_age` is how many rounds old the images of the history should be; None without one.
+    `expected_age` is the expected age of the images in the history, in rounds; None without a history.
     """
     said: list[str] = []
     if "refiner/adversarial" not in means:

@@ -35,7 +35,7 @@ def affine(images: Tensor, max_shift: float, max_scale: float, max_angle: float)
 
 @full_precision
 def affine_and_turn(images: Tensor, max_shift: float, max_scale: float, max_angle: float) -> tuple[Tensor, Tensor]:
-    """The same, and by which angle (B,) rad each image was turned, from x (right) to y (down)."""
+    """Do the same as `affine`, and also return each image's rotation (B,) in rad, from x (right) to y (down)."""
     batch, _, height, width = images.shape
     draw = torch.rand(4, batch, device=images.device) * 2 - 1
     angle, zoom = draw[0] * max_angle, 1 + draw[1] * max_scale
@@ -97,8 +97,11 @@ def equalise(images: Tensor) -> Tensor:
 
 @full_precision
 def light(images: Tensor, strength: float) -> Tensor:
-    """Light that varies smoothly over each image: times exp of a random quadratic in x and y (normal coefficients
-    of standard deviation `strength`, x and y from -1 to 1)."""
+    """Apply light that varies smoothly over each image.
+
+    The factor is exp of a random quadratic in x and y, both from -1 to 1. Its coefficients are normal with standard
+    deviation `strength`.
+    """
     batch, _, height, width = images.shape
     c = torch.randn(5, batch, 1, 1, 1, device=images.device) * strength
     y = torch.linspace(-1, 1, height, device=images.device).view(1, 1, -1, 1)
@@ -122,6 +125,8 @@ def cutout(images: Tensor, share: float, fill: float = 0.0) -> Tensor:
 
 @full_precision
 def discriminator_augment(images: Tensor) -> Tensor:
-    """What the discriminator sees of real and refined images in [-1, 1] alike, so that it cannot learn the few
-    photographs by heart (after Zhao et al. 2020, DiffAugment: colour, translation, cutout). Differentiable."""
+    """Augment real and refined images in [-1, 1] alike, so that the discriminator cannot memorise few photographs.
+
+    Differentiable, after Zhao et al. 2020 (DiffAugment: colour, translation, cutout).
+    """
     return cutout(translate(brightness_contrast(images, 0.2, 0.3), max(1, images.shape[-1] // 12)), 0.3)

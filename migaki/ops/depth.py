@@ -1,4 +1,4 @@
-"""Depth images: the pinhole, the cube about a hand, and the greys that a network sees.
+"""Depth images: the pinhole camera, the cube around a hand, and the grey values that a network sees.
 
 A camera is (fx, fy, cx, cy) in px; pixel centres lie at integer coordinates, so an image of width W spans
 -0.5 .. W - 0.5. Depth is z in mm, 0 where there is no reading.
@@ -19,7 +19,7 @@ NYU_CAMERA: Final = (588.03, 587.07, 320.0, 240.0)
 
 @full_precision
 def project(points: Tensor, camera: Tensor) -> Tensor:
-    """Points (..., N, 3) in mm to (u px, v px, depth mm) by camera (..., 4)."""
+    """Project points (..., N, 3) in mm to (u px, v px, depth mm) with camera (..., 4)."""
     focal, centre = camera[..., None, :2], camera[..., None, 2:]
     depth = points[..., 2:]
     return torch.cat([focal * points[..., :2] / depth + centre, depth], -1)
@@ -35,7 +35,7 @@ def unproject(joints: Tensor, camera: Tensor) -> Tensor:
 
 @full_precision
 def crop_camera(camera: Tensor, centre: Tensor, cube_mm: float, size: tuple[int, int]) -> Tensor:
-    """The camera (..., 4) of an image (height, width) = `size` that shows the cube's cross-section about its centre.
+    """Return the camera (..., 4) of an image of (height, width) = `size` that shows the cube's central cross-section.
 
     `centre` (..., 3) is (u px, v px, depth mm) in the image of `camera`. The cube of side `cube_mm` at that depth
     fills the new image from edge to edge: fx' = W z / cube, and u goes to (W - 1) / 2.
@@ -49,10 +49,10 @@ def crop_camera(camera: Tensor, centre: Tensor, cube_mm: float, size: tuple[int,
 
 @full_precision
 def normalise_depth(depth: Tensor, centre_depth: Tensor, cube_mm: float) -> Tensor:
-    """Depth (B, H, W) mm to greys (B, 1, H, W) in [0, 1]: 0 at the cube's front, 1 at its back.
+    """Convert depth (B, H, W) in mm to grey values (B, 1, H, W) in [0, 1]: 0 at the cube's front, 1 at its back.
 
-    No reading, and whatever lies behind the cube, is background: 1. What lies before it is clipped to 0.
-    `centre_depth` is (B,) mm.
+    Pixels without a reading and pixels behind the cube are background and become 1. Pixels in front of the cube become
+    0. `centre_depth` is (B,) mm.
     """
     front = centre_depth.to(depth)[:, None, None] - cube_mm / 2
     grey = ((depth - front) / cube_mm).clamp(0, 1)

@@ -12,7 +12,7 @@ from migaki.ops.full_precision import full_precision
 
 @full_precision
 def box_filter(image: torch.Tensor, radius: int) -> torch.Tensor:
-    """The mean over a square of side 2 * radius + 1, of which only the part inside the image counts.
+    """Return the mean over a square of side 2 * radius + 1; only pixels inside the image count.
 
     Shape:
         image: (B, C, H, W) float of any range; result: the same
@@ -28,7 +28,7 @@ def box_filter(image: torch.Tensor, radius: int) -> torch.Tensor:
 
 
 def _running_mean(image: torch.Tensor, radius: int, axis: int) -> torch.Tensor:
-    """The mean over 2 * radius + 1 px along one axis from differences of a running sum: its cost knows no radius."""
+    """Return the mean over 2 * radius + 1 px along one axis; a running sum makes the cost independent of the radius."""
     size = image.shape[axis]
     before, after = list(image.shape), list(image.shape)
     before[axis], after[axis] = radius + 1, radius
@@ -44,8 +44,8 @@ def _running_mean(image: torch.Tensor, radius: int, axis: int) -> torch.Tensor:
 def guided_filter(guide: torch.Tensor, image: torch.Tensor, radius: int, eps: float) -> torch.Tensor:
     """Smooth `image` except where `guide` has edges, each channel guided by its own channel.
 
-    He, Sun, Tang, "Guided image filtering", ECCV 2010, Algorithm 1: in every window the result is a line
-    a * guide + b, and each pixel averages the lines of all windows that hold it.
+    He, Sun, Tang, "Guided image filtering", ECCV 2010, Algorithm 1: in every window the result is a linear function
+    a * guide + b, and each pixel averages the functions of all windows that contain it.
 
     Args:
         guide, image: (B, C, H, W) float; either may have one channel where the other has C.
@@ -77,7 +77,7 @@ def gaussian_kernel(sigma: float, radius: int, like: torch.Tensor) -> torch.Tens
 
 @full_precision
 def gaussian_blur(image: torch.Tensor, sigma: float | tuple[float, float], truncate: float = 4.0) -> torch.Tensor:
-    """Convolve with a Gaussian; beyond its border the image repeats its outermost pixels.
+    """Convolve with a Gaussian; the border pixels are repeated beyond the image.
 
     Args:
         image: (B, C, H, W) float of any range.

@@ -1,4 +1,4 @@
-"""Full precision: geometry, label arithmetic and colour are float32, whatever autocast says around them."""
+"""Full precision: geometry, label arithmetic and colour are computed in float32, even under autocast."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SHORT = (torch.bfloat16, torch.float16)
 
 
 def full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Let `function` compute in float32: autocast is off within it, and tensors of 16 bits come in as float32.
+    """Make `function` compute in float32: autocast is off inside it, and 16-bit tensors are converted to float32.
 
-    bf16 keeps 8 binary digits: places in an image 224 px wide are then off by up to 0.5 px, and autocast chooses it for
-    every matrix product and convolution, which affine maps and blurs are. Float64 and integers stay as they are.
+    bf16 keeps 8 binary digits, so positions in an image 224 px wide are off by up to 0.5 px. Autocast uses bf16 for
+    every matrix product and convolution, and thus for affine maps and blurs. Float64 and integers stay as they are.
     """
 
     @wraps(function)
@@ -29,7 +29,7 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
         device = tensors[0].device.type if tensors else "cpu"
         is_short = any(tensor.dtype in _SHORT for tensor in tensors)
         with ExitStack() as contexts:
-            # Entered only where it changes something: an exported graph would hold a step for it.
+            # Entered only if it changes something: an exported graph would contain a step for it.
             if torch.is_autocast_enabled(device):
                 contexts.enter_context(torch.autocast(device, enabled=False))
             if device == "cuda":  # cuDNN's convolutions round their inputs to TF32's 11 digits by default

@@ -12,7 +12,7 @@ from migaki.ops.full_precision import full_precision
 
 
 def problem_of(values: Any, key: str = "gaze") -> str:
-    """Why an array (N, ...) cannot be pitch and yaw in rad, as the end of a sentence; empty where it can."""
+    """Return why an array (N, ...) cannot be pitch and yaw in rad, as the end of a sentence; empty if it can."""
     if values.shape[1:] != (2,):
         return f"'{key}' must be pitch and yaw, two numbers an image: mend the metadata"
     if abs(values).max() > math.pi:
@@ -49,10 +49,10 @@ def mirror(gaze: Tensor) -> Tensor:
 
 @full_precision
 def roll(gaze: Tensor, angle: Tensor) -> Tensor:
-    """The gaze (..., 2) in an image that was turned by `angle` (...) rad about its middle, from x (right) to y (down).
+    """Return the gaze (..., 2) after the image turns by `angle` (...) rad about its middle, from x (right) to y (down).
 
-    Pixels turn by R = (cos -sin; sin cos) in (x, y), and a turn of the image is a roll of the camera about z: so does
-    the vector's (gx, gy); gz stays.
+    Pixels turn by R = (cos -sin; sin cos) in (x, y). A rotation of the image is a roll of the camera about z, so the
+    vector's (gx, gy) turns by R too; gz stays.
     """
     x, y, z = to_vector(gaze).unbind(-1)
     cos, sin = angle.cos(), angle.sin()

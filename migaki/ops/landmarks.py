@@ -1,4 +1,4 @@
-"""Landmarks as heat maps and back, and moves of an image that its landmarks follow.
+"""Landmarks as heat maps and back, and transforms that move an image together with its landmarks.
 
 Positions are x y in px with the centre of the top left pixel at (0, 0). A heat map of stride s has one cell for s x s
 pixels; cell k of an axis is centred on pixel s k + (s - 1) / 2.
@@ -27,9 +27,9 @@ def to_pixels(cells: Tensor, stride: int) -> Tensor:
 
 @full_precision
 def soft_argmax(maps: Tensor, stride: int) -> Tensor:
-    """The expected place under the softmax of each map: (B, J, h, w) scores to (B, J, 2) px, float32.
+    """Return the expected position under the softmax of each map: (B, J, h, w) scores to (B, J, 2) px, float32.
 
-    Differentiable, and finer than a cell, unlike the place of the maximum (Sun et al., "Integral Human Pose
+    Unlike the position of the maximum, it is differentiable and finer than a cell (Sun et al., "Integral Human Pose
     Regression", ECCV 2018).
     """
     height, width = maps.shape[2:]
@@ -44,7 +44,7 @@ def soft_argmax(maps: Tensor, stride: int) -> Tensor:
 def gaussian_maps(points: Tensor, size: tuple[int, int], stride: int, sigma: float) -> Tensor:
     """Maps (B, J, h, w), `size` = (h, w), each a Gaussian of `sigma` cells about its point (B, J, 2) px; sums are 1.
 
-    A point outside still has its map, squeezed against the nearest edge: who trains on it should mask it
+    A point outside the image still has a map, concentrated at the nearest edge. Mask such points in training
     (`inside`).
     """
     cells = to_cells(points.float(), stride)

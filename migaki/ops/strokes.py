@@ -1,4 +1,4 @@
-"""Pictures of single characters, bright ink on black: brought to one frame, and written as by another hand."""
+"""Pictures of single characters, bright ink on black: normalises their frame and imitates other handwriting."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _MAX_SLANT = 1.0  # px of shift a row
 def frame_ink(images: Tensor, size: int, box: int, *, upright: bool = True) -> Tensor:
     """Scale the ink of each picture so that its bounding box just fits `box` px, centred in `size` x `size` px.
 
-    Both sides are scaled alike. With `upright` the slant is taken out before: rows are shifted until the ink's
-    horizontal and vertical positions are uncorrelated (moments of second order, as in the preparation of the USPS
-    digits). Each picture is treated alone, nothing is learned.
+    Both sides are scaled alike. `upright` removes the slant first: rows are shifted until the ink's horizontal and
+    vertical positions are uncorrelated (second-order moments, as in the preparation of the USPS digits). Each picture
+    is processed by itself; nothing is learned.
 
     Shape: images (B, C, H, W) float in [0, 1], ink bright, to (B, C, size, size) float32 in [0, 1]. Pictures
     without ink become black.
@@ -32,8 +32,11 @@ def frame_ink(images: Tensor, size: int, box: int, *, upright: bool = True) -> T
 
 @full_precision
 def frame_ink_moves(images: Tensor, size: int, box: int, *, upright: bool = True) -> tuple[Tensor, Tensor]:
-    """As `frame_ink`, and where pixels went: (B, 2, 3) float32 from (x, y, 1) in px of a picture to x y in px of the
-    framed one, both with the centre of the first pixel at (0, 0)."""
+    """Do the same as `frame_ink`, and also return the map of pixel positions.
+
+    The map (B, 2, 3) float32 takes (x, y, 1) in px of a picture to x y in px of the framed picture. In both, the centre
+    of the first pixel is at (0, 0).
+    """
     images = images.float()
     height, width = images.shape[2:]
     if max(height, width) > 2 * size:  # sampling alone would alias
@@ -98,8 +101,10 @@ def _extent(position: Tensor, ink: Tensor) -> tuple[Tensor, Tensor]:
 
 @full_precision
 def rewrite(images: Tensor, strength: float = 1.0) -> Tensor:
-    """The same characters by another hand: moved, stretched, slanted, warped, with a thicker or thinner pen, through
-    another scanner. Drawn from the global generator; `strength` scales all ranges.
+    """Imitate the same characters by another hand, with another pen and another scanner.
+
+    Characters are moved, stretched, slanted and warped, and strokes become thicker or thinner. Random numbers come from
+    the global generator; `strength` scales all ranges.
 
     Shape: images (B, C, H, W) in [0, 1], ink bright, to the same. The elastic warp is after Simard et al., ICDAR 2003,
     with a 4 x 4 field.

@@ -25,9 +25,9 @@ class _Span:
 
 def apply_tiled(network: Network, image: torch.Tensor, *, tile: int = 512, context: int = 64, blend: int = 16,
                 multiple: int = 1, scale: int = 1, device: torch.device | str | None = None) -> torch.Tensor:
-    """The network's output for the whole image, computed tile by tile.
+    """Return the network's output for the whole image, computed tile by tile.
 
-    Takes the arguments of `tiled_rows` and puts its rows together.
+    It takes the arguments of `tiled_rows` and concatenates its rows.
 
     Shape:
         image: (C, H, W); result: (C', H * scale, W * scale) of the network's dtype, on the CPU where the rows are
@@ -51,10 +51,10 @@ def tiled_rows(network: Network, image: torch.Tensor, *, tile: int = 512, contex
                ) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield (top, rows (C', h, W * scale)) of the network's output from top to bottom, each row once.
 
-    Beyond the image itself this holds one band of tiles, whatever the image's height: a caller who writes the rows
-    to a file keeps memory flat. Where `context` is at least the radius of the network's receptive field the result
-    is that of the whole image at once, at its frame too (no tile is padded there); where it is not, neighbours are
-    blended linearly so that their difference does not show as a line.
+    Besides the image, only one band of tiles is in memory, whatever the image's height, so writing the rows to a file
+    needs constant memory. If `context` is at least the radius of the network's receptive field, the result equals that
+    of the whole image at once, also at the border (tiles are not padded there). With a smaller `context`, neighbouring
+    tiles differ; they are blended linearly to hide the seam.
 
     Args:
         network: (1, C, h, w) -> (1, C', h * scale, w * scale), for any h, w.

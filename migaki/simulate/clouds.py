@@ -38,8 +38,8 @@ class _Sky(NamedTuple):
 class Clouds(Damage):
     """Clouds and their shadow over images of any channels; those in `infrared_channels` are clouded less.
 
-    Light that crosses a cloud of optical depth t keeps exp(-t) of itself: opacity 1 - exp(-t). The near infrared meets
-    `infrared` * t, so a film is nearly clear there while an opaque cloud stays opaque.
+    A cloud of optical depth t transmits the share exp(-t) of the light: its opacity is 1 - exp(-t). In the near
+    infrared the depth is `infrared` * t, so a film is nearly clear there while an opaque cloud stays opaque.
 
     Parameters returned: `mask` (H, W) uint8, 1 where the opacity reaches `mask_threshold`; `alpha` (H, W), opacity
     in the visible; `shadow` (H, W), light lost on the ground; scalars `coverage`, `thickness`, `infrared`,
@@ -80,7 +80,7 @@ class Clouds(Damage):
     config: Config
 
     def __init__(self, config: Config | None = None, shapes: torch.Tensor | None = None) -> None:
-        """`shapes` (N, h, w), real cloud masks in [0, 1]: given, they take the place of the fractal outlines."""
+        """`shapes` (N, h, w) are real cloud masks in [0, 1]; if given, they replace the fractal outlines."""
         super().__init__(config)
         if shapes is not None and (shapes.ndim != 3 or 0 in shapes.shape):
             raise UserError(f"clouds: shapes must be non-empty masks (N, h, w), got {tuple(shapes.shape)}")
@@ -140,7 +140,7 @@ class Clouds(Damage):
 
     def _fitting_outline(self, size: tuple[int, int], margin: int, blur: float,
                          draw: torch.Generator) -> torch.Tensor:
-        """An outline that covers the image as the configuration asks; after a few tries, whatever came last."""
+        """Return an outline with the configured coverage, or the last one drawn if a few tries fail."""
         low, high = self.config.coverage
         for _ in range(_TRIES):
             outline = self._outline(size, blur, draw)

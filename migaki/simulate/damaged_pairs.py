@@ -1,4 +1,4 @@
-"""A damage met by a folder: pairs of damaged and clean pictures, with what was done to them; labels are kept."""
+"""Applies a damage to a folder: writes pairs of damaged and clean pictures with the damage's parameters and labels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from migaki.core.errors import UnfitPicture
 
 
 class DamagedPairs(Change):
-    """Makes `input/` (damaged) and `target/` (clean) of each picture, under one name, so that every reader pairs them.
+    """Writes each picture to `input/` (damaged) and `target/` (clean) under one name, so that readers can pair them.
 
-    Scalars of the damage become columns of `input/`, a mask a file. Labels stand in both.
+    Scalars of the damage become columns of `input/`; a mask becomes a file. Both folders have the labels.
     """
 
     parts = ("target", "input")
@@ -23,7 +23,7 @@ class DamagedPairs(Change):
         self.damage = damage
 
     def change(self, batch: Batch, seeds: torch.Tensor) -> Batch:
-        """Both pictures, cut to a multiple of the damage's scale, and where pixels went."""
+        """Return both pictures, cropped to a multiple of the damage's scale, and the maps of pixel positions."""
         image, scale = batch["image"], self.damage.scale
         height, width = (side - side % scale for side in image.shape[2:])
         if not height or not width:

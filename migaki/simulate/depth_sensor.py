@@ -1,6 +1,6 @@
-"""A stand-in for a depth sensor: what structured light and time of flight do to a clean depth image.
+"""A stand-in for a depth sensor: damages a clean depth image as structured light or time of flight does.
 
-It is a stand-in: it is put together from published noise models, not measured on the sensor of a data set.
+It is a stand-in because it combines published noise models and is not measured on the sensor of a data set.
 
 - Structured light (Kinect, the PrimeSense camera of NYU). Axial and lateral noise: Nguyen, Izadi, Lovell, "Modeling
   Kinect Sensor Noise for Improved 3D Reconstruction and Tracking", 3DIMPVT 2012. Disparity in steps of 1/8 px:
@@ -60,8 +60,8 @@ def lateral_sigma(depth: Tensor, angle: Tensor, kind: str, focal_px: float) -> T
 def incidence_angle(depth: Tensor, camera: Tensor) -> Tensor:
     """Angle (B, H, W) in rad between the surface's normal and the ray, from depth (B, H, W) mm and camera (B, 4) px.
 
-    Of the two one-sided differences along each axis the lesser is taken, so that an outline does not look steep; 0
-    where there is no reading.
+    It takes the smaller of the two one-sided differences along each axis, so that an outline does not look steep. The
+    angle is 0 where there is no reading.
     """
     slope_u = _least_step(depth, 2) * camera[:, 0, None, None]
     slope_v = _least_step(depth, 1) * camera[:, 1, None, None]
@@ -92,7 +92,7 @@ def _least_step(depth: Tensor, axis: int) -> Tensor:
 class DepthSensor:
     """A stand-in for a depth sensor (see the module): damages clean depth as structured light or time of flight do.
 
-    Pure in (config, seed, index): image i is the same bits for every batch.
+    The result depends only on (config, seed, index): image i is bit-identical in every batch.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,10 +123,10 @@ class DepthSensor:
             raise UserError("depth sensor: focal_px must be above 0, axial, lateral and step_mm not below 0")
 
     def damage(self, depth: Tensor, seed: int, indices: Sequence[int], camera: Tensor | None = None) -> Tensor:
-        """What the sensor would give for clean depth (B, H, W) in mm, 0 = no reading, before and after.
+        """Return the sensor's readings for clean depth (B, H, W); both are in mm, 0 = no reading.
 
-        `indices` number the images as in `Simulator.render`. `camera` (B, 4) px is that of these images, by default
-        the sensor's own with its axis in the middle; in a crop with larger pixels the same noise looks finer.
+        `indices` number the images as in `Simulator.render`. `camera` (B, 4) px is the camera of these images; the
+        default is the sensor's own with its axis in the middle. In a crop with larger pixels the noise looks finer.
         """
         if depth.ndim != 3 or len(indices) != len(depth):
             raise UserError(f"depth sensor: expected depth (B, H, W) and B indices, got {tuple(depth.shape)} "
@@ -190,10 +190,10 @@ class DepthSensor:
 
 
 def projector_shadow(depth: Tensor, focal_baseline: Tensor) -> Tensor:
-    """Where (B, H, W) a projector to the right of the camera does not reach; depth in mm.
+    """Return a mask (B, H, W) of the pixels that a projector to the right of the camera does not reach; depth in mm.
 
-    A point at column u meets the projector's column p = u - f b / z (f b in px mm, (B,)). On the way from right to left
-    p falls as long as every surface is lit; a point whose p is not below all before it lies behind one of them.
+    A point at column u lies in the projector's column p = u - f b / z (f b in px mm, (B,)). From right to left, p falls
+    as long as every surface is lit. A point is in shadow if its p is not below the p of all points to its right.
     """
     column = torch.arange(depth.shape[2]).to(depth)
     projected = column - focal_baseline[:, None, None] / depth.clamp_min(1.0)

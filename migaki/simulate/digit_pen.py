@@ -1,8 +1,8 @@
 """Compiled kernels of the digit simulator: random numbers, the hand, the ink, the scanner.
 
-One digit is drawn by one thread from one stream of random numbers, and no sum is split: the same bits always.
-A trace is an array (N, 4) of pen positions x, y, the radius there and 1 where the pen comes down anew. It is in units
-of the digit's height first and in pixels of the canvas once it is framed.
+One thread draws one digit from one stream of random numbers, and no sum is split, so results are bit-identical.
+A trace is an array (N, 4): pen positions x and y, the radius there, and 1 where the pen starts a new stroke. Its unit
+is the digit's height at first, and pixels of the canvas after framing.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def press(trace: Array, num: int, style: Style, stream: Stream) -> None:
 def frame(trace: Array, num: int, side: int, fill: bool, style: Style, stream: Stream) -> None:
     """Scale and move the path from heights to pixels of a canvas of `side` pixels.
 
-    Filled, the digit's height is the extent, its width is squeezed where it would stick out, and its box is centred
+    With `fill`, the digit's height is the extent, its width is squeezed if it would not fit, and its box is centred
     (optdigits). Otherwise its longer side is the extent and its centre of mass is centred (MNIST).
     """
     extent = between(stream, style.extent) * side

@@ -1,8 +1,8 @@
-"""How digits are written: for each class the skeletons of several hands, as strokes of the pen.
+"""Skeletons of handwritten digits: for each class several hands, as strokes of the pen.
 
-The notation of a stroke is its points in order, `x,y` in hundredths of the digit's box (x right, y down). A smooth
-curve runs through them; `!` after a point makes a corner there. Where two strokes share a point they are drawn apart,
-as by a hand that lifts the pen. The weight says how often a hand is drawn relative to the others of its class.
+A stroke is written as its points in order, `x,y` in hundredths of the digit's box (x right, y down). A smooth curve
+runs through them; `!` after a point makes a corner there. Strokes that share a point are still drawn separately, as if
+the hand lifted the pen. The weight is the frequency of a hand relative to the others of its class.
 """
 
 from __future__ import annotations

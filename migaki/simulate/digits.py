@@ -1,4 +1,4 @@
-"""Handwritten digits from simulated strokes of a pen, white on black, in the look of MNIST or of optdigits."""
+"""Handwritten digits from simulated pen strokes, white on black, in the style of MNIST or optdigits."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class DigitSimulator(Simulator):
         self._skeletons = skeletons()
 
     def render(self, seed: int, indices: Sequence[int]) -> Batch:
-        """Digits `image` (B, 1, size, size) and `label` (B,) int64; image i depends on (config, seed, i) alone.
+        """Return `image` (B, 1, size, size) and `label` (B,) int64; image i depends on (config, seed, i) alone.
 
         Indices are non-negative. Runs on one core and releases the GIL.
         """

@@ -19,16 +19,17 @@ from migaki.simulate.eyes import EyeSimulator
 from migaki.simulate.jpeg import Jpeg
 from migaki.simulate.noise import Noise
 
-_STREAM = 7919  # so that the camera's chance is not the eyes'
+_STREAM = 7919  # makes the camera's random numbers independent of the eyes'
 
 
 class StandInCamera(Simulator):
-    """These are renderings, not photographs: they stand in for photographs where there are none (`migaki demo`).
+    """Renders stand-ins for photographs of eyes, for use where there are no photographs (`migaki demo`).
 
-    The people are not those of `migaki simulate eyes` as the demo calls it: other skins, narrower lids, more and
-    longer lashes, darker irises, harder light. The camera is a cheap one: exposure, vignette and an S-shaped tone
-    curve, then lens blur, sensor noise, sharpening with its halo, JPEG. So there is a gap in looks, while gaze is
-    drawn from the same directions. Keys: `image`, and with `labelled` also `gaze` and `identity`.
+    The pictures are renderings, not photographs.
+    The population differs from that of `migaki simulate eyes` in the demo: other skins, narrower lids, more and longer
+    lashes, darker irises, harder light. The camera is a cheap one: exposure, vignette and an S-shaped tone curve, then
+    lens blur, sensor noise, sharpening with its halo, JPEG. The appearance therefore differs, while gaze is drawn from
+    the same directions. Keys: `image`, and with `labelled` also `gaze` and `identity`.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)

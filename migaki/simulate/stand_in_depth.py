@@ -14,12 +14,13 @@ from migaki.ops.depth import normalise_depth
 from migaki.simulate.depth_sensor import DepthSensor
 from migaki.simulate.hands import HandSimulator
 
-_STREAM = 104729  # so that the sensor's chance is not the hands'
+_STREAM = 104729  # makes the sensor's random numbers independent of the hands'
 
 
 class StandInDepth(Simulator):
-    """These are renderings, not frames of a sensor: they stand in for such frames where there are none.
+    """Renders stand-ins for frames of a depth sensor, for use where there are none.
 
+    The images are renderings, not frames of a sensor.
     The hands are those of `migaki simulate hands`, by default of other poses where a table of seen joints is given;
     `DepthSensor` damages their depth as published models of structured light or time of flight do. Keys: `image`, and
     with `labelled` also `joints`, `joint_visible`, `camera` (fx, fy, cx, cy px), `centre` (u px, v px, mm) and

@@ -1,4 +1,4 @@
-"""Classes from small images of one kind, learned from labels of another kind alone (unsupervised domain adaptation)."""
+"""Classification of small unlabelled images, learned from labelled images of another domain (domain adaptation)."""
 
 from __future__ import annotations
 
@@ -37,14 +37,19 @@ _MOMENTUM = 0.9  # of the centroids, a batch
 
 
 class AdaptedClassifier(System):
-    """The classifier trained on labelled images and unlabelled photographs together; every term is a switch.
+    """A classifier trained on labelled images and unlabelled photographs together; every term can be switched off.
 
-    Labelled images give the cross-entropy all the time. On the photographs, ramped up during training: features made
-    alike for a judge (`alignment`, after ADDA, Tzeng et al. 2017), information maximisation and nearest-centroid
-    pseudo-labels (`information`, `centroids`, after SHOT, Liang et al. 2020), self-training on what a moving average
-    of the network is sure of (`confident`, after Tarvainen and Valpola 2017, French et al. 2018, Sohn et al. 2020).
-    The two kinds of images pass the network in separate batches, so that batch norm sees one kind at a time; the
-    average, which is what predicts, has the statistics of the photographs (AdaBN). No label of a photograph is read.
+    The cross-entropy on the labelled images is always on. The terms on the photographs are ramped up during training:
+
+    - `alignment` makes the features of both domains alike for a discriminator (after ADDA, Tzeng et al. 2017);
+    - `information` is information maximisation, and `centroids` uses nearest-centroid pseudo-labels (both after SHOT,
+      Liang et al. 2020);
+    - `confident` is self-training on the confident predictions of a moving average of the network (after Tarvainen and
+      Valpola 2017, French et al. 2018, Sohn et al. 2020).
+
+    The two domains pass through the network in separate batches, so batch norm sees one domain at a time. The averaged
+    network makes the predictions; its batch-norm statistics are those of the photographs (AdaBN). No label of a
+    photograph is read.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +118,7 @@ class AdaptedClassifier(System):
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
-        """The first folder decides the size, to which the others are scaled; classes are matched by their names."""
+        """Open the folders: the first sets the size, the others are scaled to it; classes are matched by name."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
         count, names = agreed_classes(folders, config.num_classes, config.classes)
         columns = [{"label": class_key(folder)} for folder in folders]
@@ -130,7 +135,7 @@ class AdaptedClassifier(System):
                         "real": torch.rand(4, 1, 8, 8, generator=draw)}
 
     def train(self, mode: bool = True) -> AdaptedClassifier:
-        """In the average, batch norm follows the photographs and nothing is dropped."""
+        """Set the mode; in the averaged network batch norm follows the photographs and dropout stays off."""
         super().train(mode)
         for module in self.average.modules():
             if isinstance(module, nn.Dropout):
@@ -140,7 +145,7 @@ class AdaptedClassifier(System):
     # ---------------------------------------------------------------------------------------------- training
 
     def update(self, batch: Batch, step: int) -> Scalars:
-        """One descent on the labels and the photographs, one of the judge, one move of the average."""
+        """Update the network on labels and photographs, then the discriminator, then the averaged network."""
         config = self.config
         one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
         ramp = min(1.0, max(0.0, (step + 1) / max(1.0, config.first * config.steps) - 1))
@@ -160,7 +165,7 @@ class AdaptedClassifier(System):
         return scalars
 
     def _photographs(self, photos: Tensor, scalars: Scalars) -> tuple[Tensor, Tensor]:
-        """The features (B, 256) of the photographs as another hand would write them, and the sum of their terms."""
+        """Return the features (B, 256) of the augmented photographs, and the sum of their loss terms."""
         config = self.config
         with torch.no_grad():
             known = self.average.features(photos * 2 - 1)
@@ -178,7 +183,7 @@ class AdaptedClassifier(System):
         return features, config.confident * confident - config.information * information + config.centroids * centred
 
     def _judge_step(self, features: Tensor, real_features: Tensor) -> Scalars:
-        """One descent of the judge that tells the two kinds of images by their features."""
+        """Update the discriminator, which tells the two domains apart by their features."""
         assert self.judge is not None
         ours, theirs = self.judge(features).float(), self.judge(real_features).float()
         loss = 0.5 * (domain_cross_entropy(ours, is_target=False) + domain_cross_entropy(theirs, is_target=True))
@@ -187,13 +192,13 @@ class AdaptedClassifier(System):
         return {"judge/loss": loss.detach(), "judge/accuracy": right.detach(), "judge/skipped": skipped}
 
     def _seen(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] as the network is trained on them, in [-1, 1]."""
+        """Return the augmented training images, in [-1, 1], for images in [0, 1]."""
         return (rewrite(images, self.config.handwriting) if self.config.handwriting else images) * 2 - 1
 
     # ---------------------------------------------------------------------------------------------- use
 
     def predict(self, batch: Batch) -> Batch:
-        """`logits` (B, num_classes) from `image`, by the average."""
+        """Return `logits` (B, num_classes) for `image`, from the averaged network."""
         return {"logits": self.average(batch["image"] * 2 - 1)}
 
     def metric(self) -> Metric:

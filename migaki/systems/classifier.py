@@ -1,4 +1,4 @@
-"""Classes from small images: the task model of digits and of any folder with one subfolder a class."""
+"""Classification of small images: the task model for digits and for any folder with one subfolder per class."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Classifier(System):
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
-        """The first folder decides the size, to which the others are scaled; classes are matched by their names."""
+        """Open the folders: the first sets the size, the others are scaled to it; classes are matched by name."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
         count, names = agreed_classes(folders, config.num_classes, config.classes)
         columns = [{"label": class_key(folder)} for folder in folders]
@@ -95,7 +95,7 @@ class Classifier(System):
         return config, {"image": torch.rand(4, 1, 8, 8, generator=draw), "label": torch.tensor([0, 1, 2, 1])}
 
     def update(self, batch: Batch, step: int) -> Scalars:
-        """One descent on the cross-entropy."""
+        """Take one optimiser step on the cross-entropy."""
         config = self.config
         images, truth = batch["image"], batch["label"].long()
         if config.augment:
@@ -108,7 +108,7 @@ class Classifier(System):
         return {"net/loss": loss.detach(), "net/accuracy": right, "net/skipped": skipped}
 
     def predict(self, batch: Batch) -> Batch:
-        """`logits` (B, num_classes) from `image`."""
+        """Return `logits` (B, num_classes) for `image`."""
         return {"logits": self.net(batch["image"] * 2 - 1)}
 
     def metric(self) -> Metric:
@@ -116,13 +116,13 @@ class Classifier(System):
         return Accuracy(self.config.num_classes, self.config.classes)
 
     def finish(self, source: Source) -> None:
-        """With photographs: take batch-norm statistics from them."""
+        """Estimate the batch-norm statistics from the photographs, if there are any."""
         if self.config.adapt_norm and "real" in source.batch(0):
             adapt_norm_to_photos(self.net, source)
 
 
 def written(images: Tensor) -> Tensor:
-    """What pen, paper and scanner do to a small picture in [0, 1] without changing its class."""
+    """Augment small pictures in [0, 1] as pen, paper and scanner vary, without changing their class."""
     size = images.shape[-1]
     images = augment.affine(images, max_shift=0.06 * size, max_scale=0.12, max_angle=0.15)
     images = augment.brightness_contrast(images, 0.05, 0.3)

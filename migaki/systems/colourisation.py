@@ -1,7 +1,8 @@
-"""Colourisation: the colours of a grey photograph, learned from photographs whose colours were taken.
+"""Colourisation: predicts the colours of a grey photograph, trained on colour photographs turned grey.
 
-Zhang, Isola, Efros, "Colorful image colorization", ECCV 2016: chroma as classes, rare colours weighted up; regression,
-as in earlier work and with greyer results, is a switch. The network is ours (a U-Net at a quarter of the size).
+Zhang, Isola, Efros, "Colorful image colorization", ECCV 2016: chroma is predicted as classes, and rare colours weigh
+more. Regression, as in earlier work, is an option; its results are greyer. The network is ours (a U-Net at a quarter
+of the size).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _PRIOR_BATCHES = 32  # of patches from which the frequency of colours is counted
 
 
 class Colourisation(System):
-    """Lightness in, chroma ab out; the lightness itself is kept, so that no detail is lost."""
+    """Predicts the chroma ab from the lightness; the lightness itself is kept, so no detail is lost."""
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
@@ -106,9 +107,9 @@ class Colourisation(System):
                            batch_size=config.batch_size, seed=seed, zoom=config.zoom, shard=shard)
 
     def prepare(self, data: Data) -> None:
-        """Count the colours of some patches of the photographs: rare ones will weigh more (eq. 4).
+        """Count the colours in some patches of the photographs, so that rare colours weigh more (eq. 4).
 
-        Every process counts the same patches: the weights are a part of the loss, which is one for all.
+        Every process counts the same patches, because all processes must share the weights of the loss.
         """
         if self.config.objective == "classes":
             source = self._patches(data, self.config, 0, (0, 1))
@@ -138,7 +139,7 @@ class Colourisation(System):
     # ---------------------------------------------------------------------------------------------- training
 
     def update(self, batch: Batch, step: int) -> Scalars:
-        """One descent on the weighted cross entropy of eq. 2, or on the squared error of ab / 100."""
+        """Take one optimiser step on the weighted cross-entropy of eq. 2, or on the squared error of ab / 100."""
         config = self.config
         for group in self.optimizers["net"].param_groups:
             group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
@@ -154,7 +155,7 @@ class Colourisation(System):
                 "net/skipped": skipped}
 
     def _raw(self, grey: Tensor) -> Tensor:
-        """The network's output at a quarter of the size, from grey (B, 1, H, W): (B, Q or 2, h, w) float32."""
+        """Return the network's output at a quarter of the size, (B, Q or 2, h, w) float32, for grey (B, 1, H, W)."""
         height, width = grey.shape[-2:]
         padded = F.pad(grey, (0, -width % _QUARTER, 0, -height % _QUARTER), mode="replicate")
         made: Tensor = self.net(F.pixel_unshuffle(padded, _QUARTER)).float()
@@ -162,19 +163,19 @@ class Colourisation(System):
 
     @full_precision
     def _soft(self, ab: Tensor) -> tuple[Tensor, Tensor]:
-        """Chroma (B, 2, h, w) shared among its nearest classes: (B, Q, h, w), and each pixel's weight (B, h, w)."""
+        """Return soft labels (B, Q, h, w) over the nearest classes and pixel weights (B, h, w), for ab (B, 2, h, w)."""
         points = ab.movedim(1, -1)
         distance, places = torch.cdist(points.reshape(-1, 2), self.classes).topk(
             min(_NEAREST, len(self.classes)), largest=False)
-        # Relative to the nearest: far colours on a coarse grid would underflow.
+        # Distances are relative to the nearest class: far colours on a coarse grid would underflow.
         share = torch.exp(-(distance**2 - distance[:, :1] ** 2) / (2 * _SIGMA**2))
         soft = ab.new_zeros(len(distance), len(self.classes)).scatter_(1, places, share / share.sum(1, keepdim=True))
         weight = self.weights[places[:, 0]].view(points.shape[:-1])
         return soft.view(*points.shape[:-1], -1).movedim(-1, 1), weight
 
-    @full_precision  # mixed in bf16, colours would show bands
+    @full_precision  # colours mixed in bf16 would show bands
     def _ab(self, made: Tensor) -> Tensor:
-        """Chroma (B, 2, h, w) of the network's output: the annealed mean of the classes (eq. 5), or 100 times it."""
+        """Return chroma (B, 2, h, w): the annealed mean of the classes (eq. 5), or 100 times a regression output."""
         if self.config.objective == "regression":
             return made * 100
         share = (made / self.config.temperature).softmax(1)
@@ -184,11 +185,11 @@ class Colourisation(System):
 
     @property
     def tiling(self) -> Tiling:
-        """A U-Net's output depends on all of its input; so tiles see much around them and fade widely."""
+        """Return wide context and blending: each output pixel of a U-Net depends on its whole input."""
         return Tiling(context=128, blend=64, multiple=_QUARTER * 2**self.config.levels)
 
     def predict(self, batch: Batch) -> Batch:
-        """`target` (B, 3, H, W) in [0, 1] from grey `image` (B, 1, H, W), of any size."""
+        """Return `target` (B, 3, H, W) in [0, 1] for grey `image` (B, 1, H, W) of any size."""
         image, tiling = batch["image"], self.tiling
         if max(image.shape[-2:]) <= _WHOLE:
             return {"target": self._coloured(image)}
@@ -219,9 +220,9 @@ def _chroma(image: Tensor) -> Tensor:
 
 
 def gamut(grid: int) -> Tensor:
-    """The classes: centres (Q, 2) of those squares of the ab plane, of side `grid`, in which sRGB has a colour.
+    """Return the colour classes: centres (Q, 2) of the ab squares of side `grid` that contain an sRGB colour.
 
-    They are found from 33 levels of each primary (ours: 259 of side 10; the paper counts 313).
+    The squares are found from 33 levels of each primary (ours: 259 of side 10; the paper counts 313).
     """
     levels = torch.linspace(0, 1, 33)
     colours = torch.cartesian_prod(levels, levels, levels).T.reshape(1, 3, -1, 1)

@@ -37,11 +37,11 @@ _WHOLE = 1024  # px; a larger image is restored tile by tile, so that memory sta
 
 
 class DeepDetail(System):
-    """A residual network that sees the detail layer of a damaged image and predicts what to take off it.
+    """A residual network that sees the detail layer of a damaged image and predicts the negative of the damage.
 
-    The four rungs of the paper's ladder, each with what the one below has:
+    The paper compares four variants (`rung`), each of which adds something to the one before:
 
-    - `direct`: h(X) = Y, a plain chain of convolutions (which rung has skips is our reading of the paper);
+    - `direct`: h(X) = Y, a plain chain of convolutions (which variants have skips is our reading of the paper);
     - `resnet`: the same with residual blocks;
     - `neg_mapping`: h(X) + X = Y, the network predicts the (mostly negative) residual, whose range is narrow;
     - `full`: f(X_detail) + X = Y, where X_detail = X - guided filter of X (eq. 2 and 3).
@@ -145,7 +145,7 @@ class DeepDetail(System):
     # ---------------------------------------------------------------------------------------------- training
 
     def update(self, batch: Batch, step: int) -> Scalars:
-        """One descent on eq. 3: the mean square, or what `loss` and `ssim_weight` put in its place."""
+        """Take one optimiser step on eq. 3: the mean square error, or the loss that `loss` and `ssim_weight` select."""
         self._set_rate(step)
         restored = self._restored(self.net, batch["image"])
         difference = restored - batch["target"]
@@ -171,13 +171,13 @@ class DeepDetail(System):
             group["lr"] = config.learning_rate * factor
 
     def train(self, mode: bool = True) -> DeepDetail:
-        """The averaged network is always in evaluation mode: it follows, it does not learn."""
+        """Set the mode; the averaged network always stays in evaluation mode, because it is not trained itself."""
         super().train(mode)
         self.average.eval()
         return self
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
-        """Is it worse than doing nothing? It may be in the first tenth of the steps."""
+        """Warn if, after the first tenth of the steps, restored patches have 1 dB less PSNR than damaged ones."""
         found = super().watch(scalars, step)
         if step >= self.config.steps // 10 and scalars["net/psnr"] < scalars["net/psnr_damaged"] - 1:
             found.append("the restored patches are farther from the clean ones than the damaged patches are: "
@@ -187,7 +187,7 @@ class DeepDetail(System):
     # ---------------------------------------------------------------------------------------------- use
 
     def _restored(self, net: DetailNet, image: Tensor) -> Tensor:
-        """The rung's output, not clipped; (B, C, H, W) float32."""
+        """Return the variant's output, not clipped, (B, C, H, W) float32."""
         config = self.config
         seen = image - guided_filter(image, image, config.radius, config.eps) if config.rung == "full" else image
         output: Tensor = net(seen).float()
@@ -195,12 +195,12 @@ class DeepDetail(System):
 
     @property
     def tiling(self) -> Tiling:
-        """An output px depends on the convolutions' reach around it, and two box filters one after the other."""
+        """Return a context that covers the convolutions' receptive field and two successive box filters."""
         config = self.config
         return Tiling(context=config.depth * config.fold + 2 * config.radius, multiple=config.fold)
 
     def predict(self, batch: Batch) -> Batch:
-        """`target` (B, C, H, W) in [0, 1], the restored `image`, of any size."""
+        """Return `target` (B, C, H, W) in [0, 1], the restored `image`, of any size."""
         image, tiling = batch["image"], self.tiling
 
         def restore(tile: Tensor) -> Tensor:
@@ -224,5 +224,5 @@ class DeepDetail(System):
 
 
 def _decibels(error: Tensor) -> Tensor:
-    """PSNR of a mean squared error at peak 1."""
+    """Return the PSNR of a mean squared error at peak 1."""
     return -10 * torch.log10(error.clamp_min(1e-12))

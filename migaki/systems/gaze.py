@@ -36,10 +36,10 @@ _FEWEST_OF_A_SIDE = 20  # photographs from which a median and a spread are taken
 
 
 class Gaze(System):
-    """Reads the line of sight (pitch, yaw in rad, MPIIGaze's normalised camera) off an eye patch.
+    """Estimates the line of sight (pitch, yaw in rad, MPIIGaze's normalised camera) from an eye patch.
 
-    All patches show the nose on the left. Rows whose `side` equals `mirror_side` are taken as unmirrored (nose on
-    the right): they are flipped, and their yaw is negated in labels and predictions.
+    The network sees every patch with the nose on the left. An image whose `side` equals `mirror_side` has the nose on
+    the right: it is flipped, and its yaw is negated in labels and predictions.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +106,7 @@ class Gaze(System):
         shape = (config.channels, config.height, config.width)
         self.net = PaperGazeNet(*shape) if config.net == "paper" else SmallResNet(
             *shape, num_outputs=2, features=config.features, dropout=config.dropout)
-        # Prediction = scale * angle + offset, a row for each side and one for unknown: the identity unless
+        # Prediction = scale * angle + offset, with one row per side and one for an unknown side. The identity, unless
         # match_prior sets it.
         self.register_buffer("scale", torch.ones(3, 2))
         self.register_buffer("offset", torch.zeros(3, 2))
@@ -114,7 +114,7 @@ class Gaze(System):
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
-        """The first folder decides the size; the others and the photographs are scaled to it."""
+        """Open the folders: the first sets the size; the others and the photographs are scaled to it."""
         if config.match_prior and data.photos is None:
             raise UserError("--match-prior brings what is read off photographs to the prior: give them with --photos")
         config, folders, photos = open_labelled(config, data.data, data.photos)
@@ -137,7 +137,7 @@ class Gaze(System):
                         "gaze": torch.rand(4, 2, generator=draw) - 0.5}
 
     def update(self, batch: Batch, step: int) -> Scalars:
-        """One descent on the distance between unit vectors."""
+        """Take one optimiser step on the distance between unit vectors."""
         config = self.config
         images, truth = self._oriented(batch), self._truth(batch)
         if config.augment:
@@ -147,7 +147,7 @@ class Gaze(System):
         if config.net == "paper":
             distance = (out - gaze.to_vector(truth)).square().sum(dim=1)
         else:
-            # The plain distance (not squared) weighs hard images (closed eyes) less.
+            # The plain distance gives hard images (closed eyes) less weight than the squared distance.
             distance = (out - truth / _UNIT).square().sum(dim=1).add(1e-4).sqrt()
         loss = _weighted(distance, batch["drift"], config.drift_scale) if config.drift_scale > 0 else distance.mean()
         skipped = descend(loss, self.optimizers["net"], config.max_norm)
@@ -156,7 +156,7 @@ class Gaze(System):
         return {"net/loss": loss.detach(), "net/error_deg": error, "net/skipped": skipped}
 
     def _output(self, images: Tensor) -> Tensor:
-        """What the network says: a vector (B, 3) for the paper's, pitch and yaw (B, 2) in `_UNIT` for the small one."""
+        """Return the raw output: a vector (B, 3) of the paper's network, or pitch and yaw (B, 2) in `_UNIT`."""
         if self.config.equalise:
             images = augment.equalise(images)
         out: Tensor = self.net(images * 2 - 1).float()
@@ -171,7 +171,7 @@ class Gaze(System):
         return (batch["side"] == self.config.mirror_side).view(-1)
 
     def _oriented(self, batch: Batch) -> Tensor:
-        """The images with the nose on the left."""
+        """Return the images with the nose on the left."""
         flip, images = self._mirrored(batch), batch["image"]
         return images if flip is None else torch.where(flip.view(-1, 1, 1, 1), images.flip(3), images)
 
@@ -180,7 +180,7 @@ class Gaze(System):
         return truth if flip is None else torch.where(flip.view(-1, 1), gaze.mirror(truth), truth)
 
     def predict(self, batch: Batch) -> Batch:
-        """`gaze` (B, 2) in rad from `image` (and `side`, where a side is mirrored)."""
+        """Return `gaze` (B, 2) in rad for `image` (and `side`, if one side is mirrored)."""
         angles = self._angles(self._output(self._oriented(batch)))
         row = batch["side"].long().view(-1).clamp(0, 2) if "side" in batch else torch.full_like(angles[:, 0], 2).long()
         angles = angles * self.scale[row] + self.offset[row]
@@ -193,7 +193,7 @@ class Gaze(System):
 
     @torch.no_grad()
     def finish(self, source: Source) -> None:
-        """With photographs: take batch-norm statistics and, if asked, the spread of predictions from them."""
+        """Estimate batch-norm statistics and, with `match_prior`, the spread of predictions from the photographs."""
         if "real" not in source.batch(0):
             return
         batches = [source.batch(step) for step in range(max(1, _ADAPT_IMAGES // self.config.batch_size))]
@@ -216,12 +216,12 @@ class Gaze(System):
     def _match(self, read: Tensor, sides: Tensor, truth: Tensor) -> None:
         """Set scale and offset of each side so that predictions `read` (N, 2) get the labels' median and spread.
 
-        It presumes that the people in the photographs look about as the synthetic eyes do: knowledge about the
-        use, not a label of any image.
+        This assumes that the people in the photographs look around as the synthetic eyes do. The assumption is
+        knowledge about the application; no label of a photograph is used.
         """
         for row in (2, 0, 1):
             chosen = read if row == 2 else read[sides.view(-1) == row]
-            if row < 2 and len(chosen) < _FEWEST_OF_A_SIDE:  # that of all photographs is the best guess there is
+            if row < 2 and len(chosen) < _FEWEST_OF_A_SIDE:  # too few: take the values of all photographs
                 self.scale[row], self.offset[row] = self.scale[2], self.offset[2]
                 continue
             self.scale[row] = _spread(truth) / _spread(chosen).clamp_min(1e-3)
@@ -230,10 +230,10 @@ class Gaze(System):
 
 
 def photograph(images: Tensor, truth: Tensor, light: float) -> tuple[Tensor, Tensor]:
-    """What a camera and a crop do to patches (B, C, H, W) in [0, 1]; the gaze (B, 2) turns with them.
+    """Augment patches (B, C, H, W) in [0, 1] as camera and crop vary, and turn the gaze (B, 2) with them.
 
-    Drawn from the global generator. A shift or a scale is one of the crop, which leaves the gaze as it is; a turn is a
-    roll of the camera.
+    Random numbers come from the global generator. Shift and scale change the crop and leave the gaze as it is. A
+    rotation is a roll of the camera and turns the gaze.
     """
     images, angle = augment.affine_and_turn(images, max_shift=0.04 * images.shape[-1], max_scale=0.08, max_angle=0.05)
     images = augment.light(images, light)
@@ -242,19 +242,19 @@ def photograph(images: Tensor, truth: Tensor, light: float) -> tuple[Tensor, Ten
 
 
 def _spread(angles: Tensor) -> Tensor:
-    """Standard deviation (2,) by the quartiles: a few closed eyes and bad crops must not decide."""
+    """Return the standard deviation (2,) from the quartiles, which a few closed eyes and bad crops hardly affect."""
     quartiles = torch.quantile(angles.float(), torch.tensor([0.25, 0.75], device=angles.device), dim=0)
     return (quartiles[1] - quartiles[0]) / 1.349
 
 
 def _weighted(distance: Tensor, drift: Tensor, scale: float) -> Tensor:
-    """The mean of `distance` (B) with Cauchy's weights: an image whose label has moved by `scale` counts half."""
+    """Return the mean of `distance` (B) with Cauchy weights: an image whose label moved by `scale` counts half."""
     weight = 1 / (1 + (drift.float().view(-1) / scale).square())
     return (weight * distance).sum() / weight.sum().clamp_min(1e-6)
 
 
 def _check_drift(folders: Sequence[ImageFolder]) -> None:
-    """UserError unless every folder says in degrees how far each label has moved."""
+    """Raise UserError unless every folder has the drift of each label in degrees."""
     for folder in folders:
         if "drift" not in folder.labels or folder.labels["drift"].ndim != 1:
             raise UserError(f"{folder.path}: has no column 'drift' to weigh images by: refine with an estimator "
@@ -266,11 +266,11 @@ def _check_drift(folders: Sequence[ImageFolder]) -> None:
 
 
 def _check_labels(folder: ImageFolder) -> str:
-    """The column with a pitch and a yaw of every image that can be radians; UserError if there is none.
+    """Return the column with pitch and yaw of every image, plausible as radians; UserError if there is none.
 
-    `gaze` are labels. In a folder that a model has read (`migaki apply`), `predicted_gaze` is learned from:
-    self-training on pseudo-labels (Lee, ICML workshop 2013). It goes before labels that the photographs may have had:
-    who trains on what was read must not learn from real labels unawares.
+    `gaze` holds labels. A folder written by a model (`migaki apply`) has `predicted_gaze`, for self-training on
+    pseudo-labels (Lee, ICML workshop 2013). Predictions take precedence over labels, so that self-training never uses
+    real labels of the photographs by accident.
     """
     key = "predicted_gaze" if "predicted_gaze" in folder.labels else "gaze"
     require_gaze(folder, key)

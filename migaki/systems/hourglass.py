@@ -1,7 +1,8 @@
-"""Landmarks from one image: the stacked hourglass, task model of SimGAN's hands.
+"""Landmarks from one image: the stacked hourglass, the task model of SimGAN's hands.
 
-Newell, Yang, Deng, ECCV 2016; as SimGAN uses it, Shrivastava et al., CVPR 2017, sec. 3.2. Heat maps are read by their
-expectation and trained through it (Sun et al., ECCV 2018; Nibali et al. 2018), where Newell regresses them.
+Newell, Yang, Deng, ECCV 2016, as used by SimGAN (Shrivastava et al., CVPR 2017, sec. 3.2). A landmark is the
+expectation of its heat map, and the loss is taken through this expectation (Sun et al., ECCV 2018; Nibali et al.
+2018); Newell et al. regress the heat maps instead.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ _SHOWN = 12
 
 
 class HourglassSystem(System):
-    """Finds landmarks: any label of places in px, one or many an image, such as `joints` or `iris_outline`.
+    """Finds landmarks: any label of positions in px, one or many per image, such as `joints` or `iris_outline`.
 
-    Only x y are learned; a third number (the depth of `joints`) is left alone. Landmarks outside the image are no
-    part of the loss.
+    Only x and y are learned; a third number (the depth of `joints`) is ignored. Landmarks outside the image do not
+    enter the loss.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +99,7 @@ class HourglassSystem(System):
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
-        """The first folder decides size and number of landmarks; the others and the photographs are scaled to it."""
+        """Open the folders: the first sets size and number of landmarks; all other images are scaled to its size."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
         counts = {count_places(folder, config.landmarks) for folder in folders}
         if len(counts) > 1 or config.num_landmarks not in (0, *counts):
@@ -117,7 +118,7 @@ class HourglassSystem(System):
         return config, {"image": torch.rand(4, 1, 16, 24, generator=draw), "joints": places}
 
     def update(self, batch: Batch, step: int) -> Scalars:
-        """One descent on the distance of the read-out and the cross-entropy of the maps, of every stack."""
+        """Take one optimiser step on the landmark distance and the cross-entropy of the maps, over all stacks."""
         config = self.config
         images, truth = batch["image"], self._places(batch)
         if max(config.max_turn, config.max_scale, config.max_shift) > 0:
@@ -135,22 +136,22 @@ class HourglassSystem(System):
             # The plain distance (not squared) weighs hidden joints less; the small number keeps its gradient finite.
             near = away.div(config.stride**2).add(1e-4).sqrt()
             loss = loss + ((near + config.heat_weight * heat) * seen).sum() / count
-            error = (away.detach().sqrt() * seen).sum() / count  # the last stack's is the one that stays
+            error = (away.detach().sqrt() * seen).sum() / count  # the loop keeps the last stack's error
         skipped = descend(loss / len(maps), self.optimizers["net"], config.max_norm)
         return {"net/loss": loss.detach() / len(maps), "net/error_px": error * self.error_scale, "net/skipped": skipped}
 
     @property
     def error_scale(self) -> float:
-        """What errors in px of the images are multiplied by where they are told."""
+        """Return the factor that converts errors from px of the images to reported px."""
         return self.config.error_width / self.config.width if self.config.error_width else 1.0
 
     def _places(self, batch: Batch) -> Tensor:
-        """x y of the landmarks: (B, J, 2) px."""
+        """Return x and y of the true landmarks, (B, J, 2) px."""
         truth = batch[self.config.landmarks].float()
         return truth.view(len(truth), self.config.num_landmarks, -1)[..., :2]
 
     def predict(self, batch: Batch) -> Batch:
-        """The landmarks (B, J, 2) x y in px from `image`, under the name of the label; (B, 2) for a single one."""
+        """Return the landmarks of `image` under the label's name: (B, J, 2) x y in px, or (B, 2) for a single one."""
         places = landmarks.soft_argmax(self.net(batch["image"] * 2 - 1)[-1], self.config.stride)
         return {self.config.landmarks: places[:, 0] if self.config.num_landmarks == 1 else places}
 
@@ -159,7 +160,7 @@ class HourglassSystem(System):
         return KeypointError(self.config.landmarks, self.error_scale, self.config.error_width)
 
     def sheet(self, batch: Batch) -> Sheet:
-        """Images with predicted landmarks (red), and with the true ones (green) where they are given."""
+        """Return images with predicted landmarks (red) and, if the batch has them, with true landmarks (green)."""
         images = batch["image"][:_SHOWN]
         found = self._places(self.predict({"image": images}))
         rows = [("predicted", landmarks.mark(images, found, (0.9, 0.1, 0.1)))]
@@ -169,6 +170,6 @@ class HourglassSystem(System):
         return rows
 
     def finish(self, source: Source) -> None:
-        """With photographs: take batch-norm statistics from them (AdaBN, Li et al. 2016)."""
+        """Estimate batch-norm statistics from the photographs, if there are any (AdaBN, Li et al. 2016)."""
         if self.config.adapt_norm and "real" in source.batch(0):
             adapt_norm_to_photos(self.net, source)

@@ -1,7 +1,7 @@
-"""Places in an image by regression: pupil, iris and lids of an eye patch, or any other labels in px.
+"""Landmarks by regression: pupil, iris and lids of an eye patch, or any other labels in px.
 
-Small and fast, so that it can stand beside a refiner in training and tell by how many pixels it moves its labels
-(docs/drift.md). For joints of large images take the hourglass.
+The network is small and fast, so that it can measure during a refiner's training by how many pixels the labels move
+(docs/drift.md). For joints in large images, use the hourglass.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _SHOWN = 12
 
 
 class LandmarkSystem(System):
-    """Finds places (x y in px) of several labels at once, each one place or a list of them an image.
+    """Finds the positions (x y in px) of several labels at once; each label has one or more points per image.
 
-    Points that are hidden or outside of the image are learned like the others: their labels are known.
+    Points that are hidden or outside the image are learned like the others, because their labels are known.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +85,7 @@ class LandmarkSystem(System):
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
-        """The first folder decides size and numbers of points; the others are scaled to it."""
+        """Open the folders: the first sets the size and the numbers of points; the others are scaled to it."""
         config, folders, _ = open_labelled(config, data.data)
         for folder in folders:
             counts = tuple(count_places(folder, key) for key in config.landmarks)
@@ -107,7 +107,7 @@ class LandmarkSystem(System):
                         "eyelid_outline": torch.rand(4, 4, 2, generator=draw) * size}
 
     def update(self, batch: Batch, step: int) -> Scalars:
-        """One descent on the distances, every label counted once."""
+        """Take one optimiser step on the distances; every label counts equally."""
         config = self.config
         images, truth = batch["image"], self._places(batch)
         if config.augment:
@@ -132,17 +132,17 @@ class LandmarkSystem(System):
 
     @property
     def error_scale(self) -> float:
-        """What errors in px of the images are multiplied by where they are told."""
+        """Return the factor that converts errors from px of the images to reported px."""
         return self.config.error_width / self.config.width if self.config.error_width else 1.0
 
     def _places(self, batch: Batch) -> Tensor:
-        """All true places in the order of the labels: (B, sum of num_points, 2) px."""
+        """Return all true points in the order of the labels, (B, sum of num_points, 2) px."""
         parts = [batch[key].float() for key in self.config.landmarks]
         return torch.cat([part.reshape(len(part), count, -1)[..., :2]
                           for part, count in zip(parts, self.config.num_points, strict=True)], dim=1)
 
     def _found(self, images: Tensor) -> Tensor:
-        """All predicted places (B, sum of num_points, 2) px."""
+        """Return all predicted points, (B, sum of num_points, 2) px."""
         if self.config.equalise:
             images = augment.equalise(images)
         features = self.net.features(images * 2 - 1)
@@ -153,7 +153,7 @@ class LandmarkSystem(System):
         return out.reshape(out.shape[0], -1, 2) + middle
 
     def predict(self, batch: Batch) -> Batch:
-        """Each label's places (B, J, 2) x y in px from `image`; (B, 2) for a single one."""
+        """Return each label's points (B, J, 2) x y in px for `image`; (B, 2) for a single point."""
         parts = torch.split(self._found(batch["image"]), list(self.config.num_points), dim=1)
         return {key: part[:, 0] if part.shape[1] == 1 else part
                 for key, part in zip(self.config.landmarks, parts, strict=True)}
@@ -163,7 +163,7 @@ class LandmarkSystem(System):
         return LandmarkErrors(self.config.landmarks, self.error_scale, self.config.error_width)
 
     def sheet(self, batch: Batch) -> Sheet:
-        """Images with predicted places (red), and with the true ones (green) where they are given."""
+        """Return images with predicted points (red) and, if the batch has them, with true points (green)."""
         images = batch["image"][:_SHOWN]
         if images.shape[1] not in (1, 3):
             return []

@@ -1,4 +1,4 @@
-"""pix2pix: any image to any other from pairs; McGAN removes simulated clouds with it.
+"""pix2pix: image-to-image translation learned from pairs; McGAN uses it to remove simulated clouds.
 
 Isola, Zhu, Zhou, Efros, "Image-to-image translation with conditional adversarial networks", CVPR 2017; Enomoto et al.,
 "Filmy cloud removal on satellite imagery with multispectral conditional GANs", CVPR workshops 2017.
@@ -35,16 +35,16 @@ from migaki.simulate.grey import Grey
 
 _SHEET_WIDTH = 12
 _WHOLE = 1024  # px; a larger image is translated tile by tile
-_NUM_SHAPES = 1000  # real cloud masks that are kept at most
-_FILM = 9  # px over which a veil is smoothed: the check pattern of a U-Net would be multiplied onto the ground
-_VEILED = 0.9  # opacity of a veil at most: what more hides must be repainted
+_NUM_SHAPES = 1000  # largest number of real cloud masks kept
+_FILM = 9  # px over which a veil is smoothed: else a U-Net's checkerboard pattern would be multiplied onto the ground
+_VEILED = 0.9  # largest opacity of a veil: more opaque places must be repainted
 
 
 class Pix2Pix(System):
-    """A U-Net that translates an image and a discriminator of patches that judges (input, output) pairs.
+    """A U-Net that translates an image, and a patch discriminator that classifies (input, output) pairs.
 
-    Pairs come from two folders (`input`, `target`), or are made on the fly: `damage` lays clouds over the targets,
-    takes their colour, or blurs them. With clouds the last output channel is the cloud's mask, as in McGAN.
+    Pairs come from two folders (`input`, `target`) or are made on the fly: `damage` lays clouds over the targets,
+    removes their colour, or blurs them. With clouds the last output channel is the cloud mask, as in McGAN.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +159,7 @@ class Pix2Pix(System):
 
     @staticmethod
     def damage(config: Config, shapes: Tensor | None = None) -> Damage:
-        """The simulated damage that this configuration undoes; UserError if it has none."""
+        """Return the simulated damage that this configuration undoes; UserError if it has none."""
         if config.damage == "clouds":
             return Clouds(config.clouds, shapes)
         if config.damage == "none":
@@ -178,7 +178,7 @@ class Pix2Pix(System):
     # ---------------------------------------------------------------------------------------------- training
 
     def update(self, batch: Batch, step: int) -> Scalars:
-        """One descent of the discriminator, then one of the generator (eq. 4), on the same translation."""
+        """Take one optimiser step of the discriminator, then one of the generator (eq. 4), on the same output."""
         config = self.config
         fade = min(1.0, 2 * (1 - step / config.steps))
         for optimizer in self.optimizers.values():
@@ -200,7 +200,7 @@ class Pix2Pix(System):
                           "generator/skipped": skipped}
 
     def _generate(self, image: Tensor) -> Tensor:
-        """What the generator makes, float32: (B, target_channels [+ 1], H, W)."""
+        """Return the generator's output, (B, target_channels [+ 1], H, W) float32."""
         made: Tensor = self.generator(image).float()
         config = self.config
         if not config.blend:
@@ -215,7 +215,7 @@ class Pix2Pix(System):
         return torch.cat([kept + share * (painted - kept), rest], dim=1)
 
     def _truth(self, batch: Batch) -> Tensor:
-        """What the generator should make: (B, target_channels [+ 1], H, W)."""
+        """Return the generator's target, (B, target_channels [+ 1], H, W)."""
         target = batch["target"][:, :self.config.target_channels]
         return torch.cat([target, batch["mask"][:, None].to(target)], dim=1) if self.has_mask else target
 
@@ -223,13 +223,13 @@ class Pix2Pix(System):
 
     @property
     def tiling(self) -> Tiling:
-        """A U-Net's output depends on all of its input; so tiles see much around them and fade widely."""
+        """Return wide context and blending: each output pixel of a U-Net depends on its whole input."""
         return Tiling(context=128, blend=64, multiple=2**self.config.levels)
 
     def predict(self, batch: Batch) -> Batch:
-        """`target` (B, target_channels, H, W) in [0, 1] from `image`, of any size; with clouds also `mask`.
+        """Return `target` (B, target_channels, H, W) in [0, 1] for `image` of any size; with clouds also `mask`.
 
-        `mask` (B, H, W) is the cloud's probability in [0, 1], float32.
+        `mask` (B, H, W) is the probability of cloud in [0, 1], float32.
         """
         image, tiling = batch["image"], self.tiling
         if max(image.shape[-2:]) <= _WHOLE:
@@ -243,7 +243,7 @@ class Pix2Pix(System):
         return {"target": made[:, :-1], "mask": made[:, -1]}
 
     def metric(self) -> Metric:
-        """PSNR, SSIM, spectral angle; with clouds the overlap of the mask too."""
+        """Return PSNR, SSIM and spectral angle; with clouds also the overlap of the mask."""
         return CloudRemoval() if self.has_mask else Restoration()
 
     def sheet(self, batch: Batch) -> Sheet:
@@ -259,19 +259,19 @@ class Pix2Pix(System):
 
 
 def _unveil(seen: Tensor, opacity: Tensor, light: Tensor) -> Tensor:
-    """The ground (B, C, H, W) under a veil of `opacity` (B, 1, H, W) < 1 and colour `light` (B, C, H, W), as far as it
-    lies in [0, 1].
+    """Return the ground (B, C, H, W), clamped to [0, 1], under a veil of `opacity` (B, 1, H, W) < 1.
 
-    The inverse of seen = (1 - opacity) * ground + opacity * light (the haze of Koschmieder's law; as AOD-Net, Li et
-    al., ICCV 2017, undoes it). It keeps every detail, which a network that repaints has to guess.
+    `light` (B, C, H, W) is the veil's colour. This inverts seen = (1 - opacity) * ground + opacity * light, the haze of
+    Koschmieder's law, as AOD-Net (Li et al., ICCV 2017) does. It keeps every detail; a network that repaints the ground
+    has to guess details.
     """
     ground = (seen - opacity * light) / (1 - opacity)
-    # A clamp that lets gradients through: a pixel outside must be able to find its way back.
+    # This clamp passes gradients through, so that pixels outside the range can return to it.
     return ground + (ground.clamp(0, 1) - ground).detach()
 
 
 def _smooth(maps: Tensor) -> Tensor:
-    """Maps (B, C, H, W) averaged over squares of `_FILM` px, twice, the border repeated."""
+    """Average maps (B, C, H, W) over squares of `_FILM` px twice, with the border repeated."""
     for _ in range(2):
         maps = F.avg_pool2d(F.pad(maps, [_FILM // 2] * 4, mode="replicate"), _FILM, stride=1)
     return maps

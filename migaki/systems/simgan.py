@@ -1,4 +1,4 @@
-"""SimGAN: polish synthetic images with unlabelled photographs, labels kept.
+"""SimGAN: makes synthetic images realistic with unlabelled photographs and keeps their labels.
 
 Shrivastava et al., "Learning from Simulated and Unsupervised Images through Adversarial Training", CVPR 2017.
 """
@@ -40,15 +40,15 @@ from migaki.nets.refiner import RefinerNet
 from migaki.ops.augment import discriminator_augment
 
 _SHEET_WIDTH = 12
-_READ = 64  # images at a time of those over which the estimator is calibrated
+_READ = 64  # batch size when the estimator is calibrated, images
 
 
 class SimGAN(System):
     """A refiner R that makes synthetic images look real while a self-regularisation term keeps their labels true.
 
     A step of `fit` is one round of Algorithm 1: `num_refiner_steps` (K_g) of eq. 4, then `num_discriminator_steps`
-    (K_d) of eq. 2. The first `refiner_pretraining` rounds take one descent of R on the self-regularisation term alone,
-    the next `discriminator_pretraining` rounds one of D alone: these are the paper's steps.
+    (K_d) of eq. 2. As in the paper, each of the first `refiner_pretraining` rounds takes one step of R on the
+    self-regularisation term alone, and each of the next `discriminator_pretraining` rounds one step of D alone.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,12 +174,12 @@ class SimGAN(System):
 
     @property
     def beforehand(self) -> int:
-        """The rounds of both pre-trainings, before the two networks play against each other."""
+        """Return the number of rounds of both pre-trainings, before adversarial training starts."""
         return self.config.refiner_pretraining + self.config.discriminator_pretraining
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
-        """Synthetic images decide the size; real ones are scaled to it. An estimator turns the consistency on."""
+        """Open both folders: real images are scaled to the synthetic size; an estimator turns the consistency on."""
         if config.max_drift:
             tolerance = parse_tolerance(config.max_drift, "--max-drift")
             if data.estimator is None:
@@ -209,7 +209,7 @@ class SimGAN(System):
         )
 
     def prepare(self, data: Data) -> None:
-        """Load the frozen estimator that holds the labels, if the configuration asks for one."""
+        """Load the frozen estimator for the label consistency, if the configuration asks for one."""
         if data.estimator is None or (self.config.consistency == 0 and self.tolerance is None):
             return
         self.judge(load_system(data.estimator))
@@ -218,7 +218,7 @@ class SimGAN(System):
         self.meter.require_shape((config.channels, config.height, config.width), data.estimator)
         folder = ImageFolder(data.synthetic, size=(config.height, config.width), channels=config.channels)
         places = calibration_indices(len(folder))
-        # A generator: the images are read, and their readings made, a few at a time.
+        # A generator, so that only a few images and predictions are in memory at a time.
         readings = (self.meter.read(folder.read(places[start : start + _READ], ("image",)))
                     for start in range(0, len(places), _READ))
         first = next(readings)
@@ -229,12 +229,12 @@ class SimGAN(System):
             self.meter.calibrate(itertools.chain([first], readings))
 
     def judge(self, estimator: System) -> None:
-        """Take the estimator that tells how far labels drift; it is frozen."""
+        """Set the estimator that measures the label drift, and freeze it."""
         self.estimator = estimator.requires_grad_(False).eval()
         self.meter = DriftMeter(self.estimator)
 
     def train(self, mode: bool = True) -> SimGAN:
-        """The estimator stays in evaluation mode: it judges, it does not learn."""
+        """Set the mode; the estimator always stays in evaluation mode, because it is not trained."""
         super().train(mode)
         if self.estimator is not None:
             self.estimator.eval()
@@ -261,7 +261,7 @@ class SimGAN(System):
         real = (batch["real"] * 2 - 1).chunk(config.num_discriminator_steps)
         begins = config.refiner_pretraining  # the first round of D
         alone = begins <= step < begins + config.discriminator_pretraining
-        # From the step alone: carried over from the round before, it would be lost when a run is gone on with.
+        # Computed from the step alone: state carried over from the last round would be lost when a run is resumed.
         self._noise_level = config.instance_noise * max(0.0, 1 - step / config.steps)
         scalars: Scalars = {}
         if not alone:
@@ -281,12 +281,12 @@ class SimGAN(System):
         return scalars | {"layout/gap": self.layout.gap()}
 
     def _refiner_step(self, synthetic: Tensor, *, adversarial: bool, truth: Batch | None = None) -> Scalars:
-        """One descent of eq. 4 (and of the label-consistency term, where it is on, towards `truth` if it is given)."""
+        """Take one step of R on eq. 4 and, if it is on, the label-consistency term (towards `truth`, if given)."""
         config = self.config
         refined = self.refine(synthetic)
         keep = self_regularisation(refined, synthetic, self.psi)
         strength = self.steering.weight() if self.steering is not None else 1.0
-        # Where the estimator itself holds the labels, steering lambda too would hold the looks with them.
+        # If the estimator itself holds the labels, lambda is not steered: that would also hold back the appearance.
         weight = config.lambda_reg * (1.0 if config.consistency else strength)
         loss = weight * keep if adversarial else keep
         scalars = {
@@ -311,17 +311,17 @@ class SimGAN(System):
         return scalars
 
     def _sameness(self, synthetic: Tensor, refined: Tensor, scalars: Scalars) -> Tensor:
-        """By how much (0 to 1) other noise changes the refined images less than asked for.
+        """Return how far (0 to 1) the variety between refined images with different noise is below `variety`.
 
-        Without it a refiner learns to ignore its noise, as generators do. After the mode seeking of Mao et al., CVPR
-        2019, whose term has no end: ours is content once images differ as much as wanted.
+        Without this term a refiner learns to ignore its noise, as generators do. It follows the mode seeking of Mao et
+        al., CVPR 2019. Their term is unbounded; ours is 0 once images differ as much as wanted.
         """
         variety = 0.5 * (self.refine(synthetic) - refined).abs().mean()  # of [0, 1]
         scalars["refiner/variety"] = variety.detach()
         return torch.relu(1 - variety / self.config.variety)
 
     def _discriminator_step(self, synthetic: Tensor, photos: Tensor, step: int) -> Scalars:
-        """One descent of eq. 2: half of the refined images come from the history."""
+        """Take one step of D on eq. 2; half of the refined images come from the history."""
         config = self.config
         with torch.no_grad():
             refined = self.refine(synthetic)
@@ -347,7 +347,7 @@ class SimGAN(System):
     _noise_level = 0.0
 
     def _seen(self, images: Tensor) -> Tensor:
-        """Images as the discriminator is shown them: augmented and noisy, where that is on."""
+        """Return the discriminator's inputs: the images, augmented and with noise where these are on."""
         if self.config.augment:
             images = discriminator_augment(images)
         if self.config.instance_noise:
@@ -355,14 +355,19 @@ class SimGAN(System):
         return images
 
     def psi(self, images: Tensor) -> Tensor:
-        """The feature map of the self-regularisation; "features" are those of the discriminator's first
-        layer, learned with it and fixed within this term."""
+        """Return the feature map of the self-regularisation.
+
+        "features" are those of the discriminator's first layer, which trains with D and is constant in this term.
+        """
         if self.config.psi != "features":
             return FEATURE_MAPS[self.config.psi](images)
         return self.discriminator.first_features(images)
 
     def _readings(self, synthetic: Tensor, refined: Tensor) -> tuple[Batch, Batch]:
-        """What the estimator reads off images in [-1, 1] before and, with gradients where they are used, after."""
+        """Return the estimator's predictions before and after refinement, for images in [-1, 1].
+
+        The predictions after refinement have gradients where the loss uses them.
+        """
         assert self.estimator is not None
         with torch.no_grad():
             before = self.estimator.predict({"image": (synthetic + 1) / 2})
@@ -371,7 +376,7 @@ class SimGAN(System):
 
     @torch.no_grad()
     def _steer(self, after: Batch, before: Batch, adversarial: bool) -> Scalars:
-        """The mean drift in the label's unit and, where it is held, the steered factor of both weights."""
+        """Return the mean drift in the label's unit and, with `max_drift`, the steered factor of both weights."""
         if self.meter is None:
             return {}
         drift = headline(self.meter.drift(after, before)).mean()
@@ -385,7 +390,7 @@ class SimGAN(System):
         return scalars
 
     def refine(self, images: Tensor, noise: Tensor | None = None, *, averaged: bool = False) -> Tensor:
-        """R(x) for images (B, C, H, W) in [-1, 1]; noise is drawn where the refiner takes it and none is given."""
+        """Return R(x) for images (B, C, H, W) in [-1, 1]; noise is drawn if the refiner needs it and none is given."""
         net = self.average if averaged and self.average is not None else self.refiner
         if self.config.noise_channels and noise is None:
             noise = torch.randn(images.shape[0], self.config.noise_channels, *images.shape[2:], device=images.device)
@@ -400,7 +405,7 @@ class SimGAN(System):
         return {"noise": (config.noise_channels, config.height, config.width)} if config.noise_channels else {}
 
     def predict(self, batch: Batch) -> Batch:
-        """`refined` (B, C, H, W) in [0, 1] from `image` (and `noise`, zeros if absent)."""
+        """Return `refined` (B, C, H, W) in [0, 1] for `image` (and `noise`, zeros if absent)."""
         images = batch["image"] * 2 - 1
         noise = batch.get("noise")
         if self.config.noise_channels and noise is None:
@@ -408,9 +413,10 @@ class SimGAN(System):
         return {"refined": ((self.refine(images, noise, averaged=True) + 1) / 2).clamp(0, 1)}
 
     def sheet(self, batch: Batch) -> Sheet:
-        """Synthetic, refined, the nearest of the batch's photographs, and what changed (grey = nothing)."""
+        """Return rows of synthetic images, refined images, nearest photographs of the batch, and changes (grey = none).
+        """
         images, real = batch["image"][:_SHEET_WIDTH], batch["real"]
-        dice = torch.Generator().manual_seed(0)  # of its own: looking must not change the run
+        dice = torch.Generator().manual_seed(0)  # its own generator: drawing a sheet must not change the run
         noise = torch.randn(len(images), self.config.noise_channels, *images.shape[2:], generator=dice)
         refined = self.predict({"image": images, "noise": noise.to(images.device)})["refined"].float()
         found = torch.as_tensor(nearest(real.cpu().float().numpy(), refined.cpu().numpy())).view(-1)
@@ -419,13 +425,13 @@ class SimGAN(System):
                 ("real, unpaired", real[:_SHEET_WIDTH])]
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
-        """The watchmen: sets too different, a tolerance that is not held, and what befalls the two players."""
+        """Warn if the two sets differ too much, if a tolerance is exceeded, or if adversarial training fails."""
         config = self.config
         said = super().watch(scalars, step) + (layout_warnings(scalars) if self.layout.is_known else [])
         if config.steps <= self.beforehand:
             said.append(f"all {config.steps} rounds are pre-training, which takes {self.beforehand}: the two networks "
                         "never play against each other: raise --steps")
-        # The refiner starts as the identity and the players find their balance first: no evidence before they played.
+        # The refiner starts as the identity and both networks need time to balance: no such warnings before that.
         if step - self.beforehand < min(300, (config.steps - self.beforehand) // 3):
             return said
         if self.tolerance is not None:
@@ -435,5 +441,5 @@ class SimGAN(System):
 
 
 def _spread(images: Tensor) -> Tensor:
-    """Mean over pixels of the standard deviation over a batch; of a single image a small number, not NaN."""
+    """Return the mean over pixels of the standard deviation over a batch; a small number, not NaN, for one image."""
     return images.std(dim=0, unbiased=False).mean() + 1e-6

@@ -1,8 +1,8 @@
-"""Super-resolution: photographs enlarged two, three or four times, learned from photographs made small.
+"""Super-resolution: enlarges photographs two, three or four times, trained on downscaled photographs.
 
 Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural
-network", CVPR 2016 (ESPCN); the idea of learning from downscaled photographs is that of Dong et al., "Learning a deep
-convolutional network for image super-resolution", ECCV 2014.
+network", CVPR 2016 (ESPCN). Training on downscaled photographs follows Dong et al., "Learning a deep convolutional
+network for image super-resolution", ECCV 2014.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _WHOLE = 1024  # px; a larger image is enlarged tile by tile
 
 
 class SuperResolution(System):
-    """The sub-pixel network enlarges Y; Cb and Cr, in which the eye sees little detail, are enlarged bicubically."""
+    """Enlarges Y with the sub-pixel network, and Cb and Cr, in which the eye sees little detail, bicubically."""
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
@@ -80,7 +80,7 @@ class SuperResolution(System):
             raise UserError("super_resolution: channels is 1 or 3; patch and every one of widths must be positive")
         self.config = config
         self.net = SubPixelNet(channels=1, scale=config.scale, widths=config.widths)
-        if config.residual:  # the first guess is about the bicubic enlargement
+        if config.residual:  # the first output is about the bicubic enlargement
             with torch.no_grad():
                 last = [module for module in self.net.modules() if isinstance(module, torch.nn.Conv2d)][-1]
                 last.weight.mul_(0.03)
@@ -132,11 +132,11 @@ class SuperResolution(System):
 
     @property
     def tiling(self) -> Tiling:
-        """The convolutions' reach, and bicubic's of 2 px."""
+        """Return a context that covers the convolutions' receptive field and the 2 px of bicubic interpolation."""
         return Tiling(context=len(self.config.widths) + 4, scale=self.config.scale)
 
     def predict(self, batch: Batch) -> Batch:
-        """`target` (B, C, scale * H, scale * W) in [0, 1] from `image`, of any size."""
+        """Return `target` (B, C, scale * H, scale * W) in [0, 1] for `image` of any size."""
         image, tiling = batch["image"], self.tiling
         if max(image.shape[-2:]) <= _WHOLE:
             return {"target": self._enlarged(image)}
@@ -163,13 +163,16 @@ class SuperResolution(System):
 
 
 def enlarge(image: Tensor, scale: int) -> Tensor:
-    """Bicubic (a = -0.5, as `simulate.blur` downscales): (B, C, H, W) -> (B, C, scale * H, scale * W), not clipped."""
+    """Enlarge bicubically: (B, C, H, W) -> (B, C, scale * H, scale * W), not clipped.
+
+    The kernel has a = -0.5, as in the downscaling of `simulate.blur`.
+    """
     height, width = image.shape[-2:]
     return F.interpolate(image, (height * scale, width * scale), mode="bicubic", antialias=True)
 
 
 def _first(image: Tensor) -> Tensor:
-    """Y of RGB, in studio range; grey as it is."""
+    """Return Y of RGB in studio range; grey images are returned unchanged."""
     return rgb_to_ycbcr(image)[:, :1] if image.shape[1] == 3 else image
 
 

@@ -1,7 +1,7 @@
-"""Compiled kernels: numba with a cache that does without a writable package, and counter-based random numbers.
+"""Compiled kernels: numba with a cache that needs no writable package, and counter-based random numbers.
 
-Kernels run on one thread each and release the GIL, so a plain thread pool runs them side by side. No reduction is
-ever split between threads: an image is the same bits whatever the number of threads.
+Each kernel runs on one thread and releases the GIL, so a plain thread pool runs kernels in parallel. No reduction is
+split between threads, so an image is bit-identical for any number of threads.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _MASK16 = np.uint64(0xFFFF)
 def compiled(function: Function) -> Function:
     """`numba.njit` that releases the GIL, cached on disk where any of numba's cache folders can be written.
 
-    Where none can (a read-only package and no home folder), numba raises at once; the kernel is then compiled
-    anew in each process.
+    If none can be written (a read-only package and no home folder), numba raises at once, and each process compiles
+    the kernel again.
     """
     options: Any = {"nogil": True, "fastmath": True, "error_model": "numpy"}
     try:

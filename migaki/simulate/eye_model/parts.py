@@ -1,4 +1,4 @@
-"""What an eye is made of, whether read from the UnityEyes assets or built by rule: geometry and textures.
+"""The parts of an eye, geometry and textures, read from the UnityEyes assets or built in code.
 
 Head frame: millimetres, x right, y down, z away from the camera, origin at the eyeball's centre, head upright and
 facing the camera. The nose lies on the left (negative x), as in the patches of MPIIGaze.
@@ -18,9 +18,9 @@ Bytes = NDArray[np.uint8]
 
 
 class Geometry(NamedTuple):
-    """Skin around the eye: a coarse cage that the lids move, refined by fixed weights into the mesh that is drawn.
+    """Skin around the eye: a coarse cage that the lids move, and fixed weights that refine it to the drawn mesh.
 
-    A named tuple, because compiled kernels take it as it is.
+    It is a named tuple, because compiled kernels accept those directly.
     """
 
     mean: Float  # (V, 3) mm, cage at rest
@@ -51,7 +51,7 @@ class Textures(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EyeParts:
-    """Everything that a renderer needs to know about a source of eyes."""
+    """All data of a source of eyes that a renderer needs."""
 
     geometry: Geometry
     textures: Textures
