@@ -61,7 +61,6 @@ class IndexRows(JsonlRows):
         super().__init__()
         self._root, self._index = root, index
         self._sizes = {name: (root / name).stat().st_size for name in tars}
-        seen: set[str] = set()
         self.begin(index, "")
         for number, (start, length, row) in enumerate(jsonl_lines(index), 1):
             try:
@@ -71,10 +70,6 @@ class IndexRows(JsonlRows):
                                 "there for speed") from error
             check_inner_files(f"{show(index)}: line {number}", row)
             name = check_inner(str(index), row["file_name"])
-            if name in seen:
-                raise UserError(f"{show(index)}: names '{show(name)}' twice: delete the index, it is only there for "
-                                "speed")
-            seen.add(name)
             self.add(start, length, name)
 
     def _take(self, row: Row) -> dict[str, Member]:
