@@ -1,4 +1,4 @@
-"""Alarms of a training: which warnings were given, when they began, and whether they have passed."""
+"""Alarms of a training run: the warnings in its log, when each began, and whether it has passed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One warning over the rows of a log."""
+    """One warning and the steps of a log at which it occurred."""
 
     line: str
     first: int  # step of the first row that has it
-    last: int  # and of the last one
-    passed_at: int | None  # step of the first row after that; None where the last row has it
-    first_passed_at: int | None = None  # the same when it passed for the first time; it may have come again
+    last: int  # step of the last row that has it
+    passed_at: int | None  # step of the first row after `last`; None if the last row of the log has it
+    first_passed_at: int | None = None  # step at which it passed for the first time; it may have occurred again later
 
     @property
     def when(self) -> str:
-        """Its dates in words."""
+        """Returns its steps in words."""
         if self.passed_at is None:
             return f"from step {self.first} to the end"
         span = f"at step {self.first}" if self.first == self.last else f"from step {self.first} to {self.last}"
@@ -27,7 +27,7 @@ class Alarm:
 
 
 def alarms(rows: Iterable[Mapping[str, Any]]) -> list[Alarm]:
-    """The warnings in the rows of a log (`step`, `watch`), each line once, in the order in which they began."""
+    """Returns the warnings in the rows of a log (`step`, `watch`), each once, in the order of their first steps."""
     found: dict[str, Alarm] = {}
     for row in rows:
         step, now = row["step"], row.get("watch", [])

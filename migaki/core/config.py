@@ -1,4 +1,4 @@
-"""Configurations: frozen dataclasses that round-trip through JSON and complain helpfully."""
+"""Configurations: frozen dataclasses that round-trip through JSON, with helpful error messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass as plain JSON values (paths as strings, tuples as lists)."""
+    """Convert a dataclass to plain JSON values (paths to strings, tuples to lists)."""
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
@@ -33,7 +33,7 @@ def _plain(value: Any) -> Any:
 
 
 def from_dict(cls: type[T], values: dict[str, Any], where: str = "configuration") -> T:
-    """Build the dataclass `cls` from JSON values; UserError with a suggestion on an unknown or ill-typed field."""
+    """Build the dataclass `cls` from JSON values; UserError with a suggestion for an unknown or ill-typed field."""
     if not isinstance(values, dict):
         raise UserError(f"{where}: expected an object with the fields of {cls.__qualname__}")
     hints = typing.get_type_hints(cls)

@@ -1,7 +1,8 @@
 """Find what exists by looking at the files: a new method is one new file, and no registry is edited.
 
-Files of one's own count too: `MIGAKI_PATH` names folders that hold shelves like the package's (`systems/`, `changes/`,
-`judges/`, `simulate/`, `importers/`, `studies/`). Their code is run, so name only folders that you trust.
+The search includes the user's own files: `MIGAKI_PATH` names folders with the same subfolders ("shelves") as the
+package (`systems/`, `changes/`, `judges/`, `simulate/`, `importers/`, `studies/`). Their code is run, so name only
+folders that you trust.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def shelf_files(package: str) -> list[Path]:
-    """The modules of the shelf `migaki/<package>` and of the shelves of that name in the folders of `MIGAKI_PATH`."""
+    """Returns the modules of `migaki/<package>` and of the subfolders of that name in the folders of `MIGAKI_PATH`."""
     folders = [_PACKAGE / package, *_own_folders(package)]
     return [path for folder in folders for path in sorted(folder.glob("[!_]*.py"))]
 
@@ -32,9 +33,9 @@ def _own_folders(package: str) -> list[Path]:
 
 
 def names_in(package: str, base: str) -> dict[str, str]:
-    """Modules of a shelf that define a class deriving from `base`, with their first docstring line.
+    """Returns the modules of a shelf that define a subclass of `base`, with their first docstring line.
 
-    Reads the source only (no import), so that listing stays fast however heavy the modules are.
+    Reads the source without importing it, so that listing stays fast for modules that import large libraries.
     """
     found: dict[str, str] = {}
     for path in shelf_files(package):
@@ -46,7 +47,7 @@ def names_in(package: str, base: str) -> dict[str, str]:
 
 @functools.cache
 def _outline(path: Path) -> tuple[frozenset[str], str]:
-    """What the classes of a module derive from, and its first docstring line: parsed once in a process."""
+    """Returns the base classes in a module and its first docstring line. Each file is parsed once per process."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     bases = {ast.unparse(b).rsplit(".", 1)[-1] for node in tree.body if isinstance(node, ast.ClassDef)
              for b in node.bases}
@@ -54,13 +55,13 @@ def _outline(path: Path) -> tuple[frozenset[str], str]:
 
 
 def find_class(package: str, name: str, base: type[Any]) -> type[Any]:
-    """The class deriving from `base` in the module `name` of a shelf; UserError with a suggestion if there is none."""
+    """Returns the subclass of `base` in module `name` of a shelf; UserError with a suggestion if there is none."""
     found: type[Any] = load(reference(package, name, base.__name__))
     return found
 
 
 def reference(package: str, name: str, base: str) -> str:
-    """The same class as `module:Class`, without importing anything."""
+    """Returns the name of the same class as `module:Class`, without importing anything."""
     known = names_in(package, base)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
@@ -71,9 +72,9 @@ def reference(package: str, name: str, base: str) -> str:
 
 
 def extend_shelves() -> None:
-    """Let `migaki.<shelf>.<module>` be imported from the folders of `MIGAKI_PATH` too, in this process.
+    """Make modules in the folders of `MIGAKI_PATH` importable as `migaki.<shelf>.<module>` in this process.
 
-    A worker calls this before it unpacks its task, whose class may live there.
+    A worker calls this before it unpickles its task, because the class of the task may be defined there.
     """
     for package in _SHELVES if os.environ.get("MIGAKI_PATH") else ():
         module = importlib.import_module(f"migaki.{package}")

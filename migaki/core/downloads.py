@@ -1,4 +1,4 @@
-"""Files from the network, and archives, taken with care: size limits, checksums, names that cannot climb."""
+"""Safe downloads and archive extraction: size limits, checksums, and no names that leave the target folder."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def download(
     max_bytes: int,
     report: Callable[[int, int | None], None] | None = None,
 ) -> None:
-    """Fetch `url` to `path`, whole or not at all.
+    """Download `url` to `path`, whole or not at all.
 
     Args:
-        url: https; plain http only from this machine itself (127.0.0.1, ::1, localhost). Redirects obey the same.
+        url: https; plain http only from this machine (127.0.0.1, ::1, localhost). The same rule holds for redirects.
         path: Where the file goes.
-        sha256: The hexadecimal checksum that the file must have; None to take what comes.
-        max_bytes: Larger files are refused, by their announced length or while they arrive.
+        sha256: The hexadecimal checksum that the file must have; None = not checked.
+        max_bytes: Larger files are refused, by their announced length or during the download.
         report: Called with (bytes so far, announced length or None).
 
     Raises:
-        UserError: in one line, if the address, the network, the size, the checksum or the disk is at fault.
+        UserError: in one line, for a fault of the address, the network, the size, the checksum or the disk.
     """
     _check_address(url)
     make_folder(path.parent)
@@ -105,7 +105,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects only to addresses that could have been asked for directly."""
+    """Follows redirects only to addresses that `download` accepts."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         _check_address(newurl)
@@ -127,16 +127,16 @@ def unzip(
 
     Args:
         archive: The zip file.
-        folder: Where its files go; made if need be.
-        max_bytes: Limit of the unpacked size, checked by the archive's list and again while unpacking.
+        folder: The target folder, created if it does not exist.
+        max_bytes: Limit of the unpacked size, checked in the archive's directory and again during unpacking.
         max_files: Limit of the number of files.
-        choose: Name in the archive -> name below `folder`, or None to leave the file out.
+        choose: Maps a name in the archive to a name below `folder`, or to None to skip the file.
 
     Returns:
         The number of files unpacked.
 
     Raises:
-        UserError: for a damaged archive, a name that leads out of `folder`, a link, or too large a content.
+        UserError: for a damaged archive, a name that leads out of `folder`, a link, or content over the limits.
     """
     try:
         with zipfile.ZipFile(archive) as zipped:
@@ -157,7 +157,7 @@ def unzip(
 
 
 def _inner_name(archive: Path, name: str) -> str:
-    """`name` if it stays below its folder, else UserError."""
+    """Returns `name` if it stays below its folder, else raises UserError."""
     parts = name.split("/")
     if (
         posixpath.isabs(name)
@@ -171,7 +171,7 @@ def _inner_name(archive: Path, name: str) -> str:
 
 
 def _unpack(zipped: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, limit: int) -> int:
-    """Unpack one file; the number of its bytes. A forged list cannot make it write more than `limit`."""
+    """Unpack one file; returns its size in bytes. Never writes more than `limit`, even for a forged directory."""
     make_folder(path.parent)
     size = 0
     with zipped.open(entry) as source, atomic_write(path) as target:
@@ -184,7 +184,7 @@ def _unpack(zipped: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, limit: 
 
 
 def free_bytes(folder: Path) -> int:
-    """Free space, in bytes, where `folder` is or will be."""
+    """Returns the free space in bytes on the disk of `folder`, which need not exist yet."""
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     try:
         return shutil.disk_usage(os.fspath(existing)).free

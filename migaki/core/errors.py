@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this."""
+"""The exception for errors that the user can correct."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class UserError(Exception):
 
 
 class UnfitPicture(UserError):
-    """One picture cannot be worked on: the message is the end of a sentence that begins with its name."""
+    """One picture cannot be processed. The message completes a sentence that begins with the name of the picture."""
 
 
 class NothingLeft(UserError):
-    """What was asked for leaves no image: a study goes on without what would have been made of them."""
+    """The request leaves no image. A study continues without the results that depend on these images."""

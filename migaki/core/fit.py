@@ -1,4 +1,4 @@
-"""fit: the only training loop. Device, precision, cadence, progress, checkpoints, stopping; no maths."""
+"""fit: the only training loop. It handles device, precision, logging, checkpoints and stopping, but no maths."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import System, data_fields, data_paths, num_parameters
 
-_SHEET_BATCHES = 8  # so that the nearest real image is sought among a few hundred
-_SHEET_IMAGES = 256  # of each batch at most: a batch of thousands would fill the memory for a sheet of twelve
+_SHEET_BATCHES = 8  # so that the nearest real image is searched among a few hundred
+_SHEET_IMAGES = 256  # at most, of each batch: a sheet shows twelve, and a batch of thousands would fill the memory
 
 
 class Interrupted(Exception):
@@ -51,17 +51,17 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """How to run, as against what to train."""
+    """How to run a training (not what to train)."""
 
     GROUPS: ClassVar[dict[str, str]] = {
         "usual": "seed",
         "run": "device precision resume log_every sample_every checkpoint_every tensorboard",
     }
 
-    seed: int = 0  # decides the initial weights, the order of the data and every draw
+    seed: int = 0  # of the initial weights, the order of the data and all random numbers
     device: hardware.Device = "auto"  # auto: a GPU where there is one
-    precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
-    resume: bool = True  # go on where a run of the same configuration in OUT stopped; --no-resume starts again
+    precision: hardware.Precision = "auto"  # auto: bf16 if the hardware supports it, else fp32
+    resume: bool = True  # continue an earlier run of the same configuration in OUT; --no-resume starts again
     log_every: int = 20  # steps between rows of metrics.jsonl
     sample_every: int = 200  # steps between contact sheets; 0 = none
     checkpoint_every: int = 200  # steps between checkpoints; rounded up to a multiple of log_every
@@ -70,11 +70,12 @@ class Run:
 
 def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None,
         contents: Mapping[str, list[str]] | None = None, quiet: bool = False) -> System:
-    """Train `system` on `source` into the folder `out`, from where an earlier run of the same configuration stopped.
+    """Train `system` on `source`; writes to the folder `out` and continues an earlier run of the same configuration.
 
-    `contents` tells, for each folder of `data`, what it holds (`data.contents`): a run on other images is another.
-    Leaves config.json, metrics.jsonl, samples/, checkpoint, model.safetensors and README.md. Raises UserError if
-    `out` holds a run of another configuration, Interrupted after SIGINT or SIGTERM (run it again to go on).
+    `contents` describes the contents of each folder of `data` (`data.contents`); a run on other images counts as
+    another run. Writes config.json, metrics.jsonl, samples/, checkpoint, model.safetensors and README.md. Raises
+    UserError if `out` holds a run of another configuration, and Interrupted after SIGINT or SIGTERM (call it again to
+    continue).
     """
     if min(run.log_every, run.checkpoint_every) < 1 or run.sample_every < 0:
         raise UserError("--log-every and --checkpoint-every must be at least 1, --sample-every at least 0")
@@ -93,14 +94,14 @@ def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None
         if processes.rank() == 0:
             write_text(out / "README.md", _card(system, run, data, log.rows))
             settle(out)
-            save_model(out / "model.safetensors", system)  # last: a run that has it is whole, after a power cut as well
+            save_model(out / "model.safetensors", system)  # last: a run with this file is whole, after a power cut too
             settle_names(out)
     return system
 
 
 def _record(system: System, run: Run, precision: str, data: Any,
             contents: Mapping[str, list[str]] | None) -> dict[str, Any]:
-    """What config.json holds: all that decides the bits of the result, and the version."""
+    """Returns the content of config.json: everything that determines the bits of the result, and the version."""
     return {
         "system": type(system).__module__.rsplit(".", 1)[-1],
         "config": to_dict(system.config),
@@ -113,7 +114,9 @@ def _record(system: System, run: Run, precision: str, data: Any,
 
 
 def _begin(system: System, run: Run, out: Path, record: dict[str, Any]) -> tuple[int, bool]:
-    """Process 0 looks at OUT and tells the others, who may have no such disk. Steps taken; whether that is all."""
+    """Process 0 reads OUT and sends its state to the others, which may not see that disk.
+
+    Returns the number of steps taken and whether the run is finished."""
     if processes.rank() != 0:
         found, blob = json.loads(processes.share(b"")), processes.share(b"")
         if found["file"] == "checkpoint":
@@ -132,8 +135,9 @@ def _begin(system: System, run: Run, out: Path, record: dict[str, Any]) -> tuple
 
 
 def _has_model(out: Path, system: System, needed: bool) -> bool:
-    """Load the model of a run that has taken all steps. False where it is missing or damaged and not `needed`: the
-    checkpoint gives it again."""
+    """Load the model of a finished run.
+
+    Returns False if it is missing or damaged but not `needed`, because the checkpoint can restore it."""
     if not os.path.lexists(out / "model.safetensors"):
         return False
     try:
@@ -146,7 +150,7 @@ def _has_model(out: Path, system: System, needed: bool) -> bool:
 
 
 def _prepare(system: System, run: Run, out: Path, record: dict[str, Any]) -> str:
-    """Write or compare config.json. The file of OUT to go on from: a checkpoint, a finished model, "" for none."""
+    """Write or compare config.json; returns the file to resume from: a checkpoint, a finished model, or ""."""
     path = out / "config.json"
     learned = [name for name in ("checkpoint", "model.safetensors") if os.path.lexists(out / name)]
     if os.path.lexists(path) and run.resume:
@@ -155,25 +159,25 @@ def _prepare(system: System, run: Run, out: Path, record: dict[str, Any]) -> str
             return learned[0]
     elif not os.path.lexists(path) and any(p for p in out.iterdir() if not p.name.startswith(".")):
         raise UserError(f"{out}: the folder holds other files and no run: choose an empty or new --out")
-    try:  # the model first: while it stands the run is called finished
+    try:  # the model first: while it exists the run counts as finished
         for stale in ("model.safetensors", "checkpoint", "metrics.jsonl", "timing.jsonl", "README.md"):
             (out / stale).unlink(missing_ok=True)
     except OSError as error:
         raise explain(error, out / stale) from error
-    for stale in ("samples", "tensorboard", "evaluation"):  # what an earlier model left is not this one's
+    for stale in ("samples", "tensorboard", "evaluation"):  # the results of an earlier model do not belong to this one
         shutil.rmtree(out / stale, ignore_errors=True)
     write_json(path, record)
     return ""
 
 
 def _require_same(out: Path, record: dict[str, Any], learned: bool) -> None:
-    """UserError if config.json in OUT is not that of this run; `learned` tells whether anything was learned there."""
+    """Raises UserError if config.json in OUT is of another run; `learned`: whether that run has taken any step."""
     earlier = read_json(out / "config.json")
     if not isinstance(earlier, dict):
         raise UserError(f"{out / 'config.json'}: not the configuration of a run: restore it or choose another --out")
     for part in ("system", "config", "data", "contents", "run"):
         if part == "contents" and (part not in earlier or not learned):
-            continue  # written before contents were kept, or nothing has been learned of them yet
+            continue  # written by a version without contents, or nothing has been learned from them yet
         if earlier.get(part) != record[part]:
             what = (_difference(earlier.get(part), record[part], part) if part != "contents" else
                     _changed(earlier[part], record))
@@ -191,7 +195,7 @@ def _difference(old: Any, new: Any, where: str) -> str:
 
 
 def _changed(earlier: Any, record: dict[str, Any]) -> str:
-    """Which folder holds other images than when the run began."""
+    """Returns which folder holds other images than at the start of the run."""
     known = earlier if isinstance(earlier, dict) else {}
     changed = [name for name, found in record["contents"].items() if known.get(name) != found]
     if not changed:
@@ -216,7 +220,7 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
     if run.sample_every and start == 0:
         _write_sheet(system, source, out, 0, device, precision)
     system.train()
-    # Closed here and not by the garbage collector, within which a second signal would be told as a traceback.
+    # Closed explicitly: a second signal during garbage collection would print a traceback.
     with (_stop_signals() as stop, Bar(f"train {name}", steps, start, quiet) as bar,
           closing(_prefetch(source, start, steps, pin=device.type == "cuda")) as batches):
         if not log.is_whole and not quiet:
@@ -243,24 +247,24 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
                 _average_norms(system)
             if done % every == 0 or done == steps or stopping:
                 save_checkpoint(out / "checkpoint", system, done)
-            # Stop only where the log is whole, so that the resumed run writes the same rows.
+            # Stop only after a log row, so that the resumed run writes the same rows.
             if stopping and done % run.log_every == 0:
                 raise Interrupted(f"stopped after step {done} of {steps}: run the same command again to go on")
 
 
 @torch.no_grad()
 def _average_norms(system: System) -> None:
-    """Batch norm's running statistics become the mean over the processes, each of which saw its share of the images.
+    """Average batch norm's running statistics over the processes, because each process saw only a part of the images.
 
-    Done where the log is written and nowhere else: checkpoints stand at these steps only, so that a resumed run
-    rounds as the straight one.
+    Done only at the steps that write a log row. Checkpoints are written at these steps only, so a resumed run rounds
+    in the same way as an uninterrupted one.
     """
     norms = [module for module in system.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
     processes.average([part for norm in norms for part in (norm.running_mean, norm.running_var) if part is not None])
 
 
 def _prefetch(source: Source, start: int, steps: int, pin: bool) -> Generator[tuple[int, Batch]]:
-    """The batches of the steps, each made while the one before is trained on; a GPU fetches pinned ones by itself."""
+    """Yields the batches of the steps; each is made during the step before. A GPU copies pinned batches by itself."""
     def make(step: int) -> Batch:
         batch = source.batch(step)
         return {key: value.pin_memory() for key, value in batch.items()} if pin else batch
@@ -275,7 +279,7 @@ def _prefetch(source: Source, start: int, steps: int, pin: bool) -> Generator[tu
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
-    # Moved first and laid out there: the other way round the host would wait for the copy.
+    # Copied first, then changed to channels_last on the device: in the other order the host waits for the copy.
     moved = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
     return {key: value.to(memory_format=torch.channels_last) if value.dim() == 4 else value
             for key, value in moved.items()}
@@ -323,7 +327,7 @@ def _stop_signals() -> Iterator[threading.Event]:
 
 
 def _card(system: System, run: Run, data: Any, rows: list[dict[str, Any]]) -> str:
-    """The model card: what it is, what it was trained on, how it ended."""
+    """Returns the model card: the model, its training data and its final figures."""
     about = (type(system).__doc__ or "").strip().split("\n")[0]
     lines = [f"# {type(system).__name__}", "", about, "", f"- migaki {__version__}, seed {run.seed}, "
              f"{system.config.steps} steps, {num_parameters(system):,} parameters"]

@@ -1,4 +1,4 @@
-"""The history of refined images (SimGAN sec. 2.3): the discriminator must not forget what it has seen."""
+"""The history of refined images (SimGAN sec. 2.3), which keeps the discriminator from forgetting earlier images."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class ImageHistory(nn.Module):
-    """A buffer of at most `capacity` images (C, H, W), kept in the state dict and so in every checkpoint.
+    """A buffer of at most `capacity` images (C, H, W), stored in the state dict and therefore in every checkpoint.
 
-    `images` hold what was pushed, `born` the step at which each was pushed.
+    `images` holds the stored images; `born` holds the step at which each one was stored.
     """
 
     images: Tensor
@@ -22,26 +22,27 @@ class ImageHistory(nn.Module):
         self.register_buffer("images", torch.zeros(capacity, *shape))
         self.register_buffer("born", torch.zeros(capacity, dtype=torch.int64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-        self._filled: int | None = 0  # `count` on the host: reading the buffer would wait for a GPU; None = not read
+        self._filled: int | None = 0  # `count` on the host: reading the buffer waits for the GPU; None = unknown
         self.register_load_state_dict_post_hook(self._forget)  # type: ignore[no-untyped-call]
 
     def _forget(self, *_: object) -> None:
-        """The buffer was loaded: read it again."""
+        """Discard the host's copy of `count` after the buffer was loaded."""
         self._filled = None
 
     @property
     def filled(self) -> int:
-        """How many images are stored."""
+        """Returns the number of stored images."""
         if self._filled is None:
             self._filled = int(self.count)
         return self._filled
 
     def mix(self, refined: Tensor, step: int) -> Tensor:
-        """A discriminator batch: half from the current refiner, half from the buffer; then the buffer is renewed.
+        """Returns a discriminator batch, half from the current refiner and half from the buffer; updates the buffer.
 
-        `refined` (b, C, H, W) are images of the current refiner. As long as the buffer is not full, all of them are
-        stored, and once it holds b/2 images, b/2 drawn from it stand in the returned batch; then b/2 of them replace
-        b/2 random entries, whose old contents stand there. Draws from the global generator.
+        `refined` (b, C, H, W) are images of the current refiner. While the buffer is not full, all of them are stored;
+        the returned batch contains b/2 images drawn from the buffer as soon as it holds b/2. When the buffer is full,
+        b/2 of `refined` replace b/2 random entries, and the returned batch contains the replaced images. Draws from
+        the global random generator.
         """
         refined = refined.detach()
         half = min(refined.shape[0] // 2, self.capacity)
@@ -66,9 +67,9 @@ class ImageHistory(nn.Module):
         return torch.cat([refined[: refined.shape[0] - half], old.to(refined.dtype)])
 
     def fullness(self) -> Tensor:
-        """Share of the buffer that is in use, in [0, 1]."""
+        """Returns the fraction of the buffer that is in use, in [0, 1]."""
         return self.count / max(self.capacity, 1)
 
     def mean_age(self, step: int) -> Tensor:
-        """Mean number of steps since the stored images were pushed."""
+        """Returns the mean number of steps since the stored images were added."""
         return step - self.born[: max(self.filled, 1)].float().mean()

@@ -1,4 +1,4 @@
-"""metrics.jsonl: interval means, nothing of the clock (so that equal runs leave equal files); timing.jsonl."""
+"""Write metrics.jsonl (interval means without times, so that equal runs write equal files) and timing.jsonl."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MAX_LINE = 2**20  # bytes of a row
 
 
 class Log:
-    """The rows of a run. `out` is None in all processes but the first, which alone writes.
+    """The rows of a run. Only the first process writes; `out` is None in all others.
 
-    Rows up to the step `start` are kept; what a killed run wrote behind it is made again.
+    Rows up to the step `start` are kept; later rows of an interrupted run are written again.
     """
 
     def __init__(self, out: Path | None, start: int, tensorboard: bool = False) -> None:
@@ -38,13 +38,13 @@ class Log:
             write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
 
     def add(self, scalars: Scalars) -> None:
-        """Take up the numbers of one step."""
+        """Add the scalars of one step."""
         for key, value in scalars.items():
             self._sums[key] = self._sums.get(key, torch.zeros((), device=value.device)) + value.detach().float()
             self._counts[key] = self._counts.get(key, 0) + 1
 
     def write(self, step: int, system: System, bar: Bar) -> dict[str, float]:
-        """Write the row of the interval that ends with `step`; its means."""
+        """Write the row of the interval that ends with `step`; returns its means."""
         each = [value / self._counts[key] for key, value in self._sums.items()]
         processes.average(each)  # every process has taken as many steps
         means = dict(zip(self._sums, map(float, each), strict=True))
@@ -57,7 +57,7 @@ class Log:
             row["watch"] = warnings
         before = {alarm.line: alarm for alarm in alarms(self.rows)}
         self.rows.append(row)
-        for alarm in alarms(self.rows):  # each is told once when it begins and once when it first passes
+        for alarm in alarms(self.rows):  # each is printed once when it begins and once when it first passes
             if alarm.line not in before:
                 bar.say(f"watch: {alarm.line}")
             elif alarm.passed_at == step and before[alarm.line].first_passed_at is None:
@@ -73,7 +73,7 @@ class Log:
 
 
 def read_rows(path: Path, last: int | None = None) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl up to the step `last`, from the first one on that is none of ours nothing more."""
+    """Returns the rows of metrics.jsonl up to the step `last`; stops at the first line that is not a valid row."""
     rows: list[dict[str, Any]] = []
     if not path.exists():
         return rows

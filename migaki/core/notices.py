@@ -1,4 +1,4 @@
-"""Lines for the user that are no errors: what was left out, or taken in another way than one might expect."""
+"""Messages for the user that are not errors, such as input that was skipped or read in an unexpected way."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _is_silent = False
 
 
 def notice(line: str) -> None:
-    """Print one line on standard error, once in a process; workers and the other processes of a training are quiet."""
+    """Print a line on standard error once per process; workers and training processes other than 0 print nothing."""
     alone = multiprocessing.parent_process() is None and os.environ.get("RANK", "0") == "0"
     if _is_silent or not alone or line in _given:
         return
@@ -22,6 +22,6 @@ def notice(line: str) -> None:
 
 
 def silence() -> None:
-    """Print nothing in this process from here on: it is a worker of another."""
+    """Suppress all further notices in this process; workers call this."""
     global _is_silent
     _is_silent = True

@@ -1,13 +1,13 @@
-"""What options a dataclass has, read from its source: help answers at once, because nothing heavy is imported.
+"""Read the options of a dataclass from its source, so that `--help` is fast: no large library is imported.
 
-A class is named by a reference, `module:Class` or `module:Class.Inner`. What the command line shows of its fields
-stands in two optional class variables, both plain literals:
+A class is named by a reference, `module:Class` or `module:Class.Inner`. Two optional class variables, both plain
+literals, control how the command line shows the fields:
 
     GROUPS: ClassVar[dict[str, str]] = {"usual": "steps batch_size", "network": "features blocks"}
     NAMES: ClassVar[dict[str, str]] = {"real": "photos"}
 
-`GROUPS` says in which part of the help a field stands; a field without a default is `needed`, one that is not listed
-belongs to the `rest`. `NAMES` gives a field another name on the command line; its own name is accepted as well.
+`GROUPS` assigns fields to sections of the help. A field without a default is in `needed`; a field that is not listed
+is in `rest`. `NAMES` gives a field another name on the command line; its own name is accepted as well.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _KINDS = {"int": "INT", "float": "FLOAT", "str": "TEXT", "Path": "PATH", "bool":
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Option:
-    """One option: how the command line calls it, what it takes, and what stands beside it in the source."""
+    """One option: its name on the command line, the values it takes, and its comment in the source."""
 
     name: str  # with hyphens, without the leading ones; `rain.angle-deg` inside a part
     field: str  # of the dataclass
     kind: str  # such as "INT", "FLOAT FLOAT", "{adam,sgd}"; FLAG takes nothing
-    default: str | None  # as the command line wants it; None = required
+    default: str | None  # as written on the command line; None = required
     about: str = ""
     group: str = "rest"
     positional: bool = False
@@ -40,7 +40,7 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outline:
-    """A dataclass: what it says of itself, its options, and the presets that its class methods give."""
+    """A dataclass: its docstring, its options, and the presets that its class methods return."""
 
     about: str
     options: tuple[Option, ...]
@@ -48,7 +48,7 @@ class Outline:
 
 
 def outline(reference: str) -> Outline:
-    """The options of the dataclass that `reference` names, those of its bases first."""
+    """Returns the options of the dataclass that `reference` names, those of its base classes first."""
     module, node = find_class(reference)
     options = tuple(_options(module, node))
     presets = tuple(part.name for part in node.body if isinstance(part, ast.FunctionDef) and
@@ -57,7 +57,7 @@ def outline(reference: str) -> Outline:
 
 
 def class_in(package: str, name: str, base: str) -> str:
-    """The reference of the class deriving from `base` in `migaki/<package>/<name>.py`."""
+    """Returns the reference of the subclass of `base` in `migaki/<package>/<name>.py`."""
     module = parsed(f"migaki.{package}.{name}")
     for node in module.tree.body:
         if isinstance(node, ast.ClassDef) and base in [ast.unparse(b).rsplit(".", 1)[-1] for b in node.bases]:
@@ -66,12 +66,12 @@ def class_in(package: str, name: str, base: str) -> str:
 
 
 def docstring(reference: str) -> str:
-    """What a class says of itself."""
+    """Returns the docstring of a class."""
     return ast.get_docstring(find_class(reference)[1]) or ""
 
 
 def load(reference: str) -> Any:
-    """The class itself: this imports its module."""
+    """Import the module of a class and return the class."""
     module, _, path = reference.partition(":")
     return functools.reduce(getattr, path.split("."), importlib.import_module(module))
 
@@ -95,7 +95,7 @@ def _options(module: Module, node: ast.ClassDef) -> Iterator[Option]:
 
 
 def _inner(module: Module, node: ast.ClassDef, prefix: str, changed: dict[str, ast.AST]) -> Iterator[Option]:
-    """The options of a dataclass inside another, called `prefix.name`, with the values that the outer one sets."""
+    """Yields the options of a nested dataclass as `prefix.name`, with the defaults that the outer dataclass sets."""
     for option in _options(module, node):
         given = changed.get(option.field)
         yield Option(name=f"{prefix}.{option.name}", field=option.field, kind=option.kind, about=option.about,
@@ -103,7 +103,7 @@ def _inner(module: Module, node: ast.ClassDef, prefix: str, changed: dict[str, a
 
 
 def _changed(value: ast.AST | None) -> dict[str, ast.AST]:
-    """The keywords of `field(default_factory=lambda: Part.Config(key=value))`."""
+    """Returns the keyword arguments in `field(default_factory=lambda: Part.Config(key=value))`."""
     for keyword in value.keywords if isinstance(value, ast.Call) else ():
         if keyword.arg == "default_factory" and isinstance(keyword.value, ast.Lambda):
             assert isinstance(keyword.value.body, ast.Call)
@@ -120,7 +120,7 @@ def _fields(module: Module, node: ast.ClassDef) -> Iterator[tuple[Module, ast.An
 
 
 def _variable(module: Module, node: ast.ClassDef, name: str) -> dict[str, str]:
-    """A class variable that is a table of words; entries of a class and its bases under one key are joined."""
+    """Returns a class variable of type dict[str, str]; entries of a class and its bases under one key are joined."""
     found: dict[str, str] = {}
     for above in bases_of(module, node):
         found = _variable(*above, name)
@@ -133,7 +133,7 @@ def _variable(module: Module, node: ast.ClassDef, name: str) -> dict[str, str]:
 
 
 def _kind(module: Module, node: ast.AST) -> str:
-    if isinstance(node, ast.BinOp):  # a union: None is told by the default
+    if isinstance(node, ast.BinOp):  # a union with None: the default shows that None is allowed
         sides = [side for side in (node.left, node.right) if not isinstance(side, ast.Constant)]
         return "|".join(_kind(module, side) for side in sides)
     if isinstance(node, ast.Subscript):
@@ -151,7 +151,7 @@ def _kind(module: Module, node: ast.AST) -> str:
 
 
 def _value(module: Module, node: ast.AST) -> str:
-    """A default as the command line wants it."""
+    """Returns a default as it is written on the command line."""
     if isinstance(node, ast.Tuple):
         return " ".join(_value(module, part) for part in node.elts)
     if isinstance(node, ast.Constant | ast.UnaryOp):
@@ -164,7 +164,7 @@ def _value(module: Module, node: ast.AST) -> str:
 
 
 def spelt(value: Any) -> str:
-    """A value as the command line wants it; "" for one that is not given."""
+    """Returns a value as it is written on the command line; "" for None."""
     if value is None or value == ():
         return ""
     if isinstance(value, bool):
@@ -175,8 +175,9 @@ def spelt(value: Any) -> str:
 
 
 def _comment(module: Module, line: ast.AnnAssign, owner: ast.ClassDef) -> str:
-    """The comment behind a field, or the block right above it (not a heading, which has a blank line above), or the
-    string below it.
+    """Returns the comment of a field: at the end of its line, in the block directly above it, or as a string below it.
+
+    A comment block with a blank line above it is a heading and does not count.
     """
     last, column = (line.end_lineno or line.lineno) - 1, line.end_col_offset or 0
     behind = module.lines[last].encode()[column:].decode().strip()

@@ -1,4 +1,4 @@
-"""Contact sheets as PNG bytes, for the samples that training leaves behind."""
+"""Contact sheets as PNG bytes, for the samples that training writes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _CAPTION_HEIGHT = 14
 
 
 def to_uint8(images: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """(B, C, H, W) in [0, 1] to (B, H, W, C) bytes, rounded."""
+    """Convert (B, C, H, W) in [0, 1] to (B, H, W, C) uint8, rounded."""
     bytes_ = (images.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
     return bytes_.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def contact_sheet(rows: list[tuple[str, Tensor]], zoom: int = 2) -> bytes:
-    """One row of images per entry, its caption above it; PNG bytes. Images of one row have one size."""
+    """Returns a PNG with one row of images per entry and its caption above. Images of one row have the same size."""
     strips = []
     for caption, images in rows:
         shown = images[:, :3] if images.shape[1] in (3, 4) else images[:, :1].expand(-1, 3, -1, -1)

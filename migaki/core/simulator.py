@@ -22,12 +22,12 @@ class Simulator(ABC):
 
     @property
     def has_labels(self) -> bool:
-        """Whether its images come with labels; a stand-in for a camera may give pictures alone."""
+        """Whether the images come with labels; a simulator that replaces a camera may give unlabelled images."""
         return True
 
     @abstractmethod
     def render(self, seed: int, indices: Sequence[int]) -> Batch:
-        """Render the images of these indices, with their labels (keys of the glossary).
+        """Render the images with these indices, and their labels (keys of the glossary).
 
-        Pure in (config, seed, index): image i is the same bits for every batch size and worker count.
+        Pure in (config, seed, index): image i has the same bits for every batch size and worker count.
         """

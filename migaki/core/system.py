@@ -1,4 +1,4 @@
-"""System: a method. It owns its networks, its optimisers and its update rule."""
+"""System: the base class of a training method, with its networks, optimisers and update rule."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Sheet = list[tuple[str, Tensor]]
 
 @runtime_checkable
 class Framed(Protocol):
-    """A configuration of a system whose pictures have one size, which may be left to the data (0)."""
+    """The configuration of a system whose pictures have a fixed size; 0 means that the data decide the size."""
 
     channels: int
     height: int  # px
@@ -35,9 +35,9 @@ class System(nn.Module, ABC):
     """A method: networks, optimisers, update rule. One file in `systems/` holds one subclass.
 
     A subclass has two nested frozen, keyword-only dataclasses: `Config`, what is trained and how (with
-    `steps: int`), and `Data`, the folders it is trained on. `tiny()` gives a configuration that trains for a few
-    steps in a second, for the contract tests. State kept in buffers and optimisers is all there is: random
-    numbers are drawn from the global generator, which `fit` seeds from (seed, step) before each update.
+    `steps: int`), and `Data`, the folders it is trained on. `tiny()` returns a configuration that trains for a few
+    steps in a second, for the contract tests. Parameters, buffers and optimisers hold the whole state. Random
+    numbers come from the global generator, which `fit` seeds from (seed, step) before each update.
     """
 
     Config: ClassVar[type[Any]]
@@ -61,52 +61,52 @@ class System(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def open(cls, data: Any, config: Any, seed: int) -> tuple[Any, Source]:
-        """Open the folders of `data`: the configuration completed from them, and the source of batches.
+        """Open the folders of `data`; returns the completed configuration and the source of batches.
 
-        What the data decide (image size, channels, number of classes) is filled in where `config` leaves it 0.
+        Values that `config` leaves at 0 (image size, channels, number of classes) are taken from the data.
         """
 
     @classmethod
     @abstractmethod
     def tiny(cls) -> tuple[Any, Batch]:
-        """A configuration that trains for a few steps in a second, and a batch that fits it."""
+        """Returns a configuration that trains for a few steps in a second, and a batch that fits it."""
 
     @abstractmethod
     def update(self, batch: Batch, step: int) -> Scalars:
-        """One training step: takes its own descents, returns detached scalars to log."""
+        """Do one training step, including all calls of `descend`; returns detached scalars to log."""
 
     @abstractmethod
     def predict(self, batch: Batch) -> Batch:
-        """What the method makes of a batch. Touches no state; needs only the inputs among the keys."""
+        """Returns the predictions for a batch. Changes no state; needs only the input keys of the batch."""
 
     @property
     def tiling(self) -> Tiling | None:
-        """How to cut a large picture; None for a system whose pictures have one size, that of its configuration."""
+        """How to cut large pictures into tiles; None for a system that takes only the size in its configuration."""
         return None
 
     @property
     def error_scale(self) -> float:
-        """The factor by which errors in px are multiplied before they are reported."""
+        """The factor that scales errors in px before they are reported."""
         return 1.0
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
-        """(C, H, W) of the pictures that it takes; None where it takes them in any size, or takes none."""
+        """(C, H, W) of the input pictures; None if the system takes pictures of any size, or none."""
         config = self.config
         return (config.channels, config.height, config.width) if isinstance(config, Framed) else None
 
     def drawn(self) -> dict[str, tuple[int, ...]]:
-        """Keys that are drawn anew for each row, standard normal, with their shapes without B; none by default.
+        """Keys that are drawn from a standard normal for each row, with their shapes without B; none by default.
 
-        A system that has some makes several outputs of one input.
+        A system with such keys can make several outputs from one input.
         """
         return {}
 
     def input_shapes(self, size: tuple[int, int] | None = None) -> dict[str, tuple[int, ...]]:
-        """The shape, without B, of every input and of what is drawn: the glossary's, with the configuration's sizes.
+        """Returns the shape, without B, of every input and drawn key: the glossary's, with the configuration's sizes.
 
-        `size` (H, W) is that of the pictures where the system takes any. Raises UserError for an input whose shape
-        nobody has told.
+        `size` (H, W) is the size of the pictures if the system takes any size. Raises UserError for an input of
+        unknown shape.
         """
         known: dict[str, int] = {}
         if self.shape is not None:
@@ -125,40 +125,41 @@ class System(nn.Module, ABC):
 
     @property
     def channels(self) -> int:
-        """Channels of the pictures that it takes."""
+        """The number of channels of the input pictures."""
         return int(self.config.channels)
 
     def metric(self) -> Metric | None:
-        """The measure of `predict` against labels, where there is one."""
+        """Returns the metric that compares `predict` with labels, or None."""
         return None
 
     def sheet(self, batch: Batch) -> Sheet:
-        """Pictures that show how training goes; none by default."""
+        """Returns pictures that show the progress of training; none by default."""
         return []
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
-        """Warnings that follow from the mean scalars up to `step`, one line each: what is wrong, what to do.
+        """Returns warnings from the mean scalars up to `step`, one line each: what is wrong and what to do.
 
-        A line is the same text at every step, so that it can be dated. Overrides add to what this one finds.
+        A warning has the same text at every step, so that its first and last step can be found. Overrides add to
+        the warnings of this method.
         """
         if all(scalars[name] == 0 for name in scalars if name.endswith("/skipped")):
             return []
         return ["gradients were not finite in some steps, which were skipped: lower --learning-rate"]
 
     def prepare(self, data: Any) -> None:
-        """Load what training needs besides the batches (say, a frozen network) from `data`; nothing by default."""
+        """Load from `data` what training needs besides the batches (such as a frozen network); nothing by default."""
 
     def finish(self, source: Source) -> None:
-        """Whatever is to be done once after the last step (say, collect statistics); nothing by default."""
+        """Work to do once after the last step (such as collecting statistics); nothing by default."""
 
 
 def descend(loss: Tensor, optimizer: Optimizer, max_norm: float = 0.0) -> Tensor:
-    """Take one gradient step: the only place where that happens.
+    """Take one gradient step. No other function does this.
 
-    Only the parameters of `optimizer` receive gradients, which are averaged over the processes, clipped to the
-    norm `max_norm` (0 = not clipped) and checked. A gradient that is not finite is not taken: the parameters
-    and the optimiser's state stay as they are. Returns 1 if the step was skipped for that reason, else 0, as a tensor.
-    A GPU decides that by itself: the host reads nothing and does not wait for it.
+    Only the parameters of `optimizer` receive gradients. The gradients are averaged over the processes, clipped to
+    the norm `max_norm` (0 = not clipped) and checked. If a gradient is not finite, the step is skipped: the parameters
+    and the optimiser's state do not change. Returns a tensor: 1 if the step was skipped, else 0. On a GPU the check
+    runs on the device, and the host does not wait for it.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     with torch.autocast(loss.device.type, enabled=False):
@@ -177,18 +178,18 @@ def descend(loss: Tensor, optimizer: Optimizer, max_norm: float = 0.0) -> Tensor
         _fuse(optimizer, is_cuda)
         step_if(optimizer, finite) if is_cuda else optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    # Autocast keeps the bf16 copies of the weights until its outermost block ends; they are stale from here on.
+    # Autocast keeps the bf16 copies of the weights until its outermost block ends; after this step they are stale.
     torch.clear_autocast_cache()
     return (~finite).float() if is_cuda else torch.zeros((), device=loss.device)
 
 
 def step_if(optimizer: Optimizer, finite: Tensor) -> None:
-    """A step of a fused optimiser that its kernels leave out where `finite` (a scalar on the device) is false."""
+    """Step a fused optimiser; its kernels skip the step if `finite` (a scalar on the device) is false."""
     for group in optimizer.param_groups:
-        if group.get("momentum"):  # SGD would make its buffers in the first step, without values if that is left out
+        if group.get("momentum"):  # SGD creates its buffers in the first step; if that is skipped they hold no values
             for parameter in group["params"]:
                 optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
-    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]  # as torch.amp.GradScaler tells it
+    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]  # as torch.amp.GradScaler does
     try:
         optimizer.step()
     finally:
@@ -196,8 +197,9 @@ def step_if(optimizer: Optimizer, finite: Tensor) -> None:
 
 
 def _fuse(optimizer: Optimizer, fused: bool) -> None:
-    """Let the optimiser's kernels be fused (on a GPU) or not (on a CPU, as they always were), whatever a checkpoint
-    of another device says; its counters of steps go to where its kernels look for them."""
+    """Select fused kernels (GPU) or unfused ones (CPU), even if a checkpoint from another device says otherwise.
+
+    The step counters are moved to the device that these kernels expect."""
     for group in optimizer.param_groups:
         if bool(group.get("fused")) == fused:
             continue
@@ -209,12 +211,12 @@ def _fuse(optimizer: Optimizer, fused: bool) -> None:
 
 
 def num_parameters(module: nn.Module) -> int:
-    """How many numbers a module learns."""
+    """Returns the number of trainable values of a module."""
     return sum(p.numel() for p in module.parameters())
 
 
 def model_state(system: System) -> dict[str, Tensor]:
-    """The state that `predict` needs: everything but the prefixes in `training_only`."""
+    """Returns the state that `predict` needs: all entries except those with a prefix in `training_only`."""
     return {
         name: value.detach().cpu().contiguous()
         for name, value in system.state_dict().items()
@@ -223,7 +225,7 @@ def model_state(system: System) -> dict[str, Tensor]:
 
 
 def data_paths(data: Any) -> dict[str, tuple[Path, ...]]:
-    """The folders of a `Data` dataclass by field; fields without any are left out."""
+    """Returns the folders of a `Data` dataclass by field, without empty fields."""
     values = {name: getattr(data, name) for name in data.__dataclass_fields__}
     found = {name: (value,) if isinstance(value, Path) else value for name, value in values.items()}
     return {name: paths for name, paths in found.items()
@@ -231,6 +233,6 @@ def data_paths(data: Any) -> dict[str, tuple[Path, ...]]:
 
 
 def data_fields(data: Any) -> dict[str, str | list[str]]:
-    """The same as strings, for the record; a list where a field takes several."""
+    """Returns the same folders as strings, for the record; a list if a field takes several."""
     return {name: str(paths[0]) if isinstance(getattr(data, name), Path) else [str(path) for path in paths]
             for name, paths in data_paths(data).items()}
