@@ -37,6 +37,7 @@ class Key:
     unit: str
     columns: tuple[str, ...] = ()
     kind: Kind = "numbers"
+    pad: float | None = None
 
 
 KEYS: dict[str, Key] = {
@@ -53,8 +54,13 @@ KEYS: dict[str, Key] = {
         Key(name="label", shape=(), unit="int64 class index"),
         Key(name="logits", shape=("K",), unit="scores of the classes before the softmax"),
         Key(name="features", shape=("K",), unit="what an encoder makes of `image`"),
-        Key(name="boxes", shape=("N", "4"), unit="px, x y width height", kind="boxes"),
-        Key(name="classes", shape=("N",), unit="int64 class index of each box"),
+        Key(name="boxes", shape=("M", "4"), unit="px, x y width height", kind="boxes", pad=0),
+        Key(name="classes", shape=("M",), unit="int64 class index of each box", pad=-1),
+        Key(name="scores", shape=("M",), unit="0 to 1, how sure a model is of each box", pad=-1),
+        Key(name="crowd", shape=("M",), unit="0, or 1 for a box round many objects, which is not judged", pad=-1),
+        Key(name="object_keypoints", shape=("M", "K", "3"), unit="px, x y; 0 not labelled, 1 hidden, 2 visible",
+            kind="points", pad=-1),
+        Key(name="labels", shape=("M",), unit="int64 class indices that an image has, in any number", pad=-1),
         Key(name="keypoints", shape=("K", "2"), unit="px, x y", kind="points"),
         Key(name="keypoint_visible", shape=("K",), unit="0 not labelled, 1 hidden, 2 visible"),
     )

@@ -34,13 +34,22 @@ from migaki.data.files.journal import JOURNAL
 from migaki.data.files.mask_file import read_mask
 from migaki.data.files.member import FilePath, place
 from migaki.data.sets.carry import Move, carried, framed
-from migaki.data.sets.class_names import CLASS_KEYS, ClassColumn, class_column, is_list_of_names
+from migaki.data.sets.class_names import (
+    CLASS_KEYS,
+    CLASS_LISTS,
+    ClassColumn,
+    class_column,
+    class_lists,
+    is_list_of_names,
+)
 from migaki.data.sets.contents import contents
 from migaki.data.sets.labels import PLANE_KEYS, POINT_KEYS, Columns, gather_columns
 from migaki.data.sets.lazy_rows import LazyRows
 from migaki.data.sets.left_out import LeftOut
 from migaki.data.sets.listing import list_files
 from migaki.data.sets.metadata import find_metadata
+from migaki.data.sets.moved_labels import move_objects
+from migaki.data.sets.objects import of_objects
 from migaki.data.sets.rows import listed_rows, metadata_rows, shard_rows
 
 Array = np.ndarray[Any, Any]
@@ -116,10 +125,12 @@ class ImageFolder:
                 arrays[key] = column.numbers
             if column.problem:
                 self._problems[key] = column.problem
-        if self.size is not None and any(name in POINT_KEYS for name in arrays):
+        if self.size is not None:
             for name in POINT_KEYS:
-                if name in arrays:
+                if name in arrays and not of_objects(name):
                     arrays[name] = self._moved_points(arrays[name], self.size)
+            if any(of_objects(name) for name in arrays):
+                move_objects(arrays, [self.move(index) for index in range(len(self))], self._named)
         return arrays
 
     @property
@@ -138,10 +149,12 @@ class ImageFolder:
         if isinstance(declared, list) and not is_list_of_names(declared):
             raise UserError(f"{show(self.path / 'dataset.json')}: classes is no list of different names: mend it")
         found: dict[str, ClassColumn] = {}
-        for key in CLASS_KEYS:
-            known = features.get(key) or (declared if key == "label" and isinstance(declared, list) else ())
+        for key in (*CLASS_KEYS, *CLASS_LISTS):
+            of_set = declared if isinstance(declared, list) and not key.startswith("predicted_") else ()
+            known = features.get(key) or of_set
             if key not in self._columns.labels:
-                found[key] = class_column(self.rows, key, known)
+                words = class_lists if key in CLASS_LISTS else class_column
+                found[key] = words(self.rows, key, known)
             elif known:
                 found[key] = ClassColumn(None, tuple(known))
         return found
@@ -154,7 +167,8 @@ class ImageFolder:
 
     def number_classes(self, key: str, names: Sequence[str], places: Sequence[int]) -> None:
         """Give the classes in the column `key` the numbers that `names` have: class n becomes `places[n]`."""
-        self.set_classes(key, names, np.asarray(places, np.int64)[self.labels[key].astype(np.int64)])
+        numbers = self.labels[key].astype(np.int64)
+        self.set_classes(key, names, np.where(numbers < 0, -1, np.asarray([*places, -1], np.int64)[numbers]))
 
     def set_classes(self, key: str, names: Sequence[str], numbers: Array) -> None:
         """Take the classes (N,) int64 of these names for the column `key`."""

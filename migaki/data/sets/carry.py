@@ -20,6 +20,7 @@ from migaki.core.errors import UserError
 from migaki.core.glossary import glossary
 from migaki.data.files.framing import cover_box
 from migaki.data.sets.labels import is_file_column, plain
+from migaki.data.sets.objects import kept_inside
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
@@ -102,6 +103,7 @@ def carried(row: Mapping[str, Any], move: Move, where: str, *, keep: Collection[
             drop: Collection[str] = ()) -> Row:
     """The row of a picture after its pixels moved, without file columns.
 
+    Boxes are cut at the edges of the new picture, and objects that are out of it leave (`objects.kept_inside`).
     `keep` names columns that stay as they are although they might be places, `drop` those that are left out. Raises
     UserError, naming `where` and the column, for what cannot follow.
     """
@@ -117,7 +119,7 @@ def carried(row: Mapping[str, Any], move: Move, where: str, *, keep: Collection[
             found[name] = joined[name](move)
         else:
             found[name] = _followed(name, value, move, where)
-    return found
+    return kept_inside(found, move.after, {name for name in found if name not in keep})
 
 
 def places(row: Mapping[str, Any]) -> list[str]:

@@ -22,7 +22,10 @@ Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
 CLASS_KEYS = ("label", "predicted_label")
-"""The columns that hold classes: labels, and what a model has read (`migaki apply`)."""
+"""The columns that hold one class: the label, and what a model has read (`migaki apply`)."""
+
+CLASS_LISTS = ("classes", "labels", "predicted_classes", "predicted_labels")
+"""The columns that hold a list of classes: one a box, or as many as an image has."""
 
 _HIGHEST = 999  # of folders whose names are numbers; higher ones are years, dates or identities
 _FIRST_ROWS = 4096  # rows among which a column of words shows itself
@@ -65,6 +68,33 @@ def class_column(rows: Sequence[Row], key: str, known: Sequence[str]) -> ClassCo
         gaps = [np.nan if word is None else places[word] for word in words]
         return ClassColumn(np.array(gaps, np.float32), names)
     return ClassColumn(np.array([places[word] for word in words if word is not None], np.int64), names)
+
+
+def class_lists(rows: Sequence[Row], key: str, known: Sequence[str]) -> ClassColumn:
+    """A column of lists of words as numbers (N, M), filled up with -1: see `class_column`."""
+    if not any(_is_words(row.get(key)) for row in itertools.islice(iter(rows), _FIRST_ROWS)):
+        return ClassColumn(None, tuple(known))
+    lists: list[list[str]] = []
+    for number, row in enumerate(rows, 1):
+        words = row.get(key) or []
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            return ClassColumn(None, (), f"row {number} holds something else than a list of names")
+        lists.append(words)
+    found = sorted({word for words in lists for word in words})
+    if known and not set(found) <= set(known):
+        stranger = next(word for word in found if word not in set(known))
+        return ClassColumn(None, (), f"'{show(stranger)}' is not among the classes in its dataset.json")
+    places = None if known else as_numbers(found)
+    names = tuple(known or (() if places else found))
+    places = places or {name: place for place, name in enumerate(names)}
+    numbers = np.full((len(lists), max(map(len, lists))), -1, np.int64)
+    for line, words in zip(numbers, lists, strict=True):
+        line[: len(words)] = [places[word] for word in words]
+    return ClassColumn(numbers, names)
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(word, str) for word in value)
 
 
 def is_list_of_names(value: Any) -> bool:

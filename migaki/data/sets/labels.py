@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from migaki.core.batch import Batch
+from migaki.core.batch import Batch, Key
 from migaki.core.glossary import glossary, keys_of
 from migaki.data.sets.label_shapes import MIXED, misfit, wants_numbers
+from migaki.data.sets.objects import WHOLE, filled, listed_objects, no_objects, object_key, together
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
@@ -55,8 +56,16 @@ def gather_columns(rows: Sequence[Row]) -> Columns:
     for name, blocks in parts.items():
         if name not in _COLUMNS and all(block is _MISSING for block in blocks):
             continue  # it may as well be text
-        if bool in kinds[name] and (kinds[name] & {int, float} or wants_numbers(name)):
+        if object_key(name) is None and bool in kinds[name] and (kinds[name] & {int, float} or wants_numbers(name)):
             problems[name] = MIXED
+            continue
+        key = object_key(name)
+        if key is not None:
+            array, problem = _objects(key, blocks)
+            if array is not None:
+                arrays[name] = array
+            elif problem:
+                problems[name] = problem
             continue
         array = _joined_blocks(blocks, len(rows))
         if array is None and any(block is _LISTS or (not isinstance(block, str) and block.ndim > 1)
@@ -119,9 +128,27 @@ def _column_parts(rows: Sequence[Row]
             before = parts.setdefault(name, [_MISSING] * number)
             values = [row.get(name) for row in block]
             kinds.setdefault(name, set()).update(map(type, values))
-            before.append(_block(values))
+            key = object_key(name)
+            if key is None:
+                before.append(_block(values))
+            else:
+                array, problem = filled(values, key, number * _BLOCK)
+                before.append(problem if array is None else array)
         number += 1
     return parts, files, kinds
+
+
+def _objects(key: Key, blocks: list[_Block]) -> tuple[Array | None, str]:
+    """One array of a column with an entry for each object; else why not, empty for names of classes."""
+    arrays: list[Array] = []
+    nothing = no_objects(_BLOCK, key)
+    for block in blocks:
+        if isinstance(block, str) and block is not _MISSING:
+            return None, block
+        arrays.append(nothing if isinstance(block, str) else block)
+    if len({array.shape[2:] for array in arrays if array.shape[1]}) > 1:
+        return None, "the lists of some rows hold other numbers of values than those of others"
+    return together(arrays, key), ""
 
 
 def _block(values: list[Any]) -> _Block:
@@ -232,6 +259,10 @@ def batch_rows(batch: Batch) -> list[Row]:
         if name in IMAGE_KEYS or name in PLANE_KEYS or name in SIGNAL_KEYS:
             for row, item in zip(rows, value, strict=True):
                 row[name] = item
+            continue
+        if (key := object_key(name)) is not None:
+            for row, entries in zip(rows, listed_objects(value.detach().float().cpu().numpy(), key), strict=True):
+                row[name] = plain(entries.astype(np.int64)) if name in WHOLE else plain(entries)
             continue
         columns = glossary()[name].columns if name in glossary() else ()
         for row, item in zip(rows, plain(value), strict=True):
