@@ -23,6 +23,10 @@ class Metric(ABC):
 
     keys: ClassVar[tuple[str, ...]] = ()
     """The labels of a batch that it needs."""
+    main: ClassVar[str] = ""
+    """The figure of `compute` that says most by itself; empty for none."""
+    higher_is_better: ClassVar[bool] = False
+    """Whether the main figure is better the higher it is."""
 
     @abstractmethod
     def update(self, predicted: Batch, batch: Batch) -> None:

@@ -16,6 +16,8 @@ class Accuracy(Metric):
     """Accuracy, confusion matrix and recall of every class, from counts alone."""
 
     keys = ("label",)
+    main = "accuracy"
+    higher_is_better = True
 
     def __init__(self, num_classes: int = 0, names: Sequence[str] = ()) -> None:
         """`num_classes` is a lower bound: the matrix grows with the largest class or widest logits seen.
