@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from migaki.core import hardware
 from migaki.core.errors import UserError
-from migaki.core.files import apart, exclusive, refuse_link
+from migaki.core.files import apart, exclusive, refuse_link, show
 from migaki.core.judge import Findings, Judge
 from migaki.core.progress import Bar
 from migaki.core.system import System
@@ -51,6 +51,9 @@ def judge_into(judge: Judge, runs: Sequence[Path] = (), out: Path | None = None,
 
     Raises UserError if the folder holds images or a run, and for everything that the judge refuses.
     """
+    if runs and not judge.takes_runs:
+        raise UserError(f"{show(runs[0])}: the judge '{type(judge).__module__.rsplit('.', 1)[-1]}' compares sets and "
+                        "takes no trained run: leave the run out, or name another judge (`migaki list`)")
     place = out or judge.default_out(runs)
     if place is None:
         raise UserError("--out: say where the figures and the page shall go")

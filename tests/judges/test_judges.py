@@ -121,3 +121,10 @@ def test_apply_says_where_it_wrote_what_it_read(runs: dict[str, Path], tmp_path:
     assert "8 of 8 pictures came out exactly as they went in" in capsys.readouterr().err
     apply(runs["gaze_0"], ApplyJob(input=runs["data"], out=tmp_path / "read", **CPU))
     assert "as they went in" not in capsys.readouterr().err  # a model that only reads changes nothing, rightly
+
+
+def test_a_judge_of_sets_refuses_a_run_and_writes_nothing(runs: dict[str, Path], tmp_path: Path) -> None:
+    config = Neighbours.Config(train=runs["data"], data=runs["data"])
+    with pytest.raises(UserError, match="the judge 'neighbours' compares sets and takes no trained run"):
+        judge_into(Neighbours(config), [runs["gaze_0"]], tmp_path / "out", quiet=True)
+    assert not (tmp_path / "out").exists()
