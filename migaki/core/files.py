@@ -46,6 +46,8 @@ def explain(error: OSError, path: Path | str) -> UserError:
 def show(text: Any) -> str:
     """A path, or any text, for a one-line message: control characters and bytes that are no UTF-8 are escaped."""
     text = os.fspath(text)
+    if text.isprintable():
+        return str(text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

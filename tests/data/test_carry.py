@@ -155,6 +155,7 @@ def test_box_mask_depth_and_target_still_mark_the_same_thing(words: list[str], b
         overlap = (inside & (mask == 3)).sum() / max(1, (inside | (mask == 3)).sum())
         assert overlap > 0.8
         for (px, py), (cx, cy) in zip(row["keypoints"], ((x, y), (x + width, y + height)), strict=True):
+            px, py = np.clip(px, 0, mask.shape[1]), np.clip(py, 0, mask.shape[0])  # a box is cut at the edges
             assert abs(px - cx) < 1.2 and abs(py - cy) < 1.2
 
 

@@ -36,12 +36,12 @@ _MOST = 4  # examples of a kind
 
 def ending_of(name: str) -> str:
     """The ending of a name in small letters, with the dot."""
-    return posixpath.splitext(name)[1].lower()
+    return posixpath.splitext(name)[1].lower() if "." in name else ""
 
 
 def is_thumbnail(name: str) -> bool:
     """Whether a file or folder of this name is what systems keep of pictures for themselves (`@eaDir`, `._x.jpg`)."""
-    return name.lower() in _THUMBNAILS or name.startswith("._")
+    return name.startswith("._") or name.lower() in _THUMBNAILS
 
 
 class LeftOut:

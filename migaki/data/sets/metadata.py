@@ -60,7 +60,7 @@ def _read_jsonl(path: Path) -> list[Row]:
 
 def jsonl_lines(path: Path) -> Iterator[tuple[int, int, Row]]:
     """Where each row of a `.jsonl` file begins, its length in bytes, and the row; UserError for a line that is none."""
-    end = 0
+    end, shown = 0, show(path)
     with open(path, "rb") as file:
         for number in itertools.count(1):
             line = file.readline(_MAX_LINE + 1)
@@ -82,7 +82,7 @@ def jsonl_lines(path: Path) -> Iterator[tuple[int, int, Row]]:
                 raise UserError(f'{show(path)}: line {number} is not an object: write {{"file_name": ...}}')
             if len(row) > MAX_COLUMNS:
                 raise too_wide(path, len(row))
-            check_line(f"{show(path)}: line {number}", line, row)
+            check_line(f"{shown}: line {number}", line, row)
             yield end - len(line), len(line), row
 
 

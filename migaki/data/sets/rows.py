@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import posixpath
 import re
@@ -70,14 +71,13 @@ def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str], l
         prefix, path = posixpath.dirname(name), folder / name
 
         def check(row: Row, name: str = name, prefix: str = prefix) -> Row:
-            for column in [key for key in row if key.endswith("file_name")]:
+            for column in _file_columns(tuple(row)):
                 value = row[column]
-                if is_file_column(column) and (prefix or type(value) is not str or value not in known):
+                if prefix or type(value) is not str or value not in known:
                     row[column] = None if value is None else _checked(folder, name, prefix, value, known)
                     if value is not None and row[column] not in (value, joined := joined_name(prefix, value)):
                         lazy.renamed[joined] = tables.renamed[joined] = row[column]
-                if is_file_column(column):
-                    unnamed.discard(row[column])
+                unnamed.discard(row[column])
             if row["file_name"] in seen:
                 raise UserError(f"{show(folder / name)}: names '{show(row['file_name'])}' twice: delete one row")
             seen.add(row["file_name"])
@@ -92,6 +92,11 @@ def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str], l
     left_out.unnamed += unnamed
     say_splits(folder, seen)
     return eager or tables if tables or eager else lazy
+
+
+@functools.lru_cache(maxsize=256)  # the rows of a set have few different sets of columns
+def _file_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(filter(is_file_column, columns))
 
 
 def _look_through(path: Path, prefix: str, rows: JsonlRows, check: Callable[[Row], Row]) -> None:

@@ -7,6 +7,7 @@ halves of letters (lone surrogates) and deep nesting are refused: no array and n
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import posixpath
@@ -26,6 +27,7 @@ _MAX_WHOLE = 2**63
 _MAX_NAME = 4096  # letters of a path
 _BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 _CLASSES = bytes.maketrans(b"123456789ED", b"000000000ed")  # digits become 0, so that plain searches find them
+_LONG_NUMBER = b"0" * 19
 _CONSTANTS = {"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}
 
 decode_json = json.JSONDecoder(parse_constant=_CONSTANTS.__getitem__).decode
@@ -58,9 +60,14 @@ def check_value(where: str, value: Any) -> None:
 
 def check_columns(where: str, names: Iterable[str]) -> None:
     """UserError if a label is called like a picture: the picture itself stands under that name in a batch."""
-    if taken := next((name for name in names if name in IMAGE_KEYS or name in PLANE_KEYS), None):
+    if taken := _taken(tuple(names)):
         other = "" if taken == "image" else f", or name a file of pictures in '{taken}_file_name'"
         raise UserError(f"{where}: a column is called '{taken}', as a picture is: give it another name{other}")
+
+
+@functools.lru_cache(maxsize=256)  # the rows of a set have few different sets of columns
+def _taken(names: tuple[str, ...]) -> str:
+    return next((name for name in names if name in IMAGE_KEYS or name in PLANE_KEYS), "")
 
 
 def check_inner(where: str, name: Any) -> str:
@@ -83,9 +90,11 @@ def check_inner_files(where: str, row: Row) -> None:
 
 
 def _may_be_odd(line: bytes) -> bool:
+    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _is_deep(line.translate(None, _BRACKETS)):
+        return True
     classes = line.translate(_CLASSES)
-    return (b"e000" in classes or b"e+000" in classes or b"0" * 19 in classes or b"Infinity" in line
-            or b"\\ud" in classes or b"true" in line or b"false" in line or _is_deep(line.translate(None, _BRACKETS)))
+    return (b"e000" in classes or b"e+000" in classes or _LONG_NUMBER in classes or b"\\ud" in classes
+            or b"Infinity" in line or b"true" in line or b"false" in line)
 
 
 def _is_deep(brackets: bytes) -> bool:
