@@ -55,6 +55,8 @@ class SignSimulator(Simulator):
                 value = getattr(self, field.name)
                 if field.name != "classes" and isinstance(value, tuple) and not value[0] <= value[1]:
                     raise UserError(f"signs: {field.name} is {value}, it must be a lower and an upper end")
+            if not 0 <= self.tint <= 1:
+                raise UserError(f"signs: tint is {self.tint}, it must lie between 0 and 1")
             if self.extent[0] <= 0.05 or self.aspect[0] < 0.2 or max(map(abs, self.perspective)) > 0.4:
                 raise UserError("signs: extent is above 0.05, aspect at least 0.2, perspective within -0.4 and 0.4")
 
