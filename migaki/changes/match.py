@@ -72,20 +72,22 @@ class Match(Change):
         is_lab = self.config.space == "lab" and images.shape[1] == 3
         size = (images.shape[1], images.shape[2], images.shape[3])
         drawn = [self._draw(int(seed), size, is_lab) for seed in seeds]
-        looks = [torch.stack(parts) for parts in zip(*drawn, strict=True)]
-        matched = self._matched(rgb_to_lab(images) if is_lab else images, looks)
+        given = rgb_to_lab(images) if is_lab else images
+        # One picture at a time: a Fourier transform rounds differently in batches of another size.
+        matched = torch.cat([self._matched(one[None], looks) for one, looks in zip(given, drawn, strict=True)])
         matched = (lab_to_rgb(matched) if is_lab else matched).clamp(0, 1)
         return {"image": images + self.config.strength * (matched - images)}
 
-    def _matched(self, images: Tensor, looks: list[Tensor]) -> Tensor:
+    def _matched(self, image: Tensor, looks: tuple[Tensor, ...]) -> Tensor:
+        """One picture (1, C, H, W) with the looks of `_measure`, not yet clipped."""
         if self.config.how == "histogram":
-            return appearance.match_quantiles(images, looks[0])
+            return appearance.match_quantiles(image, looks[0])
         if self.config.how == "spectrum":
-            return appearance.match_low_amplitudes(images, looks[0])
-        return appearance.match_mean_deviation(images, looks[0], looks[1])
+            return appearance.match_low_amplitudes(image, looks[0])
+        return appearance.match_mean_deviation(image, looks[0], looks[1])
 
     def _draw(self, seed: int, size: tuple[int, int, int], is_lab: bool) -> tuple[Tensor, ...]:
-        """The statistics of the row's photograph. One of a single tone is passed over, and the next is drawn."""
+        """The statistics (1, C, ...) of the row's photograph. One of a single tone is passed over for the next draw."""
         for turn in range(_DRAWS):
             looks = self._looks(fold(seed, turn) % len(self._photos), size, is_lab)
             if looks is not None:
@@ -94,7 +96,7 @@ class Match(Change):
                         "photographs with something in them")
 
     def _looks(self, index: int, size: tuple[int, int, int], is_lab: bool) -> tuple[Tensor, ...] | None:
-        """The statistics of a photograph, each (C, ...), as pictures of `size` (C, H, W) need them; None if blank."""
+        """The statistics of a photograph, each (1, C, ...), for pictures of `size` (C, H, W); None if it is blank."""
         key = (index, *(size if self.config.how == "spectrum" else size[:1]))
         if key not in self._known:
             self._known[key] = self._measure(index, size, is_lab)  # threads may both do it, with one result
@@ -112,8 +114,7 @@ class Match(Change):
             return None
         photo = rgb_to_lab(photo) if is_lab else photo
         if self.config.how == "histogram":
-            return (appearance.quantiles(photo, _QUANTILES)[0],)
+            return (appearance.quantiles(photo, _QUANTILES),)
         if self.config.how == "spectrum":
-            return (appearance.low_amplitudes(photo, int(self.config.band * min(size[1:])))[0],)
-        mean, deviation = appearance.mean_deviation(photo)
-        return mean[0], deviation[0]
+            return (appearance.low_amplitudes(photo, int(self.config.band * min(size[1:]))),)
+        return appearance.mean_deviation(photo)
