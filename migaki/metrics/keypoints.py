@@ -27,6 +27,8 @@ class KeypointError(Metric):
     bit-identical however the images are split into batches.
     """
 
+    main = "mean_px"
+
     def __init__(self, key: str = "joints", scale: float = 1.0, width: int = 0) -> None:
         """`key` names the landmarks; errors are multiplied by `scale`, as if at an image width of `width` px."""
         # An instance attribute replaces the class attribute: each system has its own landmarks.
