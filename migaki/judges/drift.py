@@ -226,7 +226,12 @@ def _truth(meter: DriftMeter, folder: ImageFolder, key: str, pairs: list[tuple[i
     metric = meter.estimator.metric()
     if metric is None or not metric.may_miss:
         folder.require(key)
-    return folder.read_label(key, [b for b, _ in pairs])
+    chosen = [b for b, _ in pairs]
+    truth = folder.read_label(key, chosen)
+    if metric is not None and "keypoint_visible" in metric.hints and "keypoint_visible" in folder.labels:
+        labelled = folder.read_label("keypoint_visible", chosen) > 0
+        truth = truth.float().masked_fill(~labelled[..., None], torch.nan)
+    return truth
 
 
 def _worst(unit: str, readings: list[Batch], before: ImageFolder, after: ImageFolder,

@@ -201,10 +201,18 @@ class DriftMeter:
         return length * self._scale if unit == "px" else math.degrees(length)
 
     def error(self, key: str, reading: Tensor, truth: Tensor) -> Tensor:
-        """Return the error (B,) in `unit` of a prediction of `key`; `truth` has the same shape or is classes (B,)."""
+        """Return the error (B,) in `unit` of a prediction of `key`; `truth` has the same shape or is classes (B,).
+
+        NaN in `truth` stands for a label that is missing: the error is that of the others, NaN for an image without any.
+        """
         if self.unit({key: reading}) == "%" and truth.dim() == 1:
             return (reading.argmax(1) != truth.long()).float() * 100
-        return self.away(key, reading, truth.float().reshape(reading.shape))
+        truth = truth.float().reshape(reading.shape)
+        missing = truth.isnan()
+        if not missing.any():
+            return self.away(key, reading, truth)
+        there = (~missing).reshape(len(truth), -1).float().mean(1)  # what is missing differs from itself by nothing
+        return self.away(key, reading, torch.where(missing, reading.float(), truth)) / there
 
 
 def truth_key(key: str) -> str:

@@ -151,3 +151,11 @@ def test_summaries_and_the_images_of_the_calibration() -> None:
     assert calibration_indices(5) == [0, 1, 2, 3, 4]
     many = calibration_indices(10_000)
     assert len(many) == len(set(many)) == 1024 and many[0] == 0 and max(many) > 9_900
+
+
+def test_labels_that_are_missing_have_no_share_in_the_error() -> None:
+    reading = torch.zeros(3, 2, 2)
+    truth = torch.tensor([[[3.0, 4], [torch.nan, torch.nan]], [[0, 1], [0, 3]], [[torch.nan] * 2] * 2])
+    judge = meter({"my_points": reading}, LandmarkErrors(("my_points",)))
+    assert judge.error("my_points", reading, truth)[:2].tolist() == [5.0, 2.0]
+    assert judge.error("my_points", reading, truth)[2].isnan()
