@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -39,6 +39,7 @@ class FolderSource:
         seed: Of the order.
         keys: What to deliver (`image`, labels, further pictures); None for everything.
         rename: Old to new keys, such as `{"image": "real"}`.
+        may_miss: Keys of which images may lack a value (NaN).
         shard: (rank, world); the global batch of `batch_size * world` images is cut, and this is the rank's part.
         workers: Threads that decode ahead where the images are not kept in memory; 0 decodes when asked.
         memory_limit: Bytes up to which the decoded images are kept in memory.
@@ -56,6 +57,7 @@ class FolderSource:
         *,
         keys: Sequence[str] | None = None,
         rename: Mapping[str, str] | None = None,
+        may_miss: Collection[str] = (),
         shard: tuple[int, int] = (0, 1),
         workers: int = 0,
         memory_limit: int = MEMORY_LIMIT,
@@ -63,7 +65,7 @@ class FolderSource:
         if batch_size < 1 or not 0 <= shard[0] < shard[1]:
             raise ValueError(f"batch_size {batch_size} must be positive and shard {shard} a (rank, world)")
         if keys is not None:
-            folder.require(*keys)
+            folder.require(*(key for key in keys if key not in may_miss))
         self.folder = folder
         self.batch_size = batch_size
         self.seed = seed
