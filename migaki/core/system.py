@@ -79,6 +79,11 @@ class System(nn.Module, ABC):
     def predict(self, batch: Batch) -> Batch:
         """Returns the predictions for a batch. Changes no state; needs only the input keys of the batch."""
 
+    def reading(self, batch: Batch) -> Batch:
+        """Returns what a refiner that has this system as its estimator must not change: `predict`, or the smooth
+        outputs behind it where a prediction is made of choices and has no gradient."""
+        return self.predict(batch)
+
     @property
     def tiling(self) -> Tiling | None:
         """How to cut large pictures into tiles; None for a system that takes only the size in its configuration."""
