@@ -215,6 +215,12 @@ def _fuse(optimizer: Optimizer, fused: bool) -> None:
                 state["step"] = state["step"].to(parameter.device if fused else "cpu")
 
 
+def reading_of(estimator: nn.Module, batch: Batch) -> Batch:
+    """Returns what an estimator reads off a batch (`System.reading`; `predict` of a module that has none)."""
+    read: Batch = getattr(estimator, "reading", getattr(estimator, "predict"))(batch)
+    return read
+
+
 def num_parameters(module: nn.Module) -> int:
     """Returns the number of trainable values of a module."""
     return sum(p.numel() for p in module.parameters())

@@ -138,6 +138,15 @@ def match_box_classes(folder: ImageFolder, config: Any, model: object) -> None:
                f"{listed(own or names)} in this order")
 
 
+def name_boxes(rows: Sequence[dict[str, Any]], config: Any) -> None:
+    """Put the names of the classes of boxes that a model has read in the place of their numbers, where it knows them.
+    """
+    names = getattr(config, "object_classes", ())
+    for row in rows if names else ():
+        if "predicted_classes" in row:
+            row["predicted_classes"] = [names[number] for number in row["predicted_classes"]]
+
+
 def check_object_names(system: str, config: Any) -> None:
     """UserError unless the names in a configuration fit its outputs."""
     names = config.object_classes

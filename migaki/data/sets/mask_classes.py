@@ -105,6 +105,12 @@ def match_mask_classes(folder: ImageFolder, config: Any, model: object) -> None:
     _number(folder, (), numbers, (), model)
 
 
+def mask_names_of(config: Any) -> dict[str, list[str]]:
+    """The entry of dataset.json that says what the masks of a model mean; empty for a model without such names."""
+    names = getattr(config, "mask_classes", ())
+    return {"mask_classes": list(names)} if names else {}
+
+
 def check_mask_names(system: str, config: Any) -> None:
     """UserError unless the names in a configuration fit its outputs."""
     names = config.mask_classes
