@@ -171,9 +171,13 @@ class ImageFolder:
         numbers = self.labels[key].astype(np.int64)
         self.set_classes(key, names, np.where(numbers < 0, -1, np.asarray([*places, -1], np.int64)[numbers]))
 
+    def set_label(self, key: str, values: Array) -> None:
+        """Take these values (N, ...) for the column `key`."""
+        self.__dict__["labels"] = {**self.labels, key: values}
+
     def set_classes(self, key: str, names: Sequence[str], numbers: Array) -> None:
         """Take the classes (N,) int64 of these names for the column `key`."""
-        self.__dict__["labels"] = {**self.labels, key: numbers}
+        self.set_label(key, numbers)
         self.__dict__["_class_columns"] = {**self._class_columns, key: ClassColumn(numbers, tuple(names))}
 
     def row(self, index: int, *, keep: Collection[str] = (), drop: Collection[str] = ()) -> Row:

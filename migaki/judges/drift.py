@@ -19,6 +19,7 @@ from migaki.data.files.image_file import show
 from migaki.data.files.names import fit_name, stem_of
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.class_labels import match_classes
+from migaki.data.sets.number_columns import match_units
 from migaki.judges.drift_meter import CHUNK, FolderMeter
 from migaki.metrics.drift import DriftMeter, headline, summary, truth_key
 from migaki.ops.landmarks import mark
@@ -211,11 +212,26 @@ def _figures(meter: DriftMeter, name: str, key: str, readings: list[Batch], befo
     }
     if truth_key(key) in before.labels:
         match_classes(before, meter.estimator.config, name)
-        before.require(truth_key(key))
-        truth = before.read_label(truth_key(key), [b for b, _ in pairs])
-        row |= {"error_before": summary(meter.error(key, first, truth)),
-                "error_after": summary(meter.error(key, second, truth))}
+        match_units(before, meter.estimator.config, name)
+        truth = _truth(meter, before, truth_key(key), pairs)
+        errors = {"error_before": meter.error(key, first, truth), "error_after": meter.error(key, second, truth)}
+        there = errors["error_before"].isfinite()
+        if there.any():
+            row |= {side: summary(values[there]) for side, values in errors.items()}
     return row
+
+
+def _truth(meter: DriftMeter, folder: ImageFolder, key: str, pairs: list[tuple[int, int]]) -> torch.Tensor:
+    """Returns the true labels of the pairs; NaN where the estimator's kind of label may be missing and is."""
+    metric = meter.estimator.metric()
+    if metric is None or not metric.may_miss:
+        folder.require(key)
+    chosen = [b for b, _ in pairs]
+    truth = folder.read_label(key, chosen)
+    if metric is not None and "keypoint_visible" in metric.hints and "keypoint_visible" in folder.labels:
+        labelled = folder.read_label("keypoint_visible", chosen) > 0
+        truth = truth.float().masked_fill(~labelled[..., None], torch.nan)
+    return truth
 
 
 def _worst(unit: str, readings: list[Batch], before: ImageFolder, after: ImageFolder,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from migaki.core.batch import Batch
+from migaki.ops.circles import difference, mean_on_circle
 from migaki.ops.full_precision import full_precision
 
 
@@ -28,11 +31,25 @@ def class_drift(after: Tensor, before: Tensor) -> Tensor:
     return F.kl_div(torch.log_softmax(after, 1), torch.log_softmax(before, 1), log_target=True, reduction="batchmean")
 
 
-def label_drift(after: Batch, before: Batch) -> Tensor:
+@full_precision
+def turned_drift(after: Tensor, before: Tensor, period: float) -> Tensor:
+    """Return `relative_drift` of a prediction (B,) that goes round: the change the shorter way, relative to the
+    variance about the mean direction."""
+    spread = difference(before, mean_on_circle(before, period), period).square().mean().clamp_min(1e-8)
+    return difference(after, before, period).square().mean() / spread
+
+
+def label_drift(after: Batch, before: Batch, periods: Mapping[str, float] | None = None) -> Tensor:
     """Return the mean drift over an estimator's outputs, a dimensionless scalar with gradients.
 
-    `class_drift` measures `logits`; `relative_drift` measures every other floating-point output (B, ...).
+    `class_drift` measures `logits`, `turned_drift` outputs that go round (`periods` gives the length of their turns),
+    and `relative_drift` every other floating-point output (B, ...).
     """
-    drifts = [class_drift(after[key], before[key]) if key == "logits" else relative_drift(after[key], before[key])
-              for key in before if before[key].is_floating_point()]
-    return torch.stack(drifts).mean()
+    turns = periods or {}
+
+    def drift(key: str) -> Tensor:
+        if key in turns:
+            return turned_drift(after[key], before[key], turns[key])
+        return (class_drift if key == "logits" else relative_drift)(after[key], before[key])
+
+    return torch.stack([drift(key) for key in before if before[key].is_floating_point()]).mean()

@@ -111,6 +111,14 @@ def light(images: Tensor, strength: float) -> Tensor:
 
 
 @full_precision
+def photometric(images: Tensor, strength: float) -> Tensor:
+    """Vary images in [0, 1] as light (`light`), lens and sensor do; nothing in them moves."""
+    images = random_blur(light(images, strength), max(0.4, images.shape[-1] / 75))
+    noise = torch.rand(images.shape[0], 1, 1, 1, device=images.device) * 0.05
+    return (images * (1 + torch.randn_like(images) * noise)).clamp(0, 1)
+
+
+@full_precision
 def cutout(images: Tensor, share: float, fill: float = 0.0) -> Tensor:
     """Cover one rectangle of `share` of each side at a random place of each image with `fill`."""
     batch, _, height, width = images.shape

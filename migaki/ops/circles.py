@@ -30,8 +30,8 @@ def to_circle(values: Tensor, period: float) -> Tensor:
 
 @full_precision
 def from_circle(points: Tensor, period: float) -> Tensor:
-    """The inverse of `to_circle` for points (..., 2) at any distance from the middle: (...) in one turn from -period / 2.
-    """
+    """The inverse of `to_circle`: points (..., 2) at any distance from the middle to values (...) from -period / 2 to
+    period / 2."""
     return torch.atan2(points[..., 0], points[..., 1]) * (period / (2 * math.pi))
 
 

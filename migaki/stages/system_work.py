@@ -26,6 +26,7 @@ from migaki.data.sets.class_labels import predicted_classes
 from migaki.data.sets.contents import contents
 from migaki.data.sets.labels import batch_rows
 from migaki.data.sets.mask_classes import mask_names_of
+from migaki.data.sets.said import said_of
 from migaki.data.walk import Done, Work
 from migaki.data.writers.record import plan
 from migaki.judges.drift_meter import FolderMeter, written
@@ -68,7 +69,7 @@ class SystemWork(Work):
             "system": record["system"], "run": contents(run), "parent": str(job.input),
             "parent_fingerprint": self.folder.fingerprint, "seed": job.seed, "variants": job.variants,
             "precision": self.precision, "version": __version__,
-        } | ({"classes": self.folder.classes} if self.folder.classes else {}) | mask_names_of(self.system.config)
+        } | said_of(self.folder, self.system.config) | mask_names_of(self.system.config)
         self.limit: Tolerance | None = None
         self.meter: FolderMeter | None = None
         self.lost, estimator = estimator_of(record, job)

@@ -17,6 +17,7 @@ from migaki.core.log import read_rows
 from migaki.core.seeds import fold
 from migaki.core.system import System, data_paths
 from migaki.core.trained import draw_up
+from migaki.core.validation import PREFIX
 from migaki.data.sets.contents import contents_of
 
 

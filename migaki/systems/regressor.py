@@ -17,6 +17,7 @@ from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import System, descend
+from migaki.data.batches.held_out import divide
 from migaki.data.batches.task_source import labelled_source, open_labelled
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.number_columns import (
@@ -130,6 +131,8 @@ class Regressor(System):
     def prepare(self, data: Data) -> None:
         """Take mean and deviation of every column from the labels of the folders."""
         folders = [ImageFolder(path) for path in data.data]
+        if self.config.validate:
+            folders = [divide(folder, self.config.validate)[0] for folder in folders]
         for place, column in enumerate(self.config.columns):
             values = np.concatenate([folder.labels[number_key(folder, column)] for folder in folders]).astype(float)
             values = values[np.isfinite(values)]
@@ -211,7 +214,4 @@ def _photograph(images: Tensor, light: float, max_shift: float) -> Tensor:
     """Augment images in [0, 1] as light, lens and sensor vary, without moving anything in them but by `max_shift`."""
     if max_shift > 0:
         images = augment.affine(images, max_shift * images.shape[-1], 0.0, 0.0)
-    images = augment.brightness_contrast(augment.light(images, light), 0.05, 0.2)
-    images = augment.random_blur(images, max(0.4, images.shape[-1] / 75))
-    noise = torch.rand(images.shape[0], 1, 1, 1, device=images.device) * 0.05
-    return (images * (1 + torch.randn_like(images) * noise)).clamp(0, 1)
+    return augment.photometric(augment.brightness_contrast(images, 0.05, 0.2), light)

@@ -32,7 +32,7 @@ from migaki.losses.consistency import label_drift
 from migaki.losses.self_regularisation import FEATURE_MAPS, Psi, self_regularisation
 from migaki.losses.steering import Steering
 from migaki.metrics.distances import nearest
-from migaki.metrics.drift import NAMES, DriftMeter, calibration_indices, headline, parse_tolerance
+from migaki.metrics.drift import DriftMeter, calibration_indices, headline, parse_tolerance, unit_name
 from migaki.metrics.layout import LayoutGap
 from migaki.metrics.watchmen import drift_warnings, layout_warnings, player_warnings
 from migaki.nets.patch_discriminator import PatchDiscriminator
@@ -302,7 +302,7 @@ class SimGAN(System):
                 loss = loss + self._sameness(synthetic, refined, scalars)
         if self.estimator is not None:
             before, after = self._readings(synthetic, refined)
-            drift = label_drift(after, truth or before)
+            drift = label_drift(after, truth or before, self.meter.periods if self.meter is not None else {})
             scalars["refiner/label_drift"] = drift.detach()
             if config.consistency:
                 loss = loss + config.consistency * strength * drift
@@ -380,7 +380,7 @@ class SimGAN(System):
         if self.meter is None:
             return {}
         drift = headline(self.meter.drift(after, before)).mean()
-        scalars: Scalars = {f"drift/{NAMES[self.meter.unit(before)]}": drift}
+        scalars: Scalars = {f"drift/{unit_name(self.meter.unit(before))}": drift}
         if self.steering is not None:
             if adversarial:
                 together = drift.clone()

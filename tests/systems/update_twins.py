@@ -139,7 +139,8 @@ def deep_detail(system: Any, batch: Batch, step: int) -> Descents:
 
 def hourglass(system: Any, batch: Batch, step: int) -> Descents:
     """The distance in cells and the cross-entropy to a Gaussian, over the joints inside, of every stack."""
-    config, truth = system.config, batch["joints"][..., :2]
+    config = system.config
+    truth = batch[config.key if hasattr(config, "key") else "joints"][..., :2]
     inside = [(b, j) for b in range(len(truth)) for j in range(truth.shape[1])
               if -0.5 < truth[b, j, 0] < config.width - 0.5 and -0.5 < truth[b, j, 1] < config.height - 0.5]
     maps = system.net(batch["image"] * 2 - 1)
@@ -193,6 +194,26 @@ def gaze(system: Any, batch: Batch, step: int) -> Descents:
     weights = [1 / (1 + (float(moved) / config.drift_scale) ** 2) for moved in batch["drift"]]
     return [("net", [(f"image {number}", weight / sum(weights), distance[number])
                      for number, weight in enumerate(weights)])]
+
+
+def regressor(system: Any, batch: Batch, step: int) -> Descents:
+    """Per column the mean of the distance over the images that have it; angles on the unit circle."""
+    config, place, columns = system.config, 0, []
+    out = system.net(batch["image"] * 2 - 1)
+    for number, column in enumerate(config.columns):
+        distances = []
+        for row, truth in enumerate(batch[column].tolist()):
+            if math.isnan(truth):
+                continue
+            if column in config.circular:
+                square = (out[row, place] - math.sin(truth)) ** 2 + (out[row, place + 1] - math.cos(truth)) ** 2
+            else:
+                square = (out[row, place] - (truth - float(system.mean[number])) / float(system.deviation[number])) ** 2
+            distances.append((square + 1e-4).sqrt())
+        place += 2 if column in config.circular else 1
+        columns.append(torch.stack(distances).mean())
+    return [("net", [(column, 1 / len(columns), value) for column, value in zip(config.columns, columns,
+                                                                              strict=True)])]
 
 
 def smoothed(logits: Tensor, truth: Tensor, smoothing: float) -> Terms:
@@ -270,7 +291,8 @@ def super_resolution(system: Any, batch: Batch, step: int) -> Descents:
 
 TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "adapted_classifier": adapted_classifier, "classifier": classifier, "colourisation": colourisation,
-    "deep_detail": deep_detail, "gaze": gaze, "hourglass": hourglass, "landmarks": landmarks, "pix2pix": pix2pix,
+    "deep_detail": deep_detail, "gaze": gaze, "hourglass": hourglass, "keypoints": hourglass,
+    "landmarks": landmarks, "pix2pix": pix2pix, "regressor": regressor,
     "simgan": simgan, "super_resolution": super_resolution}
 
 
@@ -292,6 +314,7 @@ def halves(rate: float, step: int, steps: int) -> float:
 RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "adapted_classifier": {"net": cycle, "judge": lambda rate, *_: rate}, "classifier": {"net": cycle},
     "colourisation": {"net": half_cosine}, "deep_detail": {"net": half_cosine}, "gaze": {"net": cycle},
-    "hourglass": {"net": cycle}, "landmarks": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
+    "hourglass": {"net": cycle}, "keypoints": {"net": cycle}, "landmarks": {"net": cycle},
+    "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate},
     "super_resolution": {"net": half_cosine}}

@@ -91,9 +91,12 @@ def labelled_source(folders: Sequence[ImageFolder], keys: Sequence[str], batch_s
     return ValidatedSource(source, kept) if kept else source
 
 
-def count_places(folder: ImageFolder, key: str) -> int:
-    """How many places the label `key` of a folder holds an image; UserError unless they are places in px."""
-    folder.require(key)
+def count_places(folder: ImageFolder, key: str, may_miss: bool = False) -> int:
+    """How many places the label `key` of a folder holds an image; UserError unless they are places in px.
+
+    `may_miss` allows places that are missing (NaN).
+    """
+    (folder.require_column if may_miss else folder.require)(key)
     values = folder.labels.get(key)
     if values is None or values.ndim not in (2, 3) or not 2 <= values.shape[-1] <= 3:
         raise UserError(f"{folder.path}: '{key}' holds no places: x y in px an image, or a list of such, are needed")
