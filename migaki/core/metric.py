@@ -57,3 +57,12 @@ class Metric(ABC):
     def drift_between(self, key: str, after: Tensor, before: Tensor) -> Tensor:
         """How far two readings (B, ...) of `key` are from each other, (B,) in `drift_unit`."""
         raise NotImplementedError
+
+    def condensed(self, key: str, reading: Tensor) -> Tensor:
+        """What `drift_between` needs of a reading (B, ...), where readings of a whole set would fill the memory."""
+        return reading
+
+    def drift_error(self, key: str, reading: Tensor, truth: Batch) -> Tensor | None:
+        """How far a reading is from the labels `keys`, (B,) in `drift_unit`; None where it is compared with one label
+        of its own shape."""
+        return None

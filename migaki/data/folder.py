@@ -87,6 +87,7 @@ class ImageFolder:
         self.size = size
         self.channels = channels
         self.value_range = value_range
+        self.mask_table: Array | None = None  # the class that each number of a mask means: see `sets.mask_classes`
         self._root = Path(os.path.realpath(self.path))
         self._problems: dict[str, str] = {}
         self._is_all, self._is_single = single is None, single is not None
@@ -306,6 +307,8 @@ class ImageFolder:
         path = place(self._root, self.rows[index], f"{key}_file_name")
         if key == "mask":
             indices = read_mask(path)
+            if self.mask_table is not None:
+                indices = self.mask_table[indices]
             return indices if indices.dtype == np.uint8 else indices.astype(np.int64)
         array = read_image(path)
         if array.shape[0] != 1:

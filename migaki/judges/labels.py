@@ -18,7 +18,9 @@ from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.box_classes import match_box_classes
 from migaki.data.sets.class_labels import match_classes
+from migaki.data.sets.mask_classes import match_mask_classes
 from migaki.data.sets.number_columns import match_units
 from migaki.report.evaluation import shown_by
 from migaki.report.several import over_runs
@@ -79,6 +81,8 @@ def open_for(system: System, config: Any) -> ImageFolder:
         folder = folder.select([i for i, bad in enumerate(folder.labels[column]) if not bad])
     match_classes(folder, system.config, "the model")
     match_units(folder, system.config, "the model")
+    match_mask_classes(folder, system.config, "the model")
+    match_box_classes(folder, system.config, "the model")
     return folder
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.glossary import glossary
-from migaki.core.system import System
+from migaki.core.system import System, reading_of
 from migaki.metrics.keypoints import KeypointError
 from migaki.metrics.landmarks import LandmarkErrors
 from migaki.ops.gaze import angle_between, to_vector
@@ -109,9 +109,11 @@ class DriftMeter:
         """Return the estimator's predictions from its inputs and hints, in float32, without gradients."""
         with torch.no_grad(), torch.autocast(batch["image"].device.type, enabled=False):
             wanted = (*self.estimator.inputs, *self.estimator.hints)
-            made = self.estimator.predict({key: batch[key].float() if key == "image" else batch[key]
-                                           for key in wanted if key in batch})
-        return {key: value.float() for key, value in made.items() if value.is_floating_point()}
+            made = reading_of(self.estimator, {key: batch[key].float() if key == "image" else batch[key]
+                                               for key in wanted if key in batch})
+        found = {key: value.float() for key, value in made.items() if value.is_floating_point()}
+        return found if self._metric is None else {
+            key: self._metric.condensed(key, value) for key, value in found.items()}
 
     def unit(self, reading: Batch) -> str:
         """Return the unit of the drift of such predictions; UserError if they are pictures."""

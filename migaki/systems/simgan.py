@@ -20,7 +20,7 @@ from migaki.core.history import ImageHistory
 from migaki.core.moving_average import MovingAverage
 from migaki.core.seeds import fold
 from migaki.core.source import Source
-from migaki.core.system import Sheet, System, descend
+from migaki.core.system import Sheet, System, descend, reading_of
 from migaki.core.trained import load_system
 from migaki.data.batches.common_channels import common_channels
 from migaki.data.batches.rounds import Rounds, held_labels
@@ -370,9 +370,9 @@ class SimGAN(System):
         """
         assert self.estimator is not None
         with torch.no_grad():
-            before = self.estimator.predict({"image": (synthetic + 1) / 2})
+            before = reading_of(self.estimator, {"image": (synthetic + 1) / 2})
         with torch.set_grad_enabled(self.config.consistency > 0 and torch.is_grad_enabled()):
-            return before, self.estimator.predict({"image": (refined + 1) / 2})
+            return before, reading_of(self.estimator, {"image": (refined + 1) / 2})
 
     @torch.no_grad()
     def _steer(self, after: Batch, before: Batch, adversarial: bool) -> Scalars:

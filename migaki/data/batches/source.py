@@ -19,6 +19,7 @@ from migaki.core.source import Source
 from migaki.data.files import framing
 from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.objects import object_key
 
 Array = np.ndarray[Any, Any]
 
@@ -197,4 +198,18 @@ class MixedSource:
     def batch(self, step: int) -> Batch:
         """The concatenated batch of this step; all sources deliver the same keys."""
         parts = [source.batch(step) for source in self.sources]
-        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        return {key: joined_values([part[key] for part in parts], key) for key in parts[0]}
+
+
+def joined_values(values: Sequence[torch.Tensor], name: str) -> torch.Tensor:
+    """Values of one key as one tensor; those with an entry for each object are filled up to the longest."""
+    key = object_key(name)
+    if key is None or key.pad is None or len({value.shape[1:] for value in values}) == 1:
+        return torch.cat(list(values))
+    most = max(value.shape[1] for value in values)
+    inner = next((value.shape[2:] for value in values if value.shape[1]), values[0].shape[2:])
+    filled = [value.new_full((len(value), most, *inner), key.pad) for value in values]
+    for whole, value in zip(filled, values, strict=True):
+        if value.shape[1]:
+            whole[:, : value.shape[1]] = value
+    return torch.cat(filled)
