@@ -176,7 +176,8 @@ def depth_in_mm(values: Array, mm: float = 1000.0) -> Array:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         depth = values.astype(np.float64) * mm
-        return np.where((depth > 0) & (depth < MAX_DEPTH_MM), depth, 0).astype(np.float32)
+        kept: Array = np.where((depth > 0) & (depth < MAX_DEPTH_MM), depth, 0).astype(np.float32)
+    return kept
 
 
 def colour_of(value: Any) -> Colour:

@@ -144,7 +144,7 @@ class Solo(Importer):
                     _annotate(root, capture, note, definitions)
                 for metric in members(values, "metrics"):
                     if metric.get("sensorId") in (None, "", item.get("id")) and not metric.get("annotationId"):
-                        capture.metrics |= metric_columns(metric.get("id") or metric.get("@type"),
+                        capture.metrics |= metric_columns(str(metric.get("id") or metric.get("@type")),
                                                           metric.get("values", metric.get("value")))
                 found.append(capture)
         return found
@@ -185,7 +185,7 @@ class Solo(Importer):
 
 
 def _annotate(root: Path, capture: Capture, note: dict[str, Any], definitions: Definitions) -> None:
-    """Add one annotation of a capture to it; of several of one kind the first counts."""
+    """Add one annotation of a capture to it; of several files of boxes or keypoints the first counts."""
     kind = str(note.get("@type", "")).rsplit(".", 1)[-1]
     if kind == "BoundingBox2DAnnotation" and capture.shapes is None:
         capture.shapes = []
