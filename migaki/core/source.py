@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from migaki.core.batch import Batch
 
@@ -13,3 +13,12 @@ class Source(Protocol):
     def batch(self, step: int) -> Batch:
         """The batch of this step, on the CPU."""
         ...
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A source that knows how many images it draws from."""
+
+    @property
+    def num_images(self) -> int:
+        """Images, of all folders together; 0 where nobody knows."""

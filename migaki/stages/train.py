@@ -17,6 +17,7 @@ from migaki.core.seeds import fold
 from migaki.core.system import System, data_paths
 from migaki.core.trained import draw_up
 from migaki.data.sets.contents import contents_of
+from migaki.report.run_report import write_run_report
 
 
 def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, quiet: bool = False) -> System:
@@ -36,6 +37,8 @@ def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, qui
     system.prepare(data)
     held = contents_of(folders) if processes.rank() == 0 else None
     trained = fit(system, source, run, out, data=data, contents=held, quiet=quiet).eval()
+    if processes.rank() == 0 and not (out / "report.html").exists():
+        write_run_report(out)
     processes.leave()
     return trained
 
