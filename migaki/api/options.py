@@ -92,7 +92,7 @@ def _parsed(cls: Any, values: dict[str, Any], call: str) -> dict[str, Any]:
         whole = from_dict(cls, values, call)
         return {name: getattr(whole, name) for name in values}
     partial = dataclasses.make_dataclass("Given", [  # the same fields, all of which may be missing
-        (field.name, typing.get_type_hints(cls)[field.name], dataclasses.field(default=None))  # type: ignore[arg-type]
+        (field.name, typing.get_type_hints(cls)[field.name], dataclasses.field(default=None))
         for field in dataclasses.fields(cls)], kw_only=True)
     whole = from_dict(partial, values, call)
     return {name: getattr(whole, name) for name in values}

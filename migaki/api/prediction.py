@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from migaki.api.show import picture_html
 from migaki.core.errors import UserError
 from migaki.data.files.image_file import read_image
+from migaki.data.files.member import Member
 from migaki.report.drawn import as_picture, draw_labels, in_words, joined
 from migaki.stages.predict import Reading
 
@@ -113,6 +114,8 @@ def pixels_of(picture: Picture) -> tuple[Array, str]:
         kept = upright if upright.mode in ("L", "RGB", "RGBA") else upright.convert("RGB")
         array = np.asarray(kept)
         return _checked(array[None] if array.ndim == 2 else array.transpose(2, 0, 1)), "picture"
+    if isinstance(picture, Member):  # of a shard
+        return read_image(picture), str(picture)
     if isinstance(picture, str | os.PathLike):
         return read_image(Path(picture)), str(picture)
     raise UserError(f"predict: give a path, a picture, an array or a tensor, not {type(picture).__name__}")

@@ -92,7 +92,7 @@ class Run:
     def predict(self, what: Sequence[Picture] | Folder, *, seed: int = ...) -> Predictions: ...
 
     @overload
-    def predict(self, what: Picture, *, seed: int = ...) -> Any: ...
+    def predict(self, what: Picture, *, seed: int = ...) -> Any: ...  # a folder's path gives Predictions
 
     def predict(self, what: Any, *, seed: int = 0) -> Prediction | Predictions:
         """Returns what the run says of a picture, or of several.
@@ -105,12 +105,15 @@ class Run:
         if isinstance(what, torch.Tensor) and what.ndim == 4:
             what = list(what)
         if isinstance(what, list | tuple):
-            return Predictions(self.predict(one, seed=seed) for one in what)
+            return Predictions(self._read(one, seed, classes) for one in what)
         if isinstance(what, Folder) or (isinstance(what, str | os.PathLike) and Path(what).is_dir()):
             folder = what.images if isinstance(what, Folder) else ImageFolder(Path(what))
             files = [folder.file(index) for index in range(len(folder))]
-            return Predictions(self.predict(file, seed=seed) for file in files)
-        pixels, name = pixels_of(what)
+            return Predictions(self._read(file, seed, classes) for file in files)
+        return self._read(what, seed, classes)
+
+    def _read(self, picture: Any, seed: int, classes: tuple[str, ...]) -> Prediction:
+        pixels, name = pixels_of(picture)
         return Prediction(self._predictor.read(pixels, seed), pixels, name, classes)
 
     def apply(self, input: str | os.PathLike[str], out: str | os.PathLike[str], *, quiet: bool = False,

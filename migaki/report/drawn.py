@@ -97,7 +97,7 @@ def joined(row: Row) -> dict[str, Any]:
 
 def in_words(row: Row, names: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Returns what cannot be drawn, as pairs (column, text): classes, numbers, short lists, text. No file names."""
-    found = []
+    found: list[tuple[str, str]] = []
     for name, value in row.items():
         own = name.removeprefix("predicted_")
         if name == "file_name" or name.endswith("_file_name") or value is None or len(found) == _MOST_WORDS:
@@ -140,13 +140,13 @@ def _words(columns: Row, name: str, names: Sequence[str]) -> Iterator[str]:
     prefix = name.removesuffix("boxes")
     classes, scores = columns.get(f"{prefix}classes"), columns.get(f"{prefix}scores")
     for number in range(_MOST_OBJECTS):
-        said = [_text("classes", classes[number], names)] if _has(classes, number) else []
-        said += [f"{scores[number]:.0%}"] if _has(scores, number) and isinstance(scores[number], int | float) else []
-        yield " ".join(said)
+        name_of, score = _at(classes, number), _at(scores, number)
+        said = [] if name_of is None else [_text("classes", name_of, names)]
+        yield " ".join(said + ([f"{score:.0%}"] if isinstance(score, int | float) else []))
 
 
-def _has(values: Any, number: int) -> bool:
-    return isinstance(values, list) and number < len(values)
+def _at(values: Any, number: int) -> Any:
+    return values[number] if isinstance(values, list) and number < len(values) else None
 
 
 def _boxes(draw: ImageDraw.ImageDraw, boxes: Array, words: Iterator[str], colour: tuple[int, int, int],

@@ -88,7 +88,8 @@ class Predictor:
     def _restored(self, array: Array) -> Reading:
         assert self._restore is not None
         image, mask = self._restore(np.ascontiguousarray(array))
-        return Reading(values={}, shares=(), image=framing.to_unit(image), planes={} if mask is None else {"mask": mask})
+        planes = {} if mask is None else {"mask": mask}
+        return Reading(values={}, shares=(), image=framing.to_unit(image), planes=planes)
 
     def _read(self, array: Array, seed: int) -> Reading:
         shape = self.system.shape
@@ -157,4 +158,5 @@ def _plane(name: str, plane: torch.Tensor, move: Move) -> Array:
     if name == "mask":
         seen = move.plane(np.ones((1, *values.shape), np.uint8), nearest=True)[0]
         result = np.where(seen > 0, result, UNSEEN)
-    return result.astype(values.dtype)
+    own: Array = result.astype(values.dtype)
+    return own
