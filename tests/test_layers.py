@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "migaki"
 
 LEVELS: tuple[set[str], ...] = (
-    {"cli", "__main__"}, {"commands"}, {"web", "studies"}, {"lab"}, {"stages"}, {"judges"}, {"report"},
+    {"cli", "__main__"}, {"api"}, {"commands"}, {"web", "studies"}, {"lab"}, {"stages"}, {"judges"}, {"report"},
     {"systems", "changes", "importers"}, {"simulate", "data", "metrics", "losses", "nets"}, {"ops", "core"},
 )
 """From the roof to the ground. Nobody imports upwards, and neighbours on a level do not know each other."""
@@ -76,8 +76,11 @@ def test_no_cycle_inside_a_part() -> None:
 
 
 def test_packages_hold_no_logic() -> None:
+    """But for the package itself, which finds its calls when they are first asked for, and imports nothing of ours."""
+    assert not imported(PACKAGE / "__init__.py")
     for path in PACKAGE.rglob("__init__.py"):
+        if path.parent == PACKAGE:
+            continue
         body = ast.parse(path.read_text(encoding="utf-8")).body
         rest = [node for node in body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
-        allowed = ["__version__"] if path.parent == PACKAGE else []
-        assert [ast.unparse(node).split(" = ")[0] for node in rest] == allowed, path
+        assert not rest, path

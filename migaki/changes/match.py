@@ -1,4 +1,4 @@
-"""Pictures in the looks of photographs: each takes the colour statistics of one that is drawn for it; no pixel moves."""
+"""Pictures in the looks of photographs: each takes the colour statistics of one drawn for it; no pixel moves."""
 
 from __future__ import annotations
 

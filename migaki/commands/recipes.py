@@ -17,13 +17,21 @@ from migaki.core.outline import Option, load, outline
 class Recipe:
     """A dataclass whose defaults may be changed by `--preset NAME` (a class method of it) or `--config FILE`.
 
-    `section` names the part of a run's config.json that holds this dataclass; "" if no file can hold it.
+    `section` names the part of a run's config.json that holds this dataclass; "" if no file can hold it. A set's record
+    is dataset.json (`file`), which says under another name (`made_by`) what made it.
     """
 
     reference: str
     section: str = ""
     system: str = ""  # `--config` accepts only runs of this system
+    file: str = "config.json"
+    made_by: str = "system"
     offers: bool = False  # whether `--preset` selects among this part's presets
+
+    @property
+    def whose(self) -> str:
+        """Returns what leaves such a file."""
+        return "a run" if self.made_by == "system" else "a set"
 
     def presets(self) -> list[str]:
         """Returns the names that `--preset` accepts."""
@@ -37,7 +45,7 @@ class Recipe:
                         about="the values to begin from", group="usual")] if self.presets()[1:] else []
         if self.section:
             found.append(Option(name="config", field="config", kind="FILE", default="", group="usual",
-                                about="the config.json of a run: its values are the defaults"))
+                                about=f"the {self.file} of {self.whose}: its values are the defaults"))
         return found
 
 
@@ -52,7 +60,7 @@ def chosen(program: str, parts: Mapping[str, Any], words: list[str]) -> tuple[di
     if preset is not None and file is not None:
         raise UserError("--preset and --config both give the values to begin from: leave one out")
     if file is not None:
-        return _from_file(Path(file), recipes), words
+        return from_file(Path(file), recipes), words
     if preset is None or preset == "default":
         return {}, words
     if preset.replace("_", "-") not in offer.presets():
@@ -77,20 +85,25 @@ def _taken(name: str, words: list[str]) -> tuple[str | None, list[str]]:
     return value, left
 
 
-def _from_file(path: Path, recipes: Mapping[str, Recipe]) -> dict[str, Any]:
-    """Read the parts from the config.json of a run; a part missing from the file keeps its defaults."""
+def from_file(path: Path, recipes: Mapping[str, Recipe]) -> dict[str, Any]:
+    """Read the parts from the record of a run or a set; a part missing from the file keeps its defaults.
+
+    `path` is the file or its folder. Raises UserError for a file of another kind or of another method.
+    """
+    offer = next(recipe for recipe in recipes.values() if recipe.offers)
     if path.is_dir():
-        path = path / "config.json"
+        path = path / offer.file
     if not path.is_file():
-        raise UserError(f"--config {path}: no such file; give the config.json of a run")
+        raise UserError(f"--config {path}: no such file; give the {offer.file} of {offer.whose}")
     record = read_json(path)
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
-        raise UserError(f"--config {path}: not the config.json of a run")
+        raise UserError(f"--config {path}: not the {offer.file} of {offer.whose}")
     found = {}
+    verb = "train" if offer.made_by == "system" else "simulate"
     for recipe in recipes.values():
-        if recipe.system and record.get("system") not in (recipe.system, None):
-            raise UserError(f"--config {path}: written by `migaki train {record['system']}`, not by "
-                            f"`migaki train {recipe.system}`")
+        if recipe.system and record.get(recipe.made_by) not in (recipe.system, None):
+            raise UserError(f"--config {path}: written by `migaki {verb} {record[recipe.made_by]}`, not by "
+                            f"`migaki {verb} {recipe.system}`")
     for name, recipe in recipes.items():
         values = record.get(recipe.section)
         if values:

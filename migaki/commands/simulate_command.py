@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from migaki.commands.help import table
 from migaki.commands.options import command_line, parse, take_name
+from migaki.commands.recipes import Recipe
 from migaki.core.discovery import names_in, reference
 from migaki.core.files import show
 from migaki.core.outline import docstring, load
@@ -26,7 +27,8 @@ def run(words: list[str]) -> int:
     name, rest = taken
     cls = reference("simulate", name, "Simulator")
     options = parse(f"simulate {name}", f"{ABOUT}\n\n{docstring(cls)}", rest, job="migaki.stages.simulate:SimulateJob",
-                    config=f"{cls}.Config")
+                    config=Recipe(reference=f"{cls}.Config", section="config", system=name, file="dataset.json",
+                                  made_by="simulator", offers=True))
     from migaki.stages.simulate import simulate
 
     simulator = load(cls)(options.config)

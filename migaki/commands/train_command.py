@@ -40,5 +40,5 @@ def run(words: list[str]) -> int:
         return 130
     if processes.speaks():
         samples = ", samples/" if (options.out / "samples").is_dir() else ""
-        print(f"trained: {show(options.out)} (model.safetensors, metrics.jsonl{samples})")
+        print(f"trained: {show(options.out)} (model.safetensors, metrics.jsonl{samples}, report.html)")
     return 0

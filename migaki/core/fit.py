@@ -18,7 +18,6 @@ import torch
 
 from migaki import __version__
 from migaki.core import hardware, processes
-from migaki.core.alarms import alarms
 from migaki.core.batch import Batch
 from migaki.core.checkpoint import load_checkpoint, load_model, save_checkpoint, save_model
 from migaki.core.config import to_dict
@@ -35,11 +34,15 @@ from migaki.core.files import (
     write_text,
 )
 from migaki.core.log import Log
+from migaki.core.loggers import Name as LoggerName
+from migaki.core.loggers import begin_all, require
+from migaki.core.model_card import model_card
 from migaki.core.pictures import contact_sheet
 from migaki.core.progress import Bar
 from migaki.core.seeds import fold
 from migaki.core.source import Source
-from migaki.core.system import System, data_fields, data_paths, num_parameters
+from migaki.core.start import start_lines
+from migaki.core.system import System, data_fields
 from migaki.core.validation import held_out_figures, is_due
 
 _SHEET_BATCHES = 8  # so that the nearest real image is searched among a few hundred
@@ -56,7 +59,7 @@ class Run:
 
     GROUPS: ClassVar[dict[str, str]] = {
         "usual": "seed",
-        "run": "device precision resume log_every sample_every checkpoint_every tensorboard",
+        "run": "device precision resume log_every sample_every checkpoint_every logger tensorboard",
     }
 
     seed: int = 0  # of the initial weights, the order of the data and all random numbers
@@ -66,7 +69,8 @@ class Run:
     log_every: int = 20  # steps between rows of metrics.jsonl
     sample_every: int = 200  # steps between contact sheets; 0 = none
     checkpoint_every: int = 200  # steps between checkpoints; rounded up to a multiple of log_every
-    tensorboard: bool = False  # also write TensorBoard events (extra: migaki[tensorboard])
+    logger: tuple[LoggerName, ...] = ()  # trackers to write to as well (extras: migaki[tensorboard], [trackio], ...)
+    tensorboard: bool = False  # the same as --logger tensorboard
 
 
 def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None,
@@ -80,20 +84,24 @@ def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None
     """
     if min(run.log_every, run.checkpoint_every) < 1 or run.sample_every < 0:
         raise UserError("--log-every and --checkpoint-every must be at least 1, --sample-every at least 0")
+    trackers = (*run.logger, *(("tensorboard",) if run.tensorboard else ()))
+    require(trackers)
     device = hardware.choose_device(run.device)
     processes.join(device)
     precision = hardware.choose_precision(run.precision, device)
     system.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with exclusive(out) if processes.rank() == 0 else nullcontext():
-        start, is_whole = _begin(system, run, out, _record(system, run, precision, data, contents))
+        record = _record(system, run, precision, data, contents)
+        start, is_whole = _begin(system, run, out, record)
         for optimizer in system.optimizers.values():
             _move_state(optimizer, device)
         if is_whole:
             return system
-        log = Log(out if processes.rank() == 0 else None, start, tensorboard=run.tensorboard)
-        _train(system, source, run, out, device, precision, log, start, quiet=quiet or processes.rank() != 0)
+        opened = begin_all(trackers, out, record) if processes.rank() == 0 else ()
+        with closing(Log(out if processes.rank() == 0 else None, start, opened)) as log:
+            _train(system, source, run, out, device, precision, log, start, quiet=quiet or processes.rank() != 0)
         if processes.rank() == 0:
-            write_text(out / "README.md", _card(system, run, data, log.rows))
+            write_text(out / "README.md", model_card(system, record, log.rows, world=processes.world()))
             settle(out)
             save_model(out / "model.safetensors", system)  # last: a run with this file is whole, after a power cut too
             settle_names(out)
@@ -161,7 +169,7 @@ def _prepare(system: System, run: Run, out: Path, record: dict[str, Any]) -> str
     elif not os.path.lexists(path) and any(p for p in out.iterdir() if not p.name.startswith(".")):
         raise UserError(f"{out}: the folder holds other files and no run: choose an empty or new --out")
     try:  # the model first: while it exists the run counts as finished
-        for stale in ("model.safetensors", "checkpoint", "metrics.jsonl", "timing.jsonl", "README.md"):
+        for stale in ("model.safetensors", "checkpoint", "metrics.jsonl", "timing.jsonl", "README.md", "report.html"):
             (out / stale).unlink(missing_ok=True)
     except OSError as error:
         raise explain(error, out / stale) from error
@@ -224,6 +232,9 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
     # Closed explicitly: a second signal during garbage collection would print a traceback.
     with (_stop_signals() as stop, Bar(f"train {name}", steps, start, quiet) as bar,
           closing(_prefetch(source, start, steps, pin=device.type == "cuda")) as batches):
+        if not quiet:
+            for line in start_lines(system, source, run, out, device, str(precision), start):
+                bar.say(line)
         if not log.is_whole and not quiet:
             bar.say(f"train: {out / 'metrics.jsonl'}: its rows up to step {start} are damaged or gone; the log goes on "
                     "behind them")
@@ -327,20 +338,3 @@ def _stop_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _card(system: System, run: Run, data: Any, rows: list[dict[str, Any]]) -> str:
-    """Returns the model card: the model, its training data and its final figures."""
-    about = (type(system).__doc__ or "").strip().split("\n")[0]
-    lines = [f"# {type(system).__name__}", "", about, "", f"- migaki {__version__}, seed {run.seed}, "
-             f"{system.config.steps} steps, {num_parameters(system):,} parameters"]
-    if processes.world() > 1:
-        lines.append(f"- the last steps were taken by {processes.world()} processes, each with batches of its own")
-    folders = data_paths(data) if data is not None else {}
-    lines += [f"- {name}: " + ", ".join(f"`{path}`" for path in paths) for name, paths in folders.items()]
-    if rows:
-        lines += ["", "Means of the last logged interval:", "", "| term | value |", "|---|---|"]
-        lines += [f"| {key} | {value:.4g} |" for key, value in rows[-1].items() if isinstance(value, float)]
-    warnings = [f"- {alarm.when}: {alarm.line}" for alarm in alarms(rows)]
-    lines += ["", "The watchmen said:", "", *warnings] if warnings else []
-    return "\n".join([*lines, "", "The full configuration stands in `config.json`.", ""])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import torch
 from migaki.core import processes
 from migaki.core.alarms import alarms
 from migaki.core.batch import Scalars
-from migaki.core.errors import UserError
-from migaki.core.files import explain, make_inner_folder, open_own, open_plain, write_text
+from migaki.core.files import explain, open_own, open_plain, write_text
+from migaki.core.loggers import Logger
 from migaki.core.progress import Bar
 from migaki.core.system import System
 
@@ -27,12 +28,12 @@ class Log:
     Rows up to the step `start` are kept; later rows of an interrupted run are written again.
     """
 
-    def __init__(self, out: Path | None, start: int, tensorboard: bool = False) -> None:
+    def __init__(self, out: Path | None, start: int, loggers: Sequence[Logger] = ()) -> None:
         self.out, self.rows = out, [] if out is None or not start else read_rows(out / "metrics.jsonl", start)
         self.is_whole = out is None or not start or (bool(self.rows) and self.rows[-1]["step"] == start)
         self._sums: Scalars = {}
         self._counts: dict[str, int] = {}
-        self._writer = _tensorboard(out) if tensorboard and out is not None else None
+        self._loggers = loggers
         self._clock = time.monotonic()
         if out is not None:
             write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
@@ -66,10 +67,14 @@ class Log:
         now = time.monotonic()
         _append(self.out / "timing.jsonl", {"step": step, "seconds": round(now - self._clock, 3)})
         self._clock = now
-        if self._writer is not None:
-            for key, value in means.items():
-                self._writer.add_scalar(key, value, step)
+        for logger in self._loggers:
+            logger.scalars(step, means)
         return means
+
+    def close(self) -> None:
+        """End the trackers."""
+        for logger in self._loggers:
+            logger.end()
 
 
 def read_rows(path: Path, last: int | None = None) -> list[dict[str, Any]]:
@@ -105,11 +110,3 @@ def _append(path: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(row).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _tensorboard(out: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UserError("--tensorboard needs an extra: pip install 'migaki[tensorboard]'") from error
-    return SummaryWriter(str(make_inner_folder(out / "tensorboard")))

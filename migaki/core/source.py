@@ -27,3 +27,12 @@ class Validated(Protocol):
     def held_out(self) -> Iterator[Batch]:
         """All held-out images with their labels, batch by batch, on the CPU; the same every time."""
         ...
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A source that knows how many images it draws from."""
+
+    @property
+    def num_images(self) -> int:
+        """Images, of all folders together; 0 where nobody knows."""

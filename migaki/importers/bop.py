@@ -134,7 +134,7 @@ class BOP(Importer):
         if depth.is_file():
             planes["depth"] = partial(_read_depth, member(path, depth.parent, depth.name, show(source)), camera["scale"])
         masks = [scene / "mask_visib" / f"{stem}_{place:06d}.png" for place in range(len(items))]
-        if self.mask_classes and (masks and masks[0].is_file() or (scene / "mask_visib").is_dir()):
+        if self.mask_classes and ((masks and masks[0].is_file()) or (scene / "mask_visib").is_dir()):
             files = [(member(path, mask.parent, mask.name, show(source)), places[item["obj_id"]])
                      for mask, item in zip(masks, items, strict=True)]
             planes["mask"] = partial(_read_masks, picture, files)

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -19,8 +18,17 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.notices import notice
 from migaki.data.sets.listing import check_inside
-from migaki.importers.annotations import Shape, class_name, ends_of, object_row, plain_files, say_empty, with_boxes
-from migaki.importers.annotations import plain_folders, read_bytes
+from migaki.importers.annotations import (
+    Shape,
+    class_name,
+    ends_of,
+    object_row,
+    plain_files,
+    plain_folders,
+    read_bytes,
+    say_empty,
+    with_boxes,
+)
 from migaki.importers.frames import Frame, reading
 from migaki.importers.importer import Array, Importer, Row, decimals
 

@@ -49,7 +49,7 @@ def _tile(image: torch.Tensor, ends: list[list[float]], caption: str) -> Image.I
     scale = eye.width / _WIDTH
     draw = ImageDraw.Draw(eye)
     for (x, y), colour in zip(ends, (TRUE, READ), strict=True):
-        _arrow(draw, (eye.width / 2, eye.height / 2), (x * scale, y * scale), colour, round(3 * scale))
+        arrow(draw, (eye.width / 2, eye.height / 2), (x * scale, y * scale), colour, round(3 * scale))
     font = ImageFont.load_default(16)
     tile = Image.new("RGB", (eye.width, eye.height + 24), _PAPER)
     tile.paste(eye, (0, 0))
@@ -57,7 +57,7 @@ def _tile(image: torch.Tensor, ends: list[list[float]], caption: str) -> Image.I
     return tile
 
 
-def _arrow(draw: ImageDraw.ImageDraw, start: tuple[float, float], move: tuple[float, float],
+def arrow(draw: ImageDraw.ImageDraw, start: tuple[float, float], move: tuple[float, float],
            colour: tuple[int, int, int], width: int) -> None:
     """A line with a head; a gaze straight into the camera is a dot."""
     x, y = start

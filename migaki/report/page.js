@@ -4,7 +4,6 @@ function unfold() {
   if (target && target.tagName === "DETAILS") target.open = true;
 }
 addEventListener("hashchange", unfold);
-for (const link of document.querySelectorAll("nav a")) link.addEventListener("click", () => setTimeout(unfold));
 addEventListener("beforeprint", () => { for (const part of document.querySelectorAll("details")) part.open = true; });
 unfold();
 
@@ -41,14 +40,6 @@ function enlarge(image) {
   box.showModal();
   stage.scrollTo(0, 0);
 }
-for (const image of document.querySelectorAll("figure img")) {
-  image.tabIndex = 0;
-  image.setAttribute("role", "button");
-  image.addEventListener("click", () => enlarge(image));
-  image.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); enlarge(image); }
-  });
-}
 for (const button of box.querySelectorAll("button")) button.addEventListener("click", actions[button.dataset.do]);
 stage.addEventListener("click", (event) => { if (event.target === stage) box.close(); });
 box.addEventListener("keydown", (event) => {
@@ -67,10 +58,24 @@ async function copy(text) {
   area.remove();
   return done;
 }
-for (const button of document.querySelectorAll(".code button")) {
-  button.addEventListener("click", async () => {
-    const done = await copy(button.previousElementSibling.textContent);
-    button.textContent = done ? "Copied" : "Select by hand";
-    setTimeout(() => { button.textContent = "Copy"; }, 1600);
-  });
+
+// Once for the page, and again for what a page that is served has replaced.
+function bind() {
+  for (const link of document.querySelectorAll("nav a")) link.addEventListener("click", () => setTimeout(unfold));
+  for (const image of document.querySelectorAll("figure img")) {
+    image.tabIndex = 0;
+    image.setAttribute("role", "button");
+    image.addEventListener("click", () => enlarge(image));
+    image.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); enlarge(image); }
+    });
+  }
+  for (const button of document.querySelectorAll(".code button")) {
+    button.addEventListener("click", async () => {
+      const done = await copy(button.previousElementSibling.textContent);
+      button.textContent = done ? "Copied" : "Select by hand";
+      setTimeout(() => { button.textContent = "Copy"; }, 1600);
+    });
+  }
 }
+bind();

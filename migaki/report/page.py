@@ -23,6 +23,16 @@ _CSS, _SCRIPT = (Path(__file__).with_name(name) for name in ("page.css", "page.j
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'"
 
 
+def page_style() -> str:
+    """Returns the style sheet of every page."""
+    return _CSS.read_text(encoding="utf-8")
+
+
+def page_script() -> str:
+    """Returns the script of every page: folding, enlarged pictures, copying."""
+    return _SCRIPT.read_text(encoding="utf-8")
+
+
 class Number(NamedTuple):
     """A key figure for a card: its label, its formatted value, a note, and whether it got better or worse."""
 
@@ -119,8 +129,8 @@ class Page:
         """Add a box for a watchman's warning about the run."""
         self._parts.append(f'<div class="warning" role="note"><strong>{escape(title)}</strong>{escape(text)}</div>')
 
-    def html(self) -> str:
-        """Returns the complete HTML text."""
+    def body(self) -> str:
+        """Returns what stands in the page's `main`: header, parts and footer."""
         links = "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title in self._sections)
         head = f"<h1>{escape(self._title)}</h1>"
         if self._subtitle:
@@ -128,12 +138,16 @@ class Page:
         if len(self._sections) > 1:
             head += f"<nav>{links}</nav>"
         parts = "\n".join([*self._parts, *(["</details>"] if self._is_folded else [])])
-        style, script = (path.read_text(encoding="utf-8") for path in (_CSS, _SCRIPT))
+        return f"<header>{head}</header>\n{parts}\n<footer>{escape(self._footer)}</footer>"
+
+    def html(self) -> str:
+        """Returns the complete HTML text."""
+        style, script = page_style(), page_script()
         return (f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
                 f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
                 f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
                 f"<title>{escape(self._title)}</title>\n<style>\n{style}</style>\n</head>\n"
-                f"<body>\n<main>\n<header>{head}</header>\n{parts}\n<footer>{escape(self._footer)}</footer>\n</main>\n"
+                f"<body>\n<main>\n{self.body()}\n</main>\n"
                 f"<script>\n{script}</script>\n</body>\n</html>\n")
 
     def write(self, path: Path) -> Path:

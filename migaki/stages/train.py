@@ -19,6 +19,7 @@ from migaki.core.system import System, data_paths
 from migaki.core.trained import draw_up
 from migaki.core.validation import PREFIX
 from migaki.data.sets.contents import contents_of
+from migaki.report.run_report import write_run_report
 
 
 def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, quiet: bool = False) -> System:
@@ -40,6 +41,8 @@ def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, qui
     trained = fit(system, source, run, out, data=data, contents=held, quiet=quiet).eval()
     if processes.rank() == 0:
         _draw_validation(out)
+        if not (out / "report.html").exists():
+            write_run_report(out)
     processes.leave()
     return trained
 

@@ -6,17 +6,14 @@ the whole state of the test: stop and start the server as often as you like.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from migaki.core.errors import UserError
-from migaki.core.files import explain
 from migaki.web import guard, observer, turing_report
+from migaki.web.serving import needs_extra, serve_app, tell_at_once
 from migaki.web.sittings import FILE_NAME, Sittings
 from migaki.web.stimuli import assemble
 
@@ -48,11 +45,6 @@ class TuringConfig:
     """Only write turing.json and report.html from the answers so far, and stop."""
     machine: bool = False
     """First let a freshly trained classifier take the test, on images that it has not seen; it sits only once."""
-
-
-def tell_at_once(line: str) -> None:
-    """Print a line that whoever reads the log must see while the server runs."""
-    print(line, flush=True)
 
 
 def run(config: TuringConfig, tell: Callable[[str], None] = tell_at_once) -> None:
@@ -106,44 +98,11 @@ def take_by_machine(config: TuringConfig, sittings: Sittings) -> str:
 
 def serve(config: TuringConfig, sittings: Sittings, tell: Callable[[str], None]) -> None:
     """Serve the pages until interrupted."""
-    try:  # here and not above: writing a report needs no web server
-        import uvicorn
-
-        from migaki.web.connections import server_config
+    with needs_extra():  # here and not above: writing a report needs no web server
         from migaki.web.turing_app import build_app
-    except ImportError as error:
-        raise UserError(f"the web pages need more packages ({error}): pip install 'migaki[web]'") from error
     app = build_app(sittings, host=config.host, token=config.token)
-    with bind(config.host, config.port) as listener:
-        address = _address(config.host, listener.getsockname()[1])
-        tell(f"Take the test:   {address}/" + (f"#{config.token}" if config.token else ""))
-        tell(f"See the results: {address}/results?key={sittings.settings['results_key']}")
-        tell("Ctrl-C stops the server; the same command goes on where it stopped.")
-        server = uvicorn.Server(server_config(app))
-        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has shut down and passes the signal on
-            server.run(sockets=[listener])
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; UserError if the port is taken or not allowed."""
-    if not 0 <= port <= 65535:
-        raise UserError(f"--port {port}: a port is a number from 0 to 65535")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart need not wait for old connections
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise UserError(f"--port {port} is in use: stop the other server or choose another --port") from error
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise UserError(f"--port {port} is reserved by the system: choose one above 1023") from error
-        raise explain(error, f"--host {host}") from error
-    return listener
-
-
-def _address(host: str, port: int) -> str:
-    shown = socket.gethostname() if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}"
+    results = f"results?key={sittings.settings['results_key']}"
+    serve_app(app, config.host, config.port, lambda address: [
+        f"Take the test:   {address}/" + (f"#{config.token}" if config.token else ""),
+        f"See the results: {address}/{results}",
+        "Ctrl-C stops the server; the same command goes on where it stopped."], tell)

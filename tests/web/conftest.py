@@ -16,8 +16,9 @@ import uvicorn
 from PIL import Image
 
 from migaki.web.connections import ConnectionLimits, server_config
+from migaki.web.serving import bind
 from migaki.web.sittings import FILE_NAME, Sittings
-from migaki.web.turing import TuringConfig, bind, open_test
+from migaki.web.turing import TuringConfig, open_test
 from migaki.web.turing_app import build_app
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(

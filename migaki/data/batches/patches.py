@@ -80,6 +80,11 @@ class PatchSource:
         if balance:
             self._balance(balance)
 
+    @property
+    def num_images(self) -> int:
+        """Photographs; a pair counts once."""
+        return len(next(iter(self.files.values())))
+
     def batch(self, step: int) -> Batch:
         """The patches of this step, `(batch_size, C, patch, patch)` float32 in [0, 1] for each key."""
         rank, world = self.shard

@@ -23,6 +23,11 @@ class Rounds:
     num_synthetic: int
     num_real: int
 
+    @property
+    def num_images(self) -> int:
+        """Images of both sets together."""
+        return self.synthetic.num_images + self.real.num_images
+
     def batch(self, step: int) -> Batch:
         """`image` (num_synthetic * b, C, H, W) and `real` (num_real * b, C, H, W), both in [0, 1].
 

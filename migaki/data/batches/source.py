@@ -15,7 +15,7 @@ import torch
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.seeds import fold
-from migaki.core.source import Source
+from migaki.core.source import Counted, Source
 from migaki.data.files import framing
 from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
@@ -91,6 +91,11 @@ class FolderSource:
             here = epochs == epoch
             chosen[here] = self._order(int(epoch))[offsets[here]]
         return chosen
+
+    @property
+    def num_images(self) -> int:
+        """Images of the folder."""
+        return len(self.folder)
 
     def batch(self, step: int) -> Batch:
         """The batch of this step on the CPU; pictures `(B, C, H, W)` float32 in [0, 1]."""
@@ -176,6 +181,11 @@ class PairedSource:
             raise ValueError("PairedSource needs at least one source")
         self.sources = sources
 
+    @property
+    def num_images(self) -> int:
+        """Images of all sources together."""
+        return sum(source.num_images for source in self.sources if isinstance(source, Counted))
+
     def batch(self, step: int) -> Batch:
         """The merged batch of this step; ValueError if two sources deliver the same key."""
         merged: Batch = {}
@@ -194,6 +204,11 @@ class MixedSource:
         if not sources:
             raise ValueError("MixedSource needs at least one source")
         self.sources = sources
+
+    @property
+    def num_images(self) -> int:
+        """Images of all sources together."""
+        return sum(source.num_images for source in self.sources if isinstance(source, Counted))
 
     def batch(self, step: int) -> Batch:
         """The concatenated batch of this step; all sources deliver the same keys."""

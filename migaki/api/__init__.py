@@ -1,0 +1,1 @@
+"""migaki from Python: `import migaki as mg`."""

@@ -1,0 +1,117 @@
+"""The page of a training run: what was trained, its curves, pictures, what the watchmen said, commands, configuration.
+
+Nothing of the clock stands in it, so that equal runs leave equal pages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from migaki.core.alarms import alarms
+from migaki.core.discovery import names_in
+from migaki.core.files import open_plain, show
+from migaki.core.log import read_rows
+from migaki.core.terms import meaning
+from migaki.core.trained import read_record
+from migaki.report.curves import curves_svg
+from migaki.report.page import Page
+from migaki.report.tables import Entry, Table
+
+MOST_SHEETS: Final = 6
+"""Contact sheets on the page: the first, the last, and some between."""
+
+_LARGEST_SHEET = 2**24  # bytes
+_CARDS = 4  # terms at the head of the page
+
+
+def write_run_report(run: Path) -> Path:
+    """Write `report.html` into the folder of a run; returns its path. Raises UserError for a folder that is no run."""
+    return run_page(run).write(run / "report.html")
+
+
+def run_page(run: Path) -> Page:
+    """Returns the page of a run, finished or not. Raises UserError for a folder that is no run."""
+    record, rows = read_record(run), read_rows(run / "metrics.jsonl")
+    system = str(record["system"])
+    page = Page(f"Training {system}", names_in("systems", "System").get(system, ""))
+    page.numbers(_cards(run, record, rows))
+    warnings = alarms(rows)
+    for alarm in warnings:
+        page.warning(f"{alarm.line} ({alarm.when})")
+    if rows:
+        page.section("Curves")
+        page.figure(curves_svg(rows), "Means of each interval over the steps.", is_chart=True)
+        if not warnings:
+            page.text("The watchmen had nothing to say.")
+    _pictures(page, run)
+    if rows:
+        page.section("Terms", is_folded=True)
+        page.table(_terms(rows))
+    page.section("Use it", is_folded=True)
+    page.text("RUN stands for the folder of this run.")
+    page.code(usage(system))
+    page.section("Configuration", is_folded=True)
+    page.code(json.dumps(record, indent=2, ensure_ascii=False))
+    return page
+
+
+def usage(system: str) -> list[str]:
+    """Returns the commands that use a run, or repeat it."""
+    return ["migaki apply RUN --input PICTURES --out OUT", "migaki evaluate RUN --data LABELLED",
+            "migaki serve try RUN", "migaki export RUN --out model.onnx",
+            f"migaki train {system} --config RUN/config.json --out AGAIN"]
+
+
+def _cards(run: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    steps, done = record.get("config", {}).get("steps", 0), rows[-1]["step"] if rows else 0
+    state = "finished" if (run / "model.safetensors").is_file() else "not finished"
+    options = record.get("run", {})
+    cards = [("steps", f"{done:,}", f"of {steps:,}, {state}" if isinstance(steps, int) else state),
+             ("precision", str(options.get("precision", "")), f"seed {options.get('seed', 0)}")]
+    figures = {name: value for name, value in (rows[-1].items() if rows else ()) if isinstance(value, float)
+               and not name.endswith("/skipped")}
+    cards += [(name.replace("_", " "), f"{value:.4g}", "mean of the last interval")
+              for name, value in list(figures.items())[:_CARDS]]
+    return cards
+
+
+def _pictures(page: Page, run: Path) -> None:
+    """The contact sheets; a file that cannot be read, or is too large, is left out."""
+    files = sorted((run / "samples").glob("*.png"))
+    count = min(MOST_SHEETS, len(files))
+    chosen = [files[round(place * (len(files) - 1) / max(1, count - 1))] for place in range(count)]
+    sheets = [(file, content) for file in chosen if (content := _content(file))]
+    if not sheets:
+        return
+    page.section("Pictures")
+    last = sheets.pop()
+    page.figure(last[1], _step(last[0]))
+    if sheets:
+        page.section("Earlier pictures", is_folded=True)
+        for file, content in reversed(sheets):
+            page.figure(content, _step(file))
+
+
+def _content(file: Path) -> bytes:
+    try:
+        with open_plain(file) as opened:
+            content = opened.read(_LARGEST_SHEET + 1)
+    except OSError:
+        return b""
+    return content if len(content) <= _LARGEST_SHEET and content.startswith(b"\x89PNG\r\n\x1a\n") else b""
+
+
+def _step(file: Path) -> str:
+    return "Before the first step." if not file.stem.strip("0") else f"After step {show(file.stem.lstrip('0'))}."
+
+
+def _terms(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The first and the last mean of each term, and what it means."""
+    lines: list[list[Entry]] = []
+    for name in dict.fromkeys(name for row in rows for name in row if name not in ("step", "watch")):
+        values = [row[name] for row in rows if name in row]
+        lines.append([name, float(values[0]), float(values[-1]), meaning(name)])
+    return Table(["term", "first mean", "last mean", "what it is"], lines)
