@@ -76,7 +76,7 @@ def work(task: Task[T], chunks: Sequence[Chunk], *, workers: int = 1, engine: En
     if engine == "ray":
         return _on_ray(task, chunks, workers, address)
     count = min(workers or cores(), len(chunks))
-    return _here(task, chunks, count)
+    return _in_processes(task, chunks, count)
 
 
 def _given_up(chunk: Chunk) -> UserError:
@@ -93,16 +93,16 @@ class _Worker:
     chunks: deque[int] = field(default_factory=deque)  # numbers of its chunks, the oldest first
 
 
-def _here(task: Task[T], chunks: Sequence[Chunk], count: int) -> Iterator[tuple[Chunk, T]]:
+def _in_processes(task: Task[T], chunks: Sequence[Chunk], count: int) -> Iterator[tuple[Chunk, T]]:
     """A pool of processes that replaces workers that die."""
     todo, deaths = deque(range(len(chunks))), [0] * len(chunks)
     crew: list[_Worker] = []
     try:
         while todo or any(worker.chunks for worker in crew):
             while len(crew) < min(count, len(crew) + len(todo)):
-                crew.append(_hire(task, max(1, cores() // count)))
+                crew.append(_start_worker(task, max(1, cores() // count)))
             while todo and (worker := min(crew, key=lambda one: len(one.chunks))) and len(worker.chunks) < _IN_FLIGHT:
-                _give(worker, todo.popleft(), chunks)
+                _send_chunk(worker, todo.popleft(), chunks)
             ready = wait([worker.pipe for worker in crew])
             for worker in [one for one in crew if one.pipe in ready]:
                 try:
@@ -130,7 +130,7 @@ def _here(task: Task[T], chunks: Sequence[Chunk], count: int) -> Iterator[tuple[
             worker.process.join()
 
 
-def _hire(task: Task[Any], threads: int) -> _Worker:
+def _start_worker(task: Task[Any], threads: int) -> _Worker:
     # A fork of this process would copy locks that threads of PyTorch hold. A fork server that has only imported
     # modules holds no locks, and all workers share its imports.
     context = multiprocessing.get_context("forkserver")
@@ -143,7 +143,7 @@ def _hire(task: Task[Any], threads: int) -> _Worker:
     return _Worker(process, ours)
 
 
-def _give(worker: _Worker, number: int, chunks: Sequence[Chunk]) -> None:
+def _send_chunk(worker: _Worker, number: int, chunks: Sequence[Chunk]) -> None:
     worker.chunks.append(number)
     with contextlib.suppress(OSError):  # it has died; `wait` will report that for its pipe
         worker.pipe.send(chunks[number])

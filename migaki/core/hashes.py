@@ -53,7 +53,7 @@ def hash_files(root: Path, names: Sequence[str], with_names: bool = True) -> str
                 total.update((os.fsencode(name) + b"\0" if with_names else b"") + content)
                 if state:
                     found.append((state, content))
-            work.tell(len(block))
+            work.report(len(block))
     if work.read_bytes >= _WORTH or work.read_files >= _MANY:
         known.keep(found)
     return total.hexdigest()[:16]
@@ -91,7 +91,7 @@ class _Work:
             found.append((name, 0 if is_fresh else state, content))
         return found
 
-    def tell(self, count: int) -> None:
+    def report(self, count: int) -> None:
         """Add `count` finished files; print a progress message if the work takes long."""
         self.done += count
         if time.monotonic() - self._last > _SILENT:

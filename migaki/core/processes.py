@@ -40,7 +40,7 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def speaks() -> bool:
+def prints_messages() -> bool:
     """Whether this process prints messages to the user; also valid before joining and after leaving."""
     return int(os.environ.get("RANK", "0")) == 0
 

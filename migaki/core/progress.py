@@ -36,7 +36,7 @@ class Bar:
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.name, self.total, self.done, self.quiet = name, total, done, quiet
         self.note = ""
-        self.there_already = done
+        self.already_done = done
         self._clock = clock
         self._started = self._last = clock()
         self._latest = self._started  # time of the latest finished units
@@ -95,14 +95,14 @@ class Bar:
 
     def report(self, done: int, total: int) -> None:
         """Report absolute counts; the first call tells how many units an earlier run finished."""
-        if self._first is None and done != self.done and self.done == self.there_already and not self.total:
-            self.done = self.there_already = done
+        if self._first is None and done != self.done and self.done == self.already_done and not self.total:
+            self.done = self.already_done = done
         self.total = total
         if self._progress:
             self._progress.update(self._task, total=total)
         self.advance(done - self.done)
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         """Print a line above the bar."""
         if self._progress:
             self._progress.console.print(line, markup=False, highlight=False)
@@ -123,14 +123,14 @@ class Bar:
         return ", ".join(filter(None, (f"{rate:.1f}/s" if rate else "", "" if left is None else f"{left:.0f} s left")))
 
     def _is_all_old(self) -> bool:
-        return bool(self.total) and self.there_already >= self.total
+        return bool(self.total) and self.already_done >= self.total
 
     def _summary(self) -> str:
         """Returns the last line: what is done, how fast, and what an earlier run finished."""
         if self._is_all_old():
-            return f"{self.there_already} of {self.total} were there already"
+            return f"{self.already_done} of {self.total} were there already"
         parts = [self._count(), f"{self.rate():.1f}/s" if self.rate() else f"{self._clock() - self._started:.1f} s"]
-        return ", ".join(parts + [f"{self.there_already} were there already"] * bool(self.there_already))
+        return ", ".join(parts + [f"{self.already_done} were there already"] * bool(self.already_done))
 
 
 def watched(items: Iterable[T], name: str, total: int = 0, clock: Callable[[], float] = time.monotonic) -> Iterator[T]:

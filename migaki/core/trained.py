@@ -82,7 +82,7 @@ def _check_size(config: Any, where: Path) -> None:
                         "restore it")
 
 
-def draw_up(cls: type[System], config: Any) -> None:
+def check_network(cls: type[System], config: Any) -> None:
     """UserError for options that do not describe a network of at most `MAX_NUMBERS` numbers; allocates no memory."""
     _build(cls, config, f"migaki train {cls.__module__.rsplit('.', 1)[-1]}", torch.device("meta"),
            "choose smaller or other numbers")

@@ -68,7 +68,7 @@ class Work(ABC):
     def do(self, places: list[int]) -> list[Done]:
         """Read, process and encode the rows at these places; several threads call it at the same time."""
 
-    def heralds(self) -> list[str]:
+    def announcements(self) -> list[str]:
         """Returns lines to print before the first row."""
         return []
 
@@ -112,8 +112,8 @@ def walk(build: Callable[..., Work], arguments: tuple[Any, ...], job: OutputJob,
         bar = stack.enter_context(Bar(work.name, work.total, work.total - sum(left.values()), quiet))
         if report is not None:
             report(bar.done, work.total)
-        for line in work.heralds():
-            bar.say(line)
+        for line in work.announcements():
+            bar.message(line)
         for chunk, results in _results(build, arguments, work, job, chunks):
             for number, writer in enumerate(writers):
                 writer.write_all([(done.place, done.records[number]) for done in results])
@@ -122,7 +122,7 @@ def walk(build: Callable[..., Work], arguments: tuple[Any, ...], job: OutputJob,
             if report is not None:
                 report(bar.done, work.total)
         for line in work.summary(notes, sum(map(len, chunks))) if not quiet else ():
-            bar.say(line)
+            bar.message(line)
     return work
 
 
@@ -144,7 +144,7 @@ def _results(build: Callable[..., Work], arguments: tuple[Any, ...], work: Work,
         yield from engine.work(task, chunks, workers=job.workers, engine=job.engine, address=job.address)
         return
     with _torch_threads(threads):
-        yield from _side_by_side(work.do, chunks, lanes)
+        yield from _in_threads_ahead(work.do, chunks, lanes)
 
 
 def _lanes(wanted: int) -> tuple[int, int]:
@@ -170,7 +170,7 @@ def _torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _side_by_side(do: Callable[[list[int]], list[Done]], chunks: list[list[int]],
+def _in_threads_ahead(do: Callable[[list[int]], list[Done]], chunks: list[list[int]],
                   lanes: int) -> Iterator[tuple[list[int], list[Done]]]:
     """Yields the chunks in order with the result of `do`, with `lanes` threads that each work at most one ahead."""
     pool = ThreadPoolExecutor(lanes, thread_name_prefix="walk")

@@ -113,7 +113,7 @@ class ImportWork(Work):
                 for place in places]
 
 
-def _unheard(done: int, total: int) -> None:
+def _no_report(done: int, total: int) -> None:
     """A report function that does nothing."""
 
 

@@ -68,8 +68,8 @@ def incidence_angle(depth: Tensor, camera: Tensor) -> Tensor:
     height, width = depth.shape[1:]
     x = (torch.arange(width).to(depth)[None, None] - camera[:, 2, None, None]) / camera[:, 0, None, None]
     y = (torch.arange(height).to(depth)[None, :, None] - camera[:, 3, None, None]) / camera[:, 1, None, None]
-    # The surface's tangents are d/du, d/dv of z (x, y, 1). The dot product of their cross product with the ray (x, y, 1)
-    # is exactly z in these units.
+    # The surface's tangents are d/du, d/dv of z (x, y, 1). The dot product of their cross product with the ray
+    # (x, y, 1) is exactly z in these units.
     z = depth.clamp_min(1e-6)
     along = z + x * slope_u + y * slope_v
     normal = (slope_u.square() + slope_v.square() + along.square()).sqrt()
@@ -151,7 +151,7 @@ class DepthSensor:
         patches = _smooth_noise(clean, 1, max(config.thin_px * zoom, 1.0), rng)[:, 0]
         fly = torch.rand((2, *clean.shape), generator=rng)
         lateral = config.lateral * zoom * lateral_sigma(clean, angle, config.kind, config.focal_px)
-        # Outside of the hand the depth is unknown; the noise of the nearest object decides what extends over its outline.
+        # Outside of the hand the depth is unknown; the noise of the nearest object decides what crosses its outline.
         lateral = torch.where(clean > 0, lateral, lateral[clean > 0].mean() if (clean > 0).any() else 0.0)
         moved = _displace(clean, shift * lateral[:, None])
         angle = _displace(angle, shift * lateral[:, None])

@@ -94,7 +94,7 @@ class SystemWork(Work):
         if self.limit is not None:
             self._info |= {"reject_drift": str(self.limit), "rejected": job.rejected}
 
-    def heralds(self) -> list[str]:
+    def announcements(self) -> list[str]:
         """Returns a message if the estimator is missing."""
         if self.lost is None:
             return []

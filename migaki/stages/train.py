@@ -15,7 +15,7 @@ from migaki.core.fit import Run, fit
 from migaki.core.hardware import choose_device
 from migaki.core.seeds import fold
 from migaki.core.system import System, data_paths
-from migaki.core.trained import draw_up
+from migaki.core.trained import check_network
 from migaki.data.sets.contents import contents_of
 
 
@@ -30,7 +30,7 @@ def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, qui
     apart(out, *(path for paths in folders.values() for path in paths))
     processes.join(choose_device(run.device))  # before the folders are opened: each process reads its part
     config, source = cls.open(data, config, run.seed)
-    draw_up(cls, config)
+    check_network(cls, config)
     torch.manual_seed(fold(run.seed, 0))
     system = cls(config)
     system.prepare(data)

@@ -216,7 +216,7 @@ def test_words_that_do_not_fit(tmp_path: Path) -> None:
     strange = in_rows(tmp_path / "strange", {"ant": "ant"}, made={"classes": ["bee"]})
     assert "'ant' is not among the classes" in message(lambda: ImageFolder(strange).require("label"))
     twice = in_rows(tmp_path / "twice", {"ant": 0}, made={"classes": ["bee", "bee"]})
-    assert "no list of different names" in message(lambda: ImageFolder(twice).require("label"))
+    assert "no list of distinct names" in message(lambda: ImageFolder(twice).require("label"))
 
 
 @pytest.mark.parametrize("cls", [b"cow", b"cow\n", b'"cow"', "\ufeffcow".encode()])

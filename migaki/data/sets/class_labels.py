@@ -61,7 +61,7 @@ def agreed_classes(folders: Sequence[ImageFolder], wanted: int = 0,
                         f"{wanted} allow")
     for folder, key in zip(folders, keys, strict=True):
         _renumber(folder, key, every, f"--classes {' '.join(map(show, names))}")
-        _say_missing(folder, key, every, "the training")
+        _note_missing(folder, key, every, "the training")
     return wanted or len(every), every
 
 
@@ -79,7 +79,7 @@ def match_classes(folder: ImageFolder, config: Any, model: object) -> None:
     highest, own = _count(folder, "label") - 1, folder.class_names("label")
     if names and own:
         _renumber(folder, "label", names, model)
-        _say_missing(folder, "label", names, model)
+        _note_missing(folder, "label", names, model)
         return
     if highest >= count or (own and len(own) != count):
         found = f"classes {listed(own)}" if own else f"class numbers up to {highest}"
@@ -150,7 +150,7 @@ def _renumber(folder: ImageFolder, key: str, names: Sequence[str], known_by: obj
     folder.number_classes(key, names, places)
 
 
-def _say_missing(folder: ImageFolder, key: str, names: Sequence[str], known_by: object) -> None:
+def _note_missing(folder: ImageFolder, key: str, names: Sequence[str], known_by: object) -> None:
     used = {int(number) for number in folder.labels[key]}
     missing = [name for number, name in enumerate(names) if number not in used]
     if missing:

@@ -24,7 +24,7 @@ from migaki.data.sets.left_out import PICTURES, LeftOut, ending_of
 from migaki.data.sets.listing import check_inside, natural_key
 from migaki.data.sets.metadata import Row, check_name, jsonl_lines, read_metadata, read_table
 from migaki.data.sets.parquet_rows import ParquetRows
-from migaki.data.sets.splits import refuse_mixed_shards, refuse_splits, say_splits
+from migaki.data.sets.splits import note_splits, refuse_mixed_shards, refuse_splits
 from migaki.data.sets.tar_rows import tar_rows
 
 _SEQUENCE = re.compile(r"(?:sequence|step)[._ \-]?\d+", re.IGNORECASE)  # a folder of Unity Perception's SOLO
@@ -90,7 +90,7 @@ def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str], l
         else:
             eager += [check(row) for row in read_metadata(path)]
     left_out.unnamed += unnamed
-    say_splits(folder, seen)
+    note_splits(folder, seen)
     return eager or tables if tables or eager else lazy
 
 

@@ -30,7 +30,7 @@ def refuse_splits(path: Path, names: Iterable[str]) -> None:
                         f"as {show(path / splits[0])}")
 
 
-def say_splits(path: Path, names: Iterable[str]) -> None:
+def note_splits(path: Path, names: Iterable[str]) -> None:
     """Print a notice if one metadata file names pictures of several splits, which are then read together."""
     if splits := _mixed_splits(names):
         notice(f"{show(path)}: pictures of {_joined(splits)} are read together, because the metadata names them all")

@@ -59,12 +59,12 @@ def is_whole(out: Path, row: Row) -> bool:
     if "file_name" not in row:
         return False
     try:
-        return all(stands(out / file_name(name, "")) for column, name in row.items() if is_file_column(column))
+        return all(is_plain_file(out / file_name(name, "")) for column, name in row.items() if is_file_column(column))
     except (ValueError, AttributeError):  # not a name of a file in the folder
         return False
 
 
-def stands(path: Path) -> bool:
+def is_plain_file(path: Path) -> bool:
     """Whether `path` is a plain file, not a link, and not empty."""
     try:
         found = os.lstat(path)

@@ -22,7 +22,7 @@ from migaki.core.errors import NothingLeft, UserError
 from migaki.core.files import FolderLock, atomic_write, make_folder, read_json, settle, settle_names, write_json
 from migaki.data.files.image_file import show
 from migaki.data.files.journal import JOURNAL, Journal
-from migaki.data.writers.manifest import OUTCOME, dropped_of, heading_of, is_bare, num_images_of, stands
+from migaki.data.writers.manifest import OUTCOME, dropped_of, heading_of, is_bare, is_plain_file, num_images_of
 from migaki.data.writers.record import Plan, Record
 
 _MAX_PENDING = 64  # pictures in the encoding threads
@@ -84,19 +84,19 @@ class ShardWriter:
             if self._finished:
                 self._whole = set(range(-(-total // shard)))
             for number in range(len(self._journal)):
-                self._take_up(self._journal.read(number))
+                self._read_entry(self._journal.read(number))
         except BaseException:
             self._lock.close()
             raise
 
-    def _take_up(self, entry: dict[str, Any]) -> None:
+    def _read_entry(self, entry: dict[str, Any]) -> None:
         """Read an entry of an earlier run's journal: its shard is done if it exists; invalid entries are ignored."""
         number = entry.get("shard")
         if type(number) is not int or not 0 <= number < -(-self.total // self.shard):
             return
         dropped = dropped_of(entry, self._journal.path)
         path = self._path(number)
-        if all(index in self._range(number) for index in dropped) and stands(path) and self.kind.is_whole(path):
+        if all(index in self._range(number) for index in dropped) and is_plain_file(path) and self.kind.is_whole(path):
             self._whole.add(number)
             self._dropped.update(dropped)
 

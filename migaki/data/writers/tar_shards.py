@@ -18,7 +18,7 @@ from typing import IO, Any
 from migaki.core.files import atomic_write
 from migaki.data.sets.labels import is_file_column
 from migaki.data.sets.tar_rows import INDEX
-from migaki.data.writers.manifest import stands
+from migaki.data.writers.manifest import is_plain_file
 from migaki.data.writers.record import Record
 from migaki.data.writers.shard_writer import ShardKind
 
@@ -49,7 +49,7 @@ class TarShards(ShardKind):
     def is_whole(self, path: Path) -> bool:
         """Whether shard and lines exist and are not links, whose targets would be read."""
         lines = _lines_of(path)  # empty if all images of the shard were left out
-        if not stands(path) or not lines.is_file() or lines.is_symlink():
+        if not is_plain_file(path) or not lines.is_file() or lines.is_symlink():
             return False
         try:
             return all(isinstance(json.loads(line), dict) for line in lines.read_bytes().splitlines())

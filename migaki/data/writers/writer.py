@@ -55,7 +55,7 @@ class FolderWriter:
     """Writes images and rows in any order; use it in a `with` block.
 
     Args:
-        out: The folder, created if it does not exist. UserError if it holds something else or another process writes it.
+        out: The folder, created if it does not exist. UserError if it holds other files or another process writes it.
         info: The record of what makes the images, as plain JSON: command, config, seed, version, parent, licence. All
             but `command` must be equal to continue a folder that was begun earlier.
         total: Number of images that the folder will have, indices 0 .. total - 1. A finished folder may be extended.
@@ -123,7 +123,7 @@ class FolderWriter:
         for index, row in rows.items():
             self._journal.append({"index": index, "row": row})
         for number in range(len(self._journal)):
-            self._take_up(number)
+            self._read_entry(number)
 
     def _finished_rows(self) -> list[Row]:
         path = self.out / self._metadata
@@ -133,7 +133,7 @@ class FolderWriter:
             raise explain(error, show(path)) from error
         return read_metadata(path)
 
-    def _take_up(self, number: int) -> None:
+    def _read_entry(self, number: int) -> None:
         """Read entry `number` of an earlier run's journal: its image is done if its files exist, else redone."""
         entry = self._journal.read(number)
         index, row = entry.get("index"), entry.get("row")

@@ -42,8 +42,8 @@ def move_lids(geometry: Geometry, eye: Any, axis: Float, cage: Float) -> None:
     """Rotate the lids to the elevations `eye.upper_lid` and `eye.lower_lid` and lay them onto the eyeball.
 
     Vertices rotate about the line between the corners, shifted to the eyeball's centre. Their part of
-    the rotation decreases from the lid's middle to the corners and from its edge outwards. `axis` is the optical axis in
-    the head frame.
+    the rotation decreases from the lid's middle to the corners and from its edge outwards. `axis` is the optical axis
+    in the head frame.
     """
     inner, outer = cage[geometry.cage_corners[0]].copy(), cage[geometry.cage_corners[1]].copy()
     length = math.sqrt(((outer - inner) ** 2).sum())
