@@ -89,7 +89,7 @@ def test_an_infrared_is_not_made_up(tmp_path: Path, refused: Refused) -> None:
     write_folder(tmp_path / "rgb", 2, (40, 40), channels=3, labels=())
     told = refused("train", "pix2pix", "--target", tmp_path / "rgb", "--preset", "mcgan", "--out", tmp_path / "run",
                    "--patch", "32", "--levels", "2", "--balance", "0", "--steps", "1", *CPU)
-    assert "3 channels where 4 are wanted" in told and "000.png" in told
+    assert "3 channels instead of 4" in told and "000.png" in told
 
 
 def test_a_prior_without_photographs_would_do_nothing(road: Path, tmp_path: Path, refused: Refused) -> None:

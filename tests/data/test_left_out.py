@@ -173,7 +173,7 @@ def test_splits_with_metadata(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     folder = filled(tmp_path / "set", "train/1.png", "test/1.png")
     rows = [{"file_name": "train/1.png"}, {"file_name": "test/1.png"}]
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert "train/ and test/ are taken together" in said(folder, capsys)
+    assert "train/ and test/ are read together" in said(folder, capsys)
     (folder / "metadata.jsonl").unlink()
     for split in ("train", "test"):
         (folder / split / "metadata.jsonl").write_text('{"file_name": "1.png"}')
