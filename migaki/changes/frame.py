@@ -1,4 +1,4 @@
-"""Single characters, bright ink on black, brought to one size, place and slant: sets then differ in looks alone."""
+"""Scales single characters, bright ink on black, to one size, position and slant, so that sets differ only in style."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from migaki.ops.strokes import frame_ink_moves
 class Frame(Change):
     """Scales the ink to one box, centred and upright.
 
-    Each picture is treated alone, so that framing a test set looks at nothing but the picture itself.
+    Each picture is treated alone, so that framing a test set uses no other pictures.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,9 +25,9 @@ class Frame(Change):
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "size box upright"}
 
-        size: int = 24  # px, both sides of the pictures to be made
-        box: int = 20  # px, the longer side of the ink in them
-        upright: bool = True  # take the slant out
+        size: int = 24  # px, both sides of the output pictures
+        box: int = 20  # px, the longer side of the ink in the output
+        upright: bool = True  # remove the slant
 
         def __post_init__(self) -> None:
             if not 1 <= self.box <= self.size or self.size > 4096:
@@ -37,7 +37,7 @@ class Frame(Change):
     config: Config
 
     def change(self, batch: Batch, seeds: torch.Tensor) -> Batch:
-        """(B, C, H, W) to (B, C, size, size), and where pixels went."""
+        """(B, C, H, W) to (B, C, size, size), with `affine`."""
         config = self.config
         framed, moves = frame_ink_moves(batch["image"], config.size, config.box, upright=config.upright)
         return {"image": framed, AFFINE: moves}

@@ -1,4 +1,4 @@
-"""Pictures brought to one size: scaled by one factor to cover it, cut around the centre; labels in px follow."""
+"""Resizes pictures: scaled by one factor to cover the new size, cut around the centre; labels in px follow."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Resize(Change):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """The size, and what is done to the values."""
+        """The size, and the conversion of the values."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "width height equalise"}
 
         width: int = 60  # px
         height: int = 36  # px
-        equalise: bool = False  # histogram equalisation, as MPIIGaze's patches have
+        equalise: bool = False  # histogram equalisation, as in MPIIGaze's patches
 
         def __post_init__(self) -> None:
             if not (1 <= self.width <= 8192 and 1 <= self.height <= 8192):
@@ -36,7 +36,7 @@ class Resize(Change):
     config: Config
 
     def change(self, batch: Batch, seeds: torch.Tensor) -> Batch:
-        """(B, C, H, W) to (B, C, height, width), and where pixels went."""
+        """(B, C, H, W) to (B, C, height, width), with `affine`."""
         image, size = batch["image"], (self.config.height, self.config.width)
         move = framed(image.shape[2], image.shape[3], size)
         resized = torch.from_numpy(np.stack([framing.resize(one, size) for one in image.numpy()]))

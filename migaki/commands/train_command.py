@@ -35,10 +35,10 @@ def run(words: list[str]) -> int:
     try:
         train(load(cls), options.data, options.config, options.run, options.out)
     except Interrupted as stop:
-        if processes.speaks():
+        if processes.prints_messages():
             print(f"migaki: {stop}", file=sys.stderr)
         return 130
-    if processes.speaks():
+    if processes.prints_messages():
         samples = ", samples/" if (options.out / "samples").is_dir() else ""
         print(f"trained: {show(options.out)} (model.safetensors, metrics.jsonl{samples}, report.html)")
     return 0

@@ -1,4 +1,4 @@
-"""Checkpoints: enough to go on to the same bits; models: enough to predict. Neither is ever unpickled."""
+"""Checkpoints continue a training to the same bits; models hold what prediction needs. Neither is ever unpickled."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from migaki.core.system import System, model_state
 
 
 def save_checkpoint(path: Path, system: System, step: int) -> None:
-    """Write everything that training needs to go on after `step` updates (atomically).
+    """Write everything that training needs to continue after `step` updates (atomically).
 
-    Of several processes all must call it; process 0 writes one file. It holds the state that is each process' own
-    (`System.per_process`) of all of them: process 0's in `system`, the others' in `others`.
+    With several processes, all of them must call it, and process 0 writes one file. The file holds the state that
+    differs between processes (`System.per_process`) for each of them: process 0's in `system`, the others' in `others`.
     """
     whole = system.state_dict()
     own = {name: processes.collect(whole[name]) for name in whole if name.startswith(system.per_process or ("\0",))}
@@ -44,7 +44,7 @@ def save_checkpoint(path: Path, system: System, step: int) -> None:
     with atomic_write(path) as file:
         try:
             torch.save(_unshared(state), file)
-        except RuntimeError as error:  # so its archive tells that it could not be closed; why stands behind that
+        except RuntimeError as error:  # says only that the archive could not be closed
             reason = error.__context__
             while reason is not None and not isinstance(reason, OSError):
                 reason = reason.__context__
@@ -52,9 +52,9 @@ def save_checkpoint(path: Path, system: System, step: int) -> None:
 
 
 def _unshared(value: Any) -> Any:
-    """A copy in which no two places hold one object: a pickle shows that, and after loading it is another.
+    """Returns a copy in which no object occurs twice: a pickle records shared objects, and loading changes the sharing.
 
-    So a run that was interrupted leaves the same bytes as one that was not. Tensors are left as they are.
+    An interrupted run therefore writes the same bytes as an uninterrupted one. Tensors are not copied.
     """
     if isinstance(value, dict):
         return {_unshared(key): _unshared(item) for key, item in value.items()}
@@ -64,10 +64,11 @@ def _unshared(value: Any) -> Any:
 
 
 def load_checkpoint(path: Path, system: System, data: bytes | None = None) -> int:
-    """Restore `system` in place and return the number of updates behind it.
+    """Restore `system` in place and return the number of updates done so far.
 
-    `data` is the content of the file, where it has been read already. Process r of W' takes the own state of process
-    r mod W of the W that wrote it: with the same number it goes on to the same bits, with another to one result.
+    `data` is the content of the file, if it has been read already. Process r of W' takes the per-process state of
+    process r mod W of the W processes that wrote it. If W' = W, training continues to the same bits; another W' gives
+    another result, which is also deterministic.
     """
     try:
         with open_plain(path) if data is None else io.BytesIO(data) as file:
@@ -90,23 +91,23 @@ def load_checkpoint(path: Path, system: System, data: bytes | None = None) -> in
         raise explain(error, path) from error
     except UserError:
         raise
-    except Exception as error:  # of rubbish, the unpickler may raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0][:120]  # EOFError says nothing
+    except Exception as error:  # the unpickler may raise anything for damaged data
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]  # EOFError has no text
         raise UserError(f"{path}: the checkpoint does not fit this run or is damaged ({reason}): start over with "
                         "--no-resume, or choose another --out") from error
 
 
 def _check_archive(file: IO[bytes]) -> None:
-    """ValueError unless the file is an archive as `torch.save` writes it: nothing in it is packed, so that reading it
-    takes no more memory than it has bytes."""
+    """ValueError unless the file is an archive as `torch.save` writes it. Its entries are not compressed, so that
+    reading takes no more memory than the file has bytes."""
     with zipfile.ZipFile(file) as archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("its archive is packed")
+            raise ValueError("its archive is compressed")
         if any(entry.filename.endswith("constants.pkl") for entry in archive.infolist()):
-            raise ValueError("it holds a program, no checkpoint")
+            raise ValueError("it holds a program instead of a checkpoint")
         claimed = sum(entry.file_size for entry in archive.infolist())
     if claimed > file.seek(0, io.SEEK_END):
-        raise ValueError("its archive claims more than it holds")
+        raise ValueError("its archive announces more bytes than it has")
     file.seek(0)
 
 
@@ -117,7 +118,7 @@ def save_model(path: Path, system: System) -> None:
 
 
 def check_shapes(path: Path, system: System) -> None:
-    """Hold the names, shapes and types in a file of weights against `system`, which may be on the device meta.
+    """Compare the names, shapes and types in a file of weights with `system`, which may be on the device meta.
 
     Only the header of the file is read. UserError if it is damaged or belongs to another configuration.
     """
@@ -136,11 +137,11 @@ def check_shapes(path: Path, system: System) -> None:
 def load_model(path: Path, system: System, data: bytes | None = None) -> None:
     """Load what `save_model` wrote; UserError if the file is damaged or belongs to another configuration.
 
-    `data` is the content of the file, where it has been read already.
+    `data` is the content of the file, if it has been read already.
     """
     try:
         if data is None:
-            open_plain(path).close()  # a pipe would never be opened by what follows
+            open_plain(path).close()  # opening a pipe would block the calls below for ever
             check_shapes(path, system)
             with _readable(path) as name:
                 state = safetensors.torch.load_file(name)
@@ -163,7 +164,7 @@ def load_model(path: Path, system: System, data: bytes | None = None) -> None:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[str]:
-    """A path of the file that is UTF-8, as safetensors needs: its own, or else that of a link to it."""
+    """Yields a path of the file that is valid UTF-8, as safetensors requires: its own path or that of a link to it."""
     try:
         os.fspath(path).encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Damage: clean images in, damaged images out, with what was done to them."""
+"""Damage: the base class of simulated image degradations, which also return their parameters."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from migaki.core.source import Source
 class Damage(ABC):
     """A forward operator that is easy to simulate and hard to undo. One file in `simulate/` holds one subclass.
 
-    `Config` is a frozen, keyword-only dataclass: every range of the damage with its unit. A subclass damages one
-    image at a time; so an image cannot depend on the batch in which it stands.
+    `Config` is a frozen, keyword-only dataclass with the range and unit of every parameter. A subclass damages one
+    image at a time, so that the result does not depend on the other images in a batch.
     """
 
     Config: ClassVar[type[Any]]
@@ -29,10 +29,10 @@ class Damage(ABC):
         self.config = self.Config() if config is None else config
 
     def damage(self, clean: torch.Tensor, seeds: torch.Tensor) -> tuple[torch.Tensor, Batch]:
-        """Damage every image by its own seed; pure in (config, image, seed), on the device of `clean`.
+        """Damage each image with its own seed; pure in (config, image, seed), on the device of `clean`.
 
-        All random numbers are drawn on the CPU, so a seed means the same damage on every device (the arithmetic
-        may round differently there).
+        All random numbers are drawn on the CPU, so that a seed gives the same damage on every device (the arithmetic
+        may round differently).
 
         Shape:
             clean: (B, C, H, W) float32 in [0, 1]; seeds: (B,) int64
@@ -40,7 +40,7 @@ class Damage(ABC):
             parameters: first axis B, float32 scalars unless the subclass says otherwise
 
         Raises:
-            UserError: on another rank or dtype, an empty batch, or as many seeds as there are not images.
+            UserError: for another rank or dtype, an empty batch, or a number of seeds that differs from the batch size.
         """
         _check(clean, seeds)
         results = [self.damage_one(image, generator(int(seed)))
@@ -51,12 +51,12 @@ class Damage(ABC):
 
     @property
     def scale(self) -> int:
-        """By how much it makes a picture smaller: the sides of what it is given must be multiples of it."""
+        """The factor by which it shrinks a picture; the sides of its input must be multiples of it."""
         return 1
 
     @abstractmethod
     def damage_one(self, image: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, Batch]:
-        """Damage one image (C, H, W); `draw` is a CPU generator and the only source of chance.
+        """Damage one image (C, H, W); `draw` is a CPU generator and the only source of random numbers.
 
         The parameters have no batch axis: `()` for a scalar, `(H, W)` for a map, on the image's device.
         """
@@ -72,18 +72,18 @@ def _check(clean: torch.Tensor, seeds: torch.Tensor) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DamagedSource:
-    """Pairs made on the fly: the `target` of a source of clean images, and `image`, the same damaged.
+    """Pairs made during training: `target` is a clean image of another source, and `image` is its damaged version.
 
-    A pure function of the step, as its source is: image i of a step always gets the same damage.
+    A pure function of the step, as the clean source is: image i of a step always gets the same damage.
     """
 
     clean: Source  # batches with `target` (B, C, H, W) in [0, 1]
     damage: Damage
     seed: int
-    keep: tuple[str, ...] = ()  # parameters of the damage to deliver too
+    keep: tuple[str, ...] = ()  # parameters of the damage to include in the batch
 
     def batch(self, step: int) -> Batch:
-        """The clean batch of this step with `image` (B, C', H', W') and the parameters asked for."""
+        """Returns the clean batch of this step with `image` (B, C', H', W') and the parameters in `keep`."""
         batch = self.clean.batch(step)
         clean = batch["target"]
         seeds = torch.tensor([fold(self.seed, step, place) for place in range(len(clean))])
@@ -92,25 +92,25 @@ class DamagedSource:
 
 
 Range = tuple[float, float]
-"""Lower and upper bound from which each image draws its own value; equal bounds fix it."""
+"""Lower and upper bound of the value drawn for each image; equal bounds fix it."""
 
 
 def uniform(draw: torch.Generator, bounds: Range) -> float:
-    """One number, uniform between the bounds."""
+    """Returns a uniform random number between the bounds."""
     return bounds[0] + (bounds[1] - bounds[0]) * float(torch.rand((), generator=draw, dtype=torch.float64))
 
 
 def log_uniform(draw: torch.Generator, bounds: Range) -> float:
-    """One number whose logarithm is uniform between those of the (positive) bounds: every scale equally often."""
+    """Returns a random number whose logarithm is uniform between the logarithms of the (positive) bounds."""
     return math.exp(uniform(draw, (math.log(bounds[0]), math.log(bounds[1]))))
 
 
 def check_range(where: str, bounds: Range, low: float, high: float) -> None:
-    """UserError unless low <= bounds[0] <= bounds[1] <= high (which NaN never is)."""
+    """UserError unless low <= bounds[0] <= bounds[1] <= high (always raised for NaN)."""
     if not low <= bounds[0] <= bounds[1] <= high:
         raise UserError(f"{where}: expected two ascending numbers in [{low:g}, {high:g}], got {bounds}")
 
 
 def scalars(device: torch.device, **values: float) -> Batch:
-    """Named numbers as float32 tensors without axes."""
+    """Convert named numbers to zero-dimensional float32 tensors."""
     return {key: torch.tensor(value, dtype=torch.float32, device=device) for key, value in values.items()}

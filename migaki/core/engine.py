@@ -1,7 +1,7 @@
-"""Work on chunks of a job: here, in several processes of this machine, or on a Ray cluster; the results are the same.
+"""Work on the chunks of a job: in this process's machine, or on a Ray cluster, with the same results.
 
-Workers compute; the calling process alone writes. So a worker that dies leaves nothing half-done: its chunks are given
-to another, and no result arrives twice.
+Workers compute; only the calling process writes. If a worker dies, nothing is left half-done: its chunks go to another
+worker, and no result arrives twice.
 """
 
 from __future__ import annotations
@@ -29,46 +29,46 @@ Chunk = list[int]
 Engine = Literal["local", "ray"]
 
 _MAX_WORKERS = 2**12  # processes
-_MAX_DEATHS = 3  # workers that may die on one chunk before it is given up
-_IN_FLIGHT = 2  # chunks a worker has at a time: the next one waits while the results of the last travel
+_MAX_DEATHS = 3  # workers that may die on one chunk before the job is given up
+_IN_FLIGHT = 2  # chunks per worker at a time: the next one is ready while the last results are sent
 
 
 class Task(ABC, Generic[T]):
-    """What is done with each chunk. It travels to other processes, so its fields are plain values."""
+    """The work done on each chunk. It is sent to other processes, so its fields are plain values."""
 
     @abstractmethod
     def open(self) -> Callable[[Chunk], T]:
-        """Called once in each worker: load what is needed; the result is called with one chunk after the other."""
+        """Called once in each worker; loads what is needed and returns the function that processes one chunk."""
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def check(workers: int, engine: Engine, address: str | None) -> None:
-    """UserError for options that do not go together."""
+    """UserError for options that exclude each other."""
     if workers < 0:
-        raise UserError(f"--workers {workers}: at least 1, or 0 for one a core")
+        raise UserError(f"--workers {workers}: at least 1, or 0 for one per core")
     if workers > _MAX_WORKERS:
-        raise UserError(f"--workers {workers:.0e}: at most {_MAX_WORKERS:,}, or 0 for one a core")
+        raise UserError(f"--workers {workers:.0e}: at most {_MAX_WORKERS:,}, or 0 for one per core")
     if address is not None and engine != "ray":
         raise UserError("--address names a Ray cluster: add --engine ray")
 
 
 def work(task: Task[T], chunks: Sequence[Chunk], *, workers: int = 1, engine: Engine = "local",
          address: str | None = None) -> Iterator[tuple[Chunk, T]]:
-    """Each chunk once with its result, in the order in which they are done.
+    """Yields each chunk once with its result, in the order of completion.
 
     Args:
-        task: What is done.
+        task: The work to do.
         chunks: Lists of indices.
-        workers: Processes; 0 for one a core of this machine (or of the cluster).
+        workers: Number of processes; 0 for one per core of this machine (or of the cluster).
         engine: `local` (processes of this machine) or `ray`.
         address: Of a running Ray cluster (`auto`, `ray://host:port`); None starts one on this machine.
 
     Raises:
-        UserError: from a worker, as it is; when workers keep dying on a chunk; when Ray is not installed.
+        UserError: from a worker, unchanged; if workers keep dying on a chunk; if Ray is not installed.
     """
     check(workers, engine, address)
     if not chunks:
@@ -76,12 +76,12 @@ def work(task: Task[T], chunks: Sequence[Chunk], *, workers: int = 1, engine: En
     if engine == "ray":
         return _on_ray(task, chunks, workers, address)
     count = min(workers or cores(), len(chunks))
-    return _here(task, chunks, count)
+    return _in_processes(task, chunks, count)
 
 
 def _given_up(chunk: Chunk) -> UserError:
     return UserError(f"workers died {_MAX_DEATHS} times on images {chunk[0]} to {chunk[-1]} (killed, or out of "
-                     "memory?): run again with fewer --workers; what is done stays done")
+                     "memory?): run again with fewer --workers; finished work is kept")
 
 
 # ---------------------------------------------------------------------------------------------- this machine
@@ -90,24 +90,24 @@ def _given_up(chunk: Chunk) -> UserError:
 class _Worker:
     process: Any
     pipe: Connection
-    chunks: deque[int] = field(default_factory=deque)  # numbers of the chunks it has, the oldest first
+    chunks: deque[int] = field(default_factory=deque)  # numbers of its chunks, the oldest first
 
 
-def _here(task: Task[T], chunks: Sequence[Chunk], count: int) -> Iterator[tuple[Chunk, T]]:
-    """A pool that survives its workers."""
+def _in_processes(task: Task[T], chunks: Sequence[Chunk], count: int) -> Iterator[tuple[Chunk, T]]:
+    """A pool of processes that replaces workers that die."""
     todo, deaths = deque(range(len(chunks))), [0] * len(chunks)
     crew: list[_Worker] = []
     try:
         while todo or any(worker.chunks for worker in crew):
             while len(crew) < min(count, len(crew) + len(todo)):
-                crew.append(_hire(task, max(1, cores() // count)))
+                crew.append(_start_worker(task, max(1, cores() // count)))
             while todo and (worker := min(crew, key=lambda one: len(one.chunks))) and len(worker.chunks) < _IN_FLIGHT:
-                _give(worker, todo.popleft(), chunks)
+                _send_chunk(worker, todo.popleft(), chunks)
             ready = wait([worker.pipe for worker in crew])
             for worker in [one for one in crew if one.pipe in ready]:
                 try:
                     kind, value = worker.pipe.recv()
-                except (EOFError, OSError):  # it has died: what it had goes to the front of the queue
+                except (EOFError, OSError):  # it has died: its chunks go to the front of the queue
                     crew.remove(worker)
                     worker.process.join()
                     for number in reversed(worker.chunks):
@@ -130,27 +130,27 @@ def _here(task: Task[T], chunks: Sequence[Chunk], count: int) -> Iterator[tuple[
             worker.process.join()
 
 
-def _hire(task: Task[Any], threads: int) -> _Worker:
-    # A fork of this process would copy locks that threads of PyTorch hold; a server that has only imported is clean,
-    # and all workers share its imports.
+def _start_worker(task: Task[Any], threads: int) -> _Worker:
+    # A fork of this process would copy locks that threads of PyTorch hold. A fork server that has only imported
+    # modules holds no locks, and all workers share its imports.
     context = multiprocessing.get_context("forkserver")
     kinds: list[Any] = [getattr(task, item.name) for item in fields(task)] if is_dataclass(task) else []
     context.set_forkserver_preload([type(task).__module__, *(k.__module__ for k in kinds if isinstance(k, type))])
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(_OwnShelves(), task, theirs, threads), daemon=True)
     process.start()
-    theirs.close()  # so that its death closes the pipe
+    theirs.close()  # so that the pipe closes when the worker dies
     return _Worker(process, ours)
 
 
-def _give(worker: _Worker, number: int, chunks: Sequence[Chunk]) -> None:
+def _send_chunk(worker: _Worker, number: int, chunks: Sequence[Chunk]) -> None:
     worker.chunks.append(number)
-    with contextlib.suppress(OSError):  # it has died, which the next look at its pipe tells
+    with contextlib.suppress(OSError):  # it has died; `wait` will report that for its pipe
         worker.pipe.send(chunks[number])
 
 
 class _OwnShelves:
-    """Travels before the task: unpacked in a worker it opens the shelves where the task's class may live."""
+    """Sent before the task: unpickling it in a worker makes the user's own modules importable (MIGAKI_PATH)."""
 
     def __reduce__(self) -> tuple[Callable[[str], str], tuple[str]]:
         return _open_shelves, (os.environ.get("MIGAKI_PATH", ""),)
@@ -164,8 +164,8 @@ def _open_shelves(path: str) -> str:
 
 
 def _serve(_: str, task: Task[Any], pipe: Connection, threads: int) -> None:
-    """A worker: chunks in, results out, until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the calling process decides
+    """The main loop of a worker: receives chunks and sends results until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all processes; the calling process decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.setdefault("NUMBA_NUM_THREADS", str(threads))
     try:
@@ -183,7 +183,7 @@ def _serve(_: str, task: Task[Any], pipe: Connection, threads: int) -> None:
 # ---------------------------------------------------------------------------------------------- Ray
 
 def _on_ray(task: Task[T], chunks: Sequence[Chunk], workers: int, address: str | None) -> Iterator[tuple[Chunk, T]]:
-    """Ray tasks, a few more in flight than there are workers; what a dead one had is run again."""
+    """Runs Ray tasks, a few more in flight than there are workers; repeats the chunks of a dead worker."""
     try:
         ray: Any = importlib.import_module("ray")
     except ImportError as error:
@@ -194,7 +194,7 @@ def _on_ray(task: Task[T], chunks: Sequence[Chunk], workers: int, address: str |
         try:
             ray.init(address=address, num_cpus=None if address else workers or cores(), include_dashboard=False,
                      log_to_driver=False, logging_level="ERROR")
-        except Exception as error:  # Ray raises plain ones as well
+        except Exception as error:  # Ray also raises plain exceptions
             raise UserError(f"--engine ray: no cluster at {address or 'this machine'}: start one (`ray start --head`) "
                             f"or check --address ({' '.join(str(error).split())[:160]})") from error
     try:
@@ -225,7 +225,7 @@ _opened: dict[Any, Callable[[Chunk], Any]] = {}
 
 
 def _ray_chunk(task: Task[T], chunk: Chunk) -> T:
-    """One chunk in a worker of Ray, which keeps the last task open for its next chunk."""
+    """Process one chunk in a Ray worker, which keeps the last task open for its next chunk."""
     key = (type(task), repr(task))
     if key not in _opened:
         notices.silence()

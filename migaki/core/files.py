@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: temporary name, flush, rename."""
+"""Files that are either whole or absent: write under a temporary name, flush, rename."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from typing import IO, Any
 from migaki.core.errors import UserError
 
 _ADVICE = {
-    errno.ENOSPC: "the disk is full: free some space and run the same command again, it goes on where it stopped",
-    errno.EFBIG: "the file grows larger than is allowed here: raise the limit (ulimit -f) or choose another folder",
-    errno.EIO: "the disk reports an error: check it, then run the same command again, it goes on where it stopped",
+    errno.ENOSPC: "the disk is full: free some space and run the same command again, it continues where it stopped",
+    errno.EFBIG: "the file grows larger than the limit of this shell: raise it (ulimit -f) or choose another folder",
+    errno.EIO: "the disk reports an error: check it, then run the same command again, it continues where it stopped",
     errno.ELOOP: "a loop of links: choose another path",
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
     errno.EACCES: "no permission to write there: choose another folder or change its permissions",
     errno.EPERM: "no permission to write there: choose another folder or change its permissions",
     errno.EROFS: "the file system is read-only: choose another folder",
     errno.ENOTDIR: "a part of this path is a file, not a folder: choose another folder",
-    errno.EEXIST: "a file of this name stands where a folder is wanted: choose another folder",
-    errno.EISDIR: "a folder of this name stands where a file is wanted: choose another name",
+    errno.EEXIST: "a file of this name is in the place of the folder: choose another folder",
+    errno.EISDIR: "a folder of this name is in the place of the file: choose another name",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
     errno.ENOENT: "there is no such file or folder: check the spelling",
 }
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
-_MAX_JSON = 2**26  # bytes of one of our JSON files; the list of a million images that were left out takes 8 MB
-_ESCAPED = "backslashreplace"  # in JSON, what UTF-8 cannot hold (a name's odd bytes) becomes JSON's own escape of it
+_MAX_JSON = 2**26  # bytes of one of our JSON files; the list of a million omitted images takes 8 MB
+_ESCAPED = "backslashreplace"  # in JSON, bytes of a name that are not UTF-8 are written as JSON escapes
 
 
 def explain(error: OSError, path: Path | str) -> UserError:
@@ -44,7 +44,7 @@ def explain(error: OSError, path: Path | str) -> UserError:
 
 
 def show(text: Any) -> str:
-    """A path, or any text, for a one-line message: control characters and bytes that are no UTF-8 are escaped."""
+    """Format a path or other text for a one-line message: escape control characters and bytes that are not UTF-8."""
     text = os.fspath(text)
     if text.isprintable():
         return str(text)
@@ -52,17 +52,17 @@ def show(text: Any) -> str:
 
 
 def apart(out: Path, *read: Path) -> None:
-    """UserError where the folder `out` is one of those that are read, or lies within one: what is written there would
-    be taken for more of it the next time."""
+    """UserError if the folder `out` is one of the input folders or lies within one: the next run would read its files
+    as input."""
     for source in read:
         inner, outer = os.path.realpath(out), os.path.realpath(source)
         if inner == outer or inner.startswith(outer.rstrip(os.sep) + os.sep):
-            place = "is" if inner == outer else "lies within"
-            raise UserError(f"{show(out)}: {place} {show(source)}, which is read: choose a folder outside of it")
+            relation = "is" if inner == outer else "lies within"
+            raise UserError(f"{show(out)}: {relation} {show(source)}, which is an input: choose a folder outside of it")
 
 
 def make_folder(path: Path) -> Path:
-    """Create `path` and its parents; UserError if that cannot be done."""
+    """Create `path` and its parents; UserError if that is not possible."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -71,36 +71,36 @@ def make_folder(path: Path) -> Path:
 
 
 def make_inner_folder(path: Path) -> Path:
-    """`make_folder` for a folder inside a run or a set; UserError if it is a link, which could lead out of it."""
+    """`make_folder` for a folder inside a run or a set; UserError if it is a link, which could point out of it."""
     refuse_link(path)
     return make_folder(path)
 
 
 def refuse_link(path: Path) -> None:
-    """UserError if `path` is a link: what is written there would land outside of the folder."""
+    """UserError if `path` is a link: data written there would end up outside of the folder."""
     if path.is_symlink():
-        raise UserError(f"{show(path)}: is a link where migaki keeps something of its own: delete the link")
+        raise UserError(f"{show(path)}: is a link in the place of one of migaki's own files: delete the link")
 
 
 def open_plain(path: Path) -> IO[bytes]:
-    """Open a plain file to read; UserError for a folder, a pipe or a device, on which a read could wait for ever."""
+    """Open a plain file to read; UserError for a folder, a pipe or a device, whose reading could block for ever."""
     return open(path, "rb", opener=_open_plain)
 
 
 def open_own(path: Path, mode: str) -> IO[bytes]:
-    """Open a file that migaki keeps for itself, such as a lock or a journal; `mode` is `rb` or `ab`.
+    """Open one of migaki's internal files, such as a lock or a journal; `mode` is `rb` or `ab`.
 
-    UserError where something else stands in its place: through a link a file outside of the folder would be changed.
+    UserError if it is a link or no plain file: through a link a file outside of the folder would be changed.
     """
     refuse_link(path)
     return open(path, mode, opener=lambda name, flags: _open_plain(name, flags | os.O_NOFOLLOW))
 
 
 def _open_plain(path: str, flags: int) -> int:
-    wrong = UserError(f"{show(path)}: is a folder, a pipe or a device where a file is wanted: delete it or choose "
+    wrong = UserError(f"{show(path)}: is a folder, a pipe or a device in the place of a file: delete it or choose "
                       "another folder")
     try:
-        handle = os.open(path, flags | os.O_NONBLOCK, 0o666)  # so that a pipe is opened at once
+        handle = os.open(path, flags | os.O_NONBLOCK, 0o666)  # so that opening a pipe does not block
     except OSError as error:
         if error.errno in (errno.EISDIR, errno.ENXIO, errno.ENODEV):
             raise wrong from error
@@ -113,11 +113,11 @@ def _open_plain(path: str, flags: int) -> int:
 
 @contextmanager
 def atomic_write(path: Path, mode: str = "wb", permissions: int = 0o666) -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path` that takes its name only when the block ends without an error.
+    """Open a temporary file beside `path`, which is renamed to `path` only if the block ends without an error.
 
-    The temporary name ends in `.partial`, carries the process id (two processes cannot meet in it) and is removed
-    on an error. A process that is killed leaves at most that file, which readers ignore. It is never a link that
-    stood there before. `permissions` are those of the file, less the umask.
+    The temporary name ends in `.partial` and contains the process id (so that two processes never share it). The file
+    is removed on an error. A killed process leaves at most this file, which readers ignore. An existing link of that
+    name is never followed. `permissions` are those of the file, minus the umask.
     """
     partial = path.with_name(partial_name(path.name))
     try:
@@ -139,22 +139,22 @@ def atomic_write(path: Path, mode: str = "wb", permissions: int = 0o666) -> Iter
 
 
 def partial_name(name: str) -> str:
-    """The hidden name under which this process writes a file before it takes its own; never too long for a disk."""
+    """Returns the hidden name under which this process writes a file at first; never too long for a disk."""
     tail = f".{os.getpid()}.partial"
     own = os.fsencode(name)
     return f".{name}{tail}" if len(own) + len(tail) < 255 else f".{hashlib.sha256(own).hexdigest()[:16]}{tail}"
 
 
 def settle(folder: Path) -> None:
-    """Wait until everything that was written below `folder` is on the disk, names included.
+    """Wait until all data and names written below `folder` are on the disk.
 
-    Called before the file that says that a folder is finished. It is one call for the whole file system: one for each
-    of a million images would take hours.
+    Called before the file that marks a folder as finished is written. It is one call for the whole file system; one
+    call for each of a million images would take hours.
     """
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)  # Linux; elsewhere all file systems
+            sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)  # Linux only; else all file systems
             if sync is None:
                 os.sync()
             elif sync(handle):
@@ -166,7 +166,7 @@ def settle(folder: Path) -> None:
 
 
 def settle_names(folder: Path) -> None:
-    """Wait until the names in `folder`, not those below it, are on the disk."""
+    """Wait until the names in `folder`, but not in its subfolders, are on the disk."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -174,12 +174,12 @@ def settle_names(folder: Path) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have no such thing
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems do not support this
             raise explain(error, folder) from error
 
 
 def drop_partials(found: Iterable[Path]) -> None:
-    """Remove those temporary files whose processes live no more; of a process that lives one may be at work."""
+    """Remove the temporary files whose processes have ended; a running process may still be writing to its file."""
     for partial in found:
         owner = partial.suffixes[-2][1:] if len(partial.suffixes) > 1 else ""
         if owner.isdecimal() and int(owner) != os.getpid():
@@ -195,7 +195,7 @@ def drop_partials(found: Iterable[Path]) -> None:
 
 
 def write_alone(path: Path, data: bytes) -> None:
-    """Write a file for which no folder is held, whole or not at all; what a killed process left of it is removed."""
+    """Write a file outside of a locked folder, whole or not at all; remove what killed processes left of it."""
     start = partial_name(path.name).rsplit(".", 2)[0] + "."
     drop_partials(one for one in path.parent.iterdir() if one.name.startswith(start) and one.name.endswith(".partial"))
     with atomic_write(path) as file:
@@ -214,12 +214,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; UserError that names the file if it is missing, damaged, too large or no plain file."""
+    """Read JSON; UserError with the file's name if it is missing, damaged, too large or no plain file."""
     try:
         with open_plain(path) as file:
             data = file.read(_MAX_JSON + 1)
         if len(data) > _MAX_JSON:
-            raise UserError(f"{path}: is larger than {_MAX_JSON >> 20} MB, so it is not what migaki wrote there: "
+            raise UserError(f"{path}: is larger than {_MAX_JSON >> 20} MB, so migaki did not write it: "
                             "restore it, or move it away")
         return json.loads(data.decode("utf-8"))
     except OSError as error:
@@ -229,15 +229,15 @@ def read_json(path: Path) -> Any:
 
 
 def digest(text: str) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of `text`."""
+    """Returns the first 16 hexadecimal digits of the SHA-256 of `text`."""
     return hashlib.sha256(text.encode("utf-8", _ESCAPED)).hexdigest()[:16]
 
 
 class FolderLock:
-    """Exclusive use of a folder by one process, from the making of the object to its `close()`.
+    """Exclusive use of a folder by one process, from the creation of the object until its `close()`.
 
-    The folder is made if need be. The lock is the kernel's (flock) and ends with the process however it ends, so
-    nothing stale stays behind. UserError if another process has it, or if the disk has no locks.
+    The folder is created if it does not exist. The lock belongs to the kernel (flock) and ends with the process, so
+    that no stale lock remains. UserError if another process has it, or if the disk has no locks.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -248,7 +248,7 @@ class FolderLock:
             try:
                 self._file = open_own(self.path, "ab")
             except FileNotFoundError:
-                continue  # its owner has just removed the folder, which it had made and left empty
+                continue  # its owner has just removed the folder, which it had created and left empty
             except OSError as error:
                 raise explain(error, folder) from error
             try:
@@ -268,7 +268,7 @@ class FolderLock:
             with suppress(OSError):
                 folder.rmdir()
         if error.errno in _NO_LOCKS:
-            return UserError(f"{folder}: the disk has no file locks, without which two commands could spoil each "
+            return UserError(f"{folder}: the disk has no file locks, without which two commands could overwrite each "
                              "other's work: choose an --out on a local disk and copy the result, or have the disk "
                              "mounted with locks (Lustre: -o flock)")
         return explain(error, folder)
@@ -280,7 +280,7 @@ class FolderLock:
             return False
 
     def close(self) -> None:
-        """Remove the lock file, and the folder if it was made here and is empty still; let go of the lock."""
+        """Remove the lock file, and the folder if this object created it and it is still empty; release the lock."""
         self.path.unlink(missing_ok=True)
         if self._made:
             with suppress(OSError):
@@ -290,9 +290,9 @@ class FolderLock:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process; UserError if another process is writing to it. See `FolderLock`.
+    """Lock `folder` for this process; UserError if another process is writing to it. See `FolderLock`.
 
-    Temporary files that a killed process left below it are removed.
+    Temporary files of killed processes below the folder are removed.
     """
     lock = FolderLock(folder)
     try:

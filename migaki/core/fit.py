@@ -234,10 +234,10 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
           closing(_prefetch(source, start, steps, pin=device.type == "cuda")) as batches):
         if not quiet:
             for line in start_lines(system, source, run, out, device, str(precision), start):
-                bar.say(line)
+                bar.message(line)
         if not log.is_whole and not quiet:
-            bar.say(f"train: {out / 'metrics.jsonl'}: its rows up to step {start} are damaged or gone; the log goes on "
-                    "behind them")
+            bar.message(f"train: {out / 'metrics.jsonl'}: its rows up to step {start} are damaged or "
+                        "gone; the log continues behind them")
         for step, batch in batches:
             torch.manual_seed(fold(run.seed, 1, step, processes.rank()))
             moved = _to(batch, device)

@@ -1,7 +1,8 @@
-"""The glossary: every key that a system, a change, a simulator or an importer declares, and those of `core.batch`.
+"""The glossary: the keys that systems, changes, simulators and importers declare, joined with those of `core.batch`.
 
-A class declares its keys as an attribute, `keys = (Key(...), ...)`, with literal values. They are read from the source,
-as names are (`core.discovery`): a folder's columns mean the same whether or not the method's module is imported.
+A class declares its keys as an attribute, `keys = (Key(...), ...)`, with literal values. They are read from the source
+without an import (as names are, see `core.discovery`): a column has the same meaning whether or not the module of its
+method is imported.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ _SHELVES = ("systems", "changes", "simulate", "importers")
 
 @functools.cache
 def glossary() -> dict[str, Key]:
-    """Every key by its name. Raises ValueError where two declarations of one name differ."""
+    """Returns every key by its name. Raises ValueError if two declarations of one name differ."""
     found = dict(KEYS)
     for shelf in _SHELVES:
         for path in shelf_files(shelf):
             for key in _declared(path):
                 if found.setdefault(key.name, key) != key:
-                    raise ValueError(f"{path}: declares the key '{key.name}' otherwise than another part does")
+                    raise ValueError(f"{path}: declares the key '{key.name}' differently from another module")
     return found
 
 
 def keys_of(*kinds: Kind) -> tuple[str, ...]:
-    """The names of all keys of these kinds, in the glossary's order."""
+    """Returns the names of all keys of these kinds, in the glossary's order."""
     return tuple(name for name, key in glossary().items() if key.kind in kinds)
 
 

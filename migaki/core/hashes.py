@@ -1,7 +1,7 @@
-"""What files hold, in a few digits, and cheaply: a file is read again only when its size or its times have changed.
+"""Hashes of the contents of files. A file is read again only if its size or its times have changed.
 
-What was found out is kept in the user's cache, `$XDG_CACHE_HOME/migaki/contents` (by default below `~/.cache`): no
-folder of the user is written into, and no stranger's folder can bring it along. It may be deleted at any time.
+Results are cached in the user's cache, `$XDG_CACHE_HOME/migaki/contents` (by default below `~/.cache`). No folder of
+the user is modified, and a folder from a stranger cannot supply the cache. It may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ import numpy.typing as npt
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, open_plain, show
 
-_ENTRY = np.dtype([("state", "<u8"), ("first", "<u8"), ("second", "<u8")])  # of the cache: 24 bytes a file
-_BLOCK = 256  # files that a thread looks at one after the other
-_WORTH = 2**26  # bytes read, from which on it is worth remembering what they were
-_MANY = 1000  # files, the same
-_FRESH = 2 * 10**9  # ns: a file changed so lately may change again without a change of its times
-_SILENT = 15.0  # s without a word
-_KEPT = 64  # folders remembered, those that were looked at last
+_ENTRY = np.dtype([("state", "<u8"), ("first", "<u8"), ("second", "<u8")])  # of the cache: 24 bytes per file
+_BLOCK = 256  # files that one thread hashes in sequence
+_WORTH = 2**26  # bytes: results are cached if at least so many were read
+_MANY = 1000  # files: the same
+_FRESH = 2 * 10**9  # ns: a file changed so recently may change again without a change of its times
+_SILENT = 15.0  # s between progress messages
+_KEPT = 64  # cached folders; the least recently used ones are removed
 
 _Entries = npt.NDArray[np.void]
 
 
 def cache_folder() -> Path:
-    """Where results that cost much are kept between calls: `$XDG_CACHE_HOME/migaki`, by default `~/.cache/migaki`."""
+    """Returns the folder of cached results: `$XDG_CACHE_HOME/migaki`, by default `~/.cache/migaki`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "migaki"
 
 
 def hash_files(root: Path, names: Sequence[str], with_names: bool = True) -> str:
-    """16 hexadecimal digits of the names (relative to `root`) and contents of files; their order does not count.
+    """Returns 16 hexadecimal digits: the hash of the names (relative to `root`) and contents of files, in any order.
 
-    Raises OSError if a file cannot be read, UserError if one is no plain file.
+    Raises OSError if a file cannot be read, UserError if one is not a plain file.
     """
     names = sorted(names, key=os.fsencode)
     place = os.path.realpath(root)
@@ -53,7 +53,7 @@ def hash_files(root: Path, names: Sequence[str], with_names: bool = True) -> str
                 total.update((os.fsencode(name) + b"\0" if with_names else b"") + content)
                 if state:
                     found.append((state, content))
-            work.tell(len(block))
+            work.report(len(block))
     if work.read_bytes >= _WORTH or work.read_files >= _MANY:
         known.keep(found)
     return total.hexdigest()[:16]
@@ -65,7 +65,7 @@ def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 class _Work:
-    """Looks at files and counts what had to be read."""
+    """Hashes files and counts how many had to be read."""
 
     def __init__(self, place: str, total: int) -> None:
         self.place, self.total = place, total
@@ -74,7 +74,7 @@ class _Work:
         self._now = time.time_ns()
 
     def look(self, names: Sequence[str], known: _Known) -> list[tuple[str, int, bytes]]:
-        """Each file's name, the state in which it was met (0: too fresh to be remembered), and its digest."""
+        """Returns each file's name, its state (0: changed too recently to be cached) and its digest."""
         found = []
         for name in names:
             path = os.path.join(self.place, name)
@@ -91,17 +91,17 @@ class _Work:
             found.append((name, 0 if is_fresh else state, content))
         return found
 
-    def tell(self, count: int) -> None:
-        """So many files more are done; where that takes long, say so."""
+    def report(self, count: int) -> None:
+        """Add `count` finished files; print a progress message if the work takes long."""
         self.done += count
         if time.monotonic() - self._last > _SILENT:
             self._last = time.monotonic()
-            print(f"{show(self.place)}: {self.done:,} of {self.total:,} files read, once, to know later whether they "
-                  "have changed", file=sys.stderr, flush=True)
+            print(f"{show(self.place)}: {self.done:,} of {self.total:,} files read (once, to detect changes later)",
+                  file=sys.stderr, flush=True)
 
 
 class _Known:
-    """The digests of a folder's files by the states in which they were met."""
+    """The cached digests of a folder's files, keyed by the state of each file (size, times, inode, name)."""
 
     def __init__(self, place: str) -> None:
         name = hashlib.sha256(os.fsencode(place)).hexdigest()[:32]
@@ -109,14 +109,14 @@ class _Known:
         self._entries = _read(self.path)
 
     def get(self, state: int) -> bytes | None:
-        """The digest of a file that was met in this state before."""
+        """Returns the digest of a file in this state, or None if it is not cached."""
         place = int(np.searchsorted(self._entries["state"], np.uint64(state)))
         if place == len(self._entries) or int(self._entries["state"][place]) != state:
             return None
         return bytes(self._entries[place].tobytes()[8:])
 
     def keep(self, found: list[tuple[int, bytes]]) -> None:
-        """Remember what was found; where that cannot be written the next call reads the files again."""
+        """Cache the results; if the cache cannot be written, the next call reads the files again."""
         entries = np.frombuffer(b"".join(state.to_bytes(8, "little") + content for state, content in found), _ENTRY)
         data = np.sort(entries, order="state").tobytes()
         with suppress(OSError, UserError):
@@ -129,7 +129,7 @@ class _Known:
 
 
 def _read(path: Path) -> _Entries:
-    """The entries of a cache file; none where there is none or it is damaged."""
+    """Returns the entries of a cache file; none if the file does not exist or is damaged."""
     with suppress(OSError, UserError):
         with open_plain(path) as file:
             data = file.read()

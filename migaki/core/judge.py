@@ -1,4 +1,4 @@
-"""Judge: sets and runs in, figures, tables and pictures out."""
+"""Judge: the base class of evaluations of sets and runs, which return figures, tables and pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """A part of the page: a heading, then a picture (the bytes of a PNG), a table, or both."""
+    """A section of the page: a heading, then a picture (the bytes of a PNG), a table, or both."""
 
     heading: str = ""
     picture: bytes | None = None
@@ -20,20 +20,20 @@ class Section:
     caption: str = ""
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[Any]] = ()
-    is_chart: bool = False  # drawn, and not made of pixels that one looks at one by one
-    is_folded: bool = False  # shown when asked for
+    is_chart: bool = False  # a drawn chart, not a picture whose pixels matter
+    is_folded: bool = False  # collapsed until the reader opens it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """What a judge has found.
+    """The results of a judge.
 
-    `figures` are plain JSON. `baseline` holds, under the same names, what costs nothing (always the mean, the majority,
-    the input itself); `baseline_name` says what that is. `files` go beside the page as they are: name -> content.
+    `figures` are plain JSON. `baseline` holds figures of the same names for a trivial answer (always the mean, the
+    majority, the input itself); `baseline_name` names that answer. `files` are written beside the page: name -> bytes.
     """
 
     title: str
-    record: dict[str, Any]  # what was judged by what
+    record: dict[str, Any]  # what was judged, and with which options
     figures: dict[str, Any]
     baseline: dict[str, Any] = field(default_factory=dict)
     baseline_name: str = ""
@@ -43,37 +43,37 @@ class Findings:
 
 
 Progress = Callable[[int, int], None]
-"""Called with what is done and the total."""
+"""Called with the number of finished units and the total."""
 
 
 def share_of(progress: Progress, start: int, total: int) -> Callable[[int], None]:
-    """The progress of one part of several: what is done of it counts from `start`."""
+    """Returns the progress function of one part of the work, whose units count from `start`."""
     return lambda done: progress(start + done, total)
 
 
 class Judge(ABC):
-    """A measure of runs and sets. One file in `judges/` holds one subclass; its module name is its name.
+    """An evaluation of runs and sets. One file in `judges/` holds one subclass; its module name is its name.
 
-    `Config` is a frozen, keyword-only dataclass: the folders that are judged and how. `takes_runs` says whether
-    `migaki evaluate RUN ...` may name trained runs for it.
+    `Config` is a frozen, keyword-only dataclass: the folders to judge and the options. `takes_runs` tells whether
+    `migaki evaluate RUN ...` may pass trained runs to it.
     """
 
     Config: ClassVar[type[Any]]
     config: Any
     takes_runs: ClassVar[bool] = False
-    file_name: ClassVar[str] = "evaluation"  # of the page and of the figures: evaluation.html, evaluation.json
+    file_name: ClassVar[str] = "evaluation"  # name of the page and the figures: evaluation.html, evaluation.json
 
     def __init__(self, config: Any) -> None:
         self.config = config
 
     @abstractmethod
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
-        """Judge; `progress` is called with (done, total). Raises UserError for sets or runs that do not fit."""
+        """Returns the results; calls `progress` with (done, total). UserError for sets or runs that do not fit."""
 
     def sources(self) -> tuple[Path, ...]:
-        """The folders that are judged: the page must not be written into one of them."""
+        """Returns the judged folders; the page must not be written into one of them."""
         return ()
 
     def default_out(self, runs: Sequence[Path]) -> Path | None:
-        """Where the page goes when no --out is given; None where it must be given."""
+        """Returns the folder of the page if no --out is given; None if --out is required."""
         return runs[0] / "evaluation" if runs else None

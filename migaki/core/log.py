@@ -60,9 +60,9 @@ class Log:
         self.rows.append(row)
         for alarm in alarms(self.rows):  # each is printed once when it begins and once when it first passes
             if alarm.line not in before:
-                bar.say(f"watch: {alarm.line}")
+                bar.message(f"watch: {alarm.line}")
             elif alarm.passed_at == step and before[alarm.line].first_passed_at is None:
-                bar.say(f"watch: passed by step {step}: {alarm.line}")
+                bar.message(f"watch: passed by step {step}: {alarm.line}")
         _append(self.out / "metrics.jsonl", row)
         now = time.monotonic()
         _append(self.out / "timing.jsonl", {"step": step, "seconds": round(now - self._clock, 3)})

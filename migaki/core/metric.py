@@ -1,4 +1,4 @@
-"""Metric: sums and counts over batches, never an average of averages."""
+"""Metric: the base class of streaming metrics. They add up sums and counts, never averages of averages."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from migaki.core.batch import Batch
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What costs nothing, measured on the same images: what it is, and its figures under the metric's names."""
+    """A trivial answer, measured on the same images: its name, and its figures under the metric's names."""
 
     name: str = ""
     figures: dict[str, Any] = field(default_factory=dict)
 
 
 class Metric(ABC):
-    """A streaming measure of predictions against labels."""
+    """A streaming metric that compares predictions with labels."""
 
     keys: ClassVar[tuple[str, ...]] = ()
-    """The labels of a batch that it needs."""
+    """The labels that it needs in a batch."""
     may_miss: ClassVar[bool] = False
     """Whether images may lack some of these labels: NaN, which does not count."""
     hints: ClassVar[tuple[str, ...]] = ()
     """The labels that it uses where a set has them."""
     main: ClassVar[str] = ""
-    """The figure of `compute` that says most by itself; empty for none."""
+    """The most informative figure of `compute`; empty for none."""
     higher_is_better: ClassVar[bool] = False
-    """Whether the main figure is better the higher it is."""
+    """Whether a higher main figure is better."""
 
     @abstractmethod
     def update(self, predicted: Batch, batch: Batch) -> None:
-        """Add one batch: what the system predicted, and the batch with its labels."""
+        """Add one batch: the system's predictions, and the batch with its labels."""
 
     @abstractmethod
     def compute(self) -> dict[str, Any]:
-        """The figures over all that was added: plain numbers and lists, ready for JSON."""
+        """Returns the figures over all added batches: plain numbers and lists, ready for JSON."""
 
     def baseline(self) -> Baseline:
-        """The answer that needs no image (always the mean, the commonest class), measured on all that was added."""
+        """Returns the answer that needs no image (always the mean, the most frequent class), measured on all images."""
         return Baseline()
 
     def problem(self, labels: Mapping[str, Any]) -> str:
-        """What is wrong with the labels (N, ...) of a set, as the end of a sentence; empty where they can be true."""
+        """Returns what is wrong with the labels (N, ...) of a set, as the end of a sentence; empty if they are fine."""
         return ""
 
     def drift_unit(self, key: str) -> str:

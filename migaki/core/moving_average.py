@@ -1,4 +1,4 @@
-"""The moving average of a network's weights, which predicts better than the last ones (Polyak and Juditsky, 1992)."""
+"""The moving average of a network's weights, which predicts better than the last weights (Polyak, Juditsky, 1992)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ N = TypeVar("N", bound=nn.Module)
 class MovingAverage:
     """Moves one network towards another: average = d * average + (1 - d) * current.
 
-    The decay d of update n (from 0) is min(decay, (1 + n) / (10 + n)): a short memory at first, so that the initial
-    weights are soon forgotten. It depends on n alone, which a system computes from its step: there is nothing to
-    checkpoint, and a resumed run goes on to the same bits.
+    The decay d of update n (from 0) is min(decay, (1 + n) / (10 + n)): short at first, so that the initial weights lose
+    their influence soon. It depends on n only, which a system computes from its step. Checkpoints therefore need not
+    store it, and a resumed run continues to the same bits.
     """
 
     decay: float  # in [0, 1); 0 = the average is the current network
-    with_buffers: bool = False  # average the buffers (batch norm's statistics) too, or leave the average its own
+    with_buffers: bool = False  # average the buffers (batch norm's statistics) too; else the average keeps its own
 
     @staticmethod
     def start(network: N) -> N:
-        """The average to begin with: a frozen copy."""
+        """Returns the initial average: a frozen copy."""
         return copy.deepcopy(network).requires_grad_(False)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Whether an optimiser can go on from a saved state: a checkpoint may be damaged or a stranger's."""
+"""Check that an optimiser can load a saved state: a checkpoint may be damaged or from a stranger."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from torch.optim import Optimizer
 
 
 def check_optimizer(optimizer: Optimizer, saved: Any) -> None:
-    """ValueError unless `saved` has the groups, the settings and the moments that `optimizer` would save itself.
+    """ValueError unless `saved` has the groups, settings and moments that `optimizer` itself would save.
 
-    PyTorch's `load_state_dict` compares the number of parameters alone and would fail later, within a step.
+    PyTorch's `load_state_dict` compares only the number of parameters and would fail later, within a step.
     """
     groups, state = saved["param_groups"], saved["state"]
     for own, found in zip(optimizer.state_dict()["param_groups"], groups, strict=True):
         for name, value in own.items():
             if name not in found or not _is_alike(value, found[name]):
-                raise ValueError(f"the optimiser's '{name}' is missing or no such value")
+                raise ValueError(f"the optimiser's '{name}' is missing or has a wrong value")
     moments = _moments(optimizer)
     parameters = dict(enumerate(p for group in optimizer.param_groups for p in group["params"]))
     for number, values in state.items():
         parameter = parameters[number]
         if moments is not None and values and values.keys() != moments.keys():
-            raise ValueError("the optimiser's moments are missing or of another kind")
+            raise ValueError("the optimiser's moments are missing or of another optimiser")
         for name, value in values.items():
             if value is None:
                 continue
             if not isinstance(value, torch.Tensor) or value.shape not in (parameter.shape, torch.Size(())):
-                raise ValueError(f"the optimiser's '{name}' is of another shape")
+                raise ValueError(f"the optimiser's '{name}' has another shape")
             if moments is not None and moments[name] is not None and moments[name] != (value.shape == parameter.shape):
-                raise ValueError(f"the optimiser's '{name}' is of another shape")
+                raise ValueError(f"the optimiser's '{name}' has another shape")
             if not torch.isfinite(value).all():
                 raise ValueError(f"the optimiser's '{name}' holds numbers that are not finite")
             if name == "step" and value < 0:
@@ -40,7 +40,7 @@ def check_optimizer(optimizer: Optimizer, saved: Any) -> None:
 
 
 def _is_alike(own: Any, found: Any) -> bool:
-    """Whether `found` is a value of the kind of `own`; numbers may differ, as the rate does from step to step."""
+    """Whether `found` has the type of `own`; numbers may differ, as the learning rate does between steps."""
     if isinstance(own, bool) or own is None or isinstance(own, str):
         return type(found) is type(own) and found == own
     if isinstance(own, int | float):
@@ -51,9 +51,9 @@ def _is_alike(own: Any, found: Any) -> bool:
 
 
 def _moments(optimizer: Optimizer) -> dict[str, bool | None] | None:
-    """What the optimiser keeps of a parameter after a step, and whether in its shape; None where that cannot be tried.
+    """Returns the names of the moments that the optimiser stores per parameter, and whether each has its shape.
 
-    The value is None for what is kept without a tensor.
+    A value is None for a moment that is no tensor. Returns None if a trial step is not possible.
     """
     known = inspect.signature(type(optimizer)).parameters
     probe = torch.nn.Parameter(torch.zeros(2, 3))

@@ -1,4 +1,4 @@
-"""Optimisers as the task models have them."""
+"""Optimisers of the task models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def adamw(net: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter, ICLR 2019) that decays matrices and kernels; biases and norms are left alone."""
+    """AdamW (Loshchilov and Hutter, ICLR 2019) with weight decay for matrices and kernels, but not biases and norms."""
     decays = [p for p in net.parameters() if p.dim() > 1]
     others = [p for p in net.parameters() if p.dim() <= 1]
     return torch.optim.AdamW(

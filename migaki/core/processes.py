@@ -1,7 +1,7 @@
-"""Several processes that train one model: who am I, what goes to all of us, and the mean over all of us.
+"""Distributed training: this process's number, and communication between the processes that train one model.
 
-Started by `torchrun`, which announces the group in the environment (gloo on CPUs, nccl on GPUs). Alone, every
-function is the identity, so callers need not ask.
+`torchrun` starts the processes and describes the group in the environment (gloo on CPUs, nccl on GPUs). In a single
+process every function is the identity, so that callers need no test.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from migaki.core.errors import UserError
 
 
 def join(device: torch.device) -> None:
-    """Join the group that `torchrun` announces in the environment; alone, or having joined before, do nothing.
+    """Join the group that `torchrun` describes in the environment; a single or already joined process does nothing.
 
-    With GPUs, process number LOCAL_RANK of a machine takes its GPU of that number.
+    With GPUs, the process with number LOCAL_RANK on a machine takes the GPU of that number.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
         return
@@ -30,23 +30,23 @@ def join(device: torch.device) -> None:
 
 
 def leave() -> None:
-    """Leave the group, if there is one; it may be joined again."""
+    """Leave the group, if there is one; a later `join` is possible."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
 def rank() -> int:
-    """This process' number, 0 when alone."""
+    """Returns this process's number; 0 for a single process."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def speaks() -> bool:
-    """Whether this is the process that tells the user how it went; also before joining and after leaving."""
+def prints_messages() -> bool:
+    """Whether this process prints messages to the user; also valid before joining and after leaving."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def world() -> int:
-    """How many processes train together, 1 when alone."""
+    """Returns the number of processes that train together; 1 for a single process."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -74,7 +74,7 @@ def _reduce(parts: list[torch.Tensor], share: int) -> None:
 
 
 def any_of(flag: bool) -> bool:
-    """Whether `flag` is true in any of the processes; all get the same answer."""
+    """Whether `flag` is true in any process; all processes get the same answer."""
     if world() == 1:
         return flag
     count = torch.tensor([float(flag)], device=_device())
@@ -84,7 +84,7 @@ def any_of(flag: bool) -> bool:
 
 
 def share(data: bytes) -> bytes:
-    """The bytes of process 0; what the others pass is ignored."""
+    """Returns the bytes of process 0; the argument of the other processes is ignored."""
     if world() == 1:
         return data
     length = torch.tensor([len(data)], device=_device())
@@ -98,7 +98,7 @@ def share(data: bytes) -> bytes:
 
 
 def collect(tensor: torch.Tensor) -> list[torch.Tensor]:
-    """At process 0 the tensors (of one shape and type) of all processes in order, on the CPU; elsewhere nothing."""
+    """Returns at process 0 the tensors (of one shape and type) of all processes in order, on the CPU; elsewhere []."""
     if world() == 1:
         return [tensor.detach().cpu()]
     own = tensor.detach().to(_device()).contiguous()
@@ -109,16 +109,16 @@ def collect(tensor: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _device() -> torch.device:
-    """Where tensors must lie to be sent."""
+    """Returns the device on which tensors must be to be sent."""
     return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """The error that a process meets when another has gone, as a line for the user."""
+    """Turns the error that a process meets after another one has ended into a line for the user."""
     try:
         yield
     except RuntimeError as error:
         reason = str(error).splitlines()[0][:120]
         raise UserError("another process of this training has ended, see its message; run the same command again to "
-                        f"go on from the last checkpoint ({reason})") from error
+                        f"continue from the last checkpoint ({reason})") from error

@@ -1,8 +1,8 @@
-"""Progress of long work: a live bar in a terminal, a line now and then in a log. All of it goes to standard error.
+"""Progress of long work: a live bar in a terminal, occasional lines in a log. All output goes to standard error.
 
-The first units of a run cost more than the others: kernels are compiled, files and models opened. So the first chunk is
-told as such and left out of the rate, and how long the rest will take is said only once there is a rate. Units that an
-earlier run had done count as done, never as work of this one.
+The first units of a run take longer than the others, because kernels are compiled and files and models opened. So the
+first chunk is reported separately and left out of the rate, and the remaining time is shown only once there is a rate.
+Units that an earlier run finished count as done, but never as work of this run.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 T = TypeVar("T")
 
 _LOG_EVERY_SECONDS = 15.0
-_SLOW_START_SECONDS = 3.0  # a first chunk that takes longer is told of
-_PATIENCE_SECONDS = 2.0  # work that is usually short gets its bar only then, in a log a line even later
+_SLOW_START_SECONDS = 3.0  # a first chunk that takes longer is reported
+_PATIENCE_SECONDS = 2.0  # short work shows a bar only after this time, and a line in a log even later
 _SHOW_EVERY_SECONDS = 0.25
 
 
 class Bar:
     """`with Bar("simulate", total) as bar: bar.advance(n, "loss 0.1")`.
 
-    `done` units were there before; `total` 0 is for work whose size nobody knows. `clock` gives seconds.
+    `done` units were finished before; `total` is 0 if the amount of work is unknown. `clock` returns seconds.
     """
 
     def __init__(self, name: str, total: int, done: int = 0, quiet: bool = False,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.name, self.total, self.done, self.quiet = name, total, done, quiet
         self.note = ""
-        self.there_already = done
+        self.already_done = done
         self._clock = clock
         self._started = self._last = clock()
-        self._latest = self._started  # when units were last done
-        self._first: tuple[float, int] | None = None  # when the first chunk was done, and what stood then
+        self._latest = self._started  # time of the latest finished units
+        self._first: tuple[float, int] | None = None  # time of the end of the first chunk, and the units done then
         self._progress: Progress | None = None
         if sys.stderr.isatty() and not quiet:
             self._progress = Progress(
@@ -63,7 +63,7 @@ class Bar:
             self._line(self._summary())
 
     def rate(self) -> float:
-        """Units a second, from the end of the first chunk to that of the latest; 0 while that is not known."""
+        """Returns units per second, from the end of the first chunk to that of the latest; 0 while it is unknown."""
         if self._first is None:
             return 0.0
         when, stood = self._first
@@ -71,12 +71,12 @@ class Bar:
         return (self.done - stood) / seconds if self.done > stood and seconds > 0 else 0.0
 
     def seconds_left(self) -> float | None:
-        """How long the rest takes at this rate; None while there is none, or no total."""
+        """Returns the remaining time at this rate; None without a rate or a total."""
         rate = self.rate()
         return max(0, self.total - self.done) / rate if rate and self.total else None
 
     def advance(self, count: int = 1, note: str | None = None) -> None:
-        """`count` more units are done; `note` replaces the text behind the bar."""
+        """Report `count` more finished units; `note` replaces the text behind the bar."""
         self.done += count
         self.note = self.note if note is None else note
         if count:
@@ -84,7 +84,7 @@ class Bar:
         if count and self._first is None:
             self._first = (self._latest, self.done)
             if self._progress is None and self._first[0] - self._started > _SLOW_START_SECONDS:
-                self._line(f"{self._count()}, the first {count} in {self._first[0] - self._started:.0f} s, with all "
+                self._line(f"{self._count()}, the first {count} in {self._first[0] - self._started:.0f} s, including "
                            "opening and compiling")
                 self._last = self._clock()
         if self._progress:
@@ -94,15 +94,15 @@ class Bar:
             self._line(", ".join(filter(None, (self._count(), self._pace()))))
 
     def report(self, done: int, total: int) -> None:
-        """The same for work that counts by itself; the first call tells what was there already."""
-        if self._first is None and done != self.done and self.done == self.there_already and not self.total:
-            self.done = self.there_already = done
+        """Report absolute counts; the first call tells how many units an earlier run finished."""
+        if self._first is None and done != self.done and self.done == self.already_done and not self.total:
+            self.done = self.already_done = done
         self.total = total
         if self._progress:
             self._progress.update(self._task, total=total)
         self.advance(done - self.done)
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         """Print a line above the bar."""
         if self._progress:
             self._progress.console.print(line, markup=False, highlight=False)
@@ -123,20 +123,20 @@ class Bar:
         return ", ".join(filter(None, (f"{rate:.1f}/s" if rate else "", "" if left is None else f"{left:.0f} s left")))
 
     def _is_all_old(self) -> bool:
-        return bool(self.total) and self.there_already >= self.total
+        return bool(self.total) and self.already_done >= self.total
 
     def _summary(self) -> str:
-        """The last line: what is done, how fast, and what was there before."""
+        """Returns the last line: what is done, how fast, and what an earlier run finished."""
         if self._is_all_old():
-            return f"{self.there_already} of {self.total} were there already"
+            return f"{self.already_done} of {self.total} were there already"
         parts = [self._count(), f"{self.rate():.1f}/s" if self.rate() else f"{self._clock() - self._started:.1f} s"]
-        return ", ".join(parts + [f"{self.there_already} were there already"] * bool(self.there_already))
+        return ", ".join(parts + [f"{self.already_done} were there already"] * bool(self.already_done))
 
 
 def watched(items: Iterable[T], name: str, total: int = 0, clock: Callable[[], float] = time.monotonic) -> Iterator[T]:
-    """The items, with a bar where walking through them takes more than a moment: listing or hashing a large folder.
+    """Yields the items, with a bar if that takes more than a moment, as for listing or hashing a large folder.
 
-    Nothing is printed in a worker process, where many would say the same.
+    Nothing is printed in a worker process, because many workers would print the same.
     """
     if parent_process() is not None:
         yield from items

@@ -1,4 +1,4 @@
-"""Learning rates over the course of a training."""
+"""Learning rate schedules."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int) -> float:
-    """Set the learning rate of update `step` (from 0) of `steps`: a tenth of linear warm-up to `peak`, then half a
-    cosine to nothing (Loshchilov and Hutter, ICLR 2017). A pure function of the step: nothing to checkpoint.
+    """Set the learning rate of update `step` (from 0) of `steps` and return it.
 
-    Returns the rate.
+    The schedule is a linear warm-up to `peak` over a tenth of the steps, then half a cosine to 0 (Loshchilov, Hutter,
+    ICLR 2017). It is a pure function of the step, so that checkpoints need not store it.
     """
     warm = max(1, steps // 10)
     share = (step + 1) / warm if step < warm else 0.5 * (

@@ -1,4 +1,4 @@
-"""Source: the step's number in, the step's batch out."""
+"""Source: a function from a step to its batch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from migaki.core.batch import Batch
 
 
 class Source(Protocol):
-    """Batches as a pure function of the step, so that resuming needs no data state."""
+    """Batches as a pure function of the step, so that resuming needs no state of the data."""
 
     def batch(self, step: int) -> Batch:
-        """The batch of this step, on the CPU."""
+        """Returns the batch of this step, on the CPU."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What a name stands for in a source file of ours, found without importing anything."""
+"""Resolves names in the package's source files without importing them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A parsed file: its lines, and what is defined or imported at its top."""
+    """A parsed file: its lines, and the names defined or imported at its top level."""
 
     name: str
     lines: list[str]
@@ -23,7 +23,7 @@ class Module:
 
 @functools.cache
 def parsed(name: str) -> Module:
-    """The module of that dotted name."""
+    """Returns the module of this dotted name."""
     inside = _PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py")
     if name.startswith("migaki.") and inside.exists():
         path = inside
@@ -46,7 +46,7 @@ def parsed(name: str) -> Module:
 
 
 def look_up(module: Module, node: ast.AST) -> tuple[Module, ast.AST] | None:
-    """What a name or a dotted name stands for, and the module in which it stands; None for what is not ours."""
+    """Returns what a name or dotted name refers to, with its module; None for names from outside the package."""
     if isinstance(node, ast.Name):
         found = module.names.get(node.id)
         if isinstance(found, ast.ImportFrom):
@@ -70,7 +70,7 @@ def look_up(module: Module, node: ast.AST) -> tuple[Module, ast.AST] | None:
 
 
 def _member(module: Module, holder: ast.ClassDef, name: str) -> tuple[Module, ast.AST] | None:
-    """A class inside a class, or what a name inside it stands for, its bases included."""
+    """Returns a class nested in a class, or what a name inside it refers to; bases are searched too."""
     for part in holder.body:
         if isinstance(part, ast.ClassDef) and part.name == name:
             return module, part
@@ -80,7 +80,7 @@ def _member(module: Module, holder: ast.ClassDef, name: str) -> tuple[Module, as
 
 
 def find_class(reference: str) -> tuple[Module, ast.ClassDef]:
-    """The class that `module:Class` or `module:Class.Inner` names."""
+    """Returns the class that `module:Class` or `module:Class.Inner` names."""
     name, _, path = reference.partition(":")
     found = look_up(parsed(name), ast.parse(path, mode="eval").body)
     if found is None or not isinstance(found[1], ast.ClassDef):
@@ -89,6 +89,6 @@ def find_class(reference: str) -> tuple[Module, ast.ClassDef]:
 
 
 def bases_of(module: Module, node: ast.ClassDef) -> list[tuple[Module, ast.ClassDef]]:
-    """Those of a class's bases that are ours."""
+    """Returns the bases of a class that are defined in the package."""
     found = [look_up(module, base) for base in node.bases]
     return [(inner, base) for inner, base in filter(None, found) if isinstance(base, ast.ClassDef)]

@@ -215,9 +215,11 @@ def _fuse(optimizer: Optimizer, fused: bool) -> None:
                 state["step"] = state["step"].to(parameter.device if fused else "cpu")
 
 
-def reading_of(estimator: nn.Module, batch: Batch) -> Batch:
-    """Returns what an estimator reads off a batch (`System.reading`; `predict` of a module that has none)."""
-    read: Batch = getattr(estimator, "reading", estimator.predict)(batch)
+def reading_of(estimator: System | nn.Module, batch: Batch) -> Batch:
+    """Returns what an estimator reads off a batch: `System.reading`, or `predict` of another module."""
+    if isinstance(estimator, System):
+        return estimator.reading(batch)
+    read: Batch = estimator.predict(batch)  # type: ignore[operator]
     return read
 
 

@@ -1,4 +1,4 @@
-"""Open a folder that `fit` left: a model, checked before anything is built from it."""
+"""Open a folder that `fit` wrote. The model is checked before anything is built from it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from migaki.core.system import Framed, System
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """config.json of a trained run; UserError if `folder` is not one."""
+    """Returns config.json of a trained run; UserError if `folder` is not one."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder: give the --out of an earlier `migaki train`")
     if not (folder / "config.json").exists():
@@ -36,11 +36,11 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def load_system(folder: Path) -> System:
-    """The trained system of the run in `folder`, in evaluation mode, on the CPU; UserError if it is not whole.
+    """Returns the trained system of the run in `folder`, in evaluation mode, on the CPU; UserError if it is incomplete.
 
-    The folder may come from a stranger. No code of it is run (JSON, safetensors), and before any memory is taken the
-    networks that the configuration describes are drawn up without storage, counted, and held against the names and
-    shapes in the file of weights.
+    The folder may come from a stranger. None of its code is run (JSON, safetensors). Before memory is allocated, the
+    networks of the configuration are built without storage, their numbers are counted, and their names and shapes are
+    compared with those in the file of weights.
     """
     record = read_record(folder)
     where = folder / "config.json"
@@ -54,8 +54,8 @@ def load_system(folder: Path) -> System:
     try:
         open_plain(weights).close()
     except FileNotFoundError:
-        raise UserError(f"{folder}: the training is not finished (no model.safetensors): run it again to go "
-                        "on") from None
+        raise UserError(f"{folder}: the training is not finished (no model.safetensors): run it again to "
+                        "continue it") from None
     except OSError as error:
         raise explain(error, weights) from error
     check_shapes(weights, _build(cls, config, str(where), torch.device("meta"), "restore it or train again"))
@@ -65,32 +65,33 @@ def load_system(folder: Path) -> System:
 
 
 MAX_NUMBERS = 2**30
-"""Numbers in all parameters and buffers of a system (4 GB of float32); a configuration of more is refused."""
+"""Limit of the numbers in all parameters and buffers of a system (4 GB of float32)."""
 
-_MAX_PARTS = 20_000  # modules, parameters and buffers
+_MAX_PARTS = 20_000  # modules, parameters and buffers together
 _MAX_SIDE = 2**15  # px
-_MAX_PIXELS = 2**28  # numbers of one image
+_MAX_PIXELS = 2**28  # values of one image
 
 
 def _check_size(config: Any, where: Path) -> None:
-    """UserError for images that no machine can hold: a network of convolutions alone would not mind them."""
+    """UserError for impossibly large images, which a purely convolutional network would accept."""
     if not isinstance(config, Framed):
         return
     sides = [config.height, config.width, config.channels]
     if not all(0 <= side <= _MAX_SIDE for side in sides) or sides[0] * sides[1] * max(sides[2], 1) > _MAX_PIXELS:
-        raise UserError(f"{where}: images of {sides[1]} x {sides[0]} px and {sides[2]} channels cannot be: restore it")
+        raise UserError(f"{where}: images of {sides[1]} x {sides[0]} px and {sides[2]} channels are impossible: "
+                        "restore it")
 
 
-def draw_up(cls: type[System], config: Any) -> None:
-    """UserError for options of which no network can be built, or one of more than `MAX_NUMBERS`; takes no memory."""
+def check_network(cls: type[System], config: Any) -> None:
+    """UserError for options that do not describe a network of at most `MAX_NUMBERS` numbers; allocates no memory."""
     _build(cls, config, f"migaki train {cls.__module__.rsplit('.', 1)[-1]}", torch.device("meta"),
            "choose smaller or other numbers")
 
 
 def _build(cls: type[System], config: Any, where: str, device: torch.device, advice: str) -> System:
-    """The system, its building stopped as soon as it grows beyond reason; UserError for a configuration without sense.
+    """Build the system, but stop when it grows beyond the limits; UserError for an invalid configuration.
 
-    On the device `meta` parameters have shapes and no storage, so that the largest number costs nothing.
+    On the device `meta` parameters have shapes but no storage, so that building takes no memory.
     """
     numbers = parts = 0
 
@@ -110,7 +111,7 @@ def _build(cls: type[System], config: Any, where: str, device: torch.device, adv
             return cls(config)
     except UserError as error:
         raise UserError(str(error) if where in str(error) else f"{where}: {error}") from error
-    except Exception as error:  # of numbers without sense PyTorch may raise anything
+    except Exception as error:  # for invalid numbers PyTorch may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise UserError(f"{where}: no network can be built from it ({reason}): {advice}") from error
     finally:

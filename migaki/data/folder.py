@@ -1,13 +1,13 @@
 """ImageFolder: images and their labels in a folder, after the Hugging Face convention.
 
-Image files, and `metadata.jsonl` (or `.csv`, `.parquet`) with one row an image: `file_name` first, labels as
-columns. Without metadata the folder is an unlabelled set; if then every image lies in one of several
-subfolders of the same depth, the subfolders' names are the classes. See `sets.class_names`.
+The folder holds image files and `metadata.jsonl` (or `.csv`, `.parquet`) with one row per image: `file_name` first,
+labels as columns. A folder without metadata is an unlabelled set. If in that case all images lie in several subfolders
+of the same depth, the names of the subfolders are the classes. See `sets.class_names`.
 
-Columns named `KEY_file_name` are further pictures of the row: `mask_file_name` and `depth_file_name` give planes
-that keep their unit, others (`target_file_name`) pictures in [0, 1].
+Columns named `KEY_file_name` are further pictures of the row. `mask_file_name` and `depth_file_name` are planes that
+keep their unit; others (`target_file_name`) are pictures in [0, 1].
 
-Instead of image files the folder may hold shards: tar files (WebDataset) or Parquet with the images inside.
+Instead of image files the folder may hold shards: tar files (WebDataset) or Parquet files with the images inside.
 """
 
 from __future__ import annotations
@@ -56,21 +56,21 @@ Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
 _STAYS = Move(np.eye(2, 3), (1, 1), (1, 1))
-_BLOCK = 256  # headers that a thread looks at one after the other
+_BLOCK = 256  # headers that one thread reads in sequence
 
 
 class ImageFolder:
-    """Images of one folder, delivered in one shape, with their labels.
+    """The images of one folder, all converted to one shape, with their labels.
 
     Args:
         path: The folder.
-        size: (H, W) to bring every image to; None where all have one size. See `framing` for the rules.
-        channels: 1, 3 or 4 to convert to, or None to keep what the files hold.
-        value_range: (low, high) of the files' values that becomes [0, 1]; None for the rules of `framing`.
+        size: (H, W) to which every image is scaled and cut; None if all have one size. See `framing` for the rules.
+        channels: 1, 3 or 4 to convert to, or None to keep the channels of the files.
+        value_range: (low, high) of the file values that map to [0, 1]; None for the rules of `framing`.
 
     Raises:
-        UserError: in one line that names the file; on opening for missing or damaged metadata, on first use of
-            `shape` for images that differ, on reading for damaged images.
+        UserError: in one line that names the file: on opening for missing or damaged metadata, on first use of
+            `shape` for images of different shapes, on reading for damaged images.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class ImageFolder:
         files = list_files(self.path, left_out) if single is None else [single]
         if single is None and (self._root / JOURNAL).exists():
             raise UserError(
-                f"{show(self.path)}: is not finished: run the command that writes it again, it goes on where it stopped"
+                f"{show(self.path)}: is not finished: run the command that writes it again to continue"
             )
         self._metadata = find_metadata(self.path, files)
         self.rows: Sequence[Row]
@@ -119,7 +119,7 @@ class ImageFolder:
 
     @cached_property
     def labels(self) -> dict[str, Array]:
-        """Labels by key, each `(N, ...)`: the glossary's vectors joined, pixel positions following a change of size."""
+        """Labels by key, each `(N, ...)`: vectors of the glossary are joined, pixel positions follow resizing."""
         arrays, self._problems = self._columns.labels, self._columns.problems
         for key, column in self._class_columns.items():
             if column.numbers is not None:
@@ -136,19 +136,19 @@ class ImageFolder:
 
     @property
     def classes(self) -> list[str]:
-        """The names of the classes of `label`, by number; empty where classes are plain numbers."""
+        """The class names of `label`, by number; empty if the classes have no names."""
         return list(self.class_names("label"))
 
     def class_names(self, key: str) -> tuple[str, ...]:
-        """The names of the classes in the column `key`, by number; empty where there are none."""
+        """Returns the class names in the column `key`, by number; empty if there are none."""
         return self._class_columns[key].names if key in self._class_columns else ()
 
     @cached_property
     def _class_columns(self) -> dict[str, ClassColumn]:
-        """The columns of classes that are words, or whose numbers have names."""
+        """The class columns that hold words, or numbers with names."""
         features, declared = getattr(self.rows, "class_names", {}), self.made.get("classes")
         if isinstance(declared, list) and not is_list_of_names(declared):
-            raise UserError(f"{show(self.path / 'dataset.json')}: classes is no list of different names: mend it")
+            raise UserError(f"{show(self.path / 'dataset.json')}: `classes` is no list of distinct names: correct it")
         found: dict[str, ClassColumn] = {}
         for key in (*CLASS_KEYS, *CLASS_LISTS):
             of_set = declared if isinstance(declared, list) and not key.startswith("predicted_") else ()
@@ -162,12 +162,12 @@ class ImageFolder:
 
     @property
     def lone_subfolder(self) -> str:
-        """The name of the only subfolder, where all images lie in it and no metadata says more; else nothing."""
+        """The name of the only subfolder, if all images lie in it and there is no metadata; else empty."""
         found = {posixpath.basename(posixpath.dirname(name)) for name in self.names} if not self._metadata else set()
         return found.pop() if len(found) == 1 else ""
 
     def number_classes(self, key: str, names: Sequence[str], places: Sequence[int]) -> None:
-        """Give the classes in the column `key` the numbers that `names` have: class n becomes `places[n]`."""
+        """Renumber the classes in the column `key`: class n of `names` becomes `places[n]`."""
         numbers = self.labels[key].astype(np.int64)
         self.set_classes(key, names, np.where(numbers < 0, -1, np.asarray([*places, -1], np.int64)[numbers]))
 
@@ -176,20 +176,22 @@ class ImageFolder:
         self.__dict__["labels"] = {**self.labels, key: values}
 
     def set_classes(self, key: str, names: Sequence[str], numbers: Array) -> None:
-        """Take the classes (N,) int64 of these names for the column `key`."""
+        """Set the classes (N,) int64 of the column `key`, with these names."""
         self.set_label(key, numbers)
         self.__dict__["_class_columns"] = {**self._class_columns, key: ClassColumn(numbers, tuple(names))}
 
     def row(self, index: int, *, keep: Collection[str] = (), drop: Collection[str] = ()) -> Row:
-        """Row `index` as it fits the delivered image, without file columns: see `sets.carry` for what follows a change
-        of size, what is refused (UserError), and what `keep` and `drop` do."""
+        """Returns row `index` adapted to the delivered image, without file columns.
+
+        `sets.carry` describes what follows a resize, what is refused (UserError), and what `keep` and `drop` do.
+        """
         return carried(self.rows[index], self.move(index), self._named(index), keep=keep, drop=drop)
 
     def _named(self, index: int) -> str:
         return f"{show(self.path)}: '{show(self.names[index])}'"
 
     def move(self, index: int) -> Move:
-        """How the pixels of image `index` move when it is brought to the folder's size."""
+        """Returns how the pixels of image `index` move when it is scaled to the folder's size."""
         if self.size is None:
             return _STAYS
         header = self._headers[index]
@@ -213,18 +215,18 @@ class ImageFolder:
 
     @cached_property
     def _headers(self) -> list[Header]:
-        same: dict[Header, Header] = {}  # a million equal ones need not be a million objects
+        same: dict[Header, Header] = {}  # a million equal headers share one object
 
         def look(start: int) -> list[Header]:
             found = [read_header(self._place(index)) for index in range(start, min(start + _BLOCK, len(self)))]
             return [same.setdefault(header, header) for header in found]
 
-        with ThreadPoolExecutor(4) as pool:  # blocks, as a task an image would take a kilobyte each, all at once
+        with ThreadPoolExecutor(4) as pool:  # in blocks, because a task per image would take a kilobyte each
             return list(itertools.chain.from_iterable(pool.map(look, range(0, len(self), _BLOCK))))
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) in which every image is delivered; UserError if the files differ and the choice is open."""
+        """The shape (C, H, W) of the delivered images; UserError if the files differ and no shape is set."""
         if self.size is not None and self.channels is not None:
             return (self.channels, *self.size)
         first = self._headers[0]
@@ -247,12 +249,12 @@ class ImageFolder:
 
     @cached_property
     def has_alpha(self) -> bool:
-        """Whether every file has an alpha channel."""
+        """Whether all files have an alpha channel."""
         return all(header.has_alpha for header in self._headers)
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """The narrowest of uint8, uint16 and float32 that holds every image."""
+        """The narrowest of uint8, uint16 and float32 that can hold all images."""
         kinds = {np.dtype(np.float32) if self.value_range else header.dtype for header in self._headers}
         if kinds == {np.dtype(np.uint8)}:
             return np.dtype(np.uint8)
@@ -260,19 +262,19 @@ class ImageFolder:
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """All keys that `read` delivers: `image`, the further pictures, the labels."""
+        """All keys that `read` can deliver: `image`, the further pictures, the labels."""
         return tuple(dict.fromkeys(("image", *self.files, *self.labels)))
 
     def file(self, index: int) -> FilePath:
-        """Where image `index` lies: its file, or its place in a shard."""
+        """Returns the file of image `index`, or its place in a shard."""
         return place(self.path, self.rows[index], "file_name") if self._has_shards else self.path / self.names[index]
 
     def decode(self, index: int) -> Array:
-        """Image `index` as `(C, H, W)` uint8, uint16 or float32, in the folder's shape."""
+        """Returns image `index` as `(C, H, W)` uint8, uint16 or float32, in the folder's shape."""
         return self._picture(self._place(index), self.names[index], self.shape[0])
 
     def _place(self, index: int) -> FilePath:
-        """Where image `index` lies, links followed. Beside shards its name says so, and its row need not be read."""
+        """Returns the place of image `index`, links resolved. In a set of shards the name suffices, without the row."""
         if self._has_shards:
             return place(self._root, self.rows[index], "file_name")
         return self._root / self.names[index]
@@ -282,8 +284,8 @@ class ImageFolder:
         array = framing.check_values(read_image(path), self.value_range, self.path / name)
         if self.size is None and array.shape[1:] != (height, width):
             raise UserError(
-                f"{show(self.path / name)}: is {array.shape[2]} x {array.shape[1]} where {width} x {height} "
-                "was expected: bring all images to one size with `migaki import photos`"
+                f"{show(self.path / name)}: is {array.shape[2]} x {array.shape[1]} instead of {width} x {height}: "
+                "bring all images to one size with `migaki import photos`"
             )
         array = framing.resize(array, (height, width))
         if channels is None or array.shape[0] == channels:
@@ -292,7 +294,7 @@ class ImageFolder:
         return framing.convert_channels(array, channels, has_alpha=has_alpha, path=self.path / name)
 
     def decode_file(self, key: str, index: int) -> Array:
-        """The further picture `key` of row `index`: a plane `(H, W)` in its own unit, or `(C, H, W)`."""
+        """Returns the further picture `key` of row `index`: a plane `(H, W)` in its own unit, or `(C, H, W)`."""
         name = self.files[key][index]
         if name is None:
             raise UserError(f"{show(self.path)}: '{show(self.names[index])}' has no {key}: add {key}_file_name")
@@ -303,7 +305,7 @@ class ImageFolder:
         return resized
 
     def plane(self, key: str, index: int) -> Array:
-        """The plane `key` of row `index` in its own size: (H, W) class indices, or float32 in its own unit."""
+        """Returns the plane `key` of row `index` at its own size: (H, W) class indices, or float32 in its own unit."""
         path = place(self._root, self.rows[index], f"{key}_file_name")
         if key == "mask":
             indices = read_mask(path)
@@ -318,7 +320,7 @@ class ImageFolder:
         return plane
 
     def read(self, indices: Sequence[int], keys: Iterable[str] | None = None) -> Batch:
-        """Images `(B, C, H, W)` float32 in [0, 1] of these indices, with their labels as tensors (bool as uint8)."""
+        """Returns images `(B, C, H, W)` float32 in [0, 1] at these indices, with labels as tensors (bool as uint8)."""
         batch: Batch = {}
         for key in self.keys if keys is None else keys:
             if key == "image":
@@ -332,7 +334,7 @@ class ImageFolder:
         return batch
 
     def read_label(self, key: str, indices: Sequence[int]) -> torch.Tensor:
-        """One label or further picture of these indices as a tensor `(B, ...)`."""
+        """Returns one label or further picture at these indices as a tensor `(B, ...)`."""
         if key in self.files:
             return torch.from_numpy(np.stack([self.decode_file(key, index) for index in indices]))
         self.require_column(key)
@@ -346,10 +348,10 @@ class ImageFolder:
         problem = self._problems.get(key)
         known = ", ".join(self.labels) or "none"
         reason = f"label '{key}' cannot be used: {problem}" if problem else f"has no label '{key}' (it has: {known})"
-        raise UserError(f"{show(self.path)}: {reason}: mend the metadata or choose another folder")
+        raise UserError(f"{show(self.path)}: {reason}: correct the metadata or choose another folder")
 
     def require(self, *keys: str) -> None:
-        """UserError in one line if a label is missing, or is empty or NaN for some image."""
+        """UserError in one line if a label is missing, or is empty or NaN for any image."""
         for key in keys:
             self.require_column(key)
             if key in self.files:
@@ -362,11 +364,11 @@ class ImageFolder:
                 index = int(missing.argmax())
                 raise UserError(
                     f"{show(self.path)}: '{key}' is missing or not finite for {int(missing.sum())} of {len(self)} "
-                    f"images, first for {show(self.names[index])} (row {index + 1}): mend or leave out these rows"
+                    f"images, first for {show(self.names[index])} (row {index + 1}): correct or remove these rows"
                 )
 
     def select(self, indices: Sequence[int] | Array) -> ImageFolder:
-        """The same folder with only these images, in this order; a boolean array picks where it is true."""
+        """Returns a view of the folder with these images, in this order; a boolean array selects where it is true."""
         array = np.asarray(indices)
         chosen: list[int] = (np.flatnonzero(array) if array.dtype == np.bool_ else array.astype(np.int64)).tolist()
         if not chosen:
@@ -380,23 +382,23 @@ class ImageFolder:
             view.__dict__.pop(name, None)
         if "_headers" in self.__dict__:
             view.__dict__["_headers"] = [self._headers[index] for index in chosen]
-        # Taken from here and not gathered anew, so that a label's type does not depend on the selection.
+        # Taken from the whole folder, so that a label's type does not depend on the selection.
         labels = {key: value[chosen] for key, value in self.labels.items()}
         files = {key: [names[index] for index in chosen] for key, names in self.files.items()}
         files = {key: names for key, names in files.items() if any(name is not None for name in names)}
-        view._problems = dict(self._problems)  # known since the labels were asked for
+        view._problems = dict(self._problems)  # found when the labels were read
         view.__dict__ |= {"labels": labels, "files": files, "_columns": Columns(labels, view._problems, files)}
         return view
 
     @cached_property
     def made(self) -> dict[str, Any]:
-        """What `dataset.json` says of how the images were made; empty where there is none, or one of somebody else."""
+        """The record of `dataset.json` of how the images were made; empty without one, or if it is foreign."""
         path = self.path / "dataset.json"
         found = read_json(path) if path.is_file() else {}
         return found if isinstance(found, dict) else {}
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of what the folder holds (`contents`); a selection's are others."""
+        """16 hexadecimal digits of the folder's content (`contents`); a selection has a different value."""
         held = contents(self.path / self.names[0] if self._is_single else self.path)
         return held if self._is_all else digest("\0".join([held, *self.names]))

@@ -1,4 +1,4 @@
-"""The further pictures of a row (mask, depth, target, ...) after the pixels of its image moved."""
+"""The further pictures of a row (mask, depth, target, ...) after the pixels of its image have moved."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Row = dict[str, Any]
 
 
 def carried_files(folder: ImageFolder, index: int, move: Move, *, drop: Collection[str] = ()) -> Row:
-    """Key -> what is to be stored, for the further pictures of row `index`.
+    """Returns key -> content to store, for the further pictures of row `index`.
 
-    Where no pixel moved a file stays as it is, to the byte. Else planes are resampled at the nearest pixel and pictures
-    linearly: by the folder's own framing where it has a size, by `move` where it has none. Series of numbers are no
-    pictures and stay. Raises UserError for a file that cannot be read.
+    If no pixel moved, the file is copied unchanged. Otherwise planes are resampled at the nearest pixel and pictures
+    linearly: by the folder's own framing if it has a size, else by `move`. Series of numbers are not pictures and are
+    copied unchanged. Raises UserError for a file that cannot be read.
     """
     found: Row = {}
     for key, names in folder.files.items():

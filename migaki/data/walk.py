@@ -1,7 +1,7 @@
-"""The walk: every row of a job once, from where an earlier call stopped, into a folder or shards, by any workers.
+"""The walk: processes every row of a job once, with any workers, into a folder or shards, and can be resumed.
 
-A `Work` knows what becomes of a row. The walk knows the rest: which rows are missing, in which batches they are worked
-on, threads, processes and clusters, the writers and their journals, progress.
+A `Work` processes rows. The walk does the rest: it finds the missing rows and forms batches; it runs threads,
+processes and clusters, the writers, their journals and the progress bar.
 """
 
 from __future__ import annotations
@@ -22,84 +22,83 @@ from migaki.core.progress import Bar
 from migaki.data.writers.formats import Format, Writer, open_writer
 from migaki.data.writers.record import Record
 
-_MAX_LANES = 8  # batches at a time: each holds its activations in memory
+_MAX_LANES = 8  # batches at a time: each keeps its activations in memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputJob:
-    """Where to write, in which form, by how many workers."""
+    """The output folder, its format, and the number of workers."""
 
     GROUPS: ClassVar[dict[str, str]] = {"usual": "format", "run": "resume shard workers engine address"}
 
-    out: Path  # the folder to write; an unfinished one is gone on with
-    resume: bool = True  # go on with a folder that was begun before
+    out: Path  # the folder to write; an unfinished one is continued
+    resume: bool = True  # continue an unfinished folder
     format: Format = "folder"  # or shards: tar files (webdataset), Parquet files with the images inside
-    shard: int = 1000  # images in a shard
-    workers: int = 1  # processes; 0 = one a core; the images are the same bits for any number
+    shard: int = 1000  # images per shard
+    workers: int = 1  # processes; 0 = one per core; any number gives the same bits
     engine: engine.Engine = "local"  # ray: on a cluster (extra migaki[ray])
     address: str | None = None  # of a running Ray cluster; none: one on this machine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Done:
-    """What became of the row at `place`: one record for each part of the output, None where it is left out."""
+    """The result of the row at `place`: one record for each part of the output, or None if the row is left out."""
 
     place: int
     records: tuple[Record | None, ...]
-    notes: tuple[str, ...] = ()  # counted over all rows: `Work.summary` is told how often each came
+    notes: tuple[str, ...] = ()  # counted over all rows; `Work.summary` gets the counts
 
 
 class Work(ABC):
-    """What is done with the rows of a job. It is made anew, from the same arguments, in every process."""
+    """The work on the rows of a job. Every process builds its own object from the same arguments."""
 
-    name: str = "apply"  # what the progress is called
+    name: str = "apply"  # label of the progress bar
     total: int = 0  # rows
-    batch_size: int = 64  # rows that are worked on together
-    parts: tuple[str, ...] = ("",)  # folders below OUT, each a set of its own
-    image_format: str = "png"  # of the writers, for pictures that they encode
-    lanes: int = 0  # batches at a time in one process; 0 = one a core
+    batch_size: int = 64  # rows processed together
+    parts: tuple[str, ...] = ("",)  # folders below OUT, each a data set
+    image_format: str = "png"  # used by the writers for pictures that they encode
+    lanes: int = 0  # batches at a time in one process; 0 = one per core
 
     @property
     @abstractmethod
     def info(self) -> dict[str, Any]:
-        """What makes the images, for `dataset.json`: all that decides the bits."""
+        """The record of what makes the images, for `dataset.json`: everything that decides the bits."""
 
     @abstractmethod
     def do(self, places: list[int]) -> list[Done]:
-        """Read, make and encode the rows at these places; called by several threads at a time."""
+        """Read, process and encode the rows at these places; several threads call it at the same time."""
 
-    def heralds(self) -> list[str]:
-        """Lines to print before the first row."""
+    def announcements(self) -> list[str]:
+        """Returns lines to print before the first row."""
         return []
 
     def summary(self, notes: Counter[str], made: int) -> list[str]:
-        """Lines to print at the end, from the notes of the `made` rows of this call."""
+        """Returns lines to print at the end, from the notes of the `made` rows of this call."""
         return []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WalkTask(engine.Task[list[Done]]):
-    """A work in another process, which sends the content of files and not pixels."""
+    """A work in another process, which returns encoded files instead of pixels."""
 
     build: Callable[..., Work]
     arguments: tuple[Any, ...]
-    threads: int  # of PyTorch: as many as here, because sums are split between them
+    threads: int  # of PyTorch: as many as in the calling process, because sums are split between them
     more: tuple[type[Any], ...] = field(default=())
 
     def open(self) -> Callable[[list[int]], list[Done]]:
-        """Make the work."""
+        """Build the work."""
         torch.set_num_threads(self.threads)
         return self.build(*self.arguments).do
 
 
 def walk(build: Callable[..., Work], arguments: tuple[Any, ...], job: OutputJob, *, command: str = "",
          quiet: bool = False, report: Callable[[int, int], None] | None = None) -> Work:
-    """Do the work `build(*arguments)` and write what comes of it to `job.out`; returns the work.
+    """Do the work `build(*arguments)` and write its results to `job.out`; returns the work.
 
-    A row is worked on in the company that it would have without interruptions: batches begin at multiples of
-    `batch_size`, since networks round differently in batches of another size. `report` is called with (done, total)
-    after each batch. Raises UserError from the work, and for
-    a folder that holds something else.
+    Batches begin at multiples of `batch_size` even after an interruption, because networks round differently in
+    batches of another size. `report` is called with (done, total) after each batch. Raises UserError from the work, and
+    for a folder that holds something else.
     """
     engine.check(job.workers, job.engine, job.address)
     work = build(*arguments)
@@ -113,8 +112,8 @@ def walk(build: Callable[..., Work], arguments: tuple[Any, ...], job: OutputJob,
         bar = stack.enter_context(Bar(work.name, work.total, work.total - sum(left.values()), quiet))
         if report is not None:
             report(bar.done, work.total)
-        for line in work.heralds():
-            bar.say(line)
+        for line in work.announcements():
+            bar.message(line)
         for chunk, results in _results(build, arguments, work, job, chunks):
             for number, writer in enumerate(writers):
                 writer.write_all([(done.place, done.records[number]) for done in results])
@@ -123,12 +122,12 @@ def walk(build: Callable[..., Work], arguments: tuple[Any, ...], job: OutputJob,
             if report is not None:
                 report(bar.done, work.total)
         for line in work.summary(notes, sum(map(len, chunks))) if not quiet else ():
-            bar.say(line)
+            bar.message(line)
     return work
 
 
 def _chunks(writers: list[Writer], work: Work) -> tuple[list[list[int]], dict[int, int]]:
-    """The batches in which something is missing, and how many rows, by their first place."""
+    """Returns the batches with missing rows, and the number of missing rows by first place of a batch."""
     missing = set[int]().union(*(writer.missing(range(work.total)) for writer in writers))
     chunks = [list(range(start, min(start + work.batch_size, work.total)))
               for start in range(0, work.total, work.batch_size)]
@@ -138,22 +137,22 @@ def _chunks(writers: list[Writer], work: Work) -> tuple[list[list[int]], dict[in
 
 def _results(build: Callable[..., Work], arguments: tuple[Any, ...], work: Work, job: OutputJob,
              chunks: list[list[int]]) -> Iterator[tuple[list[int], list[Done]]]:
-    """What becomes of each batch: made here, several at a time, or by workers."""
+    """Yields the results of each batch, from threads of this process or from workers."""
     lanes, threads = _lanes(work.lanes)
     if job.workers != 1 or job.engine != "local":
         task = WalkTask(build=build, arguments=arguments, threads=threads)
         yield from engine.work(task, chunks, workers=job.workers, engine=job.engine, address=job.address)
         return
     with _torch_threads(threads):
-        yield from _side_by_side(work.do, chunks, lanes)
+        yield from _in_threads_ahead(work.do, chunks, lanes)
 
 
 def _lanes(wanted: int) -> tuple[int, int]:
-    """How many batches are worked on at a time, and PyTorch's threads for each.
+    """Returns the number of batches to process at a time, and PyTorch's threads for each.
 
-    One thread a batch from reading to encoding keeps all cores at work: threads that share a batch wait for each
-    other at every layer, the more so while others decode. It also makes the images the same bits on any machine of
-    up to `_MAX_LANES` cores, as PyTorch's sums may depend on how many threads share them.
+    With one thread per batch, from reading to encoding, all cores are busy. Threads that share a batch would wait for
+    each other at every layer, especially while others decode. One thread also gives the same bits on all machines of up
+    to `_MAX_LANES` cores, because PyTorch's sums may depend on the number of threads.
     """
     threads = torch.get_num_threads()
     lanes = min(threads, wanted or _MAX_LANES)
@@ -162,7 +161,7 @@ def _lanes(wanted: int) -> tuple[int, int]:
 
 @contextmanager
 def _torch_threads(count: int) -> Iterator[None]:
-    """So many threads for each operation of PyTorch, also in threads that are started within."""
+    """Set the number of threads for each operation of PyTorch, also in threads started inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -171,9 +170,9 @@ def _torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _side_by_side(do: Callable[[list[int]], list[Done]], chunks: list[list[int]],
+def _in_threads_ahead(do: Callable[[list[int]], list[Done]], chunks: list[list[int]],
                   lanes: int) -> Iterator[tuple[list[int], list[Done]]]:
-    """The chunks in their order with what `do` makes of them, `lanes` at a time and no more than one ahead each."""
+    """Yields the chunks in order with the result of `do`, with `lanes` threads that each work at most one ahead."""
     pool = ThreadPoolExecutor(lanes, thread_name_prefix="walk")
     try:
         ahead: deque[tuple[list[int], Future[list[Done]]]] = deque()

@@ -1,4 +1,4 @@
-"""A picture of any size and type through a system that takes such, band by band."""
+"""Applies a system that takes pictures of any size to a picture of any size and type, band by band."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Restore = Callable[[Array], tuple[Array, Array | None]]
 
 def restorer(system: System, value_range: tuple[float, float] | None = None, device_name: hardware.Device = "auto",
              precision_name: hardware.Precision = "auto") -> Restore:
-    """A function from pixels (C, H, W) to restored ones (C', H', W') of the same type, and a mask (H', W') or None.
+    """Returns a function from pixels (C, H, W) to restored pixels (C', H', W') of the same type, and a mask or None.
 
-    `value_range` is that of the files' values which is [0, 1]; None: by the type's range. Raises UserError for a system
-    whose pictures have one size.
+    The mask is (H', W'). `value_range` are the file values that map to 0 and 1; None: by the range of the type. Raises
+    UserError for a system whose pictures have a fixed size.
     """
     if system.tiling is None:
         raise UserError(f"{type(system).__name__} does not take pictures of any size")
@@ -36,9 +36,9 @@ def restorer(system: System, value_range: tuple[float, float] | None = None, dev
 
 def _tiled(system: Any, pixels: Array, value_range: tuple[float, float] | None, device: torch.device,
            precision: Any) -> tuple[Array, Array | None]:
-    """Restore band by band, so that only the picture and its result, in their own type, lie in memory whole."""
+    """Restore band by band, so that only the picture and its result, in their own type, are in memory as a whole."""
     framing.check_values(pixels[:, :1, :1] if pixels.dtype.kind in "ui" else pixels, value_range, Path("picture"))
-    # Tensors of uint16 can do little; their bits travel as int16.
+    # Tensors of uint16 support few operations, so the bits are passed as int16.
     image = torch.from_numpy(pixels.view(np.int16) if pixels.dtype == np.uint16 else pixels)
     has_mask = False
 
@@ -69,7 +69,7 @@ def _tiled(system: Any, pixels: Array, value_range: tuple[float, float] | None, 
 
 
 def _unit(tile: torch.Tensor, dtype: np.dtype[Any], value_range: tuple[float, float] | None) -> torch.Tensor:
-    """A tile's values as float32 in [0, 1]; bytes were divided by 255 on the way here."""
+    """Returns a tile's values as float32 in [0, 1]; bytes were already divided by 255."""
     if value_range is not None:
         low, high = value_range
         values = tile * 255 if dtype == np.uint8 else tile.int() & 0xFFFF if dtype == np.uint16 else tile
@@ -78,7 +78,7 @@ def _unit(tile: torch.Tensor, dtype: np.dtype[Any], value_range: tuple[float, fl
 
 
 def _own(values: Array, dtype: np.dtype[Any], value_range: tuple[float, float] | None) -> Array:
-    """Values in [0, 1] as the file's type has them."""
+    """Convert values in [0, 1] to the file's type and range."""
     low, high = value_range or (0.0, 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max))
     scaled = values.clip(0, 1) * (high - low) + low
     own: Array = scaled.astype(dtype) if dtype.kind == "f" else np.rint(scaled).astype(dtype)

@@ -1,7 +1,7 @@
-"""The assets of UnityEyes, fetched by the user who accepts their licence: `migaki import assets unityeyes`.
+"""Downloads the assets of UnityEyes after the user has accepted their licence: `migaki import assets unityeyes`.
 
-They are not part of migaki. They make the eyes of `simulate/eyes.py` look like scanned faces; without them it draws
-its own.
+They are not part of migaki. With them the eyes of `simulate/eyes.py` look like scanned faces; without them it draws
+its built-in eyes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import make_folder, show, write_json
 
 UNITYEYES_URL = "https://github.com/alexanderdsmith/UnityEyes2/archive/refs/heads/main.zip"
-"""The repository as a zip archive. Its main branch moves, so that no checksum can be given for it."""
+"""The repository as a zip archive. Its main branch changes, so that no checksum can be given for it."""
 
 UNITYEYES_LICENCE = """\
 The assets of UnityEyes (https://github.com/alexanderdsmith/UnityEyes2) are under the MIT License:
@@ -25,7 +25,7 @@ Copyright (c) 2025 Alexander D. Smith and Brijesh Muthumanickam
 
 You may use, copy, modify, publish and sell them if you keep this notice and the licence's text, which is
 placed beside them as LICENSE. They come without warranty of any kind."""
-"""What the user is shown before anything is fetched."""
+"""Shown to the user before the download."""
 
 _MAX_ARCHIVE = 2_000_000_000  # bytes
 _MAX_UNPACKED = 4_000_000_000  # bytes
@@ -46,7 +46,7 @@ def fetch_unityeyes(
         out: The folder; its `Assets` must not exist yet.
         url: A zip archive of the repository, https (http from this machine only).
         accept_licence: True once the user has seen `UNITYEYES_LICENCE` and agreed.
-        sha256: Checksum of the archive, if one is to be enforced.
+        sha256: Checksum of the archive; None = not checked.
         report: Called with (bytes so far, announced length or None).
 
     Returns:
@@ -63,8 +63,8 @@ def fetch_unityeyes(
         raise UserError(f"{show(assets)}: exists already: use it, or delete it to fetch the assets again")
     make_folder(out)
     if free_bytes(out) < 2**30:
-        raise UserError(f"{show(out)}: less than 1 GB is free there: free some space or choose another folder")
-    # Unpacked beside its place and renamed at the end: a folder called Assets is always complete.
+        raise UserError(f"{show(out)}: less than 1 GB is free: free some space or choose another folder")
+    # Unpacked under another name and renamed at the end, so that a folder called Assets is always complete.
     with tempfile.TemporaryDirectory(prefix=".unityeyes-", dir=out) as scratch:
         archive, unpacked = Path(scratch) / "archive.zip", Path(scratch) / "unpacked"
         download(url, archive, sha256=sha256, max_bytes=_MAX_ARCHIVE, report=report)
@@ -78,7 +78,7 @@ def fetch_unityeyes(
 
 
 def _check(assets: Path, url: str) -> None:
-    """UserError unless `assets` holds what the renderer needs, as pictures and not as pointers to them."""
+    """UserError unless `assets` holds the files that the renderer needs, as pictures rather than Git LFS pointers."""
     missing = [name for name in _NEEDED if not (assets / name).is_dir()]
     if missing:
         raise UserError(f"{url}: holds no Assets/{missing[0]}: this is not an archive of UnityEyes")
@@ -89,7 +89,7 @@ def _check(assets: Path, url: str) -> None:
 
 
 def _wanted(name: str) -> str | None:
-    """Of an archive's `REPOSITORY-BRANCH/...` the assets that the renderer may read, and the licence."""
+    """Maps a name `REPOSITORY-BRANCH/...` in an archive to the asset or licence to unpack; None for other files."""
     _, _, inner = name.partition("/")
     if inner == "LICENSE" or (inner.startswith("Assets/") and inner.lower().endswith(_ENDINGS)):
         return inner

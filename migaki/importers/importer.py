@@ -1,4 +1,4 @@
-"""Importer: what people have, turned into an image folder.
+"""Importer: the base class of converters of foreign data to image folders.
 
 One file of `importers/` holds one subclass; its module name is its name on the command line
 (`migaki import mpiigaze PATH --out DIR`).
@@ -31,18 +31,18 @@ Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
 MAX_SIDE: Final = 8192
-"""px: the widest and highest picture that an import makes; far beyond it memory would run out."""
+"""px: largest width and height of imported pictures; larger ones would exhaust the memory."""
 
 _NAME_LISTS = ("classes", "mask_classes", "keypoint_names", "circular")
 
 
 class Importer(ABC):
-    """Reads a foreign layout. `Config` is a frozen, keyword-only dataclass of its choices."""
+    """Reads a foreign layout. `Config` is a frozen, keyword-only dataclass of its options."""
 
     Config: ClassVar[type[Any]]
     licence: ClassVar[str]
     source: ClassVar[str]
-    takes_all: ClassVar[bool] = False  # every picture below the path, so that the result must not lie there
+    takes_all: ClassVar[bool] = False  # reads all pictures below the path, so that the output must not be there
     # What `find` may set, for dataset.json:
     classes: Sequence[str] = ()  # names of the classes of `label`, `labels` and `classes`, by number
     mask_classes: Sequence[str] = ()  # names of the indices of `mask`, the background's first
@@ -65,25 +65,25 @@ class Importer(ABC):
 
     @abstractmethod
     def find(self, path: Path) -> Sequence[Any]:
-        """The entries at `path`, in a fixed order; UserError in one line if there are none."""
+        """Returns the entries at `path` in a fixed order; UserError in one line if there are none."""
 
     @abstractmethod
     def load(self, entry: Any) -> tuple[str, Array, Row]:
-        """File name, image `(C, H, W)` uint8 and row of one entry."""
+        """Returns file name, image `(C, H, W)` uint8 and row of one entry."""
 
     def run(
         self, path: Path | str, out: Path | str, command: str = "", report: Callable[[int, int], None] | None = None,
         *, job: OutputJob | None = None, quiet: bool = True,
     ) -> int:
-        """Import everything at `path` into the image folder `out`; goes on where a killed run stopped.
+        """Import everything at `path` into the image folder `out`; continues where a killed run stopped.
 
         Args:
             path: A file or folder of the foreign layout.
-            out: The image folder to make.
-            command: The command line, kept in `dataset.json`.
-            report: Called with (done, total): first with what was there already, then after each batch.
-            job: The form of the output and the number of workers; None: a folder, one process. Its `out` is not used.
-            quiet: Whether to show no progress.
+            out: The image folder to write.
+            command: The command line, recorded in `dataset.json`.
+            report: Called with (done, total): first with the work of earlier runs, then after each batch.
+            job: The form of the output and the number of workers; None: a folder, one process. Its `out` is ignored.
+            quiet: Whether to hide the progress bar.
 
         Returns:
             The number of images in the folder.
@@ -99,7 +99,7 @@ class Importer(ABC):
 
 
 class ImportWork(Work):
-    """An importer at its work, for any entries in any order and any process."""
+    """The `Work` of an importer, for any entries in any order and any process."""
 
     batch_size = 16
     lanes = 1  # importers keep files open, which threads would have to share
@@ -115,7 +115,7 @@ class ImportWork(Work):
 
     @property
     def info(self) -> dict[str, Any]:
-        """What makes the images."""
+        """The record of what makes the images."""
         return {
             "importer": self.name.removeprefix("import "),
             "config": to_dict(self.importer.config),
@@ -136,17 +136,17 @@ class ImportWork(Work):
                 for place in places]
 
 
-def _unheard(done: int, total: int) -> None:
-    """A report that nobody wants."""
+def _no_report(done: int, total: int) -> None:
+    """A report function that does nothing."""
 
 
 def check_option(name: str, option: str, value: float, low: float, high: float = math.inf) -> None:
-    """UserError unless low <= value <= high (which NaN never is); `option` as it is typed for the importer `name`."""
+    """UserError unless low <= value <= high (raised for NaN); `option` is the importer's option on the command line."""
     if not low <= value <= high:
         wanted = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         raise UserError(f"migaki import {name}: {option} {value}: give a number {wanted}")
 
 
 def decimals(values: Array) -> list[Any]:
-    """A vector or table as float32 in the shortest decimals; see `labels.plain`."""
+    """Convert a vector or table to the shortest decimals that read back to its float32; see `labels.plain`."""
     return plain(np.asarray(values, np.float32))

@@ -1,8 +1,8 @@
-"""MATLAB files of level 5: arrays of numbers, and structures of them.
+"""Reads MATLAB files of level 5: arrays of numbers, and structures of them.
 
-Format: MathWorks, "MAT-File Level 5 File Format". A file is a heading of 128 bytes and elements: a type, a length, the
-content. SciPy reads such files as well, but takes the memory that an array's dimensions claim, whatever is behind them,
-and ends the process over some types that there are not.
+Format: MathWorks, "MAT-File Level 5 File Format". A file is a header of 128 bytes and elements: a type, a length, the
+content. SciPy also reads such files, but it allocates the memory that an array's dimensions announce, even if the data
+are missing, and for some invalid types it ends the process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from migaki.core.files import explain, show
 
 Array = np.ndarray[Any, Any]
 Value = Array | dict[str, Any] | None
-"""An array, the fields of a structure of 1 x 1, or None for what is neither (text, cells, complex numbers)."""
+"""An array, the fields of a structure of 1 x 1, or None for anything else (text, cells, complex numbers)."""
 
 _MAX_FILE = 2**29  # bytes; MPIIGaze's largest has 20 MB, NYU's 100
 _MAX_UNPACKED = 2**30  # bytes
@@ -34,7 +34,7 @@ _COMPLEX = 0x0800
 
 
 def read_mat_file(path: Path, names: tuple[str, ...]) -> dict[str, Value]:
-    """The variables of these names. UserError for a file that is missing, damaged or of another kind."""
+    """Returns the variables of these names. UserError for a file that is missing, damaged or of another kind."""
     try:
         with open(path, "rb") as file:
             data = file.read(_MAX_FILE + 1)
@@ -46,7 +46,7 @@ def read_mat_file(path: Path, names: tuple[str, ...]) -> dict[str, Value]:
         raise UserError(f"{show(path)}: is a MATLAB 7.3 file: save it with -v7 in MATLAB")
     try:
         if len(data) < 128 or data[126:128] not in (b"IM", b"MI"):
-            raise ValueError("no heading of level 5")
+            raise ValueError("no header of level 5")
         order = "<" if data[126:128] == b"IM" else ">"
         found = {}
         for content in _matrices(data, order):
@@ -61,7 +61,7 @@ def read_mat_file(path: Path, names: tuple[str, ...]) -> dict[str, Value]:
 
 
 def _matrices(data: bytes, order: str) -> Iterator[bytes]:
-    """The contents of all arrays, unpacked."""
+    """Yields the contents of all arrays, decompressed."""
     at, room = 128, _MAX_UNPACKED
     while at < len(data):
         kind, start, size, at = _element(data, at, order)
@@ -81,11 +81,11 @@ def _matrices(data: bytes, order: str) -> Iterator[bytes]:
 
 
 def _element(data: bytes | memoryview, at: int, order: str) -> tuple[int, int, int, int]:
-    """Type, start and length of the content of the element at `at`, and where the next one begins."""
+    """Returns type, start and length of the content of the element at `at`, and the start of the next element."""
     if at + 8 > len(data):
         raise ValueError("truncated")
     kind, size = struct.unpack_from(order + "II", data, at)
-    if kind >> 16:  # a short element: its length stands in the upper half, its content in place of the length
+    if kind >> 16:  # a short element: the upper half is its length, and its content replaces the length
         kind, size = kind & 0xFFFF, kind >> 16
         if size > 4:
             raise ValueError("a short element of more than 4 bytes")
@@ -97,7 +97,7 @@ def _element(data: bytes | memoryview, at: int, order: str) -> tuple[int, int, i
 
 
 def _read(content: memoryview, order: str, names: tuple[str, ...] | None, depth: int = 1) -> tuple[str, Value]:
-    """Name and value of an array; its value only if it is among `names`, where these are given."""
+    """Returns name and value of an array; the value only if its name is in `names`, or `names` is None."""
     if not len(content):
         return "", np.zeros((0, 0))
     if depth > _MAX_DEPTH:
@@ -121,10 +121,10 @@ def _read(content: memoryview, order: str, names: tuple[str, ...] | None, depth:
 
 
 def _numbers(content: memoryview, at: int, order: str, shape: tuple[int, ...], wanted: str) -> Array:
-    """The numbers of an array, which are stored in the smallest type that holds them."""
+    """Returns the numbers of an array, which are stored in the smallest type that holds them."""
     kind, start, size, _ = _element(content, at, order)
     if kind not in _STORED:
-        raise ValueError(f"numbers of the type {kind}, which there is not")
+        raise ValueError(f"numbers of the unknown type {kind}")
     dtype = np.dtype(order + _STORED[kind])
     if math.prod(shape) * dtype.itemsize != size:
         raise ValueError(f"an array of {_times(shape)} in {size} bytes")
@@ -144,7 +144,7 @@ def _fields(content: memoryview, at: int, order: str, depth: int) -> dict[str, A
     for place in range(0, size, length):
         kind, start, inner, at = _element(content, at, order)
         if kind != _MATRIX:
-            raise ValueError("something else than an array in a structure")
+            raise ValueError("a structure with an element that is no array")
         name = names[place : place + length].partition(b"\0")[0].decode("latin-1")
         fields[name] = _read(content[start : start + inner], order, None, depth + 1)[1]
     return fields

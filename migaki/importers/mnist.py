@@ -1,4 +1,4 @@
-"""MNIST from `mnist.npz` or from the four original idx files, packed or not (LeCun, Cortes, Burges)."""
+"""MNIST from `mnist.npz` or the four original idx files, compressed or not (LeCun, Cortes, Burges)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from migaki.data.files.image_file import show
 from migaki.importers.importer import Array, Importer, Row
 from migaki.importers.source_files import inside, read_packed, whole_labels
 
-_MAX_BYTES = 2**28  # of one unpacked file; MNIST's largest has 47 MB
+_MAX_BYTES = 2**28  # of one decompressed file; MNIST's largest has 47 MB
 
 
 class MNIST(Importer):
@@ -28,24 +28,24 @@ class MNIST(Importer):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """Which part to take."""
+        """The part to import."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "split"}
 
         split: Literal["train", "test"] = "train"  # 60,000 or 10,000 images
 
     def find(self, path: Path) -> Sequence[int]:
-        """The numbers of the images."""
+        """Returns the numbers of the images."""
         self._images, self._labels = read_mnist(path, self.config.split)
         return range(len(self._images))
 
     def load(self, entry: int) -> tuple[str, Array, Row]:
-        """One digit `(1, 28, 28)` uint8."""
+        """Returns one digit `(1, 28, 28)` uint8."""
         return f"{entry:05}", self._images[entry][None], {"label": int(self._labels[entry])}
 
 
 def read_mnist(path: Path, split: str) -> tuple[Array, Array]:
-    """Images (N, H, W) uint8 and labels (N,) of `split` ("train" or "test").
+    """Returns images (N, H, W) uint8 and labels (N,) of `split` ("train" or "test").
 
     Args:
         path: `mnist.npz` (x_train, y_train, x_test, y_test), or the folder with the idx files (`.gz` or not).
@@ -71,14 +71,14 @@ def _read_npz(path: Path, split: str) -> tuple[Array, Array]:
             return _member(arrays, f"x_{split}.npy"), _member(arrays, f"y_{split}.npy")
     except OSError as error:
         raise (explain(error, show(path)) if error.errno else _damaged(path)) from error
-    except Exception as error:  # zipfile, zlib and NumPy each have their own
+    except Exception as error:  # zipfile, zlib and NumPy each raise their own errors
         raise _damaged(path) from error
 
 
 def _member(arrays: zipfile.ZipFile, name: str) -> Array:
-    """One array; ValueError for one that takes more memory than MNIST's."""
+    """Returns one array; ValueError if it takes more memory than MNIST's."""
     with arrays.open(name) as file:
-        data = file.read(_MAX_BYTES + 1)  # what a few packed bytes unpack to has no limit of its own
+        data = file.read(_MAX_BYTES + 1)  # a few compressed bytes may unpack to any size
     if len(data) > _MAX_BYTES:
         raise ValueError(name)
     array: Array = np.load(io.BytesIO(data), allow_pickle=False)
@@ -86,7 +86,7 @@ def _member(arrays: zipfile.ZipFile, name: str) -> Array:
 
 
 def _damaged(path: Path) -> UserError:
-    return UserError(f"{show(path)}: not MNIST's file, or damaged: fetch it again")
+    return UserError(f"{show(path)}: not a file of MNIST, or damaged: fetch it again")
 
 
 def _idx_file(folder: Path, prefix: str, kind: str, axes: int) -> Path:
@@ -99,7 +99,7 @@ def _idx_file(folder: Path, prefix: str, kind: str, axes: int) -> Path:
 
 
 def read_idx(path: Path) -> Array:
-    """The bytes of one idx file, gzip-packed or not, in the shape that its header gives."""
+    """Returns the bytes of one idx file, gzip-compressed or not, in the shape of its header."""
     data = read_packed(path, _MAX_BYTES)
     axes = data[3] if len(data) > 4 and data[:3] == b"\0\0\x08" else 0
     start = 4 + 4 * axes

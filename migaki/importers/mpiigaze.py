@@ -1,4 +1,4 @@
-"""MPIIGaze as its authors distribute it: `Data/Normalized/pXX/dayYY.mat` (Zhang et al., CVPR 2015).
+"""MPIIGaze in its published layout: `Data/Normalized/pXX/dayYY.mat` (Zhang et al., CVPR 2015).
 
 Each file holds, for the left and the right eye, N grey patches of 36 x 60, gaze directions (N, 3) in the normalised
 camera (x right, y down, z away) and head rotations (N, 3) as rotation vectors.
@@ -36,15 +36,15 @@ class MPIIGaze(Importer):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """What to take and how to turn it."""
+        """The people to import, and mirroring."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "mirror people"}
 
         mirror: bool = True  # right eyes are mirrored (yaw and roll negated), so that the nose is always on the left
-        people: tuple[int, ...] = ()  # numbers of the people to take; none named: all
+        people: tuple[int, ...] = ()  # numbers of the people to import; none: all
 
     def find(self, path: Path) -> Sequence[tuple[Path, int, int, int]]:
-        """Entries (file, side, number in the file, person)."""
+        """Returns entries (file, side, number in the file, person)."""
         entries = []
         files = [path] if path.is_file() else inside(path, sorted(path.rglob("*.mat")))
         for file in files:
@@ -57,7 +57,7 @@ class MPIIGaze(Importer):
         return entries
 
     def load(self, entry: tuple[Path, int, int, int]) -> tuple[str, Array, Row]:
-        """One patch `(1, 36, 60)` with gaze, head pose, side, person and day."""
+        """Returns one patch `(1, 36, 60)` with gaze, head pose, side, person and day."""
         file, side, number, person = entry
         eyes, name = read_mat(file), _SIDES[side]
         image = eyes[f"{name}/image"][number]
@@ -75,25 +75,25 @@ class MPIIGaze(Importer):
 
 
 def gaze_angles(vector: Array) -> Array:
-    """Pitch and yaw in rad of a direction (3,): g = (-cos p sin y, -sin p, -cos p cos y)."""
+    """Returns pitch and yaw in rad of a direction (3,): g = (-cos p sin y, -sin p, -cos p cos y)."""
     x, y, z = np.asarray(vector, np.float64) / max(float(np.linalg.norm(vector)), 1e-12)
     return np.array([np.arcsin(np.clip(-y, -1, 1)), np.arctan2(-x, -z)])
 
 
 def head_angles(rotation_vector: Array) -> Array:
-    """Pitch, yaw and roll in rad of a head's rotation vector (3,).
+    """Returns pitch, yaw and roll in rad of a head's rotation vector (3,).
 
     Pitch and yaw are those of the direction in which the face looks, in the convention of the gaze: the head's z axis
-    points backwards. Roll is the turn of the head's x axis in the image, positive clockwise.
+    points backwards. Roll is the rotation of the head's x axis in the image, positive clockwise.
     """
     matrix = Rotation.from_rotvec(np.asarray(rotation_vector, np.float64)).as_matrix()
     pitch, yaw = gaze_angles(-matrix[:, 2])
     return np.array([pitch, yaw, np.arctan2(matrix[1, 0], matrix[0, 0])])
 
 
-@lru_cache(maxsize=2)  # entries of one file follow each other
+@lru_cache(maxsize=2)  # consecutive entries belong to the same file
 def read_mat(file: Path) -> Eyes:
-    """The arrays of one `dayYY.mat` as `left/image` (N, 36, 60) uint8, `left/gaze` (N, 3), `left/pose` (N, 3), ..."""
+    """Returns the arrays of a `dayYY.mat`: `left/image` (N, 36, 60) uint8, `left/gaze` (N, 3), `left/pose`, ..."""
     eyes: Eyes = {}
     found = read_mat_file(file, ("data",))
     try:
@@ -116,7 +116,7 @@ def read_mat(file: Path) -> Eyes:
 
 
 def _check_directions(gaze: Array, pose: Array) -> None:
-    """ValueError for directions without a length, and for numbers that are not finite."""
+    """ValueError for directions of length 0 and for numbers that are not finite."""
     if not (np.isfinite(gaze).all() and np.isfinite(pose).all()):
         raise ValueError("gaze or pose is not finite")
     if len(gaze) and np.linalg.norm(np.clip(gaze, -1e6, 1e6).astype(np.float64), axis=1).min() < 1e-6:

@@ -1,4 +1,4 @@
-"""Scanned handwritten digits, 8 x 8: the 1,797 that scikit-learn ships, or optdigits.tes of UCI (Alpaydin, Kaynak)."""
+"""Scanned handwritten digits, 8 x 8: the 1,797 included in scikit-learn, or optdigits.tes of UCI (Alpaydin, Kaynak)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from migaki.importers.photos import Half, halved
 from migaki.importers.source_files import lines_of, read_packed, whole_labels
 
 SHIPPED = Path("scikit-learn")
-"""Said in the place of a path: the file that scikit-learn ships."""
+"""Used instead of a path: the file that is included in scikit-learn."""
 
-_MAX_BYTES = 2**24  # unpacked; optdigits.tra has 0.6 MB
+_MAX_BYTES = 2**24  # decompressed; optdigits.tra has 0.6 MB
 _MAX_ROWS = 100_000
 
 
 class OptDigits(Importer):
     """`migaki import optdigits scikit-learn --out DIR`: 8 x 8 grey digits with `label` 0..9, white on black.
 
-    Instead of `scikit-learn` a path to `optdigits.tes` or `optdigits.tra`, packed or not. Neighbouring rows are often
-    of one writer; halves are therefore cut in the file's order.
+    Instead of `scikit-learn` the path may be `optdigits.tes` or `optdigits.tra`, compressed or not. Neighbouring rows
+    often come from one writer, so halves are cut in the file's order.
     """
 
     licence = "CC BY 4.0 (E. Alpaydin, C. Kaynak)"
@@ -36,7 +36,7 @@ class OptDigits(Importer):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """What to take."""
+        """The digits to import."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "half labelled"}
 
@@ -49,25 +49,25 @@ class OptDigits(Importer):
         self, path: Path | str, out: Path | str, command: str = "", report: Callable[[int, int], None] | None = None,
         *, job: OutputJob | None = None, quiet: bool = True,
     ) -> int:
-        """As `Importer.run`; the path `scikit-learn` is the file that it ships."""
+        """Like `Importer.run`; the path `scikit-learn` stands for the file included in it."""
         if Path(path) == SHIPPED and not SHIPPED.exists():
             with resources.as_file(resources.files("sklearn.datasets") / "data" / "digits.csv.gz") as shipped:
                 return super().run(shipped, out, command, report, job=job, quiet=quiet)
         return super().run(path, out, command, report, job=job, quiet=quiet)
 
     def find(self, path: Path) -> Sequence[int]:
-        """The numbers of the digits."""
+        """Returns the numbers of the digits."""
         self._rows = _read(path)
         return halved(len(self._rows), self.config.half)
 
     def load(self, entry: int) -> tuple[str, Array, Row]:
-        """One digit `(1, 8, 8)` uint8; a count of 16 ink cells is white."""
+        """Returns one digit `(1, 8, 8)` uint8; a count of 16 ink cells is white."""
         pixels = np.round(self._rows[entry, :64].reshape(1, 8, 8) * (255 / 16)).astype(np.uint8)
         return f"{entry:05}", pixels, {"label": int(self._rows[entry, 64])} if self.config.labelled else {}
 
 
 def _read(path: Path) -> Array:
-    """Rows (N, 65): 64 counts of 0..16 and the class; UserError if the file is something else."""
+    """Returns rows (N, 65): 64 counts of 0..16 and the class; UserError for any other file."""
     data = read_packed(path, _MAX_BYTES)
     try:
         lines = [line.decode("ascii") for _, line in lines_of(data)]
@@ -76,10 +76,10 @@ def _read(path: Path) -> Array:
         rows = np.loadtxt(lines[: _MAX_ROWS + 1], delimiter=",", ndmin=2)
     except ValueError as error:
         reason = show(" ".join(str(error).split())[:80])
-        raise UserError(f"{show(path)}: not the table of optdigits ({reason}): fetch it anew") from error
+        raise UserError(f"{show(path)}: not the table of optdigits ({reason}): fetch it again") from error
     if rows.ndim != 2 or rows.shape[1] != 65 or not len(rows) or len(rows) > _MAX_ROWS:
-        raise UserError(f"{show(path)}: optdigits has up to {_MAX_ROWS} rows of 64 counts and a class: fetch it anew")
+        raise UserError(f"{show(path)}: optdigits has up to {_MAX_ROWS} rows of 64 counts and a class: fetch it again")
     if not ((rows >= 0) & (rows <= 16) & (rows == np.floor(rows))).all():  # nor NaN
-        raise UserError(f"{show(path)}: optdigits has whole counts of 0 .. 16: fetch it anew")
+        raise UserError(f"{show(path)}: optdigits has whole counts of 0 .. 16: fetch it again")
     whole_labels(path, rows[:, 64])
     return rows

@@ -1,4 +1,4 @@
-"""Pictures of your own: a folder brought to one size, whole or in halves, with its labels or without."""
+"""Imports the user's pictures: a folder converted to one size, whole or in halves, with or without labels."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from migaki.importers.importer import MAX_SIDE, Array, Importer, Row, check_opti
 from migaki.ops.histogram import equalise
 
 Half = Literal["all", "first", "second"]
-_NO_LABELS = ("side",)  # columns that say how a picture was taken, and nothing that is to be learned
+_NO_LABELS = ("side",)  # columns that describe how a picture was taken and are not to be learned
 
 
 class Photos(Importer):
-    """`migaki import photos DIR --out DIR`: any folder of pictures, labelled or not, in one size.
+    """`migaki import photos DIR --out DIR`: any folder of pictures, labelled or not, converted to one size.
 
-    Halves are cut in the order of the names or of the metadata, not at random: neighbouring pictures are often of one
-    person or one second, and must not stand on both sides. File names are kept.
+    Halves are cut in the order of the names or the metadata, not at random: neighbouring pictures often show the same
+    person or the same second, and must not be in both halves. File names are kept.
     """
 
     licence = "that of the pictures"
@@ -33,7 +33,7 @@ class Photos(Importer):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """What to take and what to make of it."""
+        """The pictures to import, and their conversion."""
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "width height channels half limit keep drop value_range labelled equalise"}
@@ -42,12 +42,12 @@ class Photos(Importer):
         height: int = 36  # px
         channels: Literal[1, 3] = 1  # grey or RGB
         half: Half = "all"  # of the pictures, in their order
-        limit: int = 0  # take at most so many, evenly spaced; 0 = all
-        keep: tuple[str, ...] = ()  # columns that stay as they are, though they may be places in px
+        limit: int = 0  # import at most this many, evenly spaced; 0 = all
+        keep: tuple[str, ...] = ()  # columns to copy unchanged although they may be positions in px
         drop: tuple[str, ...] = ()  # columns and further pictures to leave out
-        value_range: tuple[float, float] | None = None  # of the files' values, becomes [0, 1]; none: by the files' type
-        labelled: bool = True  # False: leave the labels out (all but `side`, which tells how to look at a picture)
-        equalise: bool = False  # histogram equalisation, as MPIIGaze's patches have
+        value_range: tuple[float, float] | None = None  # file values that map to 0 and 1; none: by the files' type
+        labelled: bool = True  # False: leave out the labels (except `side`, which describes the picture)
+        equalise: bool = False  # histogram equalisation, as in MPIIGaze's patches
 
         def __post_init__(self) -> None:
             check_option("photos", "--width", self.width, 1, MAX_SIDE)
@@ -59,7 +59,7 @@ class Photos(Importer):
     config: Config
 
     def find(self, path: Path) -> Sequence[int]:
-        """The numbers of the pictures."""
+        """Returns the numbers of the pictures."""
         config = self.config
         self._folder = ImageFolder(path, size=(config.height, config.width), channels=config.channels,
                                    value_range=config.value_range)
@@ -71,7 +71,7 @@ class Photos(Importer):
         return places
 
     def load(self, entry: int) -> tuple[str, Array, Row]:
-        """One picture `(C, height, width)`, its row if labels are wanted."""
+        """Returns one picture `(C, height, width)`, with its row if labels are wanted."""
         image = self._folder.read([entry], ("image",))["image"]
         image = equalise(image) if self.config.equalise else image
         pixels = (image[0] * 255).round().to(torch.uint8).numpy()
@@ -82,11 +82,11 @@ class Photos(Importer):
         else:
             row = {key: value for key, value in self._folder.rows[entry].items() if key in _NO_LABELS}
         name = PurePosixPath(self._folder.names[entry])
-        # Two files may differ in their ending alone.
+        # Two files may differ only in their ending.
         return f"{name.with_suffix('')}_{entry:06d}", pixels, row
 
 
 def halved(count: int, half: Half) -> list[int]:
-    """The places of a half of `count` things; the second half has one more of an odd number."""
+    """Returns the positions of a half of `count` items; of an odd number the second half gets one more."""
     middle = count // 2
     return list({"all": range(count), "first": range(middle), "second": range(middle, count)}[half])

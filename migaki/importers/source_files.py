@@ -1,4 +1,4 @@
-"""Files of the layouts that importers read: each must lie inside the folder that was given, and be of bounded size."""
+"""Files of the layouts that importers read: each must lie inside the given folder and have a limited size."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _MAX_JSON = 2**24  # bytes of one picture's labels
 
 
 def inside(root: Path, files: Iterable[Path]) -> list[Path]:
-    """The files, none of which is a link that leads out of `root`; UserError for one that does.
+    """Returns the files after a check that none is a link that leads out of `root` (UserError).
 
-    A file that was given itself (`root` is a file) may be a link.
+    If `root` itself is a file, it may be a link.
     """
     found = list(files)
     if root.is_dir():
@@ -38,7 +38,7 @@ def inside(root: Path, files: Iterable[Path]) -> list[Path]:
 
 
 def read_label_json(path: Path, limit: int = _MAX_JSON) -> dict[str, Any]:
-    """The object in a file of labels of at most `limit` bytes, its values checked; UserError in one line."""
+    """Returns the object in a file of labels of at most `limit` bytes, its values checked; UserError in one line."""
     try:
         with open(path, "rb") as file:
             data = file.read(limit + 1)
@@ -61,9 +61,9 @@ def read_label_json(path: Path, limit: int = _MAX_JSON) -> dict[str, Any]:
 
 
 def read_packed(path: Path, limit: int) -> bytes:
-    """The content of a file, unpacked if its name ends in `.gz` or `.bz2` or its content is gzip's.
+    """Returns the content of a file, decompressed if its name ends in `.gz` or `.bz2` or its content is gzip.
 
-    UserError for one that is damaged or longer than `limit` bytes.
+    UserError if it is damaged or longer than `limit` bytes.
     """
     try:
         with _opened(path) as file:
@@ -72,7 +72,7 @@ def read_packed(path: Path, limit: int) -> bytes:
         raise UserError(f"{show(path)}: truncated or damaged: fetch it again") from error
     except OSError as error:
         if error.errno is None:
-            raise UserError(f"{show(path)}: damaged, not packed as its name says: fetch it again") from error
+            raise UserError(f"{show(path)}: damaged, not compressed as its name says: fetch it again") from error
         raise explain(error, show(path)) from error
     if len(data) > limit:
         raise UserError(f"{show(path)}: holds more than {limit >> 20} MB: this is not the file that was published")
@@ -88,7 +88,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def lines_of(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The lines that hold anything, each with its number, one at a time: all at once would take many times the memory.
+    """Yields the non-empty lines with their numbers, one at a time: a list would take many times the memory.
     """
     start, number = 0, 0
     while start < len(data):
@@ -101,10 +101,10 @@ def lines_of(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def whole_labels(path: Path, values: Any, classes: int = 10) -> Array:
-    """Class labels (N,) int64; UserError unless they are whole numbers of 0 .. classes - 1."""
+    """Returns class labels (N,) int64; UserError unless they are whole numbers of 0 .. classes - 1."""
     array = np.asarray(values)
     if array.ndim != 1 or array.dtype.kind not in "iuf":
-        raise UserError(f"{show(path)}: its labels are {array.dtype} {array.shape}, not one number an image: fetch it "
+        raise UserError(f"{show(path)}: its labels are {array.dtype} {array.shape}, not one number per image: fetch it "
                         "again")
     with np.errstate(invalid="ignore"):
         labels: Array = array.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Renders of UnityEyes: `N.jpg` with `N.json`, in all generations of its labels.
+"""Renders of UnityEyes: `N.jpg` with `N.json`, in all versions of its labels.
 
 The classic one (Wood et al., ETRA 2016) has outlines as lists of "(x, y, z)" in pixels with y up, and
 `eye_details`; UnityEyes2 (2025) has `ground_truth` with `gaze_vec`, and in its later form `cameras` with both for
@@ -30,23 +30,23 @@ _OUTLINES = {"interior_margin_2d": "eyelid_outline", "iris_2d": "iris_outline", 
 
 
 class UnityEyes(Importer):
-    """`migaki import unityeyes imgs --out DIR`: renders with gaze, and outlines where the labels have them."""
+    """`migaki import unityeyes imgs --out DIR`: renders with gaze, and outlines if the labels have them."""
 
     licence = "renders of UnityEyes: MIT (E. Wood 2018; A. Smith, B. Muthumanickam 2025); check your own copy's terms"
     source = "UnityEyes, Learning an appearance-based gaze estimator from one million synthesised images, ETRA 2016"
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """What to cut out of each render."""
+        """The part of each render to import."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "size grey"}
 
         size: tuple[int, int] | None = (36, 60)  # px, height and width; None keeps the whole render
         grey: bool = True  # luma instead of RGB
-        # Width of the cut in distances between the corners of the eye, centred between them. MPIIGaze's patch is
+        # Width of the cut in units of the distance between the eye corners, centred between them. MPIIGaze's patch is
         # 37.5 mm wide (60 px at a focal length of 960 px and a distance of 600 mm), 1.3 times a lid gap of 29 mm.
         eye_widths: float = 1.3
-        central_part: float = 0.6  # of the render's width, cut from its middle where the labels name no corners
+        central_part: float = 0.6  # of the render's width, cut from its middle if the labels have no corners
 
         def __post_init__(self) -> None:
             for side in self.size or ():
@@ -55,7 +55,7 @@ class UnityEyes(Importer):
             check_option("unityeyes", "--central-part", self.central_part, 0.01, 1)
 
     def find(self, path: Path) -> Sequence[tuple[Path, Path]]:
-        """Pairs of label file and render, in natural order; UserError if a render is missing."""
+        """Returns pairs of label file and render, in natural order; UserError if a render is missing."""
         if not path.is_dir():
             raise UserError(f"{show(path)}: is a file: name the folder of UnityEyes' renders")
         self._root = path
@@ -73,7 +73,7 @@ class UnityEyes(Importer):
         return sorted(entries, key=lambda entry: natural_key(entry[1].as_posix()))
 
     def load(self, entry: tuple[Path, Path]) -> tuple[str, Array, Row]:
-        """One render, cut and scaled, with its labels."""
+        """Returns one render, cut and scaled, with its labels."""
         labels, picture = entry
         image = read_image(picture)
         image = convert_channels(image, 1 if self.config.grey else 3, has_alpha=len(image) == 4, path=picture)
@@ -98,7 +98,7 @@ class UnityEyes(Importer):
             part = self.config.central_part * (whole[2] - whole[0])
         scale = width / max(part, 1.0)
         left, top = x - width / scale / 2, y - height / scale / 2
-        # The cut may reach over the render's edge: its border is repeated there.
+        # The cut may extend beyond the render's edge; the border is repeated there.
         pad = math.ceil(max(0.0, -left, -top, left + width / scale - image.shape[2],
                             top + height / scale - image.shape[1]))  # fmt: skip
         if pad > 4 * max(image.shape[1:]):
@@ -114,12 +114,12 @@ class UnityEyes(Importer):
 
 
 def read_labels(path: Path, height: int, camera: str = "") -> tuple[Row, dict[str, Array]]:
-    """The labels of one render.
+    """Returns the labels of one render.
 
     Args:
         path: The label file.
-        height: Of the render, in px.
-        camera: Which of the file's cameras, where it has several.
+        height: Height of the render, in px.
+        camera: The name of the camera, if the file has several.
 
     Returns:
         Scalars for its row, and outlines in px (x, y; y down, the centre of the top left pixel is (0, 0)):
@@ -139,7 +139,7 @@ def read_labels(path: Path, height: int, camera: str = "") -> tuple[Row, dict[st
         for source, name in _OUTLINES.items():
             if values.get(source):
                 outline = np.array([_vector(text)[:2] for text in values[source]])
-                outline = outline[:: len(outline) // 16 or 1]  # the iris has 32 points, our glossary 16
+                outline = outline[:: len(outline) // 16 or 1]  # the iris has 32 points, the glossary 16
                 points[name] = np.stack([outline[:, 0] - 0.5, height - outline[:, 1] - 0.5], axis=1)
         row = _scalars(values)
         pitch, yaw = decimals(gaze_angles(np.array([direction[0], -direction[1], direction[2]])))
@@ -147,7 +147,7 @@ def read_labels(path: Path, height: int, camera: str = "") -> tuple[Row, dict[st
         reason = show(" ".join(repr(error).split())[:100])
         raise UserError(f"{show(path)}: not labels of UnityEyes ({reason}): replace it, or move it away") from error
     if "eyelid_outline" in points and "caruncle_outline" in points:
-        # The caruncle fills the inner corner; the outer one is the point of the lid farthest from it.
+        # The caruncle fills the inner corner; the outer corner is the point of the lid farthest from it.
         lid, caruncle = points["eyelid_outline"], points["caruncle_outline"].mean(axis=0)
         outer = lid[np.argmax(np.linalg.norm(lid - caruncle, axis=1))]
         points["eye_corners"] = np.stack([caruncle, outer])
@@ -155,7 +155,7 @@ def read_labels(path: Path, height: int, camera: str = "") -> tuple[Row, dict[st
 
 
 def _scalars(values: dict[str, Any]) -> Row:
-    """Pupil and iris size, head pose in Unity's degrees, and the textures by name, where the labels have them."""
+    """Returns pupil and iris size, head pose in Unity's degrees, and the names of the textures, if present."""
     details: Row = values.get("eye_details", {})
     row: Row = {}
     for name in ("pupil_size", "iris_size"):
@@ -177,7 +177,7 @@ def _number(value: Any) -> float:
 
 
 def _vector(text: str) -> Array:
-    """A vector such as "(0.1, -0.2, 0.3)"; ValueError if it is none."""
+    """Parse a vector such as "(0.1, -0.2, 0.3)"; ValueError if it is none."""
     values = json.loads("[" + text.strip().removeprefix("(").removesuffix(")") + "]")
     if len(values) < 3 or any(type(value) not in (int, float) for value in values):
         raise ValueError(f"{text[:40]!r} is no vector")
@@ -185,7 +185,7 @@ def _vector(text: str) -> Array:
 
 
 def _finite(values: Array) -> Array:
-    """The numbers, if float32 can hold them."""
+    """Returns the numbers if float32 can hold them, else raises ValueError."""
     if not (np.abs(values) < 1e30).all():
         raise ValueError(f"{values[:4].tolist()} is not finite")
     return values

@@ -15,8 +15,8 @@ from migaki.data.files.image_file import show
 from migaki.importers.importer import Array, Importer, Row
 from migaki.importers.source_files import inside, lines_of, read_packed, whole_labels
 
-_REDRAWN = 20170822  # seed of the division: fixed, so that both parts belong together
-_MAX_BYTES = 2**28  # of one unpacked text; the larger of USPS has 20 MB
+_REDRAWN = 20170822  # fixed seed of the split, so that both parts fit together
+_MAX_BYTES = 2**28  # of one decompressed text; the larger of USPS has 20 MB
 _MAX_DIGITS = 100_000
 _MAX_VALUES = _MAX_DIGITS * 256
 
@@ -29,12 +29,12 @@ class USPS(Importer):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """Which part to take."""
+        """The part to import."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "split"}
 
         split: Literal["train", "test"] = "train"  # 7,291 or 2,007 images; a LIBSVM text holds one part only
-        redrawn_test: int = 0  # images of the test part if all 9,298 are divided anew, by chance; 0 = as published
+        redrawn_test: int = 0  # size of the test part in a new random split of all 9,298 images; 0 = as published
 
         def __post_init__(self) -> None:
             if self.redrawn_test < 0:
@@ -42,7 +42,7 @@ class USPS(Importer):
                                 "or 0 for the published parts")
 
     def find(self, path: Path) -> Sequence[int]:
-        """The numbers of the images."""
+        """Returns the numbers of the images."""
         if self.config.redrawn_test:
             self._images, self._labels = redrawn_usps(path, self.config.split, self.config.redrawn_test)
         else:
@@ -50,40 +50,40 @@ class USPS(Importer):
         return range(len(self._images))
 
     def load(self, entry: int) -> tuple[str, Array, Row]:
-        """One digit `(1, 16, 16)` uint8."""
+        """Returns one digit `(1, 16, 16)` uint8."""
         return f"{entry:05}", self._images[entry][None], {"label": int(self._labels[entry])}
 
 
 def read_usps(path: Path, split: str) -> tuple[Array, Array]:
-    """Images (N, 16, 16) uint8 and labels (N,) int64; UserError if the file is damaged.
+    """Returns images (N, 16, 16) uint8 and labels (N,) int64; UserError if the file is damaged.
 
     Args:
-        path: `usps.h5` (needs h5py), or a LIBSVM text, bz2-packed or not, or a folder with one of them.
-        split: "train" or "test"; of a folder of LIBSVM texts `usps` is train and `usps.t` test.
+        path: `usps.h5` (needs h5py), or a LIBSVM text, bz2-compressed or not, or a folder with one of them.
+        split: "train" or "test"; in a folder of LIBSVM texts `usps` is train and `usps.t` test.
     """
     if path.is_dir():
         names = ["usps.h5", *(("usps.bz2", "usps") if split == "train" else ("usps.t.bz2", "usps.t"))]
         found = inside(path, [path / name for name in names if (path / name).is_file()])
         if not found:
-            raise UserError(f"{show(path)}: none of {', '.join(names)} is here: fetch one")
+            raise UserError(f"{show(path)}: none of {', '.join(names)} is there: fetch one")
         path = found[0]
     values, labels = _read_h5(path, split) if path.suffix in (".h5", ".hdf5") else _read_libsvm(path)
     if values.ndim != 2 or values.shape[1] != 256 or labels.shape != values.shape[:1] or not len(labels):
         raise UserError(f"{show(path)}: holds no digits of 16 x 16 pixels: fetch it again")
-    if values.dtype.kind not in "fiu" or not ((values >= -0.01) & (values <= 1.01)).all():  # nor NaN
-        raise UserError(f"{show(path)}: has pixels that are no brightness from 0 to 1: fetch it again")
+    if values.dtype.kind not in "fiu" or not ((values >= -0.01) & (values <= 1.01)).all():  # NaN fails this test too
+        raise UserError(f"{show(path)}: has pixels outside of 0 to 1: fetch it again")
     pixels: Array = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8).reshape(-1, 16, 16)
     return pixels, whole_labels(path, labels)
 
 
 def redrawn_usps(path: Path, split: str, test: int) -> tuple[Array, Array]:
-    """One part, as `read_usps` gives it, of all images shuffled (the same way at every call) and divided anew.
+    """Returns one part, like `read_usps`, of a new random split of all images (the same at every call).
 
-    The published parts are no random ones. Works on domain adaptation (SHOT among them) often judge on a division of
-    all 9,298 into 7,438 and 1,860 instead; `test` = 1,860 gives one of that kind, though not theirs image by image.
+    The published parts are not a random split. Works on domain adaptation (such as SHOT) often evaluate on a split of
+    all 9,298 into 7,438 and 1,860 instead; `test` = 1,860 gives such a split, though not with the same images.
     """
     if path.is_file() and path.suffix not in (".h5", ".hdf5"):
-        raise UserError(f"{show(path)}: a LIBSVM text holds one part, dividing anew needs both: give the folder that "
+        raise UserError(f"{show(path)}: a LIBSVM text holds one part, a new split needs both: give the folder that "
                         "holds usps and usps.t")
     parts = [read_usps(path, part) for part in ("train", "test")]
     images, labels = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
@@ -96,7 +96,7 @@ def redrawn_usps(path: Path, split: str, test: int) -> tuple[Array, Array]:
 
 
 def _read_h5(path: Path, split: str) -> tuple[Array, Array]:
-    """Values (N, 256) in [0, 1] and labels 0..9."""
+    """Returns values (N, 256) in [0, 1] and labels 0..9."""
     try:
         import h5py
     except ImportError as error:
@@ -106,12 +106,12 @@ def _read_h5(path: Path, split: str) -> tuple[Array, Array]:
             return tuple(_dataset(path, file, f"{split}/{name}") for name in ("data", "target"))  # type: ignore[return-value]
     except UserError:
         raise
-    except Exception as error:  # of damaged files h5py raises many kinds
-        raise UserError(f"{show(path)}: not USPS's file, or damaged: fetch it again") from error
+    except Exception as error:  # h5py raises many kinds of errors for damaged files
+        raise UserError(f"{show(path)}: not a file of USPS, or damaged: fetch it again") from error
 
 
 def _dataset(path: Path, file: Any, name: str) -> Array:
-    """One array. UserError for links into other files, other kinds of values and more than USPS can hold."""
+    """Returns one array. UserError for links into other files, other types of values and more than USPS can hold."""
     import h5py
 
     group, _, last = name.partition("/")
@@ -122,13 +122,13 @@ def _dataset(path: Path, file: Any, name: str) -> Array:
     if array.is_virtual or array.external:
         raise UserError(f"{show(path)}: '{name}' lies in another file: fetch it again")
     if array.dtype.kind not in "fiu" or math.prod(array.shape) > _MAX_VALUES:
-        raise UserError(f"{show(path)}: '{name}' holds {array.shape} {array.dtype}, which are not the digits of USPS: "
+        raise UserError(f"{show(path)}: '{name}' holds {array.shape} {array.dtype}, which is not USPS: "
                         "fetch it again")
     return np.asarray(array)
 
 
 def _read_libsvm(path: Path) -> tuple[Array, Array]:
-    """Values (N, 256) in [0, 1], from -1 .. 1 in the file, and labels 0..9, from 1 .. 10."""
+    """Returns values (N, 256) in [0, 1], converted from -1 .. 1, and labels 0..9, converted from 1 .. 10."""
     images: list[Array] = []
     labels: list[float] = []
     for number, line in lines_of(read_packed(path, _MAX_BYTES)):
@@ -145,7 +145,7 @@ def _read_libsvm(path: Path) -> tuple[Array, Array]:
             raise UserError(f"{show(path)}: line {number} is no digit of USPS: fetch the file again") from error
         images.append(values)
         if len(images) > _MAX_DIGITS:
-            raise UserError(f"{show(path)}: has more than {_MAX_DIGITS} lines, as USPS has not: fetch it again")
+            raise UserError(f"{show(path)}: has more than {_MAX_DIGITS} lines, more than USPS: fetch it again")
     if not images:
         raise UserError(f"{show(path)}: holds no digits: fetch the file again")
     return (np.stack(images) + 1) / 2, whole_labels(path, labels)

@@ -1,4 +1,4 @@
-"""Blur and downscaling: what super-resolution has to undo."""
+"""Blur and downscaling, as simulated damage for super-resolution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from migaki.ops.filtering import gaussian_blur
 
 
 def downscale(image: torch.Tensor, scale: int) -> torch.Tensor:
-    """Bicubic (a = -0.5) with the kernel widened by the scale against aliasing, as MATLAB's imresize.
+    """Downscale bicubically (a = -0.5) with the kernel widened by the scale against aliasing, as MATLAB's imresize.
 
     Shape:
         image: (B, C, H, W), H and W multiples of `scale`; result: (B, C, H / scale, W / scale), clipped to [0, 1]
@@ -29,21 +29,21 @@ def downscale(image: torch.Tensor, scale: int) -> torch.Tensor:
 
 
 class Blur(Damage):
-    """Gaussian blur along the axes, then downscaling by a whole number.
+    """Gaussian blur along the axes, then downscaling by an integer factor.
 
     Parameters returned: scalars `sigma_y`, `sigma_x` (px of the sharp image), `scale`.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """Each image draws its own lens; the scale is one for all, since a batch has one size."""
+        """The blur is drawn for each image; the scale is the same for all, because a batch has one size."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "sigma anisotropy scale restore_size"}
 
         sigma: Range = (0.0, 0.0)  # px, standard deviation of the blur
         anisotropy: Range = (1.0, 1.0)  # sigma_x / sigma_y, their product stays sigma squared
         scale: int = 2  # 1 = blur only
-        restore_size: bool = False  # bicubic back to H, W, as the input of SRCNN (Dong et al. 2014)
+        restore_size: bool = False  # resize back to H, W (bicubic), as for the input of SRCNN (Dong et al. 2014)
 
         def __post_init__(self) -> None:
             check_range("blur: sigma", self.sigma, 0, 100)
@@ -54,7 +54,7 @@ class Blur(Damage):
 
     @property
     def scale(self) -> int:
-        """The factor of the downscaling, also where the size is restored afterwards."""
+        """The factor of the downscaling, even if the size is restored afterwards."""
         return self.config.scale
 
     def damage_one(self, image: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, Batch]:

@@ -1,7 +1,7 @@
 """Clouds over satellite images: fractal noise as optical depth, from film to opaque, with a soft shadow.
 
 After Enomoto et al., "Filmy cloud removal on satellite imagery with multispectral conditional GANs", CVPR workshops
-2017, who lay Perlin noise over RGB and less of it over the near infrared. Ranges and the optical model are our choice.
+2017, who add Perlin noise to RGB and less of it to the near infrared. We chose the ranges and the optical model.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from migaki.core.damage import Damage, Range, check_range, log_uniform, scalars,
 from migaki.core.errors import UserError
 from migaki.ops.filtering import gaussian_blur
 
-_TRIES = 8  # real masks are often all clear or all cloud
+_TRIES = 8  # real masks are often completely clear or completely cloudy
 
 
 class _Sky(NamedTuple):
-    """What one image's clouds are like."""
+    """The parameters of the clouds in one image."""
 
     coverage: float
     thickness: float
@@ -36,9 +36,9 @@ class _Sky(NamedTuple):
 
 
 class Clouds(Damage):
-    """Clouds and their shadow over images of any channels; those in `infrared_channels` are clouded less.
+    """Adds clouds and their shadow to images of any channels; channels in `infrared_channels` are clouded less.
 
-    A cloud of optical depth t transmits the share exp(-t) of the light: its opacity is 1 - exp(-t). In the near
+    A cloud of optical depth t transmits the fraction exp(-t) of the light: its opacity is 1 - exp(-t). In the near
     infrared the depth is `infrared` * t, so a film is nearly clear there while an opaque cloud stays opaque.
 
     Parameters returned: `mask` (H, W) uint8, 1 where the opacity reaches `mask_threshold`; `alpha` (H, W), opacity
@@ -48,24 +48,24 @@ class Clouds(Damage):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """Each image draws its own sky."""
+        """The parameters are drawn for each image."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "coverage thickness infrared_channels"}
 
-        coverage: Range = (0.2, 0.8)  # share of the image under any cloud; real shapes: sought within this range
+        coverage: Range = (0.2, 0.8)  # fraction of the image under any cloud; real shapes are chosen by it
         thickness: Range = (0.2, 6.0)  # optical depth at the thickest place, log-uniform: 0.2 film, 6 opaque
         cell: Range = (48.0, 192.0)  # px, size of the largest billows, log-uniform
         octaves: int = 6  # of noise, each half as large
-        persistence: float = 0.55  # strength of an octave against the one before
-        softness: Range = (0.3, 1.0)  # how slowly a cloud thickens from its edge; 1 = to its very middle
+        persistence: float = 0.55  # amplitude of an octave relative to the previous one
+        softness: Range = (0.3, 1.0)  # how slowly a cloud thickens from its edge; 1 = up to its middle
         brightness: Range = (0.85, 1.0)  # of the cloud itself
-        infrared: Range = (0.3, 0.6)  # optical depth in the near infrared against the visible
-        infrared_channels: tuple[int, ...] = (3,)  # those that the image has not got are ignored
+        infrared: Range = (0.3, 0.6)  # optical depth in the near infrared relative to the visible
+        infrared_channels: tuple[int, ...] = (3,)  # channels that the image does not have are ignored
         shadow: Range = (0.0, 0.5)  # light lost in the shadow of an opaque cloud
         shadow_offset: Range = (10.0, 40.0)  # px from cloud to shadow (its height times the sun's cotangent)
-        sun_azimuth_deg: Range = (0.0, 360.0)  # clockwise from up; the shadow falls the other way
+        sun_azimuth_deg: Range = (0.0, 360.0)  # clockwise from up; the shadow falls in the opposite direction
         shadow_blur: float = 2.0  # px, standard deviation of the shadow's edge
-        mask_threshold: float = 0.05  # opacity from which a pixel is called cloud
+        mask_threshold: float = 0.05  # minimal opacity of a pixel in `mask`
 
         def __post_init__(self) -> None:
             for name in ("coverage", "softness", "brightness", "infrared", "shadow"):
@@ -87,7 +87,7 @@ class Clouds(Damage):
         self.shapes = None if shapes is None else shapes.to("cpu", torch.float32).clamp(0, 1)
 
     def damage_one(self, image: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, Batch]:
-        """Darken the ground by the shadow, then lay the cloud over it."""
+        """Darken the ground by the shadow, then draw the cloud over it."""
         sky = self._sky(draw)
         _, height, width = image.shape
         margin = max(abs(sky.offset_y), abs(sky.offset_x))  # clouds outside the frame cast shadows into it
@@ -119,7 +119,7 @@ class Clouds(Damage):
 
     def _depth(self, sky: _Sky, height: int, width: int, margin: int, draw: torch.Generator,
                device: torch.device) -> torch.Tensor:
-        """Optical depth (height + 2 margin, width + 2 margin), 0 in the clear."""
+        """Returns the optical depth (height + 2 margin, width + 2 margin), 0 in clear areas."""
         size = (height + 2 * margin, width + 2 * margin)
         noise = fractal_noise(*size, cell=sky.cell, octaves=self.config.octaves,
                               persistence=self.config.persistence, draw=draw, device=device)
@@ -133,7 +133,7 @@ class Clouds(Damage):
             body = ((noise - edge) / rise).clamp(0, 1)
         else:
             outline = self._fitting_outline(size, margin, sky.softness * sky.cell / 8, draw).to(device)
-            # The noise frays the outline, which a mask has in coarse steps, and gives the cloud its billows.
+            # Noise roughens the coarse outline of the mask, and gives the cloud its billows.
             billows = 2 * ((noise - seen[0]) / (seen[-1] - seen[0] + 1e-6)).clamp(0, 1) - 1
             body = ((2 * outline - 1 + 0.7 * billows) / (0.5 + sky.softness)).clamp(0, 1)
         return sky.thickness * body * body * (3 - 2 * body)
@@ -150,30 +150,30 @@ class Clouds(Damage):
         return outline
 
     def _outline(self, size: tuple[int, int], blur: float, draw: torch.Generator) -> torch.Tensor:
-        """A real mask at random: turned, mirrored, zoomed, placed (mirrored beyond its border), its edge softened."""
+        """Returns a random real mask: rotated, mirrored, zoomed, shifted (mirrored beyond its border), softened."""
         assert self.shapes is not None
         pick, turns, mirror = (int(torch.randint(0, n, (), generator=draw)) for n in (len(self.shapes), 4, 2))
         shape = torch.rot90(self.shapes[pick], turns)
         shape = shape.flip(-1) if mirror else shape
-        # The window's longer side sees between a half and the whole of the mask's shorter side.
+        # The window's longer side covers between a half and all of the mask's shorter side.
         zoom = min(shape.shape) / max(size) * uniform(draw, (0.5, 1.0))
         axes = []
         for length, available in zip(size, shape.shape, strict=True):
             start = uniform(draw, (0, available - length * zoom))
             axes.append(((start + (torch.arange(length) + 0.5) * zoom) / available) * 2 - 1)
         grid = torch.stack([axes[1].expand(size), axes[0][:, None].expand(size)], dim=-1)[None]
-        # Masks are drawn coarsely: two of their px of blur hide the steps.
+        # Masks have coarse edges: a blur of two of their px hides the steps.
         window = F.grid_sample(shape[None, None], grid, padding_mode="reflection", align_corners=False)
         return gaussian_blur(window, max(blur, 2 / zoom))[0, 0].clamp(0, 1)
 
 
 def fractal_noise(height: int, width: int, *, cell: float, octaves: int, persistence: float,
                   draw: torch.Generator, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Gradient noise summed over octaves (Perlin, "An image synthesizer", SIGGRAPH 1985), (H, W), mean about 0.
+    """Returns gradient noise summed over octaves (Perlin, "An image synthesizer", SIGGRAPH 1985), (H, W), mean about 0.
 
     Args:
         cell: px between lattice points of the first octave; each further octave halves it, down to 2 px.
-        persistence: weight of an octave against the one before.
+        persistence: amplitude of an octave relative to the previous one.
     """
     total = torch.zeros((height, width), device=device)
     weight = 1.0
@@ -193,7 +193,7 @@ def _gradient_noise(height: int, width: int, cell: float, draw: torch.Generator,
     y = (torch.arange(height, device=device) / cell + shift_y)[:, None]
     x = torch.arange(width, device=device) / cell + shift_x
     row, column = y.floor().long(), x.floor().long()
-    y, x = y - row, x - column  # place within the cell
+    y, x = y - row, x - column  # position within the cell
 
     def corner(down: int, right: int) -> torch.Tensor:
         gradient = angle[row + down, column + right]

@@ -1,4 +1,4 @@
-"""A stand-in for a depth sensor: damages a clean depth image as structured light or time of flight does.
+"""A stand-in for a depth sensor: damages a clean depth image like structured light or time of flight.
 
 It is a stand-in because it combines published noise models and is not measured on the sensor of a data set.
 
@@ -7,8 +7,8 @@ It is a stand-in because it combines published noise models and is not measured 
   Khoshelham and Elberink, "Accuracy and Resolution of Kinect Depth Data", Sensors 2012.
 - Time of flight (Kinect v2). Axial and lateral noise: Fankhauser, Bloesch, Rodriguez, Kaestner, Hutter, Siegwart,
   "Kinect v2 for Mobile Robot Navigation: Evaluation and Modeling", ICAR 2015.
-- Holes at grazing angles, the projector's shadow, flying pixels and fingers that go missing are named in that
-  literature but not measured by it; their strengths here are our choice.
+- Holes at grazing angles, the projector's shadow, flying pixels and missing fingers are mentioned in that literature
+  but not measured; we chose their strengths.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STEEPEST = math.radians(85.0)  # the noise models diverge at 90 degrees
 
 
 def axial_sigma(depth: Tensor, angle: Tensor, kind: str) -> Tensor:
-    """Standard deviation in mm of the noise along z, for depth in mm and the surface's angle in rad to the sensor.
+    """Returns the standard deviation in mm of the noise along z, for depth in mm and the surface's angle in rad.
 
     Structured light (Nguyen et al. 2012): 0.0012 + 0.0019 (z - 0.4)^2 m, z in m, and above 60 degrees in addition
     0.0001 / sqrt(z) * theta^2 / (pi/2 - theta)^2. Time of flight (Fankhauser et al. 2015, without sunlight):
@@ -46,10 +46,10 @@ def axial_sigma(depth: Tensor, angle: Tensor, kind: str) -> Tensor:
 
 
 def lateral_sigma(depth: Tensor, angle: Tensor, kind: str, focal_px: float) -> Tensor:
-    """Standard deviation of the lateral noise in px of the sensor itself.
+    """Returns the standard deviation of the lateral noise in px of the sensor itself.
 
     Structured light (Nguyen et al. 2012): 0.8 + 0.035 theta / (pi/2 - theta) px. Time of flight (Fankhauser et al.
-    2015, indoors): 1.6 mm, here turned into px at this depth.
+    2015, indoors): 1.6 mm, here converted to px at this depth.
     """
     if kind == "time_of_flight":
         return 1.6 * focal_px / depth.clamp_min(1.0)
@@ -58,9 +58,9 @@ def lateral_sigma(depth: Tensor, angle: Tensor, kind: str, focal_px: float) -> T
 
 
 def incidence_angle(depth: Tensor, camera: Tensor) -> Tensor:
-    """Angle (B, H, W) in rad between the surface's normal and the ray, from depth (B, H, W) mm and camera (B, 4) px.
+    """Returns the angle (B, H, W) in rad between surface normal and ray, from depth (B, H, W) mm and camera (B, 4) px.
 
-    It takes the smaller of the two one-sided differences along each axis, so that an outline does not look steep. The
+    It uses the smaller of the two one-sided differences along each axis, so that an outline does not look steep. The
     angle is 0 where there is no reading.
     """
     slope_u = _least_step(depth, 2) * camera[:, 0, None, None]
@@ -68,8 +68,8 @@ def incidence_angle(depth: Tensor, camera: Tensor) -> Tensor:
     height, width = depth.shape[1:]
     x = (torch.arange(width).to(depth)[None, None] - camera[:, 2, None, None]) / camera[:, 0, None, None]
     y = (torch.arange(height).to(depth)[None, :, None] - camera[:, 3, None, None]) / camera[:, 1, None, None]
-    # The surface's tangents are d/du, d/dv of z (x, y, 1); their cross product, against the ray (x, y, 1), has a dot
-    # product of exactly z in these units.
+    # The surface's tangents are d/du, d/dv of z (x, y, 1). The dot product of their cross product with the ray
+    # (x, y, 1) is exactly z in these units.
     z = depth.clamp_min(1e-6)
     along = z + x * slope_u + y * slope_v
     normal = (slope_u.square() + slope_v.square() + along.square()).sqrt()
@@ -78,7 +78,7 @@ def incidence_angle(depth: Tensor, camera: Tensor) -> Tensor:
 
 
 def _least_step(depth: Tensor, axis: int) -> Tensor:
-    """The lesser in size of the differences to the two neighbours along `axis`; 0 where neither has a reading."""
+    """Returns the smaller (absolute) difference to the two neighbours along `axis`; 0 if neither has a reading."""
     step = depth.diff(dim=axis)
     size = depth.shape[axis]
     both = (depth.narrow(axis, 0, size - 1) > 0) & (depth.narrow(axis, 1, size - 1) > 0)
@@ -90,14 +90,14 @@ def _least_step(depth: Tensor, axis: int) -> Tensor:
 
 
 class DepthSensor:
-    """A stand-in for a depth sensor (see the module): damages clean depth as structured light or time of flight do.
+    """A stand-in for a depth sensor (see the module): damages clean depth like structured light or time of flight.
 
     The result depends only on (config, seed, index): image i is bit-identical in every batch.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """Strengths of the stand-in; 1 for a strength means as published or as chosen by us, 0 turns it off."""
+        """Strengths of the stand-in; 1 means the published or our chosen strength, 0 disables the effect."""
 
         kind: Literal["structured_light", "time_of_flight"] = "structured_light"
         focal_px: float = 588.03  # of the sensor itself, at its full resolution (NYU's PrimeSense)
@@ -106,16 +106,16 @@ class DepthSensor:
         lateral_patch_px: float = 3.0  # px of the sensor over which the lateral noise keeps its direction
         baseline_mm: float = 75.0  # structured light: camera to projector (Khoshelham and Elberink 2012)
         disparity_steps: int = 8  # structured light: steps in a pixel of disparity (the same); 0: no quantisation
-        resolution_mm: float = 1.0  # both: what is written down at the end; 0: no rounding
+        resolution_mm: float = 1.0  # both: rounding of the readings; 0: no rounding
         shadow: bool = True  # structured light: no reading where the projector does not reach
         grazing_deg: float = 82.0  # half of the readings are lost at this angle; 0: none
-        grazing_width_deg: float = 4.0  # of the logistic curve about that angle
-        edge_loss: float = 0.1  # share of the readings lost on an outline
-        thin_loss: float = 0.15  # share of thin things, such as fingertips, that go missing in patches
-        thin_px: float = 9.0  # a thing is thin that fills less than 45 % of the window of so many px to each side
-        flying: float = 0.5  # time of flight: share of the outline's pixels that hang behind it
-        flying_mm: float = 60.0  # how far behind at most, where there is nothing farther to mix with
-        step_mm: float = 20.0  # a greater difference between neighbours is an edge
+        grazing_width_deg: float = 4.0  # of the logistic curve around that angle
+        edge_loss: float = 0.1  # fraction of the readings lost on an outline
+        thin_loss: float = 0.15  # fraction of thin objects, such as fingertips, that are missing in patches
+        thin_px: float = 9.0  # an object is thin if it fills less than 45 % of the window of this many px to each side
+        flying: float = 0.5  # time of flight: fraction of the outline's pixels that lie behind it
+        flying_mm: float = 60.0  # largest distance behind it, where there is no background
+        step_mm: float = 20.0  # a larger difference between neighbours is an edge
 
     def __init__(self, config: Config | None = None) -> None:
         self.config: DepthSensor.Config = config or self.Config()
@@ -123,7 +123,7 @@ class DepthSensor:
             raise UserError("depth sensor: focal_px must be above 0, axial, lateral and step_mm not below 0")
 
     def damage(self, depth: Tensor, seed: int, indices: Sequence[int], camera: Tensor | None = None) -> Tensor:
-        """Return the sensor's readings for clean depth (B, H, W); both are in mm, 0 = no reading.
+        """Returns the sensor's readings for clean depth (B, H, W); both are in mm, 0 = no reading.
 
         `indices` number the images as in `Simulator.render`. `camera` (B, 4) px is the camera of these images; the
         default is the sensor's own with its axis in the middle. In a crop with larger pixels the noise looks finer.
@@ -142,16 +142,16 @@ class DepthSensor:
         return damaged.to(depth)
 
     def _damage(self, clean: Tensor, camera: Tensor, rng: torch.Generator) -> Tensor:
-        """One image (1, H, W); the random fields are always drawn in the same order, whatever is turned off."""
+        """Damage one image (1, H, W); the random fields are drawn in the same order for all settings."""
         config = self.config
-        zoom = float(camera[0, 0]) / config.focal_px  # px of the image for one of the sensor
+        zoom = float(camera[0, 0]) / config.focal_px  # px of the image per px of the sensor
         angle = incidence_angle(clean, camera)
         shift = _smooth_noise(clean, 2, max(config.lateral_patch_px * zoom, 1.0), rng)
         axial, lost = torch.randn(clean.shape, generator=rng), torch.rand(clean.shape, generator=rng)
         patches = _smooth_noise(clean, 1, max(config.thin_px * zoom, 1.0), rng)[:, 0]
         fly = torch.rand((2, *clean.shape), generator=rng)
         lateral = config.lateral * zoom * lateral_sigma(clean, angle, config.kind, config.focal_px)
-        # Off the hand the depth is unknown; the noise of the nearest thing decides what spills over its outline.
+        # Outside of the hand the depth is unknown; the noise of the nearest object decides what crosses its outline.
         lateral = torch.where(clean > 0, lateral, lateral[clean > 0].mean() if (clean > 0).any() else 0.0)
         moved = _displace(clean, shift * lateral[:, None])
         angle = _displace(angle, shift * lateral[:, None])
@@ -170,7 +170,7 @@ class DepthSensor:
         return torch.where(keep, read.clamp_min(1.0), torch.zeros_like(read))
 
     def _lost(self, depth: Tensor, angle: Tensor, edge: Tensor, chance: Tensor) -> Tensor:
-        """Readings lost at grazing angles and on outlines."""
+        """Returns the readings lost at grazing angles and on outlines."""
         lost = edge & (chance < self.config.edge_loss)
         if self.config.grazing_deg > 0:
             over = torch.rad2deg(angle) - self.config.grazing_deg
@@ -178,7 +178,7 @@ class DepthSensor:
         return lost & (depth > 0)
 
     def _thin(self, depth: Tensor, patches: Tensor, zoom: float) -> Tensor:
-        """Parts of thin things: where little of the window about a pixel lies at its depth, in patches."""
+        """Returns parts of thin objects, in patches: pixels for which little of the window lies at their depth."""
         if self.config.thin_loss <= 0:
             return torch.zeros_like(depth, dtype=torch.bool)
         window = 2 * max(round(self.config.thin_px * zoom), 1) + 1
@@ -190,7 +190,7 @@ class DepthSensor:
 
 
 def projector_shadow(depth: Tensor, focal_baseline: Tensor) -> Tensor:
-    """Return a mask (B, H, W) of the pixels that a projector to the right of the camera does not reach; depth in mm.
+    """Returns a mask (B, H, W) of the pixels that a projector to the right of the camera does not reach; depth in mm.
 
     A point at column u lies in the projector's column p = u - f b / z (f b in px mm, (B,)). From right to left, p falls
     as long as every surface is lit. A point is in shadow if its p is not below the p of all points to its right.
@@ -199,12 +199,12 @@ def projector_shadow(depth: Tensor, focal_baseline: Tensor) -> Tensor:
     projected = column - focal_baseline[:, None, None] / depth.clamp_min(1.0)
     projected = torch.where(depth > 0, projected, torch.full_like(projected, math.inf))
     least = projected.flip(2).cummin(2).values.flip(2)
-    # Half a pixel of grace: a slanted surface is sampled in whole columns.
+    # Tolerance of half a pixel: a slanted surface is sampled in whole columns.
     return (depth > 0) & (projected > least + 0.5)
 
 
 def _quantise_disparity(depth: Tensor, focal_baseline_steps: float) -> Tensor:
-    """Depth in mm whose disparity is a whole number of steps; `focal_baseline_steps` = f b n in px mm."""
+    """Returns depth in mm whose disparity is a whole number of steps; `focal_baseline_steps` = f b n in px mm."""
     if focal_baseline_steps <= 0:
         return depth
     disparity = torch.round(focal_baseline_steps / depth.clamp_min(1.0))
@@ -212,18 +212,18 @@ def _quantise_disparity(depth: Tensor, focal_baseline_steps: float) -> Tensor:
 
 
 def _smooth_noise(like: Tensor, channels: int, patch_px: float, rng: torch.Generator) -> Tensor:
-    """Gaussian fields (1, channels, H, W) of unit variance that keep their value over about `patch_px`."""
+    """Returns Gaussian fields (1, channels, H, W) of unit variance with a correlation length of about `patch_px`."""
     height, width = like.shape[1:]
     rows, columns = math.ceil(height / patch_px) + 2, math.ceil(width / patch_px) + 2
     coarse = torch.randn((1, channels, rows, columns), generator=rng)
     rows_mixed, gain_v = _between(coarse, 2, height, patch_px)
     mixed, gain_u = _between(rows_mixed, 3, width, patch_px)
-    # Between the nodes a mean of two has less variance than either; the gains give it back.
+    # Between the nodes the mean of two has a lower variance than either; the gains compensate that.
     return mixed * (gain_v[:, None] * gain_u)
 
 
 def _between(coarse: Tensor, axis: int, size: int, patch_px: float) -> tuple[Tensor, Tensor]:
-    """`size` values along `axis` between nodes `patch_px` apart, and what brings their variance back to 1 (size,)."""
+    """Interpolates `size` values along `axis` between nodes `patch_px` apart; also returns gains for variance 1."""
     place = torch.arange(size) / patch_px + 0.5
     node = place.floor().long()
     share = place - node
@@ -233,7 +233,7 @@ def _between(coarse: Tensor, axis: int, size: int, patch_px: float) -> tuple[Ten
 
 
 def _displace(plane: Tensor, shift: Tensor) -> Tensor:
-    """Plane (1, H, W) read at its own places plus shift (1, 2, H, W) px (u, v), nearest pixel, edges repeated."""
+    """Returns a plane (1, H, W) shifted by (1, 2, H, W) px (u, v): nearest pixel, edges repeated."""
     height, width = plane.shape[1:]
     u = torch.round(torch.arange(width) + shift[0, 0]).long().clamp(0, width - 1)
     v = torch.round(torch.arange(height)[:, None] + shift[0, 1]).long().clamp(0, height - 1)
@@ -241,16 +241,16 @@ def _displace(plane: Tensor, shift: Tensor) -> Tensor:
 
 
 def _edges(depth: Tensor, step_mm: float) -> Tensor:
-    """Pixels (1, H, W) with a reading that have a neighbour without one, or farther by more than `step_mm`."""
+    """Returns pixels (1, H, W) with a reading that have a neighbour without one, or farther by more than `step_mm`."""
     far = torch.where(depth > 0, depth, torch.full_like(depth, 1e6))
     farthest = F.max_pool2d(F.pad(far[:, None], (1, 1, 1, 1), mode="replicate"), 3, stride=1)[:, 0]
     return (depth > 0) & (farthest > depth + step_mm)
 
 
 def _support(depth: Tensor, window: int, step_mm: float) -> Tensor:
-    """Share of the window x window px about each pixel that has a reading within 3 steps of that pixel's depth.
+    """Returns the fraction of the window x window px around each pixel within 3 steps of that pixel's depth.
 
-    Counted over slabs of depth, two of which overlap at every depth, so that the cost does not grow with the window.
+    Counted over slabs of depth, two of which overlap at every depth, so that the cost is independent of the window.
     """
     slab = 3.0 * step_mm
     share = torch.zeros_like(depth)

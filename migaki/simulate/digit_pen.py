@@ -1,4 +1,4 @@
-"""Compiled kernels of the digit simulator: random numbers, the hand, the ink, the scanner.
+"""Compiled kernels of the digit simulator: random numbers, handwriting, ink, scanner.
 
 One thread draws one digit from one stream of random numbers, and no sum is split, so results are bit-identical.
 A trace is an array (N, 4): pen positions x and y, the radius there, and 1 where the pen starts a new stroke. Its unit
@@ -23,10 +23,10 @@ Interval = tuple[float, float]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 SAMPLES = 8
-"""Pen positions on each piece of curve between two control points."""
+"""Pen positions per piece of curve between two control points."""
 
 MAX_TRACE = 512
-"""Room for the pen positions of one digit; the longest hand needs about 200."""
+"""Limit of the pen positions of one digit; the longest skeleton needs about 200."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -34,7 +34,7 @@ _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(
 
 
 class Style(NamedTuple):
-    """The ranges of the simulation as numba takes them; `DigitSimulator.Config` explains each."""
+    """The ranges of the simulation in numba's types; `DigitSimulator.Config` explains each."""
 
     aspect: Interval
     slant: Interval
@@ -53,7 +53,7 @@ class Style(NamedTuple):
 
 
 def compiled(function: Function) -> Function:
-    """`numba.njit` cached on disk, or in memory where numba finds no folder that it may write."""
+    """Apply `numba.njit`, cached on disk, or only in memory if numba finds no writable folder."""
     try:
         return cast(Function, numba.njit(cache=True, nogil=True)(function))
     except RuntimeError:
@@ -70,20 +70,20 @@ def mix(bits: Any) -> Any:
 
 @compiled
 def uniform(stream: Stream) -> float:
-    """The next number in [0, 1)."""
+    """Returns the next number in [0, 1)."""
     stream[0] += _GOLDEN
     return (mix(stream[0]) >> _S11) * (1.0 / 9007199254740992.0)  # type: ignore[no-any-return]
 
 
 @compiled
 def between(stream: Stream, interval: Interval) -> float:
-    """The next number, uniform in the interval."""
+    """Returns the next number, uniform in the interval."""
     return interval[0] + (interval[1] - interval[0]) * uniform(stream)
 
 
 @compiled
 def normal(stream: Stream) -> float:
-    """The next number of N(0, 1) (Box and Muller 1958)."""
+    """Returns the next number of N(0, 1) (Box and Muller 1958)."""
     return math.sqrt(-2 * math.log(1 - uniform(stream))) * math.cos(2 * math.pi * uniform(stream))
 
 
@@ -91,7 +91,7 @@ def normal(stream: Stream) -> float:
 def trace_stroke(x: Array, y: Array, corner: npt.NDArray[np.uint8], trace: Array, num: int) -> int:
     """Append the Catmull-Rom curve through the points to `trace[num:]`; returns the new length.
 
-    At corners and ends the tangent is that of the straight line to the neighbour, so that a corner stays one.
+    At corners and ends the tangent is that of the straight line to the neighbour, which preserves corners.
     """
     last = len(x) - 1
     for i in range(last):
@@ -113,7 +113,7 @@ def trace_stroke(x: Array, y: Array, corner: npt.NDArray[np.uint8], trace: Array
 
 @compiled
 def write_by_hand(skeletons: Skeletons, hand: int, style: Style, stream: Stream, trace: Array) -> int:
-    """Fill `trace` with the pen's path of this hand, every control point moved a little; returns its length."""
+    """Fill `trace` with the pen's path of this skeleton, with jittered control points; returns its length."""
     jitter = between(stream, style.jitter)
     num = 0
     for stroke in range(skeletons.hand[hand], skeletons.hand[hand + 1]):
@@ -129,11 +129,11 @@ def write_by_hand(skeletons: Skeletons, hand: int, style: Style, stream: Stream,
 
 @compiled
 def bend(trace: Array, num: int, style: Style, stream: Stream) -> None:
-    """Give the path the proportions of one writer: balance, taper, warp, aspect, slant, rotation."""
+    """Deform the path by one writer's proportions: balance, taper, warp, aspect, slant, rotation."""
     balance, taper = math.exp(between(stream, style.balance)), between(stream, style.taper)
     warp, aspect = between(stream, style.warp), between(stream, style.aspect)
     slant, rotation = between(stream, style.slant), between(stream, style.rotation)
-    fx, fy, gx, gy = 4 * normal(stream), 4 * normal(stream), 4 * normal(stream), 4 * normal(stream)  # rad a height
+    fx, fy, gx, gy = 4 * normal(stream), 4 * normal(stream), 4 * normal(stream), 4 * normal(stream)  # rad per height
     phase_x, phase_y = 2 * math.pi * uniform(stream), 2 * math.pi * uniform(stream)
     c, s = math.cos(rotation), math.sin(rotation)
     for i in range(num):
@@ -147,7 +147,7 @@ def bend(trace: Array, num: int, style: Style, stream: Stream) -> None:
 
 @compiled
 def press(trace: Array, num: int, style: Style, stream: Stream) -> None:
-    """Set the radius of the pen, swelling along the path; in units of the digit's height."""
+    """Set the radius of the pen, varying along the path; in units of the digit's height."""
     radius, pressure = between(stream, style.pen) / 2, between(stream, style.pressure)
     waves, phase = 0.5 + 2 * uniform(stream), 2 * math.pi * uniform(stream)
     for i in range(num):
@@ -186,7 +186,7 @@ def frame(trace: Array, num: int, side: int, fill: bool, style: Style, stream: S
 
 @compiled
 def ink(trace: Array, num: int, canvas: Array) -> None:
-    """Cover the canvas (S, S) along the path: per pixel the largest coverage by a piece, its edge one pixel soft."""
+    """Draw the path on the canvas (S, S): per pixel the largest coverage by a piece, with an edge of one pixel."""
     canvas[:] = 0
     side = len(canvas)
     for i in range(1, num):
@@ -206,7 +206,7 @@ def ink(trace: Array, num: int, canvas: Array) -> None:
 
 @compiled
 def count_cells(canvas: Array, style: Style, stream: Stream, out: npt.NDArray[np.float32]) -> None:
-    """Scan to one bit a pixel, with a rough edge, and count the ink in each cell, as optdigits was made."""
+    """Scan to one bit per pixel, with a rough edge, and count the ink in each cell, as for optdigits."""
     cell = len(canvas) // len(out)
     noise = between(stream, style.noise)
     out[:] = 0
@@ -218,7 +218,7 @@ def count_cells(canvas: Array, style: Style, stream: Stream, out: npt.NDArray[np
 
 @compiled
 def scan_grey(canvas: Array, style: Style, stream: Stream, out: npt.NDArray[np.float32]) -> None:
-    """Reduce to the pixels of the image, blur, set the ink's brightness, add noise of the sensor."""
+    """Reduce to the pixels of the image, blur, set the ink's brightness, add sensor noise."""
     side, cell = len(out), len(canvas) // len(out)
     sigma, noise = between(stream, style.blur), between(stream, style.noise)
     bright = between(stream, style.intensity)

@@ -19,7 +19,7 @@ Interval = tuple[float, float]
 
 
 class DigitSimulator(Simulator):
-    """Draws digits as a hand does: a skeleton of strokes, bent by the writer, inked by the pen, read by a scanner.
+    """Draws digits like handwriting: a skeleton of strokes, bent by the writer, inked by a pen, read by a scanner.
 
     Each class has four to seven hands (`digit_strokes.HANDS`): ones with and without upstroke and base, open and
     closed fours, barred sevens, looped twos, slashed zeros. Classes are equally frequent.
@@ -27,13 +27,13 @@ class DigitSimulator(Simulator):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """Intervals are uniform; None takes the value of the look, `GREY` or `BITMAP`."""
+        """Intervals are uniform; None takes the value of the chosen `look`, `GREY` or `BITMAP`."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "size look"}
 
         size: int = 28  # px, height and width of the image
-        # grey: an anti-aliased scan, centred by mass with a margin, as MNIST. bitmap: the digit fills the height, is
-        # scanned to one bit and counted in cells of 4x4, values n/16, as optdigits. auto: bitmap below 16 px.
+        # grey: an anti-aliased scan, centred by mass with a margin, like MNIST. bitmap: the digit fills the height, is
+        # scanned to one bit and counted in cells of 4x4, values n/16, like optdigits. auto: bitmap below 16 px.
         look: Literal["auto", "grey", "bitmap"] = "auto"
         aspect: Interval | None = None  # width over height of the digit's box
         slant: Interval | None = None  # rad, positive leans right
@@ -43,9 +43,9 @@ class DigitSimulator(Simulator):
         taper: Interval = (-0.25, 0.25)  # relative widening from top to bottom
         warp: Interval | None = None  # amplitude of a smooth distortion, digit heights
         pen: Interval | None = None  # width of the stroke, digit heights
-        pressure: Interval = (0.0, 0.3)  # relative swelling of the stroke along its way
-        extent: Interval | None = None  # size of the digit, shares of the image's side
-        shift: Interval | None = None  # offset from the centre, shares of the image's side
+        pressure: Interval = (0.0, 0.3)  # relative increase of the stroke's width along its length
+        extent: Interval | None = None  # size of the digit, relative to the image's side
+        shift: Interval | None = None  # offset from the centre, relative to the image's side
         blur: Interval = (0.2, 0.6)  # px, standard deviation; grey only
         noise: Interval | None = None  # standard deviation; grey: of pixels, bitmap: of ink before the threshold
         intensity: Interval = (0.8, 1.5)  # brightness of the ink, cut off at 1; grey only
@@ -67,7 +67,7 @@ class DigitSimulator(Simulator):
         self._skeletons = skeletons()
 
     def render(self, seed: int, indices: Sequence[int]) -> Batch:
-        """Return `image` (B, 1, size, size) and `label` (B,) int64; image i depends on (config, seed, i) alone.
+        """Returns `image` (B, 1, size, size) and `label` (B,) int64; image i depends only on (config, seed, i).
 
         Indices are non-negative. Runs on one core and releases the GIL.
         """
@@ -75,21 +75,21 @@ class DigitSimulator(Simulator):
         size = self.config.size
         images = np.empty((len(places), size, size), dtype=np.float32)
         labels = np.empty(len(places), dtype=np.int64)
-        # optdigits counts 32x32 bits in 4x4 cells; two subpixels make a smooth edge, large images need none.
+        # optdigits counts 32x32 bits in 4x4 cells; two subpixels make a smooth edge, and large images need none.
         cell = 4 if self._bitmap else 2 if size < 64 else 1
         style = Style(*((float(low), float(high)) for low, high in self._style))
         draw_digits(self._skeletons, style, np.uint64(seed % 2**64), places, self._bitmap, cell, images, labels)
         return {"image": torch.from_numpy(images)[:, None], "label": torch.from_numpy(labels)}
 
 
-# Set by eye on unlabelled sheets of MNIST beside simulated ones.
+# Set by visual comparison of unlabelled sheets of MNIST with simulated ones.
 GREY: dict[str, Interval] = {
     "aspect": (0.5, 0.9), "slant": (-0.15, 0.5), "rotation": (-0.12, 0.12), "jitter": (0.01, 0.05),
     "balance": (-0.25, 0.25), "warp": (0.0, 0.05), "pen": (0.06, 0.2), "extent": (0.66, 0.76), "shift": (-0.03, 0.03),
     "noise": (0.0, 0.02),
 }
-# By eye, then by a random search that lowered the kernel distance (metrics.distances.mmd_squared of the pixels) to
-# half of the optdigits without their labels, then widened: a narrow optimum suits the distance, not the training.
+# Set by eye, then by a random search that halved the kernel distance (metrics.distances.mmd_squared of the pixels)
+# to optdigits without labels, then widened: a narrow optimum suits the distance, not the training.
 BITMAP: dict[str, Interval] = {
     "aspect": (0.42, 0.72), "slant": (-0.18, 0.25), "rotation": (-0.15, 0.0), "jitter": (0.02, 0.05),
     "balance": (-0.25, 0.05), "warp": (0.02, 0.07), "pen": (0.11, 0.205), "extent": (1.02, 1.08),

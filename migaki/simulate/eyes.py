@@ -1,4 +1,4 @@
-"""Eye patches with gaze labels: UnityEyes' assets or an eye built by rule, one renderer (see docs/eyes.md)."""
+"""Eye patches with gaze labels, from UnityEyes' assets or a built-in eye, with one renderer (see docs/eyes.md)."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class EyeSimulator(Simulator):
     def _load(self) -> EyeParts:
         if self._parts is None:
             config = self.config
-            across = MM_PER_UV * 1.6 * config.width / 60 * 1.5  # texels for each pixel, and a little more
+            across = MM_PER_UV * 1.6 * config.width / 60 * 1.5  # texels per pixel, with a margin
             size = int(min(max(2 ** np.ceil(np.log2(across)), 128), 1024))
             self._parts = _load_parts(config.assets, self._identities, size, config.channels)
         return self._parts
@@ -103,7 +103,7 @@ class EyeSimulator(Simulator):
 
 @lru_cache(maxsize=4)
 def _load_parts(folder: Path | None, identities: tuple[int, ...], size: int, num_channels: int) -> EyeParts:
-    """Parts are read-only and shared between simulators of a process."""
+    """Load the parts; they are read-only and shared by the simulators of a process."""
     if folder is not None:
         return assets.load_parts(folder, identities, size, num_channels)
     textures = paint_textures(identities, size, num_channels)
@@ -111,7 +111,7 @@ def _load_parts(folder: Path | None, identities: tuple[int, ...], size: int, num
 
 
 def _in_threads(work: Any, count: int, threads: int) -> None:
-    """work(start, stop) over 0..count in equal ranges, one a thread."""
+    """Call work(start, stop) for equal ranges of 0..count, one per thread."""
     wanted = threads or int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
     wanted = max(1, min(wanted, count))
     edges = [count * t // wanted for t in range(wanted + 1)]
@@ -123,7 +123,7 @@ def _in_threads(work: Any, count: int, threads: int) -> None:
 
 
 def _read_table(config: EyeConfig) -> NDArray[np.float64] | None:
-    """Rows of gaze (and head) angles to draw from, rad. Shape: (N, 2..5)."""
+    """Returns rows of gaze (and head) angles to draw from, rad. Shape: (N, 2..5)."""
     path = config.gaze_table
     if path is None or config.gaze_prior != "table":
         return None
@@ -132,10 +132,10 @@ def _read_table(config: EyeConfig) -> NDArray[np.float64] | None:
     except (OSError, ValueError, EOFError, SyntaxError, RecursionError, MemoryError) as error:
         reason = " ".join(str(error).split())[:100]
         raise UserError(f"{path}: cannot be read as a table ({reason}); give a .npy or .csv of numbers") from None
-    if not isinstance(table, np.ndarray) or table.dtype.kind not in "fiu":  # an archive of arrays, say
+    if not isinstance(table, np.ndarray) or table.dtype.kind not in "fiu":  # such as an archive of arrays
         raise UserError(f"{path}: holds no table of numbers; give a .npy or .csv of numbers")
     if table.ndim != 2 or not 2 <= table.shape[1] <= 5 or not len(table) or not (np.abs(table) <= np.pi / 2).all():
-        raise UserError(f"{path}: wants 2 to 5 columns of angles in rad within +-pi/2; convert it")
+        raise UserError(f"{path}: expected 2 to 5 columns of angles in rad within +-pi/2; convert it")
     return table.astype(np.float64)
 
 

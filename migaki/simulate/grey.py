@@ -1,4 +1,4 @@
-"""Grey: colour thrown away, for networks that learn to give it back."""
+"""Removes colour, as simulated damage for networks that learn colourisation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from migaki.ops.colour import luma, rgb_to_lab
 class Grey(Damage):
     """RGB to one grey channel, (3, H, W) -> (1, H, W); or (3, H, W) with `keep_channels`.
 
-    There is no chance in it. Parameters returned: `ab` (2, H, W), the CIE chroma that was lost.
+    The damage is not random. Parameters returned: `ab` (2, H, W), the lost CIE chroma.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """How grey is written."""
+        """The number of grey channels."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "keep_channels"}
 
@@ -30,7 +30,7 @@ class Grey(Damage):
     config: Config
 
     def damage_one(self, image: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, Batch]:
-        """The BT.601 luma of the image."""
+        """Returns the BT.601 luma of the image."""
         if image.shape[0] != 3:
             raise UserError(f"grey: expected RGB images, got {image.shape[0]} channels")
         grey = luma(image[None])[0].clamp(0, 1)

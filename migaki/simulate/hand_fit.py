@@ -1,7 +1,7 @@
-"""Fit the skeleton to joints that were seen: one pose a frame, one shape a person.
+"""Fits the skeleton to measured joints: one pose per frame, one shape per person.
 
-Poses by Levenberg-Marquardt within the joint limits (angles are clipped at every step), shapes by linear least squares
-(with the rotations of the bones held, every joint is linear in the shape), in turns.
+Poses are fitted by Levenberg-Marquardt within the joint limits (angles are clipped at every step). Shapes are fitted by
+linear least squares (for fixed bone rotations every joint is linear in the shape). The two steps alternate.
 """
 
 from __future__ import annotations
@@ -39,33 +39,33 @@ from migaki.simulate.hand_skeleton import (
 )
 
 VERSION: Final = 1
-"""Part of the cache's name: raise it when the skeleton or the fit changes."""
+"""Part of the cache's name: increase it when the skeleton or the fit changes."""
 
 _NUM_UNKNOWNS: Final = 6 + NUM_FITTED_ANGLES  # translation, small rotation, angles
 _NUM_DATA: Final = 3 * NUM_JOINTS
-_SIGMA: Final = 2.0  # mm, how far a joint may be off
-_REST: Final = np.radians(15.0)  # a weak pull of every angle to this flexion ...
-_SLACK: Final = np.radians(60.0)  # ... that an angle may ignore by about so much (rad)
-_COUPLING: Final = np.radians(20.0)  # rad, how far DIP may leave 2/3 of PIP, its usual companion
-_SHAPE_SIGMA: Final = 6.0  # mm, how far a shape may leave the default one scaled to the person
+_SIGMA: Final = 2.0  # mm, standard deviation of the joint positions
+_REST: Final = np.radians(15.0)  # rad: a weak prior pulls every angle to this flexion ...
+_SLACK: Final = np.radians(60.0)  # ... with about this standard deviation, in rad
+_COUPLING: Final = np.radians(20.0)  # rad, standard deviation of DIP from 2/3 of PIP, its usual value
+_SHAPE_SIGMA: Final = 6.0  # mm, standard deviation of a shape from the default one scaled to the person
 
 
 @dataclass(frozen=True, slots=True)
 class Poses:
-    """What `fit_joints` found: N frames, S persons."""
+    """The result of `fit_joints`: N frames, S persons."""
 
     rotations: Array  # (N, 3, 3), hand to camera
     angles: Array  # (N, 23) rad; the forearm's two are zero
     shapes: Array  # (S, 39) mm
     persons: NDArray[np.int64]  # (N,), rows of `shapes`
-    residuals: Array  # (N, 14) mm, distance of each fitted joint from the one given
+    residuals: Array  # (N, 14) mm, distance of each fitted joint from the measured one
 
 
 @compiled
 def _residual(
     shape: Array, base: Array, unknowns: Array, seen: Array, frames: Array, joints: Array, out: Array
 ) -> None:
-    """Weighted residuals (42 + 19 + 4,) of one frame: joints, pull to rest, coupling of DIP to PIP."""
+    """Returns weighted residuals (42 + 19 + 4,) of one frame: joints, pull to rest, coupling of DIP to PIP."""
     rotation = np.empty((3, 3))
     multiply(base, rotation_matrix(unknowns[3:6]), rotation)
     angles = np.zeros(NUM_ANGLES)
@@ -84,9 +84,9 @@ def _residual(
 
 @compiled
 def _newton_step(jacobian: Array, residual: Array, damping: float, out: Array) -> None:
-    """out (K,) = -(J J^T + damping diag(J J^T))^-1 J r for J (K, R), r (R,), by Cholesky.
+    """Compute out (K,) = -(J J^T + damping diag(J J^T))^-1 J r for J (K, R), r (R,), by Cholesky.
 
-    Written out: for matrices this small a BLAS spends its time on waking threads, and its sums differ by machine.
+    Written as loops: for such small matrices a BLAS mostly wakes threads, and its sums differ between machines.
     """
     count = jacobian.shape[0]
     lower = np.zeros((count, count))
@@ -110,26 +110,26 @@ def _newton_step(jacobian: Array, residual: Array, damping: float, out: Array) -
 
 @compiled
 def _descend(shape: Array, base: Array, unknowns: Array, seen: Array, num_steps: int) -> float:
-    """Levenberg-Marquardt in place with angles clipped to LIMITS; returns the final sum of squares."""
+    """Run Levenberg-Marquardt in place with angles clipped to LIMITS; returns the final sum of squares."""
     size = _NUM_DATA + NUM_FITTED_ANGLES + 4
     frames, joints = np.empty((NUM_FRAMES, 3, 4)), np.empty((NUM_JOINTS, 3))
-    here, there, jacobian = np.empty(size), np.empty(size), np.empty((_NUM_UNKNOWNS, size))
+    current, shifted, jacobian = np.empty(size), np.empty(size), np.empty((_NUM_UNKNOWNS, size))
     trial, best, cost, damping = unknowns.copy(), unknowns.copy(), 1e300, 1e-2
     for _ in range(num_steps):
-        # First the trial itself, then its derivatives: one call of _residual, which is long to compile.
+        # k = -1 evaluates the trial, k >= 0 its derivatives: a single call of _residual, which is slow to compile.
         for k in range(-1, _NUM_UNKNOWNS):
             step = 1e-3 if k < 3 else 1e-5
             if k >= 0:
                 trial[k] += step
-            _residual(shape, base, trial, seen, frames, joints, there)
+            _residual(shape, base, trial, seen, frames, joints, shifted)
             if k < 0:
-                new = np.sum(there * there)
+                new = np.sum(shifted * shifted)
                 if new >= cost:
                     break
-                here[:] = there
+                current[:] = shifted
             else:
                 trial[k] -= step
-                jacobian[k] = (there - here) / step
+                jacobian[k] = (shifted - current) / step
         if new < cost:
             done = cost - new < 1e-3 * new
             cost, damping = new, max(damping * 0.3, 1e-6)
@@ -140,7 +140,7 @@ def _descend(shape: Array, base: Array, unknowns: Array, seen: Array, num_steps:
             damping *= 8.0
             if damping > 1e6:
                 break
-        _newton_step(jacobian, here, damping, trial)
+        _newton_step(jacobian, current, damping, trial)
         for k in range(_NUM_UNKNOWNS):
             trial[k] += best[k]
         for k in range(NUM_FITTED_ANGLES):
@@ -151,9 +151,9 @@ def _descend(shape: Array, base: Array, unknowns: Array, seen: Array, num_steps:
 
 @compiled
 def _fit_poses(shape: Array, bases: Array, unknowns: Array, seen: Array, first: int, last: int) -> None:
-    """`_descend` for frames first .. last: bases (N, 3, 3), unknowns (N, T, 27) with T starts; the result is start 0.
+    """Run `_descend` for frames first .. last: bases (N, 3, 3), unknowns (N, T, 27) with T starts; result in start 0.
 
-    Every start gets a few steps, the best of them the rest.
+    Every start gets a few steps; the best one gets the remaining steps.
     """
     for n in range(first, last):
         best, least = 0, 1e300
@@ -166,7 +166,7 @@ def _fit_poses(shape: Array, bases: Array, unknowns: Array, seen: Array, first: 
 
 
 def align(points: Array, targets: Array) -> Array:
-    """Rotations (N, 3, 3) that best carry points (K, 3) on targets (N, K, 3), both about their means (Kabsch 1976)."""
+    """Returns rotations (N, 3, 3) that best map points (K, 3) to targets (N, K, 3), about their means (Kabsch 1976)."""
     a, b = points - points.mean(0), targets - targets.mean(1, keepdims=True)
     u, _, vt = np.linalg.svd(np.einsum("nki,kj->nij", b, a))
     sign = np.linalg.det(u @ vt)
@@ -175,7 +175,7 @@ def align(points: Array, targets: Array) -> Array:
 
 
 def persons_of(seen: Array) -> NDArray[np.int64]:
-    """Tell persons apart by the rigid triangle of wrists and palm: its perimeter, cut at gaps above 3 %."""
+    """Number the persons by the perimeter of the rigid triangle of wrists and palm, split at gaps above 3 %."""
     a, b, c = seen[:, 11], seen[:, 12], seen[:, 13]
     perimeter = sum(np.linalg.norm(p - q, axis=1) for p, q in ((a, b), (b, c), (c, a)))
     ordered = np.sort(perimeter)
@@ -184,7 +184,7 @@ def persons_of(seen: Array) -> NDArray[np.int64]:
 
 
 def joints_of(shape: Array, rotation: Array, translation: Array, angles: Array) -> Array:
-    """The 14 joints (14, 3) mm of one posed hand, in the camera's frame."""
+    """Returns the 14 joints (14, 3) mm of one posed hand, in the camera's frame."""
     frames, joints = np.empty((NUM_FRAMES, 3, 4)), np.empty((NUM_JOINTS, 3))
     pose_hand(shape, np.ascontiguousarray(rotation), translation, angles, frames, joints)
     return joints
@@ -201,23 +201,23 @@ def _padded(unknowns: Array) -> Array:
 
 
 def _fit_shape(prior: Array, rotations: Array, angles: Array, seen: Array) -> Array:
-    """The shape (39,) that with these rotations and angles, and free translations, comes nearest to the joints."""
+    """Returns the shape (39,) that is closest to the joints for these rotations and angles, with free translations."""
     zero = np.zeros(3)
     columns = np.stack([[joints_of(unit, r, zero, a) for unit in np.eye(SHAPE_SIZE)]
                         for r, a in zip(rotations, angles, strict=True)])  # (N, 39, 14, 3)
     columns -= columns.mean(2, keepdims=True)
     wanted = seen - seen.mean(1, keepdims=True)
     design = np.moveaxis(columns, 1, -1).reshape(-1, SHAPE_SIZE) / _SIGMA
-    # The prior weighs as much as a tenth of the frames would, so that what the joints leave open stays human.
+    # The prior has the weight of a tenth of the frames, so that lengths the joints do not determine stay human.
     weight = np.sqrt(0.1 * len(seen)) / _SHAPE_SIGMA
     design = np.concatenate([design, weight * np.eye(SHAPE_SIZE)])
     value = np.concatenate([wanted.reshape(-1) / _SIGMA, weight * prior])
-    # Normal equations by einsum: the prior makes them well conditioned, and no BLAS wakes its threads for them.
+    # Normal equations by einsum: the prior makes them well conditioned, and einsum wakes no BLAS threads.
     return np.asarray(np.linalg.solve(np.einsum("ri,rj->ij", design, design), np.einsum("ri,r->i", design, value)))
 
 
 def _start(shape: Array, seen: Array) -> tuple[Array, Array]:
-    """Rotations (N, 3, 3) from the palm's triangle and starts (N, 2, 27): an open and a closed hand."""
+    """Returns rotations (N, 3, 3) from the palm's triangle and starts (N, 2, 27): an open and a closed hand."""
     bases = align(shape[30:39].reshape(3, 3), seen[:, 11:14])
     unknowns = np.zeros((len(seen), 2, _NUM_UNKNOWNS))
     unknowns[:, :, :3] = seen[:, 11:13].mean(1)[:, None]
@@ -230,8 +230,8 @@ def _start(shape: Array, seen: Array) -> tuple[Array, Array]:
 def fit_joints(seen: Array, num_rounds: int = 6, num_examples: int = 200) -> Poses:
     """Fit poses and shapes to joints (N, 14, 3) in mm, in the camera's frame, of right hands.
 
-    Each person's shape is fitted in `num_rounds` turns on `num_examples` frames spread over the recording, and then
-    held for all of that person's frames.
+    Each person's shape is fitted in `num_rounds` rounds on `num_examples` frames spread over the recording, and then
+    fixed for all frames of that person.
     """
     persons = persons_of(seen)
     shapes = np.empty((persons.max() + 1, SHAPE_SIZE))
@@ -251,7 +251,7 @@ def fit_joints(seen: Array, num_rounds: int = 6, num_examples: int = 200) -> Pos
 
 
 def _size(seen: Array) -> float:
-    """This hand's size against the default one, by the wrist, the palm and the middle finger's bones."""
+    """Returns this hand's size relative to the default, by the wrist, the palm and the middle finger's bones."""
     def length(joints: Array) -> Array:
         return np.asarray(np.linalg.norm(joints[:, 13] - joints[:, 11:13].mean(1), axis=-1)
                           + np.linalg.norm(joints[:, 4] - joints[:, 5], axis=-1))
@@ -270,9 +270,9 @@ def _pose_all(shape: Array, seen: Array) -> tuple[Array, Array, Array]:
 
 
 def read_joint_table(path: Path) -> Array:
-    """Joints (N, 14, 3) in mm in the camera's frame from a table of (u px, v px, depth mm) of the NYU camera.
+    """Read joints (N, 14, 3) in mm in the camera's frame from a table of (u px, v px, depth mm) of the NYU camera.
 
-    Reads a .mat file whose array of this shape is called `keypoints3D`, or a .npy file.
+    Reads a .mat file with an array of this shape called `keypoints3D`, or a .npy file.
     """
     try:
         table = np.load(path) if path.suffix == ".npy" else loadmat(path).get("keypoints3D")
@@ -290,7 +290,7 @@ def read_joint_table(path: Path) -> Array:
 
 
 def load_poses(path: Path, cache: Path | None = None) -> Poses:
-    """The poses of a table of joints, fitted once and then kept in `cache` under the table's fingerprint."""
+    """Returns the poses of a table of joints; they are fitted once and cached in `cache` by the table's hash."""
     try:
         fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError as error:
@@ -302,7 +302,7 @@ def load_poses(path: Path, cache: Path | None = None) -> Poses:
             with np.load(kept, allow_pickle=False) as file:
                 return Poses(*(file[name] for name in names))
         except (OSError, ValueError, KeyError, EOFError):
-            pass  # a damaged cache is made anew
+            pass  # a damaged cache is fitted again
     table = read_joint_table(path)
     print(f"hands: fitting the skeleton to {len(table):,} poses, about {len(table) / 300:.0f} s, once; kept in {kept}",
           file=sys.stderr, flush=True)

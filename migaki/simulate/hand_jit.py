@@ -1,6 +1,6 @@
-"""Compiled kernels of the hands, and threads to run them in: each kernel keeps to one thread and frees the GIL.
+"""Compiled kernels of the hands, and threads that run them: each kernel uses one thread and releases the GIL.
 
-No sum is split between threads, so an image is the same bits whatever their number.
+No sum is split between threads, so an image has the same bits for any number of threads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """`numba.njit`, cached on disk, or in memory alone where numba finds no folder that it may write.
+    """Apply `numba.njit`, cached on disk, or only in memory if numba finds no writable folder.
 
     No fast maths: the order of every sum is that of the source.
     """
@@ -27,7 +27,7 @@ def compiled(function: Function) -> Function:
 
 
 def inlined(function: Function) -> Function:
-    """`compiled`, and pasted into its callers: for the few lines that run for every step of every ray."""
+    """Like `compiled`, but inlined into its callers: for the few lines that run in every step of every ray."""
     return cast(Function, numba.njit(inline="always", error_model="numpy")(function))
 
 

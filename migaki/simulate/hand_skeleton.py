@@ -21,14 +21,14 @@ JOINTS: Final = (
     "pinky_tip", "pinky_pip", "ring_tip", "ring_pip", "middle_tip", "middle_pip", "index_tip", "index_pip",
     "thumb_tip", "thumb_ip", "thumb_mcp", "wrist_ulnar", "wrist_radial", "palm",
 )
-"""The 14 joints by which NYU is evaluated (Tompson et al. 2014; of its 36: see `importers/nyu.py`), in this order."""
+"""The 14 joints that NYU evaluates (Tompson et al. 2014; of its 36: see `importers/nyu.py`), in this order."""
 
 BONES: Final = tuple(
     [f"{finger}_{bone}" for finger in ("index", "middle", "ring", "pinky")
      for bone in ("proximal", "middle", "distal")]
     + ["thumb_metacarpal", "thumb_proximal", "thumb_distal"]
 )
-"""The 15 bones that move. A distal bone ends in the joint called tip, which lies inside the flesh."""
+"""The 15 moving bones. A distal bone ends in the joint called tip, which lies inside the flesh."""
 
 ANGLES: Final = tuple(
     [f"{finger}_{angle}" for finger in ("index", "middle", "ring", "pinky")
@@ -40,24 +40,24 @@ ANGLES: Final = tuple(
 NUM_JOINTS: Final = len(JOINTS)
 NUM_BONES: Final = len(BONES)
 NUM_ANGLES: Final = len(ANGLES)
-NUM_FITTED_ANGLES: Final = NUM_ANGLES - 2  # the 14 joints say nothing about the forearm
+NUM_FITTED_ANGLES: Final = NUM_ANGLES - 2  # the 14 joints do not determine the forearm
 PALM_FRAME: Final = NUM_BONES
 FOREARM_FRAME: Final = NUM_BONES + 1
 NUM_FRAMES: Final = NUM_BONES + 2
 
-# Active ranges of motion in degrees, our choice within what clinical goniometry reports for adults.
+# Active ranges of motion in degrees, chosen by us within the values of clinical goniometry for adults.
 _BENDS = [(-30, 95), (-10, 110), (-10, 85)]  # MCP, PIP, DIP
 _SPREADS = [(-15, 30), (-20, 20), (-25, 15), (-40, 15)]  # index, middle, ring, pinky; 0: parallel to the palm's axis
 LIMITS: Final[Array] = np.radians(np.array(
     [limits for spread in _SPREADS for limits in (_BENDS[0], spread, _BENDS[1], _BENDS[2])]
     + [(-40, 60), (-35, 45), (-60, 60), (-25, 75), (-30, 90)]
     + [(-55, 55), (-25, 25)], dtype=np.float64))
-"""(23, 2) rad: least and greatest of each angle."""
+"""(23, 2) rad: minimum and maximum of each angle."""
 
-# A shape is one flat vector; these slices say where its parts lie.
+# A shape is one flat vector; these slices are its parts.
 SHAPE_BONES: Final = slice(0, 15)  # lengths
-SHAPE_KNUCKLES: Final = slice(15, 27)  # index, middle, ring, pinky: where the proximal bone begins
-SHAPE_THUMB: Final = slice(27, 30)  # where the thumb's metacarpal begins
+SHAPE_KNUCKLES: Final = slice(15, 27)  # index, middle, ring, pinky: start of the proximal bone
+SHAPE_THUMB: Final = slice(27, 30)  # start of the thumb's metacarpal
 SHAPE_PALM: Final = slice(30, 39)  # wrist_ulnar, wrist_radial, palm
 SHAPE_SIZE: Final = 39
 
@@ -67,18 +67,18 @@ DEFAULT_SHAPE: Final[Array] = np.array([
     24, 24, 8,
     -16, 0, 0, 16, 0, 0, 0, 74, 0,
 ], dtype=np.float64)
-"""(39,) mm: an adult hand of about 185 mm; our choice of round numbers."""
+"""(39,) mm: an adult hand of about 185 mm, in round numbers chosen by us."""
 
 FACING: Final[Array] = np.diag([1.0, -1.0, -1.0])
 """Rotation from the hand's frame to the camera's: palm to the camera, fingers up."""
 
-# Columns: the thumb's own x (axis of flexion), y (along the bone), z (the side it flexes to), at all angles zero.
+# Columns: the thumb's own x (axis of flexion), y (along the bone), z (the side to which it flexes), at zero angles.
 _THUMB_Y = np.array([0.68, 0.70, 0.22]) / np.linalg.norm([0.68, 0.70, 0.22])
 _THUMB_Z = np.array([-0.70, 0.35, 0.62])
 _THUMB_Z = _THUMB_Z - _THUMB_Y * (_THUMB_Y @ _THUMB_Z)
 _THUMB_Z = _THUMB_Z / np.linalg.norm(_THUMB_Z)
 _THUMB_REST: Final[Array] = np.ascontiguousarray(np.stack([np.cross(_THUMB_Y, _THUMB_Z), _THUMB_Y, _THUMB_Z], 1))
-# Fingers roll about their own length so that, bent, they point at the root of the thumb: index, ..., pinky (rad).
+# Fingers roll about their own length so that they point at the root of the thumb when bent: index, ..., pinky (rad).
 _ROLL: Final[Array] = np.radians(np.array([-6.0, 0.0, 7.0, 14.0]))
 
 _BONE_TO_JOINTS: Final = np.array([[0, 6, 7], [3, 4, 5], [6, 2, 3], [9, 0, 1]])  # first bone, tip and PIP joints
@@ -86,7 +86,7 @@ _BONE_TO_JOINTS: Final = np.array([[0, 6, 7], [3, 4, 5], [6, 2, 3], [9, 0, 1]]) 
 
 @compiled
 def multiply(a: Array, b: Array, out: Array) -> None:
-    """out = a @ b for 3x3, written out so that the sum has one order on every machine and batch size."""
+    """Compute out = a @ b for 3x3 as loops, so that the sum has the same order on every machine and batch size."""
     for i in range(3):
         for j in range(3):
             out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + a[i, 2] * b[2, j]
@@ -94,7 +94,7 @@ def multiply(a: Array, b: Array, out: Array) -> None:
 
 @compiled
 def turn(rotation: Array, axis: int, angle: float) -> Array:
-    """`rotation` followed, in its own frame, by a turn of `angle` rad about its axis 0, 1 or 2."""
+    """Returns `rotation` followed, in its own frame, by a rotation of `angle` rad about its axis 0, 1 or 2."""
     c, s = math.cos(angle), math.sin(angle)
     j, k = (axis + 1) % 3, (axis + 2) % 3
     out = rotation.copy()
@@ -106,7 +106,7 @@ def turn(rotation: Array, axis: int, angle: float) -> Array:
 
 @compiled
 def rotation_matrix(vector: Array) -> Array:
-    """Rodrigues: rotation vector (3,) rad to matrix (3, 3)."""
+    """Convert a rotation vector (3,) rad to a matrix (3, 3) (Rodrigues)."""
     angle = math.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
     out = np.eye(3)
     if angle < 1e-12:
@@ -122,14 +122,14 @@ def rotation_matrix(vector: Array) -> Array:
 
 @compiled
 def carry(frame: Array, x: float, y: float, z: float, out: Array) -> None:
-    """out = frame applied to the point (x, y, z); `frame` is (3, 4), rotation and origin."""
+    """Compute out = frame applied to the point (x, y, z); `frame` is (3, 4), rotation and origin."""
     for i in range(3):
         out[i] = frame[i, 0] * x + frame[i, 1] * y + frame[i, 2] * z + frame[i, 3]
 
 
 @compiled
 def _place(frame: Array, rotation: Array, origin: Array) -> None:
-    """frame (3, 4) = rotation and origin. By element: numba takes seconds to compile assignments of slices."""
+    """Set frame (3, 4) = rotation and origin, by element: numba takes seconds to compile assignments of slices."""
     for i in range(3):
         for j in range(3):
             frame[i, j] = rotation[i, j]
@@ -138,7 +138,7 @@ def _place(frame: Array, rotation: Array, origin: Array) -> None:
 
 @compiled
 def _chain(rotation: Array, origin: Array, lengths: Array, bends: Array, frames: Array) -> None:
-    """Three bones end to end, `bends` rad of flexion at the second and third; fills frames (3, 3, 4)."""
+    """Place three bones end to end, with `bends` rad of flexion at the second and third; fills frames (3, 3, 4)."""
     here = origin.copy()
     turned = rotation
     for bone in range(3):
@@ -151,7 +151,7 @@ def _chain(rotation: Array, origin: Array, lengths: Array, bends: Array, frames:
 
 @compiled
 def pose_hand(shape: Array, rotation: Array, translation: Array, angles: Array, frames: Array, joints: Array) -> None:
-    """Forward kinematics of one hand.
+    """Compute the forward kinematics of one hand.
 
     Takes shape (39,) mm, rotation (3, 3) hand to camera, translation (3,) mm of the wrist's middle, angles (23,) rad;
     fills frames (17, 3, 4): the 15 bones, the palm, the forearm; and joints (14, 3) mm, all in the camera's frame.

@@ -1,9 +1,9 @@
-"""The flesh of a hand, and its depth seen through a pinhole.
+"""The surface of a hand, and its depth in a pinhole camera.
 
 The surface is a signed distance field: round cones (the hull of two spheres) on the bones, joined by a smooth minimum
-within the palm, along each finger, and between each finger and the palm, but not between two fingers. Rays are
-followed by sphere tracing (Hart, "Sphere tracing", The Visual Computer 1996); the exact distance to a round cone is
-derived at `cone_distance`. The image is cut into tiles, and each tile looks only at the cones that can reach it.
+within the palm, along each finger, and between each finger and the palm, but not between two fingers. Rays are traced
+by sphere tracing (Hart, "Sphere tracing", The Visual Computer 1996); `cone_distance` derives the exact distance to a
+round cone. The image is divided into tiles, and each tile uses only the cones that can reach it.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from migaki.simulate.hand_jit import compiled, inlined
 from migaki.simulate.hand_skeleton import FOREARM_FRAME, NUM_BONES, PALM_FRAME, Array, carry
 
 PALM_GROUP: Final = 0  # groups 1 .. 5 are the index, middle, ring and little finger and the thumb
-PALM_BONE: Final = NUM_BONES  # what `first_bone` calls the palm, the wrist and the forearm
+PALM_BONE: Final = NUM_BONES  # number of the palm, the wrist and the forearm in `first_bone`
 NO_BONE: Final = -1
 CONE_SIZE: Final = 12  # a (3), direction (3), length, radius at a, sine, tangent, group, bone
 
-_PALM_BLEND: Final = 12.0  # mm over which the parts of the palm flow into each other
+_PALM_BLEND: Final = 12.0  # mm over which the parts of the palm are blended
 _ROOT_BLEND: Final = 8.0  # mm, first bone of a finger into the palm
 _CHAIN_BLEND: Final = 3.0  # mm, bones of one finger
-_HIT: Final = 0.01  # mm from the surface at which a ray has arrived
-_NEARLY: Final = 2.0  # mm: a ray still on its way after _MAX_STEPS skims two fingers; nearer than this it has arrived
+_HIT: Final = 0.01  # mm: a ray closer to the surface than this has hit it
+_NEARLY: Final = 2.0  # mm: a ray that is not finished after _MAX_STEPS has hit within this distance
 _MAX_STEPS: Final = 96
 _TILE: Final = 8  # px
 _FAR: Final = 1e9
 
 
 def _build_template() -> Array:
-    """(N, 12): frame of a, a (3), frame of b, b (3), radius at a and b, group, bone; in mm of the default hand.
+    """Returns (N, 12): frame of a, a (3), frame of b, b (3), radius at a and b, group, bone; in mm of the default hand.
 
-    A y of 1000 or more means "y - 1000 of the bone's own length". The radii are ours, chosen from the breadths of
-    adult fingers and by eye beside real depth images.
+    A y of 1000 or more means "y - 1000 of the bone's own length". We chose the radii from the breadths of adult fingers
+    and by visual comparison with real depth images.
     """
     rows: list[list[float]] = []
     palm, forearm = PALM_FRAME, FOREARM_FRAME
@@ -76,10 +76,10 @@ NUM_CONES: Final = len(TEMPLATE)
 
 @compiled
 def make_cone(a: Array, b: Array, radius_a: float, radius_b: float, group: int, bone: int, out: Array) -> None:
-    """Fill `out` (12,) with the round cone about the spheres (a, radius_a) and (b, radius_b), mm."""
+    """Fill `out` (12,) with the round cone around the spheres (a, radius_a) and (b, radius_b), mm."""
     length = math.sqrt((b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2)
     scale = 1.0 / max(length, 1e-9)
-    # Where one sphere swallows the other the cone has no mantle; the clip leaves the greater sphere.
+    # If one sphere contains the other the cone has no lateral surface; the clip leaves the larger sphere.
     sine = min(max((radius_a - radius_b) * scale, -0.95), 0.95)
     for i in range(3):
         out[i] = a[i]
@@ -90,9 +90,9 @@ def make_cone(a: Array, b: Array, radius_a: float, radius_b: float, group: int, 
 
 @compiled
 def dress(template: Array, frames: Array, lengths: Array, scale: float, thickness: float, cones: Array) -> None:
-    """Put flesh on the bones: cones (N, 12) in the camera's frame from frames (17, 3, 4) and bone lengths (15,) mm.
+    """Compute cones (N, 12) in the camera's frame from frames (17, 3, 4) and bone lengths (15,) mm.
 
-    `scale` is the hand's size against the default one, `thickness` multiplies every radius besides.
+    `scale` is the hand's size relative to the default one, `thickness` is an additional factor of every radius.
     """
     a, b = np.empty(3), np.empty(3)
     for k in range(template.shape[0]):
@@ -108,7 +108,7 @@ def dress(template: Array, frames: Array, lengths: Array, scale: float, thicknes
 
 @inlined
 def cone_distance(cone: Array, x: float, y: float, z: float) -> float:
-    """Signed distance in mm from a point to a round cone: the least, over all its spheres, of distance - radius.
+    """Returns the signed distance in mm from a point to a round cone: the minimum of distance - radius of its spheres.
 
     With s along the axis and q across it the sphere at c has radius r - c sin; d/dc (sqrt((s - c)^2 + q^2) - r + c sin)
     vanishes at c = s - q tan, and the function is convex in c, so c is clipped to the axis.
@@ -125,7 +125,7 @@ def cone_distance(cone: Array, x: float, y: float, z: float) -> float:
 
 @inlined
 def smooth_minimum(a: float, b: float, width: float) -> float:
-    """The minimum with a quadratic fillet where |a - b| < width (mm); never more than width / 4 below it."""
+    """Returns the minimum with a quadratic fillet where |a - b| < width (mm); at most width / 4 below it."""
     overlap = width - abs(a - b)
     least = min(a, b)
     return least - overlap * overlap / (4.0 * width) if overlap > 0.0 else least
@@ -133,7 +133,7 @@ def smooth_minimum(a: float, b: float, width: float) -> float:
 
 @compiled
 def hand_distance(cones: Array, active: NDArray[np.int64], num_active: int, x: float, y: float, z: float) -> float:
-    """Signed distance bound in mm to the union of the active cones, which stand in the order of their groups."""
+    """Returns a signed distance bound in mm to the union of the active cones, which are ordered by group."""
     palm = best = finger = _FAR
     group = PALM_GROUP
     for k in range(num_active):
@@ -155,7 +155,7 @@ def hand_distance(cones: Array, active: NDArray[np.int64], num_active: int, x: f
 @compiled
 def trace(cones: Array, active: NDArray[np.int64], num_active: int, dx: float, dy: float, near: float, far: float,
           ) -> float:
-    """Depth z in mm of the first surface on the ray z * (dx, dy, 1) between near and far (mm); 0 if there is none."""
+    """Returns depth z in mm of the first surface on the ray z * (dx, dy, 1) between near and far (mm); 0 if none."""
     stretch = math.sqrt(dx * dx + dy * dy + 1.0)
     z = near
     distance = _FAR
@@ -171,7 +171,7 @@ def trace(cones: Array, active: NDArray[np.int64], num_active: int, dx: float, d
 
 @compiled
 def _reach(cones: Array, camera: Array, boxes: Array) -> None:
-    """What each cone can touch: boxes (N, 7) = both ends in px, radius in px, least and greatest depth in mm."""
+    """Compute the extent of each cone: boxes (N, 7) = both ends in px, radius in px, least and greatest depth in mm."""
     for k in range(cones.shape[0]):
         cone = cones[k]
         end_x, end_y = cone[0] + cone[3] * cone[6], cone[1] + cone[4] * cone[6]
@@ -182,7 +182,7 @@ def _reach(cones: Array, camera: Array, boxes: Array) -> None:
         boxes[k, 1] = camera[1] * cone[1] / cone[2] + camera[3]
         boxes[k, 2] = camera[0] * end_x / end_z + camera[2]
         boxes[k, 3] = camera[1] * end_y / end_z + camera[3]
-        # 1.25: a sphere off the optical axis looks stretched, by 1 / cos of its angle, at most 36 degrees here.
+        # 1.25: the image of a sphere off the optical axis is stretched by 1 / cos of its angle (at most 36 degrees).
         boxes[k, 4] = 1.25 * max(camera[0], camera[1]) * radius / near
         boxes[k, 5] = near
         boxes[k, 6] = max(cone[2], end_z) + radius
@@ -190,7 +190,7 @@ def _reach(cones: Array, camera: Array, boxes: Array) -> None:
 
 @compiled
 def _to_segment(box: Array, u: float, v: float) -> float:
-    """Distance in px from (u, v) to the segment between the two ends of a box."""
+    """Returns the distance in px from (u, v) to the segment between the two ends of a box."""
     du, dv = box[2] - box[0], box[3] - box[1]
     share = ((u - box[0]) * du + (v - box[1]) * dv) / max(du * du + dv * dv, 1e-12)
     share = min(max(share, 0.0), 1.0)
@@ -219,7 +219,7 @@ def _render_tile(cones: Array, boxes: Array, camera: Array, top: int, left: int,
 
 @compiled
 def render_depth(cones: Array, camera: Array, depth: NDArray[np.float32]) -> None:
-    """Fill depth (H, W) in mm, 0 where the ray meets nothing, for camera (fx, fy, cx, cy) in px."""
+    """Fill depth (H, W) in mm, 0 for rays without a hit, for camera (fx, fy, cx, cy) in px."""
     boxes = np.empty((cones.shape[0], 7))
     active = np.empty(cones.shape[0], np.int64)
     _reach(cones, camera, boxes)
@@ -230,9 +230,9 @@ def render_depth(cones: Array, camera: Array, depth: NDArray[np.float32]) -> Non
 
 @compiled
 def first_bone(cones: Array, x: float, y: float, z: float, deep: float) -> int:
-    """The bone whose flesh a ray from the camera to the point (x, y, z) mm meets first.
+    """Returns the bone whose flesh a ray from the camera to the point (x, y, z) mm meets first.
 
-    NO_BONE if it meets none, or more than `deep` mm before the point: then the limb is seen along its length.
+    NO_BONE if there is none, or it lies more than `deep` mm before the point: the limb then points to the camera.
     """
     everything = np.arange(cones.shape[0])
     depth = trace(cones, everything, len(everything), x / z, y / z, max(z - 500.0, 1.0), z + 500.0)
@@ -248,10 +248,10 @@ def first_bone(cones: Array, x: float, y: float, z: float, deep: float) -> int:
 
 @compiled
 def penetration(cones: Array) -> float:
-    """How deep in mm the axes of one finger run below the skin of another finger or of the palm, at the worst place.
+    """Returns the maximal depth in mm to which the axis of a finger runs below the skin of another finger or the palm.
 
-    Measured at the far end of every finger's cone against the cones of other groups, both radii counted; the first
-    bone of a finger, which grows out of the palm, is not asked. 0 where nothing touches.
+    Measured at the far end of every finger's cone against the cones of other groups, including both radii. The first
+    bone of a finger is skipped, because it grows out of the palm. 0 if nothing touches.
     """
     worst = 0.0
     for k in range(cones.shape[0]):

@@ -1,4 +1,4 @@
-"""Hands: an articulated right hand in depth, with the 14 joints by which NYU is evaluated."""
+"""Depth images of an articulated right hand, with the 14 joints that NYU evaluates."""
 
 from __future__ import annotations
 
@@ -45,28 +45,28 @@ from migaki.simulate.hand_surface import (
 
 _BONES_AT_JOINT = ((11,), (10, 9), (8,), (7, 6), (5,), (4, 3), (2,), (1, 0), (14,), (14, 13), (13, 12),
                    (PALM_BONE,), (PALM_BONE, 12), (PALM_BONE, 12))
-"""The bones that meet in each joint; a joint is seen where the first flesh on its ray belongs to one of them ..."""
+"""The bones that meet in each joint; a joint is visible if the first flesh on its ray belongs to one of them ..."""
 
 _DEEPEST = 42.0
-"""... and lies at most so many mm (of the default hand) before it."""
+"""... and lies at most this many mm (of the default hand) before it."""
 
-_POSE, _VIEW = 0, 1  # places folded into the seed: one stream for the hand, one for where it is
+_POSE, _VIEW = 0, 1  # positions folded into the seed: one stream for the hand, one for its view
 
 
 class HandSimulator(Simulator):
-    """Renders right hands as a depth camera without noise would see them (see `depth_sensor.py` for the noise).
+    """Renders right hands like a depth camera without noise (see `depth_sensor.py` for the noise).
 
     `render` returns, with N images of H x W:
 
-    - `image` (N, 1, H, W): depth as grey in [0, 1]; 0 at the front and 1 at the back of a cube of `cube_mm` about
+    - `image` (N, 1, H, W): depth as grey in [0, 1]; 0 at the front and 1 at the back of a cube of `cube_mm` around
       the hand's centre, background 1 (`ops.depth.normalise_depth`);
     - `depth` (N, H, W): mm, 0 where there is no hand;
     - `joints` (N, 14, 3): u px, v px, depth mm, in the order of `hand_skeleton.JOINTS`; pixel centres at integers;
-    - `joint_visible` (N, 14) uint8: 1 where the joint lies in the image and the first thing on its ray is its own
-      flesh, that of the bones which meet in it, not more than 42 mm (of the default hand) before it;
+    - `joint_visible` (N, 14) uint8: 1 if the joint lies in the image and the first surface on its ray is the flesh of
+      the bones that meet in it, not more than 42 mm (of the default hand) before it;
     - `camera` (N, 4): fx, fy, cx, cy px of this image, so that x = (u - cx) z / fx in mm (`ops.depth.unproject`);
-    - `centre` (N, 3): u px and v px in the whole frame of the NYU camera, and mm: the point the cube stands about;
-    - `cube` (N,): its side in mm;
+    - `centre` (N, 3): u px and v px in the whole frame of the NYU camera, and mm: the centre of the cube;
+    - `cube` (N,): side of the cube in mm;
     - `bone_lengths` (N, 15) mm, in the order of `hand_skeleton.BONES`;
     - `angles` (N, 23) rad, in the order of `hand_skeleton.ANGLES`.
     """
@@ -83,30 +83,30 @@ class HandSimulator(Simulator):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """Ranges of the simulation. Unless a line says otherwise the values are our choice."""
+        """Ranges of the simulation. Unless noted otherwise we chose the values."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "height width cube_mm poses", "run": "cache threads"}
 
         height: int = 224  # px (the paper's size, sec. 3.2)
         width: int = 224  # px
-        cube_mm: float = 300.0  # side of the cube about the hand that fills the image (usual for NYU)
-        poses: Path | None = None  # table of seen joints to draw poses from (`hand_fit.read_joint_table`)
-        cache: Path | None = None  # where the fit to that table is kept; by default the user's cache folder
+        cube_mm: float = 300.0  # side of the cube around the hand that fills the image (usual for NYU)
+        poses: Path | None = None  # table of measured joints to draw poses from (`hand_fit.read_joint_table`)
+        cache: Path | None = None  # folder of the cached fit to that table; by default the user's cache folder
         distance_mm: tuple[float, float] = (600.0, 1000.0)  # of the hand's centre from the camera (NYU: 616 .. 1118)
-        off_axis_deg: float = 12.0  # greatest angle of the hand's centre off the optical axis, in x and in y
-        centre_jitter_mm: float = 8.0  # standard deviation of the cube's centre about the mean of the 14 joints
-        size: tuple[float, float] = (0.88, 1.12)  # against the default hand of about 185 mm, or the fitted one
+        off_axis_deg: float = 12.0  # largest angle between the hand's centre and the optical axis, in x and in y
+        centre_jitter_mm: float = 8.0  # standard deviation of the cube's centre from the mean of the 14 joints
+        size: tuple[float, float] = (0.88, 1.12)  # relative to the default hand of about 185 mm, or the fitted one
         proportion_sd: float = 0.03  # relative standard deviation of each bone's length
-        thickness: tuple[float, float] = (1.0, 1.2)  # of the flesh, against the default radii
+        thickness: tuple[float, float] = (1.0, 1.2)  # of the flesh, relative to the default radii
         angle_noise_deg: float = 4.0  # standard deviation added to each angle of a drawn pose
-        tilt_deg: float = 60.0  # without a table: greatest angle between the palm's normal and the camera
-        back_share: float = 0.25  # without a table: share of hands that show their back
-        roll_deg: float = 60.0  # without a table: greatest turn in the image plane
-        extra_tilt_deg: float = 15.0  # with a table: greatest random tilt on top of the real rotation
-        extra_roll_deg: float = 20.0  # with a table: greatest random roll on top of the real rotation
-        forearm_nearer_deg: float = 10.0  # the forearm may point so far towards the camera; other views are drawn again
-        penetration_mm: float = 4.0  # fingers may sink so deep into each other; deeper poses are drawn again
-        num_tries: int = 12  # draws after which the least deep one is taken
+        tilt_deg: float = 60.0  # without a table: largest angle between the palm's normal and the camera
+        back_share: float = 0.25  # without a table: fraction of hands that show their back
+        roll_deg: float = 60.0  # without a table: largest rotation in the image plane
+        extra_tilt_deg: float = 15.0  # with a table: largest random tilt added to the real rotation
+        extra_roll_deg: float = 20.0  # with a table: largest random roll added to the real rotation
+        forearm_nearer_deg: float = 10.0  # largest angle of the forearm towards the camera; other views are drawn again
+        penetration_mm: float = 4.0  # largest depth to which fingers penetrate each other; deeper poses are drawn again
+        num_tries: int = 12  # draws after which the pose with the least penetration is used
         threads: int = 0  # 0: as many as NUMBA_NUM_THREADS or the machine allows; changes no bit
 
     def __init__(self, config: Config | None = None) -> None:
@@ -124,7 +124,7 @@ class HandSimulator(Simulator):
         centres = torch.from_numpy(np.array([hand.centre for hand in hands]).reshape(-1, 3))
         frame = torch.tensor(NYU_CAMERA, dtype=torch.float64)
         config = self.config
-        # One image at a time where sums or vector lengths could make rounding depend on the batch.
+        # One image at a time, because sums or vector lengths could make rounding depend on the batch.
         cropped = [crop_camera(frame, project(c[None], frame)[0], config.cube_mm, (config.height, config.width))
                    for c in centres]
         cameras = torch.stack(cropped) if hands else torch.empty(0, 4, dtype=torch.float64)
@@ -151,13 +151,13 @@ class HandSimulator(Simulator):
         return (u > -0.5) & (u < self.config.width - 0.5) & (v > -0.5) & (v < self.config.height - 0.5)
 
     def _hand(self, seed: int, index: int) -> _Hand:
-        """Draw the hand of one image: bones, pose, place; and see which joints its own flesh hides."""
+        """Draw the hand of one image: bones, pose, position; and find the joints that its own flesh hides."""
         config = self.config
         rng = np.random.Generator(np.random.Philox(key=fold(seed, index, _POSE)))
         chosen = None if self._poses is None else int(rng.integers(len(self._poses.angles)))
         size, thickness = rng.uniform(*config.size), rng.uniform(*config.thickness)
         shape = self._shape(rng, size, chosen)
-        # The flesh keeps to the hand's own size, which a fitted shape already carries.
+        # The flesh scales with the hand's own size, which a fitted shape already includes.
         size = float(shape[SHAPE_BONES].sum() / DEFAULT_SHAPE[SHAPE_BONES].sum())
         best: tuple[float, Array, Array] | None = None
         frames, joints = np.empty((NUM_FRAMES, 3, 4)), np.empty((NUM_JOINTS, 3))
@@ -187,25 +187,25 @@ class HandSimulator(Simulator):
         base = DEFAULT_SHAPE if self._poses is None else self._poses.shapes[self._poses.persons[chosen]]
         shape = base * size
         shape[SHAPE_BONES] *= 1.0 + self.config.proportion_sd * np.clip(rng.standard_normal(NUM_BONES), -2, 2)
-        # The breadth of the palm goes by itself: x of the four knuckles.
+        # The breadth of the palm varies independently: x of the four knuckles.
         shape[SHAPE_KNUCKLES][::3] *= 1.0 + self.config.proportion_sd * np.clip(rng.standard_normal(), -2, 2)
         return shape
 
     def _angles(self, rng: np.random.Generator, chosen: int | None) -> Array:
-        """(23,) rad within LIMITS: a real pose with noise, or one made up."""
+        """Returns (23,) rad within LIMITS: a real pose with noise, or a random one."""
         angles = draw_angles(rng) if self._poses is None else self._poses.angles[chosen].copy()
         if self._poses is not None:
-            angles[-2:] = rng.normal(0.0, 0.5, 2) * LIMITS[-2:, 1]  # the table says nothing about the forearm
+            angles[-2:] = rng.normal(0.0, 0.5, 2) * LIMITS[-2:, 1]  # the table does not determine the forearm
         angles += math.radians(self.config.angle_noise_deg) * rng.standard_normal(len(angles))
         return np.clip(angles, LIMITS[:, 0], LIMITS[:, 1])
 
     def _view(self, rng: np.random.Generator, chosen: int | None, angles: Array) -> Array:
-        """A rotation (3, 3) hand to camera under which the forearm, as in a person who faces it, leads away from it."""
+        """Returns a rotation (3, 3) hand to camera in which the forearm points away from the camera."""
         most = math.sin(math.radians(self.config.forearm_nearer_deg))
         best, least = FACING, math.inf
         for _ in range(self.config.num_tries):
             rotation = self._rotation(rng, chosen)
-            nearer = turn(turn(rotation, 2, -angles[22]), 0, angles[21])[2, 1]  # depth per mm up the forearm's y
+            nearer = turn(turn(rotation, 2, -angles[22]), 0, angles[21])[2, 1]  # depth per mm along the forearm's y
             if nearer < least:
                 best, least = rotation, float(nearer)
             if nearer <= most:
@@ -225,7 +225,7 @@ class HandSimulator(Simulator):
         roll = math.radians(config.extra_roll_deg if known else config.roll_deg) * rng.uniform(-1.0, 1.0)
         tilted = rotation_matrix(tilt * np.array([math.cos(about), math.sin(about), 0.0]))
         rolled = rotation_matrix(np.array([0.0, 0.0, roll]))
-        # einsum without optimisation sums in a fixed order, unlike a BLAS of unknown make.
+        # einsum without optimisation sums in a fixed order, unlike an unknown BLAS.
         return np.ascontiguousarray(np.einsum("ij,jk,kl->il", rolled, tilted, base))
 
     def _centre(self, rng: np.random.Generator) -> Array:
@@ -245,7 +245,7 @@ class _Hand:
 
 
 def draw_angles(rng: np.random.Generator) -> Array:
-    """A made-up pose (23,) rad within LIMITS: each finger open, half bent or closed, as its neighbour more often."""
+    """Returns a random pose (23,) rad within LIMITS: each finger open, half bent or closed, often as its neighbour."""
     angles = np.zeros(len(LIMITS))
     spread = rng.uniform(0.0, 1.0)
     kind = rng.integers(3)
@@ -254,13 +254,13 @@ def draw_angles(rng: np.random.Generator) -> Array:
             kind = rng.integers(3)
         curl = (0.12, 0.5, 0.9)[kind] + 0.12 * rng.standard_normal()
         flexion, pip = 70.0 * curl + 12.0 * rng.standard_normal(), 95.0 * curl + 12.0 * rng.standard_normal()
-        # A bent finger can hardly be spread: the ligaments at the knuckle are then taut.
+        # A bent finger can hardly be spread, because the ligaments at the knuckle are then taut.
         open_ = max(0.0, 1.0 - abs(flexion) / 80.0)
         rest, wide = ((5.0, 12.0), (0.0, 3.0), (-4.0, -6.0), (-8.0, -18.0))[finger]
         abduction = rest + wide * spread * open_ + 4.0 * rng.standard_normal() * (0.3 + open_)
         dip = pip * (2.0 / 3.0) + 8.0 * rng.standard_normal()
         angles[4 * finger:4 * finger + 4] = np.radians([flexion, abduction, pip, dip])
-    across = rng.uniform(0.0, 1.0)  # thumb beside the palm, or laid across it
+    across = rng.uniform(0.0, 1.0)  # thumb beside the palm, or across it
     angles[16:21] = np.radians([
         -15.0 + 55.0 * across, rng.uniform(-15.0, 30.0), rng.normal(-5.0, 15.0),
         15.0 + 25.0 * across + 12.0 * rng.standard_normal(), 12.0 + 25.0 * across + 18.0 * rng.standard_normal()])
@@ -279,6 +279,6 @@ def _check(config: Any) -> None:
     for name in ("distance_mm", "size", "thickness"):
         low, high = getattr(config, name)
         if not 0 < low <= high:
-            raise UserError(f"hands: {name} must be two positive values, the lesser first, got {low} and {high}")
+            raise UserError(f"hands: {name} must be two positive values, the smaller first, got {low} and {high}")
     if config.distance_mm[0] < 300:
-        raise UserError("hands: distance_mm must be at least 300, nearer a finger could reach the camera")
+        raise UserError("hands: distance_mm must be at least 300, because a nearer finger could reach the camera")

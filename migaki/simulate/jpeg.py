@@ -1,4 +1,4 @@
-"""JPEG: the artefacts of a real encoder (Pillow's libjpeg) at a random quality."""
+"""JPEG: the artefacts of an encoder (Pillow's libjpeg) at a random quality."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from migaki.core.errors import UserError
 
 
 class Jpeg(Damage):
-    """Encode and decode, for images of one or three channels. The work is done on the CPU.
+    """Encodes and decodes images of one or three channels, on the CPU.
 
     Parameters returned: scalar `quality`.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """Each image draws its own quality."""
+        """The quality is drawn for each image."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "quality subsampling"}
 

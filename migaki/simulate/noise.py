@@ -1,4 +1,4 @@
-"""Noise of a camera: Gaussian, photon shot noise with read noise, and noise of whole rows."""
+"""Camera noise: Gaussian, photon shot noise with read noise, and noise of whole rows."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from migaki.core.damage import Damage, Range, check_range, log_uniform, scalars,
 
 
 class Noise(Damage):
-    """Shot noise of the sensor first, then what its electronics add: Gaussian noise, and an offset for each row.
+    """Adds the sensor's shot noise first, then the noise of its electronics: Gaussian noise, and an offset per row.
 
     Parameters returned: scalars `sigma` (Gaussian), `photons` (0 without shot noise), `row_sigma`.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """Each image draws its own camera; a range of (0, 0) leaves that kind of noise out."""
+        """The parameters are drawn for each image; a range of (0, 0) disables that kind of noise."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "sigma photons row_sigma clip"}
 
         sigma: Range = (0.0, 50 / 255)  # standard deviation of Gaussian (read) noise, in [0, 1] image units
         photons: Range | None = None  # mean photo-electrons of a white pixel, log-uniform; None = no shot noise
-        row_sigma: Range = (0.0, 0.0)  # standard deviation of the offset of a row, the same for its channels
-        clip: bool = True  # to [0, 1], as a camera does; False for the textbook's unclipped noise
+        row_sigma: Range = (0.0, 0.0)  # standard deviation of the offset of a row, equal in all its channels
+        clip: bool = True  # to [0, 1], as a camera does; False for unclipped noise, as in textbooks
 
         def __post_init__(self) -> None:
             check_range("noise: sigma", self.sigma, 0, 10)
@@ -37,12 +37,12 @@ class Noise(Damage):
     config: Config
 
     def damage_one(self, image: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, Batch]:
-        """Add the noise to one image; with `clip` false the result leaves [0, 1]."""
+        """Add the noise to one image; without `clip` the result may leave [0, 1]."""
         sigma, row_sigma = uniform(draw, self.config.sigma), uniform(draw, self.config.row_sigma)
         photons, noisy = 0.0, image
         if self.config.photons is not None:
             photons = log_uniform(draw, self.config.photons)
-            # Drawn on the CPU like all chance, so that a seed means the same on every device.
+            # Drawn on the CPU like all random numbers, so that a seed gives the same noise on every device.
             counts = torch.poisson(image.cpu().clamp_min(0) * photons, generator=draw)
             noisy = counts.to(image.device) / photons
         noisy = noisy + sigma * torch.randn(image.shape, generator=draw).to(image.device)

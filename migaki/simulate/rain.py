@@ -1,9 +1,9 @@
 """Rain: thin, bright, half-transparent streaks that fall in nearly one direction.
 
 The rain layer is a sum of soft line segments drawn one by one, in several layers of depth: far drops are many, thin,
-short and faint, near ones few, broad, long and bright. A drop that oscillates while it falls leaves a beaded streak
-(Garg and Nayar, "Photorealistic rendering of rain streaks", SIGGRAPH 2006). All ranges are our choice, made by eye
-beside a few pairs of Rain100L (Yang et al., CVPR 2017).
+short and faint; near ones are few, broad, long and bright. A drop that oscillates while it falls leaves a beaded streak
+(Garg and Nayar, "Photorealistic rendering of rain streaks", SIGGRAPH 2006). We chose all ranges by visual comparison
+with a few pairs of Rain100L (Yang et al., CVPR 2017).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import torch
 from migaki.core.batch import Batch
 from migaki.core.damage import Damage, Range, check_range, log_uniform, scalars, uniform
 
-# The layer is summed in integers of this size: then the order of the sum does not matter, on a GPU either.
+# The layer is summed in integer multiples of this: the order of the sum then does not matter, also on a GPU.
 _UNIT = 2.0**-20
-_PIXEL = 0.3  # px, standard deviation of a pixel's own footprint: a streak is sampled without jagged edges
-_CHUNK = 2**21  # samples drawn at a time: bounds the memory of a large image
+_PIXEL = 0.3  # px, standard deviation of a pixel's footprint, which antialiases the streaks
+_CHUNK = 2**21  # samples drawn at a time, which limits the memory for a large image
 
 
 class _Weather(NamedTuple):
-    """What one image's rain has in common."""
+    """The common parameters of the rain in one image."""
 
-    angle: float  # rad from vertical, positive: falls towards the right
+    angle: float  # rad from vertical, positive: falls to the right
     jitter: float  # rad
     length: float  # px
     width: float  # px, full width at half maximum
@@ -47,9 +47,9 @@ class _Streaks(NamedTuple):
     length: torch.Tensor
     sigma: torch.Tensor
     peak: torch.Tensor
-    taper: torch.Tensor  # px over which an end fades
+    taper: torch.Tensor  # px over which an end fades out
     beading: torch.Tensor  # 0 smooth, 1 dark between the beads
-    period: torch.Tensor  # px from bead to bead
+    period: torch.Tensor  # px between beads
     phase: torch.Tensor
 
 
@@ -62,22 +62,22 @@ class Rain(Damage):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """Each image draws its own weather from these ranges; px are those of a photo of about 480 x 320."""
+        """The parameters are drawn for each image from these ranges; px refer to a photo of about 480 x 320."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "angle_deg length width density opacity blend"}
 
         angle_deg: Range = (-30.0, 30.0)  # dominant direction from vertical
-        angle_jitter_deg: Range = (0.0, 2.0)  # standard deviation of the single streaks around it
+        angle_jitter_deg: Range = (0.0, 2.0)  # standard deviation of the streaks' directions around it
         length: Range = (10.0, 50.0)  # px, median, log-uniform
         width: Range = (0.8, 2.4)  # px, median full width at half maximum
         density: Range = (12.0, 80.0)  # streaks per 100 x 100 px, log-uniform
         opacity: Range = (0.05, 0.25)  # brightness that a median streak adds at its centre, log-uniform
         opacity_spread: float = 0.8  # standard deviation of the logarithm of brightness: few streaks are bright
-        beading: Range = (0.0, 0.8)  # how deep oscillating drops modulate their streaks
-        motion_blur: Range = (0.0, 8.0)  # px, smear of the exposure along the direction
+        beading: Range = (0.0, 0.8)  # modulation depth of the streaks of oscillating drops
+        motion_blur: Range = (0.0, 8.0)  # px, motion blur of the exposure along the direction
         num_layers: int = 3  # layers of depth
-        depth_ratio: float = 1.5  # size of a near layer's drops against the next one's
-        veil: Range = (0.0, 0.0)  # share of light lost in the haze of far rain
+        depth_ratio: float = 1.5  # ratio of drop sizes between neighbouring layers
+        veil: Range = (0.0, 0.0)  # fraction of light lost in the haze of far rain
         airlight: Range = (0.7, 0.9)  # brightness of that haze
         blend: Literal["add", "screen"] = "add"  # x + r clipped, or x + r (1 - x)
 
@@ -98,7 +98,7 @@ class Rain(Damage):
     config: Config
 
     def damage_one(self, image: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, Batch]:
-        """Veil the image, then lay the rain over it."""
+        """Veil the image, then add the rain."""
         weather = self._weather(draw)
         _, height, width = image.shape
         rain = torch.zeros(height * width, dtype=torch.int32, device=image.device)
@@ -131,8 +131,8 @@ class Rain(Damage):
 
     def _streaks(self, weather: _Weather, scale: float, height: int, width: int,
                  draw: torch.Generator) -> _Streaks:
-        """One layer of depth; drops of `scale` times the middle layer's size, the more the smaller they are."""
-        # Twice the median length bounds the streaks, so those that begin outside the image reach in from this far.
+        """Returns one layer of depth, with drops of `scale` times the middle layer's size; smaller drops are more."""
+        # Twice the median length limits the streaks, so streaks that begin outside the image reach in from this far.
         margin = 2 * weather.length * scale + weather.motion_blur
         room_y = height + margin * math.cos(weather.angle)
         room_x = width + margin * abs(math.sin(weather.angle)) + 4 * weather.width * scale
@@ -149,7 +149,7 @@ class Rain(Damage):
         length = weather.length * scale * spread(0.4, 0.3, 2)
         beads = weather.beading * flat()
         period = (0.2 + 0.4 * flat()) * weather.length * scale
-        # The exposure's smear is a moving average: it lowers a wave of that period by the sinc of their ratio.
+        # Motion blur is a moving average: it attenuates a wave of that period by the sinc of their ratio.
         beads = beads * torch.sinc(weather.motion_blur / period).abs()
         width_px = weather.width * math.sqrt(scale) * spread(0.25, 0.5, 2)
         peak = weather.opacity * math.sqrt(scale) * spread(self.config.opacity_spread, 0.05, 20)
@@ -198,9 +198,9 @@ def _draw_chunk(rain: torch.Tensor, streaks: _Streaks, reach_y: int, reach_x: in
 
 
 def paper_kinds() -> tuple[Rain.Config, ...]:
-    """14 kinds of rain, orientation x magnitude, as in Fu et al. (CVPR 2017), who made theirs in Photoshop.
+    """Returns 14 kinds of rain, orientation x magnitude, as in Fu et al. (CVPR 2017), who made theirs in Photoshop.
 
-    Seven directions from -45 to 45 degrees, each light and heavy; the values themselves are our choice.
+    Seven directions from -45 to 45 degrees, each light and heavy; we chose the values.
     """
     kinds = []
     for angle in (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0):

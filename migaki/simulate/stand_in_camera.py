@@ -34,7 +34,7 @@ class StandInCamera(Simulator):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """Each picture draws its own value from each range."""
+        """Each parameter is drawn for each picture from its range."""
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "width height channels labelled gaze_prior equalise",
@@ -44,7 +44,7 @@ class StandInCamera(Simulator):
         width: int = 60  # px
         height: int = 36  # px
         channels: Literal[1, 3] = 1  # grey or RGB
-        labelled: bool = True  # False: pictures alone, as a camera gives them
+        labelled: bool = True  # False: only pictures, as from a camera
         identities: tuple[int, ...] = (12, 13, 14, 15, 16, 17, 18, 19)  # skins of the built-in eye
         threads: int = 0  # 0 = all cores; changes no bit
         gaze_prior: Literal["laptop", "wide"] = "laptop"  # where people look, as in `simulate eyes`
@@ -53,20 +53,20 @@ class StandInCamera(Simulator):
         skin: Range = (0.65, 1.05)  # reflectance
         upper_lid: tuple[float, float] = (16.0, 4.0)  # deg above the gaze, mean and sd: narrower than the renderer's
         lower_lid: tuple[float, float] = (-21.0, 3.5)  # deg, mean and sd
-        exposure: Range = (0.14, 0.32)  # mean linear value at which the automatic exposure arrives
-        vignette: Range = (0.3, 0.75)  # share of light lost in the corners
-        contrast: Range = (0.7, 1.0)  # share of an S-shaped curve in the tone curve
+        exposure: Range = (0.14, 0.32)  # target mean linear value of the automatic exposure
+        vignette: Range = (0.3, 0.75)  # fraction of light lost in the corners
+        contrast: Range = (0.7, 1.0)  # weight of an S-shaped curve in the tone curve
         tint: Range = (0.85, 1.25)  # gain of red, and its inverse of blue; RGB only
         blur: Range = (0.6, 1.1)  # px, standard deviation
         noise: Range = (0.006, 0.02)  # standard deviation, of [0, 1]
         photons: Range = (600.0, 3000.0)  # of a white pixel
         sharpening: Range = (0.8, 1.6)  # gain of the halo
         quality: tuple[int, int] = (30, 65)  # of JPEG
-        equalise: bool = False  # histogram equalisation, as MPIIGaze's patches have
+        equalise: bool = False  # histogram equalisation, as in MPIIGaze's patches
 
         @classmethod
         def infrared(cls) -> StandInCamera.Config:
-            """A dim near-infrared camera, as eye trackers have: bright irises and skin, black pupils, little noise."""
+            """Settings of a dim near-infrared eye tracker: bright irises and skin, black pupils, little noise."""
             return cls(iris=(1.2, 2.2), sclera=(0.3, 0.5), skin=(1.1, 1.5), upper_lid=(19.0, 5.0),
                        lower_lid=(-20.0, 4.0), exposure=(0.06, 0.14), blur=(0.9, 1.3), noise=(0.002, 0.005),
                        photons=(3000.0, 9000.0), sharpening=(0.2, 0.6), quality=(70, 90))
@@ -86,18 +86,18 @@ class StandInCamera(Simulator):
             sclera_tint_range=config.sclera, skin_tint_range=config.skin, key_range=(0.3, 1.4),
             ambient_range=(0.2, 0.7), half_closed_share=0.05,
         ))
-        # Sharpening comes after the noise, as in a camera's own processing, and so makes it grainier.
+        # Sharpening comes after the noise, as in a camera's own processing, and amplifies it.
         self._lens = Blur(Blur.Config(sigma=config.blur, anisotropy=(1.0, 2.0), scale=1))
         self._sensor = Noise(Noise.Config(sigma=config.noise, photons=config.photons, row_sigma=(0.0, 0.01)))
         self._file = Jpeg(Jpeg.Config(quality=config.quality))
 
     @property
     def has_labels(self) -> bool:
-        """Whether labels are written too."""
+        """Whether labels are written."""
         return self.config.labelled
 
     def render(self, seed: int, indices: Sequence[int]) -> Batch:
-        """Pictures of these indices; image i is the same bits for every batch and thread count."""
+        """Returns pictures of these indices; image i has the same bits for every batch and thread count."""
         eyes = self._eyes.render(seed, indices)
         images = torch.stack([self._photograph(image, generator(seed, _STREAM, int(index)))
                               for image, index in zip(eyes["image"], indices, strict=True)])
@@ -105,7 +105,7 @@ class StandInCamera(Simulator):
         return batch | {key: eyes[key] for key in ("gaze", "identity")} if self.config.labelled else batch
 
     def _photograph(self, image: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
-        """One rendered eye (C, H, W) in gamma 2 as this camera delivers it."""
+        """Returns the camera's picture of one rendered eye (C, H, W) in gamma 2."""
         config = self.config
         light = image.square() * _falloff(image, uniform(draw, config.vignette))
         light = light * (uniform(draw, config.exposure) / light.mean().clamp_min(1e-6))
@@ -122,7 +122,7 @@ class StandInCamera(Simulator):
 
 
 def _falloff(image: torch.Tensor, loss: float) -> torch.Tensor:
-    """Light (H, W) that reaches each place behind a simple lens: 1 in the middle, 1 - `loss` in the corners."""
+    """Returns the light (H, W) at each position behind a simple lens: 1 in the middle, 1 - `loss` in the corners."""
     height, width = image.shape[-2:]
     y = torch.linspace(-1, 1, height).view(-1, 1)
     x = torch.linspace(-1, 1, width).view(1, -1)

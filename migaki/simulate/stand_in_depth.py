@@ -21,10 +21,10 @@ class StandInDepth(Simulator):
     """Renders stand-ins for frames of a depth sensor, for use where there are none.
 
     The images are renderings, not frames of a sensor.
-    The hands are those of `migaki simulate hands`, by default of other poses where a table of seen joints is given;
-    `DepthSensor` damages their depth as published models of structured light or time of flight do. Keys: `image`, and
+    The hands are those of `migaki simulate hands`, by default in other poses if a table of measured joints is given.
+    `DepthSensor` damages their depth by published models of structured light or time of flight. Keys: `image`, and
     with `labelled` also `joints`, `joint_visible`, `camera` (fx, fy, cx, cy px), `centre` (u px, v px, mm) and
-    `cube` (mm), as `HandSimulator` has them.
+    `cube` (mm), as in `HandSimulator`.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,14 +35,14 @@ class StandInDepth(Simulator):
 
         height: int = 224  # px
         width: int = 224  # px
-        cube_mm: float = 300.0  # side of the cube about the hand that fills the image
-        poses: Path | None = None  # table of seen joints to draw poses from
-        cache: Path | None = None  # where the fit to that table is kept; by default the user's cache folder
-        labelled: bool = True  # False: pictures alone, as a camera gives them
+        cube_mm: float = 300.0  # side of the cube around the hand that fills the image
+        poses: Path | None = None  # table of measured joints to draw poses from
+        cache: Path | None = None  # folder of the cached fit to that table; by default the user's cache folder
+        labelled: bool = True  # False: only pictures, as from a camera
         kind: Literal["structured_light", "time_of_flight"] = "structured_light"  # of sensor
         noise: float = 1.0  # times the published standard deviations, along and across the line of sight
-        edge_loss: float = 0.1  # share of the readings lost on an outline
-        thin_loss: float = 0.15  # share of thin things, such as fingertips, that go missing in patches
+        edge_loss: float = 0.1  # fraction of the readings lost on an outline
+        thin_loss: float = 0.15  # fraction of thin objects, such as fingertips, that are missing in patches
         threads: int = 0  # 0 = all cores; changes no bit
 
     def __init__(self, config: Config | None = None) -> None:
@@ -59,11 +59,11 @@ class StandInDepth(Simulator):
 
     @property
     def has_labels(self) -> bool:
-        """Whether labels are written too."""
+        """Whether labels are written."""
         return self.config.labelled
 
     def render(self, seed: int, indices: Sequence[int]) -> Batch:
-        """Images of these indices; image i is the same bits for every batch and thread count."""
+        """Returns images of these indices; image i has the same bits for every batch and thread count."""
         hands = self._hands.render(seed, indices)
         depth = self._sensor.damage(hands["depth"], seed + _STREAM, indices, hands["camera"])
         batch = {"image": normalise_depth(depth, hands["centre"][:, 2], self.config.cube_mm)}

@@ -25,7 +25,7 @@ def apply(what: Path | str, job: ApplyJob, *, command: str = "", quiet: bool = F
 
     The first output picture becomes the image of the same name in `job.out`. Further pictures, planes and series
     become files. Numbers become columns (`predicted_...` for a system). Class logits become the column
-    `predicted_label`, which holds the class name where there is one. All other columns and files of the input are
+    `predicted_label`, which holds the class name if there is one. All other columns and files of the input are
     copied or moved by the rule of `data.sets.carry`. With an estimator the column `drift` holds its estimate of how far
     the label moved (unit: `drift_unit` in dataset.json); with several labels each also has a column `drift_<label>`.
     Returns the path of the folder or video written. Raises UserError for pictures that do not fit.

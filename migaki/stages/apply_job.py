@@ -36,8 +36,8 @@ class ApplyJob(OutputJob):
     rejected: Literal["drop", "flag"] = "drop"  # leave them out, or keep them with 1 in the column `rejected`
     file_format: FileFormat = "auto"  # of pictures of any size; auto: PNG of 8 or 16 bits; TIFF and .npy stay
     value_range: tuple[float, float] | None = None  # file values that map to 0 and 1; None: the files' type decides
-    device: hardware.Device = "auto"  # auto: a GPU where there is one
-    precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
+    device: hardware.Device = "auto"  # auto: a GPU if there is one
+    precision: hardware.Precision = "auto"  # auto: bf16 if the hardware computes in it
 
 
 def naming(folder: ImageFolder, job: ApplyJob, digits: int = 0) -> Callable[[int], str]:
@@ -49,8 +49,8 @@ def naming(folder: ImageFolder, job: ApplyJob, digits: int = 0) -> Callable[[int
     for name in folder.names:
         other = stems.setdefault(stem_of(name), name)
         if other != name:
-            raise UserError(f"{show(folder.path)}: what is made of '{show(other)}' and '{show(name)}' would have one "
-                            "name: give each its own name, not its own ending")
+            raise UserError(f"{show(folder.path)}: the outputs of '{show(other)}' and '{show(name)}' would have the "
+                            "same name: give each its own name, not only its own ending")
 
     def name_of(place: int) -> str:
         stem = stem_of(folder.names[place // job.variants])

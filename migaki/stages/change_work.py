@@ -139,5 +139,5 @@ class ChangeWork(Work):
 
 def _refuse_estimators(name: str, job: ApplyJob) -> None:
     if job.estimator is not None or job.reject_drift or job.rejected != "drop":
-        raise UserError(f"apply {name}: drift is told of trained systems alone: leave out --estimator, --reject-drift "
-                        "and --rejected")
+        raise UserError(f"apply {name}: only a trained system has an estimate of drift: leave out --estimator, "
+                        "--reject-drift and --rejected")

@@ -30,8 +30,8 @@ class EvaluateJob:
     out: Path | None = None  # folder for evaluation.json and the curve; default: the run's folder
     exclude: tuple[str, ...] = ()  # leave out rows where these columns are true, such as bad_crop
     batch_size: int = 256  # images at once
-    device: hardware.Device = "auto"  # auto: a GPU where there is one
-    precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
+    device: hardware.Device = "auto"  # auto: a GPU if there is one
+    precision: hardware.Precision = "auto"  # auto: bf16 if the hardware computes in it
 
 
 def run_judge(judge: Judge, runs: Sequence[Path] = (), *, quiet: bool = False) -> Findings:
@@ -56,7 +56,7 @@ def judge_into(judge: Judge, runs: Sequence[Path] = (), out: Path | None = None,
                         "takes no trained run: leave the run out, or name another judge (`migaki list`)")
     place = out or judge.default_out(runs)
     if place is None:
-        raise UserError("--out: say where the figures and the page shall go")
+        raise UserError("--out: give the folder for the figures and the page")
     if out is None:
         refuse_link(place)
     apart(place, *judge.sources())
@@ -74,7 +74,7 @@ def evaluate(run: Path, job: EvaluateJob, *, quiet: bool = False) -> dict[str, A
 
 def evaluate_into(run: Path, job: EvaluateJob, *, command: str = "",
                   quiet: bool = False) -> tuple[Path, dict[str, Any]]:
-    """Do as `evaluate`, and write JSON, every image's error, pictures and a page to `job.out`."""
+    """Do the same as `evaluate`, and write JSON, every image's error, pictures and a page to `job.out`."""
     out, findings = judge_into(labels_of(job), [run], job.out, command=command, quiet=quiet)
     return out, findings.figures
 
@@ -95,4 +95,4 @@ def require_own(out: Path) -> None:
     """Raises UserError if `out` holds images or a run: results must not be mixed with what is judged."""
     for name in ("dataset.json", "metadata.jsonl", "metadata.csv", "config.json"):
         if (out / name).exists():
-            raise UserError(f"{out}: holds {name}, so it is no place for an evaluation: choose a new folder")
+            raise UserError(f"{out}: holds {name}, so it cannot hold an evaluation: choose a new folder")

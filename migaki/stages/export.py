@@ -104,7 +104,7 @@ def _size(run: Path, system: System, size: tuple[int, int] | None) -> tuple[int,
         return wanted
     own = None if system.shape is None else system.shape[1:]
     if size is not None and size != own:
-        what = "no pictures" if own is None else f"images of {own[1]}x{own[0]} px alone"
+        what = "no pictures" if own is None else f"images of {own[1]}x{own[0]} px only"
         raise UserError(f"{run}: takes {what}: leave out --size")
     return own
 

@@ -106,7 +106,7 @@ def _ahead(simulator: Simulator, seed: int, chunks: Iterable[list[int]]) -> Iter
 def _planned(indices: list[int], batch: Batch) -> list[tuple[int, Plan]]:
     """Returns the images of a batch with their names and rows."""
     images = batch.pop("image")
-    rows = batch_rows(batch) if batch else [{} for _ in indices]  # a stand-in camera gives no labels
+    rows = batch_rows(batch) if batch else [{} for _ in indices]  # a stand-in camera may have no labels
     return [(index, plan(f"{index:06d}", image, row, "png"))
             for index, image, row in zip(indices, images, rows, strict=True)]
 

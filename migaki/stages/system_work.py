@@ -86,7 +86,7 @@ class SystemWork(Work):
         if job.reject_drift:
             self.limit = parse_tolerance(job.reject_drift, "--reject-drift")
             if estimator is None:
-                raise UserError(f"--reject-drift {self.limit}: only an estimator can tell the drift: give --estimator, "
+                raise UserError(f"--reject-drift {self.limit}: drift needs an estimator: give --estimator, "
                                 "a run of `migaki train` on the synthetic images")
         if estimator is None:
             return
@@ -97,7 +97,7 @@ class SystemWork(Work):
         if self.limit is not None:
             self._info |= {"reject_drift": str(self.limit), "rejected": job.rejected}
 
-    def heralds(self) -> list[str]:
+    def announcements(self) -> list[str]:
         """Returns a message if the estimator is missing."""
         if self.lost is None:
             return []
@@ -109,7 +109,7 @@ class SystemWork(Work):
         same = notes[_UNCHANGED]
         if not same:
             return []
-        return [f"apply: {same} of {made} pictures came out exactly as they went in: the system changes nothing in "
+        return [f"apply: {same} of {made} pictures were not changed: the system has no effect on "
                 "them; if it should, train it for more --steps"]
 
     def do(self, places: list[int]) -> list[Done]:

@@ -16,7 +16,7 @@ from migaki.core.hardware import choose_device
 from migaki.core.log import read_rows
 from migaki.core.seeds import fold
 from migaki.core.system import System, data_paths
-from migaki.core.trained import draw_up
+from migaki.core.trained import check_network
 from migaki.core.validation import PREFIX
 from migaki.data.sets.contents import contents_of
 from migaki.report.run_report import write_run_report
@@ -25,15 +25,15 @@ from migaki.report.run_report import write_run_report
 def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, quiet: bool = False) -> System:
     """Train a system of class `cls` on the folders of `data` into `out`; continues an interrupted run.
 
-    The initial weights are drawn from (run.seed, 0). Under `torchrun` each process takes its share of the images (see
+    The initial weights are drawn from (run.seed, 0). Under `torchrun` each process uses its part of the images (see
     docs/scale.md). Raises UserError for folders that do not fit, and for an `out` that holds something else.
     """
     check_numbers(config)
     folders = data_paths(data)
     apart(out, *(path for paths in folders.values() for path in paths))
-    processes.join(choose_device(run.device))  # before the folders are opened: each process reads its share
+    processes.join(choose_device(run.device))  # before the folders are opened: each process reads its part
     config, source = cls.open(data, config, run.seed)
-    draw_up(cls, config)
+    check_network(cls, config)
     torch.manual_seed(fold(run.seed, 0))
     system = cls(config)
     system.prepare(data)
@@ -64,10 +64,10 @@ _AT_LEAST_ONE = ("steps", "batch_size", "features", "num_refiner_steps", "num_di
 
 
 def check_numbers(config: Any) -> None:
-    """Raises UserError if a configuration holds a negative number, NaN, a share above 1, or zero steps or images."""
+    """Raises UserError if a configuration holds a negative number, NaN, a fraction above 1, or zero steps or images."""
     for field in fields(config):
         value, least = getattr(config, field.name), int(field.name in _AT_LEAST_ONE)
         if isinstance(value, int | float) and str(field.type) in ("int", "float") and not value >= least:
             raise UserError(f"--{field.name.replace('_', '-')} {value}: must be at least {least}")
         if field.name in _SHARES and value > 1:
-            raise UserError(f"--{field.name.replace('_', '-')} {value}: is a share, at most 1")
+            raise UserError(f"--{field.name.replace('_', '-')} {value}: is a fraction, at most 1")

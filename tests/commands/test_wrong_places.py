@@ -32,7 +32,7 @@ def test_nothing_is_written_into_what_is_read(name: str, road: Path, copied: Cal
     eyes = copied("eyes")
     before = sorted(eyes.rglob("*"))
     words = INSIDE[name].replace("EYES", str(eyes)).replace("ROAD", str(road)).split()
-    assert "which is read: choose a folder outside of it" in refused(*words)
+    assert "which is an input: choose a folder outside of it" in refused(*words)
     assert sorted(eyes.rglob("*")) == before
 
 
@@ -44,7 +44,7 @@ def test_a_folder_beside_is_no_folder_within(road: Path, copied: Callable[[str],
 
 def test_an_evaluation_is_not_put_among_images(road: Path, copied: Callable[[str], Path], refused: Refused) -> None:
     refined = copied("refined")
-    assert "no place for an evaluation" in refused("evaluate", road / "gaze", "--data", road / "eyes", "--out", refined)
+    assert "cannot hold an evaluation" in refused("evaluate", road / "gaze", "--data", road / "eyes", "--out", refined)
     assert not (refined / "evaluation.json").exists()
 
 
@@ -64,7 +64,7 @@ def test_a_comparison_of_restored_pictures_is_not_put_among_images(tmp_path: Pat
     assert main(["train", "deep_detail", "--photos", str(tmp_path / "others"), "--out", str(tmp_path / "run"),
                  "--patch", "16", "--features", "4", "--steps", "1", "--batch-size", "2", *CPU]) == 0
     told = refused("evaluate", tmp_path / "run", "--data", tmp_path / "pairs", "--out", tmp_path / "others")
-    assert "no place for an evaluation" in told and not (tmp_path / "others" / "evaluation.json").exists()
+    assert "cannot hold an evaluation" in told and not (tmp_path / "others" / "evaluation.json").exists()
 
 
 def test_synthetic_and_real_are_not_swapped(road: Path, tmp_path: Path, refused: Refused) -> None:
@@ -89,7 +89,7 @@ def test_an_infrared_is_not_made_up(tmp_path: Path, refused: Refused) -> None:
     write_folder(tmp_path / "rgb", 2, (40, 40), channels=3, labels=())
     told = refused("train", "pix2pix", "--target", tmp_path / "rgb", "--preset", "mcgan", "--out", tmp_path / "run",
                    "--patch", "32", "--levels", "2", "--balance", "0", "--steps", "1", *CPU)
-    assert "3 channels where 4 are wanted" in told and "000.png" in told
+    assert "3 channels instead of 4" in told and "000.png" in told
 
 
 def test_a_prior_without_photographs_would_do_nothing(road: Path, tmp_path: Path, refused: Refused) -> None:

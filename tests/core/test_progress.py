@@ -41,7 +41,7 @@ def test_the_first_chunk_is_left_out_of_rate_and_estimate(clock: Clock, capsys: 
         assert bar.rate() == 0 and bar.seconds_left() is None
         bar.advance(100)
         assert bar.rate() == 0 and bar.seconds_left() is None
-        assert capsys.readouterr().err == "work: 100/1000, the first 100 in 60 s, with all opening and compiling\n"
+        assert capsys.readouterr().err == "work: 100/1000, the first 100 in 60 s, including opening and compiling\n"
         clock.wait(2)
         bar.advance(100)
         assert bar.rate() == 50 and bar.seconds_left() == 16

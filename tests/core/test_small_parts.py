@@ -78,7 +78,7 @@ def test_contact_sheets_of_any_channels(channels: int) -> None:
 def test_progress_counts_and_is_silent_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     with Bar("work", 4, 1) as bar:
         bar.advance(2, "note")
-        bar.say("a line")
+        bar.message("a line")
     said = capsys.readouterr()
     assert "work: 3/4" in said.err and "note" in said.err and "a line" in said.err and said.out == ""
     with Bar("work", 4, quiet=True) as bar:

@@ -39,7 +39,7 @@ def test_alpha_is_left_out_and_that_is_said(tmp_path: Path, capsys: pytest.Captu
     assert config.channels == 3 == batch["image"].shape[1] == batch["real"].shape[1]
     assert torch.allclose(batch["image"][0, :, 0, 0] * 255, torch.tensor([200.0, 100, 50]))  # its own colour
     line = capsys.readouterr().err
-    assert line.count("\n") == 1 and "its alpha is left out" in line and "3 channels" in line
+    assert line.count("\n") == 1 and "its alpha is ignored" in line and "3 channels" in line
 
 
 def test_what_is_made_of_a_render_has_no_alpha(tmp_path: Path) -> None:

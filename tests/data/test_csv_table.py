@@ -37,7 +37,7 @@ def test_the_same_table_in_every_country(content: str, tmp_path: Path) -> None:
     ("file_name;é\n".encode("cp1252"), "not UTF-8 at byte 10"),
     ("file_name;x\na.png;0,5\nb.png;0.5\n", "'x' has numbers with commas and with points"),
     ("file_name;x\na.png;1.234,5\n", "'x' has numbers with commas and with points"),
-    ('file_name,x\na.png,"1,234"\nb.png,"12,500"\n', "'x' has numbers whose commas may part thousands or decimals"),
+    ('file_name,x\na.png,"1,234"\nb.png,"12,500"\n', "'x' has commas that may separate thousands or decimals"),
     ("file_name,x\na.png,inf\n", "'x' is not finite"), ("file_name;x\na.png;1e999\n", "'x' is not finite"),
     ("file_name,x\na.png,[1e999]\n", "'x' is not finite"), ("name;x\na.png;1\n", "no column is called file_name"),
     ('file_name,x\na.png,"[' + "[" * 50 + "]" * 50 + ']"\n', "'x' is nested deeper"),

@@ -220,7 +220,7 @@ def test_lists_of_different_lengths(labelled: Path) -> None:
     rows = list(ImageFolder(labelled).rows)
     rows[2] = {**rows[2], "lighting": [1.0]}
     write_rows(labelled, rows)
-    assert "row 3 holds another kind or length" in message(lambda: ImageFolder(labelled).require("lighting"))
+    assert "row 3 holds a list of another type or length" in message(lambda: ImageFolder(labelled).require("lighting"))
 
 
 @pytest.mark.parametrize("name", ["../out.png", "/etc/passwd", "sub/../../out.png", "link.png", "..", "a\0.png"])

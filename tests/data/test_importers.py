@@ -247,9 +247,9 @@ def test_mnist(tmp_path: Path, form: str) -> None:
 def test_mnist_errors(tmp_path: Path) -> None:
     assert "train-images-idx3-ubyte(.gz) is missing" in message(lambda: MNIST().find(tmp_path))
     (tmp_path / "mnist.npz").write_bytes(b"PK rubbish")
-    assert "not MNIST's file" in message(lambda: MNIST().find(tmp_path / "mnist.npz"))
+    assert "not a file of MNIST" in message(lambda: MNIST().find(tmp_path / "mnist.npz"))
     np.savez(tmp_path / "bad.npz", x_train=np.array([{}], dtype=object), y_train=np.zeros(1))
-    assert "not MNIST's file" in message(lambda: MNIST().find(tmp_path / "bad.npz"))
+    assert "not a file of MNIST" in message(lambda: MNIST().find(tmp_path / "bad.npz"))
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + struct.pack(">III", 2**31, 28, 28))
     assert "damaged" in message(lambda: MNIST().find(tmp_path))
     (tmp_path / "train-images-idx3-ubyte").unlink()

@@ -40,7 +40,7 @@ def said(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(("name", "why"), [
     ("IMG_1.HEIC", "1 .heic (not readable: convert them, e.g. `heif-convert IN OUT.jpg`)"),
     ("scan.jxl", "1 .jxl (not readable: convert them to PNG)"),
-    ("raw.CR2", "develop them"), ("film.mov", "ffmpeg"), ("more.zip", "unpack"), ("depth.exr", "TIFF or .npy"),
+    ("raw.CR2", "convert them"), ("film.mov", "ffmpeg"), ("more.zip", "unpack"), ("depth.exr", "TIFF or .npy"),
     ("a.txt", "1 .txt (no pictures)"), (".b.png", "1 hidden: .b.png"), (".old/b.png", "1 hidden: .old/"),
     ("@eaDir/a.png", "1 thumbnail: @eaDir/"), ("__MACOSX/a.png", "__MACOSX/"), ("._a.png", "1 thumbnail: ._a.png"),
     ("Thumbs.db", "Thumbs.db"), (".thumbnails/a.png", "1 thumbnail: .thumbnails/"), ("noending", "without ending"),
@@ -173,7 +173,7 @@ def test_splits_with_metadata(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     folder = filled(tmp_path / "set", "train/1.png", "test/1.png")
     rows = [{"file_name": "train/1.png"}, {"file_name": "test/1.png"}]
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert "train/ and test/ are taken together" in said(folder, capsys)
+    assert "train/ and test/ are read together" in said(folder, capsys)
     (folder / "metadata.jsonl").unlink()
     for split in ("train", "test"):
         (folder / split / "metadata.jsonl").write_text('{"file_name": "1.png"}')

@@ -82,7 +82,7 @@ def test_arrays(tmp_path: Path, array: np.ndarray) -> None:
 
 @pytest.mark.parametrize(("array", "why"), [
     (CLASSES.astype(np.int16) - 1, "whole numbers from 0 to 65535"), (CLASSES + 0.5, "whole numbers"),
-    (np.stack([CLASSES] * 5), "one class index a pixel"), (np.full((4, 6), np.nan), "whole numbers"),
+    (np.stack([CLASSES] * 5), "one class index per pixel"), (np.full((4, 6), np.nan), "whole numbers"),
     (CLASSES.astype(np.int64) * 70000, "whole numbers from 0 to 65535")])
 def test_arrays_that_hold_no_classes(tmp_path: Path, array: np.ndarray, why: str) -> None:
     np.save(tmp_path / "m.npy", array)

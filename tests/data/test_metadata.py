@@ -68,7 +68,7 @@ def test_metadata_in_subfolders(tmp_path: Path) -> None:
         ("metadata.csv", b"", "is empty"),
         ("metadata.csv", b"file_name,side\na.png\n", "line 2 has 1 cells"),
         ("metadata.csv", b'file_name\n"a.png\n', "is not valid CSV"),
-        ("metadata.csv", b"file_name,x,x\na,1,2\n", "stands twice"),
+        ("metadata.csv", b"file_name,x,x\na,1,2\n", "occurs twice"),
         ("metadata.csv", b"file_name\n\xff\n", "not UTF-8 at byte 10"),
         ("metadata.csv", b"side\n1\n", "no column is called file_name"),
         ("metadata.parquet", b"PAR1 rubbish", "not a valid Parquet file"),

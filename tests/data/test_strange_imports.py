@@ -176,7 +176,7 @@ def nested(depth: int) -> bytes:
 
 
 @pytest.mark.parametrize(("content", "expected"), [
-    (b"", "no heading"), (b"rubbish" * 100, "no heading"), (mat(matrix(6, (2**15, 2**15), element(9, b""))),
+    (b"", "no header"), (b"rubbish" * 100, "no header"), (mat(matrix(6, (2**15, 2**15), element(9, b""))),
                                                             "32768 x 32768"),
     (mat(matrix(6, (2**30, 1), element(2, b"\0")), packed=True), "an array of 1073741824 x 1 in 1 bytes"),
     (mat(matrix(6, (1, 1), element(99, bytes(8)))), "the type 99"), (mat(matrix(6, (-1, 1), element(9, b""))), "of -1"),

@@ -202,7 +202,7 @@ def test_a_picture_that_is_elsewhere_is_not_fetched(tmp_path: Path) -> None:
 
 def test_two_columns_of_one_name(tmp_path: Path) -> None:
     table = pyarrow.Table.from_arrays([pictures("a.png"), pyarrow.array([1]), pyarrow.array([2])], ["image", "x", "x"])
-    assert "a column stands twice" in message(lambda: ImageFolder(parquet(tmp_path / "set", table)))
+    assert "a column occurs twice" in message(lambda: ImageFolder(parquet(tmp_path / "set", table)))
 
 
 def bomb(folder: Path, what: str) -> None:

@@ -95,7 +95,7 @@ Rows = list[dict[str, Any]]
     ("label", [{"label": 1}, {"label": False}], "truth values"),
     ("label", [{"label": None}, {"label": True}], "truth values"), ("label", [{"label": [1, 2]}], "not one number"),
     ("x", [{"x": 0.5}, {"x": True}], "truth values among numbers"),
-    ("iris_outline", [{"iris_outline": 3}], "it has one number an image, not 16 x 2"),
+    ("iris_outline", [{"iris_outline": 3}], "it has one number per image, not 16 x 2"),
     ("iris_outline", [{"iris_outline": [[1, 2, 3]]}], "1 x 3 numbers"),
     ("joints", [{"joints": [1, 2, 3]}], "not J x 3 numbers"),
     ("iris_outline", [{"iris_outline": [[True, False]] * 16}], "truth values"),

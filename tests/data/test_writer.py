@@ -241,7 +241,7 @@ def test_two_images_of_one_name(tmp_path: Path) -> None:
     with FolderWriter(tmp_path, INFO, 3) as writer:
         writer.write(0, "a", torch.zeros(1, 2, 2), {})
         assert "both be called 'a.png'" in message(lambda: writer.write(1, "a.png", torch.zeros(1, 2, 2), {}))
-        with pytest.raises(ValueError, match="names the files itself"):
+        with pytest.raises(ValueError, match="sets the file names"):
             writer.write(2, "b", torch.zeros(1, 2, 2), {"mask_file_name": "a.png"})
     with FolderWriter(tmp_path, INFO, 3) as writer:
         assert "both be called" in message(lambda: writer.write(2, "a", torch.zeros(1, 2, 2), {}))

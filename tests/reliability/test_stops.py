@@ -145,7 +145,7 @@ def test_files_that_may_not_grow(name: str, places: dict[str, str], tmp_path: Pa
     """A limit as clusters set them, and a disk that fails in the middle of a file."""
     out = tmp_path / "out"
     code, said = Victim(words(STAGES[name], places, out), partial(limit_files)).finish()
-    assert code == 2 and "grows larger than is allowed" in one_line(said)
+    assert code == 2 and "grows larger than the limit" in one_line(said)
     assert not [path for path in out.rglob("*.partial")]
     assert Victim(words(STAGES[name], places, out)).finish()[0] == 0
 

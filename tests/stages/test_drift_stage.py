@@ -274,10 +274,10 @@ def test_names_that_differ_in_their_endings_alone(parts: dict[str, Path], tmp_pa
     both = renamed(parts["before"], tmp_path / "both", ["p.png", "p.bmp"])
     with pytest.raises(UserError, match=r"both: 'p.bmp' and 'p.png' have one name but for the ending"):
         pairs(both, both)
-    with pytest.raises(UserError, match=r"both: what is made of 'p.bmp' and 'p.png' would have one name"):
+    with pytest.raises(UserError, match=r"both: the outputs of 'p.bmp' and 'p.png' would have the same name"):
         apply(parts["refiner"], ApplyJob(input=both, out=tmp_path / "out", **CPU), quiet=True)
     assert not (tmp_path / "out").exists()
-    with pytest.raises(UserError, match="would have one name"):  # readers of shards refuse two rows of one name as well
+    with pytest.raises(UserError, match="would have the same name"):  # readers of shards refuse equal names too
         apply(parts["refiner"], ApplyJob(input=both, out=tmp_path / "tar", format="webdataset", **CPU), quiet=True)
 
 

@@ -124,7 +124,7 @@ def test_a_single_class_is_known_by_its_folder(run: Path, tmp_path: Path, capsys
     folder = in_folders(tmp_path / "one", "cow")
     figures = evaluate(run, EvaluateJob(data=folder, device="cpu"), quiet=True)
     assert figures["accuracy"] == 1 and figures["recall"] == [None, None, 1]
-    assert "all pictures are taken for 'cow'" in capsys.readouterr().err
+    assert "all pictures get the class 'cow'" in capsys.readouterr().err
     both = [ImageFolder(in_folders(tmp_path / "two", "ant", "cow")), ImageFolder(folder)]
     assert agreed_classes(both) == (2, ("ant", "cow")) and both[1].labels["label"].tolist() == [1] * 4
     other = in_folders(tmp_path / "other", "yak")
@@ -212,11 +212,11 @@ def test_words_in_csv_and_gaps(tmp_path: Path) -> None:
 
 def test_words_that_do_not_fit(tmp_path: Path) -> None:
     mixed = in_rows(tmp_path / "mixed", {"ant": "ant", "cow": 3}, count=1)
-    assert "row 2 holds 3 where others hold a name" in message(lambda: ImageFolder(mixed).require("label"))
+    assert "row 2 holds 3 instead of a name" in message(lambda: ImageFolder(mixed).require("label"))
     strange = in_rows(tmp_path / "strange", {"ant": "ant"}, made={"classes": ["bee"]})
     assert "'ant' is not among the classes" in message(lambda: ImageFolder(strange).require("label"))
     twice = in_rows(tmp_path / "twice", {"ant": 0}, made={"classes": ["bee", "bee"]})
-    assert "no list of different names" in message(lambda: ImageFolder(twice).require("label"))
+    assert "no list of distinct names" in message(lambda: ImageFolder(twice).require("label"))
 
 
 @pytest.mark.parametrize("cls", [b"cow", b"cow\n", b'"cow"', "\ufeffcow".encode()])

@@ -61,5 +61,5 @@ def test_a_round_brings_the_labels_that_the_estimator_reads(tmp_path: Path) -> N
     _, plainly = SimGAN.open(data, SimGAN.Config(batch_size=4), 0)
     assert set(plainly.batch(0)) == {"image", "real"} and torch.equal(plainly.batch(0)["image"], batch["image"])
     bare = write_folder(tmp_path / "bare", 12, (24, 40), labels=("label",))
-    with pytest.raises(UserError, match="reads no label"):
+    with pytest.raises(UserError, match="predicts no label"):
         SimGAN.open(replace(data, synthetic=bare), SimGAN.Config(hold="label", batch_size=4), 0)

@@ -106,7 +106,7 @@ def test_folders_that_do_not_fit(tmp_path: Path) -> None:
     with FolderWriter(tmp_path / "classes", {}, 2) as writer:
         for index in range(2):
             writer.write(index, f"{index}", torch.rand(1, 16, 16), {"label": index})
-    with pytest.raises(UserError, match="holds no places"):
+    with pytest.raises(UserError, match="holds no positions"):
         opened(tmp_path / "classes", landmarks="label")
     with pytest.raises(UserError, match="at least 1"):
         HourglassSystem(replace(HourglassSystem.tiny()[0], stacks=0))

@@ -64,7 +64,7 @@ def test_places_are_not_rounded_in_bf16(trained: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize(("changes", "complaint"), [
-    ({"landmarks": ("nose",)}, "no label 'nose'"), ({"landmarks": ("label",)}, "holds no places"),
+    ({"landmarks": ("nose",)}, "no label 'nose'"), ({"landmarks": ("label",)}, "holds no positions"),
     ({"landmarks": ()}, "must name one label"), ({"landmarks": ("pupil_centre",) * 2}, "different ones"),
     ({"num_points": (1, 7)}, "were expected"),
 ])

@@ -1,4 +1,4 @@
-"""The channels in which folders of pictures are read together."""
+"""The number of channels in which several folders of pictures are read together."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from migaki.data.folder import ImageFolder
 
 
 def common_channels(first: ImageFolder, others: Sequence[ImageFolder]) -> int:
-    """Those of the first folder, without its alpha where pictures of the others have none; that is said in one line.
+    """Returns the channels of the first folder, without alpha if pictures of the others have none; prints a notice.
 
-    Renderers write RGBA and cameras RGB. Whoever made both RGBA would teach a network to tell rendered pictures by the
-    alpha alone, which is no look. Colours stay as they stand in the file: over black, as renderers leave what they did
-    not draw, nothing is blended.
+    Renderers write RGBA and cameras RGB. If both were read as RGBA, a network could recognise rendered pictures by the
+    alpha alone. Colours stay as in the file and are not blended: renderers leave undrawn pixels black.
     """
     channels = first.shape[0]
     if not first.has_alpha:
@@ -22,6 +21,7 @@ def common_channels(first: ImageFolder, others: Sequence[ImageFolder]) -> int:
     bare = next((folder for folder in others if not folder.has_alpha), None)
     if bare is None:
         return channels
-    notice(f"{show(first.path)}: its alpha is left out, as pictures in {show(bare.path)} have none: both are read in "
-           f"{channels - 1} {'channel' if channels == 2 else 'channels'}, transparent pixels in their own colours")
+    notice(f"{show(first.path)}: its alpha is ignored, because pictures in {show(bare.path)} have none: "
+           f"both are read in {channels - 1} {'channel' if channels == 2 else 'channels'}, transparent pixels in "
+           "their own colours")
     return channels - 1

@@ -21,32 +21,32 @@ from migaki.data.folder import ImageFolder
 Array = np.ndarray[Any, Any]
 
 MEMORY_LIMIT = 1_500_000_000
-"""Decoded images are kept in memory up to so many bytes together; beyond it they are decoded whenever needed."""
+"""Limit in bytes of the decoded images kept in memory; the others are decoded whenever needed."""
 
 
 class PatchSource:
-    """Square patches at random places of one folder of photographs, or at the same places of several paired ones.
+    """Square patches at random positions in one folder of photographs, or at the same positions in paired folders.
 
-    A patch is `zoom` times as large in the photograph and scaled down, which hides the artefacts of compressed files;
-    it is mirrored half of the time.
+    A patch is cut `zoom` times larger and scaled down, which hides the artefacts of compressed files. Half of the
+    patches are mirrored.
 
     Args:
-        folders: Key -> folder. Several are paired by file name without its ending (and by size).
+        folders: Key -> folder. Several folders are paired by file name without its ending (and by size).
         channels: Key -> channels to convert to; a key without one keeps those of its files.
         patch: Side of a patch, px.
-        batch_size: Patches a batch and process.
-        seed: Of the choice of photographs and places.
-        zoom: Range of how many px of the photograph become one px; cut down where a photograph is too small.
+        batch_size: Patches per batch and process.
+        seed: Of the choice of photographs and positions.
+        zoom: Range of px of the photograph per px of the patch; reduced if a photograph is too small.
         flip: Mirror left to right.
-        turn: Turn by a quarter half of the time: what stands then lies, so nothing is told by its direction.
-        vivid: How far colours are changed, the same way in all RGB pictures of a pair: channels change places, each
-            is scaled by exp(-vivid) to exp(vivid), saturation by 0.5 to 1 + 3 * vivid; 0 = as they are.
+        turn: Rotate half of the patches by a quarter, so that nothing can be recognised by its direction.
+        vivid: Strength of the colour changes, equal in all RGB pictures of a pair: channels change places, each
+            is scaled by exp(-vivid) to exp(vivid), saturation by 0.5 to 1 + 3 * vivid; 0 = no change.
         shard: (rank, world) of this process.
-        balance: Draw not evenly over the photographs but over a map of how so many windows of the first key's
-            pictures look (`scene_balance`), at least 8; 0 = off.
+        balance: If not 0 (at least 8), draw evenly over a map of the appearance of so many windows of the first key
+            (`scene_balance`) instead of evenly over the photographs.
 
     Raises:
-        UserError: for folders that do not pair, a photograph smaller than a patch, and what `ImageFolder` refuses.
+        UserError: for folders that cannot be paired, a photograph smaller than a patch, and errors of `ImageFolder`.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class PatchSource:
         return len(next(iter(self.files.values())))
 
     def batch(self, step: int) -> Batch:
-        """The patches of this step, `(batch_size, C, patch, patch)` float32 in [0, 1] for each key."""
+        """Returns the patches of this step, `(batch_size, C, patch, patch)` float32 in [0, 1] for each key."""
         rank, world = self.shard
         first = (step * world + rank) * self.batch_size
         patches = [self._patch(first + place) for place in range(self.batch_size)]
@@ -100,7 +100,7 @@ class PatchSource:
         if self._groups:
             alike = self._groups[int(random.integers(len(self._groups)))]
             index, near = alike[int(random.integers(len(alike)))]
-            # About there, not only there: the windows are few.
+            # Near this position, not exactly at it, because there are few windows.
             rooms = [max(1, side - self.patch) for side in self._read(next(iter(self.files)), index).shape[1:]]
             where = np.clip(near + self.patch / 2 * (where - 0.5) / rooms, 0, 1 - 1e-9)
         turned = self.turn and random.random() < 0.5
@@ -108,8 +108,8 @@ class PatchSource:
         sizes = {image.shape[1:] for image in images.values()}
         name = show(next(iter(self.files.values()))[index])
         if len(sizes) > 1:
-            told = " and ".join(sorted(f"{width} x {height}" for height, width in sizes))
-            raise UserError(f"{name}: its pictures differ in size ({told}): pair pictures of one size")
+            listed = " and ".join(sorted(f"{width} x {height}" for height, width in sizes))
+            raise UserError(f"{name}: its pictures differ in size ({listed}): pair pictures of one size")
         ((height, width),) = sizes
         if min(height, width) < self.patch:
             raise UserError(
@@ -126,7 +126,7 @@ class PatchSource:
         return self._vivid(result, random) if self.vivid else result
 
     def _vivid(self, patches: dict[str, Array], random: np.random.Generator) -> dict[str, Array]:
-        """Other colours than the photographs have: street scenes are grey, what is restored may be red all over."""
+        """Apply random colour changes: street scenes are mostly grey, but restored pictures may have any colour."""
         order, factor = random.permutation(3), random.uniform(0.5, 1 + 3 * self.vivid)
         gains = np.exp(random.uniform(-self.vivid, self.vivid, (3, 1, 1))).astype(np.float32)
 
@@ -138,7 +138,7 @@ class PatchSource:
         return {key: change(image) if len(image) == 3 else image for key, image in patches.items()}
 
     def _balance(self, num_windows: int) -> None:
-        """Windows at random places of random pictures, grouped by how they look."""
+        """Group windows at random positions of random pictures by their appearance."""
         if num_windows < 8:
             raise UserError(f"patches: balance {num_windows}: give at least 8 windows, or 0 to draw evenly")
         random = np.random.Generator(np.random.PCG64(fold(self.seed, 2**31)))
@@ -156,7 +156,7 @@ class PatchSource:
         self._groups = [[found[i] for i in members] for members in group(points)]
 
     def _read(self, key: str, index: int) -> Array:
-        """The whole photograph (C, H, W) in its own type, kept in memory while there is room."""
+        """Returns the whole photograph (C, H, W) in its own type; kept in memory while there is space."""
         if (key, index) in self._kept:
             return self._kept[key, index]
         path = self.files[key][index]
@@ -172,7 +172,7 @@ class PatchSource:
 
 
 def _pair(folders: dict[str, ImageFolder]) -> dict[str, list[FilePath]]:
-    """The files of each folder in one order."""
+    """Returns the paired files of each folder, in the same order."""
     stems = {
         key: {str(PurePosixPath(name).with_suffix("")): folder.file(index) for index, name in enumerate(folder.names)}
         for key, folder in folders.items()
@@ -184,6 +184,6 @@ def _pair(folders: dict[str, ImageFolder]) -> dict[str, list[FilePath]]:
             lacking = key if odd[0] in first else first_key
             raise UserError(
                 f"{show(folders[lacking].path)}: has no picture '{show(odd[0])}' to pair with that in "
-                f"{show(folders[first_key if lacking == key else key].path)}: pictures of a pair have one name"
+                f"{show(folders[first_key if lacking == key else key].path)}: the pictures of a pair need the same name"
             )
     return {key: [files[stem] for stem in sorted(first)] for key, files in stems.items()}

@@ -1,4 +1,4 @@
-"""Batches for adversarial refinement: several synthetic and several real ones a step."""
+"""Batches for adversarial refinement: several synthetic and several real batches per step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from migaki.data.folder import ImageFolder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rounds:
-    """Where a round's images come from: K_g + K_d synthetic batches and K_d real ones, one after the other."""
+    """The source of a round's images: K_g + K_d synthetic batches and K_d real batches, in this order."""
 
     synthetic: FolderSource
     real: FolderSource
@@ -29,9 +29,9 @@ class Rounds:
         return self.synthetic.num_images + self.real.num_images
 
     def batch(self, step: int) -> Batch:
-        """`image` (num_synthetic * b, C, H, W) and `real` (num_real * b, C, H, W), both in [0, 1].
+        """Returns `image` (num_synthetic * b, C, H, W) and `real` (num_real * b, C, H, W), both in [0, 1].
 
-        Labels that the synthetic source delivers come with `image`.
+        Labels of the synthetic source are included.
         """
         parts = [self.synthetic.batch(step * self.num_synthetic + k) for k in range(self.num_synthetic)]
         real = [self.real.batch(step * self.num_real + k)["real"] for k in range(self.num_real)]
@@ -39,9 +39,9 @@ class Rounds:
 
 
 def held_labels(synthetic: ImageFolder, estimator: System, path: Path) -> list[str]:
-    """The labels of the folder that the estimator reads as well; UserError if there are none."""
+    """Returns the labels of the folder that the estimator also predicts; UserError if there are none."""
     held = [key for key in reading_of(estimator, synthetic.read([0], ("image",))) if key in synthetic.labels]
     if not held:
-        raise UserError(f"{path}: reads no label that {synthetic.path} has, so --hold label has nothing to hold: "
+        raise UserError(f"{path}: predicts no label of {synthetic.path}, so --hold label has no effect: "
                         "leave it out")
     return held

@@ -24,29 +24,28 @@ from migaki.data.sets.objects import object_key
 Array = np.ndarray[Any, Any]
 
 MEMORY_LIMIT = 1_500_000_000
-"""Folders whose decoded images take at most so many bytes are decoded once and kept in memory."""
+"""Limit in bytes: folders whose decoded images take at most this much are decoded once and kept in memory."""
 
 
 class FolderSource:
-    """Shuffled batches from a folder: epoch e is the permutation seeded by `fold(seed, e)`.
+    """Shuffled batches from a folder: epoch e uses the permutation seeded by `fold(seed, e)`.
 
-    A batch may straddle epochs, so every image is seen equally often whatever the batch size. The batch of a step
-    depends on (seed, step) alone: not on the steps taken before, on `workers`, or on whether the images are kept in
-    memory.
+    A batch may span two epochs, so that every image is seen equally often for any batch size. The batch of a step
+    depends only on (seed, step): not on earlier steps, on `workers`, or on whether the images are kept in memory.
 
     Args:
-        folder: Where the images come from.
-        batch_size: Images a batch and process.
+        folder: The folder of the images.
+        batch_size: Images per batch and process.
         seed: Of the order.
-        keys: What to deliver (`image`, labels, further pictures); None for everything.
+        keys: The keys to deliver (`image`, labels, further pictures); None for all.
         rename: Old to new keys, such as `{"image": "real"}`.
         may_miss: Keys of which images may lack a value (NaN).
-        shard: (rank, world); the global batch of `batch_size * world` images is cut, and this is the rank's part.
-        workers: Threads that decode ahead where the images are not kept in memory; 0 decodes when asked.
-        memory_limit: Bytes up to which the decoded images are kept in memory.
+        shard: (rank, world); the global batch of `batch_size * world` images is cut, and this process gets part `rank`.
+        workers: Threads that decode in advance if the images are not kept in memory; 0 decodes on demand.
+        memory_limit: Limit in bytes of the decoded images kept in memory.
 
     Raises:
-        UserError: if a key of `keys` is missing or incomplete in the folder, or its images cannot be brought to
+        UserError: if a key of `keys` is missing or incomplete in the folder, or its images cannot be converted to
             one shape.
     """
 
@@ -82,7 +81,7 @@ class FolderSource:
         self._ahead: dict[int, Future[Batch]] = {}
 
     def indices(self, step: int) -> Array:
-        """Which images make the batch of this step, int64 `(batch_size,)`."""
+        """Returns the indices of the images in the batch of this step, int64 `(batch_size,)`."""
         first = (step * self.world + self.rank) * self.batch_size
         places = np.arange(first, first + self.batch_size)
         epochs, offsets = np.divmod(places, len(self.folder))
@@ -98,7 +97,7 @@ class FolderSource:
         return len(self.folder)
 
     def batch(self, step: int) -> Batch:
-        """The batch of this step on the CPU; pictures `(B, C, H, W)` float32 in [0, 1]."""
+        """Returns the batch of this step on the CPU; pictures `(B, C, H, W)` float32 in [0, 1]."""
         if self._pool is None:
             return self._read(self.indices(step))
         ahead = range(step, step + 1 + self._pool._max_workers)
@@ -120,7 +119,7 @@ class FolderSource:
         return batch
 
     def _order(self, epoch: int) -> Array:
-        """The permutation of an epoch; the last few are kept."""
+        """Returns the permutation of an epoch; the latest few are cached."""
         if epoch not in self._orders:
             random = np.random.Generator(np.random.PCG64(fold(self.seed, epoch)))
             self._orders[epoch] = random.permutation(len(self.folder))
@@ -130,7 +129,7 @@ class FolderSource:
 
 
 def _decode_all(folder: ImageFolder, memory_limit: int) -> Array | None:
-    """All images `(N, C, H, W)` in the folder's narrowest type, or None if they take more than `memory_limit`."""
+    """Returns all images `(N, C, H, W)` in the folder's narrowest type, or None if they exceed `memory_limit`."""
     shape = (len(folder), *folder.shape)
     key = _state(folder)
     if key in _KEPT and _KEPT[key].nbytes <= memory_limit:
@@ -145,7 +144,7 @@ def _decode_all(folder: ImageFolder, memory_limit: int) -> Array | None:
             store[index] = framing.widen(folder.decode(index), folder.dtype)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        # The list makes the first error surface here. A task an image would take a kilobyte each, all at once.
+        # The list makes the first error surface here. Blocks, because a task per image would take a kilobyte each.
         list(pool.map(decode, range(0, len(folder), _DECODED)))
     _KEPT[key] = store
     while len(_KEPT) > 1 and sum(kept.nbytes for kept in _KEPT.values()) > _KEPT_LIMIT:
@@ -153,28 +152,28 @@ def _decode_all(folder: ImageFolder, memory_limit: int) -> Array | None:
     return store
 
 
-_DECODED = 64  # images that a thread decodes at a time
+_DECODED = 64  # images that one thread decodes in sequence
 
 _KEPT: OrderedDict[tuple[object, ...], Array] = OrderedDict()
-"""Folders decoded last, by their state: a study trains many models on the same ones, each in a few seconds."""
+"""Folders decoded last, by their state: a study trains many models on the same folders, each in a few seconds."""
 
-_KEPT_LIMIT = 300_000_000  # bytes of all of them together, or one folder of any size
+_KEPT_LIMIT = 300_000_000  # bytes of all cached folders together; a single folder may be larger
 
 
 def _state(folder: ImageFolder) -> tuple[object, ...]:
-    """What the decoded images depend on: the folder's framing, and its files with size and times of last change."""
+    """Returns what the decoded images depend on: the folder's framing, and the size and times of its files."""
     state, root = hashlib.sha256(), os.path.realpath(folder.path)
     for name in folder.names:
         try:
             found = os.stat(f"{root}/{name}")
         except OSError:
-            continue  # decoding says what is wrong with it
+            continue  # decoding will report the error
         state.update(os.fsencode(name) + f"\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}\0".encode())
     return (root, folder.shape, folder.value_range, state.hexdigest())
 
 
 class PairedSource:
-    """Several sources side by side: their batches merged, such as labelled synthetic and unlabelled real images."""
+    """Several sources merged into one batch, such as labelled synthetic and unlabelled real images."""
 
     def __init__(self, *sources: Source) -> None:
         if not sources:
@@ -187,7 +186,7 @@ class PairedSource:
         return sum(source.num_images for source in self.sources if isinstance(source, Counted))
 
     def batch(self, step: int) -> Batch:
-        """The merged batch of this step; ValueError if two sources deliver the same key."""
+        """Returns the merged batch of this step; ValueError if two sources deliver the same key."""
         merged: Batch = {}
         for source in self.sources:
             for key, value in source.batch(step).items():
@@ -198,7 +197,7 @@ class PairedSource:
 
 
 class MixedSource:
-    """Several sources one after the other: their batches concatenated, such as raw and refined images."""
+    """Several sources whose batches are concatenated, such as raw and refined images."""
 
     def __init__(self, *sources: Source) -> None:
         if not sources:
@@ -211,7 +210,7 @@ class MixedSource:
         return sum(source.num_images for source in self.sources if isinstance(source, Counted))
 
     def batch(self, step: int) -> Batch:
-        """The concatenated batch of this step; all sources deliver the same keys."""
+        """Returns the concatenated batch of this step; all sources deliver the same keys."""
         parts = [source.batch(step) for source in self.sources]
         return {key: joined_values([part[key] for part in parts], key) for key in parts[0]}
 

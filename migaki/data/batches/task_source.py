@@ -1,4 +1,4 @@
-"""Where the task models' batches come from: labelled folders, and unlabelled photographs beside them."""
+"""The batches of the task models: labelled folders, and optionally unlabelled photographs."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from migaki.data.batches.source import FolderSource, MixedSource, PairedSource
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.labels import POINT_KEYS
 
-# Folded into the seed and not added: the order of one run's photographs is not that of another run's labels.
+# Folded into the seed instead of added: the order of one run's photographs must not be that of another run's labels.
 _LABELLED, _PHOTOS = 0, 1
 
 
 class Sized(Protocol):
-    """A configuration whose images' shape may be left to the data."""
+    """A configuration whose image shape may be taken from the data."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def channels(self) -> int:
-        """0 = as the data."""
+        """0 = from the data."""
 
     @property
     def height(self) -> int:
-        """px; 0 = as the data."""
+        """px; 0 = from the data."""
 
     @property
     def width(self) -> int:
-        """px; 0 = as the data."""
+        """px; 0 = from the data."""
 
 
 C = TypeVar("C", bound=Sized)
@@ -44,9 +44,9 @@ C = TypeVar("C", bound=Sized)
 
 def open_labelled(config: C, paths: Sequence[Path], photos: Path | None = None
                   ) -> tuple[C, list[ImageFolder], ImageFolder | None]:
-    """The labelled folders and the photographs, all read at one size: `config`'s, or where that is 0 the first's.
+    """Open the labelled folders and the photographs, all read at one size: `config`'s, or if that is 0 the first's.
 
-    Returns the configuration with that size, the folders, and the photographs if there are any.
+    Returns the configuration with that size, the folders, and the photographs (or None).
     """
     wanted = (config.height, config.width) if config.height and config.width else None
     first = ImageFolder(paths[0], size=wanted, channels=config.channels or None)
@@ -64,12 +64,12 @@ def labelled_source(folders: Sequence[ImageFolder], keys: Sequence[str], batch_s
                     photos: ImageFolder | None = None, photo_keys: Mapping[str, str] | None = None,
                     columns: Sequence[Mapping[str, str]] = (), may_miss: Collection[str] = (),
                     validate: float = 0.0) -> Source:
-    """Batches of `batch_size` images with the labels `keys`, from each folder equally many.
+    """Returns a source of batches of `batch_size` images with the labels `keys`, equally many from each folder.
 
-    `columns` says for each folder under which name a key stands there, where that is another one. With `photos`, as
-    many photographs beside them; `photo_keys` says how their columns are called in the batch (default: image as
-    `real`). Of the labels in `may_miss` images may lack a value (NaN). `validate` is the share of each folder that is
-    kept from training (`held_out`); the source then delivers these images to `fit`.
+    `columns` gives for each folder the column names of keys that have another name there. With `photos`, each batch
+    also has as many photographs; `photo_keys` maps their columns to keys of the batch (default: image to `real`).
+    Labels in `may_miss` may be missing (NaN). `validate` is the share of each folder that is kept from training
+    (`held_out`); the source then delivers these images to `fit`.
     """
     shard = (processes.rank(), processes.world())
     share = max(1, batch_size // len(folders))
@@ -92,15 +92,15 @@ def labelled_source(folders: Sequence[ImageFolder], keys: Sequence[str], batch_s
 
 
 def count_places(folder: ImageFolder, key: str, may_miss: bool = False) -> int:
-    """How many places the label `key` of a folder holds an image; UserError unless they are places in px.
+    """Returns the number of positions per image in the label `key`; UserError unless they are positions in px.
 
-    `may_miss` allows places that are missing (NaN).
+    With `may_miss`, positions may be missing (NaN).
     """
     (folder.require_column if may_miss else folder.require)(key)
     values = folder.labels.get(key)
     if values is None or values.ndim not in (2, 3) or not 2 <= values.shape[-1] <= 3:
-        raise UserError(f"{folder.path}: '{key}' holds no places: x y in px an image, or a list of such, are needed")
+        raise UserError(f"{folder.path}: '{key}' holds no positions: each image needs x y in px, or a list of them")
     if key not in POINT_KEYS and folder.size is not None and folder.shape[1:] != ImageFolder(folder.path).shape[1:]:
-        raise UserError(f"{folder.path}: images would have to be scaled, and '{key}' is no label that is known to be "
+        raise UserError(f"{folder.path}: images would have to be scaled, and '{key}' is not known to be "
                         f"in px: bring the images to one size, or name the column one of {', '.join(POINT_KEYS)}")
     return 1 if values.ndim == 2 else int(values.shape[1])

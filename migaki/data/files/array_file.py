@@ -1,4 +1,4 @@
-"""Arrays as images: `.npy` files and TIFFs with any number of bands, their headers checked before their data."""
+"""Arrays as images: `.npy` files and TIFFs with any number of bands. Headers are checked before data are read."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from migaki.data.files.member import FilePath, size_of, stream
 _XMP = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([1-8])\s*["'<]""")
 
 ArrayHeader = tuple[int, int, int, np.dtype[Any]]
-"""Channels, height, width and type of an array once it is turned to `(C, H, W)`."""
+"""Channels, height, width and type of an array after its conversion to `(C, H, W)`."""
 
 
 def read_npy_header(path: FilePath) -> ArrayHeader:
-    """Shape and type of a `.npy` file; UserError for pickled objects and for files shorter than their header says."""
+    """Returns shape and type of a `.npy` file; UserError for pickled objects and truncated files."""
     with stream(path) as file:
         try:
             version = np.lib.format.read_magic(file)
@@ -49,14 +49,14 @@ def _check_numbers(path: FilePath, dtype: np.dtype[Any]) -> None:
 
 
 def read_npy(path: FilePath) -> np.ndarray[Any, Any]:
-    """A `.npy` file as `(C, H, W)`; nothing is unpickled."""
+    """Returns a `.npy` file as `(C, H, W)`; nothing is unpickled."""
     with stream(path) as file:
         array: np.ndarray[Any, Any] = np.load(file, allow_pickle=False)
     return _channels_first(path, array)
 
 
 def read_tiff_header(path: FilePath) -> ArrayHeader:
-    """Shape and type of the first series of a TIFF, through `tifffile`."""
+    """Returns shape and type of the first series of a TIFF, read with `tifffile`."""
     with _open_tiff(path) as tiff:
         series = tiff.series[0]
         _check_numbers(path, np.dtype(series.dtype))
@@ -67,20 +67,20 @@ def read_tiff_header(path: FilePath) -> ArrayHeader:
 
 
 def read_tiff(path: FilePath) -> np.ndarray[Any, Any]:
-    """The first series of a TIFF as `(C, H, W)`, turned upright."""
+    """Returns the first series of a TIFF as `(C, H, W)`, turned upright."""
     with _open_tiff(path) as tiff:
         series = tiff.series[0]
         _check_packing(path, tiff, series)
         array = np.asarray(series.asarray())
         if array.shape != tuple(series.shape) or array.dtype != series.dtype:
-            raise UserError(f"{show(path)}: damaged, its data are not what its tags say: write the file again")
+            raise UserError(f"{show(path)}: damaged, its data do not match its tags: write the file again")
         array = _channels_first(path, array)
         return turn(array, _tiff_orientation(tiff))
 
 
 @contextmanager
 def _open_tiff(path: FilePath) -> Iterator[Any]:
-    """The file in `tifffile`'s hands."""
+    """Opens the file with `tifffile`."""
     with stream(path) as file:
         _check_pages(path, file)
         with _tifffile(path).TiffFile(file, **_ALONE) as tiff:
@@ -88,28 +88,28 @@ def _open_tiff(path: FilePath) -> Iterator[Any]:
 
 
 _ALONE = {"is_ome": False, "is_mmstack": False, "is_ndtiff": False, "is_micromanager": False}
-"""Kinds of TIFF that may name other files: each file is read by itself."""
+"""Kinds of TIFF that may refer to other files: only the file itself is read."""
 
 _UNPACKERS: dict[int, Callable[[], Any]] = {
     8: zlib.decompressobj, 32946: zlib.decompressobj,
     34925: lambda: lzma.LZMADecompressor(memlimit=2**28),
 }
-_OTHER_CODES = (1, 5, 32773)  # none, LZW, runs: they cannot hide much in little
+_OTHER_CODES = (1, 5, 32773)  # none, LZW, PackBits: these cannot hide much in a small file
 
 
 def _check_packing(path: FilePath, tiff: Any, series: Any) -> None:
-    """UserError for parts that unpack to more than the picture, and for ways of packing that are not read."""
+    """UserError for parts that unpack to more than the picture, and for unsupported compression."""
     room = 2 * int(series.size) * int(series.dtype.itemsize) + 2**16
     handle = tiff.filehandle
     for page in series.pages:
-        page = tiff.pages.first if page is None else page  # None: it follows the first one without a gap
+        page = tiff.pages.first if page is None else page  # None: it follows the first page without a gap
         code = int(page.compression)
         if code in _OTHER_CODES and (code != 5 or importlib.util.find_spec("imagecodecs") is not None):
             continue
         if code not in _UNPACKERS:
             name = str(getattr(page.compression, "name", code))
-            raise UserError(f"{show(path)}: is packed with {name}, which is not read with so many bits or bands: save "
-                            "it with deflate or without compression")
+            raise UserError(f"{show(path)}: is compressed with {name}, which is not read with so many bits or bands: "
+                            "save it with deflate or without compression")
         for offset, size in zip(page.dataoffsets, page.databytecounts, strict=False):
             handle.seek(offset)
             unpacker = _UNPACKERS[code]()
@@ -127,7 +127,7 @@ def _tiff_orientation(tiff: Any) -> int:
 
 
 def xmp_orientation(text: object) -> int | None:
-    """`tiff:Orientation`, 1..8, of Adobe's XMP: an attribute or an element; None where it has none."""
+    """Returns `tiff:Orientation`, 1..8, of Adobe's XMP (an attribute or an element), or None."""
     if isinstance(text, str):
         text = text.encode(errors="replace")
     found = _XMP.search(text) if isinstance(text, bytes) else None
@@ -146,11 +146,11 @@ def turn(array: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:
 
 
 _MAX_PAGES = 4096
-_MAX_TAGS = 2**16  # of all pages together; ours has a dozen a page
+_MAX_TAGS = 2**16  # of all pages together; a normal page has about a dozen
 
 
 def _check_pages(path: FilePath, file: IO[bytes]) -> None:
-    """UserError for a TIFF whose pages are a loop or too many, over which its reader would sit for hours."""
+    """UserError for a TIFF whose pages form a loop or are too many, which would occupy its reader for hours."""
     start = file.read(16)
     order: Literal["little", "big"] = "little" if start[:2] == b"II" else "big"
     is_big = start[2:4] in (b"+\0", b"\0+")
@@ -177,12 +177,12 @@ def _tifffile(path: FilePath) -> Any:
         import tifffile
     except ImportError as error:
         raise UserError(f"{show(path)}: this kind of TIFF needs tifffile: pip install 'migaki[tiff]'") from error
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says of damaged files we say in one line
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # we report damaged files in one line of our own
     return tifffile
 
 
 def _storage(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The type in which values of `dtype` are kept: truth as uint8, all floating point as float32."""
+    """Returns the type in which values of `dtype` are kept: bool as uint8, all floating point types as float32."""
     if dtype.kind == "b":
         return np.dtype(np.uint8)
     return np.dtype(np.float32) if dtype.kind == "f" else dtype.newbyteorder("=")
@@ -198,7 +198,7 @@ def _channels_first_shape(path: FilePath, shape: tuple[int, ...]) -> tuple[int, 
 
 
 def _channels_first(path: FilePath, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """`(H, W)`, `(C, H, W)` or `(H, W, C)` as `(C, H, W)`: the shorter of the outer axes is the channels."""
+    """Convert `(H, W)`, `(C, H, W)` or `(H, W, C)` to `(C, H, W)`: the shorter of the outer axes is the channels."""
     _channels_first_shape(path, array.shape)
     if array.ndim == 2:
         array = array[None]

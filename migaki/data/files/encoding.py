@@ -1,4 +1,4 @@
-"""Pictures and planes as the bytes of image files, and bytes as files that are whole or absent."""
+"""Encodes pictures and planes as the bytes of image files, and writes files that are whole or absent."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _BUFFER = 2**16
 
 
 def encode_image(image: torch.Tensor | Array, image_format: str) -> bytes:
-    """`(C, H, W)` float in [0, 1], or uint8, or uint16 for `png16`, as the bytes of a file.
+    """Encode `(C, H, W)` float in [0, 1], or uint8, or uint16 for `png16`, as the bytes of a file.
 
     Raises:
-        ValueError: for NaN, an unsupported number of channels or a shape that is no picture.
+        ValueError: for NaN, an unsupported number of channels or a shape that is not a picture.
     """
     array = _array(image)
     if array.ndim != 3:
@@ -48,7 +48,7 @@ def encode_image(image: torch.Tensor | Array, image_format: str) -> bytes:
 
 
 def encode_plane(plane: torch.Tensor | Array, image_format: str) -> bytes:
-    """A plane `(H, W)` that keeps its unit: whole numbers as grey PNG of 8 or, above 255, 16 bits; floats as TIFF."""
+    """Encode a plane `(H, W)` in its own unit: whole numbers as grey PNG of 8 bits (16 above 255); floats as TIFF."""
     array = _array(plane)
     if array.ndim != 2:
         raise ValueError(f"a plane has shape (H, W), not {array.shape}")
@@ -62,7 +62,7 @@ def encode_plane(plane: torch.Tensor | Array, image_format: str) -> bytes:
 
 
 def encode_signal(values: torch.Tensor | Array, image_format: str) -> bytes:
-    """A series of numbers (T, ...) as the bytes of a `.npy` file, float32."""
+    """Encode a series of numbers (T, ...) as the bytes of a `.npy` file, float32."""
     buffer = io.BytesIO()
     np.save(buffer, _array(values).astype(np.float32), allow_pickle=False)
     return buffer.getvalue()
@@ -73,7 +73,7 @@ def _array(value: torch.Tensor | Array) -> Array:
 
 
 def to_bytes(images: torch.Tensor) -> torch.Tensor:
-    """Pictures of any shape in [0, 1] (clipped) as the uint8 that their files hold; ValueError for NaN."""
+    """Convert pictures of any shape in [0, 1] (clipped) to uint8 as in their files; ValueError for NaN."""
     return torch.from_numpy(_quantise(_array(images), np.uint8))
 
 
@@ -125,15 +125,15 @@ def _save(picture: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def store(path: str, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all; UserError with advice if the disk refuses.
+    """Write `data` to `path`, whole or not at all; UserError with advice if the disk reports an error.
 
-    Unlike `atomic_write` it does not wait for the disk: thousands of small images would take minutes. After a
-    power cut a file may be empty, which `FolderWriter` notices and writes again.
+    Unlike `atomic_write` it does not wait for the disk, because that would take minutes for thousands of small images.
+    After a power cut a file may be empty; `FolderWriter` detects that and writes it again.
     """
     folder, name = os.path.split(path)
     partial = f"{folder}/{partial_name(name)}"
     try:
-        with open(partial, "wb", buffering=_BUFFER) as file:  # a size of its own spares asking the system for one
+        with open(partial, "wb", buffering=_BUFFER) as file:  # with a given size Python need not ask the system for one
             file.write(data)
         os.replace(partial, path)
     except OSError as error:

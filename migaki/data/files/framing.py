@@ -1,13 +1,13 @@
-"""From what a file holds to what a batch needs: size, channels, and values in [0, 1].
+"""Converts the content of a file to what a batch needs: size, channels, and values in [0, 1].
 
 The rules, in order:
 
-1. **size**: an image of another size is scaled by one factor so that it just covers the wanted size (bilinear,
+1. **size**: an image of another size is scaled by one factor so that it just covers the target size (bilinear,
    antialiased) and cut around its centre. Class masks and depth are sampled at the nearest pixel instead.
-2. **channels**: alpha is dropped, not blended, unless 4 channels are asked for; RGB becomes grey by the luma of
+2. **channels**: alpha is dropped, not blended, unless 4 channels are requested; RGB becomes grey by the luma of
    Rec. 601 (0.299 R + 0.587 G + 0.114 B); grey is repeated; an opaque alpha is added. Other numbers must match.
-3. **values**: uint8 / 255 and uint16 / 65535; floating point is taken as it is and must lie in [0, 1]. With
-   `value_range=(low, high)` any number type is mapped from there to [0, 1] and clipped.
+3. **values**: uint8 / 255 and uint16 / 65535; floating point is copied and must lie in [0, 1]. With
+   `value_range=(low, high)` any number type is mapped from that range to [0, 1] and clipped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def cover_box(height: int, width: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The centred part (left, top, right, bottom), in source pixels, that is scaled to `size` = (H, W)."""
+    """Returns the centred part (left, top, right, bottom), in source pixels, that is scaled to `size` = (H, W)."""
     scale = max(size[0] / height, size[1] / width)
     part_height, part_width = size[0] / scale, size[1] / scale
     left, top = (width - part_width) / 2, (height - part_height) / 2
@@ -57,7 +57,7 @@ def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def shift_points(points: Array, height: int, width: int, size: tuple[int, int]) -> Array:
-    """Pixel positions `(..., 2)` x y after `resize` of an image of `height` x `width`.
+    """Returns pixel positions `(..., 2)` x y after `resize` of an image of `height` x `width`.
 
     The centre of the top left pixel is (0, 0).
     """
@@ -68,9 +68,9 @@ def shift_points(points: Array, height: int, width: int, size: tuple[int, int]) 
 
 
 def convert_channels(array: Array, channels: int, *, has_alpha: bool, path: FilePath, opaque: bool = True) -> Array:
-    """Give `(C, H, W)` the wanted number of channels, in its own type; UserError where no rule exists.
+    """Convert `(C, H, W)` to the given number of channels, in its own type; UserError if no rule exists.
 
-    `opaque`: a fourth channel that is missing is alpha; else it may be an infrared that nobody can make up."""
+    If `opaque`, a missing fourth channel is an opaque alpha; else it may be infrared, which cannot be made up."""
     if array.shape[0] == channels:
         return array
     colours = array[:-1] if has_alpha else array
@@ -85,7 +85,7 @@ def convert_channels(array: Array, channels: int, *, has_alpha: bool, path: File
         alpha = array[-1:] if has_alpha else np.full_like(array[:1], _white(array.dtype))
         return np.concatenate([np.broadcast_to(colours, (3, *colours.shape[1:])), alpha])
     raise UserError(
-        f"{show(path)}: has {array.shape[0]} channels where {channels} are wanted, and there is no rule for that: "
+        f"{show(path)}: has {array.shape[0]} channels instead of {channels}, and there is no rule for that: "
         "convert the file to 1 or 3 channels (for training, --channels takes any number that all files have)"
     )
 
@@ -95,9 +95,9 @@ def _white(dtype: np.dtype[Any]) -> int:
 
 
 def check_values(array: Array, value_range: tuple[float, float] | None, path: FilePath) -> Array:
-    """Bring values to uint8, uint16 or float32 in [0, 1]; UserError for other types without a `value_range`."""
+    """Convert values to uint8, uint16 or float32 in [0, 1]; UserError for other types without a `value_range`."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise UserError(f"{show(path)}: holds values that are not finite: mend them, or take it out of the set")
+        raise UserError(f"{show(path)}: holds values that are not finite: correct them, or take it out of the set")
     if value_range is not None:
         low, high = value_range
         scaled: Array = (array.astype(np.float32) - np.float32(low)) / np.float32(high - low)
@@ -114,14 +114,14 @@ def check_values(array: Array, value_range: tuple[float, float] | None, path: Fi
 
 
 def to_unit(array: Array) -> Array:
-    """uint8, uint16 or float32 (in [0, 1] already) as float32 in [0, 1]."""
+    """Convert uint8, uint16 or float32 (already in [0, 1]) to float32 in [0, 1]."""
     if array.dtype.kind == "f":
         return array.astype(np.float32, copy=False)
     return np.divide(array, np.float32(_white(array.dtype)), dtype=np.float32)
 
 
 def widen(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Keep an image in a wider type so that `to_unit` gives the same float32 bits as before."""
+    """Convert an image to a wider type so that `to_unit` gives the same float32 bits as before."""
     if array.dtype == dtype:
         return array
     if dtype == np.uint16:

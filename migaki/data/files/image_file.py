@@ -1,16 +1,16 @@
-"""One image file in, one `(C, H, W)` array out: uint8, uint16 or float32, never more memory than the header allows.
+"""Reads image files as `(C, H, W)` arrays of uint8, uint16 or float32, within the memory that the header allows.
 
-What each kind of file becomes:
+Conversion by kind of file:
 
 * 1-bit, 8-bit grey -> 1 channel uint8; RGB -> 3; RGBA -> 4; grey with alpha -> 2
-* palette -> RGB (RGBA where it has transparency); CMYK, YCbCr, LAB, HSV -> RGB
-* 16-bit grey, RGB and RGBA -> uint16 (16-bit grey with alpha is cut to 8 bits, all that Pillow decodes)
+* palette -> RGB (RGBA if it has transparency); CMYK, YCbCr, LAB, HSV -> RGB
+* 16-bit grey, RGB and RGBA -> uint16 (16-bit grey with alpha is reduced to 8 bits, because Pillow decodes no more)
 * `.npy` -> `(H, W)`, `(C, H, W)` or `(H, W, C)`: of three axes the shortest outer one is the channels
 * TIFF of several bands or pages, or of more than 8 bits -> its own type, through `tifffile` (`migaki[tiff]`);
   pages of equal shape are channels
 
-The orientation in EXIF, or else in XMP, is honoured; of an animation the first frame is taken. The file's content
-decides, not its ending.
+The orientation in EXIF, or else in XMP, is applied. Of an animation the first frame is read. The content of a file
+decides its kind, not its ending.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ __all__ = ["EXTENSIONS", "MAX_PIXELS", "FilePath", "Header", "read_header", "rea
 MAX_PIXELS = 2**26
 """Images of more pixels (8192 x 8192), or four times as many numbers, are refused before anything is decoded."""
 
-_SMALL = 2**20  # bytes of a file that is read at once
-_QUICK_PIXELS = 2**20  # of an image that such a file may become without Pillow
+_SMALL = 2**20  # bytes: smaller files are read in one piece
+_QUICK_PIXELS = 2**20  # limit for decoding such a file without Pillow
 
 EXTENSIONS = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2", ".ppm", ".pgm", ".npy")
 )
 """File name endings, lower case, that count as images in a folder without metadata."""
 
-# What Pillow warns of in several lines (bombs, damaged tags) is refused below in one, or does not matter.
+# Pillow's warnings of several lines (bombs, damaged tags) concern files that are refused below or do not matter.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "TIFF", "WEBP", "PPM", "TGA", "JPEG2000", "AVIF")
@@ -57,7 +57,7 @@ _KEEP = {"L": 1, "RGB": 3, "RGBA": 4, "LA": 2, "I;16": 1, "I;16B": 1, "I;16L": 1
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an image will be once decoded: its channels, size and type, known without decoding it."""
+    """The channels, size and type that an image will have after decoding, known without decoding it."""
 
     channels: int
     height: int
@@ -67,7 +67,7 @@ class Header:
 
 
 def read_header(path: FilePath) -> Header:
-    """Look at the header of an image file only; UserError if it is no image or of more than `MAX_PIXELS`."""
+    """Read only the header of an image file; UserError if it is no image or has more than `MAX_PIXELS`."""
     try:
         header = _read_header(path)
     except UserError:
@@ -101,9 +101,9 @@ def read_image(path: FilePath) -> np.ndarray[Any, Any]:
 
 
 def read_indices(path: FilePath) -> np.ndarray[Any, Any] | None:
-    """The numbers `(H, W)` of a picture that are no brightness: of a palette, of 1 bit, and grey of 2 or 4 bits.
+    """Returns numbers `(H, W)` that are not brightness: of a picture with palette, 1 bit, or grey of 2 or 4 bits.
 
-    Grey of 2 and 4 bits is not stretched to 0..255. None for all other pictures. Raises UserError as `read_image`.
+    Grey of 2 and 4 bits is not scaled to 0..255. Returns None for all other pictures. Raises UserError as `read_image`.
     """
     try:
         image = None if _read_png_header(path) is not None else _open(path)
@@ -127,14 +127,14 @@ def read_indices(path: FilePath) -> np.ndarray[Any, Any] | None:
 
 
 def _content(path: FilePath) -> bytes | None:
-    """The whole file, if it is a small one: that is one look at the disk and not several."""
+    """Returns the whole content of a small file, which needs only one access to the disk; None for a large file."""
     with stream(path) as file:
         data = file.read(_SMALL + 1)
     return data if len(data) <= _SMALL else None
 
 
 def _read_plain_png(path: FilePath, data: bytes) -> np.ndarray[Any, Any] | None:
-    """A PNG of 8-bit grey, RGB or RGBA and nothing that Pillow would have to look for first; None for other files."""
+    """Decode a PNG of 8-bit grey, RGB or RGBA without chunks that need Pillow; None for other files."""
     header = _plain_png_header(data[:64])
     if header is None or header.dtype != np.uint8:
         return None
@@ -182,9 +182,9 @@ def _read_with_pillow(path: FilePath, data: bytes | None) -> np.ndarray[Any, Any
 
 
 def _open(path: FilePath, data: bytes | None = None) -> Image.Image | None:
-    """The file opened by Pillow, or None for a TIFF that Pillow would refuse, shorten to 8 bits or cut to a page.
+    """Open the file with Pillow; None for a TIFF that Pillow would refuse, reduce to 8 bits or cut to one page.
 
-    `data` is the file's content, where it has been read.
+    `data` is the file's content, if it has been read.
     """
     try:
         source = _lean(io.BytesIO(data)) if data is not None else _source(path)
@@ -205,7 +205,7 @@ def _open(path: FilePath, data: bytes | None = None) -> Image.Image | None:
 
 
 def _source(path: FilePath) -> IO[bytes] | Path:
-    """What Pillow is to read: the file itself, or a PNG without the texts in it."""
+    """Returns what Pillow reads: the file itself, or a PNG without its text chunks."""
     if isinstance(path, Member):
         return _lean(stream(path))
     with stream(path) as file:
@@ -220,9 +220,9 @@ def _lean(file: IO[bytes]) -> IO[bytes]:
 
 
 def open_picture(path: FilePath) -> Image.Image:
-    """A picture in Pillow's hands, for what stands beside its pixels (EXIF, colour profile); texts are left out.
+    """Open a picture with Pillow, to read EXIF and colour profile; text chunks are left out.
 
-    Raises what Pillow raises.
+    Raises the exceptions of Pillow.
     """
     with stream(path) as file:
         lean = lean_png(file, frozenset((b"tEXt", b"zTXt", b"iTXt")))
@@ -232,15 +232,15 @@ def open_picture(path: FilePath) -> Image.Image:
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """The formats that Pillow may try; its others run programs or are no images of this kind."""
+    """Returns the formats that Pillow may try; its others run programs or are no images of this kind."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _low_rawmode(image: Image.Image) -> str:
-    """For a 16-bit colour PNG the way to unpack the lower bytes of its big-endian numbers, else empty.
+    """Returns Pillow's raw mode for the lower bytes of a 16-bit colour PNG (big-endian), else an empty string.
 
-    Pillow keeps the upper bytes only. Read as little-endian, the same data give it the lower ones.
+    Pillow keeps only the upper bytes. If the data are read as little-endian, it keeps the lower ones.
     """
     if isinstance(image, PngImageFile) and len(image.tile) == 1 and image.tile[0].args in ("RGB;16B", "RGBA;16B"):
         return f"{image.mode};16L"
@@ -255,9 +255,9 @@ def _low_bytes(path: FilePath, rawmode: str) -> np.ndarray[Any, Any]:
 
 
 def _read_png_header(path: FilePath) -> Header | None:
-    """The header of a plain grey or RGB(A) PNG from its first bytes; None where Pillow must look closer.
+    """Returns the header of a plain grey or RGB(A) PNG from its first bytes; None for a file that needs Pillow.
 
-    Opening a folder looks at every file, and this takes a tenth of the time of opening each with Pillow.
+    Opening a folder reads the header of every file, and this takes a tenth of the time of Pillow.
     """
     with stream(path) as file:
         return _plain_png_header(file.read(64))
@@ -279,7 +279,7 @@ def _plain_png_header(start: bytes) -> Header | None:
 
 
 def _target_mode(image: Image.Image) -> str:
-    """The Pillow mode into which an image is decoded."""
+    """Returns the Pillow mode into which an image is decoded."""
     if image.mode in _KEEP:
         return image.mode
     if image.mode == "1":
@@ -296,12 +296,12 @@ def _dtype(mode: str) -> np.dtype[Any]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """How the picture lies, 1..8, by its EXIF or else its XMP, if they precede the pixels.
+    """Returns the orientation, 1..8, from EXIF or else XMP, if they precede the pixels.
 
-    TIFF is turned by Pillow itself, as far as Pillow finds out, and counts as 1 then.
+    TIFF is turned by Pillow itself (as far as Pillow detects it), which counts as 1.
     """
     if isinstance(image, TiffImageFile):
-        known = image.getexif().get(0x0112)  # of XMP, Pillow reads one spelling
+        known = image.getexif().get(0x0112)  # Pillow reads only one spelling of XMP
         return 1 if known is not None else xmp_orientation(image.tag_v2.get(700)) or 1
     data, value = image.info.get("exif"), None
     if isinstance(data, bytes):
@@ -315,7 +315,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _lies(image: Image.Image) -> bool:
-    """Whether Pillow will turn a TIFF by a quarter for what its XMP says, and has not yet said so in its size."""
+    """Whether Pillow will rotate a TIFF by a quarter because of its XMP, but its size is not yet swapped."""
     if not isinstance(image, TiffImageFile) or 0x0112 in image.tag_v2:
         return False
     return image.getexif().get(0x0112, 1) in range(5, 9)
@@ -343,7 +343,7 @@ def _damaged(path: FilePath, error: Exception) -> UserError:
             f"{show(path)}: more than the limit of {MAX_PIXELS // 2**20} megapixels: scale or cut the image"
         )
     if isinstance(error, UnidentifiedImageError) and path.suffix.lower() in (".heic", ".heif", ".hif"):
-        return UserError(f"{show(path)}: HEIC is not read: convert it, e.g. `heif-convert IN OUT.jpg`, and name that")
+        return UserError(f"{show(path)}: HEIC is not supported: convert it, e.g. `heif-convert IN OUT.jpg`, use that")
     if isinstance(error, UnidentifiedImageError):
         return UserError(f"{show(path)}: not an image that can be read: replace it, or take it out of the set")
     if isinstance(error, OSError) and error.errno is not None:

@@ -1,4 +1,4 @@
-"""The diary of a folder that is being written: what is done survives a kill at any moment."""
+"""The journal of a folder that is being written: finished work survives a kill at any moment."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from migaki.core.errors import UserError
 from migaki.core.files import explain, open_own
 
 JOURNAL = ".journal"
-"""The file that stands in a folder for as long as its writer has not finished it."""
+"""The name of the journal file, which exists until its writer has finished the folder."""
 
-_MAX_LINE = 2**24  # bytes, as of a row of metadata
+_MAX_LINE = 2**24  # bytes, as for a row of metadata
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class Journal:
-    """Lines of JSON objects, appended one by one; on opening, what a kill has cut short at the end is dropped.
+    """Lines of JSON objects, appended one by one. On opening, an incomplete last line after a kill is dropped.
 
-    The first line is the `heading`. Of the others only their places are kept in memory: a million of them take 8 MB.
-    The file may be a stranger's: from the first line that is no object on it is dropped, and a link, a pipe or a
-    folder of its name is refused (`UserError`).
+    The first line is the `heading`. Only the offsets of the other lines are kept in memory (8 MB per million).
+    The file may come from a stranger: everything from the first line that is no object is dropped, and a link, a pipe
+    or a folder of its name is refused (`UserError`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,7 +49,7 @@ class Journal:
                 except (ValueError, RecursionError):
                     value = None
                 if not isinstance(value, dict):
-                    break  # a full disk can leave rubbish; what follows cannot be trusted either
+                    break  # a full disk can leave invalid bytes; what follows cannot be trusted either
                 if self.heading is None:
                     self.heading = value
                 else:
@@ -62,7 +62,7 @@ class Journal:
         return len(self._starts)
 
     def read(self, number: int) -> dict[str, Any]:
-        """Entry `number`, counted from 0 in the order of appending."""
+        """Returns entry `number`, counted from 0 in the order of appending."""
         try:
             entry = json.loads(self.line(number))
         except (ValueError, RecursionError) as error:
@@ -72,7 +72,7 @@ class Journal:
         return entry
 
     def line(self, number: int) -> bytes:
-        """Entry `number` as it stands in the file, with the line's end."""
+        """Returns the bytes of entry `number`, with the line end."""
         start = self._starts[number]
         end = self._starts[number + 1] if number + 1 < len(self._starts) else self._end
         try:
@@ -83,7 +83,7 @@ class Journal:
             raise explain(error, self.path) from error
 
     def changed(self) -> UserError:
-        """What to raise for a line that this object has not written."""
+        """Returns the error for a line that this object has not written."""
         return explain(OSError(None, "was changed by another program"), self.path)
 
     def start(self, heading: dict[str, Any]) -> None:
@@ -97,7 +97,7 @@ class Journal:
             self._write(heading)
 
     def append(self, *entries: dict[str, Any]) -> int:
-        """Add a line for each entry and hand them to the operating system at once; returns the number of the first."""
+        """Append a line for each entry and flush them at once; returns the number of the first."""
         first, start = len(self._starts), self._end
         lengths = self._write(*entries)
         for length in lengths:
@@ -108,7 +108,7 @@ class Journal:
     def _write(self, *values: dict[str, Any]) -> list[int]:
         """Append lines; returns their lengths."""
         assert self._file is not None
-        # A folder's name need not be UTF-8; JSON reads the escape of such a letter back as it was.
+        # A folder's name need not be UTF-8; JSON restores the escape of such a character.
         lines = [_encode(value).encode(errors="backslashreplace") + b"\n" for value in values]
         try:
             self._file.write(b"".join(lines))

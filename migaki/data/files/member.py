@@ -1,4 +1,4 @@
-"""A picture inside a shard, which stands where a path of a file would: it has a name, a suffix and a content."""
+"""A picture inside a shard. It is used like the path of a file: it has a name, a suffix and a content."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Member(abc.ABC):
 
     @property
     def suffix(self) -> str:
-        """The ending of its name, with the dot."""
+        """The ending of the name, with the dot."""
         return PurePosixPath(self.name).suffix
 
     def __fspath__(self) -> str:
@@ -30,18 +30,18 @@ class Member(abc.ABC):
 
     @abc.abstractmethod
     def read_bytes(self) -> bytes:
-        """Its content."""
+        """Returns the content."""
 
 
 class TarMember(Member):
-    """A run of bytes of a tar file."""
+    """A byte range of a tar file."""
 
     def __init__(self, container: Path, name: str, offset: int, size: int) -> None:
         super().__init__(container, name)
         self.offset, self.size = offset, size
 
     def read_bytes(self) -> bytes:
-        """Its content."""
+        """Returns the content."""
         with open(self.container, "rb") as file:
             file.seek(self.offset)
             data = file.read(self.size)
@@ -58,7 +58,7 @@ class ParquetMember(Member):
         self.row, self.column = row, column
 
     def read_bytes(self) -> bytes:
-        """Its content."""
+        """Returns the content."""
         data = read_cell(self.container, self.column, self.row)
         if data is None:
             raise UserError(f"{show(self)}: row {self.row + 1} has no bytes in '{show(self.column)}': only pictures "
@@ -67,23 +67,23 @@ class ParquetMember(Member):
 
 
 FilePath = Path | Member
-"""Where a picture lies: a file, or a member of a shard."""
+"""The place of a picture: a file, or a member of a shard."""
 
 
 def stream(path: FilePath) -> IO[bytes]:
-    """The content, open for reading."""
+    """Opens the content for reading."""
     return io.BytesIO(path.read_bytes()) if isinstance(path, Member) else open(path, "rb")
 
 
 def size_of(path: FilePath) -> int:
-    """Bytes of the content."""
+    """Returns the size of the content in bytes."""
     if isinstance(path, TarMember):
         return path.size
     return len(path.read_bytes()) if isinstance(path, Member) else path.stat().st_size
 
 
 class PlacedRow(dict[str, Any]):
-    """A metadata row that knows where its pictures lie: column -> member."""
+    """A metadata row with the places of its pictures: column -> member."""
 
     __slots__ = ("members",)
 
@@ -93,9 +93,9 @@ class PlacedRow(dict[str, Any]):
 
 
 def place(root: Path, row: dict[str, Any], column: str) -> FilePath:
-    """Where the picture that `column` names lies; UserError for a row of a shard whose picture is not in the shard.
+    """Returns the place of the picture in `column`; UserError for a shard's row whose picture is not in the shard.
 
-    Such a name may be that of any file of this machine.
+    Otherwise such a name could refer to any file of this machine.
     """
     if not isinstance(row, PlacedRow):
         return root / str(row[column])
@@ -106,7 +106,7 @@ def place(root: Path, row: dict[str, Any], column: str) -> FilePath:
 
 
 def check_parquet(path: Path) -> None:
-    """UserError unless pyarrow is there."""
+    """UserError if pyarrow is not installed."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:

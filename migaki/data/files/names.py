@@ -1,9 +1,9 @@
-"""Names of files that we make: whatever a picture is called, what is made of it can be stored and written down.
+"""Names of output files, which can be stored and written down for any name of an input picture.
 
-A name that is made of another is valid UTF-8 (metadata is), of at most 255 bytes (file systems allow no more), and not
-hidden. A part of a path that is all this stays as it is. In any other, odd bytes become %XX, the end is cut off
-where it is too long, and eight digits of a hash keep two such names apart. The ending plays no part in that: what is
-made of a picture in another format keeps the rest of its name.
+A derived name is valid UTF-8 (metadata is), at most 255 bytes long (the limit of file systems), and not hidden. A
+part of a path with these properties is not changed. In other parts, bytes that are not UTF-8 become %XX, the end is
+cut off if the part is too long, and eight digits of a hash keep two such names distinct. The ending has no influence:
+the output in another format keeps the rest of the name.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import hashlib
 import posixpath
 
 MAX_BYTES = 255
-"""The longest name of a file, in bytes, on all common file systems."""
+"""The longest file name, in bytes, that all common file systems accept."""
 
-_LONGEST_ENDING = 10  # bytes; more behind a dot is no ending
+_LONGEST_ENDING = 10  # bytes; a longer part after a dot is not an ending
 
 
 def fit_name(name: str) -> str:
-    """A relative path `a/b/c.png` whose parts can all be stored; fitting it once more changes nothing."""
+    """Convert a relative path `a/b/c.png` so that all parts can be stored; a converted path does not change again."""
     return "/".join(_fit_part(part) for part in name.split("/"))
 
 
 def stem_of(name: str) -> str:
-    """A picture's name without its ending: what an image that is made of it keeps."""
+    """Returns a picture's name without its ending, which output images keep."""
     stem, ending = posixpath.splitext(name)
     return stem + "." if ending == "." else stem  # a dot at the end is part of the name
 
@@ -41,7 +41,7 @@ def _fit_part(part: str) -> str:
 
 
 def _escaped(part: str) -> str:
-    """The part with bytes that are no UTF-8, backslashes and a dot in front as %XX."""
+    """Returns the part with %XX for bytes that are not UTF-8, for backslashes and for a dot in front."""
     text = "".join(_percent(letter) if letter == "\\" or "\ud800" <= letter <= "\udfff" else letter for letter in part)
     return "%2E" + text[1:] if text.startswith(".") and text not in (".", "..") else text
 

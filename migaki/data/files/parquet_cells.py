@@ -1,7 +1,7 @@
-"""Single pictures out of Parquet files, with a bound on the memory: a few bytes there can mean gigabytes.
+"""Reads single pictures from Parquet files with limited memory, because a few bytes in a file can mean gigabytes.
 
 Parquet stores a value once and repeats it by number, so that a row group of a megabyte may unpack to a thousand times
-as much. Row groups are therefore read as they are stored, each value once.
+as much. Row groups are therefore kept in their stored form, each value once.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 
 _MAX_GROUP = 2**30  # bytes of the pictures of a row group
-_KEPT = 2**29  # bytes of all row groups that are kept, but one at least
+_KEPT = 2**29  # bytes of all cached row groups; at least one is cached
 
 _Key = tuple[Path, int, int, str]
 
 
 def parquet_source(path: Path) -> str | IO[bytes]:
-    """What pyarrow is given to open a file: its path, which must be UTF-8, or else the open file."""
+    """Returns what pyarrow opens: the path, if it is UTF-8, or else the open file."""
     try:
         os.fspath(path).encode()
     except UnicodeEncodeError:
-        return open(path, "rb")  # closed with the last reader
+        return open(path, "rb")  # closed when its last reader is deleted
     return os.fspath(path)
 
 
 class _Groups:
-    """The row groups that were read last: neighbours are asked for one after the other, by several threads."""
+    """Cache of the row groups read last; several threads read neighbouring rows one after the other."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[_Key, Any] = OrderedDict()
@@ -40,14 +40,14 @@ class _Groups:
         self._lock = Lock()
 
     def get(self, key: _Key) -> Any:
-        """The cells of a row group, or None."""
+        """Returns the cells of a row group, or None."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
     def put(self, key: _Key, cells: Any) -> None:
-        """Keep them, and let go of those that were not used for longest."""
+        """Store the cells, and remove those that were not used for the longest time."""
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = cells
@@ -60,7 +60,7 @@ _groups = _Groups()
 
 
 def read_cell(path: Path, column: str, row: int) -> bytes | None:
-    """The bytes of the picture in `column` of a row, counted through the file; None where it has none.
+    """Returns the bytes of the picture in `column` of a row, counted through the file; None if it has none.
 
     UserError for a damaged file and for row groups of more than a gigabyte.
     """
@@ -84,7 +84,7 @@ def read_cell(path: Path, column: str, row: int) -> bytes | None:
 
 @functools.lru_cache(maxsize=64)
 def _ends(path: Path, changed: int) -> list[int]:
-    """The row behind the last one of each row group; `changed` keeps the answers for an older file apart."""
+    """Returns the end row of each row group; `changed` distinguishes versions of the file in the cache."""
     import pyarrow.parquet as parquet
 
     ends, total = [], 0
@@ -96,12 +96,12 @@ def _ends(path: Path, changed: int) -> list[int]:
 
 
 def _read(path: Path, group: int, column: str) -> Any:
-    """The cells of a row group."""
+    """Returns the cells of a row group."""
     import pyarrow
     import pyarrow.parquet as parquet
 
     name = f"{column}.bytes"
-    # A file of its own: threads read several at a time.
+    # Each thread opens its own file, because threads read several at a time.
     with parquet.ParquetFile(parquet_source(path), read_dictionary=[name]) as file:
         if file.metadata.row_group(group).total_byte_size > _MAX_GROUP:
             raise UserError(f"{show(path)}: row group {group + 1} holds more than {_MAX_GROUP >> 20} MB: write smaller "

@@ -1,7 +1,7 @@
-"""PNG of 8 bits a channel, written and read without a picture object: for small images that is most of the work.
+"""Reads and writes PNG of 8 bits per channel without Pillow, whose overhead dominates for small images.
 
-Each line is stored as the differences of neighbouring pixels (the filter `Sub` of the PNG specification, section 9),
-of which deflate as a rule looks for runs only: two to three times as fast as Pillow's fastest at about the same size.
+Each line is stored as the differences of neighbouring pixels (the filter `Sub` of the PNG specification, section 9).
+Deflate usually searches them for runs only: two to three times as fast as Pillow's fastest setting at a similar size.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _END = b"\0\0\0\0IEND\xaeB`\x82"
 _COLOUR = {1: 0, 3: 2, 4: 6}  # channels -> colour type
 _CHANNELS = {colour: channels for channels, colour in _COLOUR.items()}
 _SUB = 1
-_LARGE = 8192  # bytes of pixels from which it pays to ask whether lines repeat
+_LARGE = 8192  # bytes of pixels from which the test for repeated lines pays
 
 
 def encode_png(pixels: Array) -> bytes:
-    """`(H, W)` or `(C, H, W)` uint8, grey, RGB or RGBA, as the bytes of a PNG file; ValueError for anything else."""
+    """Encode `(H, W)` or `(C, H, W)` uint8, grey, RGB or RGBA, as a PNG file; ValueError for anything else."""
     planes = pixels[None] if pixels.ndim == 2 else pixels
     if planes.ndim != 3 or planes.shape[0] not in _COLOUR or planes.dtype != np.uint8 or not planes.size:
         raise ValueError(f"a PNG has (1, 3 or 4, H, W) uint8 pixels, not {pixels.shape} {pixels.dtype}")
     channels, height, width = planes.shape
     lines = np.empty((height, 1 + width * channels), np.uint8)
     lines[:, 0] = _SUB
-    places = lines[:, 1:].reshape(height, width, channels)  # a view: the last axis alone is split
+    places = lines[:, 1:].reshape(height, width, channels)  # a view: only the last axis is split
     interleaved = planes.transpose(1, 2, 0)
     places[:, 0] = interleaved[:, 0]
     np.subtract(interleaved[:, 1:], interleaved[:, :-1], out=places[:, 1:])  # modulo 256
@@ -42,7 +42,7 @@ def encode_png(pixels: Array) -> bytes:
 
 
 def _repeats(lines: Array) -> bool:
-    """Whether it is a large drawing most of whose lines go on as the one above; a search then finds more than runs."""
+    """Whether it is a large drawing whose lines mostly repeat the line above: a full search pays then."""
     return lines.size > _LARGE and float(np.mean(lines[1:, 1::8] == lines[:-1, 1::8])) > 0.5
 
 
@@ -52,10 +52,9 @@ def _deflate(lines: Array, strategy: int) -> bytes:
 
 
 def decode_png(data: bytes, max_pixels: int) -> Array | None:
-    """`(C, H, W)` uint8 of a file such as `encode_png` writes: one chunk of pixels, all lines `Sub`.
+    """Decode a file like those of `encode_png` to `(C, H, W)` uint8: one chunk of pixels, all lines `Sub`.
 
-    None for any other file, damaged ones among them, and for more than `max_pixels`: what is in it is for others to
-    say.
+    Returns None for any other file, including damaged ones, and for more than `max_pixels`; other readers handle these.
     """
     if len(data) < 57 or data[:16] != _START or data[37:41] != b"IDAT" or data[-12:] != _END:
         return None
@@ -76,17 +75,17 @@ def decode_png(data: bytes, max_pixels: int) -> Array | None:
     return pixels.transpose(2, 0, 1)
 
 
-_BESIDE = frozenset((b"tEXt", b"zTXt", b"iTXt", b"iCCP"))  # kinds of chunks that may be long and are no pixels
-_PLACE = b"XML:com.adobe.xmp\0"  # the keyword of the text that says how the picture is turned
+_BESIDE = frozenset((b"tEXt", b"zTXt", b"iTXt", b"iCCP"))  # chunks that may be long and hold no pixels
+_PLACE = b"XML:com.adobe.xmp\0"  # the keyword of the text chunk with the orientation
 _MAX_PLACE = 2**20  # bytes of that text
 _MAX_CHUNKS, _MAX_FILE = 2**20, 2**31
 
 
 def lean_png(file: IO[bytes], beside: frozenset[bytes] = _BESIDE) -> bytes | None:
-    """A PNG without its texts and colour profile; None for a file that has none, or is no PNG.
+    """Returns a PNG without its texts and colour profile; None for a file without them, or if it is no PNG.
 
-    Editors and generators keep their settings there, megabytes of them, for which Pillow refuses the whole picture. The
-    text of Adobe's XMP stays, if it is short. ValueError for a file of millions of chunks.
+    Editors and generators store their settings there, sometimes megabytes, for which Pillow refuses the whole picture.
+    The text of Adobe's XMP is kept if it is short. ValueError for a file of millions of chunks.
     """
     if file.read(8) != _START[:8]:
         return None
@@ -118,24 +117,24 @@ def lean_png(file: IO[bytes], beside: frozenset[bytes] = _BESIDE) -> bytes | Non
 
 
 def _says_place(chunk: bytes) -> bool:
-    """Whether a text is Adobe's XMP, and not one that is packed and unpacks to more than a short one."""
+    """Whether a text chunk is Adobe's XMP and, if compressed, does not unpack to a long text."""
     if not chunk.startswith(_PLACE):
         return False
     if chunk[len(_PLACE) : len(_PLACE) + 1] == b"\0":
         return True
     unpacker = zlib.decompressobj()
     try:
-        unpacker.decompress(chunk[len(_PLACE) + 2 :].split(b"\0", 2)[2], _MAX_PLACE)  # behind language and translation
+        unpacker.decompress(chunk[len(_PLACE) + 2 :].split(b"\0", 2)[2], _MAX_PLACE)  # after language and translation
     except (zlib.error, IndexError):
         return False
     return unpacker.eof
 
 
 def _inflate(body: memoryview, line: int, height: int) -> bytes | None:
-    """Exactly `height` lines of `line` bytes each, the second of them `Sub`; else None."""
+    """Returns exactly `height` lines of `line` bytes each, the second of them with filter `Sub`; else None."""
     unpacker = zlib.decompressobj()
     try:
-        first = unpacker.decompress(body, 2 * line)  # a look at it before the rest: files of others vary the filter
+        first = unpacker.decompress(body, 2 * line)  # before the rest: files of other programs use several filters
         if len(first) > line and first[line] != _SUB:
             return None
         raw = first + unpacker.decompress(unpacker.unconsumed_tail, line * height + 1)

@@ -1,7 +1,7 @@
-"""A picture's file and the restored picture's file: what is no pixel is carried from the one to the other.
+"""Reads a picture's file and writes the restored picture's file, which keeps all data besides the pixels.
 
-Bit depth, alpha, colour profile and EXIF stay; the orientation is applied to the pixels and its tag reset. TIFFs keep
-the tags that say where on earth they lie (through `tifffile`, `migaki[tiff]`).
+Bit depth, alpha, colour profile and EXIF are kept; the orientation is applied to the pixels and its tag reset. TIFFs
+keep the tags of their position on earth (through `tifffile`, `migaki[tiff]`).
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Original:
-    """A decoded picture and what its restored copy must have too."""
+    """A decoded picture and the data that its restored copy must keep."""
 
-    pixels: Array  # (C, H, W) in the file's own type, upright, with the channels asked for
+    pixels: Array  # (C, H, W) in the file's own type, upright, with the requested channels
     alpha: Array | None  # (1, H, W)
     was_grey: bool  # its one channel was repeated
     exif: bytes
     profile: bytes  # ICC
-    tags: tuple[tuple[Any, ...], ...]  # of a TIFF, as `tifffile` takes them
+    tags: tuple[tuple[Any, ...], ...]  # of a TIFF, in the form that `tifffile` takes
     suffix: str  # of the file, lower case
 
 
 def read_original(path: FilePath, channels: int) -> Original:
-    """Read a picture with `channels` channels; UserError where the file's own cannot be brought to them."""
+    """Read a picture with `channels` channels; UserError if the file's channels cannot be converted."""
     array = read_image(path)
     suffix = path.suffix.lower()
     has_alpha = suffix != ".npy" and read_header(path).has_alpha and len(array) != channels
@@ -59,13 +59,13 @@ def read_original(path: FilePath, channels: int) -> Original:
 
 
 def _pillow_extras(path: FilePath) -> tuple[bytes, bytes]:
-    """EXIF without its orientation, and the colour profile; both empty if there are none or they are damaged."""
+    """Returns EXIF without its orientation, and the colour profile; both empty if absent or damaged."""
     try:
         with open_picture(path) as image:
             profile = image.info.get("icc_profile")
             exif = image.getexif()
             exif.pop(_ORIENTATION, None)
-            # A TIFF's own tags count as EXIF for Pillow; they describe the old file's layout.
+            # Pillow treats a TIFF's own tags as EXIF; they describe the layout of the old file.
             data = exif.tobytes() if len(exif) and image.format != "TIFF" else b""
     except Exception:  # no reason to refuse the picture, which has been read
         return b"", b""
@@ -87,14 +87,14 @@ def _geo_tags(path: FilePath, suffix: str) -> tuple[tuple[Any, ...], ...]:
 
 
 def restored_suffix(original_suffix: str, kind: Format) -> str:
-    """The ending of the restored file: lossless, and that of the original where it is so."""
+    """Returns the ending of the restored file: lossless, and that of the original if it is lossless."""
     if kind != "auto":
         return _SUFFIXES[kind]
     return original_suffix if original_suffix in (".tif", ".tiff", ".npy") else ".png"
 
 
 def encode_restored(original: Original, pixels: Array, suffix: str, where: str) -> bytes:
-    """The restored pixels (C', H', W') of the original's type, with all that is to be kept, as a file's content.
+    """Encode the restored pixels (C', H', W') in the original's type, with all data that must be kept.
 
     Raises UserError, naming `where`, if the format cannot hold them.
     """
@@ -156,21 +156,21 @@ def _tiff(original: Original, pixels: Array) -> bytes:
 
 
 def _scaled(tags: tuple[tuple[Any, ...], ...], scale: int) -> list[tuple[Any, ...]]:
-    """Of a picture `scale` times as large, a px covers less ground and the tie points lie farther from its corner."""
+    """Adapt geographic tags to a picture `scale` times as large: smaller pixels, tie points farther from the corner."""
     result = []
     for code, kind, count, value, once in tags:
         if code == _PIXEL_SCALE:
             value = tuple(side / scale for side in value[:2]) + tuple(value[2:])
         elif code == _TIE_POINT:  # groups of six: column, row, 0, then x, y, z on the ground
             value = tuple(v * scale if place % 6 < 2 else v for place, v in enumerate(value))
-        elif code == 34264 and scale > 1:  # a matrix: its columns for column and row
+        elif code == 34264 and scale > 1:  # a matrix, with columns for column and row
             value = tuple(v / scale if place % 4 < 2 else v for place, v in enumerate(value))
         result.append((code, kind, count, value, once))
     return result
 
 
 def encode_png16(pixels: Array, profile: bytes = b"", exif: bytes = b"") -> bytes:
-    """(C, H, W) uint16, C up to 4, as a PNG of 16 bits, which Pillow writes for grey alone.
+    """Encode (C, H, W) uint16, C up to 4, as a PNG of 16 bits, which Pillow supports only for grey.
 
     PNG specification (W3C, third edition): rows are filtered by "up" (9.2), numbers are big-endian.
     """
@@ -179,7 +179,7 @@ def encode_png16(pixels: Array, profile: bytes = b"", exif: bytes = b"") -> byte
     filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
     filtered[:, 0] = 2
     filtered[0, 1:] = rows[0]
-    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])  # modulo 256, as the filter wants
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])  # modulo 256, as the filter requires
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))]
     if profile:

@@ -1,7 +1,7 @@
-"""A video in, a video out, frame by frame (through PyAV, `migaki[video]`).
+"""Applies a function to each frame of a video (through PyAV, `migaki[video]`).
 
-Frames are turned upright as they are read: telephones store them as the sensor lies, with a matrix that says how they
-are to be shown. Only containers that hold their pictures themselves are opened: play lists name other files.
+Frames are turned upright as they are read: telephones store them in the sensor's orientation, with a matrix for the
+display. Only containers that hold their own pictures are opened, because play lists refer to other files.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from migaki.data.files.image_file import MAX_PIXELS
 Array = np.ndarray[Any, Any]
 
 VIDEO_EXTENSIONS = frozenset((".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"))
-_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"  # FFmpeg's names of what the endings above stand for
-_QUALITY = "16"  # x264's constant rate factor: hardly to be told from the frames themselves
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"  # FFmpeg's names of the containers with these endings
+_QUALITY = "16"  # x264's constant rate factor: hardly distinguishable from the original frames
 
 
 def count_frames(path: Path) -> int:
-    """How many frames the video says it has, about; 0 where it does not say or cannot be read."""
+    """Returns the approximate number of frames according to the video's header; 0 if unknown or unreadable."""
     try:
         import av
     except ImportError:
@@ -43,7 +43,7 @@ def count_frames(path: Path) -> int:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The video as a container of PyAV, which reads this file and no other."""
+    """Opens the video as a container of PyAV, which reads this file and no other."""
     import av
 
     if path.is_file() and not path.stat().st_size:
@@ -54,21 +54,21 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _no_other(*_: Any) -> Any:
-    raise OSError("a video that names other files")
+    raise OSError("a video that refers to other files")
 
 
 def transform_video(path: Path, target: Path, change: Callable[[Array], Array]) -> int:
     """Write `target` (H.264 in .mp4) with every frame changed; returns the number of frames.
 
-    One frame at a time lies in memory, frame times are kept. Sound is copied where .mp4 can hold it.
+    Only one frame at a time is in memory, and frame times are kept. Sound is copied if .mp4 can hold it.
 
     Args:
-        path: The video; its first picture stream counts.
+        path: The video; its first picture stream is used.
         target: The file to write, whole or not at all.
         change: (3, H, W) uint8 RGB -> (3, H', W') uint8 RGB, all of one size.
 
     Raises:
-        UserError: without PyAV, or where the video cannot be read.
+        UserError: without PyAV, or if the video cannot be read.
     """
     try:
         import av
@@ -114,7 +114,7 @@ def _copy(path: Path, source: Any, sink: Any, change: Callable[[Array], Array]) 
             made = change(upright(frame))
             if not count:
                 _, encoder.height, encoder.width = made.shape
-                # Chroma is halved by every player's favourite format, which odd sides do not allow.
+                # Most players need chroma at half resolution, which odd sides do not allow.
                 encoder.pix_fmt = "yuv420p" if made.shape[1] % 2 == made.shape[2] % 2 == 0 else "yuv444p"
                 encoder.codec_context.time_base = frame.time_base
             sink.mux(encoder.encode(_frame(made, frame)))
@@ -124,12 +124,12 @@ def _copy(path: Path, source: Any, sink: Any, change: Callable[[Array], Array]) 
 
 
 def upright(frame: Any) -> Array:
-    """A frame of PyAV as (3, H, W) uint8 RGB, turned and mirrored as it is to be shown."""
+    """Returns a frame of PyAV as (3, H, W) uint8 RGB, turned and mirrored for display."""
     pixels: Array = frame.to_ndarray(format="rgb24").transpose(2, 0, 1)
     matrix = next((bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), b"")
     if len(matrix) >= 36:
-        a, b, _, c, d = struct.unpack("=9i", matrix[:36])[:5]  # shown at (a x + c y, b x + d y)
-        if a == d == 0 and b and c:  # a quarter turn; others than such are left to the player
+        a, b, _, c, d = struct.unpack("=9i", matrix[:36])[:5]  # displayed at (a x + c y, b x + d y)
+        if a == d == 0 and b and c:  # a quarter turn; other matrices are left to the player
             pixels = pixels.swapaxes(1, 2)
             a, d = c, b
         if abs(a) and abs(d):

@@ -1,8 +1,8 @@
-"""The one rule by which labels follow pixels: places move, what is no place is carried, all else is refused by name.
+"""The rule by which labels follow pixels: positions are moved, other labels are copied, uncertain ones are refused.
 
-A column's kind stands in the glossary (`core.batch.Kind`). Of columns that nobody has declared, text, truth values and
-single numbers are carried. Lists of numbers, and numbers with a name such as `xmin`, may be places in px: where pixels
-move they are refused, unless the caller names them to be kept as they are or dropped.
+The glossary (`core.batch.Kind`) declares a column's kind. Of undeclared columns, text, truth values and single numbers
+are copied. Lists of numbers, and numbers with a name such as `xmin`, may be positions in px. If pixels move, these are
+refused by name, unless the caller names them to be copied or dropped.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ from migaki.data.sets.objects import kept_inside
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
-_BOXES = ("bbox", "bboxes", "box", "boxes")  # x y width height, as COCO and Hugging Face have them
+_BOXES = ("bbox", "bboxes", "box", "boxes")  # x y width height, as in COCO and Hugging Face
 _POINTS = ("points", "landmarks")
 _PLACE = re.compile(r"(?:.*_)?(?:[xyuv]|c[xy]|[xy][12]|[xy]_?(?:min|max)|left|right|top|bottom|px)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Where pixels went: `matrix` (2, 3) float64 takes (x, y, 1) of the old picture to x y of the new one, both in px
-    with the centre of the first pixel at (0, 0). `before` and `after` are the pictures' (H, W)."""
+    """How pixels moved: `matrix` (2, 3) float64 maps (x, y, 1) of the old picture to x y of the new one.
+
+    Both are in px, with the centre of the first pixel at (0, 0). `before` and `after` are the pictures' (H, W).
+    """
 
     matrix: Array
     before: tuple[int, int]
@@ -41,23 +43,23 @@ class Move:
 
     @property
     def is_identity(self) -> bool:
-        """Whether every pixel is where it was, in a picture of the same size."""
+        """Whether no pixel moved and the size is unchanged."""
         return self.before == self.after and bool(np.allclose(self.matrix, np.eye(2, 3), atol=1e-9))
 
     @property
     def keeps_directions(self) -> bool:
-        """Whether pictures were scaled and cut alone, by one positive factor: no turn, no mirror, no slant."""
+        """Whether pictures were only scaled (by one positive factor) and cut: no rotation, no mirroring, no shear."""
         factor = self.matrix[0, 0]
         return bool(factor > 0 and np.allclose(self.matrix[:, :2], np.eye(2) * factor, rtol=0.05, atol=0.05 * factor))
 
     def points(self, values: Array) -> Array:
-        """Positions (..., 2 or more), of which the first two are x y."""
+        """Move positions (..., 2 or more), whose first two values are x y."""
         moved = np.array(values, np.float64)
         moved[..., :2] = moved[..., :2] @ self.matrix[:, :2].T + self.matrix[:, 2]
         return moved
 
     def boxes(self, values: Array) -> Array:
-        """Boxes (..., 4), x y width height: the upright box round the four moved corners."""
+        """Move boxes (..., 4), x y width height: returns the upright box around the four moved corners."""
         given = np.asarray(values, np.float64)
         left, top, width, height = (given[..., k] for k in range(4))
         corners = np.stack([np.stack([left + dx * width, top + dy * height], -1) for dx in (0, 1) for dy in (0, 1)], -2)
@@ -66,13 +68,13 @@ class Move:
         return np.concatenate([low, high - low], -1)
 
     def camera(self, values: Array) -> Array:
-        """fx fy cx cy (..., 4) after a change of size."""
+        """Convert fx fy cx cy (..., 4) for a change of size."""
         given = np.asarray(values, np.float64)
         scale = np.array([self.matrix[0, 0], self.matrix[1, 1]])
         return np.concatenate([given[..., :2] * scale, self.points(given[..., 2:])], -1)
 
     def plane(self, values: Array, *, nearest: bool) -> Array:
-        """A picture (C, h, w) resampled to (C, *after); outside of the old one it is 0."""
+        """Resample a picture (C, h, w) to (C, *after); it is 0 outside of the old picture."""
         inverse = np.linalg.inv(np.vstack([self.matrix, [0.0, 0.0, 1.0]]))
         swapped = inverse[:2, :2][::-1, ::-1], inverse[:2, 2][::-1]  # rows before columns
         order = 0 if nearest else 1
@@ -86,7 +88,7 @@ _STAYS = Move(np.eye(2, 3), (1, 1), (1, 1))
 
 
 def framed(height: int, width: int, size: tuple[int, int]) -> Move:
-    """The move of `framing.resize`: scaled to cover `size` (H, W), cut around the centre."""
+    """Returns the move of `framing.resize`: scaled to cover `size` (H, W), cut around the centre."""
     left, top, right, _ = cover_box(height, width, size)
     scale = size[1] / (right - left)
     shift = (0.5 - np.array([left, top])) * scale - 0.5
@@ -94,18 +96,18 @@ def framed(height: int, width: int, size: tuple[int, int]) -> Move:
 
 
 def scaled(before: tuple[int, int], after: tuple[int, int]) -> Move:
-    """The move of a plain change of size, each axis by its own factor."""
+    """Returns the move of a plain change of size, with one factor per axis."""
     wide, tall = after[1] / before[1], after[0] / before[0]
     return Move(np.array([[wide, 0.0, (wide - 1) / 2], [0.0, tall, (tall - 1) / 2]]), before, after)
 
 
 def carried(row: Mapping[str, Any], move: Move, where: str, *, keep: Collection[str] = (),
             drop: Collection[str] = ()) -> Row:
-    """The row of a picture after its pixels moved, without file columns.
+    """Returns the row of a picture after its pixels moved, without file columns.
 
-    Boxes are cut at the edges of the new picture, and objects that are out of it leave (`objects.kept_inside`).
-    `keep` names columns that stay as they are although they might be places, `drop` those that are left out. Raises
-    UserError, naming `where` and the column, for what cannot follow.
+    Boxes are cut at the edges of the new picture, and objects outside of it are removed (`objects.kept_inside`).
+    `keep` names columns to copy although they may hold positions; `drop` names columns to leave out. Raises UserError
+    with `where` and the column for a label that cannot follow.
     """
     values = {name: value for name, value in row.items() if name not in drop and not is_file_column(name)}
     if move.is_identity:
@@ -123,7 +125,7 @@ def carried(row: Mapping[str, Any], move: Move, where: str, *, keep: Collection[
 
 
 def places(row: Mapping[str, Any]) -> list[str]:
-    """The columns of a row that are places in px or directions, or may be."""
+    """Returns the columns of a row that are, or may be, positions in px or directions."""
     turned = Move(np.array([[0.0, -2.0, 1.0], [2.0, 0.0, 1.0]]), (7, 9), (9, 7))
     found = []
     for name in row:
@@ -136,7 +138,7 @@ def places(row: Mapping[str, Any]) -> list[str]:
 
 
 def _joined(values: Row, keep: Collection[str]) -> dict[str, Any]:
-    """Columns that spread one vector of places (`pupil_x`, `pupil_y`): column -> what gives its moved value."""
+    """Returns for columns that spread one vector of positions (`pupil_x`, `pupil_y`): column -> moved value."""
     found: dict[str, Any] = {}
     for key in glossary().values():
         columns = key.columns
@@ -150,7 +152,7 @@ def _joined(values: Row, keep: Collection[str]) -> dict[str, Any]:
 
 
 def _kind_of(name: str) -> Kind | None:
-    """What a column holds by its name; None for a name that nobody has declared."""
+    """Returns the kind of a column by its name; None for an undeclared name."""
     own = name.removeprefix("predicted_")
     known = glossary()
     if own in _BOXES:
@@ -170,7 +172,7 @@ def _followed(name: str, value: Any, move: Move, where: str) -> Any:
     if kind == "directions":
         if move.keeps_directions:
             return value
-        raise _refused(name, where, "is a direction, which a turned, mirrored or slanted picture does not keep")
+        raise _refused(name, where, "is a direction, which a rotated, mirrored or sheared picture does not keep")
     if isinstance(value, dict):
         return {part: _followed(part, item, move, where) for part, item in value.items()}
     if kind in ("points", "boxes", "camera") and not isinstance(value, int | float | str | bool):
@@ -180,16 +182,16 @@ def _followed(name: str, value: Any, move: Move, where: str) -> Any:
         return size[1]
     if isinstance(value, list):
         if _has_numbers(value):
-            raise _refused(name, where, "holds lists of numbers, which may be places in px")
+            raise _refused(name, where, "holds lists of numbers, which may be positions in px")
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and (size is not None or _PLACE.fullmatch(name)):
-        raise _refused(name, where, "may be a place in px")
+        raise _refused(name, where, "may be a position in px")
     return value
 
 
 def _moved(name: str, value: Any, kind: Kind, move: Move, where: str) -> Any:
     if not value:
-        return value  # a list of no boxes
+        return value  # an empty list of boxes
     wanted = {"boxes": "x y width height", "points": "x y", "camera": "fx fy cx cy"}[kind]
     try:
         array = np.array(value, np.float64)
@@ -215,4 +217,4 @@ def _has_numbers(value: Any) -> bool:
 
 def _refused(name: str, where: str, why: str) -> UserError:
     return UserError(f"{where}: pixels move, and the column '{name}' {why}: add --drop {name} to leave it out, or "
-                     f"--keep {name} if it may stay as it is")
+                     f"--keep {name} to copy it unchanged")

@@ -1,4 +1,4 @@
-"""Class labels of folders, checked and matched by name with those of other folders and of models."""
+"""Class labels of folders: checked, and matched by name with those of other folders and of models."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from migaki.data.folder import ImageFolder
 from migaki.data.sets.class_names import listed, places_of
 
 MAX_CLASSES = 100_000
-"""Class numbers must lie below; a column of higher ones counts something else."""
+"""Class numbers must be below this; a column of higher numbers is not a class."""
 
 
 def class_key(folder: ImageFolder) -> str:
-    """The column whose classes are learned.
+    """Returns the column whose classes are learned.
 
-    In a folder that a model has read (`migaki apply`) it is `predicted_label`, which goes before labels that the
-    photographs may have had: who trains on what was read must not learn from real labels unawares.
+    In a folder that a model has read (`migaki apply`) it is `predicted_label`, which takes precedence over labels of
+    the photographs: training on predictions must not use real labels by accident.
     """
     return "predicted_label" if "predicted_label" in folder.labels else "label"
 
 
 def agreed_classes(folders: Sequence[ImageFolder], wanted: int = 0,
                    names: Sequence[str] = ()) -> tuple[int, tuple[str, ...]]:
-    """How many classes several folders have together, and their names; the folders' labels are numbered alike.
+    """Returns the number of classes of several folders and their names; renumbers the labels of the folders alike.
 
     Args:
-        folders: All with classes; names come from the first, further ones from the others.
-        wanted: The number of classes, 0 = as the folders.
-        names: Their names, if these are to be others than those of the folders.
+        folders: All with classes; the first folder gives the first names, the others append theirs.
+        wanted: The number of classes, 0 = from the folders.
+        names: Class names that replace those of the folders.
 
     Raises:
-        UserError: for labels that are no classes, more classes than wanted, or folders of which one names its classes
-            and the other numbers them.
+        UserError: for labels that are no classes, for more classes than wanted, or if one folder names its classes
+            and another numbers them.
     """
     if len(folders) > 1 or names:
         _take_lone_subfolders(folders, names)
@@ -61,15 +61,15 @@ def agreed_classes(folders: Sequence[ImageFolder], wanted: int = 0,
                         f"{wanted} allow")
     for folder, key in zip(folders, keys, strict=True):
         _renumber(folder, key, every, f"--classes {' '.join(map(show, names))}")
-        _say_missing(folder, key, every, "the training")
+        _note_missing(folder, key, every, "the training")
     return wanted or len(every), every
 
 
 def match_classes(folder: ImageFolder, config: Any, model: object) -> None:
-    """Number the labels of a folder as the outputs of a model are; its configuration says how these are called.
+    """Number the labels of a folder like the outputs of a model, whose configuration has the class names.
 
-    A class without a picture in the folder is said. UserError for a class that the model does not know. Systems
-    without classes and folders without labels are left alone.
+    Prints a notice for a class without pictures in the folder. UserError for a class that the model does not know.
+    Does nothing for systems without classes and folders without labels.
     """
     count, names = getattr(config, "num_classes", 0), getattr(config, "classes", ())
     if names:
@@ -79,7 +79,7 @@ def match_classes(folder: ImageFolder, config: Any, model: object) -> None:
     highest, own = _count(folder, "label") - 1, folder.class_names("label")
     if names and own:
         _renumber(folder, "label", names, model)
-        _say_missing(folder, "label", names, model)
+        _note_missing(folder, "label", names, model)
         return
     if highest >= count or (own and len(own) != count):
         found = f"classes {listed(own)}" if own else f"class numbers up to {highest}"
@@ -93,31 +93,31 @@ def match_classes(folder: ImageFolder, config: Any, model: object) -> None:
 
 
 def predicted_classes(logits: torch.Tensor, config: Any) -> list[str | int]:
-    """The classes (B,) that logits (B, K) speak for: their names where the model has some."""
+    """Returns the most probable classes (B,) of logits (B, K): names if the model has them, else numbers."""
     names = getattr(config, "classes", ())
     places: list[int] = logits.argmax(1).tolist()
     return [names[place] if place < len(names) else place for place in places]
 
 
 def check_names(system: str, config: Any) -> None:
-    """UserError unless the names in a classifier's configuration fit its outputs."""
+    """UserError unless the class names in a classifier's configuration fit its outputs."""
     if len(config.classes) > config.num_classes or len(set(config.classes)) != len(config.classes):
         raise UserError(f"{system}: classes has {len(config.classes)} names for {config.num_classes} classes: give "
                         "each class one name of its own")
 
 
 def _take_lone_subfolders(folders: Sequence[ImageFolder], names: Sequence[str]) -> None:
-    """A set of one subfolder has no classes of its own; beside others, or before a model, its name may be one."""
+    """Label the sets of a single subfolder: alone they have no classes, but the subfolder may be a class in `names`."""
     known = [*names, *_union(folder.class_names(class_key(folder)) for folder in folders)]
     for folder in folders:
         name = folder.lone_subfolder
         if name and "label" not in folder.labels and places_of([name], known)[0] >= 0:
-            notice(f"{show(folder.path)}: all pictures are taken for '{show(name)}', as their folder is called")
+            notice(f"{show(folder.path)}: all pictures get the class '{show(name)}', the name of their folder")
             folder.set_classes("label", (name,), np.zeros(len(folder), np.int64))
 
 
 def _count(folder: ImageFolder, key: str) -> int:
-    """One more than the highest class number; UserError if the labels are no classes."""
+    """Returns the highest class number plus one; UserError if the labels are no classes."""
     folder.require(key)
     labels = folder.labels[key]
     if labels.ndim != 1 or (labels != labels.astype("int64")).any() or labels.min() < 0:
@@ -150,7 +150,7 @@ def _renumber(folder: ImageFolder, key: str, names: Sequence[str], known_by: obj
     folder.number_classes(key, names, places)
 
 
-def _say_missing(folder: ImageFolder, key: str, names: Sequence[str], known_by: object) -> None:
+def _note_missing(folder: ImageFolder, key: str, names: Sequence[str], known_by: object) -> None:
     used = {int(number) for number in folder.labels[key]}
     missing = [name for number, name in enumerate(names) if number not in used]
     if missing:

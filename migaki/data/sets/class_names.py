@@ -1,8 +1,8 @@
-"""Names of classes: where a set has them from, and the numbers that they get.
+"""Names of classes: their sources in a data set, and their numbers.
 
-A class is written in words (`label: cat`, a sub-folder `cat/`) or as a number. Numbers get their names from the list
+A class is written as a word (`label: cat`, a sub-folder `cat/`) or as a number. Numbers get their names from the list
 `classes` in dataset.json, or from the features of a Parquet file (Hugging Face's ClassLabel). Words that are plain
-numbers ("0" ... "9") mean those numbers. Sets and models are matched by names, never by the places of names in lists.
+numbers ("0" ... "9") are these numbers. Sets and models are matched by names, never by positions in lists of names.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
 CLASS_KEYS = ("label", "predicted_label")
-"""The columns that hold one class: the label, and what a model has read (`migaki apply`)."""
+"""The columns that hold one class: the label, and the prediction of a model (`migaki apply`)."""
 
 CLASS_LISTS = ("classes", "labels", "predicted_classes", "predicted_labels")
-"""The columns that hold a list of classes: one a box, or as many as an image has."""
+"""The columns that hold a list of classes: one per box, or all classes of an image."""
 
-_HIGHEST = 999  # of folders whose names are numbers; higher ones are years, dates or identities
-_FIRST_ROWS = 4096  # rows among which a column of words shows itself
+_HIGHEST = 999  # of folder names that are class numbers; higher ones are years, dates or identities
+_FIRST_ROWS = 4096  # rows in which a column of words is detected
 
 
 @dataclass(frozen=True, slots=True)
 class ClassColumn:
     """A column of classes."""
 
-    numbers: Array | None  # (N,) int64, or float32 with NaN where one is missing; None: the column is no words
-    names: tuple[str, ...]  # by number; empty where classes are plain numbers
-    problem: str = ""  # why words could not become numbers
+    numbers: Array | None  # (N,) int64, or float32 with NaN for missing ones; None: no column of words
+    names: tuple[str, ...]  # by number; empty if the classes have no names
+    problem: str = ""  # why words could not be converted to numbers
 
 
 def as_numbers(words: Iterable[str]) -> dict[str, int] | None:
-    """The numbers that words mean which are plain numbers, all different; else None."""
+    """Returns the numbers for words that are plain, distinct numbers; else None."""
     numbers = {word: int(word) for word in words if word.isascii() and word.isdecimal() and len(word) < 10}
     same = len(set(numbers.values())) == len(numbers) == len(set(words))
     return numbers if numbers and same and max(numbers.values()) <= _HIGHEST else None
 
 
 def class_column(rows: Sequence[Row], key: str, known: Sequence[str]) -> ClassColumn:
-    """A column of words as numbers: places in `known`, the names that the set declares, else in their sorted list."""
+    """Convert a column of words to numbers: their positions in `known` (the declared names), else in sorted order."""
     if not any(isinstance(row.get(key), str) for row in itertools.islice(iter(rows), _FIRST_ROWS)):
         return ClassColumn(None, tuple(known))
     words: list[str | None] = []
     for number, row in enumerate(rows, 1):
         word = row.get(key)
         if word is not None and not isinstance(word, str):
-            return ClassColumn(None, (), f"row {number} holds {word!r} where others hold a name")
+            return ClassColumn(None, (), f"row {number} holds {word!r} instead of a name")
         words.append(word)
     found = sorted({word for word in words if word is not None})
     if known and not set(found) <= set(known):
@@ -71,14 +71,14 @@ def class_column(rows: Sequence[Row], key: str, known: Sequence[str]) -> ClassCo
 
 
 def class_lists(rows: Sequence[Row], key: str, known: Sequence[str]) -> ClassColumn:
-    """A column of lists of words as numbers (N, M), filled up with -1: see `class_column`."""
+    """Convert a column of lists of words to numbers (N, M), padded with -1: see `class_column`."""
     if not any(_is_words(row.get(key)) for row in itertools.islice(iter(rows), _FIRST_ROWS)):
         return ClassColumn(None, tuple(known))
     lists: list[list[str]] = []
     for number, row in enumerate(rows, 1):
         words = row.get(key) or []
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            return ClassColumn(None, (), f"row {number} holds something else than a list of names")
+            return ClassColumn(None, (), f"row {number} does not hold a list of names")
         lists.append(words)
     found = sorted({word for words in lists for word in words})
     if known and not set(found) <= set(known):
@@ -98,25 +98,25 @@ def _is_words(value: Any) -> bool:
 
 
 def is_list_of_names(value: Any) -> bool:
-    """Whether a value from a file is a list of different names."""
+    """Whether a value from a file is a list of distinct names."""
     return (isinstance(value, list) and all(isinstance(name, str) and name for name in value)
             and len(set(value)) == len(value))
 
 
 def features_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, tuple[str, ...]]:
-    """The names of the ClassLabel columns in the metadata of a Parquet schema, as Hugging Face writes them."""
+    """Returns the class names of the ClassLabel columns in the metadata of a Parquet schema (Hugging Face's format)."""
     try:
         features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         return {str(key): tuple(kind["names"]) for key, kind in features.items()
                 if isinstance(kind, dict) and kind.get("_type") == "ClassLabel" and is_list_of_names(kind.get("names"))}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}  # somebody else's metadata
+        return {}  # metadata of another program
 
 
 def places_of(names: Sequence[str], among: Sequence[str]) -> list[int]:
-    """The place of each name in `among`, -1 where it is not there.
+    """Returns the position of each name in `among`, -1 if absent.
 
-    Composed and decomposed letters (NFC, NFD) are the same name, unless `among` has both.
+    Composed and decomposed characters (NFC, NFD) are the same name, unless `among` has both.
     """
     exact = {name: place for place, name in enumerate(among)}
     alike: dict[str, list[int]] = {}
@@ -131,6 +131,6 @@ def places_of(names: Sequence[str], among: Sequence[str]) -> list[int]:
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:
-    """Names for a message: 'ant', 'bee', 'cow'."""
+    """Format names for a message: 'ant', 'bee', 'cow'."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(f"'{show(name)}'" for name in names[:most]) + more

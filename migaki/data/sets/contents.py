@@ -1,7 +1,7 @@
-"""What folders hold, in a few digits: what was made from other files must not pass for made from these.
+"""Hashes of the content of folders, to detect results that were made from other files.
 
-The digits are those of contents, not of names, sizes or times: a folder that was copied or touched keeps them, a
-picture that was drawn anew under its old name changes them. Hidden files do not count. See `core.hashes` for the cost.
+The hash depends on contents, not on names, sizes or times: it does not change for a copied or touched folder, and it
+changes for a new picture under an old name. Hidden files do not count. `core.hashes` describes the cost.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from migaki.data.files.image_file import EXTENSIONS, show
 from migaki.data.sets.listing import list_files
 
 _MANIFEST = "dataset.json"
-_READ = EXTENSIONS | {".jsonl", ".csv", ".parquet", ".tar"}  # what the readers of a set look at: not its README
+_READ = EXTENSIONS | {".jsonl", ".csv", ".parquet", ".tar"}  # the files that readers of a set use, so not its README
 
 
 def contents(path: Path) -> str:
-    """16 hexadecimal digits of what a reader finds at `path`: a run, a set of images or a file.
+    """Returns 16 hexadecimal digits for the content of `path`: a run, a set of images or a file.
 
-    Of a run they are those of its model: system, configuration and weights. Of a set, those of its pictures, metadata
-    and shards, and of what dataset.json says, less the command line. UserError if it cannot be read.
+    For a run they depend on its model: system, configuration and weights. For a set they depend on its pictures,
+    metadata, shards and dataset.json (without the command line). UserError if it cannot be read.
     """
     try:
         if path.is_file():
@@ -40,7 +40,7 @@ def contents(path: Path) -> str:
 
 
 def all_contents(path: Path) -> str:
-    """The digits of every file at `path` that is not hidden: of a layout of others, which may hold anything."""
+    """Returns the hash of all files at `path` that are not hidden, for foreign layouts with files of any kind."""
     try:
         return _of_file(path) if path.is_file() else hash_files(path, list(_below(path, "")))
     except OSError as error:
@@ -48,12 +48,12 @@ def all_contents(path: Path) -> str:
 
 
 def contents_of(folders: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
-    """`contents` of every folder of `core.system.data_paths`, by its name there."""
+    """Returns `contents` of every folder of `core.system.data_paths`, by its name there."""
     return {name: [contents(path) for path in paths] for name, paths in folders.items()}
 
 
 def _of_file(path: Path) -> str:
-    """The digits of one file, whatever its name."""
+    """Returns the hash of one file, independent of its name."""
     real = Path(os.path.realpath(path))
     return hash_files(real.parent, [real.name], with_names=False)
 
@@ -66,12 +66,12 @@ def _of_run(path: Path) -> str:
 
 
 def _manifest(path: Path) -> str:
-    """What dataset.json says; the command line does not count."""
+    """Returns the values of dataset.json without the command line."""
     if not path.is_file():
         return ""
     try:
         found = read_json(path)
-    except UserError:  # of somebody else, or damaged: whoever needs it will say so
+    except UserError:  # foreign or damaged; its reader will report it
         return all_contents(path)
     if isinstance(found, dict):
         found.pop("command", None)
@@ -79,7 +79,7 @@ def _manifest(path: Path) -> str:
 
 
 def _below(folder: Path, prefix: str) -> Iterator[str]:
-    """All plain files, relative with `/`; links to folders are not followed, those to nothing are left out."""
+    """Yields all plain files, relative with `/`; skips links to folders and broken links."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):

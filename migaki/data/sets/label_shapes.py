@@ -1,4 +1,4 @@
-"""Whether a column is what the glossary says of its key: its shape, and numbers where numbers are meant."""
+"""Checks whether a column has the shape and type that the glossary declares for its key."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ MIXED = "holds truth values among numbers: write numbers only"
 
 
 def wants_numbers(column: str) -> bool:
-    """Whether truth values in this column would be taken for numbers that they are not: an angle, a class."""
+    """Whether truth values in this column would be mistaken for numbers, such as angles or classes."""
     key = _NUMBER_COLUMNS.get(column)
-    return key is not None and not key.unit.startswith("0 ")  # 0 or 1, which truth values are
+    return key is not None and not key.unit.startswith("0 ")  # keys of 0 or 1 may be truth values
 
 
 def misfit(name: str, array: Array) -> str:
-    """Why a column (N, ...) cannot be the label `name` of the glossary; empty where it can, or where there is none."""
+    """Returns why a column (N, ...) cannot be the label `name` of the glossary; empty if it can, or is undeclared."""
     key = glossary().get(name)
     if key is None:
         return ""
     if array.ndim != 1 + len(key.shape) or (key.shape and not _fits(key, array.shape[1:])):
         wanted = f"{' x '.join(key.shape)} numbers" if key.shape else "one number"
         found = f"{' x '.join(map(str, array.shape[1:]))} numbers" if array.ndim > 1 else "one number"
-        return f"it has {found} an image, not {wanted} ({key.unit})"
+        return f"it has {found} per image, not {wanted} ({key.unit})"
     return ""
 
 
 def _fits(key: Key, shape: tuple[int, ...]) -> bool:
-    """Whether the last axis has the length that the glossary gives; outlines may have other numbers of points."""
+    """Whether the last axis has the length in the glossary; outlines may have other numbers of points."""
     if not key.shape[-1].isdigit() or (len(key.shape) == 1 and key.unit == "0 or 1"):
         return True
     if key.kind == "points" and shape[-1] == 2:
-        return True  # places may have no depth
+        return True  # positions may have no depth
     return shape[-1] == int(key.shape[-1])

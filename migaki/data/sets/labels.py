@@ -1,4 +1,4 @@
-"""Labels as arrays, and back: metadata rows by the glossary (`core.glossary`)."""
+"""Converts metadata rows to label arrays and back, by the glossary (`core.glossary`)."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ POINT_KEYS = keys_of("points")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the rows of a set say, column by column."""
+    """The content of the rows of a set, column by column."""
 
     labels: dict[str, Array]  # numbers, truth values and lists as arrays (N, ...)
-    problems: dict[str, str]  # for each column that could not become an array the reason; text is no reason
+    problems: dict[str, str]  # for each column that could not become an array the reason; none for text
     files: dict[str, list[str | None]]  # the further pictures: key -> a file name or None for each row
 
 
 def gather_columns(rows: Sequence[Row]) -> Columns:
-    """All columns, in one walk through the rows: they may stand on the disk.
+    """Gather all columns in one pass through the rows, which may be on the disk.
 
     Whole numbers become int64, truth values bool, all else float32; a missing number is NaN (and its column
     float32). Scalar columns that the glossary joins into a vector are joined (`gaze_pitch`, `gaze_yaw` -> `gaze`).
@@ -55,7 +55,7 @@ def gather_columns(rows: Sequence[Row]) -> Columns:
     parts, files, kinds = _column_parts(rows)
     for name, blocks in parts.items():
         if name not in _COLUMNS and all(block is _MISSING for block in blocks):
-            continue  # it may as well be text
+            continue  # it may turn out to be text
         if object_key(name) is None and bool in kinds[name] and (kinds[name] & {int, float} or wants_numbers(name)):
             problems[name] = MIXED
             continue
@@ -87,7 +87,7 @@ def gather_columns(rows: Sequence[Row]) -> Columns:
 
 
 def _explain_vectors(arrays: dict[str, Array], problems: dict[str, str], parts: dict[str, list[_Block]]) -> None:
-    """Of a vector that was not joined, what is the matter with its columns."""
+    """Explain for a vector that was not joined what is wrong with its columns."""
     for key in glossary().values():
         present = [name for name in key.columns if name in parts]
         if not present or key.name in arrays:
@@ -104,15 +104,14 @@ _FIRST_POWER, _LAST_POWER = -12, 15
 _POWERS = np.array([float(f"1e{power}") for power in range(_FIRST_POWER, _LAST_POWER + 1)])
 _WHOLE_POWERS = np.array([float(f"1e{power}") for power in range(23)])  # exact; np.power need not be
 _SMALLEST, _LARGEST = _POWERS[0], _POWERS[-1]
-_BLOCK = 4096  # rows that are Python values at a time: arrays are many times smaller
+_BLOCK = 4096  # rows held as Python values at a time: arrays are many times smaller
 _MISSING, _TEXT, _LISTS = "nothing", "no numbers", "lists or not all of one kind"
 _Block = Array | str
 
 
 def _column_parts(rows: Sequence[Row]
                   ) -> tuple[dict[str, list[_Block]], dict[str, list[str | None]], dict[str, set[type]]]:
-    """Each column block by block, its numbers as an array or what it is instead; the columns of file names; the types.
-    """
+    """Returns each column in blocks (arrays, or what they are instead), the columns of file names, and the types."""
     parts: dict[str, list[_Block]] = {}
     kinds: dict[str, set[type]] = {}
     files: dict[str, list[str | None]] = {}
@@ -128,18 +127,18 @@ def _column_parts(rows: Sequence[Row]
             before = parts.setdefault(name, [_MISSING] * number)
             values = [row.get(name) for row in block]
             kinds.setdefault(name, set()).update(map(type, values))
-            key = object_key(name)
-            if key is None:
+            declared = object_key(name)
+            if declared is None:
                 before.append(_block(values))
             else:
-                array, problem = filled(values, key, number * _BLOCK)
+                array, problem = filled(values, declared, number * _BLOCK)
                 before.append(problem if array is None else array)
         number += 1
     return parts, files, kinds
 
 
 def _objects(key: Key, blocks: list[_Block]) -> tuple[Array | None, str]:
-    """One array of a column with an entry for each object; else why not, empty for names of classes."""
+    """Returns one array of a column with an entry for each object, or the reason why not (empty for class names)."""
     arrays: list[Array] = []
     nothing = no_objects(_BLOCK, key)
     for block in blocks:
@@ -147,7 +146,7 @@ def _objects(key: Key, blocks: list[_Block]) -> tuple[Array | None, str]:
             return None, block
         arrays.append(nothing if isinstance(block, str) else block)
     if len({array.shape[2:] for array in arrays if array.shape[1]}) > 1:
-        return None, "the lists of some rows hold other numbers of values than those of others"
+        return None, "the entries of the lists have different lengths in some rows"
     return together(arrays, key), ""
 
 
@@ -166,7 +165,7 @@ def _column(values: list[Any]) -> tuple[Array | None, str]:
 
 
 def _joined_blocks(blocks: list[_Block], count: int) -> Array | None:
-    """One array of all blocks, if they are of one shape."""
+    """Returns one array of all blocks, if they have the same shape."""
     arrays = [block for block in blocks if not isinstance(block, str)]
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1 or any(isinstance(block, str) and block is not _MISSING for block in blocks):
@@ -185,7 +184,7 @@ def is_file_column(name: str) -> bool:
 
 
 def _scalars(values: list[Any]) -> Array | None:
-    """A column of plain numbers, or None if it is anything else."""
+    """Returns a column of plain numbers, or None for any other column."""
     kinds = set(map(type, values))
     missing = type(None) in kinds
     kinds.discard(type(None))
@@ -196,14 +195,14 @@ def _scalars(values: list[Any]) -> Array | None:
     try:
         if not missing and kinds <= {bool, int}:
             return np.array(values, np.int64)
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which `require` finds
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite, which `require` detects
             return np.array([math.nan if value is None else value for value in values], np.float32)
     except OverflowError:
         return None
 
 
 def _vectors(values: list[Any]) -> tuple[Array | None, str]:
-    """A column of equally long lists of numbers; else the reason why not, empty for text."""
+    """Returns a column of equally long lists of numbers; else the reason why not, empty for text."""
     lists = [value for value in values if type(value) is list]
     if not lists:
         return None, ""
@@ -216,11 +215,11 @@ def _vectors(values: list[Any]) -> tuple[Array | None, str]:
                 kind = {"b": np.bool_, "i": np.int64}.get(array.dtype.kind, np.float32)
                 return array.astype(kind), ""
     except (ValueError, TypeError, OverflowError):
-        pass  # looked into below
+        pass  # explained below
     for index, value in enumerate(values):
         if value is not None and (shape is None or type(value) is not list or _shape(value) != shape):
-            return None, f"row {index + 1} holds another kind or length of list than the first"
-    return None, "the lists hold something else than numbers"
+            return None, f"row {index + 1} holds a list of another type or length than the first"
+    return None, "the lists hold values that are not numbers"
 
 
 def _or_missing(value: Any, shape: tuple[int, ...] | None) -> Any:
@@ -228,7 +227,7 @@ def _or_missing(value: Any, shape: tuple[int, ...] | None) -> Any:
 
 
 def _shape(value: list[Any]) -> tuple[int, ...] | None:
-    """The shape of nested lists, or None if they are ragged."""
+    """Returns the shape of nested lists, or None if they are ragged."""
     try:
         return np.shape(value)
     except ValueError:
@@ -236,7 +235,7 @@ def _shape(value: list[Any]) -> tuple[int, ...] | None:
 
 
 def _join(arrays: dict[str, Array]) -> dict[str, Array]:
-    """Join the scalar columns that the glossary spreads a vector into."""
+    """Join the scalar columns into which the glossary spreads a vector."""
     for key in glossary().values():
         if key.columns and all(name in arrays and arrays[name].ndim == 1 for name in key.columns):
             parts = [arrays.pop(name).astype(np.float32) for name in key.columns]
@@ -245,7 +244,7 @@ def _join(arrays: dict[str, Array]) -> dict[str, Array]:
 
 
 def batch_rows(batch: Batch) -> list[Row]:
-    """The labels of a batch as metadata rows, ready for `FolderWriter.write`.
+    """Convert the labels of a batch to metadata rows, ready for `FolderWriter.write`.
 
     Vectors that the glossary spreads over columns are spread (`gaze` -> `gaze_pitch`, `gaze_yaw`), other vectors are
     nested lists. Floats are the shortest decimals that read back to the same float32; NaN is None. `image` is left
@@ -274,7 +273,7 @@ def batch_rows(batch: Batch) -> list[Row]:
 
 
 def plain(value: torch.Tensor | Array) -> list[Any]:
-    """A tensor as (nested) lists of plain numbers; see `batch_rows` for floats."""
+    """Convert a tensor to (nested) lists of plain numbers; see `batch_rows` for floats."""
     array = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
     if array.dtype.kind != "f":
         numbers: list[Any] = array.tolist()
@@ -289,10 +288,10 @@ def plain(value: torch.Tensor | Array) -> list[Any]:
 
 
 def shortest_decimals(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Of each float32 the shortest decimal that reads back to it, as the float64 that prints so. Any shape.
+    """Returns for each float32 the shortest decimal that reads back to it, as the float64 that prints so. Any shape.
 
-    The nearest decimal of 6 digits is the shortest of all if it reads back, else that of 7, 8 or 9 is: neighbours of
-    6 digits are further apart than a float32 is wide. Printing and parsing each number takes ten times as long.
+    The nearest decimal of 6 digits is the shortest if it reads back to the same float32, else that of 7, 8 or 9 digits:
+    such decimals are further apart than float32 values. Printing and parsing takes ten times as long.
     """
     exact = values.astype(np.float64).ravel()
     size = np.abs(exact)
@@ -303,7 +302,7 @@ def shortest_decimals(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64
     left = np.flatnonzero(plain)
     exponents = np.searchsorted(_POWERS, size[left], side="right") - 1 + _FIRST_POWER
     for digits in (6, 7, 8, 9):
-        shift = digits - 1 - exponents  # places after the point
+        shift = digits - 1 - exponents  # digits after the point
         up, down = _WHOLE_POWERS[np.maximum(shift, 0)], _WHOLE_POWERS[np.maximum(-shift, 0)]
         rounded = np.rint(exact[left] / down * up) / up * down
         result[left] = rounded

@@ -1,4 +1,4 @@
-"""Layers: what renderers write beside each picture (segmentations, depth, normals) is no picture of the set.
+"""Layers: files that renderers write beside each picture (segmentations, depth, normals) are no pictures of the set.
 
 Known layouts: Unity Perception (SOLO: `step0.camera.png`, `step0.camera.semantic segmentation.png`; before it
 `RGB.../`, `SemanticSegmentation.../`), Isaac Sim's Replicator (`rgb_0001.png`, `semantic_segmentation_0001.png`),
@@ -6,7 +6,7 @@ Kubric (`rgba_00001.png`, `segmentation_00001.png`), BOP (`rgb/`, `depth/`, `mas
 `SegmentationClass/`), Cityscapes (`leftImg8bit/`, `gtFine/`), and pictures with masks of the same names (`a.png`,
 `a_mask.png`; `images/`, `masks/`).
 
-A layer is only what stands beside a picture of the same name: a set that consists of depth images is taken whole.
+A file is a layer only beside a picture of the same name: in a set that consists of depth images, all are pictures.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LAYER_FOLDER = re.compile(
 
 
 def without_layers(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The pictures among the names of image files (relative to a set), and the layers."""
+    """Split the names of image files (relative to a set) into pictures and layers."""
     folders = tuple(_layer_folders(names))
     kept = [name for name in names if not name.startswith(folders)]
     layers = {name for name in names if name.startswith(folders)} if folders else set[str]()
@@ -44,7 +44,7 @@ def without_layers(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _pictures(names: Sequence[str]) -> dict[tuple[str, str], bool]:
-    """Folder and key of what is no layer by its name, and whether that name says that it is a picture."""
+    """Returns folder and key of each file that is no layer by its name, and whether its name marks it as a picture."""
     found: dict[tuple[str, str], bool] = {}
     for name in names:
         folder, stem = posixpath.split(posixpath.splitext(name)[0])
@@ -64,12 +64,12 @@ def _is_layer(name: str, pictures: dict[tuple[str, str], bool]) -> bool:
 
 
 def _key(stem: str) -> str:
-    """What a picture and its layers have in common."""
+    """Returns the part of the name that a picture shares with its layers."""
     return _SEPARATORS.sub(".", _PICTURE.sub("", stem)).strip(".").lower()
 
 
 def _layer_folders(names: Sequence[str]) -> list[str]:
-    """Folders, with a slash at their end, that hold layers of pictures in the folders beside them or above."""
+    """Returns folders, with a trailing slash, with layers of pictures in neighbouring or parent folders."""
     children: dict[str, set[str]] = {}
     for path in {name.rpartition("/")[0] for name in names}:
         parts = path.split("/") if path else []
@@ -86,5 +86,5 @@ def _layer_folders(names: Sequence[str]) -> list[str]:
 
 
 def _stems(names: Sequence[str], folder: str) -> set[str]:
-    """The names without endings of the files in one folder."""
+    """Returns the names without endings of the files in one folder."""
     return {posixpath.splitext(posixpath.basename(name))[0] for name in names if name.rpartition("/")[0] == folder}

@@ -1,4 +1,4 @@
-"""The rows of large metadata files: their places stay in memory, they themselves on the disk until they are asked for.
+"""The rows of large metadata files. Only their offsets are in memory; rows are read from the disk on demand.
 
 A row of a few labels takes kilobytes as Python objects; a million of them would not fit.
 """
@@ -23,14 +23,14 @@ from migaki.data.sets.values import decode_json
 
 Row = dict[str, Any]
 
-_BLOCK = 1024  # rows made at a time when all are looked at
+_BLOCK = 1024  # rows converted at a time when all rows are read
 
 
 class LazyRows(Sequence[Row]):
-    """Rows that are made when they are asked for, anew each time; `names` are their file names.
+    """Rows that are created again at each access; `names` are their file names.
 
-    `class_names` are the names of classes, by number, that a file gives to the numbers of a column. `renamed` are the
-    names in the set of files that are spelt in another way in the rows.
+    `class_names` are the class names, by number, that a file declares for the numbers of a column. `renamed` maps names
+    in the rows to the names in the set, if these are spelt differently.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class LazyRows(Sequence[Row]):
 
     @abstractmethod
     def block(self, start: int, stop: int) -> list[Row]:
-        """The rows start .. stop - 1."""
+        """Returns the rows start .. stop - 1."""
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
@@ -68,7 +68,7 @@ class LazyRows(Sequence[Row]):
             yield from self.block(start, min(start + _BLOCK, len(self)))
 
     def take_features(self, schema: Any, is_first: bool) -> None:
-        """Take the names of classes from the schema of a Parquet file; all files of a set must agree on them."""
+        """Take the class names from the schema of a Parquet file; all files of a set must agree on them."""
         found = features_names(schema.metadata)
         if not is_first and found != self.class_names:
             raise UserError("Parquet files name the classes of one set differently: keep those of one kind, or write "
@@ -77,7 +77,7 @@ class LazyRows(Sequence[Row]):
 
 
 class JsonlRows(LazyRows):
-    """The rows of one or several `metadata.jsonl` whose lines have been checked once."""
+    """The rows of one or more `metadata.jsonl`, whose lines have been checked once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,19 +86,19 @@ class JsonlRows(LazyRows):
         self._lengths = array("q")
 
     def begin(self, path: Path, prefix: str) -> None:
-        """What is added from here on stands in this file, in the folder `prefix` of the set."""
-        file = os.open(path, os.O_RDONLY)  # kept: opening it anew would take ten times as long as reading a row
+        """The rows added next are in this file, in the folder `prefix` of the set."""
+        file = os.open(path, os.O_RDONLY)  # kept open: opening it again would take ten times as long as reading a row
         weakref.finalize(self, os.close, file)
         self._parts.append((len(self), path, prefix, file))
 
     def add(self, start: int, length: int, name: str) -> None:
-        """The next row: its bytes in the file, and its file name."""
+        """Add the next row: its bytes in the file, and its file name."""
         self.names.append(name)
         self._starts.append(start)
         self._lengths.append(length)
 
     def block(self, start: int, stop: int) -> list[Row]:
-        """The rows, read again; UserError if the file has changed in the meantime."""
+        """Returns the rows, read again; UserError if the file has changed in the meantime."""
         rows: list[Row] = []
         for number, (first, path, prefix, file) in enumerate(self._parts):
             last = self._parts[number + 1][0] if number + 1 < len(self._parts) else len(self)
@@ -120,20 +120,20 @@ class JsonlRows(LazyRows):
 
 
 class TableRows(LazyRows):
-    """The rows of `metadata.parquet` files, kept in columns."""
+    """The rows of `metadata.parquet` files, stored in columns."""
 
     def __init__(self) -> None:
         super().__init__()
         self._parts: list[tuple[int, Any, str]] = []
 
     def add(self, table: Any, prefix: str, names: list[str]) -> None:
-        """The rows of a pyarrow Table, in the folder `prefix` of the set, and their file names."""
+        """Add the rows of a pyarrow Table, in the folder `prefix` of the set, and their file names."""
         self.take_features(table.schema, not self._parts)
         self._parts.append((len(self), table, prefix))
         self.names += names
 
     def block(self, start: int, stop: int) -> list[Row]:
-        """The rows as Python values."""
+        """Returns the rows as Python values."""
         rows: list[Row] = []
         for first, table, prefix in self._parts:
             begin, end = max(start - first, 0), min(stop - first, len(table))
@@ -143,7 +143,7 @@ class TableRows(LazyRows):
 
 
 def fixed(row: Row, prefix: str, renamed: Mapping[str, str]) -> Row:
-    """A checked row as the set gives it: `file_name` first, file names relative to the set and as they are spelt."""
+    """Complete a checked row: `file_name` first, file names relative to the set and in the spelling of the disk."""
     row = row if next(iter(row)) == "file_name" else {"file_name": row["file_name"], **row}
     for column in [name for name in row if name.endswith("file_name")]:
         value = row[column]
@@ -156,5 +156,5 @@ def fixed(row: Row, prefix: str, renamed: Mapping[str, str]) -> Row:
 
 
 def joined_name(prefix: str, name: str) -> str:
-    """A file name that stands in metadata in the folder `prefix` of a set, relative to the set."""
+    """Returns a file name from metadata in the folder `prefix` of a set, relative to the set."""
     return posixpath.normpath(posixpath.join(prefix, name))

@@ -1,4 +1,4 @@
-"""What a listing did not take, and why: one line for each folder, so that nobody believes that all was read."""
+"""Reports files that a listing skipped, and why, in one line per folder, so that users notice what was not read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from migaki.data.files.image_file import EXTENSIONS
 _ADVICE = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "convert them, e.g. `heif-convert IN OUT.jpg`"),
     **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
-                    "a camera's raw data: develop them to TIFF or JPEG"),
+                    "raw camera data: convert them to TIFF or JPEG"),
     **dict.fromkeys((".jxl", ".tga", ".psd", ".svg", ".pcx", ".ico", ".xcf", ".eps", ".ai", ".pdf"),
                     "convert them to PNG"),
     **dict.fromkeys((".exr", ".hdr", ".dcm", ".nii", ".fits", ".mat", ".npz", ".h5", ".hdf5"),
@@ -23,7 +23,7 @@ _ADVICE = {
     **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"), "videos: `ffmpeg -i IN %06d.png`"),
     **dict.fromkeys((".zip", ".7z", ".rar", ".gz", ".tgz", ".bz2", ".xz"), "packed: unpack them"),
 }
-"""What to do with files that may hold pictures, by ending."""
+"""Advice for files that may hold pictures, by ending."""
 
 PICTURES = EXTENSIONS | {ending for ending, advice in _ADVICE.items() if "packed" not in advice}
 
@@ -31,31 +31,31 @@ _THUMBNAILS = frozenset(("@eadir", "__macosx", "#recycle", "@recycle", "$recycle
                          ".thumbnails", ".thumbnail", ".@__thumb", ".picasaoriginals"))
 _OURS = frozenset(("dataset.json", "index.jsonl"))
 _TEXTS = ("readme", "license", "licence", "copying", "changelog")
-_MOST = 4  # examples of a kind
+_MOST = 4  # examples of each kind
 
 
 def ending_of(name: str) -> str:
-    """The ending of a name in small letters, with the dot."""
+    """Returns the ending of a name in lower case, with the dot."""
     return posixpath.splitext(name)[1].lower() if "." in name else ""
 
 
 def is_thumbnail(name: str) -> bool:
-    """Whether a file or folder of this name is what systems keep of pictures for themselves (`@eaDir`, `._x.jpg`)."""
+    """Whether a file or folder of this name is a thumbnail or side file of a system (`@eaDir`, `._x.jpg`)."""
     return name.startswith("._") or name.lower() in _THUMBNAILS
 
 
 class LeftOut:
-    """Gathers what is left out below one folder."""
+    """Gathers the files that are skipped below one folder."""
 
     def __init__(self) -> None:
         self.linked: list[str] = []  # folders
         self.thumbnails: list[str] = []  # files and folders
         self.hidden: list[str] = []  # pictures, and folders of pictures
-        self.layers: list[str] = []  # what renderers write beside the pictures: segmentations, depth
-        self.unnamed: list[str] = []  # pictures that the metadata does not name
+        self.layers: list[str] = []  # segmentations, depth etc. that renderers write beside the pictures
+        self.unnamed: list[str] = []  # pictures that are not in the metadata
 
     def note_hidden(self, folder: Path, name: str, prefix: str, is_folder: bool) -> None:
-        """Remember a hidden entry, if it is a picture or a folder that holds some."""
+        """Record a hidden entry if it is a picture or a folder that holds some."""
         if is_thumbnail(name):
             self.thumbnails.append(prefix + name + "/" * is_folder)
         elif ending_of(name) in PICTURES and not is_folder:
@@ -66,13 +66,13 @@ class LeftOut:
                     if any(ending_of(entry.name) in PICTURES for entry in entries):
                         self.hidden.append(f"{prefix}{name}/")
             except OSError:
-                pass  # it is left out in any case
+                pass  # it is skipped in any case
 
     def report(self, folder: Path, files: Sequence[str], *, is_listing: bool) -> None:
-        """Say in one line what was left out of a folder; nothing if that is nothing.
+        """Print one line about the skipped files of a folder; nothing if there are none.
 
-        `files` are all plain files below it. `is_listing`: pictures were found by looking for them; else metadata or
-        shards say what belongs to the set, and only pictures that they do not name are worth a word.
+        `files` are all plain files below it. `is_listing`: pictures were found by listing the folder; else metadata or
+        shards define the set, and only pictures that these do not name are reported.
         """
         parts = [_some(len(self.unnamed), "pictures", self.unnamed, "the metadata does not name them")]
         if is_listing:
@@ -83,13 +83,13 @@ class LeftOut:
                             "segmentations, depths and the like beside pictures are no pictures of the set"),
                       _some(len(self.hidden), "hidden", self.hidden, "their names begin with a dot"),
                       _some(len(self.thumbnails), "thumbnails", self.thumbnails, "")]
-        said = ", ".join(part for part in parts if part)
-        if said:
-            notice(f"{show(folder)}: left out: {said}")
+        message = ", ".join(part for part in parts if part)
+        if message:
+            notice(f"{show(folder)}: left out: {message}")
 
 
 def _other_endings(files: Iterable[str]) -> list[str]:
-    """A part of the line for each ending that is not read; what people know to be no picture comes without advice."""
+    """Returns one part of the line per ending that is not read; common endings of other files come without advice."""
     counts = Counter(ending_of(name) or "without ending" for name in files
                      if ending_of(name) not in EXTENSIONS and not _is_text(name))
     parts = [f"{count} {show(ending)} (not readable: {_ADVICE[ending]})"

@@ -1,4 +1,4 @@
-"""The files below a folder, and the rule of which of them a dataset may name."""
+"""Lists the files below a folder, and checks which of them a dataset may name."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key by which `2.png` stands before `10.png`; total, whatever the names."""
+    """Returns a sort key by which `2.png` comes before `10.png`; a total order for all names."""
     parts = _DIGITS.split(name)
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def list_files(folder: Path, left_out: LeftOut | None = None) -> list[str]:
-    """All plain files below `folder`, relative with `/`, in no order; hidden files and folders are left out.
+    """Returns all plain files below `folder`, relative with `/`, unsorted; hidden files and folders are skipped.
 
-    So is what systems keep for themselves (`@eaDir`, `__MACOSX`). Links to folders are not followed, so that no loop of
-    links can trap the search. Links to files count if they stay within the folder. `left_out` gathers the others.
+    Side files of systems (`@eaDir`, `__MACOSX`) are also skipped. Links to folders are not followed, so that loops of
+    links do no harm. Links to files count if they stay within the folder. `left_out` gathers the skipped entries.
 
     Raises:
-        UserError: no such folder, unreadable, or a link to a file that is broken or leads out of the folder.
+        UserError: if the folder is missing or unreadable, or a link to a file is broken or leads out of the folder.
     """
     root = Path(os.path.realpath(folder))
     try:
         if not root.is_dir():
-            raise UserError(f"{show(folder)}: " + ("is a file, not a folder: give the folder that it lies in"
+            raise UserError(f"{show(folder)}: " + ("is a file, not a folder: give the folder that contains it"
                                                    if root.exists() else "there is no such folder: check the spelling"))
         found = _walk(root, root, "", LeftOut() if left_out is None else left_out)
         return list(watched(found, f"list {show(root.name)}"))
@@ -60,14 +60,14 @@ def _walk(root: Path, folder: Path, prefix: str, left_out: LeftOut) -> Iterator[
 
 
 def check_inside(root: Path, name: str) -> None:
-    """UserError unless `name` is a file below `root` that no `..`, absolute path or link leads out of."""
+    """UserError unless `name` is a file below `root`, without `..`, absolute path or link that leads out of it."""
     try:
         target = os.path.realpath(os.path.join(root, name), strict=True)
     except OSError as error:
         reason = "a loop of links or a broken link" if os.path.islink(os.path.join(root, name)) else "no such file"
         raise UserError(f"{show(root / name)}: {reason}: restore the file or take it out of the set") from error
     except ValueError as error:  # a NUL byte
-        raise UserError(f"{show(root)}: '{show(name)}' is no file name: mend the metadata") from error
+        raise UserError(f"{show(root)}: '{show(name)}' is not a file name: correct the metadata") from error
     if not target.startswith(os.path.join(os.path.realpath(root), "")):
         raise UserError(f"{show(root)}: '{show(name)}' leads out of the folder: put the file itself there")
     if not os.path.isfile(target):

@@ -1,4 +1,4 @@
-"""Metadata files of image folders: `metadata.jsonl`, `.csv` or `.parquet`, one row an image."""
+"""Metadata files of image folders: `metadata.jsonl`, `.csv` or `.parquet`, with one row per image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_LINE = 2**24  # bytes
 
 
 def find_metadata(folder: Path, files: list[str]) -> list[str]:
-    """The metadata files among `files` (relative to `folder`); UserError if there are several formats."""
+    """Returns the metadata files among `files` (relative to `folder`); UserError if there are several formats."""
     found = [name for name in files if posixpath.basename(name) in _READERS]
     kinds = sorted({posixpath.splitext(name)[1] for name in found})
     if len(kinds) > 1:
@@ -34,7 +34,7 @@ def find_metadata(folder: Path, files: list[str]) -> list[str]:
 
 
 def read_metadata(path: Path) -> list[Row]:
-    """The rows of one metadata file, `file_name` first.
+    """Returns the rows of one metadata file, `file_name` first.
 
     Raises:
         UserError: with the line number, for a line that is not valid, or a row without `file_name`.
@@ -59,7 +59,7 @@ def _read_jsonl(path: Path) -> list[Row]:
 
 
 def jsonl_lines(path: Path) -> Iterator[tuple[int, int, Row]]:
-    """Where each row of a `.jsonl` file begins, its length in bytes, and the row; UserError for a line that is none."""
+    """Yields the offset and length in bytes of each row of a `.jsonl` file, and the row; UserError for a bad line."""
     end, shown = 0, show(path)
     with open(path, "rb") as file:
         for number in itertools.count(1):
@@ -68,7 +68,7 @@ def jsonl_lines(path: Path) -> Iterator[tuple[int, int, Row]]:
                 break
             end += len(line)
             if len(line) > _MAX_LINE:
-                raise UserError(f"{show(path)}: line {number} is longer than {_MAX_LINE >> 20} MB: one row an image")
+                raise UserError(f"{show(path)}: line {number} is longer than {_MAX_LINE >> 20} MB: one row per image")
             if not line.strip():
                 continue
             try:
@@ -77,7 +77,7 @@ def jsonl_lines(path: Path) -> Iterator[tuple[int, int, Row]]:
                 if number == 1 and is_utf16(line):
                     raise UserError(f"{show(path)}: is UTF-16: save it as UTF-8") from error
                 reason = str(error).split(":")[0]
-                raise UserError(f"{show(path)}: line {number} is not valid JSON ({reason}): mend that line") from error
+                raise UserError(f"{show(path)}: line {number} is not valid JSON ({reason}): correct it") from error
             if type(row) is not dict:
                 raise UserError(f'{show(path)}: line {number} is not an object: write {{"file_name": ...}}')
             if len(row) > MAX_COLUMNS:
@@ -91,7 +91,7 @@ def _read_parquet(path: Path) -> list[Row]:
 
 
 def read_table(path: Path) -> Any:
-    """A Parquet file of metadata as a pyarrow Table; UserError for one that is damaged or promises too much."""
+    """Returns a Parquet file of metadata as a pyarrow Table; UserError if it is damaged or unpacks to too much."""
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
@@ -100,10 +100,10 @@ def read_table(path: Path) -> Any:
 
 
 def write_metadata(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows, `file_name` first, as the format of the name of `path`; whole or not at all.
+    """Write rows, `file_name` first, in the format of the ending of `path`; whole or not at all.
 
-    Lists stay lists in jsonl and parquet; in csv, which has none, they are JSON in a cell. Text is written as it is,
-    also what a spreadsheet would take for a formula: programs read it back, and names of files must not change.
+    Lists stay lists in jsonl and parquet; csv has no lists, so they are JSON in a cell. Text is not changed, even if a
+    spreadsheet would take it for a formula: programs read it back, and names of files must not change.
     """
     if path.suffix == ".parquet":
         try:

@@ -63,9 +63,9 @@ def filled(values: Sequence[Any], key: Key, first: int = 0) -> tuple[Array | Non
     if not most:
         return no_objects(len(values), key), ""
     result = np.full((len(values), most, *inner), key.pad, np.int64 if whole else np.float32)
-    for place, array in enumerate(arrays):
-        if array is not None:
-            result[place, : len(array)] = array
+    for place, entries in enumerate(arrays):
+        if entries is not None:
+            result[place, : len(entries)] = entries
     return result, ""
 
 

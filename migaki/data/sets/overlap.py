@@ -1,5 +1,4 @@
-"""Two folders that must not be taken for one another: what is judged by is not what was trained on, and what was
-rendered is no photograph."""
+"""Checks that two folders are not confused: evaluation with training images, and rendered images with photographs."""
 
 from __future__ import annotations
 
@@ -12,21 +11,21 @@ from migaki.data.folder import ImageFolder
 
 
 def shared_pictures(first: ImageFolder, other: ImageFolder) -> list[str]:
-    """The names in `first` of pictures that `other` holds too, pixel by pixel, whatever their names and formats."""
+    """Returns the names in `first` of pictures that `other` also holds, equal in all pixels, in any format."""
     known = set(_digests(other))
     return [name for name, digest in zip(first.names, _digests(first), strict=True) if digest in known]
 
 
 def require_others(judged: ImageFolder, trained: ImageFolder, option: str) -> None:
-    """UserError if a picture of `judged` is among `trained`, the folder of `option`, as well."""
+    """UserError if a picture of `judged` is also in `trained`, the folder of `option`."""
     if shared := shared_pictures(judged, trained):
         raise UserError(f"{judged.path}: {len(shared)} of its {len(judged)} pictures are in {option} {trained.path} "
-                        f"too, such as {show(shared[0])}: judge by other pictures, take these out of one of the two")
+                        f"too, such as {show(shared[0])}: remove these from one of the two")
 
 
 def refuse_swapped(synthetic: ImageFolder, real: ImageFolder) -> None:
-    """UserError if the "photographs" were rendered, by their own account, and the "synthetic" images were not."""
-    maker = str(real.made.get("simulator", "stand_in"))  # a stand-in takes the place of a camera
+    """UserError if the "photographs" were rendered according to their record, and the "synthetic" images were not."""
+    maker = str(real.made.get("simulator", "stand_in"))  # a stand-in replaces a camera
     if not maker.startswith("stand_in") and "simulator" not in synthetic.made:
         raise UserError(f"{real.path}: holds what `migaki simulate {maker}` rendered, and is given as --photos, while "
                         f"{synthetic.path} is given as --synthetic: swap the two")

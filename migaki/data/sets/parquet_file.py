@@ -1,7 +1,7 @@
-"""Parquet files of strangers as tables: their promises are checked before memory is taken, their values afterwards.
+"""Reads foreign Parquet files as tables: announced sizes are checked before memory is allocated, values afterwards.
 
-Times become text (ISO 8601), decimal numbers floating point, and numbers that are not a number null: so that every
-value is one that JSON can hold. Bytes are refused, as no label is made of them.
+Times become text (ISO 8601), decimal numbers become floating point, and NaN becomes null, so that JSON can hold every
+value. Bytes are refused, because they are not labels.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from migaki.data.files.parquet_cells import parquet_source
 from migaki.data.sets.values import MAX_DEPTH, check_columns
 
 MAX_COLUMNS = 10_000
-"""Metadata of more columns is refused before its rows are read: no labels, but an attack or another kind of file."""
+"""Metadata of more columns is refused before its rows are read: it is an attack or another kind of file."""
 
-_MAX_FOOTER = 2**26  # bytes of what a file says of itself
-_ROWS_A_BYTE = 64  # a file packs equal values well; names differ, so an honest one has less than 1
-_BYTES_A_BYTE, _SOME_BYTES = 256, 2**28  # in memory, of a column that packs well
-_PIECE = 2**28  # bytes that a piece may have at worst
-_MANY_ROWS = 2**16  # at a time
+_MAX_FOOTER = 2**26  # bytes of a file's footer
+_ROWS_A_BYTE = 64  # a file compresses equal values well, but names differ, so an honest one has less than 1
+_BYTES_A_BYTE, _SOME_BYTES = 256, 2**28  # in memory, of a column that compresses well
+_PIECE = 2**28  # maximal bytes of a piece
+_MANY_ROWS = 2**16  # rows read at a time
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None, *, bare: bool = False) -> Any:
-    """A pyarrow Table whose values are all labels; UserError for a file that is damaged or promises too much.
+    """Returns a pyarrow Table whose values are all labels; UserError if it is damaged or unpacks to too much.
 
-    `columns`: those to read, also parts of them such as `image.path`; None for all. `bare`: leave out the check of
-    names that are called like pictures, for files that hold pictures.
+    `columns`: the columns to read, also parts of them such as `image.path`; None for all. `bare`: skip the check for
+    columns named like pictures, for files that hold pictures.
     """
     import pyarrow
     import pyarrow.parquet as parquet
@@ -42,7 +42,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None, *, bare: bool
             if not bare:
                 check_columns(show(path), names)
             table = file.read(columns=columns)
-            table.validate(full=True)  # text that is no UTF-8 among it
+            table.validate(full=True)  # includes invalid UTF-8
             return _labels_only(path, table)
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError, OverflowError, RecursionError) as error:
         if isinstance(error, OSError) and error.errno:
@@ -51,7 +51,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None, *, bare: bool
 
 
 def read_schema(path: Path) -> Any:
-    """The schema of a file; UserError for one that is damaged."""
+    """Returns the schema of a file; UserError if it is damaged."""
     import pyarrow
     import pyarrow.parquet as parquet
 
@@ -65,7 +65,7 @@ def read_schema(path: Path) -> Any:
 
 
 def _check_footer(path: Path) -> None:
-    """UserError for a file whose description of itself is too long to be one of ours: millions of columns."""
+    """UserError for a file whose footer is too long, such as one with millions of columns."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - 8))
         size = int.from_bytes(file.read(4), "little")
@@ -74,45 +74,45 @@ def _check_footer(path: Path) -> None:
 
 
 def _check_size(path: Path, file: Any, names: Sequence[str], columns: Sequence[str] | None) -> None:
-    """UserError for too many columns or rows, and for values that take far more memory than their file is long."""
+    """UserError for too many columns or rows, and for values that take far more memory than the file has bytes."""
     if len(names) > MAX_COLUMNS or file.metadata.num_columns > MAX_COLUMNS:
         raise too_wide(path, max(len(names), file.metadata.num_columns))
     if len(set(names)) != len(names):
-        raise UserError(f"{show(path)}: a column stands twice: give each its own name")
+        raise UserError(f"{show(path)}: a column occurs twice: give each its own name")
     size = path.stat().st_size
     if file.metadata.num_rows > _ROWS_A_BYTE * size:
-        raise UserError(f"{show(path)}: promises {file.metadata.num_rows} rows in a few bytes: write it again")
+        raise UserError(f"{show(path)}: announces {file.metadata.num_rows} rows in a few bytes: write it again")
     limit = _SOME_BYTES + _BYTES_A_BYTE * size
     if _unpacked(path, file, columns, limit) > limit:
-        raise UserError(f"{show(path)}: unpacks to more than {limit >> 20} MB, far more than it is long: write it "
+        raise UserError(f"{show(path)}: unpacks to more than {limit >> 20} MB, far more than its length: write it "
                         "again")
 
 
 def _unpacked(path: Path, file: Any, columns: Sequence[str] | None, limit: int) -> int:
-    """The bytes that the columns take in memory, or more than `limit`; values that are repeated are looked at once.
+    """Returns the bytes that the columns take in memory, or more than `limit`; repeated values are read once.
 
-    What the footer says of single columns is not asked for: pyarrow ends the process over some that are damaged.
+    The footer's values for single columns are not used: pyarrow ends the process for some damaged ones.
     """
     import pyarrow
     import pyarrow.parquet as parquet
 
     leaves = [file.schema.column(number) for number in range(file.metadata.num_columns)]
     texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
-    many = 256 if any(leaf.max_repetition_level for leaf in leaves) else _MANY_ROWS  # lists may be of any length
+    many = 256 if any(leaf.max_repetition_level for leaf in leaves) else _MANY_ROWS  # lists may have any length
     total = 0
     with parquet.ParquetFile(parquet_source(path), read_dictionary=texts) as packed:
         for group in range(packed.num_row_groups):
             try:
                 total = _measured(packed, group, columns, many, total, limit)
             except (pyarrow.ArrowNotImplementedError, OSError):
-                # Values that share their beginnings are all different. None is longer than all that is stored.
+                # Values with shared prefixes are all different. None of them is longer than all stored bytes.
                 few = max(1, _PIECE // max(1, file.metadata.row_group(group).total_byte_size))
                 total = _measured(file, group, columns, few, total, limit)
     return total
 
 
 def _measured(file: Any, group: int, columns: Sequence[str] | None, rows: int, total: int, limit: int) -> int:
-    """`total` and the bytes of a row group; no more than `rows` rows are in memory at a time."""
+    """Returns `total` plus the bytes of a row group; at most `rows` rows are in memory at a time."""
     for batch in file.iter_batches(rows, row_groups=[group], columns=columns):
         total += sum(map(_size, batch.columns))
         if total > limit:
@@ -121,7 +121,7 @@ def _measured(file: Any, group: int, columns: Sequence[str] | None, rows: int, t
 
 
 def _size(column: Any) -> int:
-    """The bytes of an array once no value is shared."""
+    """Returns the bytes of an array without shared values."""
     import pyarrow.compute as compute
     import pyarrow.types as types
 
@@ -137,12 +137,12 @@ def _size(column: Any) -> int:
 
 
 def too_wide(path: Path, columns: int) -> UserError:
-    """What to raise for metadata of too many columns."""
+    """Returns the error for metadata of too many columns."""
     return UserError(f"{show(path)}: {columns} columns are more than the limit of {MAX_COLUMNS}: keep the labels only")
 
 
 def _labels_only(path: Path, table: Any) -> Any:
-    """The table with every column of a kind that JSON can hold."""
+    """Returns the table with every column in a type that JSON can hold."""
     for place, field in enumerate(table.schema):
         column = _label(f"{show(path)}: '{show(field.name)}'", table.column(place), field.type)
         if column is not table.column(place):
@@ -182,12 +182,12 @@ def _cast(where: str, column: Any, kind: str) -> Any:
 
 
 def _finite(where: str, column: Any) -> Any:
-    """A column of numbers with null for those that are not a number."""
+    """Returns a column of numbers with null instead of NaN."""
     import pyarrow
     import pyarrow.compute as compute
 
     if compute.any(compute.is_inf(column)).as_py():
-        raise UserError(f"{where} is not finite: write null where a number is missing")
+        raise UserError(f"{where} is not finite: write null for a missing number")
     empty = compute.is_nan(column)
     if not compute.any(empty).as_py():
         return column
@@ -195,7 +195,7 @@ def _finite(where: str, column: Any) -> Any:
 
 
 def _check_nested(where: str, column: Any, kind: Any, depth: int) -> None:
-    """UserError unless a column is text, whole numbers, truth values or nothing, or lists and objects of labels."""
+    """UserError unless a column holds text, whole numbers, truth values or null, or lists and objects of labels."""
     import pyarrow.compute as compute
     import pyarrow.types as types
 
@@ -210,7 +210,7 @@ def _check_nested(where: str, column: Any, kind: Any, depth: int) -> None:
             _check_nested(where, inner, kind.field(number).type, depth + 1)
     elif types.is_floating(kind) and not types.is_float16(kind):  # NaN becomes None in `python_rows`
         if compute.any(compute.is_inf(column)).as_py():
-            raise UserError(f"{where} is not finite: write null where a number is missing")
+            raise UserError(f"{where} is not finite: write null for a missing number")
     elif not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind) or types.is_boolean(kind)
               or types.is_null(kind)):
         raise UserError(f"{where} holds {kind}, which cannot be a label: leave the column out")
@@ -219,7 +219,7 @@ def _check_nested(where: str, column: Any, kind: Any, depth: int) -> None:
 
 
 def python_rows(table: Any) -> list[dict[str, Any]]:
-    """The rows as Python values. In lists, too, what is not a number becomes None."""
+    """Returns the rows as Python values. NaN becomes None, also in lists."""
     rows: list[dict[str, Any]] = table.to_pylist()
     for place, field in enumerate(table.schema):
         if _holds_nan(table.column(place), field.type):
@@ -229,7 +229,7 @@ def python_rows(table: Any) -> list[dict[str, Any]]:
 
 
 def _holds_nan(column: Any, kind: Any) -> bool:
-    """Whether lists and objects, at any depth, hold a number that is none."""
+    """Whether lists and objects, at any depth, hold NaN."""
     import pyarrow.compute as compute
     import pyarrow.types as types
 

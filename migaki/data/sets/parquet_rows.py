@@ -1,4 +1,4 @@
-"""The images of Parquet shards as rows: labels stay in columns in memory, pictures on the disk."""
+"""The images of Parquet shards as rows: labels are kept in memory in columns, pictures stay on the disk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def is_picture(kind: Any) -> bool:
 
 
 class ParquetRows(LazyRows):
-    """The rows of Parquet shards; labels stay in columns in memory, pictures on the disk."""
+    """The rows of Parquet shards; labels are kept in memory in columns, pictures stay on the disk."""
 
     def __init__(self, folder: Path, files: Sequence[str]) -> None:
         import pyarrow
@@ -56,7 +56,7 @@ class ParquetRows(LazyRows):
         self._check_pictures(folder)
 
     def _open(self, path: Path, *, is_first: bool) -> Any:
-        """The labels of one file, and of its pictures the names."""
+        """Returns the labels of one file, and the names of its pictures."""
         schema = read_schema(path)
         self.take_features(schema, is_first)
         pictures = frozenset(field.name for field in schema if is_picture(field.type))
@@ -65,14 +65,14 @@ class ParquetRows(LazyRows):
         self._pictures |= pictures
         for name in schema.names:
             if is_file_column(name):
-                raise UserError(f"{show(path)}: a column is called '{show(name)}', as the names of pictures are, and "
+                raise UserError(f"{show(path)}: a column is called '{show(name)}', like the names of pictures, but "
                                 "the pictures are in the file: leave that column out, or give it another name")
         check_columns(show(path), [name for name in schema.names if name not in pictures])
         columns = [f"{name}.path" if name in pictures else name for name in schema.names]
         return read_parquet(path, columns, bare=True)
 
     def _check_pictures(self, folder: Path) -> None:
-        """UserError unless every row has a picture, with a name that stays inside or none."""
+        """UserError unless every row has a picture, without a name or with a name that stays inside the set."""
         where = show(folder)
         for start in range(0, len(self._table), 4096):
             cells = self._table.column("image").slice(start, 4096).to_pylist()
@@ -87,7 +87,7 @@ class ParquetRows(LazyRows):
                         check_inner(f"{where}: '{show(key)}'", cell["path"])
 
     def block(self, start: int, stop: int) -> list[Row]:
-        """The rows, each with the places of its pictures."""
+        """Returns the rows, each with the places of its pictures."""
         rows = python_rows(self._table.slice(start, stop - start))
         return [self._placed(index, values) for index, values in enumerate(rows, start)]
 

@@ -1,4 +1,4 @@
-"""The rows of a folder: from its metadata, each name checked, or from the files themselves."""
+"""The rows of a folder: from its metadata, with each name checked, or from the files themselves."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from migaki.data.sets.left_out import PICTURES, LeftOut, ending_of
 from migaki.data.sets.listing import check_inside, natural_key
 from migaki.data.sets.metadata import Row, check_name, jsonl_lines, read_metadata, read_table
 from migaki.data.sets.parquet_rows import ParquetRows
-from migaki.data.sets.splits import refuse_mixed_shards, refuse_splits, say_splits
+from migaki.data.sets.splits import note_splits, refuse_mixed_shards, refuse_splits
 from migaki.data.sets.tar_rows import tar_rows
 
 _SEQUENCE = re.compile(r"(?:sequence|step)[._ \-]?\d+", re.IGNORECASE)  # a folder of Unity Perception's SOLO
-_BLOCK = 4096  # rows of a table that are Python values at a time
+_BLOCK = 4096  # rows of a table held as Python values at a time
 
 
 class _Names(set[str]):
-    """The files of a set."""
+    """The names of the files of a set."""
 
     def of_same_letters(self, name: str) -> str | None:
-        """The one file whose name has the same letters, composed in another way: macOS decomposes them."""
+        """Returns the one file with the same letters in another Unicode form: macOS decomposes letters."""
         found = [] if name.isascii() else self._by_letters.get(unicodedata.normalize("NFC", name), [])
         return found[0] if len(found) == 1 else None
 
@@ -50,16 +50,16 @@ class _Names(set[str]):
 
 
 def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str], left_out: LeftOut) -> Sequence[Row]:
-    """The rows of all metadata files, with file names relative to `folder`.
+    """Returns the rows of all metadata files, with file names relative to `folder`.
 
     Args:
         folder: The folder.
         metadata: Its metadata files, relative to it.
         files: All its files, relative to it.
-        left_out: Is given the pictures that no row names.
+        left_out: Receives the pictures that no row names.
 
     Raises:
-        UserError: for a name that is missing, stands twice or leads out of the folder, and for metadata of several
+        UserError: for a name that is missing, occurs twice or leads out of the folder, and for metadata of several
             splits of a set.
     """
     refuse_splits(folder, metadata)
@@ -90,7 +90,7 @@ def metadata_rows(folder: Path, metadata: Sequence[str], files: Sequence[str], l
         else:
             eager += [check(row) for row in read_metadata(path)]
     left_out.unnamed += unnamed
-    say_splits(folder, seen)
+    note_splits(folder, seen)
     return eager or tables if tables or eager else lazy
 
 
@@ -100,7 +100,7 @@ def _file_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _look_through(path: Path, prefix: str, rows: JsonlRows, check: Callable[[Row], Row]) -> None:
-    """Check each row of a `.jsonl` file, and keep only its place."""
+    """Check each row of a `.jsonl` file, and keep only its offset."""
     try:
         rows.begin(path, prefix)
         for index, (start, length, row) in enumerate(jsonl_lines(path)):
@@ -111,7 +111,7 @@ def _look_through(path: Path, prefix: str, rows: JsonlRows, check: Callable[[Row
 
 
 def _look_at(path: Path, prefix: str, rows: TableRows, check: Callable[[Row], Row]) -> None:
-    """Check the names in a `.parquet` file, and keep it in columns."""
+    """Check the names in a `.parquet` file, and keep its columns."""
     try:
         table = read_table(path)
     except OSError as error:
@@ -126,7 +126,7 @@ def _look_at(path: Path, prefix: str, rows: TableRows, check: Callable[[Row], Ro
 
 
 def _checked(folder: Path, metadata: str, prefix: str, name: Any, known: _Names) -> str:
-    """A name from the metadata, relative to the folder, after a check that it stays inside and exists."""
+    """Returns a name from the metadata, relative to the folder, after a check that it exists and stays inside."""
     where = show(folder / metadata)
     if not isinstance(name, str):
         raise UserError(f"{where}: {name!r} is no file name: write it as text")
@@ -151,7 +151,7 @@ def _checked(folder: Path, metadata: str, prefix: str, name: Any, known: _Names)
 
 
 def shard_rows(folder: Path, files: Sequence[str]) -> Sequence[Row] | None:
-    """The rows of tar or Parquet shards among `files`; None where the folder holds no shards, or images beside them.
+    """Returns the rows of tar or Parquet shards in `files`; None if there are no shards, or also images.
 
     UserError for shards of both kinds, or damaged ones.
     """
@@ -169,11 +169,11 @@ def shard_rows(folder: Path, files: Sequence[str]) -> Sequence[Row] | None:
 
 
 def listed_rows(folder: Path, files: Sequence[str], left_out: LeftOut) -> list[Row]:
-    """Rows for the images among `files`, in natural order.
+    """Returns rows for the images among `files`, in natural order.
 
-    If every image lies in one of several folders of one depth, the names of these folders are the classes, in a column
-    `label`, as in Hugging Face's ImageFolder; names that are plain numbers are numbers. Layers of renderings are left
-    out, and the sequences of Unity Perception are no classes. UserError for the splits of a set beside each other.
+    If every image lies in one of several folders of the same depth, the names of these folders are the classes, in a
+    column `label`, as in Hugging Face's ImageFolder; names that are plain numbers become numbers. Layers of renderings
+    are skipped, and the sequences of Unity Perception are not classes. UserError for several splits of one set.
     """
     names, layers = without_layers([name for name in files if ending_of(name) in EXTENSIONS])
     left_out.layers += layers

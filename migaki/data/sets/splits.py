@@ -1,6 +1,6 @@
-"""Splits: `train/`, `val/` and `test/` beside each other are parts of one data set, and no classes.
+"""Splits: neighbouring folders `train/`, `val/` and `test/` are parts of one data set, not classes.
 
-Hugging Face's ImageFolder makes splits of them as well. Who reads them all at once trains on the test set.
+Hugging Face's ImageFolder treats them the same. Reading all of them at once would train on the test set.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ _SHARD = re.compile(r"(?:.*/)?(train|val|test)(?:ing|id|idation)?[-_.].*", re.IG
 
 
 def split_of(folder: str) -> str:
-    """Which split a folder's name says that it is: train, val, test, or nothing."""
+    """Returns the split that a folder's name stands for: train, val, test, or an empty string."""
     found = _SPLIT.fullmatch(folder) or re.fullmatch("(dev)", folder, re.IGNORECASE)
     return found[1].lower().replace("dev", "val") if found else ""
 
 
 def refuse_splits(path: Path, names: Iterable[str]) -> None:
-    """UserError where the pictures or the metadata of a set (names relative to it) lie in several splits."""
+    """UserError if the pictures or the metadata of a set (names relative to it) lie in several splits."""
     if splits := _mixed_splits(names):
         raise UserError(f"{show(path)}: {_joined(splits)} are splits of one set, not classes: give one of them, such "
                         f"as {show(path / splits[0])}")
 
 
-def say_splits(path: Path, names: Iterable[str]) -> None:
-    """Say that pictures of several splits are taken, where one metadata file names them all."""
+def note_splits(path: Path, names: Iterable[str]) -> None:
+    """Print a notice if one metadata file names pictures of several splits, which are then read together."""
     if splits := _mixed_splits(names):
-        notice(f"{show(path)}: pictures of {_joined(splits)} are taken together, as the metadata names them all")
+        notice(f"{show(path)}: pictures of {_joined(splits)} are read together, because the metadata names them all")
 
 
 def _mixed_splits(names: Iterable[str]) -> list[str]:
-    """The folders of the splits of one set, if there are several."""
-    seen: dict[str, dict[str, str]] = {}  # by the folder above: split -> folder
+    """Returns the folders of the splits of one set, if there are several."""
+    seen: dict[str, dict[str, str]] = {}  # by parent folder: split -> folder
     for folder in sorted({name.rpartition("/")[0] for name in names}):
         parts = folder.split("/")
         for depth, part in enumerate(parts):

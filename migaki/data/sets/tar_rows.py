@@ -1,4 +1,4 @@
-"""The images of tar shards (WebDataset) as rows: by our index, or by the headers of tar files that have none."""
+"""The images of tar shards (WebDataset) as rows: from our index, or from the tar headers if there is none."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from migaki.data.sets.values import check_inner, check_inner_files, check_row, d
 
 INDEX = "index.jsonl"
 _STEM = re.compile(r"^((?:.*/)?[^./][^./]*)\.([^/]+)$")  # WebDataset's rule: the stem ends at the first dot
-_MAX_ROW = 2**24  # bytes of one row in a tar file of others
-_MAX_NAME = 2**20  # bytes of what precedes a member to give it a long name
+_MAX_ROW = 2**24  # bytes of one row in a foreign tar file
+_MAX_NAME = 2**20  # bytes of a header extension with a long name
 
 Place = tuple[int, int]
 """Offset and size of a member, in bytes."""
 
 
 def tar_rows(folder: Path, files: list[str]) -> Sequence[Row]:
-    """The images of the tar files among `files` (relative to `folder`), in order.
+    """Returns the images of the tar files among `files` (relative to `folder`), in order.
 
     Raises:
-        UserError: for damaged shards, names that lead out of the set, an index that does not fit the shards, or no
-            image in them.
+        UserError: for damaged shards, names that lead out of the set, an index that does not fit the shards, or shards
+            without images.
     """
     tars = sorted((name for name in files if name.lower().endswith(".tar")), key=natural_key)
     root = Path(os.path.realpath(folder))
@@ -54,7 +54,7 @@ def tar_rows(folder: Path, files: list[str]) -> Sequence[Row]:
 class IndexRows(JsonlRows):
     """The rows of an index, each with the places of its pictures.
 
-    An index may be a stranger's: it names pictures by their places in shards beside it, and by nothing else.
+    An index may come from a stranger: it can only refer to pictures by their offsets in shards beside it.
     """
 
     def __init__(self, root: Path, index: Path, tars: list[str]) -> None:
@@ -66,15 +66,15 @@ class IndexRows(JsonlRows):
             try:
                 self._take(row)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise UserError(f"{show(index)}: line {number} does not fit the shards: delete the index, it is only "
-                                "there for speed") from error
+                raise UserError(f"{show(index)}: line {number} does not fit the shards: delete the index, it only "
+                                "saves time") from error
             check_inner_files(f"{show(index)}: line {number}", row)
             name = check_inner(str(index), row["file_name"])
             self.add(start, length, name)
 
     def _take(self, row: Row) -> dict[str, Member]:
-        """Take the places of the pictures out of a row; an error of Python where they are none."""
-        key, where = row.popitem()  # the last one: a label may be called `where` as well
+        """Remove the places of the pictures from a row and return them; raises a Python error if they are invalid."""
+        key, where = row.popitem()  # the last one: a label may also be called `where`
         if key.rstrip("_") != "where" or "file_name" not in where:
             raise ValueError(key)
         members: dict[str, Member] = {}
@@ -86,7 +86,7 @@ class IndexRows(JsonlRows):
         return members
 
     def block(self, start: int, stop: int) -> list[Row]:
-        """The rows, each with the places of its pictures."""
+        """Returns the rows, each with the places of its pictures."""
         try:
             return [PlacedRow(row, self._take(row)) for row in super().block(start, stop)]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -94,7 +94,7 @@ class IndexRows(JsonlRows):
 
 
 class _Header(tarfile.TarInfo):
-    """A header whose long names and further attributes are read only if they are of a reasonable length."""
+    """A header that reads long names and extended attributes only up to a reasonable length."""
 
     def _refuse_long(self) -> None:
         if not 0 <= self.size <= _MAX_NAME:
@@ -110,12 +110,12 @@ class _Header(tarfile.TarInfo):
 
 
 def _scanned(path: Path, shard: str) -> Iterator[PlacedRow]:
-    """The images of a tar file without an index, from its headers and rows."""
+    """Yields the images of a tar file without an index, from its headers and rows."""
     samples: dict[str, dict[str, Place]] = {}
     prefix = PurePosixPath(shard).with_suffix("")
     with tarfile.open(path, "r:", tarinfo=_Header) as tar:
         for info in tar:
-            setattr(tar, "members", [])  # noqa: B010, they would all be kept, a kilobyte each
+            setattr(tar, "members", [])  # noqa: B010, otherwise all would be kept, a kilobyte each
             parts = _STEM.match(info.name)
             if info.isreg() and not info.issparse() and parts:
                 samples.setdefault(parts[1], {})[parts[2].lower()] = (info.offset_data, info.size)
@@ -147,7 +147,7 @@ def _placed(row: Row, path: Path, stem: str, main: str, pictures: dict[str, Plac
 
 
 def _labels(file: Any, at: Place, ending: str, where: str) -> Row:
-    """What the json of a sample says, or its class."""
+    """Returns the labels in the json of a sample, or its class."""
     offset, size = at
     if size > _MAX_ROW:
         raise UserError(f"{where} is longer than {_MAX_ROW >> 20} MB: keep labels only")
@@ -156,12 +156,12 @@ def _labels(file: Any, at: Place, ending: str, where: str) -> Row:
     try:
         value = _class(content) if ending == "cls" else decode_json(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is not valid JSON: mend or leave out that sample") from error
+        raise UserError(f"{where} is not valid JSON: correct or remove that sample") from error
     return value if isinstance(value, dict) else {"label": value}
 
 
 def _class(content: bytes) -> Any:
-    """A class as WebDataset has it: a number, or its name as it stands."""
+    """Returns a class in WebDataset's format: a number, or its name."""
     text = content.decode("utf-8-sig").strip()
     try:
         value = json.loads(text, parse_constant=_no_number)

@@ -1,8 +1,8 @@
-"""Values of metadata rows: what a label may be, whoever has written it.
+"""Checks the values of metadata rows from any source for what a label may be.
 
 A value is null, a truth value, a whole number of 64 bits, a finite number, text, or a list or object of these. NaN
-stands for a number that is missing and becomes null, as we write it ourselves. Infinite numbers, longer whole numbers,
-halves of letters (lone surrogates) and deep nesting are refused: no array and no file of ours can hold them.
+stands for a missing number and becomes null, as in our own files. Infinite numbers, longer whole numbers, lone
+surrogates and deep nesting are refused, because our arrays and files cannot hold them.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from migaki.data.sets.labels import IMAGE_KEYS, PLANE_KEYS, is_file_column
 Row = dict[str, Any]
 
 MAX_DEPTH = 32
-"""Lists within lists, at most."""
+"""Maximal depth of nested lists."""
 
 _MAX_WHOLE = 2**63
-_MAX_NAME = 4096  # letters of a path
+_MAX_NAME = 4096  # characters of a path
 _BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 _CLASSES = bytes.maketrans(b"123456789ED", b"000000000ed")  # digits become 0, so that plain searches find them
 _LONG_NUMBER = b"0" * 19
 _CONSTANTS = {"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}
 
 decode_json = json.JSONDecoder(parse_constant=_CONSTANTS.__getitem__).decode
-"""Text to values, NaN as None."""
+"""Decode JSON text, with NaN as None."""
 
 
 def check_line(where: str, line: bytes, row: Row) -> None:
-    """UserError, beginning with `where`, if the row that was read from a line of JSON holds what no label can be.
+    """UserError, beginning with `where`, if a row from a line of JSON holds an invalid label.
 
-    Most lines are found to be harmless by a few searches, which cost a tenth of reading them.
+    A few searches accept most lines, which costs a tenth of parsing them.
     """
     check_columns(where, row)
     if _may_be_odd(line):
@@ -45,7 +45,7 @@ def check_line(where: str, line: bytes, row: Row) -> None:
 
 
 def check_row(where: str, row: Row) -> None:
-    """UserError, beginning with `where`, if a row holds what no label can be."""
+    """UserError, beginning with `where`, if a row holds an invalid label."""
     check_columns(where, row)
     for name, value in row.items():
         if reason := _reason(value, 1) or _reason(name, 1):
@@ -53,16 +53,16 @@ def check_row(where: str, row: Row) -> None:
 
 
 def check_value(where: str, value: Any) -> None:
-    """UserError, beginning with `where`, if a value is none that a label can be."""
+    """UserError, beginning with `where`, if a value is not a valid label."""
     if reason := _reason(value, 1):
         raise UserError(f"{where} {reason}")
 
 
 def check_columns(where: str, names: Iterable[str]) -> None:
-    """UserError if a label is called like a picture: the picture itself stands under that name in a batch."""
+    """UserError if a label has the name of a picture: in a batch that name stands for the picture itself."""
     if taken := _taken(tuple(names)):
         other = "" if taken == "image" else f", or name a file of pictures in '{taken}_file_name'"
-        raise UserError(f"{where}: a column is called '{taken}', as a picture is: give it another name{other}")
+        raise UserError(f"{where}: a column is called '{taken}', like a picture: give it another name{other}")
 
 
 @functools.lru_cache(maxsize=256)  # the rows of a set have few different sets of columns
@@ -71,7 +71,7 @@ def _taken(names: tuple[str, ...]) -> str:
 
 
 def check_inner(where: str, name: Any) -> str:
-    """The name of a picture inside a shard, relative to the set; UserError for one that could not stand in a folder."""
+    """Check the name of a picture inside a shard, relative to the set; UserError if no folder could contain it."""
     if not isinstance(name, str) or not name or "\0" in name or len(name) > _MAX_NAME:
         raise UserError(f"{where}: {show(repr(name)[:80])} is no file name: give each picture a name")
     normal = posixpath.normpath(name)
@@ -83,7 +83,7 @@ def check_inner(where: str, name: Any) -> str:
 
 
 def check_inner_files(where: str, row: Row) -> None:
-    """`check_inner` for all names of pictures in a row of a shard."""
+    """Call `check_inner` for all names of pictures in a row of a shard."""
     for column, name in row.items():
         if is_file_column(column) and (name is not None or column == "file_name"):
             check_inner(where, name)
@@ -98,7 +98,7 @@ def _may_be_odd(line: bytes) -> bool:
 
 
 def _is_deep(brackets: bytes) -> bool:
-    """Whether brackets may stand deeper in each other than `MAX_DEPTH`: a turn takes one or two levels away."""
+    """Whether brackets may be nested deeper than `MAX_DEPTH`: each pass removes one or two levels."""
     for _ in range(MAX_DEPTH // 2):
         shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
         if len(shorter) == len(brackets):
@@ -108,7 +108,7 @@ def _is_deep(brackets: bytes) -> bool:
 
 
 def _reason(value: Any, depth: int) -> str:
-    """Why a value is none of ours, and what to do; empty for one that is."""
+    """Returns why a value is invalid and what to do; empty for a valid one."""
     if isinstance(value, list | dict):
         if depth > MAX_DEPTH:
             return f"is nested deeper than {MAX_DEPTH} lists: keep labels only"
@@ -117,7 +117,7 @@ def _reason(value: Any, depth: int) -> str:
             return "holds truth values among numbers: write numbers only"
         return next((reason for item in inner if (reason := _reason(item, depth + 1))), "")
     if isinstance(value, float):
-        return "" if math.isfinite(value) else "is not finite: write null where a number is missing"
+        return "" if math.isfinite(value) else "is not finite: write null for a missing number"
     if isinstance(value, str):
         return "" if value.isascii() or _is_whole(value) else "holds half of a letter: write it in UTF-8"
     if isinstance(value, int) and not -_MAX_WHOLE <= value < _MAX_WHOLE:
@@ -126,7 +126,7 @@ def _reason(value: Any, depth: int) -> str:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether text can be written as UTF-8; bytes of names that are none stand in Python's text as surrogates."""
+    """Whether text can be written as UTF-8; Python represents invalid bytes of names as surrogates."""
     try:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

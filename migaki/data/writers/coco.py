@@ -1,4 +1,4 @@
-"""COCO: the labels of a set as one annotation file, for tools that read keypoints and segmentations in that form.
+"""Writes the labels of a set as a COCO annotation file, for tools that read keypoints and segmentations in that form.
 
 Format: https://cocodataset.org/#format-data (object detection, keypoint detection).
 """
@@ -31,14 +31,14 @@ _MASK_NAMES = {"eyes": ("skin", "sclera", "iris", "pupil")}  # by simulator
 def write_coco(folder: ImageFolder, out: Path) -> dict[str, int]:
     """Write the labels of `folder` to the file `out` (whole or not at all).
 
-    Pixel positions (`core.batch.KEYS` with unit px) become one annotation with keypoints an image: v = 2 visible,
+    Pixel positions (`core.batch.KEYS` with unit px) become one annotation with keypoints per image: v = 2 visible,
     1 hidden, 0 not labelled or outside of the image. Each class but 0 of a `mask` becomes an annotation with a
-    run-length encoded segmentation, except for the numbers that mean "ignore" (`mask_file.ignored`); a `label` without
-    a mask or keypoints becomes one whose box is the whole image. Categories are called as in `classes` (of labels) and
-    `mask_classes` (of masks, by index) of dataset.json, else by number.
-    COCO puts the corner of the first pixel at 0, we its centre: keypoints are moved by half a pixel.
+    run-length encoded segmentation, except for the numbers that mean "ignore" (`mask_file.ignored`). A `label` without
+    mask or keypoints becomes one whose box is the whole image. Categories have the names in `classes` (of labels)
+    and `mask_classes` (of masks, by index) of dataset.json, else their numbers.
+    In COCO the corner of the first pixel is at 0, in our sets its centre: keypoints are shifted by half a pixel.
 
-    Positions that are missing or beyond the image have v = 0, and an image whose label is missing has no annotation.
+    Missing positions and positions outside of the image have v = 0. An image with a missing label has no annotation.
 
     Returns the number of images, annotations and categories. Raises UserError for a set without such labels, and for
     labels that are no classes.
@@ -48,7 +48,7 @@ def write_coco(folder: ImageFolder, out: Path) -> dict[str, int]:
     has_label = "label" in folder.labels and not points and not classes
     if not points and not classes and not has_label:
         if any("label" in row for row in folder.rows[:1]):
-            folder.require_column("label")  # says what is the matter with it
+            folder.require_column("label")  # raises the error that explains it
         raise UserError(f"{show(folder.path)}: has no pixel positions, mask or class label: nothing that COCO can hold")
     if has_label:
         _check_classes(folder)
@@ -76,13 +76,13 @@ def _write_all(file: IO[str], values: Iterator[dict[str, Any]]) -> int:
 
 
 def _json(value: Any) -> str:
-    """JSON; bytes of names that are no UTF-8 as its escapes."""
+    """Encode as JSON; bytes of names that are not UTF-8 become escapes."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return text.encode(errors="backslashreplace").decode()
 
 
 def _check_classes(folder: ImageFolder) -> None:
-    """UserError unless all labels that are not missing are class numbers."""
+    """UserError unless all labels that are present are class numbers."""
     labels = folder.labels["label"]
     known = labels[np.isfinite(labels)]
     if not len(known):
@@ -93,15 +93,15 @@ def _check_classes(folder: ImageFolder) -> None:
 
 
 def _check_flags(folder: ImageFolder, key: str) -> None:
-    """UserError where a set says of other points whether they are seen than it has."""
+    """UserError if the visibility column has another number of points than the positions."""
     seen = folder.labels.get(_VISIBLE.get(key, ""))
     if seen is not None and seen[:1].size != _flat(folder.labels[key][:1]).shape[1]:
-        raise UserError(f"{show(folder.path)}: '{_VISIBLE[key]}' has {seen[:1].size} values an image and '{key}' "
+        raise UserError(f"{show(folder.path)}: '{_VISIBLE[key]}' has {seen[:1].size} values per image and '{key}' "
                         f"{_flat(folder.labels[key][:1]).shape[1]} points: give each point one")
 
 
 def _maker(folder: ImageFolder) -> str:
-    """The simulator that made the set, if that is written down."""
+    """Returns the simulator that made the set, if that is recorded."""
     return str(folder.made.get("simulator", "object"))
 
 
@@ -134,7 +134,7 @@ def _mask_names(folder: ImageFolder) -> tuple[str, ...]:
 
 
 def _mask_classes(folder: ImageFolder) -> list[int]:
-    """The numbers in all masks, but for the background and those that mean "ignore"."""
+    """Returns the numbers in all masks, except for the background and those that mean "ignore"."""
     found: set[int] = set()
     for index in range(len(folder)):
         mask = _mask(folder, index)
@@ -144,7 +144,7 @@ def _mask_classes(folder: ImageFolder) -> list[int]:
 
 
 def _mask(folder: ImageFolder, index: int) -> Array | None:
-    """The mask of one image in the image's size."""
+    """Returns the mask of one image in the image's size."""
     row = folder.rows[index]
     if row.get("mask_file_name") is None:
         return None
@@ -186,12 +186,12 @@ def _annotations(folder: ImageFolder, points: list[str], classes: list[int], has
 
 
 def _flat(points: Array) -> Array:
-    """(N, ..., d) as (N, K, 2)."""
+    """Reshape (N, ..., d) to (N, K, 2)."""
     return points.reshape(len(points), -1, points.shape[-1])[..., :2]
 
 
 def _keypoints(folder: ImageFolder, index: int, points: list[str], height: int, width: int) -> dict[str, Any]:
-    """One object's keypoints and the box around those that are labelled."""
+    """Returns one object's keypoints and the bounding box of those that are labelled."""
     triples: list[Array] = []
     for key in points:
         where = _flat(folder.labels[key][index : index + 1])[0].astype(np.float64) + 0.5
@@ -210,7 +210,7 @@ def _keypoints(folder: ImageFolder, index: int, points: list[str], height: int, 
 
 
 def _segmentation(region: Array) -> dict[str, Any]:
-    """A region (H, W) of truth as runs down the columns, beginning with the number of zeros."""
+    """Encode a region (H, W) of truth values as runs along the columns, beginning with the number of zeros."""
     flat = region.ravel(order="F")
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     edges = np.concatenate([[0], changes, [flat.size]])

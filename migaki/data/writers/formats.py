@@ -1,4 +1,4 @@
-"""The forms in which a set of images is written: a folder of files, tar shards, Parquet shards."""
+"""The formats in which a set of images is written: a folder of files, tar shards, Parquet shards."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ Format = Literal["folder", "webdataset", "parquet"]
 
 
 class Writer(Protocol):
-    """What the writers of all forms can do; see `FolderWriter`."""
+    """The interface of all writers; see `FolderWriter`."""
 
     def missing(self, indices: range) -> list[int]:
-        """Those of `indices` that are still to be written."""
+        """Returns those of `indices` that are not yet written."""
 
     def write_plan(self, index: int, planned: Plan) -> None:
         """Encode and write one image."""
 
     def skip(self, index: int) -> None:
-        """Leave one image out for good."""
+        """Leave one image out permanently."""
 
     def write_record(self, index: int, record: Record) -> None:
         """Write one encoded image."""
 
     def write_all(self, images: Iterable[tuple[int, Plan | Record | None]]) -> None:
-        """The same for many at once; None leaves an image out for good."""
+        """Write many images at once; None leaves an image out permanently."""
 
 
 def open_writer(form: Format, out: Path, info: dict[str, Any], total: int, *, resume: bool = True, shard: int = 1000,
                 image_format: str = "png") -> AbstractContextManager[Writer]:
-    """The writer of a set of `total` images in this form; it goes on where an earlier one stopped.
+    """Returns the writer of a set of `total` images in this format; it continues where an earlier one stopped.
 
     `shard` is the number of images in a tar or Parquet file. UserError for a folder that holds something else.
     """

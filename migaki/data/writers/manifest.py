@@ -1,4 +1,4 @@
-"""What stands in the dataset.json and the journal of a set that was begun before; both may be a stranger's."""
+"""Reads dataset.json and the journal of a set that was begun earlier; both may come from a stranger."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from migaki.data.writers.record import file_name
 Row = dict[str, Any]
 
 OUTCOME = ("num_images", "dropped")
-"""What dataset.json says of the result and not of the settings."""
+"""Entries of dataset.json that describe the result rather than the settings."""
 
 
 def heading_of(found: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
-    """The settings in `found`, which were compared with `ours`; its command is kept where it is text."""
+    """Returns the settings in `found`, after their comparison with `ours`; the command is kept if it is text."""
     kept = {key: value for key, value in found.items() if key not in OUTCOME}
     if "command" in kept and not isinstance(kept["command"], str):
         kept["command"] = ours.get("command", "")
@@ -28,7 +28,7 @@ def heading_of(found: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
 
 
 def dropped_of(found: dict[str, Any], path: Path) -> list[int]:
-    """The images that were left out, as dataset.json at `path` names them; UserError for what is no such list."""
+    """Returns the images that were left out according to dataset.json at `path`; UserError for an invalid list."""
     dropped = found.get("dropped", [])
     if not isinstance(dropped, list) or not all(type(index) is int and index >= 0 for index in dropped) or (
             len(set(dropped)) < len(dropped)):
@@ -37,7 +37,7 @@ def dropped_of(found: dict[str, Any], path: Path) -> list[int]:
 
 
 def rows_with_gaps(rows: list[Row], found: dict[str, Any], path: Path) -> dict[int, Row]:
-    """The rows of a finished folder by their indices; those that were left out are empty."""
+    """Returns the rows of a finished folder by index; images that were left out have empty rows."""
     gaps = set(dropped_of(found, path))
     kept = [index for index in range(len(rows) + len(gaps)) if index not in gaps]
     if len(kept) != len(rows):
@@ -47,25 +47,25 @@ def rows_with_gaps(rows: list[Row], found: dict[str, Any], path: Path) -> dict[i
 
 
 def num_images_of(found: dict[str, Any], path: Path) -> int:
-    """How many images were asked for, those that were left out included."""
+    """Returns the number of requested images, including those that were left out."""
     count = found.get("num_images")
     if type(count) is not int or count < 0:
-        raise UserError(f"{show(path)}: 'num_images' is no number of images: restore the file or delete the folder")
+        raise UserError(f"{show(path)}: 'num_images' is not a number of images: restore the file or delete the folder")
     return count + len(dropped_of(found, path))
 
 
 def is_whole(out: Path, row: Row) -> bool:
-    """Whether the files of a row are in the folder, and not empty as after a power cut. Links are none of ours."""
+    """Whether the files of a row are in the folder, and not empty as after a power cut. Links do not count."""
     if "file_name" not in row:
         return False
     try:
-        return all(stands(out / file_name(name, "")) for column, name in row.items() if is_file_column(column))
-    except (ValueError, AttributeError):  # no name of a file in the folder
+        return all(is_plain_file(out / file_name(name, "")) for column, name in row.items() if is_file_column(column))
+    except (ValueError, AttributeError):  # not a name of a file in the folder
         return False
 
 
-def stands(path: Path) -> bool:
-    """Whether `path` is a plain file, no link, and not empty."""
+def is_plain_file(path: Path) -> bool:
+    """Whether `path` is a plain file, not a link, and not empty."""
     try:
         found = os.lstat(path)
     except (OSError, ValueError):
@@ -74,7 +74,7 @@ def stands(path: Path) -> bool:
 
 
 def first_difference(key: str, was: Any, now: Any) -> tuple[str, str, str]:
-    """Which setting differs, by its path, and its two values."""
+    """Returns the first setting that differs, by its path, and its two values."""
     if isinstance(was, dict) and isinstance(now, dict):
         inner = next(name for name in [*now, *was] if was.get(name) != now.get(name))
         return first_difference(f"{key}.{inner}", was.get(inner), now.get(inner))
@@ -82,11 +82,11 @@ def first_difference(key: str, was: Any, now: Any) -> tuple[str, str, str]:
 
 
 def short(text: str) -> str:
-    """The beginning of a long text."""
+    """Returns the beginning of a long text."""
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def is_bare(folder: Path) -> bool:
-    """Whether a folder holds nothing but hidden files."""
+    """Whether a folder holds only hidden files."""
     with os.scandir(folder) as entries:
         return all(entry.name.startswith(".") for entry in entries)

@@ -1,4 +1,4 @@
-"""Parquet with the images inside, as Hugging Face's Image feature: a column `image` of {bytes, path}, labels beside.
+"""Parquet with the images inside, as Hugging Face's Image feature: a column `image` of {bytes, path}, and labels.
 
 Further pictures (`mask`, `depth`, ...) are columns of the same kind. The schema carries the features, so that
 `datasets.load_dataset("parquet", ...)` decodes the pictures.
@@ -18,7 +18,7 @@ from migaki.data.sets.parquet_rows import is_picture
 from migaki.data.writers.record import Record
 from migaki.data.writers.shard_writer import ShardKind
 
-_GROUP = 100  # images in a row group, which is what has to be read for one of them
+_GROUP = 100  # images per row group, which is read as a whole for one of them
 
 
 class ParquetShards(ShardKind):
@@ -30,7 +30,7 @@ class ParquetShards(ShardKind):
         check_parquet(Path("--format parquet"))
 
     def write(self, file: IO[bytes], path: Path, records: list[tuple[int, Record]]) -> None:
-        """A row an image."""
+        """Write one row per image."""
         import pyarrow
         import pyarrow.parquet as parquet
 
@@ -45,11 +45,11 @@ class ParquetShards(ShardKind):
                 else:
                     row[column] = value
             rows.append(row)
-        table = pyarrow.Table.from_pylist(rows)  # of no columns, where all images of the shard were left out
+        table = pyarrow.Table.from_pylist(rows)  # without columns if all images of the shard were left out
         parquet.write_table(_featured(table), file, row_group_size=_GROUP, compression="zstd")
 
     def is_whole(self, path: Path) -> bool:
-        """Whether the file is there with its footer."""
+        """Whether the file exists and has its footer."""
         import pyarrow
         import pyarrow.parquet as parquet
 
@@ -59,7 +59,7 @@ class ParquetShards(ShardKind):
             return False
 
     def finish(self, out: Path, shards: list[Path]) -> None:
-        """Give all shards one schema: a column that is empty in one of them has no type of its own there."""
+        """Give all shards the same schema: a column that is empty in one shard has no type of its own there."""
         import pyarrow
         import pyarrow.parquet as parquet
 
@@ -81,7 +81,7 @@ def _key(column: str) -> str:
 
 
 def _featured(table: Any) -> Any:
-    """The table with Hugging Face's features in its schema, of which only pictures need to be told apart."""
+    """Returns the table with Hugging Face's features in its schema; only pictures need a special feature."""
     features = {field.name: {"_type": "Image"} if is_picture(field.type) else _feature(field.type)
                 for field in table.schema}
     return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})

@@ -1,4 +1,4 @@
-"""One image of a set with its row, ready to be stored: the files that hold it and the columns that name them."""
+"""One image of a set with its row, ready to be stored: its files, and the columns that name them."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A record whose pictures are still to be encoded: (name, how, picture)."""
+    """A record whose pictures are not yet encoded: (name, encoder, picture)."""
 
     row: Row
     files: tuple[_File, ...]
 
     def encode(self, image_format: str) -> Record:
-        """The record, its pictures encoded (see `encoding` for what is refused)."""
+        """Returns the record with its pictures encoded (see `encoding` for what is refused)."""
         return Record(self.row, tuple((name, how(value, image_format)) for name, how, value in self.files))
 
 
 def plan(name: str, image: torch.Tensor | Array, row: Row, image_format: str, *, suffix: str | None = None) -> Plan:
-    """What is to be stored of one image.
+    """Returns what is to be stored of one image.
 
     Args:
-        name: File name inside the set; the format's ending is added if it is missing.
+        name: File name inside the set; the ending of the format is added if it is missing.
         image: `(C, H, W)` float in [0, 1] or uint8.
         row: Its labels as plain values. A `mask` `(H, W)` goes to `masks/`, `depth` to `depths/`, further pictures
             likewise, each with its column `KEY_file_name`.
         image_format: One of `encoding.SUFFIXES`.
-        suffix: The ending that the name must have, if not the format's; "" for any.
+        suffix: The required ending of the name, if not that of the format; "" for any.
 
     Raises:
-        ValueError: for a name that leads out of the folder or columns that the writer names itself.
+        ValueError: for a name that leads out of the folder, or for columns of file names, which the writer sets.
     """
     name = file_name(name, SUFFIXES[image_format] if suffix is None else suffix)
     stem = posixpath.splitext(name)[0]
@@ -61,7 +61,7 @@ def plan(name: str, image: torch.Tensor | Array, row: Row, image_format: str, *,
     values: Row = {"file_name": name}
     for key, value in row.items():
         if is_file_column(key):
-            raise ValueError(f"the row has a column '{key}': the writer names the files itself")
+            raise ValueError(f"the row has a column '{key}': the writer sets the file names")
         if isinstance(value, FileCopy):
             values[f"{key}_file_name"] = f"{key}s/{stem}{value.suffix}"
             files.append((values[f"{key}_file_name"], _as_it_is, value.content))
@@ -77,7 +77,7 @@ def plan(name: str, image: torch.Tensor | Array, row: Row, image_format: str, *,
 
 @dataclass(frozen=True, slots=True)
 class FileCopy:
-    """A further picture of a row that is stored as it is: the content of its file."""
+    """A further picture of a row that is copied unchanged: the content of its file."""
 
     content: bytes
     suffix: str  # such as .png
@@ -88,7 +88,7 @@ def _as_it_is(content: bytes, image_format: str) -> bytes:
 
 
 def _ending(key: str, value: torch.Tensor | Array, image_format: str) -> str:
-    """Planes of whole numbers become PNG, other planes TIFF, signals arrays, pictures what the image is."""
+    """The ending: PNG for planes of whole numbers, TIFF for others, .npy for signals, else the image's format."""
     if key in SIGNAL_KEYS:
         return ".npy"
     if key in PLANE_KEYS:
@@ -98,9 +98,9 @@ def _ending(key: str, value: torch.Tensor | Array, image_format: str) -> str:
 
 
 def file_name(name: str, suffix: str) -> str:
-    """`name` with its ending, as it can be stored (`fit_name`); ValueError for no name of a file inside a folder."""
+    """Returns `name` with its ending, in a form that can be stored (`fit_name`); ValueError for an invalid name."""
     given = name
     name = name if name.lower().endswith(suffix) else name + suffix
     if not given or any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
-        raise ValueError(f"'{show(name)}' is no name for a file inside the folder")
+        raise ValueError(f"'{show(name)}' is not a valid name of a file inside the folder")
     return fit_name(name)

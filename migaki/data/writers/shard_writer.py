@@ -1,8 +1,8 @@
-"""ShardWriter: a set of images as shards, each a fixed range of indices in one file; whole shards are never redone.
+"""ShardWriter: writes a set of images as shards, files of a fixed range of indices each; whole shards are kept.
 
-Shard k holds the images k * shard .. (k + 1) * shard - 1 in their order, whatever the order in which they come, and is
-written when it is complete (atomically). So a set that was interrupted any number of times is the same, byte for
-byte, as one that was not; what is lost is the work on shards that were not complete.
+Shard k holds the images k * shard .. (k + 1) * shard - 1 in this order, even if they arrive in another order. It is
+written when it is complete (atomically). A set that was interrupted any number of times is therefore the same, byte for
+byte, as one that was not; only the work on incomplete shards is lost.
 """
 
 from __future__ import annotations
@@ -22,52 +22,52 @@ from migaki.core.errors import NothingLeft, UserError
 from migaki.core.files import FolderLock, atomic_write, make_folder, read_json, settle, settle_names, write_json
 from migaki.data.files.image_file import show
 from migaki.data.files.journal import JOURNAL, Journal
-from migaki.data.writers.manifest import OUTCOME, dropped_of, heading_of, is_bare, num_images_of, stands
+from migaki.data.writers.manifest import OUTCOME, dropped_of, heading_of, is_bare, is_plain_file, num_images_of
 from migaki.data.writers.record import Plan, Record
 
-_MAX_PENDING = 64  # pictures on their way through the encoding threads
+_MAX_PENDING = 64  # pictures in the encoding threads
 
 
 class ShardKind(ABC):
-    """What a shard file looks like."""
+    """The format of a shard file."""
 
     name: ClassVar[str]
     suffix: ClassVar[str]
 
     @abstractmethod
     def write(self, file: IO[bytes], path: Path, records: list[tuple[int, Record]]) -> None:
-        """Write the images, each with its index, into the open `file`, which will be called `path`."""
+        """Write the images, each with its index, into the open `file`, whose final name is `path`."""
 
     @abstractmethod
     def is_whole(self, path: Path) -> bool:
-        """Whether a shard that was written still stands (a power cut may have emptied it)."""
+        """Whether a written shard is intact (a power cut may have emptied it)."""
 
     @abstractmethod
     def finish(self, out: Path, shards: list[Path]) -> None:
-        """What is left to do once all shards stand; may be called again after a kill."""
+        """Complete the set once all shards exist; may be called again after a kill."""
 
 
 class ShardWriter:
     """Writes images and rows in any order as shards; use it in a `with` block.
 
     Args:
-        out: The folder, made if need be.
-        info: What makes the images, as `FolderWriter` takes it.
-        total: Images that the set will have.
-        kind: Of the shards.
-        resume: Go on where an earlier run stopped; False refuses a folder that was begun before.
-        shard: Images in a shard.
-        image_format: As `FolderWriter`'s.
-        workers: Threads that encode.
+        out: The folder, created if it does not exist.
+        info: The record of what makes the images, as in `FolderWriter`.
+        total: Number of images that the set will have.
+        kind: The format of the shards.
+        resume: Continue where an earlier run stopped; False refuses a folder that was begun earlier.
+        shard: Images per shard.
+        image_format: As in `FolderWriter`.
+        workers: Number of encoding threads.
 
     Raises:
-        UserError: for a folder that holds something else or was begun with other settings, or is being written.
+        UserError: for a folder that holds something else, was begun with other settings, or is being written.
     """
 
     def __init__(self, out: Path | str, info: dict[str, Any], total: int, kind: ShardKind, *, resume: bool = True,
                  shard: int = 1000, image_format: str = "png", workers: int = 2) -> None:
         if shard < 1:
-            raise UserError(f"--shard {shard}: at least 1 image in a shard")
+            raise UserError(f"--shard {shard}: at least 1 image per shard")
         self.out, self.total, self.kind, self.shard = make_folder(Path(out)), total, kind, shard
         self.image_format = image_format
         self._heading = {**json.loads(json.dumps(info)), "format": image_format, "shards": kind.name, "shard": shard}
@@ -84,24 +84,24 @@ class ShardWriter:
             if self._finished:
                 self._whole = set(range(-(-total // shard)))
             for number in range(len(self._journal)):
-                self._take_up(self._journal.read(number))
+                self._read_entry(self._journal.read(number))
         except BaseException:
             self._lock.close()
             raise
 
-    def _take_up(self, entry: dict[str, Any]) -> None:
-        """An entry of an earlier run's journal: its shard is done if it stands; what is no entry is made anew."""
+    def _read_entry(self, entry: dict[str, Any]) -> None:
+        """Read an entry of an earlier run's journal: its shard is done if it exists; invalid entries are ignored."""
         number = entry.get("shard")
         if type(number) is not int or not 0 <= number < -(-self.total // self.shard):
             return
         dropped = dropped_of(entry, self._journal.path)
         path = self._path(number)
-        if all(index in self._range(number) for index in dropped) and stands(path) and self.kind.is_whole(path):
+        if all(index in self._range(number) for index in dropped) and is_plain_file(path) and self.kind.is_whole(path):
             self._whole.add(number)
             self._dropped.update(dropped)
 
     def _begin(self, resume: bool) -> bool:
-        """Compare with what the folder holds; whether it is finished already."""
+        """Compare the settings with those of the folder; returns whether it is already finished."""
         manifest = self.out / "dataset.json"
         if self._journal.heading is None and not os.path.lexists(manifest):
             if any(not entry.name.startswith(".") for entry in os.scandir(self.out)):
@@ -109,7 +109,7 @@ class ShardWriter:
             self._journal.start({**self._heading, "total": self.total})
             return False
         if not resume:
-            raise UserError(f"{show(self.out)}: exists already: choose another --out, or go on with it without "
+            raise UserError(f"{show(self.out)}: exists already: choose another --out, or continue it without "
                             "--no-resume")
         found = self._earlier(manifest)
         ours = {**self._heading, "total": self.total}
@@ -126,12 +126,12 @@ class ShardWriter:
         return False
 
     def _earlier(self, manifest: Path) -> dict[str, Any]:
-        """The settings of the folder, with the `total` of its images: from its journal, else from dataset.json."""
+        """Returns the settings of the folder, with its `total`: from its journal, else from dataset.json."""
         if self._journal.heading is not None:
             return self._journal.heading
         found = read_json(manifest)
         if not isinstance(found, dict):
-            raise UserError(f"{show(manifest)}: is no object: restore the file or choose another folder")
+            raise UserError(f"{show(manifest)}: is not an object: restore the file or choose another folder")
         total = num_images_of(found, manifest)
         return {**{key: value for key, value in found.items() if key not in OUTCOME}, "total": total}
 
@@ -142,7 +142,7 @@ class ShardWriter:
         return range(number * self.shard, min((number + 1) * self.shard, self.total))
 
     def missing(self, indices: Iterable[int]) -> list[int]:
-        """Those of `indices` whose shards are still to be written, in their order."""
+        """Returns those of `indices` whose shards are not yet written, in their order."""
         return [index for index in indices if index // self.shard not in self._whole]
 
     def write_plan(self, index: int, planned: Plan) -> None:
@@ -156,7 +156,7 @@ class ShardWriter:
         self._add(index, future)
 
     def write_all(self, images: Iterable[tuple[int, Plan | Record | None]]) -> None:
-        """As `write_plan`, `write_record` or, for None, `skip`, for each."""
+        """Call `write_plan`, `write_record` or, for None, `skip` for each image."""
         for index, image in images:
             if isinstance(image, Plan):
                 self.write_plan(index, image)
@@ -166,7 +166,7 @@ class ShardWriter:
                 self.write_record(index, image)
 
     def skip(self, index: int) -> None:
-        """Leave image `index` out for good: its shard gets one less, and `dropped` in `dataset.json` names it."""
+        """Leave image `index` out permanently: its shard gets one less, and `dropped` in `dataset.json` names it."""
         self._add(index, None)
 
     def _add(self, index: int, future: Future[Record] | None) -> None:
@@ -196,14 +196,14 @@ class ShardWriter:
         self._dropped.update(dropped)
 
     def close(self) -> None:
-        """If no shard is missing, finish the set and write `dataset.json`; else leave it to be gone on with."""
+        """If no shard is missing, finish the set and write `dataset.json`; else keep it so that it can be continued."""
         try:
             if not self._finished and len(self._whole) == -(-self.total // self.shard):
                 if len(self._dropped) == self.total:
                     raise NothingLeft(f"{show(self.out)}: every image was left out: delete the folder and ask for less")
                 self.kind.finish(self.out, [self._path(number) for number in sorted(self._whole)])
                 gaps = {"dropped": sorted(self._dropped)} if self._dropped else {}
-                settle(self.out)  # a folder that calls itself finished is so after a power cut as well
+                settle(self.out)  # so that a folder marked as finished is whole after a power cut too
                 write_json(self.out / "dataset.json",
                            {**self._heading, "num_images": self.total - len(self._dropped), **gaps})
                 settle_names(self.out)
@@ -211,7 +211,7 @@ class ShardWriter:
                 self._finished = True
         finally:
             self._pool.shutdown(cancel_futures=True)
-            if self._is_refused and not self._whole and is_bare(self.out):  # nothing was begun, and nothing is left
+            if self._is_refused and not self._whole and is_bare(self.out):  # nothing was begun, so nothing remains
                 with contextlib.suppress(OSError):
                     self._journal.remove()
             self._journal.close()
@@ -226,5 +226,5 @@ class ShardWriter:
             self.close()
             return
         self._is_refused = isinstance(error, UserError)
-        with contextlib.suppress(Exception):  # the first error is the one to tell
+        with contextlib.suppress(Exception):  # report only the first error
             self.close()

@@ -1,9 +1,9 @@
-"""WebDataset: tar files whose members of one stem are one image with its row; and an index, so that opening is quick.
+"""WebDataset: tar files in which the members with one stem are an image and its row, and an index for quick opening.
 
-Image i of a set that we write is `000000012.png`, `000000012.json` (its row, `file_name` and labels) and, with further
+Image i of a set written here is `000000012.png`, `000000012.json` (its row, `file_name` and labels) and, for further
 pictures, `000000012.mask.png` and so on. `index.jsonl` has a line for each image: its row, and last, under `where`, for
-each column of file names the shard's name, the offset and the size (under `where_` if a label is called `where`). Tar
-files of others need no index: their headers are read instead.
+each column of file names the shard's name, the offset and the size (under `where_` if a label is called `where`).
+Foreign tar files need no index: their headers are read instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO, Any
 from migaki.core.files import atomic_write
 from migaki.data.sets.labels import is_file_column
 from migaki.data.sets.tar_rows import INDEX
-from migaki.data.writers.manifest import stands
+from migaki.data.writers.manifest import is_plain_file
 from migaki.data.writers.record import Record
 from migaki.data.writers.shard_writer import ShardKind
 
@@ -29,7 +29,7 @@ class TarShards(ShardKind):
     name, suffix = "webdataset", ".tar"
 
     def write(self, file: IO[bytes], path: Path, records: list[tuple[int, Record]]) -> None:
-        """The members of each image one after the other; beside it, hidden, the lines of the index."""
+        """Write the members of each image one after the other; the lines of the index go to a hidden file beside it."""
         lines = []
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for number, record in records:
@@ -43,13 +43,13 @@ class TarShards(ShardKind):
                 _add(tar, f"{number:09d}.json", row.encode(errors="backslashreplace"))
                 lines.append(json.dumps({**record.row, _places_key(record.row): where}, ensure_ascii=False,
                                         allow_nan=False) + "\n")
-        with atomic_write(_lines_of(path), "w") as beside:  # before the shard takes its name: it is never without
+        with atomic_write(_lines_of(path), "w") as beside:  # first: a shard never exists without its lines
             beside.write("".join(lines))
 
     def is_whole(self, path: Path) -> bool:
-        """Whether shard and lines are there, and are no links: what these lead to would be read."""
-        lines = _lines_of(path)  # empty, where all images of the shard were left out
-        if not stands(path) or not lines.is_file() or lines.is_symlink():
+        """Whether shard and lines exist and are not links, whose targets would be read."""
+        lines = _lines_of(path)  # empty if all images of the shard were left out
+        if not is_plain_file(path) or not lines.is_file() or lines.is_symlink():
             return False
         try:
             return all(isinstance(json.loads(line), dict) for line in lines.read_bytes().splitlines())
@@ -57,7 +57,7 @@ class TarShards(ShardKind):
             return False
 
     def finish(self, out: Path, shards: list[Path]) -> None:
-        """Join the lines of all shards into the index."""
+        """Join the lines of all shards in the index."""
         with atomic_write(out / INDEX) as file:
             for path in shards:
                 file.write(_lines_of(path).read_bytes())
@@ -77,7 +77,7 @@ def _lines_of(path: Path) -> Path:
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Add a member with nothing of the clock or the user in it; returns where its content begins."""
+    """Add a member without time stamp or user; returns the offset of its content."""
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = len(data), 0o644, 0
     start = tar.offset + tarfile.BLOCKSIZE

@@ -1,7 +1,7 @@
-"""FolderWriter: an image folder that may be killed at any image and goes on where it stopped.
+"""FolderWriter: writes an image folder; it may be killed at any image and continues where it stopped.
 
-While it is unfinished the folder holds a hidden `.journal` of the rows done so far; at the end `metadata.jsonl` (rows
-in the order of their indices) and `dataset.json` (what made the images) are written whole, and the journal goes.
+An unfinished folder holds a hidden `.journal` of the rows done so far. At the end `metadata.jsonl` (rows in the order
+of their indices) and `dataset.json` (what made the images) are written whole, and the journal is removed.
 A folder that was interrupted any number of times is the same, byte for byte, as one that was not.
 """
 
@@ -46,23 +46,23 @@ __all__ = ["FolderWriter", "batch_rows"]
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
-_MAX_PENDING = 64  # images on their way to the disk
-_PART = 16  # images that a thread is given at a time: handing them over one by one would take as long as writing them
-_TO_DO, _LEFT_OUT = -1, -2  # in the place of a journal entry
+_MAX_PENDING = 64  # images waiting for the disk
+_PART = 16  # images given to a thread at a time: single images would take as long to hand over as to write
+_TO_DO, _LEFT_OUT = -1, -2  # instead of the number of a journal entry
 
 
 class FolderWriter:
     """Writes images and rows in any order; use it in a `with` block.
 
     Args:
-        out: The folder, made if need be. UserError if it holds something else, or another process writes it.
-        info: What makes the images, as plain JSON: command, config, seed, version, parent, licence. All but
-            `command` must be the same to go on with a folder that was begun before.
-        total: Images that the folder will have, of indices 0 .. total - 1. A finished folder may be extended.
-        resume: Go on where an earlier run stopped; False refuses a folder that was begun before.
+        out: The folder, created if it does not exist. UserError if it holds other files or another process writes it.
+        info: The record of what makes the images, as plain JSON: command, config, seed, version, parent, licence. All
+            but `command` must be equal to continue a folder that was begun earlier.
+        total: Number of images that the folder will have, indices 0 .. total - 1. A finished folder may be extended.
+        resume: Continue where an earlier run stopped; False refuses a folder that was begun earlier.
         image_format: `png` (8 bits), `png16` (16 bits, grey only), `jpg`, `tiff` (float32), `npy` (float32).
         metadata_format: `jsonl`, `csv` or `parquet`.
-        workers: Threads that encode.
+        workers: Number of encoding threads.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class FolderWriter:
         self.total = total
         self.image_format = image_format
         self._heading = {**json.loads(json.dumps(info)), "format": image_format, "metadata": self._metadata}
-        self._entries = array("q", [_TO_DO]) * total  # by index: which entry of the journal holds its row
+        self._entries = array("q", [_TO_DO]) * total  # by index: the number of the journal entry with its row
         self._lock = FolderLock(self.out)
         self._names: dict[str, int] = {}
         self._pending: deque[tuple[list[tuple[int, Row]], Future[None]]] = deque()
@@ -123,22 +123,22 @@ class FolderWriter:
         for index, row in rows.items():
             self._journal.append({"index": index, "row": row})
         for number in range(len(self._journal)):
-            self._take_up(number)
+            self._read_entry(number)
 
     def _finished_rows(self) -> list[Row]:
         path = self.out / self._metadata
         try:
-            open_own(path, "rb").close()  # through a link a file outside would be read, on a pipe one waits for ever
+            open_own(path, "rb").close()  # a link would lead to a file outside, and opening a pipe would block
         except OSError as error:
             raise explain(error, show(path)) from error
         return read_metadata(path)
 
-    def _take_up(self, number: int) -> None:
-        """Entry `number` of an earlier run's journal: its image is done if its files stand; else it is made anew."""
+    def _read_entry(self, number: int) -> None:
+        """Read entry `number` of an earlier run's journal: its image is done if its files exist, else redone."""
         entry = self._journal.read(number)
         index, row = entry.get("index"), entry.get("row")
         if type(index) is not int or index < 0 or not isinstance(row, dict):
-            return  # no entry of ours
+            return  # not an entry of ours
         self._check_count(index)
         if not row or is_whole(self.out, row):
             self._keep(index, row, number)
@@ -148,7 +148,7 @@ class FolderWriter:
             raise UserError(f"{show(self.out)}: holds {last + 1} images already, more than {self.total}")
 
     def _keep(self, index: int, row: Row, number: int) -> None:
-        """Image `index` is done, and entry `number` of the journal says so."""
+        """Record that image `index` is done, with entry `number` of the journal."""
         self._entries[index] = number if row else _LEFT_OUT
         if row:
             self._names[row["file_name"]] = index
@@ -156,10 +156,10 @@ class FolderWriter:
     def _check(self, found: Any, resume: bool) -> None:
         """UserError unless the folder was begun with the same settings."""
         if not resume:
-            raise UserError(f"{show(self.out)}: exists already: choose another --out, or go on with it without "
+            raise UserError(f"{show(self.out)}: exists already: choose another --out, or continue it without "
                             "--no-resume")
         if not isinstance(found, dict):
-            raise UserError(f"{show(self.out)}: its dataset.json is no object: choose another folder")
+            raise UserError(f"{show(self.out)}: its dataset.json is not an object: choose another folder")
         ours = {key: value for key, value in self._heading.items() if key not in ("command", *OUTCOME)}
         theirs = {key: value for key, value in found.items() if key not in ("command", *OUTCOME)}
         if ours.keys() != theirs.keys():
@@ -174,22 +174,22 @@ class FolderWriter:
 
     @property
     def done(self) -> set[int]:
-        """Indices that are on disk."""
+        """The indices that are on disk."""
         return {index for index, entry in enumerate(self._entries) if entry != _TO_DO}
 
     def missing(self, indices: Iterable[int]) -> list[int]:
-        """Those of `indices` that are still to be written, in their order."""
+        """Returns those of `indices` that are not yet written, in their order."""
         return [index for index in indices if not self._has(index)]
 
     def _has(self, index: int) -> bool:
         return 0 <= index < self.total and self._entries[index] != _TO_DO
 
     def write(self, index: int, name: str, image: torch.Tensor | Array, row: Row) -> None:
-        """Write one image and remember its row.
+        """Write one image and record its row.
 
         Args:
-            index: 0 .. total - 1; an index that is done already is skipped.
-            name: File name inside the folder; the format's ending is added if it is missing.
+            index: 0 .. total - 1; an index that is already done is skipped.
+            name: File name inside the folder; the ending of the format is added if it is missing.
             image: `(C, H, W)` float in [0, 1] (clipped, NaN refused) or uint8.
             row: Its labels as plain values. A `mask` `(H, W)` is written to `masks/`, `depth` to `depths/`, further
                 pictures likewise, each with its column `KEY_file_name`.
@@ -200,16 +200,16 @@ class FolderWriter:
             self.write_plan(index, own)
 
     def skip(self, index: int) -> None:
-        """Leave image `index` out for good: the folder gets one less, and `dropped` in `dataset.json` names it."""
+        """Leave image `index` out permanently: the folder gets one less, and `dropped` in `dataset.json` names it."""
         if not self._has(index):
             self._keep(index, {}, self._journal.append({"index": index, "row": {}}))
 
     def write_plan(self, index: int, planned: Plan) -> None:
-        """As `write`, for pictures that the caller leaves alone from here on."""
+        """Like `write`, for pictures that the caller does not change afterwards."""
         self.write_all([(index, planned)])
 
     def write_file(self, index: int, name: str, data: bytes, row: Row) -> None:
-        """As `write`, for an image that the caller has encoded: `data` is its file's content, `name` has its ending.
+        """Like `write`, for an image that the caller has encoded: `data` is the file's content, `name` has its ending.
 
         Further pictures of the row (`mask`, `depth`, ...) are encoded here.
         """
@@ -219,11 +219,11 @@ class FolderWriter:
             self.write_record(index, Record(record.row, ((name, data), *record.files)))
 
     def write_record(self, index: int, record: Record) -> None:
-        """As `write`, for an image that another process has encoded."""
+        """Like `write`, for an image that another process has encoded."""
         self.write_all([(index, record)])
 
     def write_all(self, images: Iterable[tuple[int, Plan | Record | None]]) -> None:
-        """As `write_plan`, `write_record` or, for None, `skip`, for many at once, which is quicker."""
+        """Call `write_plan`, `write_record` or, for None, `skip` for many images at once, which is faster."""
         part: list[tuple[int, Plan | Record]] = []
         for index, image in images:
             if self._has(index):
@@ -266,14 +266,14 @@ class FolderWriter:
                 store(path, data)
 
     def _make(self, folder: str) -> None:
-        """Make a folder below `out`; no part of its path may be a link, which could lead out of it."""
+        """Create a folder below `out`; no part of its path may be a link, which could lead out of it."""
         inner = self.out
         for part in Path(folder).relative_to(self.out).parts:
             inner = make_inner_folder(inner / part)
         self._made.add(folder)
 
     def _settle(self) -> None:
-        """Wait for the oldest images on their way; their rows enter the journal only when their files stand."""
+        """Wait for the oldest pending images; their rows enter the journal only after their files exist."""
         rows, future = self._pending.popleft()
         self._waiting -= len(rows)
         future.result()
@@ -294,7 +294,7 @@ class FolderWriter:
             self._lock.close()
 
     def _leave_journal(self) -> None:
-        """Close it; where the input was refused before any image stood, nothing was begun and nothing is left."""
+        """Close the journal; if the input was refused before any image was written, remove everything."""
         if self._is_refused and all(entry == _TO_DO for entry in self._entries) and is_bare(self.out):
             with contextlib.suppress(OSError):
                 self._journal.remove()
@@ -312,7 +312,7 @@ class FolderWriter:
         else:
             write_metadata(self.out / self._metadata, (self._journal.read(entry)["row"] for _, entry in kept))
         gaps = {"dropped": dropped} if dropped else {}
-        settle(self.out)  # a folder that calls itself finished is so after a power cut as well
+        settle(self.out)  # so that a folder marked as finished is whole after a power cut too
         write_json(self.out / "dataset.json", {**self._heading, "num_images": self.total - len(dropped), **gaps})
         try:
             settle_names(self.out)
@@ -322,7 +322,7 @@ class FolderWriter:
         self._finished = True
 
     def _line(self, index: int, entry: int) -> bytes:
-        """The row of an image as a line of `metadata.jsonl`, cut out of its journal entry: both hold the same JSON."""
+        """The row of an image as a line of `metadata.jsonl`, cut from its journal entry, which holds the same JSON."""
         line, start = self._journal.line(entry), b'{"index": %d, "row": ' % index
         if not line.startswith(start + b"{") or not line.endswith(b"}}\n"):
             raise self._journal.changed()
@@ -338,12 +338,12 @@ class FolderWriter:
             self.close()
             return
         self._is_refused = isinstance(error, UserError)
-        with contextlib.suppress(Exception):  # the first error is the one to tell
+        with contextlib.suppress(Exception):  # report only the first error
             self.close()
 
 
 def _copy(value: Any) -> Any:
-    """The caller may render the next image into the same memory while this one waits to be encoded."""
+    """Copy an array: the caller may render the next image into the same memory while this one waits to be encoded."""
     if isinstance(value, bytes):
         return value
     return value.detach().cpu().clone() if isinstance(value, torch.Tensor) else np.array(value)

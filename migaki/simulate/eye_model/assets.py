@@ -31,7 +31,7 @@ _CONTAINERS = (0x4D4D, 0x3D3D, 0x4100)
 
 
 def load_parts(folder: Path, identities: tuple[int, ...], texture_size: int, num_channels: int) -> EyeParts:
-    """Geometry and the textures of the skins `identities` (indices into `skin_names`), at texture_size px."""
+    """Load the geometry and the textures of the skins `identities` (indices into `skin_names`), at texture_size px."""
     names = skin_names(folder)
     chosen = [names[i] for i in identities]
     skins = folder / "Resources" / "SkinTextures"
@@ -48,7 +48,7 @@ def load_parts(folder: Path, identities: tuple[int, ...], texture_size: int, num
 
 
 def skin_names(folder: Path) -> list[str]:
-    """Names of the skins in order; their place in this list is the `identity` label."""
+    """Returns the sorted names of the skins; the position in this list is the `identity` label."""
     skins = folder / "Resources" / "SkinTextures"
     names = sorted(path.name[: -len("_color.png")] for path in skins.glob("*_color.png"))
     if not names:
@@ -92,14 +92,14 @@ def _geometry(folder: Path) -> Geometry:
 
 
 def _to_head(points: NDArray[np.float64]) -> Float:
-    """Metres of the file (x, y, z) -> millimetres of the head frame (x, -z, y)."""
+    """Convert metres of the file (x, y, z) to millimetres of the head frame (x, -z, y)."""
     turned = np.stack([points[..., 0], -points[..., 2], points[..., 1]], -1)
     head: Float = np.ascontiguousarray(turned * 1000, np.float32)
     return head
 
 
 def _upper_side(cage: Float) -> Float:
-    """1 above the line through the two corners, 0 below."""
+    """Returns 1 above the line through the two corners, 0 below."""
     inner, outer = cage[INNER_CORNER], cage[OUTER_CORNER]
     along = (cage[:, 0] - inner[0]) / (outer[0] - inner[0])
     above: Float = (cage[:, 1] < inner[1] + along * (outer[1] - inner[1])).astype(np.float32)
@@ -107,7 +107,7 @@ def _upper_side(cage: Float) -> Float:
 
 
 def _rings(faces: Int, edge: tuple[int, ...], num_vertices: int) -> Int:
-    """Steps over the cage's edges from the lid's edge to each vertex. Shape: (V,)."""
+    """Returns the number of edges from the lid's edge to each vertex of the cage. Shape: (V,)."""
     ring = np.full(num_vertices, -1, np.int32)
     ring[list(edge)] = 0
     step = 0
@@ -123,7 +123,7 @@ def _rings(faces: Int, edge: tuple[int, ...], num_vertices: int) -> Int:
 
 
 def _counterparts(index: Int, weight: Float, num_vertices: int) -> Int:
-    """For each cage vertex the drawn vertex that it dominates. Shape: (V,)."""
+    """Returns for each cage vertex the drawn vertex that it dominates. Shape: (V,)."""
     best = np.zeros(num_vertices, np.float32)
     nearest = np.zeros(num_vertices, np.int32)
     for fine in range(len(index)):
@@ -139,11 +139,11 @@ def _table(path: Path, delimiter: str | None = None) -> NDArray[np.float64]:
     except FileNotFoundError:
         raise UserError(f"{path}: missing; give the complete Assets folder of UnityEyes") from None
     except ValueError as error:
-        raise UserError(f"{path}: not a table of numbers ({error}); fetch the file anew") from None
+        raise UserError(f"{path}: not a table of numbers ({error}); fetch the file again") from None
 
 
 def _read_3ds(path: Path) -> dict[str, NDArray[Any]]:
-    """Faces and uv of the first mesh of a 3D Studio file: chunks 4120 (four uint16, last a flag) and 4140."""
+    """Read faces and uv of the first mesh of a 3D Studio file: chunks 4120 (four uint16, last a flag) and 4140."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -154,10 +154,10 @@ def _read_3ds(path: Path) -> dict[str, NDArray[Any]]:
         while start + 6 <= end:
             kind, size = struct.unpack_from("<HI", data, start)
             if size < 6 or start + size > end:
-                raise UserError(f"{path}: broken chunk at byte {start}; fetch the file anew")
+                raise UserError(f"{path}: broken chunk at byte {start}; fetch the file again")
             if kind in _CONTAINERS:
                 walk(start + 6, start + size)
-            elif kind == 0x4000:  # an object: its name, ended by a zero, then chunks
+            elif kind == 0x4000:  # an object: its name, ending with a zero byte, then chunks
                 walk(data.index(0, start + 6) + 1, start + size)
             elif kind == 0x4120:
                 count = struct.unpack_from("<H", data, start + 6)[0]
@@ -170,16 +170,16 @@ def _read_3ds(path: Path) -> dict[str, NDArray[Any]]:
 
     walk(0, len(data))
     if set(mesh) != {"faces", "uv"}:
-        raise UserError(f"{path}: holds no mesh with uv; fetch the file anew")
+        raise UserError(f"{path}: holds no mesh with uv; fetch the file again")
     return mesh
 
 
 def _skin(path: Path, size: int, num_channels: int) -> Bytes:
-    """A skin texture whose black hole (the eye) is filled from its rim and whose broad shading is evened out.
+    """Returns a skin texture with its black hole (the eye) filled from the rim, and broad shading reduced.
 
-    The scans carry the shadows of the eye socket; half of them is taken out, because the renderer casts its own.
+    The scans contain the shadows of the eye socket. Half of them is removed, because the renderer casts its own.
     """
-    from scipy import ndimage  # the built-in eye, which needs no file, starts without it
+    from scipy import ndimage  # imported here because the built-in eye needs no SciPy
 
     full = _open(path).convert("RGB")
     image = np.asarray(_resized(full, max(size, min(256, full.width))), np.float32)
@@ -198,12 +198,12 @@ def _skin(path: Path, size: int, num_channels: int) -> Bytes:
 
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path, formats=("PNG", "JPEG"))  # some of Pillow's others run programs
+        image = Image.open(path, formats=("PNG", "JPEG"))  # some of Pillow's other formats run programs
         image.load()
     except FileNotFoundError:
         raise UserError(f"{path}: missing; give the complete Assets folder of UnityEyes") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read as an image ({error}); fetch the file anew") from None
+        raise UserError(f"{path}: cannot be read as an image ({error}); fetch the file again") from None
     return image
 
 
@@ -213,13 +213,13 @@ def _resized(image: Image.Image, size: int) -> Image.Image:
 
 
 def _colour_bytes(image: Image.Image, size: int, num_channels: int) -> Bytes:
-    """An RGB image as (size, size, C) bytes."""
+    """Convert an image to (size, size, C) bytes in RGB or grey."""
     resized = _resized(image, size)
     return np.asarray(resized if num_channels == 3 else resized.convert("L")).reshape(size, size, num_channels)
 
 
 def _relief(path: Path, size: int) -> Float:
-    """Displacement map as heights around zero in mm; its scale of about 1 mm from black to white is our choice."""
+    """Returns a displacement map as heights around zero in mm; we chose its scale of about 1 mm from black to white."""
     grey = np.asarray(_open(path).convert("RGB"), np.float32)[..., 0] / 255.0
     height = np.asarray(_resized(Image.fromarray(grey), size), np.float32)
     return (height - np.median(height)).astype(np.float32)

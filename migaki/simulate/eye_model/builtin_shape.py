@@ -1,7 +1,7 @@
-"""The built-in eye's geometry: lids, rims and the face around them as smooth functions, no file needed.
+"""The built-in eye's geometry, without any file: lids, rims and the face around them as smooth functions.
 
-The numbers are the proportions of an adult's eye (fissure 30 mm between the skin's corners, brow 20 mm above, nose
-ridge 20 mm beside), rounded by us.
+The numbers are rounded proportions of an adult's eye (fissure 30 mm between the skin's corners, brow 20 mm above, nose
+ridge 20 mm beside).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from migaki.simulate.eye_model.parts import Float, Geometry
 HALF = 20  # columns of the mesh along each lid
 RINGS = ((0, 0.0), (1, 0.0), (2, 0.0), (3, 1.2), (3, 2.4), (3, 3.6), (4, 5.0), (4, 6.5), (5, 8.5), (6, 11.0), (7, 14.0),
          (7, 18.0), (7, 23.0), (7, 29.0), (7, 36.0))
-"""Each ring of the mesh: its place in the lid rule (`posing.FOLLOW`) and its distance (mm) from the lash line."""
+"""Each ring of the mesh: its position in the lid rule (`posing.FOLLOW`) and its distance (mm) from the lash line."""
 INNER, OUTER = np.array([-14.7, 3.6]), np.array([15.0, 2.5])  # mm, x and y of the skin's corners
-EDGE_INNER, EDGE_OUTER = np.array([-11.2, 2.9]), np.array([12.6, 2.0])  # mm, of the opening over the eyeball
+EDGE_INNER, EDGE_OUTER = np.array([-11.2, 2.9]), np.array([12.6, 2.0])  # mm, corners of the opening over the eyeball
 UPPER_HEIGHT, LOWER_HEIGHT = 7.0, 3.3  # mm of the lids' arcs over the line between the corners
 MM_PER_UV = 63.0
 
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 
 def build_geometry() -> Geometry:
-    """The mesh at rest with its ways to vary; the cage is the mesh itself."""
+    """Returns the mesh at rest and its modes of variation; the cage is the mesh itself."""
     rest = _surface({})
     names = tuple(_CHANGES)
     components = np.stack([_surface({name: _CHANGES[name]}) - rest for name in names])
@@ -60,11 +60,11 @@ _CHANGES = {
     "width": 0.04, "tilt": 0.05, "upper": 0.08, "lower": 0.08, "peak": 0.06, "brow": 1.5, "nose": 1.5, "depth": 1.0,
     "temple": 1.0, "crease": 0.8,
 }
-"""One standard deviation of each way to vary: shares of a length, radians for the tilt, or mm of relief."""
+"""One standard deviation of each mode: relative lengths, radians for the tilt, or mm of relief."""
 
 
 def _surface(change: dict[str, float]) -> Array:
-    """Points (R, C, 3) of the mesh with the given changes."""
+    """Returns points (R, C, 3) of the mesh with the given changes."""
     step = np.linspace(0.0, 1.0, HALF + 1)
     forth, back = step[:-1], step[:0:-1]
     edge = np.concatenate([_arc(forth, True, EDGE_INNER, EDGE_OUTER, change),
@@ -91,7 +91,7 @@ def _surface(change: dict[str, float]) -> Array:
 
 
 def _arc(t: Array, upper: bool, inner: Array, outer: Array, change: dict[str, float]) -> Array:
-    """Points (len(t), 2) of one lid's arc from inner (t = 0) to outer corner (t = 1)."""
+    """Returns points (len(t), 2) of one lid's arc from inner (t = 0) to outer corner (t = 1)."""
     stretch = 1.0 + change.get("width", 0.0)
     ends = [np.array([corner[0] * stretch, corner[1]]) for corner in (inner, outer)]
     tilt = change.get("tilt", 0.0)
@@ -104,18 +104,18 @@ def _arc(t: Array, upper: bool, inner: Array, outer: Array, change: dict[str, fl
 
 
 def _on_eyeball(plane: Array, radius: float) -> Array:
-    """Depth z of points on the front of a sphere; beyond 85 % of its radius the slope is kept shallow."""
+    """Returns depth z of points on the front of a sphere; beyond 85 % of its radius the slope is limited."""
     across = np.hypot(plane[:, 0], plane[:, 1])
     inside = np.minimum(across, 0.85 * radius)
     return -np.sqrt(radius**2 - inside**2) + 0.9 * (across - inside)
 
 
 def _face(plane: Array, change: dict[str, float]) -> Array:
-    """Depth z (mm) of the face: nose on the left, brow above, temple on the right, a groove above the lid."""
+    """Returns depth z (mm) of the face: nose on the left, brow above, temple on the right, a groove above the lid."""
     x, y = plane[:, 0], plane[:, 1]
 
     def past(value: Array, width: float) -> Array:
-        """A soft ramp: about max(value, 0)."""
+        """Returns a soft ramp: about max(value, 0)."""
         return np.asarray(width * np.logaddexp(0.0, value / width))
 
     depth = -12.8 - change.get("depth", 0.0) + 0.026 * np.maximum(x, 0.0) ** 2
@@ -128,7 +128,7 @@ def _face(plane: Array, change: dict[str, float]) -> Array:
 
 
 def _triangles(grid: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Two triangles a cell of a grid that closes around. Shape: (T, 3)."""
+    """Returns two triangles per cell of a grid that closes around. Shape: (T, 3)."""
     right = np.roll(grid, -1, 1)
     one = np.stack([grid[:-1], grid[1:], right[:-1]], -1).reshape(-1, 3)
     two = np.stack([grid[1:], right[1:], right[:-1]], -1).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""The built-in eye's textures: skins and eyeballs painted by rule from seeded noise, no file needed."""
+"""The built-in eye's textures, without any file: skins and eyeballs painted from rules and seeded noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from migaki.simulate.eye_model.eyeball import LIMBUS_EDGE, PUPIL_EDGE
 from migaki.simulate.eye_model.parts import Bytes, Float, Textures
 
 NUM_SKINS, NUM_IRISES = 20, 8
-LARGEST = 512  # px; the rules draw nothing finer
+LARGEST = 512  # px; the rules contain no finer detail
 LIGHT_SKIN, DARK_SKIN = np.array([0.86, 0.68, 0.57]), np.array([0.36, 0.23, 0.16])  # gamma 2
 IRIS_COLOURS = np.array(
     [[0.22, 0.13, 0.07], [0.33, 0.20, 0.10], [0.45, 0.30, 0.14], [0.38, 0.38, 0.20], [0.36, 0.47, 0.38],
@@ -24,7 +24,7 @@ Array = NDArray[np.floating[Any]]
 
 
 def paint_textures(identities: tuple[int, ...], size: int, num_channels: int) -> Textures:
-    """Textures of the skins `identities` (0..NUM_SKINS - 1) and of all irises, at size px."""
+    """Returns textures of the skins `identities` (0..NUM_SKINS - 1) and of all irises, at size px."""
     size = min(size, LARGEST)
     skins = [_paint_skin(identity, size) for identity in identities]
     return Textures(
@@ -36,15 +36,15 @@ def paint_textures(identities: tuple[int, ...], size: int, num_channels: int) ->
 
 
 def noise(rng: np.random.Generator, size: int, cells: int) -> Array:
-    """Smooth noise of about unit variance with `cells` bumps across. Shape: (size, size)."""
+    """Returns smooth noise of about unit variance with `cells` bumps across. Shape: (size, size)."""
     coarse = Image.fromarray(rng.standard_normal((cells + 3, cells + 3)).astype(np.float32))
-    border = 1.0 + rng.uniform()  # so that bumps of several noises do not line up
+    border = 1.0 + rng.uniform()  # so that the bumps of several noises do not coincide
     box = (border, border, border + cells, border + cells)
     return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC, box=box), np.float32) * 1.5
 
 
 def _paint_skin(identity: int, size: int) -> tuple[Array, Array, Float]:
-    """Colours (size, size, 3) with open and with lowered lids, and relief (mm)."""
+    """Returns colours (size, size, 3) with open and with lowered lids, and relief (mm)."""
     rng = np.random.default_rng([identity, 71])
     place = (np.arange(size) + 0.5) / size
     x, y = np.meshgrid((place - 0.5) * MM_PER_UV, (place - 0.5) * MM_PER_UV)  # mm, y down
@@ -64,7 +64,7 @@ def _paint_skin(identity: int, size: int) -> tuple[Array, Array, Float]:
 
 
 def _brow(rng: np.random.Generator, x: Array, y: Array, size: int) -> Array:
-    """Density (0..1) of the eyebrow: a tapering band of slanted hair."""
+    """Returns the density (0..1) of the eyebrow: a tapering band of slanted hair."""
     height, thick = rng.uniform(-24.0, -17.0), rng.uniform(2.0, 4.0)
     middle = height + 0.010 * (x - 2.0) ** 2 - 0.08 * x
     band = np.exp(-(((y - middle) / (thick * np.clip(1.2 - x / 35.0, 0.3, 1.3))) ** 4))
@@ -74,7 +74,7 @@ def _brow(rng: np.random.Generator, x: Array, y: Array, size: int) -> Array:
 
 
 def _crease(rng: np.random.Generator, x: Array, y: Array) -> Array:
-    """The fold above the upper lid: a thin dark arc, sometimes doubled, sometimes absent."""
+    """Returns the fold above the upper lid: a thin dark arc, sometimes doubled, sometimes absent."""
     height, width = rng.uniform(-10.5, -6.5), rng.uniform(0.35, 0.9)
     arc = height + rng.uniform(0.025, 0.045) * (x - 1.0) ** 2
     line = np.exp(-(((y - arc) / width) ** 2)) * np.clip(1.3 - np.abs(x - 1.0) / 15.0, 0.0, 1.0)
@@ -82,14 +82,14 @@ def _crease(rng: np.random.Generator, x: Array, y: Array) -> Array:
 
 
 def _folds(rng: np.random.Generator, x: Array, y: Array) -> Array:
-    """Fine wrinkles under the eye and at its outer corner."""
+    """Returns fine wrinkles under the eye and at its outer corner."""
     under = np.sin((y - 0.01 * x**2) * rng.uniform(1.5, 3.0)) * np.exp(-(((y - 12) / 5.0) ** 2 + (x / 13.0) ** 2))
     outer = np.sin(np.arctan2(y - 3.0, x - 12.0) * 14.0) * np.exp(-(((y - 3) / 6.0) ** 2 + ((x - 21) / 5.0) ** 2))
     return np.asarray(under + outer)
 
 
 def _paint_eyeball(kind: int, size: int) -> Array:
-    """An eyeball from the front (size, size, 3) in the layout that `eyeball.py` reads."""
+    """Returns an eyeball from the front (size, size, 3) in the layout that `eyeball.py` reads."""
     rng = np.random.default_rng([kind, 72])
     place = (np.arange(size) + 0.5) / size - 0.5
     x, y = np.meshgrid(place, place)
@@ -108,7 +108,7 @@ def _paint_eyeball(kind: int, size: int) -> Array:
 
 
 def _fibres(rng: np.random.Generator, angle: Array, count: int) -> Array:
-    """A smooth periodic random function of the angle with `count` waves."""
+    """Returns a smooth periodic random function of the angle with `count` waves."""
     knots = rng.standard_normal(count)
     at = (angle / (2 * np.pi) % 1.0) * count
     below = np.floor(at).astype(int)
@@ -118,14 +118,14 @@ def _fibres(rng: np.random.Generator, angle: Array, count: int) -> Array:
 
 
 def _veins(rng: np.random.Generator, size: int) -> Array:
-    """Branching thin lines: where two noises cross zero together with a third."""
+    """Returns branching thin lines: the zero crossings of two noises, each weighted by another noise."""
     line = np.exp(-((noise(rng, size, 14) / 0.06) ** 2)) * np.clip(noise(rng, size, 6), 0.0, 1.0)
     fine = np.exp(-((noise(rng, size, 26) / 0.08) ** 2)) * np.clip(noise(rng, size, 9), 0.0, 1.0) * 0.6
     return np.asarray(np.clip(line + fine, 0.0, 1.0))
 
 
 def _bytes(colour: Array, num_channels: int) -> Bytes:
-    """Gamma-2 colours as bytes (size, size, C); grey is the luma."""
+    """Convert gamma-2 colours to bytes (size, size, C); grey is the luma."""
     clipped = np.clip(colour, 0.0, 1.0)
     if num_channels == 1:
         clipped = clipped @ np.array([0.299, 0.587, 0.114])

@@ -15,7 +15,7 @@ import numpy as np
 from migaki.simulate.eye_model.jit import compiled
 from migaki.simulate.eye_model.parts import Bytes, Float
 
-INDEX = 1.336  # of the aqueous humour and the cornea taken as one (Gullstrand's simplified eye)
+INDEX = 1.336  # of aqueous humour and cornea, treated as one medium (Gullstrand's simplified eye)
 IRIS_DEPTH = 0.2  # mm from the plane of the limbus back to the iris
 PUPIL_EDGE, LIMBUS_EDGE = 0.066, 0.1385  # radii in the texture
 SCLERA, IRIS, PUPIL = 1, 2, 3
@@ -23,7 +23,7 @@ SCLERA, IRIS, PUPIL = 1, 2, 3
 
 @compiled
 def sphere_hit(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, centre: float, radius: float) -> float:
-    """Distance along a unit ray to the nearer hit of a sphere around (0, 0, centre); -1 for a miss."""
+    """Returns the distance along a unit ray to the nearer hit of a sphere around (0, 0, centre); -1 for a miss."""
     oz = oz - centre
     half = ox * dx + oy * dy + oz * dz
     rest = half * half - (ox * ox + oy * oy + oz * oz - radius * radius)
@@ -32,7 +32,7 @@ def sphere_hit(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float,
 
 @compiled
 def refract(dx: float, dy: float, dz: float, nx: float, ny: float, nz: float) -> tuple[float, float, float]:
-    """Direction of a unit ray behind a surface with outward unit normal n, from air into the eye (Snell)."""
+    """Refract a unit ray at a surface with outward unit normal n, from air into the eye (Snell's law)."""
     cosine = -(dx * nx + dy * ny + dz * nz)
     eta = 1.0 / INDEX
     inside = math.sqrt(max(0.0, 1.0 - eta * eta * (1.0 - cosine * cosine)))
@@ -42,7 +42,7 @@ def refract(dx: float, dy: float, dz: float, nx: float, ny: float, nz: float) ->
 
 @compiled
 def trace(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, eye: Any) -> Any:
-    """Follow a unit ray to the eye.
+    """Trace a unit ray to the eye.
 
     Returns (distance or -1, point x, y, z, normal x, y, z, iris x, iris y): the point on the outer surface, and where
     the refracted ray meets the iris plane; outside the cornea the iris point is (1e3, 1e3).
@@ -63,7 +63,7 @@ def trace(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, eye:
 
 @compiled
 def iris_texture_radius(radius: float, eye: Any) -> float:
-    """Texture radius of a point `radius` mm from the pupil's centre; the iris stretches between pupil and limbus."""
+    """Returns the texture radius of a point `radius` mm from the pupil's centre; the iris is stretched radially."""
     if radius < eye.pupil_radius:
         return PUPIL_EDGE * radius / eye.pupil_radius  # type: ignore[no-any-return]
     share = (radius - eye.pupil_radius) / (eye.iris_radius - eye.pupil_radius)
@@ -72,7 +72,7 @@ def iris_texture_radius(radius: float, eye: Any) -> float:
 
 @compiled
 def sclera_texture_radius(x: float, y: float, z: float) -> float:
-    """Texture radius of a point of the sclera, by its angle off the axis."""
+    """Returns the texture radius of a point of the sclera, by its angle from the axis."""
     angle = math.degrees(math.atan2(math.sqrt(x * x + y * y), -z))
     if angle < 45.0:
         return max(0.142, LIMBUS_EDGE + (angle - 28.6) * (0.2016 - LIMBUS_EDGE) / 16.4)
@@ -81,7 +81,7 @@ def sclera_texture_radius(x: float, y: float, z: float) -> float:
 
 @compiled
 def sample(texture: Bytes, u: float, v: float, out: Float) -> None:
-    """Bilinear look-up of a gamma-2 byte texture (Q, Q, C) at (u, v), v up, as linear light in [0, 1]."""
+    """Look up a gamma-2 byte texture (Q, Q, C) bilinearly at (u, v), v up, as linear light in [0, 1]."""
     size = texture.shape[0]
     x = min(max(u * size - 0.5, 0.0), size - 1.001)
     y = min(max((1.0 - v) * size - 0.5, 0.0), size - 1.001)
@@ -96,7 +96,7 @@ def sample(texture: Bytes, u: float, v: float, out: Float) -> None:
 
 @compiled
 def eyeball_colour(texture: Bytes, eye: Any, hit: Any, out: Float, spare: Float) -> int:
-    """Albedo (C,) at a hit of `trace`, with a soft limbus; returns the region: sclera, iris or pupil."""
+    """Returns the region (sclera, iris or pupil) at a hit of `trace`; sets the albedo (C,), with a soft limbus."""
     _, x, y, z, _, _, _, iris_x, iris_y = hit
     across = math.sqrt(x * x + y * y)
     soft = min(max((across - eye.iris_radius) / eye.limbus_width * 0.5 + 0.5, 0.0), 1.0)
@@ -127,6 +127,6 @@ def eyeball_colour(texture: Bytes, eye: Any, hit: Any, out: Float, spare: Float)
 
 @compiled
 def fresnel(cosine: float) -> float:
-    """Share of light that the tear film reflects (Schlick's approximation for INDEX)."""
+    """Returns the fraction of light that the tear film reflects (Schlick's approximation for INDEX)."""
     base = ((INDEX - 1.0) / (INDEX + 1.0)) ** 2
     return base + (1.0 - base) * (1.0 - min(max(cosine, 0.0), 1.0)) ** 5

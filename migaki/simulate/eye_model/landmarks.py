@@ -1,4 +1,4 @@
-"""Labels of an image: directions, landmarks in pixels and their visibility."""
+"""Labels of an image: directions, and landmarks in pixels with their visibility."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LABELS = np.dtype(
 
 @compiled
 def along_edge(edge: Any, pixels: Float, x: float) -> float:
-    """Height (px) of the polyline `edge` over column x; its end points hold beyond its ends."""
+    """Returns the height (px) of the polyline `edge` at column x; constant beyond its ends."""
     last = len(edge) - 1
     if x <= pixels[edge[0], 0]:
         return pixels[edge[0], 1]  # type: ignore[no-any-return]
@@ -43,7 +43,7 @@ def along_edge(edge: Any, pixels: Float, x: float) -> float:
 
 @compiled
 def lid_at(geometry: Geometry, pixels: Float, x: float) -> tuple[float, float]:
-    """Upper and lower border (px) of the opening at column x; equal where the lids meet or cross."""
+    """Returns the upper and lower border (px) of the opening at column x; equal where the lids meet or cross."""
     upper = along_edge(geometry.upper_edge[0], pixels, x)
     for k in range(1, geometry.upper_edge.shape[0]):
         upper = max(upper, along_edge(geometry.upper_edge[k], pixels, x))
@@ -57,14 +57,14 @@ def lid_at(geometry: Geometry, pixels: Float, x: float) -> tuple[float, float]:
 
 @compiled
 def lid_curves(geometry: Geometry, pixels: Float, curves: Float) -> None:
-    """curves (2, X): `lid_at` for every column."""
+    """Fill curves (2, X) with `lid_at` for every column."""
     for x in range(curves.shape[1]):
         curves[0, x], curves[1, x] = lid_at(geometry, pixels, float(x))
 
 
 @compiled
 def project(scene: Any, frame: Float, centre: Float, x: float, y: float, z: float) -> tuple[float, float]:
-    """Pixel of a point of the eye frame."""
+    """Returns the pixel of a point in the eye frame."""
     cx = centre[0] + frame[0, 0] * x + frame[1, 0] * y + frame[2, 0] * z
     cy = centre[1] + frame[0, 1] * x + frame[1, 1] * y + frame[2, 1] * z
     cz = centre[2] + frame[0, 2] * x + frame[1, 2] * y + frame[2, 2] * z
@@ -73,7 +73,7 @@ def project(scene: Any, frame: Float, centre: Float, x: float, y: float, z: floa
 
 @compiled
 def refracted_pixel(scene: Any, frame: Float, centre: Float, x: float, y: float) -> tuple[float, float]:
-    """Pixel in which the point (x, y) of the iris plane is seen through the cornea, by fixed-point iteration."""
+    """Returns the pixel that shows the point (x, y) of the iris plane through the cornea, by fixed-point iteration."""
     px, py = project(scene, frame, centre, x, y, IRIS_DEPTH - scene.limbus_plane)
     per_mm = scene.focal / centre[2]
     origin = -(frame @ centre)
@@ -92,7 +92,7 @@ def refracted_pixel(scene: Any, frame: Float, centre: Float, x: float, y: float)
 
 @compiled
 def seen(region: Bytes, x: float, y: float) -> bool:
-    """Whether the supersampled pixel of (x, y), or one of its neighbours, shows the eyeball."""
+    """Whether the supersampled pixel at (x, y), or one of its neighbours, shows the eyeball."""
     column, row = math.floor(x + 0.5), math.floor(y + 0.5)
     if not (0 <= row < region.shape[0] and 0 <= column < region.shape[1]):
         return False
@@ -101,7 +101,7 @@ def seen(region: Bytes, x: float, y: float) -> bool:
 
 @compiled
 def label_directions(scene: Any, frame: Float, head: Float, labels: Any) -> None:
-    """Optical axis of the eye, and the line of sight, which lies `kappa` beside it in the head's frame."""
+    """Set the optical axis of the eye, and the line of sight, which differs by `kappa` in the head's frame."""
     ox, oy, oz = -frame[2, 0], -frame[2, 1], -frame[2, 2]
     labels.optical_gaze[0] = math.asin(min(max(-oy, -1.0), 1.0))
     labels.optical_gaze[1] = math.atan2(-ox, -oz)
@@ -115,7 +115,7 @@ def label_directions(scene: Any, frame: Float, head: Float, labels: Any) -> None
 
 @compiled
 def label_iris(scene: Any, factor: int, frame: Float, centre: Float, region: Bytes, labels: Any) -> None:
-    """Pupil centre through the cornea, and the limbus as 16 points from the nose's opposite side, clockwise."""
+    """Set the pupil centre as seen through the corneaand 16 points of the limbus, clockwise from the temple's side."""
     px, py = refracted_pixel(scene, frame, centre, 0.0, 0.0)
     labels.pupil_centre[0], labels.pupil_centre[1] = to_output(px, factor), to_output(py, factor)
     for k in range(NUM_OUTLINE):
@@ -128,7 +128,7 @@ def label_iris(scene: Any, factor: int, frame: Float, centre: Float, region: Byt
 
 @compiled
 def label_lids(geometry: Geometry, factor: int, pixels: Float, shape: tuple[int, int], labels: Any) -> None:
-    """Corners, and 16 points round the opening: 8 along the upper lid from inner to outer corner, 8 back below."""
+    """Set the corners, and 16 points of the opening: 8 along the upper lid from inner to outer corner, 8 back below."""
     start, end = pixels[geometry.corners[0]], pixels[geometry.corners[1]]
     for c in range(2):
         labels.eye_corners[0, c], labels.eye_corners[1, c] = to_output(start[c], factor), to_output(end[c], factor)
@@ -146,7 +146,7 @@ def label_lids(geometry: Geometry, factor: int, pixels: Float, shape: tuple[int,
 
 @compiled
 def to_output(value: float, factor: int) -> float:
-    """Supersampled pixel coordinate -> output pixel coordinate, centres at integers in both."""
+    """Convert a supersampled pixel coordinate to an output pixel coordinate, with centres at integers in both."""
     return (value + 0.5) / factor - 0.5
 
 

@@ -1,4 +1,4 @@
-"""Lashes: bent strokes from the lids, splatted as coverage."""
+"""Lashes: curved strokes from the lids, drawn as coverage."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def draw_lashes(
     edge: Int, points: Float, rotation: Float, scene: Any,
     count: int, length: float, raised: float, key: int, coverage: Float,
 ) -> None:
-    """Strokes that grow from the polyline `edge` (P,) of points (N, 3), inner to outer corner.
+    """Draw strokes that grow from the polyline `edge` (P,) of points (N, 3), from inner to outer corner.
 
-    `raised` is the angle (rad) above straight ahead in which a lash starts; each segment bends it on by `lash_bend`.
+    `raised` is the angle (rad) above straight ahead at which a lash starts; each segment bends by `lash_bend`.
     """
     for lash in range(count):
         place = 0.12 + 0.86 * uniform_at(key, 8 * lash)
@@ -62,7 +62,7 @@ def draw_lashes(
 def stroke(
     coverage: Float, scene: Any, x: float, y: float, z: float, ex: float, ey: float, ez: float, wide: float
 ) -> None:
-    """One straight piece of a lash, `wide` px across."""
+    """Draw one straight piece of a lash, `wide` px across."""
     ax, ay = scene.focal * x / z + scene.cx, scene.focal * y / z + scene.cy
     bx, by = scene.focal * ex / ez + scene.cx, scene.focal * ey / ez + scene.cy
     reach = math.sqrt((bx - ax) ** 2 + (by - ay) ** 2)

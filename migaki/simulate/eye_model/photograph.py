@@ -1,4 +1,4 @@
-"""From light to a photograph: pixels, lens blur, exposure, noise, 8 bits, histogram equalisation."""
+"""The camera: from linear light to pixels, lens blur, exposure, noise, 8 bits, histogram equalisation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from migaki.simulate.eye_model.jit import compiled, normal_at
 from migaki.simulate.eye_model.parts import Bytes, Float
 
-NOISE_STREAM = 100_000  # counters of the noise start here in an image's stream
+NOISE_STREAM = 100_000  # counters of the noise start at this value in an image's stream
 
 
 @compiled
 def shrink(fine: Float, factor: int, out: Float) -> None:
-    """Mean over factor x factor blocks: fine (H*factor, W*factor, C) -> out (H, W, C)."""
+    """Average factor x factor blocks: fine (H*factor, W*factor, C) -> out (H, W, C)."""
     share = np.float32(1.0 / (factor * factor))
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
@@ -30,7 +30,7 @@ def shrink(fine: Float, factor: int, out: Float) -> None:
 
 @compiled
 def blur(image: Float, sigma: float, spare: Float) -> None:
-    """Gaussian blur in place, edges repeated. image, spare: (H, W, C)."""
+    """Blur in place with a Gaussian, edges repeated. image, spare: (H, W, C)."""
     if sigma < 0.05:
         return
     height, width, channels = image.shape
@@ -57,7 +57,7 @@ def blur(image: Float, sigma: float, spare: Float) -> None:
 
 @compiled
 def develop(image: Float, scene: Any) -> None:
-    """Uneven light, exposure to a given mean, gamma, noise and 8 bits, in place: linear light -> values in [0, 1]."""
+    """Apply uneven light, exposure to a given mean, gamma, noise and 8 bits in place: linear light -> [0, 1]."""
     height, width, channels = image.shape
     for y in range(height):
         for x in range(width):
@@ -70,7 +70,7 @@ def develop(image: Float, scene: Any) -> None:
     for y in range(height):
         for x in range(width):
             for c in range(channels):
-                value = math.sqrt(max(image[y, x, c] * gain, 0.0))  # gamma 2, as the textures
+                value = math.sqrt(max(image[y, x, c] * gain, 0.0))  # gamma 2, as in the textures
                 value += scene.noise * normal_at(scene.stream, counter)
                 counter += 1
                 image[y, x, c] = math.floor(min(max(value, 0.0), 1.0) * 255.0 + 0.5) * np.float32(1.0 / 255.0)
@@ -78,7 +78,7 @@ def develop(image: Float, scene: Any) -> None:
 
 @compiled
 def equalise(image: Float) -> None:
-    """Histogram equalisation in place of values k / 255: of the grey value, or of the luma with colours kept.
+    """Equalise the histogram in place of values k / 255: of the grey value, or of the luma with the same colours.
 
     As in OpenCV: level k maps to (N(<= k) - N(first)) / (N - N(first)), rounded to 8 bits.
     """
@@ -118,7 +118,7 @@ def equalise(image: Float) -> None:
 
 @compiled
 def shrink_mask(fine: Bytes, factor: int, out: NDArray[np.uint8]) -> None:
-    """The most frequent region of each block; the eye's inner regions win ties."""
+    """Set the most frequent region of each block; the eye's inner regions win ties."""
     votes = np.zeros(4, np.int64)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):

@@ -1,4 +1,4 @@
-"""Shape and lids: from the cage at rest to drawn vertices in the camera frame."""
+"""Shape and lids: computes the drawn vertices in the camera frame from the cage at rest."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 from migaki.simulate.eye_model.jit import compiled
 from migaki.simulate.eye_model.parts import Float, Geometry
 
-# Share of the lid's motion that a ring of the cage takes part in, by steps from the lid's edge (UnityEyes: 1 1 1 .8,
+# Fraction of the lid's motion by ring of the cage, in steps from the lid's edge (UnityEyes: 1 1 1 .8,
 # then half of the ring before).
 FOLLOW = np.array([1.0, 1.0, 1.0, 0.8, 0.4, 0.2, 0.1, 0.0], np.float32)
-RIM_THICKNESS = 0.5  # mm of rim over the eyeball one ring out
-UPPER_THICKNESS, LOWER_THICKNESS = 2.5, 1.25  # mm of lid over the eyeball from the second ring on
+RIM_THICKNESS = 0.5  # mm of rim over the eyeball in the first ring
+UPPER_THICKNESS, LOWER_THICKNESS = 2.5, 1.25  # mm of lid over the eyeball from the second ring outwards
 
 
 @compiled
 def surface_radius(cosine: float, eye: Any) -> float:
-    """Distance from the eyeball's centre to its surface, `cosine` = cosine of the angle to the optical axis. mm."""
+    """Returns the distance in mm from the eyeball's centre to its surface, by the cosine of the angle to its axis."""
     if cosine * eye.eye_radius < eye.limbus_plane:
         return eye.eye_radius  # type: ignore[no-any-return]
     offset = eye.cornea_centre
@@ -28,7 +28,7 @@ def surface_radius(cosine: float, eye: Any) -> float:
 
 @compiled
 def shape_cage(geometry: Geometry, coefficients: Float, cage: Float) -> None:
-    """cage (V, 3) = mean + sum of components. Plain loops: BLAS would change its bits with the batch."""
+    """Compute cage (V, 3) = mean + sum of components, as loops: with BLAS its bits would depend on the batch."""
     cage[:] = geometry.mean
     for k in range(len(coefficients)):
         amount = coefficients[k]
@@ -39,10 +39,11 @@ def shape_cage(geometry: Geometry, coefficients: Float, cage: Float) -> None:
 
 @compiled
 def move_lids(geometry: Geometry, eye: Any, axis: Float, cage: Float) -> None:
-    """Turn the lids to the elevations `eye.upper_lid` and `eye.lower_lid` and lay them onto the eyeball.
+    """Rotate the lids to the elevations `eye.upper_lid` and `eye.lower_lid` and lay them onto the eyeball.
 
-    Vertices turn about the line from the inner to the outer corner, moved to the eyeball's centre, by a share that
-    falls from the lid's middle to the corners and from its edge outwards. `axis` is the optical axis in the head frame.
+    Vertices rotate about the line between the corners, shifted to the eyeball's centre. Their part of
+    the rotation decreases from the lid's middle to the corners and from its edge outwards. `axis` is the optical axis
+    in the head frame.
     """
     inner, outer = cage[geometry.cage_corners[0]].copy(), cage[geometry.cage_corners[1]].copy()
     length = math.sqrt(((outer - inner) ** 2).sum())
@@ -50,7 +51,7 @@ def move_lids(geometry: Geometry, eye: Any, axis: Float, cage: Float) -> None:
     front = np.array([0.0, 0.0, -1.0], np.float32)
     front -= along * (front * along).sum()
     front /= np.float32(math.sqrt((front * front).sum()))
-    up = np.cross(front, along)  # y points down: forward x rightward = upward
+    up = np.cross(front, along)  # y points down, so forward x rightward = upward
     start = (inner * along).sum()
     top, bottom = cage[geometry.cage_middle[0]], cage[geometry.cage_middle[1]]
     lift = eye.upper_lid - math.atan2((top * up).sum(), (top * front).sum())
@@ -70,7 +71,7 @@ def move_lids(geometry: Geometry, eye: Any, axis: Float, cage: Float) -> None:
 
 @compiled
 def lay_onto_eyeball(geometry: Geometry, eye: Any, axis: Float, cage: Float) -> None:
-    """Pull the lid's edge onto the eyeball, the skin behind it along, and keep the lid's thickness."""
+    """Pull the lid's edge onto the eyeball and the skin behind it along; keeps the lid's thickness."""
     pull, count = 0.0, 0
     for v in range(cage.shape[0]):
         if geometry.ring[v] == 0:
@@ -97,7 +98,7 @@ def lay_onto_eyeball(geometry: Geometry, eye: Any, axis: Float, cage: Float) -> 
 
 @compiled
 def refine_cage(geometry: Geometry, cage: Float, points: Float) -> None:
-    """points (N, 3) = weighted sums of the cage's vertices."""
+    """Compute points (N, 3) as weighted sums of the cage's vertices."""
     for n in range(points.shape[0]):
         for c in range(3):
             total = np.float32(0.0)
@@ -108,7 +109,7 @@ def refine_cage(geometry: Geometry, cage: Float, points: Float) -> None:
 
 @compiled
 def vertex_normals(geometry: Geometry, points: Float, normals: Float) -> None:
-    """Unit normals (N, 3) that face the camera (z < 0 in front), area-weighted over the triangles."""
+    """Compute unit normals (N, 3) that face the camera (z < 0 in front), area-weighted over the triangles."""
     normals[:] = 0.0
     for t in range(geometry.triangles.shape[0]):
         i, j, k = geometry.triangles[t, 0], geometry.triangles[t, 1], geometry.triangles[t, 2]
@@ -127,7 +128,7 @@ def vertex_normals(geometry: Geometry, points: Float, normals: Float) -> None:
 
 @compiled
 def to_camera(points: Float, middle: Float, rotation: Float, distance: float) -> None:
-    """Turn the head about the point between the corners and set that point `distance` mm before the camera."""
+    """Rotate the head about the midpoint of the corners, and place that point `distance` mm before the camera."""
     for n in range(points.shape[0]):
         x, y, z = points[n, 0] - middle[0], points[n, 1] - middle[1], points[n, 2] - middle[2]
         for c in range(3):

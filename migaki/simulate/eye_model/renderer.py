@@ -1,4 +1,4 @@
-"""One image after another: geometry, skin, eyeball, lashes, photograph, labels."""
+"""Renders one image after another: geometry, skin, eyeball, lashes, photograph, labels."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ FAR = np.float32(1e9)
 
 @compiled
 def rotation_of(pitch: float, yaw: float, roll: float, out: Float) -> None:
-    """out (3, 3) = R_yaw R_pitch R_roll, which turns straight ahead (0, 0, -1) to
-    (-cos p sin y, -sin p, -cos p cos y); roll is clockwise in the image."""
+    """Compute out (3, 3) = R_yaw R_pitch R_roll.
+
+    It rotates straight ahead (0, 0, -1) to (-cos p sin y, -sin p, -cos p cos y); roll is clockwise in the image.
+    """
     cp, sp, cy, sy, cr, sr = (math.cos(pitch), math.sin(pitch), math.cos(yaw), math.sin(yaw),
                               math.cos(roll), math.sin(roll))
     out[0, 0], out[0, 1], out[0, 2] = cy * cr - sy * sp * sr, -cy * sr - sy * sp * cr, sy * cp
@@ -34,7 +36,7 @@ def rotation_of(pitch: float, yaw: float, roll: float, out: Float) -> None:
 
 @compiled
 def pose_points(geometry: Geometry, coefficients: Float, scene: Any, head: Float, points: Float) -> Float:
-    """Drawn vertices in the camera frame into points (N, 3); returns the eyeball's centre there (3,)."""
+    """Compute the drawn vertices in the camera frame, points (N, 3); returns the eyeball's centre there (3,)."""
     cage = np.empty_like(geometry.mean)
     shape_cage(geometry, coefficients, cage)
     look = np.empty((3, 3), np.float32)
@@ -51,7 +53,7 @@ def pose_points(geometry: Geometry, coefficients: Float, scene: Any, head: Float
 
 @compiled
 def eye_frame(scene: Any, head: Float) -> Float:
-    """Rows: the eye's x, y, z axes in the camera frame; the optical axis is minus the last."""
+    """Returns rows with the eye's x, y, z axes in the camera frame; the optical axis is the negative of the last."""
     look = np.empty((3, 3), np.float32)
     rotation_of(scene.eye_pitch, scene.eye_yaw, 0.0, look)
     frame = np.empty((3, 3), np.float32)
@@ -66,7 +68,7 @@ def paint_eyeball(
     textures: Textures, scene: Any, frame: Float, centre: Float, curves: Float,
     depth: Float, region: Bytes, linear: Float,
 ) -> None:
-    """Trace the eyeball behind the opening of the lids. curves (2, X): upper and lower lid's edge by column, px."""
+    """Trace the eyeball in the opening of the lids. curves (2, X): upper and lower lid's edge by column, px."""
     height, width = depth.shape
     per_mm = scene.focal / centre[2]
     reach = scene.eye_radius * 1.1 * per_mm
@@ -112,8 +114,10 @@ def paint_eyeball(
 
 @compiled
 def lid_shadow(scene: Any, y: float, upper: float, lower: float, per_mm: float) -> float:
-    """Share of light that reaches the eyeball under the lids and lashes: less near the upper edge, a little less
-    near the lower one."""
+    """Returns the fraction of light that reaches the eyeball under the lids and lashes.
+
+    It is lower near the upper edge, and a little lower near the lower one.
+    """
     above, below = max(y - upper, 0.0) / per_mm, max(lower - y, 0.0) / per_mm
     shade = scene.lid_shadow * math.exp(-above / scene.shadow_depth)
     rim = 0.25 * scene.lid_shadow * math.exp(-below / (0.5 * scene.shadow_depth))
@@ -125,10 +129,10 @@ def paint_skin(
     geometry: Geometry, textures: Textures, scene: Any, pixels: Float, points: Float, attributes: Float,
     factor: int, depth: Float, linear: Float,
 ) -> None:
-    """Draw the skin into linear (Y, X, C) and its depth (Y, X); behind it lies a dim background.
+    """Draw the skin into linear (Y, X, C) and its depth (Y, X), before a dim background.
 
-    Its outline is supersampled, its colour is not: one shading serves a block of factor x factor, as in a graphics
-    card's multisampling.
+    Its outline is supersampled, but its colour is not: each block of factor x factor is shaded once, as in the
+    multisampling of graphics cards.
     """
     height, width, channels = linear.shape
     owner = np.full((height, width), -1, np.int32)
@@ -155,7 +159,7 @@ def paint_skin(
 def paint_lashes(
     geometry: Geometry, scene: Any, head: Float, points: Float, linear: Float
 ) -> None:
-    """Draw both rows of lashes over the picture."""
+    """Draw both rows of lashes over the image."""
     coverage = np.zeros(linear.shape[:2], np.float32)
     draw_lashes(geometry.upper_edge[2], points, head, scene, scene.upper_lashes, scene.upper_lash_length,
                 scene.upper_lash_raise, scene.stream, coverage)
@@ -205,7 +209,7 @@ def render_image(
 
 @compiled
 def photograph(linear: Float, factor: int, scene: Any, image: Float) -> None:
-    """What the camera makes of the light, into image (C, H, W)."""
+    """Convert light to the camera's image (C, H, W)."""
     channels, height, width = image.shape
     small, spare = np.empty((height, width, channels), np.float32), np.empty((height, width, channels), np.float32)
     shrink(linear, factor, small)
@@ -224,6 +228,6 @@ def render_range(
     geometry: Geometry, textures: Textures, scenes: Any, coefficients: Float, factor: int, start: int, stop: int,
     images: Float, masks: NDArray[np.uint8], labels: Any,
 ) -> None:
-    """`render_image` for the images start..stop of a batch; threads take disjoint ranges."""
+    """Call `render_image` for the images start..stop of a batch; threads take disjoint ranges."""
     for i in range(start, stop):
         render_image(geometry, textures, scenes[i], coefficients[i], factor, images[i], masks[i], labels[i])

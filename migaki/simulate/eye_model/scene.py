@@ -1,4 +1,4 @@
-"""What varies from image to image: the configuration of every range, and the draw of one scene an image."""
+"""The variation between images: the configuration of all ranges, and the random draw of one scene per image."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LIGHTING = ("ambient", "sky_x", "sky_y", "key", "key_x", "key_y", "key_z", "fill
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EyeConfig:
-    """Every range of the eye simulator. `*_range` is uniform (low, high); `*_normal` is (mean, standard deviation).
+    """All ranges of the eye simulator. `*_range` is uniform (low, high); `*_normal` is (mean, standard deviation).
 
     Defaults give MPIIGaze's normalised patches: a camera of focal length 960 px (60 px wide) 600 mm from the eye.
     """
@@ -59,17 +59,17 @@ class EyeConfig:
     height: int = 36  # px
     channels: Literal[1, 3] = 1  # grey or RGB
     supersample: int = 2  # rays and fragments per px and axis
-    threads: int = 0  # 0: as many as NUMBA_NUM_THREADS or the machine allows; changes no bit
-    identities: tuple[int, ...] = ()  # skins to use; () = all. Hold some out for a test on unseen people
-    equalise: bool = False  # histogram equalisation, as MPIIGaze's patches have
-    mask: bool = True  # region masks beside the images; without them a folder is written twice as fast
+    threads: int = 0  # 0: as many as NUMBA_NUM_THREADS or the machine allows; does not change any bit
+    identities: tuple[int, ...] = ()  # skins to use; () = all. Leave some out for a test on unseen people
+    equalise: bool = False  # histogram equalisation, as in MPIIGaze's patches
+    mask: bool = True  # write region masks; without them a folder is written twice as fast
 
-    # Where people look. `laptop` is knowledge about the use (published statistics of MPIIGaze), not about any image.
+    # `laptop` uses published statistics of MPIIGaze about the use, but no image.
     gaze_prior: Literal["laptop", "wide", "normal", "uniform", "table"] = "laptop"  # where people look; table: a file
     gaze_pitch: Pair = (-8.77, 5.21)  # deg, normal: (mean, sd), uniform: (low, high)
     gaze_yaw: Pair = (0.06, 8.71)  # deg
-    gaze_table: Path | None = None  # .csv or .npy, rad: gaze pitch, yaw [, head pitch, yaw [, roll]]; a row an image
-    head_prior: Literal["normal", "uniform"] = "normal"  # what the head's angles follow
+    gaze_table: Path | None = None  # .csv or .npy, rad: gaze pitch, yaw [, head pitch, yaw [, roll]]; one row per image
+    head_prior: Literal["normal", "uniform"] = "normal"  # distribution of the head's angles
     head_pitch: Pair = (0.0, 7.0)  # deg
     head_yaw: Pair = (0.0, 8.0)  # deg
     head_roll: Pair = (0.0, 2.0)  # deg
@@ -78,7 +78,7 @@ class EyeConfig:
     kappa_yaw_normal: Pair = (4.5, 1.5)  # deg, line of sight nasal of the optical axis
     kappa_pitch_normal: Pair = (1.3, 1.0)  # deg, line of sight above the optical axis
 
-    # Framing of the normalised camera; shifts in px of a 60 px wide patch, as errors of landmark detectors make them.
+    # Framing of the normalised camera; shifts in px of a 60 px wide patch, like errors of landmark detectors.
     scale_normal: Pair = (1.07, 0.06)  # size of the eye in the picture
     shift_x_normal: Pair = (0.0, 2.0)  # px
     shift_y_normal: Pair = (0.0, 1.5)  # px
@@ -90,11 +90,11 @@ class EyeConfig:
     cornea_radius_normal: Pair = (7.9, 0.2)  # mm
     pupil_radius_range: Pair = (1.2, 2.8)  # mm
     limbus_width_range: Pair = (0.5, 1.2)  # mm
-    upper_lid_normal: Pair = (19.0, 4.0)  # deg, elevation of the upper lid's edge for eyes straight ahead
+    upper_lid_normal: Pair = (19.0, 4.0)  # deg, elevation of the upper lid's edge for a straight gaze
     lower_lid_normal: Pair = (-23.0, 3.0)  # deg
     upper_lid_follow_normal: Pair = (0.8, 0.1)  # deg of upper lid per deg of eye pitch
     lower_lid_follow_normal: Pair = (0.35, 0.1)  # deg of lower lid per deg of eye pitch
-    half_closed_share: float = 0.04  # of images with lids on their way down
+    half_closed_share: float = 0.04  # fraction of images with lids that are closing
     lash_count_range: Pair = (60.0, 140.0)  # of each lid
     lash_length_range: Pair = (3.0, 8.0)  # mm, upper; lower lashes are half as long
     lash_width_range: Pair = (0.06, 0.15)  # mm
@@ -104,15 +104,15 @@ class EyeConfig:
     relief_range: Pair = (0.5, 1.5)  # strength of skin relief in the shading
 
     # Light
-    ambient_range: Pair = (0.25, 1.0)  # light from all around
+    ambient_range: Pair = (0.25, 1.0)  # ambient light
     key_range: Pair = (0.0, 1.2)  # strength of the key lamp
     key_elevation_normal: Pair = (30.0, 25.0)  # deg above the camera's axis
     key_azimuth_range: Pair = (-80.0, 80.0)  # deg
     fill_range: Pair = (0.0, 0.5)  # strength of the fill lamp
     glint_range: Pair = (0.0, 60.0)  # radiance of the key lamp
     screen_range: Pair = (0.0, 6.0)  # radiance of the laptop's screen
-    lid_shadow_range: Pair = (0.3, 0.8)  # how dark the upper lid's shadow on the eye is
-    gradient_normal: Pair = (0.0, 0.5)  # e-folds of light across half the picture
+    lid_shadow_range: Pair = (0.3, 0.8)  # strength of the upper lid's shadow on the eye
+    gradient_normal: Pair = (0.0, 0.5)  # natural logarithm of the light's change across half the picture
     warmth_normal: Pair = (0.1, 0.15)  # of the light's colour
 
     # Camera
@@ -131,11 +131,11 @@ class EyeConfig:
             if field.name.endswith("_normal") and not bounds[1] >= 0:
                 raise UserError(f"eyes: {field.name} {bounds}: give a mean and a standard deviation of at least 0")
         if self.gaze_prior == "table" and self.gaze_table is None:
-            raise UserError("eyes: gaze_prior 'table' needs gaze_table, a .csv or .npy of rad; give one")
+            raise UserError("eyes: gaze_prior 'table' needs gaze_table, a .csv or .npy of angles in rad: add it")
 
 
 class Draws:
-    """A row of independent uniform numbers an image, taken column by column in a fixed order."""
+    """A row of independent uniform numbers per image, drawn column by column in a fixed order."""
 
     def __init__(self, keys: NDArray[np.uint64], count: int) -> None:
         self._values = np.empty((len(keys), count))
@@ -143,21 +143,21 @@ class Draws:
         self._next = 0
 
     def unit(self) -> NDArray[np.float64]:
-        """Uniform in (0, 1). Shape: (B,)."""
+        """Returns uniform numbers in (0, 1). Shape: (B,)."""
         self._next += 1
         return self._values[:, self._next - 1]
 
     def uniform(self, bounds: Pair) -> NDArray[np.float64]:
-        """Uniform between bounds. Shape: (B,)."""
+        """Returns uniform numbers between bounds. Shape: (B,)."""
         return bounds[0] + (bounds[1] - bounds[0]) * self.unit()
 
     def normal(self, moments: Pair, limit: float = 3.0) -> NDArray[np.float64]:
-        """Normal (mean, sd), cut at `limit` sd. Shape: (B,)."""
+        """Returns normal numbers (mean, sd), cut at `limit` sd. Shape: (B,)."""
         drawn: NDArray[np.float64] = np.clip(ndtri(self.unit()), -limit, limit)
         return moments[0] + moments[1] * drawn
 
     def choice(self, count: int) -> NDArray[np.int64]:
-        """Uniform over 0..count-1. Shape: (B,)."""
+        """Returns uniform integers in 0..count-1. Shape: (B,)."""
         return np.minimum((self.unit() * count).astype(np.int64), count - 1)
 
 
@@ -168,7 +168,7 @@ def draw_scenes(
     config: EyeConfig, seed: int, indices: NDArray[np.int64], counts: tuple[int, int, int],
     table: NDArray[np.float64] | None,
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Scenes (B,) of type SCENE and shape coefficients (B, K). counts = numbers of skins, irises and coefficients."""
+    """Draw scenes (B,) of type SCENE and shape coefficients (B, K). counts = numbers of skins, irises, coefficients."""
     keys = image_keys(seed, indices)
     draws = Draws(keys, NUM_DRAWS)
     scenes = np.zeros(len(keys), SCENE)
@@ -219,7 +219,7 @@ def _draw_light(config: EyeConfig, draws: Draws, scenes: NDArray[Any]) -> None:
     scenes["ambient"] = draws.uniform(config.ambient_range)
     scenes["sky_x"], scenes["sky_y"] = draws.normal((0.0, 0.3)), draws.normal((-0.3, 0.3))
     scenes["key"], scenes["fill"] = draws.uniform(config.key_range), draws.uniform(config.fill_range)
-    for lamp in ("key", "fill"):  # angles for now; `aim` turns them into directions
+    for lamp in ("key", "fill"):  # angles; `aim` converts them into directions
         scenes[f"{lamp}_x"] = np.radians(draws.uniform(config.key_azimuth_range))
         scenes[f"{lamp}_y"] = np.radians(draws.normal(config.key_elevation_normal))
     scenes["key_glint"], scenes["fill_glint"] = draws.uniform(config.glint_range), draws.uniform((0.0, 5.0))
@@ -246,7 +246,7 @@ def _draw_anatomy(config: EyeConfig, draws: Draws, scenes: NDArray[Any]) -> None
 
 
 def _draw_lids(config: EyeConfig, draws: Draws, scenes: NDArray[Any]) -> None:
-    """Lids of a straight gaze; `aim` adds what follows the gaze. Kept for now: look_down, lid_thickness = follow."""
+    """Draw the lids of a straight gaze. Until `aim` moves them, look_down and lid_thickness hold the follow factors."""
     upper = np.radians(draws.normal(config.upper_lid_normal))
     lower = np.radians(draws.normal(config.lower_lid_normal))
     closing = np.where(draws.unit() < config.half_closed_share, draws.uniform((0.4, 1.0)), 0.0)
@@ -259,7 +259,7 @@ def _draw_lids(config: EyeConfig, draws: Draws, scenes: NDArray[Any]) -> None:
 def _draw_directions(
     config: EyeConfig, draws: Draws, scenes: NDArray[Any], table: NDArray[np.float64] | None
 ) -> None:
-    """Head and gaze: the first of a few tries that the eye can reach, or the last, cut at the eye's limits."""
+    """Draw head and gaze: the first of a few tries that the eye can reach, or the last, cut at the eye's limits."""
     tries = np.empty((len(scenes), NUM_TRIES, 5))
     for t in range(NUM_TRIES):
         for column, bounds in enumerate((config.head_pitch, config.head_yaw, config.head_roll)):
@@ -285,9 +285,9 @@ def _draw_gaze(config: EyeConfig, draws: Draws) -> tuple[NDArray[np.float64], ND
 
 @compiled
 def aim(scenes: Any, tries: NDArray[np.float64], limits: NDArray[np.float64]) -> None:
-    """Turn the eyes: from gaze and head in the camera frame to the eye in the head, the lids after it; aim the lamps.
+    """Convert gaze and head in the camera frame to the eye's angles in the head; move the lids and aim the lamps.
 
-    Angles go through scalar code, so that their bits do not depend on the batch (vector units round otherwise).
+    Angles are computed with scalar code, because vector units round differently, depending on the batch.
     """
     for i in range(len(scenes)):
         scene = scenes[i]
@@ -319,7 +319,7 @@ def aim(scenes: Any, tries: NDArray[np.float64], limits: NDArray[np.float64]) ->
 def eye_in_head(
     gaze_pitch: float, gaze_yaw: float, head_pitch: float, head_yaw: float, head_roll: float
 ) -> tuple[float, float]:
-    """Pitch and yaw in the head's frame of a direction given in the camera's: undo yaw, then pitch, then roll."""
+    """Convert a direction in the camera's frame to pitch and yaw in the head's: undo yaw, then pitch, then roll."""
     x = -math.cos(gaze_pitch) * math.sin(gaze_yaw)
     y = -math.sin(gaze_pitch)
     z = -math.cos(gaze_pitch) * math.cos(gaze_yaw)

@@ -1,4 +1,4 @@
-"""The skin: triangles into a depth buffer, then shading of what is seen."""
+"""The skin: rasterises triangles into a depth buffer, then shades the visible ones."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from migaki.simulate.eye_model.jit import compiled
 from migaki.simulate.eye_model.lighting import irradiance
 from migaki.simulate.eye_model.parts import Bytes, Float, Geometry, Int
 
-MM_PER_UV = 63.0  # width of skin under one unit of u (measured on UnityEyes' mean shape)
+MM_PER_UV = 63.0  # mm of skin per unit of u (measured on UnityEyes' mean shape)
 
 
 @compiled
 def rasterise(triangles: Int, pixels: Float, points: Float, depth: Float, owner: Int, weights: Float) -> None:
-    """Nearest triangle of each pixel of depth (Y, X): its index into owner, weights (Y, X, 2) of vertices 1 and 2.
+    """Find the nearest triangle of each pixel of depth (Y, X): index in owner, weights (Y, X, 2) of vertices 1 and 2.
 
-    pixels (N, 2) are projected vertices, points (N, 3) the same in the camera frame. Weights are linear on the image:
-    a face is 2 cm deep at 60 cm, perspective inside a triangle of 2 mm is far below a pixel.
+    pixels (N, 2) are projected vertices, points (N, 3) the same in the camera frame. Weights are linear in the image:
+    a face is 2 cm deep at 60 cm, so perspective within a triangle of 2 mm is far below a pixel.
     """
     height, width = depth.shape
     for t in range(triangles.shape[0]):
@@ -52,7 +52,7 @@ def rasterise(triangles: Int, pixels: Float, points: Float, depth: Float, owner:
 
 @compiled
 def vertex_attributes(geometry: Geometry, scene: Any, normals: Float, attributes: Float) -> None:
-    """attributes (N, 3 + C): u, v, share of rim, and irradiance at each drawn vertex."""
+    """Compute attributes (N, 3 + C): u, v, fraction of rim, and irradiance at each drawn vertex."""
     light = np.empty(attributes.shape[1] - 3, np.float32)
     for n in range(normals.shape[0]):
         irradiance(scene, normals[n, 0], normals[n, 1], normals[n, 2], light)
@@ -64,7 +64,7 @@ def vertex_attributes(geometry: Geometry, scene: Any, normals: Float, attributes
 
 @compiled
 def height_at(relief: Float, u: float, v: float) -> float:
-    """Bilinear height (mm) of the skin's relief (R, R) at (u, v), v up."""
+    """Returns the bilinear height (mm) of the skin's relief (R, R) at (u, v), v up."""
     size = relief.shape[0]
     x = min(max(u * size - 0.5, 0.0), size - 1.001)
     y = min(max((1.0 - v) * size - 0.5, 0.0), size - 1.001)
@@ -80,10 +80,10 @@ def shade_skin(
     corners: tuple[int, int, int], one: float, two: float, attributes: Float,
     skin: Bytes, lowered: Bytes, relief: Float, scene: Any, out: Float, spare: Float,
 ) -> None:
-    """Linear colour (C,) of the skin inside a triangle with vertices `corners`, at weights one, two of the last two.
+    """Returns the linear colour (C,) in a triangle with vertices `corners`; `one`, `two` weight the last two vertices.
 
-    Arrays come one by one: to take them out of a tuple for every pixel would count references, which costs more than
-    the shading.
+    Arrays are separate arguments: taking them from a tuple for every pixel would count references, which costs more
+    than the shading.
     """
     i, j, k = corners
     zero = np.float32(1.0 - one - two)
@@ -98,7 +98,7 @@ def shade_skin(
     step = 1.0 / relief.shape[0]
     here = height_at(relief, u, v)
     toward = height_at(relief, u + step * scene.key_x, v - step * scene.key_y)
-    slope = (here - toward) / (step * MM_PER_UV)  # rises away from the key light: faces it
+    slope = (here - toward) / (step * MM_PER_UV)  # it rises away from the key light, so it faces the light
     factor = min(max(1.0 + scene.relief * (slope + 1.5 * here), 0.25), 2.0)
     factor *= (1.0 - scene.margin_dark * margin) * scene.skin_tint
     for c in range(len(out)):
