@@ -136,5 +136,5 @@ def test_points_that_are_nowhere(tmp_path: Path) -> None:
 
 def test_flags_of_other_points(tmp_path: Path) -> None:
     folder = labelled(tmp_path, '"iris_outline": [[1, 2], [3, 4]], "iris_visible": [1, 0, 1]')
-    with pytest.raises(UserError, match="'iris_visible' has 3 values an image and 'iris_outline' 2 points"):
+    with pytest.raises(UserError, match="'iris_visible' has 3 values per image and 'iris_outline' 2 points"):
         write_coco(folder, tmp_path / "a.json")

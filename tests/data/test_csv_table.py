@@ -42,7 +42,7 @@ def test_the_same_table_in_every_country(content: str, tmp_path: Path) -> None:
     ("file_name,x\na.png,[1e999]\n", "'x' is not finite"), ("name;x\na.png;1\n", "no column is called file_name"),
     ('file_name,x\na.png,"[' + "[" * 50 + "]" * 50 + ']"\n', "'x' is nested deeper"),
     ("file_name,image\na.png,1\n", "a column is called 'image'"),
-    ("file_name,mask\na.png,1\n", "a column is called 'mask', as a picture is: give it another name, or name a file"),
+    ("file_name,mask\na.png,1\n", "a column is called 'mask', like a picture: give it another name, or name a file"),
 ])
 def test_what_means_nothing_or_two_things(content: bytes | str, expected: str, tmp_path: Path) -> None:
     line = message(lambda: read(tmp_path, content))

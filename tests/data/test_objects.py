@@ -114,5 +114,5 @@ def test_what_is_no_list_of_boxes_is_said(tmp_path: Path, boxes: object, why: st
 
 def test_names_and_numbers_do_not_mix(tmp_path: Path) -> None:
     path = folder(tmp_path / "set", [{"classes": ["a"]}, {"classes": [3]}])
-    with pytest.raises(UserError, match="row 2 holds something else than a list of names"):
+    with pytest.raises(UserError, match="row 2 does not hold a list of names"):
         ImageFolder(path).require("classes")
