@@ -41,7 +41,7 @@ class Match(Change):
         GROUPS: ClassVar[dict[str, str]] = {"usual": "to how strength space band"}
 
         to: Path  # the photographs, labelled or not, of any size
-        how: Literal["mean-deviation", "histogram", "spectrum"] = "histogram"  # what is taken, channel by channel
+        how: Literal["mean-deviation", "histogram", "spectrum"] = "mean-deviation"  # what is taken, channel by channel
         strength: float = 1.0  # from 0, the picture as it was, to 1
         space: Literal["rgb", "lab"] = "rgb"  # in which colours count; grey pictures are matched as they are
         band: float = 0.05  # spectrum: the highest frequency that is replaced, in periods a px
