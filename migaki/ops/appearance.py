@@ -80,9 +80,8 @@ def low_amplitudes(images: Tensor, radius: int) -> Tensor:
     Shape: images (B, C, H, W), radius < min(H, W) / 2; result (B, C, 2 radius + 1, radius + 1), frequencies down from
     -radius to radius, across from 0 (the others follow by symmetry)
     """
-    spectrum = torch.fft.rfft2(images, norm="forward").abs()
-    return torch.cat([spectrum[..., images.shape[2] - radius :, : radius + 1], spectrum[..., : radius + 1, : radius + 1]],
-                     dim=2)
+    columns = torch.fft.rfft2(images, norm="forward").abs()[..., : radius + 1]
+    return torch.cat([columns[..., images.shape[2] - radius :, :], columns[..., : radius + 1, :]], dim=2)
 
 
 @full_precision
@@ -98,4 +97,5 @@ def match_low_amplitudes(images: Tensor, wanted: Tensor) -> Tensor:
     amplitude, size = spectrum.abs(), radius + 1
     amplitude[..., height - radius :, :size] = wanted[..., :radius, :]
     amplitude[..., :size, :size] = wanted[..., radius:, :]
-    return torch.fft.irfft2(torch.polar(amplitude, spectrum.angle()), s=images.shape[2:], norm="forward")
+    changed: Tensor = torch.fft.irfft2(torch.polar(amplitude, spectrum.angle()), s=images.shape[2:], norm="forward")
+    return changed
