@@ -11,11 +11,12 @@ def one_cycle(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: i
     """Set the learning rate of update `step` (from 0) of `steps` and return it.
 
     The schedule is a linear warm-up to `peak` over a tenth of the steps, then half a cosine to 0 (Loshchilov, Hutter,
-    ICLR 2017). It is a pure function of the step, so that checkpoints need not store it.
+    ICLR 2017). It is a pure function of the step, so that checkpoints need not store it. A group of parameters
+    with a `factor` gets that many times the rate. Returns the rate.
     """
     warm = max(1, steps // 10)
     share = (step + 1) / warm if step < warm else 0.5 * (
         1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))
     for group in optimizer.param_groups:
-        group["lr"] = peak * share
+        group["lr"] = peak * share * group.get("factor", 1.0)
     return peak * share

@@ -39,17 +39,28 @@ def turned_drift(after: Tensor, before: Tensor, period: float) -> Tensor:
     return difference(after, before, period).square().mean() / spread
 
 
+@full_precision
+def labels_drift(after: Tensor, before: Tensor) -> Tensor:
+    """Return the mean KL divergence from the probabilities (B, K) before to those after, each class by itself."""
+    before, after = before.clamp(1e-6, 1 - 1e-6), after.clamp(1e-6, 1 - 1e-6)
+    there = before * (before.log() - after.log())
+    return (there + (1 - before) * ((1 - before).log() - (1 - after).log())).mean()
+
+
 def label_drift(after: Batch, before: Batch, periods: Mapping[str, float] | None = None) -> Tensor:
     """Return the mean drift over an estimator's outputs, a dimensionless scalar with gradients.
 
-    `class_drift` measures `logits`, `turned_drift` outputs that go round (`periods` gives the length of their turns),
-    and `relative_drift` every other floating-point output (B, ...).
+    `class_drift` measures `logits`, `labels_drift` `label_scores`, `turned_drift` outputs that go round (`periods` says
+    how far a turn is), and `relative_drift` every other floating-point output (B, ...).
     """
     turns = periods or {}
 
     def drift(key: str) -> Tensor:
         if key in turns:
             return turned_drift(after[key], before[key], turns[key])
-        return (class_drift if key == "logits" else relative_drift)(after[key], before[key])
+        return _RULES.get(key, relative_drift)(after[key], before[key])
 
     return torch.stack([drift(key) for key in before if before[key].is_floating_point()]).mean()
+
+
+_RULES = {"logits": class_drift, "label_scores": labels_drift}

@@ -41,7 +41,7 @@ PLAIN: dict[str, dict[str, Any]] = {
 # Other branches of an update.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adapted_classifier": [{"threshold": 0.0}],
-    "classifier": [{"label_smoothing": 0.0}],
+    "classifier": [{"label_smoothing": 0.0}, {"several": True}],
     "colourisation": [{"objective": "regression"}],
     "deep_detail": [{"loss": "l1"}, {"rung": "direct"}, {"rung": "resnet"}, {"rung": "neg_mapping"}],
     "gaze": [{"net": "paper"}, {"drift_scale": 1.7}, {"mirror_side": 0}, {"mirror_side": 1}, {"equalise": True}],
@@ -55,7 +55,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 # The numbers of a Config that are no weights of a loss: rates, sizes, shares, thresholds, strengths of chance.
 NO_WEIGHTS = {
-    "alignment": (), "all": ("learning_rate", "weight_decay", "max_norm", "dropout", "beta1", "ema", "validate"),
+    "alignment": (), "all": ("learning_rate", "weight_decay", "max_norm", "dropout", "beta1", "ema", "validate",
+                                "backbone_rate"),
     "adapted_classifier": ("handwriting", "threshold", "first"), "classifier": ("handwriting",),
     "colourisation": ("temperature",), "deep_detail": ("vivid", "eps"), "gaze": ("light", "drift_scale"),
     "hourglass": ("sigma", "max_turn", "max_scale", "max_shift"), "landmarks": ("light",),
@@ -108,6 +109,8 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
         system.deviation.copy_(torch.tensor([1.9, 1.0][: len(config.columns)]))
     if name == "hourglass":
         batch["joints"][0, 0, 0], batch["joints"][1, 2, 1] = -3.0, 40.0  # two outside
+    if name == "classifier":
+        batch["labels"] = torch.tensor([[0, 2], [-1, -1], [1, -1], [2, 1]])
     if name == "keypoints":
         batch["keypoints"][0, 0, 0], batch["keypoints"][1, 1, 1] = -3.0, 40.0  # two outside
     if name == "super_resolution" and config.scale == 3:
