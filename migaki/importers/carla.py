@@ -132,7 +132,8 @@ def read_packed_depth(path: Path) -> Array:
     """Depth (H, W) float32 in mm from 24 bits in three colours; the far plane is 0, no reading."""
     pixels = _eight_bits(path)
     if len(pixels) < 3:
-        raise UserError(f"{show(path)}: has one channel, where depth is packed into three: save the sensor's raw picture")
+        raise UserError(f"{show(path)}: has one channel, where depth is packed into three: save the sensor's raw "
+                        "picture")
     red, green, blue = (band.astype(np.float64) for band in pixels[:3])
     metres = 1000 * (red + 256 * green + 65536 * blue) / (2**24 - 1)
     return depth_in_mm(np.where(metres < _FAR_METRES, metres, 0))
@@ -141,8 +142,8 @@ def read_packed_depth(path: Path) -> Array:
 def _eight_bits(path: Path) -> Array:
     pixels = read_image(path)
     if pixels.dtype != np.uint8 or len(pixels) == 2:
-        raise UserError(f"{show(path)}: has {len(pixels)} channels of {pixels.dtype}, where colours of 8 bits are wanted: "
-                        "save the sensor's raw picture")
+        raise UserError(f"{show(path)}: has {len(pixels)} channels of {pixels.dtype}, where colours of 8 bits are "
+                        "wanted: save the sensor's raw picture")
     return pixels
 
 

@@ -64,8 +64,8 @@ class ClassFolders(Importer):
             places += [(f"{folder.name}/{name}", folder / name, label) for name in layer(folder).values()]
         names = sorted({label for _, _, label in places})
         if len(names) < 2:
-            raise UserError(f"{show(root)}: holds {len(names)} folders of pictures, where one for each of several classes "
-                            "is wanted: give the folder above them")
+            raise UserError(f"{show(root)}: holds {len(names)} folders of pictures, where one for each of several "
+                            "classes is wanted: give the folder above them")
         self.classes = names
         return [Frame(name, picture, picture, {"label": label}) for name, (_, picture, label) in
                 zip(set_names(inner for inner, _, _ in places), places, strict=True)]

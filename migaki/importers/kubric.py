@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,17 @@ from migaki.core.files import show
 from migaki.data.files.image_file import read_header, read_image, read_indices
 from migaki.data.sets.listing import check_inside
 from migaki.importers.annotations import Shape, class_name, numbers, object_row, plain_files, plain_folders, with_boxes
-from migaki.importers.frames import Frame, Plane, depth_in_mm, looked_up, mask_table, members, one_channel, reading, whole
+from migaki.importers.frames import (
+    Frame,
+    Plane,
+    depth_in_mm,
+    looked_up,
+    mask_table,
+    members,
+    one_channel,
+    reading,
+    whole,
+)
 from migaki.importers.importer import Array, Importer, Row
 from migaki.importers.source_files import read_label_json
 
@@ -80,7 +90,8 @@ class Kubric(Importer):
         """One picture (3, H, W) with its labels."""
         return entry.load()
 
-    def _frame(self, path: Path, video: Path, picture: Path, instances: Sequence[tuple[str, Mapping[int, Array]]]) -> Frame:
+    def _frame(self, path: Path, video: Path, picture: Path,
+               instances: Sequence[tuple[str, Mapping[int, Array]]]) -> Frame:
         match = _FRAME.fullmatch(picture.name)
         assert match is not None
         header = read_header(picture)
@@ -98,7 +109,8 @@ class Kubric(Importer):
             check_inside(path, depth.relative_to(path).as_posix())
             planes["depth"] = partial(_read_depth, depth)
         row = object_row(with_boxes(shapes), crowd=False, points=0)
-        return Frame(picture.relative_to(path).with_suffix("").as_posix(), picture, video / "metadata.json", row, planes)
+        name = picture.relative_to(path).with_suffix("").as_posix()
+        return Frame(name, picture, video / "metadata.json", row, planes)
 
 
 def _instance(item: Mapping[str, Any]) -> tuple[str, dict[int, Array]]:

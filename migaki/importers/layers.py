@@ -34,8 +34,8 @@ def layer(folder: Path, endings: Sequence[str] = PICTURES) -> dict[str, str]:
         stem, ending = posixpath.splitext(name)
         if ending.lower() in endings:
             if stem in files:
-                raise UserError(f"{show(folder)}: {show(files[stem])} and {show(name)} differ in their ending alone: move "
-                                "one of them away")
+                raise UserError(f"{show(folder)}: {show(files[stem])} and {show(name)} differ in their ending alone: "
+                                "move one of them away")
             files[stem] = name
     return files
 

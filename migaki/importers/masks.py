@@ -66,15 +66,16 @@ class Masks(Importer):
         roots = {("" if root == path else root.name): root for root in [path, *plain_folders(path)]
                  if self._folders(root)}
         if not roots:
-            raise UserError(f"{show(path)}: no folder of pictures lies beside one of masks in it (images and masks): name "
-                            "them with --images and --masks")
+            raise UserError(f"{show(path)}: no folder of pictures lies beside one of masks in it (images and masks): "
+                            "name them with --images and --masks")
         root = roots[""] if "" in roots else roots[chosen_split(path, list(roots), config.split, "masks")]
         images, masks = (root / name for name in self._folders(root) or ("", ""))
         table = _colours(path, root)
         self.mask_classes = config.classes or tuple(dict.fromkeys(table.values()))
         places = {name: place for place, name in enumerate(self.mask_classes)}
         if table and not set(table.values()) <= set(places):
-            raise UserError(f"{show(root)}: its table of colours names other classes than --classes: leave --classes out")
+            raise UserError(f"{show(root)}: its table of colours names other classes than --classes: leave --classes "
+                            "out")
         colours = {colour: places[name] for colour, name in table.items()}
         pictures = layer(images)
         files = matched(masks, pictures, layer(masks, _ENDINGS))

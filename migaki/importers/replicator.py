@@ -95,7 +95,7 @@ class Replicator(Importer):
         """The frames, one for each picture."""
         if not path.is_dir():
             raise UserError(f"{show(path)}: is a file: name the folder that the BasicWriter wrote")
-        names = sorted((name for name in list_files(path) if _PICTURE.fullmatch(os.path.basename(name))), key=natural_key)
+        names = [name for name in sorted(list_files(path), key=natural_key) if _PICTURE.fullmatch(os.path.basename(name))]
         shots = [self._shot(path, path / name) for name in names]
         if not any(shot.shapes is not None or shot.mask or shot.depth for shot in shots):
             raise UserError(f"{show(path)}: no rgb_0000.png with boxes, masks or depth of the same number: give the "
@@ -180,7 +180,8 @@ def _shapes(table: Array, names: Mapping[int, str]) -> tuple[list[Shape], list[f
         if number not in names:
             raise ValueError(f"semanticId {number} is not among its labels")
         is_seen = all(abs(side) < 1e6 for side in (left, top, right, bottom))  # of objects out of sight: 2**31 - 1
-        shapes.append(Shape(names[number], (left, top, right - left, bottom - top) if is_seen else (0.0, 0.0, 0.0, 0.0)))
+        box = (left, top, right - left, bottom - top) if is_seen else (0.0, 0.0, 0.0, 0.0)
+        shapes.append(Shape(names[number], box))
     if "occlusionRatio" not in (table.dtype.names or ()):
         return shapes, []
     hidden = table["occlusionRatio"].astype(np.float64)

@@ -26,8 +26,8 @@ from migaki.importers.layers import PICTURES
 
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".txt")
 _OURS = ("metadata.jsonl", "metadata.csv", "index.jsonl")  # of folders in our own form
-_COLUMNS = ("file_name", "filename", "file", "image", "image_path", "imagepath", "image_file", "imagefile", "image_name",
-            "img", "path", "frame", "picture", "center")
+_COLUMNS = ("file_name", "filename", "file", "image", "image_path", "imagepath", "image_file", "imagefile",
+            "image_name", "img", "path", "frame", "picture", "center")
 _FOLDERS = ("", "images", "imgs", "img", "IMG", "pictures", "frames", "rgb", "data")
 _MAX_BYTES, _MAX_ROWS, _MAX_CELL = 2**28, 5_000_000, 2**20
 _MISSING = ("", "nan", "na", "n/a", "null", "none")
@@ -121,8 +121,8 @@ class Table(Importer):
         lower = {name.lower(): name for name in columns}
         found = next((lower[name] for name in _COLUMNS if name in lower), "")
         if not found:
-            raise UserError(f"{show(file)}: none of its columns ({', '.join(map(show, columns[:20]))}) is called as names "
-                            "of pictures are: say which with --image")
+            raise UserError(f"{show(file)}: none of its columns ({', '.join(map(show, columns[:20]))}) is called as "
+                            "names of pictures are: say which with --image")
         return found
 
 
@@ -171,19 +171,20 @@ def _csv_rows(path: Path, text: str, columns: Sequence[str]) -> list[Row]:
         raise UserError(f"{show(path)}: not a table ({error}): save it as CSV anew") from error
     heading = list(columns) if columns else [name.strip() for name in (table.pop(0) if table else [])]
     if len(set(heading)) != len(heading) or not all(heading):
-        raise UserError(f"{show(path)}: its first line does not name each column once: name them there, or with --columns")
+        raise UserError(f"{show(path)}: its first line does not name each column once: name them there, or with "
+                        "--columns")
     for number, record in enumerate(table, 1 if columns else 2):
         if len(record) != len(heading):
-            raise UserError(f"{show(path)}: row {number} has {len(record)} cells where {len(heading)} columns are named: "
-                            "mend it")
+            raise UserError(f"{show(path)}: row {number} has {len(record)} cells where {len(heading)} columns are "
+                            "named: mend it")
     if len(table) > _MAX_ROWS:
         raise UserError(f"{show(path)}: has more than {_MAX_ROWS} rows: split it")
     values = [_cells([record[place] for record in table]) for place in range(len(heading))]
     rows = [dict(zip(heading, line, strict=True)) for line in zip(*values, strict=True)]
     for name, own in zip(heading, values, strict=True):
         if any(isinstance(value, float) and not abs(value) < 1e30 for value in own):
-            raise UserError(f"{show(path)}: its column '{show(name)}' holds a number that is not finite: leave the cell "
-                            "empty")
+            raise UserError(f"{show(path)}: its column '{show(name)}' holds a number that is not finite: leave the "
+                            "cell empty")
     return rows
 
 

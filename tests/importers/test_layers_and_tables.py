@@ -74,7 +74,7 @@ def test_masks_of_strangers(tmp_path: Path) -> None:
     assert sum(survive(Masks, tmp_path, file, spoilt_texts(file.read_bytes(), 100))) == 100
 
 
-# --- CARLA --------------------------------------------------------------------------------------------------------------
+# --- CARLA -----------------------------------------------------------------------------------------------------------
 
 
 def carla(path: Path) -> Path:
@@ -124,7 +124,7 @@ def test_broken_carla(tmp_path: Path) -> None:
     assert "name them with --images" in message(lambda: Carla().run(root / "rgb", tmp_path / "out"))
 
 
-# --- Kubric -------------------------------------------------------------------------------------------------------------
+# --- Kubric ----------------------------------------------------------------------------------------------------------
 
 
 def kubric(path: Path) -> Path:
@@ -173,7 +173,7 @@ def test_kubric_of_strangers(tmp_path: Path) -> None:
     assert read and refused
 
 
-# --- folders of classes -------------------------------------------------------------------------------------------------
+# --- folders of classes ----------------------------------------------------------------------------------------------
 
 
 def test_class_folders(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_broken_class_folders(tmp_path: Path) -> None:
     assert "leads out" in message(lambda: ClassFolders().run(tmp_path / "in", tmp_path / "out"))
 
 
-# --- tables -------------------------------------------------------------------------------------------------------------
+# --- tables ----------------------------------------------------------------------------------------------------------
 
 CSV = "filename;steering angle;speed;kind;x\na.png;0.5;3;left;1\nb.png;;4;right;2\n"
 
