@@ -20,7 +20,17 @@ import numpy as np
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.data.sets.listing import check_inside, list_files, natural_key
-from migaki.importers.annotations import Shape, class_name, object_row, read_bytes, say_empty, set_names, with_boxes
+from migaki.importers.annotations import (
+    Shape,
+    class_name,
+    object_row,
+    plain_files,
+    plain_folders,
+    read_bytes,
+    say_empty,
+    set_names,
+    with_boxes,
+)
 from migaki.importers.frames import (
     Frame,
     colour_of,
@@ -41,7 +51,7 @@ _PICTURE = re.compile(r"(?P<camera>.*?)rgb_(?P<number>\d+(?:_\d+)*)\.(?:png|jpe?
 _DEPTHS = ("distance_to_image_plane", "distance_to_camera")
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
 _MAX_OBJECTS, _MAX_BYTES = 100_000, 2**24  # of one picture
-_SNIFFED = 5000  # files that sniffing looks at, at most
+_SNIFFED, _SNIFFED_FOLDERS = 5000, 20  # files, and folders of a folder, that sniffing looks at
 
 
 @dataclass(slots=True)
@@ -78,9 +88,9 @@ class Replicator(Importer):
     @classmethod
     def recognises(cls, path: Path) -> str:
         """Whether the folder holds `rgb_0000.png` and another file of the same number, as the writer calls it."""
-        if not path.is_dir():
-            return ""
-        places = [Path(folder) / name for folder, _, names in _shallow(path) for name in names]
+        inner = plain_folders(path)[:_SNIFFED_FOLDERS]
+        folders = [path, *inner, *(deeper for folder in inner for deeper in plain_folders(folder)[:_SNIFFED_FOLDERS])]
+        places = [file for folder in folders for file in plain_files(folder, ".png", ".npy", ".jpg", ".jpeg")]
         kinds = {place.name for place in places[:_SNIFFED]}
         for place in sorted(places[:_SNIFFED]):
             match = _PICTURE.fullmatch(place.name)
@@ -95,7 +105,8 @@ class Replicator(Importer):
         """The frames, one for each picture."""
         if not path.is_dir():
             raise UserError(f"{show(path)}: is a file: name the folder that the BasicWriter wrote")
-        names = [name for name in sorted(list_files(path), key=natural_key) if _PICTURE.fullmatch(os.path.basename(name))]
+        names = [name for name in sorted(list_files(path), key=natural_key)
+                 if _PICTURE.fullmatch(os.path.basename(name))]
         shots = [self._shot(path, path / name) for name in names]
         if not any(shot.shapes is not None or shot.mask or shot.depth for shot in shots):
             raise UserError(f"{show(path)}: no rgb_0000.png with boxes, masks or depth of the same number: give the "
@@ -227,14 +238,3 @@ def _beside(root: Path, picture: Path, kind: str, ending: str) -> Path | None:
             return folder / name
     return None
 
-
-def _shallow(path: Path) -> list[tuple[str, list[str], list[str]]]:
-    """The folder, and those one and two levels below it: (folder, names of folders, names of files)."""
-    found = []
-    for folder, folders, names in os.walk(path):
-        depth = len(Path(folder).relative_to(path).parts)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))[:50] if depth < 2 else []
-        found.append((folder, folders, sorted(names)[:_SNIFFED]))
-        if len(found) > 200:
-            break
-    return found

@@ -26,8 +26,8 @@ def labelme(path: Path) -> Path:
     for number in range(2):
         picture(path / f"{number}.jpg", (20, 10))
         shapes = [shape("polygon", "leaf", [[1, 1], [5, 1], [5, 4], [1, 4]]),
-                  shape("rectangle", "pot", [[18, 9], [12, 5]]), shape("circle", "pot", [[8, 5], [8, 7]]), shape("line", "stem", [[1, 1], [2, 2]]),
-                  shape("point", "tip", [[3.5, 2.5]])]
+                  shape("rectangle", "pot", [[18, 9], [12, 5]]), shape("circle", "pot", [[8, 5], [8, 7]]),
+                  shape("line", "stem", [[1, 1], [2, 2]]), shape("point", "tip", [[3.5, 2.5]])]
         shapes += [shape("point", "root", [[4.5, 8.5]])] if number else []
         (path / f"{number}.json").write_text(json.dumps({
             "version": "5.5.0", "flags": {"wet": bool(number), "far": False}, "shapes": shapes, "imageData": None,
@@ -70,7 +70,8 @@ def test_a_picture_outside_of_the_set(tmp_path: Path) -> None:
     picture(tmp_path / "secret.jpg")
     (root / "0.jpg").unlink()
     for name in ("../secret.jpg", str(tmp_path / "secret.jpg")):
-        changed(root / "0.json", lambda values, name=name: values.update(imagePath=name))
+        values = json.loads((root / "0.json").read_text())
+        (root / "0.json").write_text(json.dumps({**values, "imagePath": name}))
         assert "is not beside it" in message(lambda: LabelMe().run(root, tmp_path / "out"))
     (root / "0.jpg").symlink_to(tmp_path / "secret.jpg")
     assert "leads out of the folder" in message(lambda: LabelMe().run(root, tmp_path / "out"))
