@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from migaki.core.batch import Key
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.data.sets.listing import check_inside, list_files, natural_key
@@ -76,6 +77,7 @@ class Replicator(Importer):
     licence = "that of the renders"
     source = "Omniverse Replicator, BasicWriter"
     takes_all = True
+    keys = (Key(name="occlusion", shape=("M",), unit="0 to 1, how much of each object is hidden", pad=-1),)
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
@@ -196,7 +198,7 @@ def _shapes(table: Array, names: Mapping[int, str]) -> tuple[list[Shape], list[f
     if "occlusionRatio" not in (table.dtype.names or ()):
         return shapes, []
     hidden = table["occlusionRatio"].astype(np.float64)
-    return shapes, np.where((hidden >= 0) & (hidden <= 1), hidden, -1).tolist()
+    return shapes, hidden.tolist() if ((hidden >= 0) & (hidden <= 1)).all() else []  # -1: nobody has counted
 
 
 def _name(value: Any) -> str:

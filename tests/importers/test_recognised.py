@@ -44,9 +44,9 @@ def class_folders(path: Path) -> Path:
 
 
 SAMPLES: dict[str, Callable[[Path], Path]] = {
-    "blenderproc": blenderproc, "bop": bop, "carla": carla, "class_folders": class_folders, "cvat": cvat, "kitti": kitti,
-    "kubric": video, "labelme": labelme, "masks": set_of_masks, "perception": perception, "replicator": replicator,
-    "solo": solo, "table": table}
+    "blenderproc": blenderproc, "bop": bop, "carla": carla, "class_folders": class_folders, "cvat": cvat,
+    "kitti": kitti, "kubric": video, "labelme": labelme, "masks": set_of_masks,
+    "perception": perception, "replicator": replicator, "solo": solo, "table": table}
 
 
 @pytest.mark.parametrize("name", SAMPLES)

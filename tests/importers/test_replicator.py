@@ -57,6 +57,7 @@ def test_one_camera(tmp_path: Path) -> None:
     batch = found.read([0], ("mask", "depth"))
     assert found.made["mask_classes"] == ["background", "cup"] and found.made["classes"] == ["box", "cup"]
     assert batch["mask"][0, 1:3, 1:4].eq(1).all() and batch["mask"].sum() == 6
+    assert found.read([0], ("occlusion",))["occlusion"].tolist() == [[0.25, 0.0]]
     assert batch["depth"][0, 0, 0] == 0 and batch["depth"][0, 1, 1] == 1500
 
 
