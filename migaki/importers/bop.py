@@ -49,8 +49,8 @@ class BOP(Importer):
     source = "BOP: Benchmark for 6D Object Pose Estimation, ECCV 2018"
     takes_all = True
     keys = (
-        Key(name="object_poses", shape=("M", "12"), unit="3 x 3 rotation row by row, then x y z in mm", kind="directions",
-            pad=0),
+        Key(name="object_poses", shape=("M", "12"), unit="3 x 3 rotation row by row, then x y z in mm",
+            kind="directions", pad=0),
         Key(name="visible_share", shape=("M",), unit="0 to 1, how much of each object is seen", pad=-1),
     )
 
@@ -67,8 +67,9 @@ class BOP(Importer):
     def recognises(cls, path: Path) -> str:
         """Whether the folder, or one at most two levels below it, holds `scene_gt.json` and pictures."""
         for folder in [path, *(scene for split in [path, *plain_folders(path)] for scene in plain_folders(split)[:3])]:
-            if (folder / "scene_gt.json").is_file() and ((folder / "rgb").is_dir() or (folder / "gray").is_dir()):
-                return f"BOP: {(folder / 'scene_gt.json').relative_to(path)} beside {'rgb' if (folder / 'rgb').is_dir() else 'gray'}"
+            pictures = next((name for name in ("rgb", "gray") if (folder / name).is_dir()), "")
+            if pictures and (folder / "scene_gt.json").is_file():
+                return f"BOP: {(folder / 'scene_gt.json').relative_to(path)} beside {pictures}"
         return ""
 
     def find(self, path: Path) -> Sequence[Frame]:
@@ -107,16 +108,17 @@ class BOP(Importer):
             return own
         named = [name for name, scenes in splits.items() if scenes]
         if not named:
-            raise UserError(f"{show(path)}: no scene_gt.json lies in it or two levels below: give a scene, a split or a "
-                            "set of the BOP layout")
+            raise UserError(f"{show(path)}: no scene_gt.json lies in it or two levels below: give a scene, a split or "
+                            "a set of the BOP layout")
         return splits[chosen_split(path, named, self.config.split, "bop")]
 
-    def _frame(self, path: Path, scene: Path, number: int, items: Sequence[Mapping[str, Any]], camera: Mapping[str, Any],
-               pictures: Mapping[str, Path], places: Mapping[int, int]) -> Frame:
+    def _frame(self, path: Path, scene: Path, number: int, items: Sequence[Mapping[str, Any]],
+               camera: Mapping[str, Any], pictures: Mapping[str, Path], places: Mapping[int, int]) -> Frame:
         stem = f"{number:06d}"
         source = scene / "scene_gt.json"
         if stem not in pictures:
-            raise UserError(f"{show(source)}: picture {stem} is missing in rgb and gray: restore it, or take its entry out")
+            raise UserError(f"{show(source)}: picture {stem} is missing in rgb and gray: restore it, or take its "
+                            "entry out")
         picture = member(path, pictures[stem].parent, pictures[stem].name, show(source))
         box = "bbox_visib" if self.config.boxes == "visible" else "bbox_obj"
         shapes = with_boxes([Shape(f"obj_{item['obj_id']:06d}", item[box]) for item in items])
@@ -132,7 +134,8 @@ class BOP(Importer):
         planes: dict[str, Any] = {}
         depth = scene / "depth" / f"{stem}.png"
         if depth.is_file():
-            planes["depth"] = partial(_read_depth, member(path, depth.parent, depth.name, show(source)), camera["scale"])
+            file = member(path, depth.parent, depth.name, show(source))
+            planes["depth"] = partial(_read_depth, file, camera["scale"])
         masks = [scene / "mask_visib" / f"{stem}_{place:06d}.png" for place in range(len(items))]
         if self.mask_classes and ((masks and masks[0].is_file()) or (scene / "mask_visib").is_dir()):
             files = [(member(path, mask.parent, mask.name, show(source)), places[item["obj_id"]])
@@ -142,8 +145,8 @@ class BOP(Importer):
 
 
 def _labels(scene: Path) -> dict[int, tuple[list[dict[str, Any]], dict[str, Any]]]:
-    """By picture: its objects (`obj_id`, `pose`, `bbox_obj`, `bbox_visib`, `share`), and its `camera` and depth `scale`.
-    """
+    """By picture: its objects (`obj_id`, `pose`, `bbox_obj`, `bbox_visib`, `share`), and its `camera` and the
+    `scale` of depth."""
     poses = read_label_json(member(scene, scene, "scene_gt.json", show(scene)), _MAX_JSON)
     infos = read_label_json(member(scene, scene, "scene_gt_info.json", show(scene)), _MAX_JSON)
     file = scene / "scene_camera.json"

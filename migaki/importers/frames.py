@@ -154,7 +154,8 @@ def one_channel(path: Path) -> Array:
     if len(array) != 1 or array.dtype.kind not in "bui":
         raise UserError(f"{show(path)}: has {len(array)} channels of {array.dtype}, where one of whole numbers is "
                         "wanted: write indices, not colours")
-    return array[0].astype(np.int64)
+    values: Array = array[0].astype(np.int64)
+    return values
 
 
 def read_plane(path: Path) -> Array:

@@ -1,4 +1,4 @@
-"""HDF5 files of strangers: arrays of bounded size that lie in the file itself; nothing is unpickled, no link followed."""
+"""HDF5 files of strangers: arrays of bounded size that lie in the file itself. No link is followed."""
 
 from __future__ import annotations
 
@@ -56,11 +56,13 @@ def dataset(path: Path, file: Any, name: str) -> Any:
     if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
         raise UserError(f"{show(path)}: '{name}' is no array in this file: write it again")
     if math.prod(found.shape or ()) > MAX_VALUES or found.dtype.itemsize > 2**24:
-        raise UserError(f"{show(path)}: '{name}' holds {found.shape} {found.dtype}, more than a picture has: move it away")
+        raise UserError(f"{show(path)}: '{name}' holds {found.shape} {found.dtype}, more than a picture has: move it "
+                        "away")
     return found
 
 
-def array_of(path: Path, file: Any, name: str, shape: tuple[int, ...] | None = None, kinds: str = "uif") -> Array | None:
+def array_of(path: Path, file: Any, name: str, shape: tuple[int, ...] | None = None,
+             kinds: str = "uif") -> Array | None:
     """The array `name`; None if there is none. UserError unless it has `shape` (-1 = any length) and numbers of these
     kinds."""
     found = dataset(path, file, name)

@@ -50,7 +50,8 @@ class Kitti(Importer):
     takes_all = True
     keys = (
         Key(name="truncation", shape=("M",), unit="0 to 1, how much of each object is outside of the picture", pad=-1),
-        Key(name="occlusion_level", shape=("M",), unit="0 seen, 1 partly hidden, 2 largely hidden, 3 not known", pad=-1),
+        Key(name="occlusion_level", shape=("M",), unit="0 seen, 1 partly hidden, 2 largely hidden, 3 not known",
+            pad=-1),
         Key(name="object_sizes", shape=("M", "3"), unit="m, height width length", pad=-1),
         Key(name="object_locations", shape=("M", "3"), unit="m, x y z of the middle of the floor of each object",
             kind="directions", pad=-1000),
@@ -68,22 +69,24 @@ class Kitti(Importer):
             for file in plain_files(root / labels, ".txt")[:20]:
                 words = ends_of(file).split(b"\n")[0].split()
                 if len(words) in (15, 16) and not words[0][:1].isdigit():
-                    return f"KITTI: {(root / labels).relative_to(path)}/{file.name} of {len(words)} columns beside {pictures}"
+                    name = file.relative_to(path)
+                    return f"KITTI: {name} of {len(words)} columns beside {pictures}"
         return ""
 
     def find(self, path: Path) -> Sequence[Frame]:
         """The frames, one for each file of labels."""
         places = _places(path)
         if not places:
-            raise UserError(f"{show(path)}: holds no label_2 beside image_2: give the folder that does, such as training")
+            raise UserError(f"{show(path)}: holds no label_2 beside image_2: give the folder that does, such as "
+                            "training")
         root, labels, folder = places[0]
         pictures = {file.stem: file for file in plain_files(root / folder, ".png", ".jpg", ".jpeg")}
         frames, ignored, empty = [], 0, 0
         for file in plain_files(root / labels, ".txt"):
             check_inside(path, file.relative_to(path).as_posix())
             if file.stem not in pictures:
-                raise UserError(f"{show(file)}: its picture {folder}/{show(file.stem)}.png is missing: restore it, or move "
-                                "these labels away")
+                raise UserError(f"{show(file)}: its picture {folder}/{show(file.stem)}.png is missing: restore it, or "
+                                "move these labels away")
             with reading(file, "KITTI"):
                 row, without, hidden = _row(read_bytes(file, _MAX_BYTES).decode("utf-8"))
             ignored, empty = ignored + hidden, empty + without

@@ -113,7 +113,8 @@ def _picture(root: Path, file: Path, name: Any) -> Path:
     """The picture that a file names, if it lies within the set, else that beside the file of the same name."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1] if isinstance(name, str) else ""
     inner = os.path.normpath(os.path.join(file.parent, name.replace("\\", "/"))) if isinstance(name, str) else ""
-    tries = [Path(inner)] if inner.startswith(os.path.join(root, "")) and "\0" not in inner and len(inner) < 4096 else []
+    is_within = inner.startswith(os.path.join(root, "")) and "\0" not in inner and len(inner) < 4096
+    tries = [Path(inner)] if is_within else []
     tries += [file.parent / last] if last and "\0" not in last and len(last) < 256 else []
     tries += [file.with_suffix(ending) for ending in (*_ENDINGS, *map(str.upper, _ENDINGS))]
     for place in tries:

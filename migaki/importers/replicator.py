@@ -17,10 +17,21 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from migaki.core.batch import Key
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.data.sets.listing import check_inside, list_files, natural_key
-from migaki.importers.annotations import Shape, class_name, object_row, read_bytes, say_empty, set_names, with_boxes
+from migaki.importers.annotations import (
+    Shape,
+    class_name,
+    object_row,
+    plain_files,
+    plain_folders,
+    read_bytes,
+    say_empty,
+    set_names,
+    with_boxes,
+)
 from migaki.importers.frames import (
     Frame,
     colour_of,
@@ -41,7 +52,7 @@ _PICTURE = re.compile(r"(?P<camera>.*?)rgb_(?P<number>\d+(?:_\d+)*)\.(?:png|jpe?
 _DEPTHS = ("distance_to_image_plane", "distance_to_camera")
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
 _MAX_OBJECTS, _MAX_BYTES = 100_000, 2**24  # of one picture
-_SNIFFED = 5000  # files that sniffing looks at, at most
+_SNIFFED, _SNIFFED_FOLDERS = 5000, 20  # files, and folders of a folder, that sniffing looks at
 
 
 @dataclass(slots=True)
@@ -66,6 +77,7 @@ class Replicator(Importer):
     licence = "that of the renders"
     source = "Omniverse Replicator, BasicWriter"
     takes_all = True
+    keys = (Key(name="occlusion", shape=("M",), unit="0 to 1, how much of each object is hidden", pad=-1),)
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
@@ -78,9 +90,9 @@ class Replicator(Importer):
     @classmethod
     def recognises(cls, path: Path) -> str:
         """Whether the folder holds `rgb_0000.png` and another file of the same number, as the writer calls it."""
-        if not path.is_dir():
-            return ""
-        places = [Path(folder) / name for folder, _, names in _shallow(path) for name in names]
+        inner = plain_folders(path)[:_SNIFFED_FOLDERS]
+        folders = [path, *inner, *(deeper for folder in inner for deeper in plain_folders(folder)[:_SNIFFED_FOLDERS])]
+        places = [file for folder in folders for file in plain_files(folder, ".png", ".npy", ".jpg", ".jpeg")]
         kinds = {place.name for place in places[:_SNIFFED]}
         for place in sorted(places[:_SNIFFED]):
             match = _PICTURE.fullmatch(place.name)
@@ -95,7 +107,8 @@ class Replicator(Importer):
         """The frames, one for each picture."""
         if not path.is_dir():
             raise UserError(f"{show(path)}: is a file: name the folder that the BasicWriter wrote")
-        names = sorted((name for name in list_files(path) if _PICTURE.fullmatch(os.path.basename(name))), key=natural_key)
+        names = [name for name in sorted(list_files(path), key=natural_key)
+                 if _PICTURE.fullmatch(os.path.basename(name))]
         shots = [self._shot(path, path / name) for name in names]
         if not any(shot.shapes is not None or shot.mask or shot.depth for shot in shots):
             raise UserError(f"{show(path)}: no rgb_0000.png with boxes, masks or depth of the same number: give the "
@@ -180,11 +193,12 @@ def _shapes(table: Array, names: Mapping[int, str]) -> tuple[list[Shape], list[f
         if number not in names:
             raise ValueError(f"semanticId {number} is not among its labels")
         is_seen = all(abs(side) < 1e6 for side in (left, top, right, bottom))  # of objects out of sight: 2**31 - 1
-        shapes.append(Shape(names[number], (left, top, right - left, bottom - top) if is_seen else (0.0, 0.0, 0.0, 0.0)))
+        box = (left, top, right - left, bottom - top) if is_seen else (0.0, 0.0, 0.0, 0.0)
+        shapes.append(Shape(names[number], box))
     if "occlusionRatio" not in (table.dtype.names or ()):
         return shapes, []
     hidden = table["occlusionRatio"].astype(np.float64)
-    return shapes, np.where((hidden >= 0) & (hidden <= 1), hidden, -1).tolist()
+    return shapes, hidden.tolist() if ((hidden >= 0) & (hidden <= 1)).all() else []  # -1: nobody has counted
 
 
 def _name(value: Any) -> str:
@@ -226,14 +240,3 @@ def _beside(root: Path, picture: Path, kind: str, ending: str) -> Path | None:
             return folder / name
     return None
 
-
-def _shallow(path: Path) -> list[tuple[str, list[str], list[str]]]:
-    """The folder, and those one and two levels below it: (folder, names of folders, names of files)."""
-    found = []
-    for folder, folders, names in os.walk(path):
-        depth = len(Path(folder).relative_to(path).parts)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))[:50] if depth < 2 else []
-        found.append((folder, folders, sorted(names)[:_SNIFFED]))
-        if len(found) > 200:
-            break
-    return found

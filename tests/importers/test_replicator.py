@@ -31,7 +31,8 @@ def shot(folder: Path, number: str = "0000", camera: str = "", common: bool = Fa
     picture(place("rgb", ".png"), colour=(1, 2, 3))
     boxes = np.array([(0, 1, 1, 4, 3, 0.25), (3, 5, 4, 8, 6, 0.0), (3, FAR, FAR, -FAR, -FAR, 1.0)], BOX)
     np.save(place("bounding_box_2d_tight", ".npy"), boxes)
-    place("bounding_box_2d_tight_labels", ".json").write_text(json.dumps({"0": {"class": "cup"}, "3": {"class": "box"}}))
+    names = {"0": {"class": "cup"}, "3": {"class": "box"}}
+    place("bounding_box_2d_tight_labels", ".json").write_text(json.dumps(names))
     mask = np.zeros((6, 8, 4), np.uint8)
     mask[1:3, 1:4] = (25, 130, 80, 255)
     paint(place("semantic_segmentation", ".png"), mask)
@@ -56,6 +57,7 @@ def test_one_camera(tmp_path: Path) -> None:
     batch = found.read([0], ("mask", "depth"))
     assert found.made["mask_classes"] == ["background", "cup"] and found.made["classes"] == ["box", "cup"]
     assert batch["mask"][0, 1:3, 1:4].eq(1).all() and batch["mask"].sum() == 6
+    assert found.read([0], ("occlusion",))["occlusion"].tolist() == [[0.25, 0.0]]
     assert batch["depth"][0, 0, 0] == 0 and batch["depth"][0, 1, 1] == 1500
 
 
@@ -71,7 +73,8 @@ def test_several_cameras(common: bool, tmp_path: Path) -> None:
 def test_masks_of_numbers(tmp_path: Path) -> None:
     shot(tmp_path)
     paint(tmp_path / "semantic_segmentation_0000.png", np.full((6, 8), 2, np.uint8))
-    (tmp_path / "semantic_segmentation_labels_0000.json").write_text(json.dumps({"2": {"class": "cup", "room": "kitchen"}}))
+    names = {"2": {"class": "cup", "room": "kitchen"}}
+    (tmp_path / "semantic_segmentation_labels_0000.json").write_text(json.dumps(names))
     _, _, row = Replicator().load(_only(tmp_path))
     assert (row["mask"] == 1).all()
 
@@ -108,7 +111,7 @@ def test_broken_files(name: str, content: bytes, expected: str, tmp_path: Path) 
 def test_labels_that_are_missing(tmp_path: Path) -> None:
     shot(tmp_path / "in")
     (tmp_path / "in" / "bounding_box_2d_tight_labels_0000.json").unlink()
-    assert "labels of the same number is missing" in message(lambda: Replicator().run(tmp_path / "in", tmp_path / "out"))
+    assert "of the same number is missing" in message(lambda: Replicator().run(tmp_path / "in", tmp_path / "out"))
     picture(tmp_path / "other" / "rgb_0000.png")
     assert "no rgb_0000.png with boxes" in message(lambda: Replicator().run(tmp_path / "other", tmp_path / "out"))
 

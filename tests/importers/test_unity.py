@@ -36,12 +36,13 @@ def frame(step: int, **more: Any) -> dict[str, Any]:
             {"instanceId": 5, "labelId": 2, "labelName": "box", "origin": [5, 4], "dimension": [3, 2]},
             {"instanceId": 6, "labelId": 2, "labelName": "box", "origin": [0, 0], "dimension": [0, 2]}]},
         {"@type": TYPE + "SemanticSegmentationAnnotation", "filename": f"step{step}.mask.png", "instances": [
-            {"labelName": "cup", "pixelValue": [255, 0, 0, 255]}, {"labelName": "box", "pixelValue": [0, 0, 255, 255]}]},
-        {"@type": TYPE + "KeypointAnnotation", "templateId": "t", "values": [{"instanceId": "4", "labelId": 1, "keypoints": [
+            {"labelName": "cup", "pixelValue": [255, 0, 0, 255]},
+            {"labelName": "box", "pixelValue": [0, 0, 255, 255]}]},
+        {"@type": TYPE + "KeypointAnnotation", "values": [{"instanceId": "4", "labelId": 1, "keypoints": [
             {"index": 1, "location": [3.5, 2.0], "state": 2}, {"index": 0, "location": [1.5, 1.5], "state": 1}]}]},
     ]
-    capture = {"@type": TYPE + "RGBCamera", "id": "camera", "filename": f"step{step}.camera.png", "dimension": [8.0, 6.0],
-               "annotations": notes}
+    capture = {"@type": TYPE + "RGBCamera", "id": "camera", "filename": f"step{step}.camera.png",
+               "dimension": [8.0, 6.0], "annotations": notes}
     metrics = [{"@type": "x", "id": "speed", "sensorId": "", "value": 0.5 + step},
                {"@type": "x", "id": "count", "sensorId": "camera", "values": [
                    {"labelName": "cup", "labelId": 1, "count": 1}, {"labelName": "box", "labelId": 2, "count": 2}]},
@@ -144,7 +145,7 @@ def test_solo_of_strangers(tmp_path: Path) -> None:
         assert read and refused
 
 
-# --- before 1.0 ---------------------------------------------------------------------------------------------------------
+# --- before 1.0 ------------------------------------------------------------------------------------------------------
 
 
 def perception(path: Path) -> Path:
@@ -158,13 +159,15 @@ def perception(path: Path) -> Path:
         {"id": "s", "name": "semantic segmentation", "spec": [
             {"label_name": "cup", "pixel_value": {"r": 1.0, "g": 0.0, "b": 0.0, "a": 1.0}},
             {"label_name": "box", "pixel_value": {"r": 0.0, "g": 0.0, "b": 1.0, "a": 1.0}}]}]}))
-    (folder / "metric_definitions.json").write_text(json.dumps({"metric_definitions": [{"id": "m", "name": "sun angle"}]}))
+    metric = {"metric_definitions": [{"id": "m", "name": "sun angle"}]}
+    (folder / "metric_definitions.json").write_text(json.dumps(metric))
     captures, metrics = [], []
     for number in range(2):
         picture(path / "RGBff" / f"rgb_{number}.png")
         paint(path / "SemanticSegmentationff" / f"segmentation_{number}.png", mask_pixels())
         captures.append({
-            "id": f"c{number}", "sequence_id": "q", "step": number, "filename": f"RGBff/rgb_{number}.png", "annotations": [
+            "id": f"c{number}", "sequence_id": "q", "step": number, "filename": f"RGBff/rgb_{number}.png",
+            "annotations": [
                 {"annotation_definition": "b", "values": [
                     {"label_id": 2, "label_name": "box", "instance_id": 5, "x": 5, "y": 4.0, "width": 3, "height": 2}]},
                 {"annotation_definition": "s", "filename": f"SemanticSegmentationff/segmentation_{number}.png"},
@@ -195,7 +198,8 @@ def test_perception(tmp_path: Path) -> None:
     ("captures_000.json", lambda values: values["captures"][0].update(filename="../x.png"), "leads out of the set"),
     ("captures_000.json", lambda values: values["captures"][0].pop("filename"), "'filename' is missing"),
     ("captures_000.json", lambda values: values["captures"].clear(), "names a picture"),
-    ("annotation_definitions.json", lambda values: values["annotation_definitions"][2]["spec"][0].update(pixel_value="x"),
+    ("annotation_definitions.json",
+     lambda values: values["annotation_definitions"][2]["spec"][0].update(pixel_value="x"),
      "annotation_definitions.json: not labels of Unity Perception"),
 ])
 def test_broken_perception(file: str, change: Callable[[Any], Any], expected: str, tmp_path: Path) -> None:
@@ -207,5 +211,6 @@ def test_broken_perception(file: str, change: Callable[[Any], Any], expected: st
 def test_perception_of_strangers(tmp_path: Path) -> None:
     root = perception(tmp_path / "in")
     for file in (root / "Dataset0a1b").glob("*.json"):
-        read, refused = survive(Perception, root, file, spoilt_json(file.read_bytes(), 200 if "captures" in file.name else 40))
+        count = 200 if "captures" in file.name else 40
+        read, refused = survive(Perception, root, file, spoilt_json(file.read_bytes(), count))
         assert read and refused
