@@ -39,10 +39,31 @@ def turned_drift(after: Tensor, before: Tensor, period: float) -> Tensor:
     return difference(after, before, period).square().mean() / spread
 
 
+@full_precision
+def pixel_class_drift(after: Tensor, before: Tensor) -> Tensor:
+    """Return `class_drift` of each pixel, the mean over all pixels of logits (B, K, H, W)."""
+    return F.kl_div(torch.log_softmax(after, 1), torch.log_softmax(before, 1), log_target=True,
+                    reduction="sum") / (before.numel() / before.shape[1])
+
+
+@full_precision
+def map_drift(after: Tensor, before: Tensor) -> Tensor:
+    """Return the mean squared change of maps (B, ..., H, W), relative to each channel's variance over batch and pixels.
+
+    `relative_drift` would weigh a pixel in which nothing ever happens more than all others.
+    """
+    channels = before.reshape(len(before), -1, *before.shape[-2:])
+    moved = (after.reshape(channels.shape) - channels).square().mean((0, 2, 3))
+    return (moved / channels.var((0, 2, 3), unbiased=False).clamp_min(1e-8)).mean()
+
+
+_BY_KEY = {"logits": class_drift, "mask_logits": pixel_class_drift, "object_maps": map_drift, "depth": map_drift}
+
+
 def label_drift(after: Batch, before: Batch, periods: Mapping[str, float] | None = None) -> Tensor:
     """Return the mean drift over an estimator's outputs, a dimensionless scalar with gradients.
 
-    `class_drift` measures `logits`, `turned_drift` outputs that go round (`periods` gives the length of their turns),
+    `class_drift` measures `logits`, `pixel_class_drift` those of pixels, `map_drift` maps, `turned_drift` outputs that go round (`periods` gives the length of their turns),
     and `relative_drift` every other floating-point output (B, ...).
     """
     turns = periods or {}
@@ -50,6 +71,6 @@ def label_drift(after: Batch, before: Batch, periods: Mapping[str, float] | None
     def drift(key: str) -> Tensor:
         if key in turns:
             return turned_drift(after[key], before[key], turns[key])
-        return (class_drift if key == "logits" else relative_drift)(after[key], before[key])
+        return _BY_KEY.get(key, relative_drift)(after[key], before[key])
 
     return torch.stack([drift(key) for key in before if before[key].is_floating_point()]).mean()

@@ -219,7 +219,7 @@ class DriftMeter:
 
 def truth_key(key: str) -> str:
     """Return the name of the true label for a prediction."""
-    return "label" if key == "logits" else key
+    return {"logits": "label", "mask_logits": "mask", "object_maps": "boxes"}.get(key, key)
 
 
 def headline(drifts: dict[str, Tensor]) -> Tensor:

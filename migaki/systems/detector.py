@@ -53,7 +53,7 @@ class Detector(System):
         """What is trained and how."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "steps batch_size min_score augment flip adapt_norm validate",
+            "usual": "steps batch_size keypoints min_score augment flip adapt_norm validate",
             "network": "channels height width num_object_classes num_keypoints features",
         }
 
@@ -62,7 +62,8 @@ class Detector(System):
         width: int = 0  # px; 0 = as the data
         num_object_classes: int = 0  # 0 = as the data
         object_classes: tuple[str, ...] = ()  # their names in the order of the outputs; none = as the data
-        num_keypoints: int = -1  # of each object; -1 = as the data
+        keypoints: bool = True  # the keypoints of the objects are learned where the data have some
+        num_keypoints: int = 0  # of each object; 0 = as the data
         flip_pairs: tuple[int, ...] = ()  # numbers of the keypoints that a mirror swaps: 1 2 3 4 swaps 1, 2 and 3, 4
         steps: int = 1000  # updates
         batch_size: int = 16  # images
@@ -120,7 +121,7 @@ class Detector(System):
             if drop_unsure(folder, config.min_score) == 0:
                 raise UserError(f"{show(folder.path)}: no box was read with a score of {config.min_score:g} or more: "
                                 "lower --min-score")
-        count = config.num_keypoints if config.num_keypoints >= 0 else max(map(_count_keypoints, folders))
+        count = (config.num_keypoints or max(map(_count_keypoints, folders))) if config.keypoints else 0
         columns = [complete_boxes(folder, count) for folder in folders]
         classes, names = agreed_box_classes(folders, config.num_object_classes, config.object_classes)
         config = replace(config, num_object_classes=classes, object_classes=names, num_keypoints=count)
