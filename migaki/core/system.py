@@ -215,9 +215,9 @@ def _fuse(optimizer: Optimizer, fused: bool) -> None:
                 state["step"] = state["step"].to(parameter.device if fused else "cpu")
 
 
-def reading_of(estimator: nn.Module, batch: Batch) -> Batch:
+def reading_of(estimator: Any, batch: Batch) -> Batch:
     """Returns what an estimator reads off a batch (`System.reading`; `predict` of a module that has none)."""
-    read: Batch = getattr(estimator, "reading", getattr(estimator, "predict"))(batch)
+    read: Batch = getattr(estimator, "reading", estimator.predict)(batch)
     return read
 
 

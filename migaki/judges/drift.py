@@ -215,9 +215,9 @@ def _figures(meter: DriftMeter, name: str, key: str, readings: list[Batch], befo
     }
     metric = meter.estimator.metric()
     if metric is not None and all(name in before.keys for name in metric.keys) and metric.drift_unit(key):
-        errors = _own_errors(meter, metric, key, readings, before, pairs)
-        if errors is not None:
-            return row | {"error_before": summary(errors[0]), "error_after": summary(errors[1])}
+        own = _own_errors(meter, metric, key, readings, before, pairs)
+        if own is not None:
+            return row | {"error_before": summary(own[0]), "error_after": summary(own[1])}
     if truth_key(key) in before.labels:
         match_classes(before, meter.estimator.config, name)
         match_units(before, meter.estimator.config, name)

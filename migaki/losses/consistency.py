@@ -63,8 +63,8 @@ _BY_KEY = {"logits": class_drift, "mask_logits": pixel_class_drift, "object_maps
 def label_drift(after: Batch, before: Batch, periods: Mapping[str, float] | None = None) -> Tensor:
     """Return the mean drift over an estimator's outputs, a dimensionless scalar with gradients.
 
-    `class_drift` measures `logits`, `pixel_class_drift` those of pixels, `map_drift` maps, `turned_drift` outputs that go round (`periods` gives the length of their turns),
-    and `relative_drift` every other floating-point output (B, ...).
+    `class_drift` measures `logits`, `pixel_class_drift` those of pixels, `map_drift` maps, `turned_drift` outputs that
+    go round (`periods` gives the length of their turns), and `relative_drift` every other floating-point output.
     """
     turns = periods or {}
 

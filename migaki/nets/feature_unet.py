@@ -60,6 +60,12 @@ class FeatureUNet(nn.Module):
         self.before_head = _block(width, width)
         self.head = nn.Conv2d(width, num_outputs, 1)
 
+    @torch.no_grad()
+    def start_at(self, value: float, count: int) -> None:
+        """Set the biases of the first `count` outputs."""
+        assert self.head.bias is not None
+        self.head.bias[:count] = value
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the maps."""
         height, width = images.shape[-2:]

@@ -37,7 +37,7 @@ from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.feature_unet import FeatureUNet
 from migaki.ops import scene_moves
 from migaki.ops.augment import scene_looks
-from migaki.ops.boxes import GEOMETRY, decode, encode, to_object_maps
+from migaki.ops.boxes import GEOMETRY, Labelled, decode, encode, to_object_maps
 from migaki.ops.paint import READ, TRUE, outline
 
 _SHOWN = 12
@@ -109,8 +109,7 @@ class Detector(System):
         self.config = config
         outputs = config.num_object_classes + GEOMETRY + 2 * config.num_keypoints
         self.net = FeatureUNet(config.channels, outputs, config.features, _STRIDE)
-        with torch.no_grad():
-            self.net.head.bias[: config.num_object_classes] = _RARE
+        self.net.start_at(_RARE, config.num_object_classes)
         self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay)}
 
     @classmethod
@@ -152,15 +151,15 @@ class Detector(System):
     def update(self, batch: Batch, step: int) -> Scalars:
         """Take one optimiser step on the heat, the geometry and the keypoints."""
         config = self.config
-        objects = tuple(batch[key] for key in OBJECT_KEYS)
-        images = batch["image"]
+        images, objects = batch["image"], Labelled(*(batch[key] for key in OBJECT_KEYS))
         if config.augment:
-            images, objects = self._moved(images, *objects)
+            images, objects = self._moved(images, objects)
             images = scene_looks(images)
         one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
         out: Tensor = self.net(images * 2 - 1)
-        wanted = encode(*objects, config.num_object_classes, (out.shape[2], out.shape[3]), _STRIDE)
-        heat, geometry, points = out.split([config.num_object_classes, GEOMETRY, 2 * config.num_keypoints], 1)
+        wanted = encode(objects, config.num_object_classes, (out.shape[2], out.shape[3]), _STRIDE)
+        heat, rest = out[:, : config.num_object_classes], out[:, config.num_object_classes :]
+        geometry, points = rest[:, :GEOMETRY], rest[:, GEOMETRY:]
         centres = centre_focal(heat, wanted.heat, wanted.judged)
         shape = weighted_l1(geometry, wanted.geometry[:, :GEOMETRY], wanted.weight)
         loss = centres + config.geometry_weight * shape
@@ -172,18 +171,18 @@ class Detector(System):
         skipped = descend(loss, self.optimizers["net"], config.max_norm)
         return {"net/loss": loss.detach(), **scalars, "net/skipped": skipped}
 
-    def _moved(self, images: Tensor, boxes: Tensor, classes: Tensor, crowd: Tensor, keypoints: Tensor
-               ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _moved(self, images: Tensor, objects: Labelled) -> tuple[Tensor, Labelled]:
         """Images and objects after a random flip, change of size and shift; what is out of the picture leaves."""
         config = self.config
         flip = config.flip and (not config.num_keypoints or bool(config.flip_pairs))
         moves = scene_moves.draw_moves(images, flip, config.max_scale, config.max_shift)
+        boxes, classes, crowd, keypoints = objects
         moved, left = scene_moves.move_boxes(boxes, moves, (images.shape[2], images.shape[3]))
         points = scene_moves.move_points(keypoints[..., :2], moves)
         points = torch.cat([points, keypoints[..., 2:]], 3)
         if config.flip_pairs:
             points = torch.where(moves[:, 0, 0, None, None, None] < 0, points[:, :, self._mirror(points)], points)
-        return scene_moves.move_images(images, moves), (moved, torch.where(left, classes, -1), crowd, points)
+        return scene_moves.move_images(images, moves), Labelled(moved, torch.where(left, classes, -1), crowd, points)
 
     def _mirror(self, like: Tensor) -> Tensor:
         """The keypoint that takes each one's place in a mirror (J,)."""
