@@ -12,8 +12,8 @@ from torch import Tensor
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.metric import Baseline, Metric
-from migaki.losses.segmentation import IGNORE
 from migaki.metrics.extremes import Extremes
+from migaki.ops.masks import IGNORE
 
 
 class MaskOverlap(Metric):

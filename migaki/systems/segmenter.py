@@ -22,13 +22,14 @@ from migaki.core.system import Sheet, System, descend
 from migaki.data.batches.task_source import labelled_source, open_labelled
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.mask_classes import agreed_mask_classes, check_mask_names
-from migaki.losses.segmentation import IGNORE, masked_gradients, masked_l1, pixel_cross_entropy, soft_dice
+from migaki.losses.segmentation import masked_gradients, masked_l1, pixel_cross_entropy, soft_dice
 from migaki.metrics.segmentation import DepthErrors, MaskOverlap, has_depth
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.feature_unet import FeatureUNet
 from migaki.ops import scene_moves
 from migaki.ops.augment import scene_looks
 from migaki.ops.full_precision import full_precision
+from migaki.ops.masks import IGNORE
 from migaki.ops.paint import paint_mask
 
 _SHOWN = 12

@@ -18,9 +18,7 @@ from migaki.core.notices import notice
 from migaki.data.files.mask_file import LARGEST, ignored
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.class_names import is_list_of_names, listed, places_of
-
-IGNORE = 255
-"""What pixels that are to be ignored hold in batches."""
+from migaki.ops.masks import IGNORE
 
 MAX_MASK_CLASSES = 255
 
