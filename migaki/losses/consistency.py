@@ -57,20 +57,30 @@ def map_drift(after: Tensor, before: Tensor) -> Tensor:
     return (moved / channels.var((0, 2, 3), unbiased=False).clamp_min(1e-8)).mean()
 
 
-_BY_KEY = {"logits": class_drift, "mask_logits": pixel_class_drift, "object_maps": map_drift, "depth": map_drift}
+@full_precision
+def labels_drift(after: Tensor, before: Tensor) -> Tensor:
+    """Return the mean KL divergence from the probabilities (B, K) before to those after, each class by itself."""
+    before, after = before.clamp(1e-6, 1 - 1e-6), after.clamp(1e-6, 1 - 1e-6)
+    there = before * (before.log() - after.log())
+    return (there + (1 - before) * ((1 - before).log() - (1 - after).log())).mean()
 
 
 def label_drift(after: Batch, before: Batch, periods: Mapping[str, float] | None = None) -> Tensor:
     """Return the mean drift over an estimator's outputs, a dimensionless scalar with gradients.
 
-    `class_drift` measures `logits`, `pixel_class_drift` those of pixels, `map_drift` maps, `turned_drift` outputs that
-    go round (`periods` gives the length of their turns), and `relative_drift` every other floating-point output.
+    `class_drift` measures `logits`, `pixel_class_drift` those of pixels, `labels_drift` `label_scores`, `map_drift` maps,
+    `turned_drift` outputs that go round (`periods` says how far a turn is), and `relative_drift` every other
+    floating-point output (B, ...).
     """
     turns = periods or {}
 
     def drift(key: str) -> Tensor:
         if key in turns:
             return turned_drift(after[key], before[key], turns[key])
-        return _BY_KEY.get(key, relative_drift)(after[key], before[key])
+        return _RULES.get(key, relative_drift)(after[key], before[key])
 
     return torch.stack([drift(key) for key in before if before[key].is_floating_point()]).mean()
+
+
+_RULES = {"logits": class_drift, "label_scores": labels_drift, "mask_logits": pixel_class_drift,
+          "object_maps": map_drift, "depth": map_drift}

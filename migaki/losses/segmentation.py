@@ -9,6 +9,7 @@ from torch import Tensor
 from migaki.ops.full_precision import full_precision
 from migaki.ops.masks import IGNORE
 
+
 @full_precision
 def pixel_cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
     """The mean cross-entropy over the pixels with a class; logits (B, K, H, W), mask (B, H, W), `IGNORE` for none.

@@ -24,6 +24,7 @@ from migaki.core.system import System, reading_of
 from migaki.metrics.keypoints import KeypointError
 from migaki.metrics.landmarks import LandmarkErrors
 from migaki.ops.gaze import angle_between, to_vector
+from migaki.ops.multi_hot import multi_hot
 
 UNITS: dict[str, str] = {
     "px": "px: mean distance of the places, at the image width that the estimator tells its errors for",
@@ -205,10 +206,12 @@ class DriftMeter:
     def error(self, key: str, reading: Tensor, truth: Tensor) -> Tensor:
         """Return the error (B,) in `unit` of a prediction of `key`; `truth` has the same shape or is classes (B,).
 
-        NaN in `truth` stands for a label that is missing: the error is that of the others, NaN for an image without any.
+        NaN in `truth` stands for a label that is missing: the error is that of the others, or NaN without any.
         """
         if self.unit({key: reading}) == "%" and truth.dim() == 1:
             return (reading.argmax(1) != truth.long()).float() * 100
+        if key == "label_scores":
+            return self.away(key, reading, multi_hot(truth, reading.shape[1]))
         truth = truth.float().reshape(reading.shape)
         missing = truth.isnan()
         if not missing.any():
@@ -219,7 +222,7 @@ class DriftMeter:
 
 def truth_key(key: str) -> str:
     """Return the name of the true label for a prediction."""
-    return {"logits": "label", "mask_logits": "mask", "object_maps": "boxes"}.get(key, key)
+    return {"logits": "label", "label_scores": "labels", "mask_logits": "mask", "object_maps": "boxes"}.get(key, key)
 
 
 def headline(drifts: dict[str, Tensor]) -> Tensor:

@@ -22,7 +22,7 @@ from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
 from migaki.data.further import carried_files
 from migaki.data.sets.box_classes import name_boxes
-from migaki.data.sets.class_labels import predicted_classes
+from migaki.data.sets.class_labels import predicted_classes, predicted_lists
 from migaki.data.sets.contents import contents
 from migaki.data.sets.labels import batch_rows
 from migaki.data.sets.mask_classes import mask_names_of
@@ -131,6 +131,9 @@ class SystemWork(Work):
         if "logits" in made:
             for column, found in zip(columns, predicted_classes(made["logits"], self.system.config), strict=True):
                 column["predicted_label"] = found
+        if "label_scores" in made:
+            for column, classes in zip(columns, predicted_lists(made["label_scores"], self.system.config), strict=True):
+                column["predicted_labels"] = classes
         name_boxes(columns, self.system.config)
         if self.meter is not None:
             for row, drift in zip(columns, self._drifts(self.meter, rows, moved, picture), strict=True):

@@ -24,8 +24,10 @@ def scene(seed: int, images: int = 12) -> tuple[Batch, Batch]:
     """Random true boxes, some of them crowds, and noisy readings of them with misses and inventions."""
     draw = np.random.default_rng(seed)
     most = 9
-    true = {"boxes": np.zeros((images, most, 4)), "classes": np.full((images, most), -1), "crowd": np.zeros((images, most))}
-    read = {"boxes": np.zeros((images, 14, 4)), "classes": np.full((images, 14), -1), "scores": np.full((images, 14), -1.0)}
+    true = {"boxes": np.zeros((images, most, 4)), "classes": np.full((images, most), -1),
+            "crowd": np.zeros((images, most))}
+    read = {"boxes": np.zeros((images, 14, 4)), "classes": np.full((images, 14), -1),
+            "scores": np.full((images, 14), -1.0)}
     for n in range(images):
         count = int(draw.integers(0, most))
         boxes = np.concatenate([draw.uniform(0, 60, (count, 2)), draw.uniform(6, 30, (count, 2))], 1).round(1)
@@ -47,7 +49,7 @@ def scene(seed: int, images: int = 12) -> tuple[Batch, Batch]:
 def measured(read: Batch, true: Batch) -> BoxPrecision:
     metric = BoxPrecision(CLASSES, ["a", "b"])
     for part in (slice(0, 5), slice(5, None)):
-        metric.update({key: value[part] for key, value in read.items()}, {key: value[part] for key, value in true.items()})
+        metric.update(*({key: value[part] for key, value in side.items()} for side in (read, true)))
     return metric
 
 

@@ -120,7 +120,8 @@ KEYWORDS = {"adaptation.domain_cross_entropy": {"is_target": True},
             "adversarial.patch_accuracy": {"is_refined": False}}
 # What takes no pictures or labels of 16 bits: a graph of autograd, any network, what keeps a type by design.
 KEEPS_ITS_TYPE = {"adversarial.gradient_penalty", "consistency.label_drift", "filtering.gaussian_kernel",
-                  "full_precision.full_precision", "boxes.encode", "scene_moves.move_planes", "landmarks.inside", "self_regularisation.identity",
+                  "full_precision.full_precision", "boxes.encode", "scene_moves.move_planes",
+                  "landmarks.inside", "self_regularisation.identity",
                   "tiling.apply_tiled", "tiling.tiled_rows"}
 NO_TENSORS = {"gaze.problem_of"}  # looks at the labels of a set, which are arrays
 

@@ -43,7 +43,7 @@ PLAIN: dict[str, dict[str, Any]] = {
 # Other branches of an update.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adapted_classifier": [{"threshold": 0.0}],
-    "classifier": [{"label_smoothing": 0.0}],
+    "classifier": [{"label_smoothing": 0.0}, {"several": True}],
     "colourisation": [{"objective": "regression"}],
     "deep_detail": [{"loss": "l1"}, {"rung": "direct"}, {"rung": "resnet"}, {"rung": "neg_mapping"}],
     "detector": [{"num_keypoints": 0}],
@@ -123,6 +123,8 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
         system.deviation.copy_(torch.tensor([1.9, 1.0][: len(config.columns)]))
     if name == "hourglass":
         batch["joints"][0, 0, 0], batch["joints"][1, 2, 1] = -3.0, 40.0  # two outside
+    if name == "classifier":
+        batch["labels"] = torch.tensor([[0, 2], [-1, -1], [1, -1], [2, 1]])
     if name == "keypoints":
         batch["keypoints"][0, 0, 0], batch["keypoints"][1, 1, 1] = -3.0, 40.0  # two outside
     if name == "super_resolution" and config.scale == 3:

@@ -225,7 +225,15 @@ def smoothed(logits: Tensor, truth: Tensor, smoothing: float) -> Terms:
 
 
 def classifier(system: Any, batch: Batch, step: int) -> Descents:
-    return [("net", smoothed(system.net(batch["image"] * 2 - 1), batch["label"], system.config.label_smoothing))]
+    logits, smoothing = system.net(batch["image"] * 2 - 1), system.config.label_smoothing
+    if not system.config.several:
+        return [("net", smoothed(logits, batch["label"], smoothing))]
+    p, each = torch.sigmoid(logits), []
+    for row, labels in enumerate(batch["labels"].tolist()):
+        for k in range(logits.shape[1]):
+            share = (1 - smoothing if k in labels else 0) + smoothing / 2
+            each.append(-share * p[row, k].log() - (1 - share) * (1 - p[row, k]).log())
+    return [("net", [("each class", 1.0, torch.stack(each).mean())])]
 
 
 def adapted_classifier(system: Any, batch: Batch, step: int) -> Descents:
