@@ -68,8 +68,8 @@ def labels_drift(after: Tensor, before: Tensor) -> Tensor:
 def label_drift(after: Batch, before: Batch, periods: Mapping[str, float] | None = None) -> Tensor:
     """Return the mean drift over an estimator's outputs, a dimensionless scalar with gradients.
 
-    `class_drift` measures `logits`, `pixel_class_drift` those of pixels, `labels_drift` `label_scores`, `map_drift` maps,
-    `turned_drift` outputs that go round (`periods` says how far a turn is), and `relative_drift` every other
+    `class_drift` measures `logits`, `pixel_class_drift` those of pixels, `labels_drift` `label_scores`, `map_drift`
+    maps, `turned_drift` outputs that go round (`periods` says how far a turn is), and `relative_drift` every other
     floating-point output (B, ...).
     """
     turns = periods or {}

@@ -16,7 +16,7 @@ Descents = list[tuple[str, Terms]]
 
 
 def segmenter(system: Any, batch: Batch, step: int) -> Descents:
-    """Cross-entropy and Dice over the pixels with a class; or differences of the logarithm of depth and of its steps."""
+    """Cross-entropy and Dice over the pixels with a class; or differences of the log of depth and of its steps."""
     config = system.config
     out = F.interpolate(system.net(batch["image"] * 2 - 1), scale_factor=2, mode="bilinear", align_corners=False)
     if config.target == "depth":
