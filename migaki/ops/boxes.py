@@ -118,7 +118,7 @@ def _object_geometry(centre: Tensor, sides: Tensor, boxes: Tensor, keypoints: Te
 def _at(values: Tensor, owner: Tensor) -> Tensor:
     """Values (B, M, C) of the objects that own cells (B, h, w), as maps (B, C, h, w)."""
     index = owner.flatten(1)[..., None].expand(-1, -1, values.shape[2])
-    return values.gather(1, index).transpose(1, 2).unflatten(2, owner.shape[1:])
+    return values.gather(1, index).transpose(1, 2).reshape(len(owner), values.shape[2], *owner.shape[1:])
 
 
 def _outside(boxes: Tensor, crowd: Tensor, size: tuple[int, int], stride: int) -> Tensor:
@@ -145,8 +145,7 @@ def decode(heat: Tensor, geometry: Tensor, stride: int, most: int, least: float 
     corner = torch.stack([cell % width, cell // width], 2).float() + 0.5
     middle = (corner + found[..., :2]) * stride
     sides = found[..., 2:4].clamp(*_LOG_SIDES).exp() * stride
-    apart = found[..., 4:].unflatten(2, (-1, 2)) if found.shape[2] > GEOMETRY else found.new_zeros(
-        batch, found.shape[1], 0, 2)
+    apart = found[..., GEOMETRY:].reshape(batch, found.shape[1], (found.shape[2] - GEOMETRY) // 2, 2)
     points = middle[:, :, None] + apart * sides[:, :, None] - 0.5
     is_one = (scores > least) & (scores > 0)
     return Objects(torch.cat([middle - sides / 2, sides], 2), place // (height * width),

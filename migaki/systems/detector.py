@@ -95,6 +95,8 @@ class Detector(System):
     keys = (Key(name="object_maps", shape=("K", "H", "W"),
                 unit="probability of a centre of each class in each cell, and the geometry times it"),)
 
+    mirror: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         if min(config.channels, config.height, config.width, config.num_object_classes, config.max_objects) < 1:
@@ -107,6 +109,7 @@ class Detector(System):
                             "by two, each once")
         check_object_names("detector", config)
         self.config = config
+        self.register_buffer("mirror", torch.tensor(_mirrored(config), dtype=torch.int64), persistent=False)
         outputs = config.num_object_classes + GEOMETRY + 2 * config.num_keypoints
         self.net = FeatureUNet(config.channels, outputs, config.features, _STRIDE)
         self.net.start_at(_RARE, config.num_object_classes)
@@ -181,15 +184,8 @@ class Detector(System):
         points = scene_moves.move_points(keypoints[..., :2], moves)
         points = torch.cat([points, keypoints[..., 2:]], 3)
         if config.flip_pairs:
-            points = torch.where(moves[:, 0, 0, None, None, None] < 0, points[:, :, self._mirror(points)], points)
+            points = torch.where(moves[:, 0, 0, None, None, None] < 0, points[:, :, self.mirror], points)
         return scene_moves.move_images(images, moves), Labelled(moved, torch.where(left, classes, -1), crowd, points)
-
-    def _mirror(self, like: Tensor) -> Tensor:
-        """The keypoint that takes each one's place in a mirror (J,)."""
-        order = torch.arange(self.config.num_keypoints, device=like.device)
-        pairs = torch.tensor(self.config.flip_pairs, device=like.device).view(-1, 2)
-        order[pairs[:, 0]], order[pairs[:, 1]] = pairs[:, 1], pairs[:, 0]
-        return order
 
     def predict(self, batch: Batch) -> Batch:
         """Return for `image` the objects, the surest first, filled up to a fixed number N.
@@ -236,6 +232,14 @@ class Detector(System):
         """Estimate the batch-norm statistics from the photographs, if there are any (AdaBN, Li et al. 2016)."""
         if self.config.adapt_norm and "real" in source.batch(0):
             adapt_norm_to_photos(self.net, source)
+
+
+def _mirrored(config: Detector.Config) -> list[int]:
+    """The number of the keypoint that takes each one's place in a mirror."""
+    order = list(range(config.num_keypoints))
+    for one, other in zip(config.flip_pairs[::2], config.flip_pairs[1::2], strict=True):
+        order[one], order[other] = other, one
+    return order
 
 
 def _count_keypoints(folder: ImageFolder) -> int:
