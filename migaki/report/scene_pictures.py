@@ -97,7 +97,7 @@ def _ends(worst: list[Kept], best: list[Kept], folder: ImageFolder | None) -> li
 
 def _images(folder: ImageFolder | None, kept: Sequence[Kept]) -> Tensor:
     assert folder is not None
-    return folder.read([one.index for one in kept], ("image",))["image"]
+    return folder.read([one.place for one in kept], ("image",))["image"]
 
 
 def _filled(objects: Sequence[ImageObjects]) -> tuple[Tensor, Tensor]:

@@ -119,5 +119,5 @@ def test_the_best_and_the_worst_are_kept() -> None:
     kept = Extremes(2)
     for index, error in enumerate(errors):
         kept.add(error, index, f"r{index}", f"t{index}")
-    assert [one.index for one in kept.worst] == [1, 3] and [one.index for one in kept.best] == [2, 0]
+    assert [one.place for one in kept.worst] == [1, 3] and [one.place for one in kept.best] == [2, 0]
     assert kept.best[0].read == "r2" and kept.best[0].truth == "t2"
