@@ -13,6 +13,7 @@ from torch import Tensor
 from migaki.core.batch import Batch, Key, Scalars
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
+from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import System, descend
@@ -21,6 +22,7 @@ from migaki.data.sets.class_labels import agreed_classes, check_names, class_key
 from migaki.metrics.classification import Accuracy
 from migaki.metrics.multi_label import MultiLabel
 from migaki.nets.batch_norm import adapt_norm_to_photos
+from migaki.nets.pretrained import Kind, PretrainedNet, kind_of, load_backbone
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment
 from migaki.ops.multi_hot import multi_hot
@@ -40,7 +42,7 @@ class Classifier(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "steps batch_size several augment handwriting adapt_norm validate",
-            "network": "channels height width num_classes features dropout",
+            "network": "channels height width num_classes features dropout backbone",
         }
 
         channels: int = 0  # 0 = as the data
@@ -53,6 +55,8 @@ class Classifier(System):
         batch_size: int = 128  # images
         features: int = 32  # width of the network
         dropout: float = 0.2  # before the last hidden layer
+        backbone: Kind = ""  # network below the head in place of ours; taken from the file that --pretrained names
+        backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the head's; 0 = frozen
         learning_rate: float = 2e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
         label_smoothing: float = 0.05  # share of each label that is spread over all classes
@@ -66,10 +70,11 @@ class Classifier(System):
     class Data:
         """Labelled folders, drawn from equally often, and optional unlabelled photographs."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos pretrained"}
 
         data: tuple[Path, ...]  # with class labels: a column `label` or `predicted_label`, or a subfolder a class
         photos: Path | None = None  # unlabelled photographs of where the model will be used
+        pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1, trained on photographs
 
     config: Config
     keys = (
@@ -84,8 +89,15 @@ class Classifier(System):
             raise UserError(f"classifier: images of {config.width}x{config.height} px are too small: at least 4x4")
         check_names("classifier", config)
         self.config = config
-        self.net = SmallResNet(config.channels, config.height, config.width, config.num_classes,
-                               features=config.features, dropout=config.dropout)
+        shape = (config.channels, config.height, config.width)
+        self.net: SmallResNet | PretrainedNet
+        if config.backbone:
+            self.net = PretrainedNet(config.backbone, *shape, config.num_classes, config.features, config.dropout,
+                                     strides=(16, 32))
+            self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay, self.net.backbone,
+                                            config.backbone_rate)}
+            return
+        self.net = SmallResNet(*shape, config.num_classes, features=config.features, dropout=config.dropout)
         self.optimizers = {"net": torch.optim.AdamW(
             self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)}
 
@@ -93,6 +105,8 @@ class Classifier(System):
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folders: the first sets the size, the others are scaled to it; classes are matched by name."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
+        if data.pretrained is not None:
+            config = replace(config, backbone=kind_of(data.pretrained))
         several = config.several or has_several(folders[0])
         name, key_of = ("labels", list_key) if several else ("label", class_key)
         count, names = agreed_classes(folders, config.num_classes, config.classes, key_of)
@@ -139,6 +153,11 @@ class Classifier(System):
         """Accuracy and confusion matrix; mean average precision with several classes an image."""
         kind = MultiLabel if self.config.several else Accuracy
         return kind(self.config.num_classes, self.config.classes)
+
+    def prepare(self, data: Data) -> None:
+        """Load pretrained weights, if there are any."""
+        if data.pretrained is not None and isinstance(self.net, PretrainedNet):
+            load_backbone(self.net.backbone, data.pretrained)
 
     def finish(self, source: Source) -> None:
         """Estimate the batch-norm statistics from the photographs, if there are any."""

@@ -28,6 +28,7 @@ from migaki.losses.heat_maps import heat_map_loss
 from migaki.metrics.keypoints import KeypointError
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.hourglass import StackedHourglass
+from migaki.nets.pretrained import Kind, PretrainedMaps, kind_of, load_backbone
 from migaki.ops import augment, landmarks
 
 _SHOWN = 12
@@ -46,7 +47,7 @@ class Keypoints(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "key steps batch_size augment adapt_norm validate",
-            "network": "channels height width num_points stacks features depth stride",
+            "network": "channels height width num_points stacks features depth stride backbone",
         }
 
         channels: int = 0  # 0 = as the data
@@ -63,6 +64,8 @@ class Keypoints(System):
         stride: Literal[2, 4] = 4  # px of a cell of the heat maps
         sigma: float = 1.0  # cells, standard deviation of the Gaussian that the heat maps are to show
         heat_weight: float = 0.1  # of the cross-entropy to that Gaussian, beside the distance in cells
+        backbone: Kind = ""  # network below the head in place of ours; taken from the file that --pretrained names
+        backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the head's; 0 = frozen
         learning_rate: float = 2e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
         max_norm: float = 5.0  # gradient clipping; 0 = off
@@ -79,10 +82,11 @@ class Keypoints(System):
     class Data:
         """Labelled folders, drawn from equally often, and optional unlabelled photographs."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos pretrained"}
 
         data: tuple[Path, ...]  # folders with keypoints, or read by a model (`migaki apply`): self-training
         photos: Path | None = None  # unlabelled photographs of where the model will be used
+        pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1, trained on photographs
 
     config: Config
 
@@ -95,14 +99,22 @@ class Keypoints(System):
         if len(config.names) not in (0, config.num_points):
             raise UserError(f"keypoints: --names has {len(config.names)} names for {config.num_points} keypoints")
         self.config = config
-        self.net = StackedHourglass(config.channels, config.num_points, config.features, config.stacks, config.depth,
-                                    config.stride)
-        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay)}
+        if config.backbone and config.stride != 4:
+            raise UserError("keypoints: the maps of a pretrained network have cells of 4 px: leave out --stride")
+        self.net: StackedHourglass | PretrainedMaps = PretrainedMaps(
+            config.backbone, config.channels, config.height, config.width, config.num_points,
+            config.features) if config.backbone else StackedHourglass(
+            config.channels, config.num_points, config.features, config.stacks, config.depth, config.stride)
+        slow = self.net.backbone if isinstance(self.net, PretrainedMaps) else None
+        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay, slow,
+                                        config.backbone_rate)}
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folders: the first sets size, label and number of keypoints; the others are scaled to its size."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
+        if data.pretrained is not None:
+            config = replace(config, backbone=kind_of(data.pretrained))
         key = point_key(folders[0], config.key)
         found = [take_points(folder, key) for folder in folders]
         counts = {count for _, count in found}
@@ -115,6 +127,11 @@ class Keypoints(System):
                                  columns=[{key: column} for column, _ in found], may_miss=(key,),
                                  validate=config.validate)
         return config, source
+
+    def prepare(self, data: Data) -> None:
+        """Load pretrained weights, if there are any."""
+        if data.pretrained is not None and isinstance(self.net, PretrainedMaps):
+            load_backbone(self.net.backbone, data.pretrained)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:

@@ -31,6 +31,7 @@ from migaki.data.sets.number_columns import (
 from migaki.losses.robust import masked_distance
 from migaki.metrics.regression import RegressionError
 from migaki.nets.batch_norm import adapt_norm_to_photos
+from migaki.nets.pretrained import Kind, PretrainedNet, kind_of, load_backbone
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment
 from migaki.ops.circles import difference, from_circle, to_circle
@@ -50,7 +51,7 @@ class Regressor(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "columns circular tolerance steps batch_size augment adapt_norm validate",
-            "network": "channels height width features dropout",
+            "network": "channels height width features dropout backbone",
         }
 
         channels: int = 0  # 0 = as the data
@@ -64,6 +65,8 @@ class Regressor(System):
         batch_size: int = 128  # images
         features: int = 32  # width of the network
         dropout: float = 0.1  # before the last hidden layer
+        backbone: Kind = ""  # network below the head in place of ours; taken from the file that --pretrained names
+        backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the head's; 0 = frozen
         learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
         augment: bool = True  # random light, contrast, blur and noise, which change no number
@@ -77,10 +80,11 @@ class Regressor(System):
     class Data:
         """Labelled folders, drawn from equally often, and optional unlabelled photographs."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos pretrained"}
 
         data: tuple[Path, ...]  # folders with columns of numbers, or read by a model (`migaki apply`): self-training
         photos: Path | None = None  # unlabelled photographs of where the model will be used
+        pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1, trained on photographs
 
     config: Config
     keys = (
@@ -106,19 +110,25 @@ class Regressor(System):
         units = config.units or ("",) * len(config.columns)
         self.periods = periods(config.columns, units, config.circular, "regressor")
         widths = [2 if column in self.periods else 1 for column in config.columns]
-        self.net = SmallResNet(config.channels, config.height, config.width, sum(widths), features=config.features,
-                               dropout=config.dropout)
+        shape = (config.channels, config.height, config.width)
+        self.net: SmallResNet | PretrainedNet = PretrainedNet(
+            config.backbone, *shape, sum(widths), config.features, config.dropout) if config.backbone else SmallResNet(
+            *shape, sum(widths), features=config.features, dropout=config.dropout)
         self._widths = widths
         # A prediction is mean + deviation * output; the turn of a column that goes round begins at `start`.
         self.register_buffer("mean", torch.zeros(len(widths)))
         self.register_buffer("deviation", torch.ones(len(widths)))
         self.register_buffer("start", torch.zeros(len(widths)))
-        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay)}
+        slow = self.net.backbone if isinstance(self.net, PretrainedNet) else None
+        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay, slow,
+                                        config.backbone_rate)}
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folders: the first sets the size and, without --columns, the columns."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
+        if data.pretrained is not None:
+            config = replace(config, backbone=kind_of(data.pretrained))
         columns = config.columns or free_columns(folders[0])
         found = [{column: check_numbers(folder, column) for column in columns} for folder in folders]
         config = replace(config, columns=columns, units=config.units or said_units(folders, columns),
@@ -129,7 +139,9 @@ class Regressor(System):
         return config, source
 
     def prepare(self, data: Data) -> None:
-        """Take mean and deviation of every column from the labels of the folders."""
+        """Take mean and deviation of every column from the labels of the folders, and load pretrained weights."""
+        if data.pretrained is not None and isinstance(self.net, PretrainedNet):
+            load_backbone(self.net.backbone, data.pretrained)
         folders = [ImageFolder(path) for path in data.data]
         if self.config.validate:
             folders = [divide(folder, self.config.validate)[0] for folder in folders]
@@ -170,7 +182,7 @@ class Regressor(System):
     def _squared(self, out: Tensor, truth: Tensor) -> Tensor:
         """The squared distance (B, K) of raw outputs (B, sum of widths) from labels (B, K)."""
         parts = []
-        for place, (part, column) in enumerate(zip(out.split(self._widths, 1), self.config.columns, strict=True)):
+        for place, (part, column) in enumerate(zip(torch.split(out, self._widths, 1), self.config.columns, strict=True)):
             wanted = to_circle(truth[:, place], self.periods[column]) if column in self.periods else (
                 (truth[:, place : place + 1] - self.mean[place]) / self.deviation[place])
             parts.append((part - wanted).square().sum(1))
@@ -180,7 +192,7 @@ class Regressor(System):
     def _read(self, out: Tensor) -> Tensor:
         """Raw outputs as numbers (B, K) in the units of the columns."""
         parts = []
-        for place, (part, column) in enumerate(zip(out.split(self._widths, 1), self.config.columns, strict=True)):
+        for place, (part, column) in enumerate(zip(torch.split(out, self._widths, 1), self.config.columns, strict=True)):
             if column in self.periods:
                 start, period = self.start[place], self.periods[column]
                 parts.append(torch.remainder(from_circle(part, period) - start, period) + start)

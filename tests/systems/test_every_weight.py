@@ -59,7 +59,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 # The numbers of a Config that are no weights of a loss: rates, sizes, shares, thresholds, strengths of chance.
 NO_WEIGHTS = {
-    "alignment": (), "all": ("learning_rate", "weight_decay", "max_norm", "dropout", "beta1", "ema", "validate"),
+    "alignment": (), "all": ("learning_rate", "weight_decay", "max_norm", "dropout", "beta1", "ema", "validate",
+                                "backbone_rate"),
     "adapted_classifier": ("handwriting", "threshold", "first"), "classifier": ("handwriting",),
     "detector": ("min_score", "max_scale", "max_shift"), "segmenter": ("max_scale", "max_shift"),
     "colourisation": ("temperature",), "deep_detail": ("vivid", "eps"), "gaze": ("light", "drift_scale"),
