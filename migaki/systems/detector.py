@@ -34,7 +34,8 @@ from migaki.data.sets.box_classes import (
 from migaki.losses.detection import centre_focal, weighted_l1
 from migaki.metrics.detection import SURE, BoxPrecision
 from migaki.nets.batch_norm import adapt_norm_to_photos
-from migaki.nets.feature_unet import FeatureUNet
+from migaki.nets.feature_unet import scene_net
+from migaki.nets.pretrained import Kind, kind_of, load_backbone
 from migaki.ops import scene_moves
 from migaki.ops.augment import scene_looks
 from migaki.ops.boxes import GEOMETRY, Labelled, decode, encode, to_object_maps
@@ -54,7 +55,7 @@ class Detector(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "steps batch_size keypoints min_score augment flip adapt_norm validate",
-            "network": "channels height width num_object_classes num_keypoints features",
+            "network": "channels height width num_object_classes num_keypoints features backbone",
         }
 
         channels: int = 0  # 0 = as the data
@@ -68,6 +69,8 @@ class Detector(System):
         steps: int = 1000  # updates
         batch_size: int = 16  # images
         features: int = 16  # width of the network
+        backbone: Kind = ""  # encoder in place of ours; taken from the file that --pretrained names
+        backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the rest's; 0 = frozen
         learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
         geometry_weight: float = 1.0  # of offset and size beside the heat
@@ -86,10 +89,11 @@ class Detector(System):
     class Data:
         """Labelled folders, drawn from equally often, and optional unlabelled photographs."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos pretrained"}
 
         data: tuple[Path, ...]  # with `boxes` and `classes`, or read by a model (`migaki apply`): self-training
         photos: Path | None = None  # unlabelled photographs of where the model will be used
+        pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1, trained on photographs
 
     config: Config
     keys = (Key(name="object_maps", shape=("K", "H", "W"),
@@ -111,14 +115,18 @@ class Detector(System):
         self.config = config
         self.register_buffer("mirror", torch.tensor(_mirrored(config), dtype=torch.int64), persistent=False)
         outputs = config.num_object_classes + GEOMETRY + 2 * config.num_keypoints
-        self.net = FeatureUNet(config.channels, outputs, config.features, _STRIDE)
+        shape = (config.channels, config.height, config.width)
+        self.net = scene_net(config.backbone, shape, outputs, config.features, _STRIDE)
         self.net.start_at(_RARE, config.num_object_classes)
-        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay)}
+        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay,
+                                        self.net.backbone, config.backbone_rate)}
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folders: the first sets the size, the others are scaled to it; classes are matched by name."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
+        if data.pretrained is not None:
+            config = replace(config, backbone=kind_of(data.pretrained))
         for folder in folders:
             if drop_unsure(folder, config.min_score) == 0:
                 raise UserError(f"{show(folder.path)}: no box was read with a score of {config.min_score:g} or more: "
@@ -130,6 +138,11 @@ class Detector(System):
         source = labelled_source(folders, ("image", *OBJECT_KEYS), config.batch_size, seed, photos, columns=columns,
                                  validate=config.validate)
         return config, source
+
+    def prepare(self, data: Data) -> None:
+        """Load pretrained weights, if there are any."""
+        if data.pretrained is not None and self.net.backbone is not None:
+            load_backbone(self.net.backbone, data.pretrained)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:

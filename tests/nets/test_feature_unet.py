@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from migaki.nets.feature_unet import FeatureUNet, ResidualEncoder
+from migaki.nets.feature_unet import FeatureUNet, ResidualEncoder, scene_net
+from migaki.nets.pretrained import Kind
 
 
 @pytest.mark.parametrize("stride", [2, 4, 8, 32])
@@ -55,3 +56,14 @@ def test_outputs_are_float32_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         out = net(torch.rand(1, 1, 32, 32))
     assert out.dtype == torch.float32 and not torch.equal(out, out.bfloat16().float())
+
+
+@pytest.mark.parametrize(("kind", "most"), [("efficientnet_lite0", 32), ("squeezenet1_1", 16)])
+def test_a_pretrained_network_takes_the_place_of_our_encoder(kind: Kind, most: int) -> None:
+    net = scene_net(kind, (1, 33, 70), 3, 4, 4).eval()
+    assert net.multiple == most and net(torch.rand(2, 1, 33, 70)).shape == (2, 3, 9, 18)
+    levels = net.encoder(torch.rand(1, 1, 64, 96))
+    assert [tuple(level.shape[2:]) for level in levels] == [(64 // s, 96 // s) for s in (2, 4, 8, 16, 32) if s <= most]
+    assert net.backbone is not None and scene_net("", (1, 33, 70), 3, 4, 4).backbone is None
+    names = list(net.state_dict())
+    assert len(names) == len(set(names)) and not any(name.startswith("backbone.") for name in names)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 from scene_folders import QUICK, rewrite, rows_of, scenes
@@ -15,12 +16,14 @@ from migaki.core.errors import UserError
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.judges.drift import Drift
+from migaki.nets.pretrained import build_backbone
 from migaki.ops.boxes import Labelled
 from migaki.stages.apply import ApplyJob, apply
 from migaki.stages.evaluate import EvaluateJob, evaluate, evaluate_into
 from migaki.stages.train import train
 from migaki.systems import detector as module
 from migaki.systems.detector import Detector
+from migaki.systems.segmenter import Segmenter
 from migaki.systems.simgan import SimGAN
 
 CONFIG = Detector.Config(steps=120, batch_size=8, features=6, learning_rate=1e-2)
@@ -180,3 +183,21 @@ def test_a_set_without_classes_has_one(tmp_path: Path) -> None:
     batch = source.batch(0)
     assert config.num_object_classes == 1 and torch.equal(batch["classes"] == 0, batch["boxes"][..., 3] > 0)
     assert ImageFolder(folder).labels["boxes"].shape[0] == 5
+
+
+def test_a_run_begins_with_pretrained_weights(run: Path, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    drawn = build_backbone("squeezenet1_1", 1, 32, 32).state_dict()
+    safetensors.torch.save_file(drawn, tmp_path / "weights.safetensors")
+    data = Detector.Data(data=(run.parent / "data",), pretrained=tmp_path / "weights.safetensors")
+    config = replace(CONFIG, steps=1, backbone_rate=0.0)
+    system = train(Detector, data, config, QUICK, tmp_path / "run", quiet=True)
+    assert isinstance(system, Detector) and system.config.backbone == "squeezenet1_1"
+    assert system.net.backbone is not None and load_system(tmp_path / "run").config.backbone == "squeezenet1_1"
+    for name, value in system.net.backbone.named_parameters():
+        assert torch.equal(value, drawn[name]) and not value.requires_grad
+    masks = Segmenter.Data(data=(run.parent / "data",), pretrained=tmp_path / "weights.safetensors")
+    small = Segmenter.Config(steps=1, batch_size=2, features=4, backbone_rate=0.0)
+    other = train(Segmenter, masks, small, QUICK, tmp_path / "masks", quiet=True)
+    assert isinstance(other, Segmenter) and other.net.backbone is not None
+    assert all(torch.equal(value, drawn[name]) for name, value in other.net.backbone.named_parameters())

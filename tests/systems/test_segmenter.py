@@ -94,7 +94,8 @@ def test_a_refiner_can_be_held_by_it(run: Path, tmp_path: Path) -> None:
     data = SimGAN.Data(synthetic=run.parent / "data", real=run.parent / "test", estimator=run)
     system = train(SimGAN, data, config, replace(QUICK, log_every=1), tmp_path / "refiner", quiet=True)
     rows = [json.loads(line) for line in (tmp_path / "refiner" / "metrics.jsonl").read_text().splitlines()]
-    assert all(row["drift/percent"] >= 0 and row["refiner/label_drift"] > -1e-6 for row in rows if "drift/percent" in row)
+    assert all(row["drift/percent"] >= 0 and row["refiner/label_drift"] > -1e-6 for row in rows
+               if "drift/percent" in row)
     assert any("drift/log10_strength" in row for row in rows) and system is not None
     apply(tmp_path / "refiner", ApplyJob(input=run.parent / "data", out=tmp_path / "refined", reject_drift="99%"),
           quiet=True)
