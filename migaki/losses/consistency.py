@@ -40,6 +40,24 @@ def turned_drift(after: Tensor, before: Tensor, period: float) -> Tensor:
 
 
 @full_precision
+def pixel_class_drift(after: Tensor, before: Tensor) -> Tensor:
+    """Return `class_drift` of each pixel, the mean over all pixels of logits (B, K, H, W)."""
+    return F.kl_div(torch.log_softmax(after, 1), torch.log_softmax(before, 1), log_target=True,
+                    reduction="sum") / (before.numel() / before.shape[1])
+
+
+@full_precision
+def map_drift(after: Tensor, before: Tensor) -> Tensor:
+    """Return the mean squared change of maps (B, ..., H, W), relative to each channel's variance over batch and pixels.
+
+    `relative_drift` would weigh a pixel in which nothing ever happens more than all others.
+    """
+    channels = before.reshape(len(before), -1, *before.shape[-2:])
+    moved = (after.reshape(channels.shape) - channels).square().mean((0, 2, 3))
+    return (moved / channels.var((0, 2, 3), unbiased=False).clamp_min(1e-8)).mean()
+
+
+@full_precision
 def labels_drift(after: Tensor, before: Tensor) -> Tensor:
     """Return the mean KL divergence from the probabilities (B, K) before to those after, each class by itself."""
     before, after = before.clamp(1e-6, 1 - 1e-6), after.clamp(1e-6, 1 - 1e-6)
@@ -50,8 +68,9 @@ def labels_drift(after: Tensor, before: Tensor) -> Tensor:
 def label_drift(after: Batch, before: Batch, periods: Mapping[str, float] | None = None) -> Tensor:
     """Return the mean drift over an estimator's outputs, a dimensionless scalar with gradients.
 
-    `class_drift` measures `logits`, `labels_drift` `label_scores`, `turned_drift` outputs that go round (`periods` says
-    how far a turn is), and `relative_drift` every other floating-point output (B, ...).
+    `class_drift` measures `logits`, `pixel_class_drift` those of pixels, `labels_drift` `label_scores`, `map_drift`
+    maps, `turned_drift` outputs that go round (`periods` says how far a turn is), and `relative_drift` every other
+    floating-point output (B, ...).
     """
     turns = periods or {}
 
@@ -63,4 +82,5 @@ def label_drift(after: Batch, before: Batch, periods: Mapping[str, float] | None
     return torch.stack([drift(key) for key in before if before[key].is_floating_point()]).mean()
 
 
-_RULES = {"logits": class_drift, "label_scores": labels_drift}
+_RULES = {"logits": class_drift, "label_scores": labels_drift, "mask_logits": pixel_class_drift,
+          "object_maps": map_drift, "depth": map_drift}

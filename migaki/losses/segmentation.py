@@ -7,9 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from migaki.ops.full_precision import full_precision
-
-IGNORE = 255
-"""The class index of pixels that teach nothing."""
+from migaki.ops.masks import IGNORE
 
 
 @full_precision

@@ -222,7 +222,7 @@ class DriftMeter:
 
 def truth_key(key: str) -> str:
     """Return the name of the true label for a prediction."""
-    return {"logits": "label", "label_scores": "labels"}.get(key, key)
+    return {"logits": "label", "label_scores": "labels", "mask_logits": "mask", "object_maps": "boxes"}.get(key, key)
 
 
 def headline(drifts: dict[str, Tensor]) -> Tensor:

@@ -12,7 +12,7 @@ class Kept(NamedTuple):
     """An image that is kept: its error, its place among all, what was read and what is true."""
 
     error: float
-    index: int
+    place: int
     read: Any
     truth: Any
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.metric import Baseline, Metric
-from migaki.losses.segmentation import IGNORE
 from migaki.metrics.extremes import Extremes
+from migaki.ops.masks import IGNORE
 
 
 class MaskOverlap(Metric):
@@ -72,11 +72,20 @@ class MaskOverlap(Metric):
 
     def drift_between(self, key: str, after: Tensor, before: Tensor) -> Tensor:
         """100 (1 - mean IoU) of the masks that two readings (B, K, H, W) amount to, (B,)."""
-        return mask_drift(after.argmax(1), before.argmax(1), len(self._counts))
+        return mask_drift(_classes(after), _classes(before), len(self._counts))
 
     def drift_error(self, key: str, reading: Tensor, truth: Batch) -> Tensor:
         """The same between a reading and the true masks."""
-        return mask_drift(reading.argmax(1), truth["mask"].to(reading.device), len(self._counts))
+        return mask_drift(_classes(reading), truth["mask"].to(reading.device), len(self._counts))
+
+    def condensed(self, key: str, reading: Tensor) -> Tensor:
+        """The mask (B, H, W) that the logits amount to."""
+        return _classes(reading) if key == "mask_logits" else reading
+
+
+def _classes(reading: Tensor) -> Tensor:
+    """The mask (B, H, W) uint8 of logits (B, K, H, W), or the mask itself."""
+    return (reading.argmax(1) if reading.dim() == 4 else reading).to(torch.uint8)
 
 
 def mask_drift(after: Tensor, before: Tensor, num_classes: int) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from migaki.nets.pretrained import Backbone, Kind, build_backbone
 from migaki.nets.small_resnet import ResidualUnit
 
 
@@ -29,6 +30,25 @@ class ResidualEncoder(nn.Module):
         found = [self.stem(images)]
         for stage in self.stages:
             found.append(stage(found[-1]))
+        return found
+
+
+class PretrainedEncoder(nn.Module):
+    """Images (B, C, H, W) in [-1, 1] to features of a network that others trained (`nets.pretrained`), at strides 2,
+    4, 8 ...: maps of exactly H / stride x W / stride, as the backbone may cut the margins."""
+
+    def __init__(self, kind: Kind, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self.backbone = build_backbone(kind, channels, height, width)
+        self.widths = self.backbone.widths
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the features, the finest first."""
+        found = []
+        for one, stride in zip(self.backbone((images + 1) / 2), self.backbone.strides, strict=True):
+            size = [side // stride for side in images.shape[2:]]
+            fits = list(one.shape[2:]) == size
+            found.append(one if fits else F.interpolate(one, size=size, mode="bilinear", align_corners=False))
         return found
 
 
@@ -60,6 +80,17 @@ class FeatureUNet(nn.Module):
         self.before_head = _block(width, width)
         self.head = nn.Conv2d(width, num_outputs, 1)
 
+    @property
+    def backbone(self) -> Backbone | None:
+        """The pretrained network, if there is one."""
+        return self.encoder.backbone if isinstance(self.encoder, PretrainedEncoder) else None
+
+    @torch.no_grad()
+    def start_at(self, value: float, count: int) -> None:
+        """Set the biases of the first `count` outputs."""
+        assert self.head.bias is not None
+        self.head.bias[:count] = value
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the maps."""
         height, width = images.shape[-2:]
@@ -74,6 +105,12 @@ class FeatureUNet(nn.Module):
         with torch.autocast(images.device.type, enabled=False):  # the outputs are labels
             out: Tensor = self.head(x.float())
         return out
+
+
+def scene_net(kind: Kind, shape: tuple[int, int, int], num_outputs: int, features: int, stride: int) -> FeatureUNet:
+    """Return a U-Net for images (C, H, W), on the backbone `kind` or, without one, on an encoder of our own."""
+    encoder = PretrainedEncoder(kind, *shape) if kind else None
+    return FeatureUNet(shape[0], num_outputs, features, stride, encoder)
 
 
 def _block(before: int, after: int) -> nn.Sequential:

@@ -29,6 +29,15 @@ _NEAR = 0.1  # cells whose Gaussian is below learn no geometry
 _LOG_SIDES = (-4.0, 8.0)  # limits of the logarithm of a side in cells, so that no exponential overflows
 
 
+class Labelled(NamedTuple):
+    """The labelled objects of a batch, filled up to one number of them."""
+
+    boxes: Tensor  # (B, M, 4) px
+    classes: Tensor  # (B, M), -1 where there is no object
+    crowd: Tensor  # (B, M), 1 for a box round many objects
+    keypoints: Tensor  # (B, M, J, 3): x y in px, and a number above 0 where the point is labelled
+
+
 class ObjectMaps(NamedTuple):
     """What the maps of a batch should be."""
 
@@ -66,14 +75,13 @@ def intersections(first: Tensor, second: Tensor) -> Tensor:
 
 
 @full_precision
-def encode(boxes: Tensor, classes: Tensor, crowd: Tensor, keypoints: Tensor, num_classes: int, size: tuple[int, int],
-           stride: int) -> ObjectMaps:
+def encode(objects: Labelled, num_classes: int, size: tuple[int, int], stride: int) -> ObjectMaps:
     """The maps of `size` (h, w) for the objects of a batch.
 
-    Shape: boxes (B, M, 4), classes (B, M) with -1 where there is no object, crowd (B, M), keypoints (B, M, J, 3) whose
-    last number is above 0 where a point is labelled. Where objects lie close together, a cell's geometry is that of the
-    object with the highest Gaussian there.
+    Where objects lie close together, a cell's geometry is that of the object with the highest Gaussian there.
     """
+    boxes, classes, crowd, keypoints = objects
+    boxes, keypoints = boxes.float(), keypoints.float()
     if not boxes.shape[1]:  # one object that is none: the rest needs no other case
         boxes, keypoints = F.pad(boxes, (0, 0, 0, 1)), F.pad(keypoints, (0, 0, 0, 0, 0, 1))
         classes, crowd = F.pad(classes, (0, 1), value=-1), F.pad(crowd, (0, 1))
@@ -110,7 +118,7 @@ def _object_geometry(centre: Tensor, sides: Tensor, boxes: Tensor, keypoints: Te
 def _at(values: Tensor, owner: Tensor) -> Tensor:
     """Values (B, M, C) of the objects that own cells (B, h, w), as maps (B, C, h, w)."""
     index = owner.flatten(1)[..., None].expand(-1, -1, values.shape[2])
-    return values.gather(1, index).transpose(1, 2).unflatten(2, owner.shape[1:])
+    return values.gather(1, index).transpose(1, 2).reshape(len(owner), values.shape[2], *owner.shape[1:])
 
 
 def _outside(boxes: Tensor, crowd: Tensor, size: tuple[int, int], stride: int) -> Tensor:
@@ -137,8 +145,7 @@ def decode(heat: Tensor, geometry: Tensor, stride: int, most: int, least: float 
     corner = torch.stack([cell % width, cell // width], 2).float() + 0.5
     middle = (corner + found[..., :2]) * stride
     sides = found[..., 2:4].clamp(*_LOG_SIDES).exp() * stride
-    apart = found[..., 4:].unflatten(2, (-1, 2)) if found.shape[2] > GEOMETRY else found.new_zeros(
-        batch, found.shape[1], 0, 2)
+    apart = found[..., GEOMETRY:].reshape(batch, found.shape[1], (found.shape[2] - GEOMETRY) // 2, 2)
     points = middle[:, :, None] + apart * sides[:, :, None] - 0.5
     is_one = (scores > least) & (scores > 0)
     return Objects(torch.cat([middle - sides / 2, sides], 2), place // (height * width),

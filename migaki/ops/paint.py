@@ -38,7 +38,7 @@ def outline(images: Tensor, boxes: Tensor, there: Tensor, colour: tuple[float, f
     """Images (B, 1 or 3, H, W) in [0, 1] in colour, with the boxes (B, M, 4) px that are `there` (B, M) outlined."""
     shown = images.detach().float().cpu().expand(-1, 3, -1, -1).clone()
     height, width = shown.shape[2:]
-    for image, mine, known in zip(shown, boxes.detach().float().cpu(), there.cpu(), strict=True):
+    for image, mine, known in zip(shown, boxes.detach().float().cpu(), there.cpu().bool(), strict=True):
         for x, y, wide, tall in mine[known].round().long().tolist():
             left, top = (min(max(at, 0), size - 1) for at, size in ((x, width), (y, height)))
             right, bottom = (min(max(at - 1, 0), size - 1) for at, size in ((x + wide, width), (y + tall, height)))

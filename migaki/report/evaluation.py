@@ -18,12 +18,15 @@ from migaki.core.files import show as shown_name
 from migaki.core.judge import Findings, Section
 from migaki.core.metric import Metric
 from migaki.data.folder import ImageFolder
+from migaki.metrics.detection import BoxPrecision
 from migaki.metrics.gaze import AngularError
 from migaki.metrics.keypoints import KeypointError
 from migaki.metrics.regression import RegressionError
+from migaki.metrics.segmentation import DepthErrors, MaskOverlap
 from migaki.report.figures import confusion, error_curves, scatter
 from migaki.report.findings import write_findings
 from migaki.report.gaze_pictures import gaze_sheet
+from migaki.report.scene_pictures import errors_of, scene_pages
 from migaki.report.statistics import number_text
 from migaki.report.tables import harmless
 
@@ -56,6 +59,7 @@ def shown_by(metric: Metric, names: Sequence[str], folder: ImageFolder | None
     Gaze: `curve.png` (share of images below each error), `errors.csv` (file_name, error_deg), `pitch.png` and
     `yaw.png` (predicted against true), and with `folder` also `worst.png` and `best.png`, with both lines of sight.
     Numbers: `read_K.png` (predicted against true) of the first columns, and `readings.csv`.
+    Masks and boxes: `confusion.png`, `worst.png`, `best.png`, `errors.csv` (per cent of the overlap that is lost).
     Landmarks: `curve.png` (share of landmarks) and `errors.csv` (error_px, an image's mean). Classes: `confusion.png`.
     """
     figures, base = metric.compute(), metric.baseline().name
@@ -69,6 +73,9 @@ def shown_by(metric: Metric, names: Sequence[str], folder: ImageFolder | None
                 {"errors.csv": _csv(names, metric.errors_of_images().numpy(), "error_px"), "curve.png": drawn})
     if isinstance(metric, RegressionError):
         return _numbers(metric, names)
+    if isinstance(metric, MaskOverlap | DepthErrors | BoxPrecision):
+        sections, files = scene_pages(metric, folder)
+        return sections, files | {"errors.csv": _csv(names, *errors_of(metric))}
     if "confusion" in figures:
         called = [shown_name(name) for name in figures.get("classes", map(str, range(len(figures["recall"]))))]
         recalls = [list(row) for row in zip(called, figures["recall"], strict=True)]

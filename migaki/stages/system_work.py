@@ -131,10 +131,10 @@ class SystemWork(Work):
         if "logits" in made:
             for column, found in zip(columns, predicted_classes(made["logits"], self.system.config), strict=True):
                 column["predicted_label"] = found
-        name_boxes(columns, self.system.config)
         if "label_scores" in made:
             for column, classes in zip(columns, predicted_lists(made["label_scores"], self.system.config), strict=True):
                 column["predicted_labels"] = classes
+        name_boxes(columns, self.system.config)
         if self.meter is not None:
             for row, drift in zip(columns, self._drifts(self.meter, rows, moved, picture), strict=True):
                 row |= drift

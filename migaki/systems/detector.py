@@ -34,10 +34,11 @@ from migaki.data.sets.box_classes import (
 from migaki.losses.detection import centre_focal, weighted_l1
 from migaki.metrics.detection import SURE, BoxPrecision
 from migaki.nets.batch_norm import adapt_norm_to_photos
-from migaki.nets.feature_unet import FeatureUNet
+from migaki.nets.feature_unet import scene_net
+from migaki.nets.pretrained import Kind, kind_of, load_backbone
 from migaki.ops import scene_moves
 from migaki.ops.augment import scene_looks
-from migaki.ops.boxes import GEOMETRY, decode, encode, to_object_maps
+from migaki.ops.boxes import GEOMETRY, Labelled, decode, encode, to_object_maps
 from migaki.ops.paint import READ, TRUE, outline
 
 _SHOWN = 12
@@ -53,8 +54,8 @@ class Detector(System):
         """What is trained and how."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "steps batch_size min_score augment flip adapt_norm validate",
-            "network": "channels height width num_object_classes num_keypoints features",
+            "usual": "steps batch_size keypoints min_score augment flip adapt_norm validate",
+            "network": "channels height width num_object_classes num_keypoints features backbone",
         }
 
         channels: int = 0  # 0 = as the data
@@ -62,11 +63,14 @@ class Detector(System):
         width: int = 0  # px; 0 = as the data
         num_object_classes: int = 0  # 0 = as the data
         object_classes: tuple[str, ...] = ()  # their names in the order of the outputs; none = as the data
-        num_keypoints: int = -1  # of each object; -1 = as the data
+        keypoints: bool = True  # the keypoints of the objects are learned where the data have some
+        num_keypoints: int = 0  # of each object; 0 = as the data
         flip_pairs: tuple[int, ...] = ()  # numbers of the keypoints that a mirror swaps: 1 2 3 4 swaps 1, 2 and 3, 4
         steps: int = 1000  # updates
         batch_size: int = 16  # images
         features: int = 16  # width of the network
+        backbone: Kind = ""  # encoder in place of ours; taken from the file that --pretrained names
+        backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the rest's; 0 = frozen
         learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
         geometry_weight: float = 1.0  # of offset and size beside the heat
@@ -85,14 +89,17 @@ class Detector(System):
     class Data:
         """Labelled folders, drawn from equally often, and optional unlabelled photographs."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos pretrained"}
 
         data: tuple[Path, ...]  # with `boxes` and `classes`, or read by a model (`migaki apply`): self-training
         photos: Path | None = None  # unlabelled photographs of where the model will be used
+        pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1, trained on photographs
 
     config: Config
     keys = (Key(name="object_maps", shape=("K", "H", "W"),
                 unit="probability of a centre of each class in each cell, and the geometry times it"),)
+
+    mirror: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -106,27 +113,36 @@ class Detector(System):
                             "by two, each once")
         check_object_names("detector", config)
         self.config = config
+        self.register_buffer("mirror", torch.tensor(_mirrored(config), dtype=torch.int64), persistent=False)
         outputs = config.num_object_classes + GEOMETRY + 2 * config.num_keypoints
-        self.net = FeatureUNet(config.channels, outputs, config.features, _STRIDE)
-        with torch.no_grad():
-            self.net.head.bias[: config.num_object_classes] = _RARE
-        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay)}
+        shape = (config.channels, config.height, config.width)
+        self.net = scene_net(config.backbone, shape, outputs, config.features, _STRIDE)
+        self.net.start_at(_RARE, config.num_object_classes)
+        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay,
+                                        self.net.backbone, config.backbone_rate)}
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folders: the first sets the size, the others are scaled to it; classes are matched by name."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
+        if data.pretrained is not None:
+            config = replace(config, backbone=kind_of(data.pretrained))
         for folder in folders:
             if drop_unsure(folder, config.min_score) == 0:
                 raise UserError(f"{show(folder.path)}: no box was read with a score of {config.min_score:g} or more: "
                                 "lower --min-score")
-        count = config.num_keypoints if config.num_keypoints >= 0 else max(map(_count_keypoints, folders))
+        count = (config.num_keypoints or max(map(_count_keypoints, folders))) if config.keypoints else 0
         columns = [complete_boxes(folder, count) for folder in folders]
         classes, names = agreed_box_classes(folders, config.num_object_classes, config.object_classes)
         config = replace(config, num_object_classes=classes, object_classes=names, num_keypoints=count)
         source = labelled_source(folders, ("image", *OBJECT_KEYS), config.batch_size, seed, photos, columns=columns,
                                  validate=config.validate)
         return config, source
+
+    def prepare(self, data: Data) -> None:
+        """Load pretrained weights, if there are any."""
+        if data.pretrained is not None and self.net.backbone is not None:
+            load_backbone(self.net.backbone, data.pretrained)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -151,15 +167,15 @@ class Detector(System):
     def update(self, batch: Batch, step: int) -> Scalars:
         """Take one optimiser step on the heat, the geometry and the keypoints."""
         config = self.config
-        objects = tuple(batch[key] for key in OBJECT_KEYS)
-        images = batch["image"]
+        images, objects = batch["image"], Labelled(*(batch[key] for key in OBJECT_KEYS))
         if config.augment:
-            images, objects = self._moved(images, *objects)
+            images, objects = self._moved(images, objects)
             images = scene_looks(images)
         one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
         out: Tensor = self.net(images * 2 - 1)
-        wanted = encode(*objects, config.num_object_classes, (out.shape[2], out.shape[3]), _STRIDE)
-        heat, geometry, points = out.split([config.num_object_classes, GEOMETRY, 2 * config.num_keypoints], 1)
+        wanted = encode(objects, config.num_object_classes, (out.shape[2], out.shape[3]), _STRIDE)
+        heat, rest = out[:, : config.num_object_classes], out[:, config.num_object_classes :]
+        geometry, points = rest[:, :GEOMETRY], rest[:, GEOMETRY:]
         centres = centre_focal(heat, wanted.heat, wanted.judged)
         shape = weighted_l1(geometry, wanted.geometry[:, :GEOMETRY], wanted.weight)
         loss = centres + config.geometry_weight * shape
@@ -171,25 +187,18 @@ class Detector(System):
         skipped = descend(loss, self.optimizers["net"], config.max_norm)
         return {"net/loss": loss.detach(), **scalars, "net/skipped": skipped}
 
-    def _moved(self, images: Tensor, boxes: Tensor, classes: Tensor, crowd: Tensor, keypoints: Tensor
-               ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _moved(self, images: Tensor, objects: Labelled) -> tuple[Tensor, Labelled]:
         """Images and objects after a random flip, change of size and shift; what is out of the picture leaves."""
         config = self.config
         flip = config.flip and (not config.num_keypoints or bool(config.flip_pairs))
         moves = scene_moves.draw_moves(images, flip, config.max_scale, config.max_shift)
+        boxes, classes, crowd, keypoints = objects
         moved, left = scene_moves.move_boxes(boxes, moves, (images.shape[2], images.shape[3]))
         points = scene_moves.move_points(keypoints[..., :2], moves)
         points = torch.cat([points, keypoints[..., 2:]], 3)
         if config.flip_pairs:
-            points = torch.where(moves[:, 0, 0, None, None, None] < 0, points[:, :, self._mirror(points)], points)
-        return scene_moves.move_images(images, moves), (moved, torch.where(left, classes, -1), crowd, points)
-
-    def _mirror(self, like: Tensor) -> Tensor:
-        """The keypoint that takes each one's place in a mirror (J,)."""
-        order = torch.arange(self.config.num_keypoints, device=like.device)
-        pairs = torch.tensor(self.config.flip_pairs, device=like.device).view(-1, 2)
-        order[pairs[:, 0]], order[pairs[:, 1]] = pairs[:, 1], pairs[:, 0]
-        return order
+            points = torch.where(moves[:, 0, 0, None, None, None] < 0, points[:, :, self.mirror], points)
+        return scene_moves.move_images(images, moves), Labelled(moved, torch.where(left, classes, -1), crowd, points)
 
     def predict(self, batch: Batch) -> Batch:
         """Return for `image` the objects, the surest first, filled up to a fixed number N.
@@ -236,6 +245,14 @@ class Detector(System):
         """Estimate the batch-norm statistics from the photographs, if there are any (AdaBN, Li et al. 2016)."""
         if self.config.adapt_norm and "real" in source.batch(0):
             adapt_norm_to_photos(self.net, source)
+
+
+def _mirrored(config: Detector.Config) -> list[int]:
+    """The number of the keypoint that takes each one's place in a mirror."""
+    order = list(range(config.num_keypoints))
+    for one, other in zip(config.flip_pairs[::2], config.flip_pairs[1::2], strict=True):
+        order[one], order[other] = other, one
+    return order
 
 
 def _count_keypoints(folder: ImageFolder) -> int:

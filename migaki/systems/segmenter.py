@@ -22,13 +22,15 @@ from migaki.core.system import Sheet, System, descend
 from migaki.data.batches.task_source import labelled_source, open_labelled
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.mask_classes import agreed_mask_classes, check_mask_names
-from migaki.losses.segmentation import IGNORE, masked_gradients, masked_l1, pixel_cross_entropy, soft_dice
+from migaki.losses.segmentation import masked_gradients, masked_l1, pixel_cross_entropy, soft_dice
 from migaki.metrics.segmentation import DepthErrors, MaskOverlap, has_depth
 from migaki.nets.batch_norm import adapt_norm_to_photos
-from migaki.nets.feature_unet import FeatureUNet
+from migaki.nets.feature_unet import scene_net
+from migaki.nets.pretrained import Kind, kind_of, load_backbone
 from migaki.ops import scene_moves
 from migaki.ops.augment import scene_looks
 from migaki.ops.full_precision import full_precision
+from migaki.ops.masks import IGNORE
 from migaki.ops.paint import paint_mask
 
 _SHOWN = 12
@@ -48,7 +50,7 @@ class Segmenter(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "target steps batch_size augment flip adapt_norm validate",
-            "network": "channels height width num_mask_classes features",
+            "network": "channels height width num_mask_classes features backbone",
         }
 
         target: Literal["mask", "depth"] = "mask"  # mask: the class of every pixel; depth: a positive number
@@ -60,6 +62,8 @@ class Segmenter(System):
         steps: int = 1000  # updates
         batch_size: int = 16  # images
         features: int = 16  # width of the network
+        backbone: Kind = ""  # encoder in place of ours; taken from the file that --pretrained names
+        backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the rest's; 0 = frozen
         learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
         dice_weight: float = 1.0  # of the soft Dice beside the cross-entropy: small classes count as large ones do
@@ -76,10 +80,11 @@ class Segmenter(System):
     class Data:
         """Labelled folders, drawn from equally often, and optional unlabelled photographs."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos pretrained"}
 
         data: tuple[Path, ...]  # with a mask (or depth) an image, or read by a model (`migaki apply`): self-training
         photos: Path | None = None  # unlabelled photographs of where the model will be used
+        pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1, trained on photographs
 
     config: Config
     keys = (Key(name="mask_logits", shape=("K", "H", "W"), unit="scores of each pixel's classes before the softmax"),)
@@ -97,16 +102,20 @@ class Segmenter(System):
         check_mask_names("segmenter", config)
         self.config = config
         outputs = config.num_mask_classes if config.target == "mask" else 1
-        self.net = FeatureUNet(config.channels, outputs, config.features)
+        shape = (config.channels, config.height, config.width)
+        self.net = scene_net(config.backbone, shape, outputs, config.features, 2)
         # The logarithm of depth is mean + deviation * output.
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("deviation", torch.ones(()))
-        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay)}
+        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay,
+                                        self.net.backbone, config.backbone_rate)}
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folders: the first sets the size, the others are scaled to it; classes are matched by name."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
+        if data.pretrained is not None:
+            config = replace(config, backbone=kind_of(data.pretrained))
         if config.target == "mask":
             count, names = agreed_mask_classes(folders, config.num_mask_classes, config.mask_classes)
             config = replace(config, num_mask_classes=count, mask_classes=names)
@@ -115,7 +124,9 @@ class Segmenter(System):
         return config, source
 
     def prepare(self, data: Data) -> None:
-        """Take mean and deviation of the logarithm of depth from the folders."""
+        """Load pretrained weights, and take mean and deviation of the logarithm of depth from the folders."""
+        if data.pretrained is not None and self.net.backbone is not None:
+            load_backbone(self.net.backbone, data.pretrained)
         if self.config.target != "depth":
             return
         parts = []

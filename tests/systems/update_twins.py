@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import scene_twins
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -301,7 +302,8 @@ TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "adapted_classifier": adapted_classifier, "classifier": classifier, "colourisation": colourisation,
     "deep_detail": deep_detail, "gaze": gaze, "hourglass": hourglass, "keypoints": hourglass,
     "landmarks": landmarks, "pix2pix": pix2pix, "regressor": regressor,
-    "simgan": simgan, "super_resolution": super_resolution}
+    "simgan": simgan, "super_resolution": super_resolution,
+    "detector": scene_twins.detector, "segmenter": scene_twins.segmenter}
 
 
 def half_cosine(rate: float, step: int, steps: int) -> float:
@@ -325,4 +327,5 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "hourglass": {"net": cycle}, "keypoints": {"net": cycle}, "landmarks": {"net": cycle},
     "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate},
-    "super_resolution": {"net": half_cosine}}
+    "super_resolution": {"net": half_cosine},
+    "detector": {"net": cycle}, "segmenter": {"net": cycle}}

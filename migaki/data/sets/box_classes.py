@@ -46,8 +46,8 @@ def complete_boxes(folder: ImageFolder, num_keypoints: int) -> dict[str, str]:
         labels[f"{prefix}classes"] = np.where(there, 0, -1)
     classes = labels[f"{prefix}classes"]
     if classes.ndim != 2 or not _same_lengths(there, classes >= 0):
-        raise UserError(f"{show(folder.path)}: '{prefix}classes' has not one entry for each of '{prefix}boxes' in every "
-                        "row: mend the metadata")
+        raise UserError(f"{show(folder.path)}: '{prefix}classes' has not one entry for each of '{prefix}boxes' in "
+                        "every row: mend the metadata")
     crowd = labels.get(f"{prefix}crowd")
     if crowd is None or crowd.shape[1] != there.shape[1]:
         labels[f"{prefix}crowd"] = _widened(crowd, there.shape)
@@ -79,9 +79,9 @@ def drop_unsure(folder: ImageFolder, least: float) -> int:
     for name, values in labels.items():
         if name.startswith("predicted_") and of_objects(name) and values.shape[:2] == kept.shape:
             pad = 0 if name == "predicted_boxes" else -1
-            mask = kept.reshape(*kept.shape, *(1,) * (values.ndim - 2))
-            blank = np.where(mask, values, np.asarray(pad, values.dtype))
-            labels[name] = np.take_along_axis(blank, order.reshape(*order.shape, *(1,) * (values.ndim - 2)), 1)[:, :most]
+            wide = (*kept.shape, *(1,) * (values.ndim - 2))
+            blank = np.where(kept.reshape(wide), values, np.asarray(pad, values.dtype))
+            labels[name] = np.take_along_axis(blank, order.reshape(wide), 1)[:, :most]
     folder.__dict__["labels"] = labels
     return int(kept.sum())
 
@@ -129,9 +129,9 @@ def match_box_classes(folder: ImageFolder, config: Any, model: object) -> None:
     highest = _count(folder, "classes") - 1
     if highest >= count or (own and len(own) != count):
         known = listed(names) if names else f"{count} classes without names"
-        raise UserError(f"{show(folder.path)}: its boxes have {f'classes {listed(own)}' if own else f'class {highest}'}, "
-                        f"and {show(str(model))} knows {known}: train the model again on sets that name their classes, "
-                        "or give a set of the same classes")
+        found = f"classes {listed(own)}" if own else f"class {highest}"
+        raise UserError(f"{show(folder.path)}: its boxes have {found}, and {show(str(model))} knows {known}: train the "
+                        "model again on sets that name their classes, or give a set of the same classes")
     if names or own:
         which = "the model" if own else "the set"
         notice(f"{show(folder.path)}: {which} has no names for the classes of boxes, so they are taken for "
@@ -151,8 +151,8 @@ def check_object_names(system: str, config: Any) -> None:
     """UserError unless the names in a configuration fit its outputs."""
     names = config.object_classes
     if len(names) > config.num_object_classes or len(set(names)) != len(names):
-        raise UserError(f"{system}: object_classes has {len(names)} names for {config.num_object_classes} classes: give "
-                        "each class one name of its own")
+        raise UserError(f"{system}: object_classes has {len(names)} names for {config.num_object_classes} classes: "
+                        "give each class one name of its own")
 
 
 def _same_lengths(first: Array, second: Array) -> bool:

@@ -15,12 +15,11 @@ import numpy as np
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.notices import notice
+from migaki.data.files.mask_file import IGNORE as IGNORE_NUMBERS
 from migaki.data.files.mask_file import LARGEST, ignored
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.class_names import is_list_of_names, listed, places_of
-
-IGNORE = 255
-"""What pixels that are to be ignored hold in batches."""
+from migaki.ops.masks import IGNORE
 
 MAX_MASK_CLASSES = 255
 
@@ -122,7 +121,7 @@ def check_mask_names(system: str, config: Any) -> None:
 def _classes(numbers: set[int]) -> set[int]:
     """The class indices that such numbers mean, without those to be ignored."""
     left = numbers - ignored(numbers)
-    return {0, 1} & ({0} | {1 for number in left if number}) if left <= {0, 255, LARGEST} else left
+    return {min(number, 1) for number in left} if left <= {0, *IGNORE_NUMBERS} else left
 
 
 def _number(folder: ImageFolder, own: Sequence[str], numbers: set[int], names: Sequence[str],
@@ -130,7 +129,7 @@ def _number(folder: ImageFolder, own: Sequence[str], numbers: set[int], names: S
     """Give the folder the table by which its masks are read: numbers to places in `names`."""
     skipped = ignored(numbers)
     table = np.full(LARGEST + 1, IGNORE, np.uint8)
-    is_foreground = numbers - skipped <= {0, 255, LARGEST}
+    is_foreground = numbers - skipped <= {0, *IGNORE_NUMBERS}
     places = places_of(own, names) if own else range(max(_classes(numbers), default=0) + 1)
     for number in sorted(numbers - skipped):
         index = min(number, 1) if is_foreground else number
