@@ -22,14 +22,15 @@ FILES: Final = ("config.json", "model.safetensors", "README.md", "metrics.jsonl"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def push(run: Path, name: str, *, private: bool, token: str | None, message: str, endpoint: str | None) -> str:
+def push(run: Path, name: str, *, private: bool, pictures: bool, token: str | None, message: str,
+         endpoint: str | None) -> str:
     """Upload a run; returns the address of its page. Raises UserError for a bad name and whatever the hub refuses."""
     hub = _library()
     if not _NAME.fullmatch(name):
         raise UserError(f"push_to_hub: '{name}' is no name on the hub: give it as org/model")
     api = hub.HfApi(endpoint=endpoint, token=token)
     with tempfile.TemporaryDirectory() as place:
-        package(run, Path(place))
+        package(run, Path(place), pictures=pictures)
         try:
             address = api.create_repo(name, private=private, exist_ok=True, repo_type="model")
             api.upload_folder(repo_id=name, folder_path=place, allow_patterns=list(FILES),
@@ -39,9 +40,10 @@ def push(run: Path, name: str, *, private: bool, token: str | None, message: str
     return str(address)
 
 
-def package(run: Path, place: Path) -> None:
+def package(run: Path, place: Path, *, pictures: bool) -> None:
     """Copy what goes to the hub into an empty folder: paths of this machine become names, and the card is written
-    anew, with the figures of RUN/evaluation if the run has been judged."""
+    anew, with the figures of RUN/evaluation if the run has been judged. Contact sheets, which show the user's
+    photographs, only with `pictures`."""
     record = read_record(run)
     record["data"] = {field: _names(paths) for field, paths in record.get("data", {}).items()}
     write_json(place / "config.json", record)
@@ -49,7 +51,7 @@ def package(run: Path, place: Path) -> None:
         if (run / file).is_file():
             shutil.copyfile(run / file, place / file)
     (place / "samples").mkdir()
-    for sheet in sorted((run / "samples").glob("*.png")):
+    for sheet in sorted((run / "samples").glob("*.png")) if pictures else ():
         shutil.copyfile(sheet, place / "samples" / sheet.name)
     judged = run / "evaluation" / "evaluation.json"
     evaluation = read_json(judged) if judged.is_file() else None

@@ -15,7 +15,7 @@ from migaki.api.evaluation import Evaluation
 from migaki.api.folder import Folder
 from migaki.api.options import build
 from migaki.api.prediction import Picture, Prediction, Predictions, pixels_of
-from migaki.api.show import embedded, table_html, title_html
+from migaki.api.show import chart_html, embedded, table_html, title_html
 from migaki.core.alarms import alarms
 from migaki.core.errors import UserError
 from migaki.core.files import show
@@ -25,7 +25,7 @@ from migaki.core.system import System
 from migaki.core.trained import load_system, read_record
 from migaki.data.folder import ImageFolder
 from migaki.lab.steps import option_words
-from migaki.report.curves import curves_svg
+from migaki.report.curves import curve_panels
 from migaki.stages.predict import Predictor
 
 _JUDGES = {False: "migaki.judges.labels:Labels", True: "migaki.judges.pairs:Pairs"}
@@ -152,18 +152,19 @@ class Run:
         export(self.path, Path(out), size, quiet=quiet)
         return Path(out)
 
-    def push_to_hub(self, name: str, *, private: bool = True, token: str | None = None, message: str = "",
-                    endpoint: str | None = None) -> str:
+    def push_to_hub(self, name: str, *, private: bool = True, pictures: bool = False, token: str | None = None,
+                    message: str = "", endpoint: str | None = None) -> str:
         """Upload the run to the Hugging Face hub as `name` ("org/model"; extra: migaki[hub]); returns its address.
 
-        Weights, configuration without paths of this machine, card, curves and pictures go there. `private` holds
-        for a repository that is made. Raises UserError.
+        Weights, configuration without paths of this machine, card and curves go there; contact sheets, which show
+        your photographs, only with `pictures`. `private` holds for a repository that is made. Raises UserError.
         """
         from migaki.api.hub import push
 
         if not self.is_whole:
             raise UserError(f"{self.path}: the training is not finished (no model.safetensors): run it again to go on")
-        return push(self.path, name, private=private, token=token, message=message, endpoint=endpoint)
+        return push(self.path, name, private=private, pictures=pictures, token=token, message=message,
+                    endpoint=endpoint)
 
     def _line(self) -> str:
         rows = self.rows
@@ -175,9 +176,9 @@ class Run:
         shown = [title_html(f"{self.system}: {show(self.path)}", self._line())]
         shown += [title_html("Watch out", line) for line in self.warnings]
         if rows:
-            shown += [embedded(curves_svg(rows), "curves"),
-                      table_html(["term", "last mean"], [[name, f"{value:.4g}"] for name, value in
-                                                         self.figures.items()])]
+            shown += [chart_html(title, content) for title, content in curve_panels(rows)]
+            shown.append(table_html(["term", "last mean"], [[name, f"{value:.4g}"] for name, value
+                                                            in self.figures.items()]))
         sheets = sorted((self.path / "samples").glob("*.png"))
         if sheets:
             shown.append(embedded(sheets[-1].read_bytes(), "the last contact sheet"))

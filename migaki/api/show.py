@@ -22,6 +22,12 @@ def picture_html(picture: Image.Image, text: Sequence[str] = ()) -> str:
             f'<div style="overflow-wrap:anywhere">{lines}</div></div>')
 
 
+def chart_html(title: str, content: bytes) -> str:
+    """Returns a small chart under its title."""
+    return (f'<div style="{_CARD.format(width=300)}"><div style="font-weight:600">{escape(title)}</div>'
+            f"{embedded(content, title)}</div>")
+
+
 def embedded(content: bytes, description: str) -> str:
     """Returns an image element that holds a PNG, or an SVG, itself."""
     kind = "png" if content.startswith(b"\x89PNG") else "svg+xml"

@@ -50,5 +50,5 @@ def device_name(device: torch.device) -> str:
 def written(run: Any) -> str:
     """Returns what a run leaves, and how often."""
     sheets = f"samples/ (pictures every {run.sample_every}), " if run.sample_every else ""
-    return (f"metrics.jsonl (means every {run.log_every} steps), {sheets}checkpoint (every {run.checkpoint_every}, to go "
-            "on after a stop), at the end model.safetensors, README.md and report.html")
+    return (f"metrics.jsonl (means every {run.log_every} steps), {sheets}checkpoint (every {run.checkpoint_every}, to "
+            "go on after a stop), at the end model.safetensors, README.md and report.html")

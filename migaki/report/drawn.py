@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from migaki.core.files import show
 from migaki.core.glossary import glossary
+from migaki.data.sets.objects import of_objects
 from migaki.report.gaze_pictures import READ, TRUE, arrow, arrow_end
 
 Array = np.ndarray[Any, Any]
@@ -26,6 +28,7 @@ IGNORED: Final = 255
 _COVER = 0.45  # how much of a pixel a mask's colour takes
 _LARGEST_ZOOM = 16  # a picture of 2 px is not blown up to a hall
 _MOST_OBJECTS = 300  # of a row that are drawn
+_MOST_ENTRIES = 8  # of a list that are put into words
 _MOST_WORDS = 40  # columns of a row that are put into words
 
 
@@ -96,24 +99,32 @@ def joined(row: Row) -> dict[str, Any]:
 
 
 def in_words(row: Row, names: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """Returns what cannot be drawn, as pairs (column, text): classes, numbers, short lists, text. No file names."""
+    """Returns what is not drawn, as pairs (column, text): classes, numbers, short lists, text. No file names.
+
+    Of objects it is their number; angles are told in degrees. `names` are those of the classes.
+    """
     found: list[tuple[str, str]] = []
     for name, value in row.items():
         own = name.removeprefix("predicted_")
-        if name == "file_name" or name.endswith("_file_name") or value is None or len(found) == _MOST_WORDS:
+        prefix = name.removesuffix(own)
+        has_boxes = own != "boxes" and f"{prefix}boxes" in row and of_objects(name)
+        if name == "file_name" or name.endswith("_file_name") or value is None or has_boxes or _kind(own) == "points":
             continue
-        if isinstance(value, list) and (_kind(own) in ("points", "boxes") or len(value) > 8):
-            found.append((name, f"{len(value)} entries"))
-        elif isinstance(value, str | int | float | bool | list):
-            found.append((name, _text(own, value, names)))
+        if isinstance(value, str | int | float | bool | list) and len(found) < _MOST_WORDS:
+            found.append((name.replace("_", " "), _text(own, value, names)))
     return found
 
 
 def _text(own: str, value: Any, names: Sequence[str]) -> str:
+    key = glossary().get(own)
     if isinstance(value, list):
+        if own == "boxes" or len(value) > _MOST_ENTRIES:
+            return f"{len(value)}" if own == "boxes" else f"{len(value)} numbers"
         return ", ".join(_text(own, item, names) for item in value) or "none"
     if own in ("label", "labels", "classes") and type(value) is int and 0 <= value < len(names):
         return show(names[value])
+    if isinstance(value, float) and key is not None and key.unit.startswith("rad") and math.isfinite(value):
+        return f"{math.degrees(value):.1f}°"
     if isinstance(value, float):
         return f"{value:.4g}"
     return show(str(value)[:200])

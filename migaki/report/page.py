@@ -98,6 +98,12 @@ class Page:
         """
         self._parts.append(f'<figure{_chart(is_chart)}>{_img(image, caption)}{_caption(caption)}</figure>')
 
+    def charts(self, charts: Iterable[tuple[str, bytes]]) -> None:
+        """Add small charts (title, content) side by side, as many in a line as there is room for."""
+        figures = "".join(f'<figure class="chart"><div class="name">{escape(title)}</div>{_img(image, title)}</figure>'
+                          for title, image in charts)
+        self._parts.append(f'<div class="charts">{figures}</div>')
+
     def pair(self, first: bytes, second: bytes, caption: str = "", *, names: tuple[str, str] = ("before", "after"),
              is_chart: bool = False) -> None:
         """Add two pictures side by side under their names; in the enlarged view a key switches between them."""

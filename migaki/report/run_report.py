@@ -16,7 +16,7 @@ from migaki.core.files import open_plain, show
 from migaki.core.log import read_rows
 from migaki.core.terms import meaning
 from migaki.core.trained import read_record
-from migaki.report.curves import curves_svg
+from migaki.report.curves import curve_panels
 from migaki.report.page import Page
 from migaki.report.tables import Entry, Table
 
@@ -43,7 +43,8 @@ def run_page(run: Path) -> Page:
         page.warning(f"{alarm.line} ({alarm.when})")
     if rows:
         page.section("Curves")
-        page.figure(curves_svg(rows), "Means of each interval over the steps.", is_chart=True)
+        page.text("Means of each interval over the steps; what the terms mean stands below.")
+        page.charts(curve_panels(rows))
         if not warnings:
             page.text("The watchmen had nothing to say.")
     _pictures(page, run)

@@ -149,14 +149,16 @@ def shares_of(logits: torch.Tensor, names: Sequence[str], most: int = 5) -> tupl
 
 
 def _plane(name: str, plane: torch.Tensor, move: Move) -> Array:
-    """A plane in the size of the picture that was given."""
-    values = plane.numpy()
+    """A plane in the size of the picture that was given, at the nearest pixels; `move` leads there, without a turn."""
+    values: Array = plane.numpy()
     values = values.astype(np.int64 if values.max(initial=0) > UNSEEN else np.uint8) if name == "mask" else values
     if move.is_identity:
         return values
-    result = move.plane(values[None], nearest=True)[0]
-    if name == "mask":
-        seen = move.plane(np.ones((1, *values.shape), np.uint8), nearest=True)[0]
-        result = np.where(seen > 0, result, UNSEEN)
-    own: Array = result.astype(values.dtype)
-    return own
+    to_frame = back(move).matrix
+    rows = np.rint(to_frame[1, 1] * np.arange(move.after[0]) + to_frame[1, 2]).astype(np.int64)
+    columns = np.rint(to_frame[0, 0] * np.arange(move.after[1]) + to_frame[0, 2]).astype(np.int64)
+    height, width = values.shape
+    found = values[rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)[None]]
+    seen = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))[None]
+    result: Array = np.where(seen, found, UNSEEN if name == "mask" else 0).astype(values.dtype)
+    return result

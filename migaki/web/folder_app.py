@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import JSONResponse, Response
+from PIL import Image
 
 from migaki.core.files import show
 from migaki.report.labelled import labelled_picture, words_of
-from migaki.report.sheets import png
 from migaki.web.folder_table import FolderTable
 from migaki.web.folder_table import Query as Wanted
 from migaki.web.guard import Guard
@@ -20,9 +21,21 @@ PER_PAGE: Final = 24
 """Pictures on a page; each is a request, and the guard lets 120 through at once."""
 
 _SIDE = 360  # px
+_LARGE = 100_000  # bytes of a PNG
 _WORDS = 8  # columns below a picture
 
 Text = Annotated[str, Query(max_length=200)]
+
+
+def encoded(picture: Image.Image) -> tuple[bytes, str]:
+    """Returns a picture as a file and its media type: PNG, or where that is large (noise, photographs) JPEG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    if buffer.tell() <= _LARGE:
+        return buffer.getvalue(), "image/png"
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue(), "image/jpeg"
 
 
 def build_app(table: FolderTable, *, host: str, token: str | None = None) -> Guard:
@@ -53,7 +66,8 @@ def build_app(table: FolderTable, *, host: str, token: str | None = None) -> Gua
         def picture(index: int) -> Response:
             if not 0 <= index < table.count:
                 raise HTTPException(404, "there is no such picture")
-            return Response(png(labelled_picture(folder, index, _SIDE)), media_type="image/png")
+            content, kind = encoded(labelled_picture(folder, index, _SIDE))
+            return Response(content, media_type=kind)
 
     def _row(place: int) -> dict[str, Any]:
         errors = [] if not table.worst else [(table.worst, table.columns[table.worst].values[place])]

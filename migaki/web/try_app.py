@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any, Final
 
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import JSONResponse, Response
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from migaki.core.errors import UserError
@@ -18,7 +20,6 @@ from migaki.core.trained import read_record
 from migaki.data.files.image_file import read_header, read_image
 from migaki.data.files.member import Member
 from migaki.report.drawn import as_picture, draw_labels, in_words, joined
-from migaki.report.sheets import png
 from migaki.stages.predict import Predictor, Reading
 from migaki.web.connections import ConnectionLimits
 from migaki.web.guard import Guard, Limits
@@ -109,8 +110,14 @@ def answer(predictor: Predictor, content: bytes, classes: tuple[str, ...]) -> di
                         f"{MOST_PIXELS // 2**20} megapixels")
     pixels = read_image(upload)
     reading = predictor.read(pixels[: 3 if pixels.shape[0] == 4 else 1 if pixels.shape[0] == 2 else None])
-    shown = [base64.b64encode(png(picture)).decode("ascii") for picture in _shown(pixels, reading, classes)]
+    shown = [base64.b64encode(_png(picture)).decode("ascii") for picture in _shown(pixels, reading, classes)]
     return {"pictures": shown, "words": words(reading, classes)}
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)  # a camera's pictures have to be quick
+    return buffer.getvalue()
 
 
 def words(reading: Reading, classes: tuple[str, ...]) -> list[tuple[str, str]]:
