@@ -1,0 +1,113 @@
+"""What is to be learned from a set, told by its columns, and which system learns it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from migaki.core.discovery import names_in
+from migaki.core.errors import UserError
+from migaki.core.files import show
+from migaki.core.glossary import glossary
+from migaki.data.folder import ImageFolder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """Something to learn: its name for `--task`, the columns that hold it (any of them), the system that learns it."""
+
+    name: str
+    about: str
+    columns: tuple[str, ...]
+    system: str
+    options: tuple[tuple[str, Any], ...] = ()  # fields of the system's configuration that this task sets
+
+    def column(self, folder: ImageFolder) -> str | None:
+        """Returns the column of the folder that holds the task's label; None if there is none."""
+        return next((name for name in self.columns if name in folder.labels or name in folder.files), None)
+
+
+TASKS = (
+    Task(name="boxes", about="objects with their boxes", columns=("boxes",), system="detector"),
+    Task(name="mask", about="a class for each pixel", columns=("mask",), system="segmenter"),
+    Task(name="labels", about="several classes a picture", columns=("labels",), system="classifier"),
+    Task(name="label", about="one class a picture", columns=("label",), system="classifier"),
+    Task(name="gaze", about="the direction of gaze", columns=("gaze",), system="gaze"),
+    Task(name="keypoints", about="places in the picture", columns=("keypoints",), system="keypoints"),
+    Task(name="numbers", about="numbers of your own", columns=(), system="regressor"),
+)
+"""The tasks, the one that says most of a picture first."""
+
+
+def task_of(simulated: ImageFolder, wanted: str = "auto", real: ImageFolder | None = None,
+            columns: Sequence[str] = ()) -> Task:
+    """Returns the task of a set, by its columns; the labelled photographs, if there are any, decide between several.
+
+    Raises UserError for a task whose label the set lacks, for a set without a label that can be learned, and for one
+    with several that differ.
+    """
+    known = {task.name: task for task in TASKS}
+    if wanted not in ("auto", *known):
+        raise UserError(f"--task {wanted}: known are auto, {', '.join(known)}")
+    if columns and wanted not in ("auto", "numbers"):
+        raise UserError(f"--columns {' '.join(columns)}: numbers are learned with --task numbers")
+    if wanted == "numbers" or columns:
+        return _numbers(simulated, columns)
+    found = [task for task in TASKS if task.column(simulated)]
+    if wanted != "auto":
+        if known[wanted] not in found:
+            raise UserError(f"--task {wanted}: {show(simulated.path)} has no column {' or '.join(known[wanted].columns)}"
+                            f" (it has: {_listed(simulated)})")
+        return _available(known[wanted])
+    if real is not None and len(found) > 1:
+        found = [task for task in found if task.column(real)] or found
+    found = _without_parts(found)
+    if len(found) > 1:
+        raise UserError(f"{show(simulated.path)}: can teach several things: choose one with --task "
+                        f"{' or --task '.join(task.name for task in found)}")
+    return _available(found[0]) if found else _numbers(simulated, ())
+
+
+def _without_parts(found: Sequence[Task]) -> list[Task]:
+    """Leave out what another label of the set says as well: boxes have classes, and a mask may have come with them."""
+    names = {task.name for task in found}
+    hidden = {"labels", "label"} & names if "boxes" in names else set()
+    return [task for task in found if task.name not in hidden]
+
+
+def free_numbers(folder: ImageFolder) -> list[str]:
+    """Returns the columns that hold one number a picture, vary, and are declared by no method."""
+    return [name for name, values in folder.labels.items()
+            if name not in glossary() and not name.startswith("predicted_") and values.ndim == 1
+            and values.dtype.kind in "fi" and np.isfinite(values).all() and len(np.unique(values)) > 2]
+
+
+def _numbers(folder: ImageFolder, columns: Sequence[str]) -> Task:
+    free = free_numbers(folder)
+    if missing := [name for name in columns if name not in free]:
+        raise UserError(f"--columns {' '.join(columns)}: {show(folder.path)} has no numbers '{show(missing[0])}' that "
+                        f"vary (it has: {', '.join(map(show, free)) or 'none'})")
+    if not free:
+        raise UserError(f"{show(folder.path)}: holds no label that can be learned (it has: {_listed(folder)}): write "
+                        "labels into its metadata.jsonl, or bring it into the folder format with `migaki import`")
+    units = folder.made.get("units")
+    declared = [name for name in free if isinstance(units, dict) and name in units]
+    chosen = tuple(columns) or tuple(declared) or tuple(free)
+    if not columns and not declared and len(free) > 4:
+        raise UserError(f"{show(folder.path)}: has {len(free)} columns of numbers: choose with --columns "
+                        f"{' '.join(map(show, free[:3]))}")
+    return _available(Task(name="numbers", about="numbers of your own", columns=chosen, system="regressor",
+                           options=(("columns", chosen),)))
+
+
+def _available(task: Task) -> Task:
+    if task.system not in names_in("systems", "System"):
+        raise UserError(f"--task {task.name}: this version has no system '{task.system}' to learn {task.about}")
+    return task
+
+
+def _listed(folder: ImageFolder) -> str:
+    return ", ".join(map(show, (*folder.labels, *folder.files))) or "none"
