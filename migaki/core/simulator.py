@@ -25,6 +25,12 @@ class Simulator(ABC):
         """Whether the images come with labels; a simulator that replaces a camera may give unlabelled images."""
         return True
 
+    @property
+    def names(self) -> dict[str, Any]:
+        """What dataset.json says of the labels: `classes`, `mask_classes`, `keypoint_names`, `units`; nothing by
+        default."""
+        return {}
+
     @abstractmethod
     def render(self, seed: int, indices: Sequence[int]) -> Batch:
         """Render the images with these indices, and their labels (keys of the glossary).

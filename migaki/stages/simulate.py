@@ -66,6 +66,7 @@ def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str 
     info: dict[str, Any] = {
         "command": command, "simulator": name, "config": portable(to_dict(simulator.config)), "seed": job.seed,
         "version": __version__, "licence": "made by migaki; textures under the licence of their assets, if any",
+        **simulator.names,
     }
     if held := _held(simulator.config):
         info["contents"] = held

@@ -32,6 +32,12 @@ NET = nn.Conv2d(1, 1, 3)
 WITH_GRADIENT = rand(2, 1, 9, 9).requires_grad_()
 
 CASES: dict[str, tuple[Any, ...]] = {
+    "appearance.mean_deviation": (COLOURS,),
+    "appearance.match_mean_deviation": (COLOURS, rand(2, 3), rand(2, 3)),
+    "appearance.quantiles": (COLOURS, 9),
+    "appearance.match_quantiles": (COLOURS, rand(2, 3, 9).sort(2).values),
+    "appearance.low_amplitudes": (COLOURS, 3),
+    "appearance.match_low_amplitudes": (COLOURS, rand(2, 3, 7, 4)),
     "augment.translate": (PICTURES, 3),
     "augment.affine": (WIDE, 4.0, 0.1, 0.3),
     "augment.affine_and_turn": (WIDE, 4.0, 0.1, 0.3),
