@@ -217,6 +217,11 @@ class ImageFolder:
         with ThreadPoolExecutor(4) as pool:  # blocks, as a task an image would take a kilobyte each, all at once
             return list(itertools.chain.from_iterable(pool.map(look, range(0, len(self), _BLOCK))))
 
+    @property
+    def headers(self) -> list[Header]:
+        """What the file of each image says of its size and channels."""
+        return self._headers
+
     @cached_property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) in which every image is delivered; UserError if the files differ and the choice is open."""

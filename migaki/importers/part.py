@@ -89,15 +89,16 @@ class Part(Importer):
             return np.ones(len(self._folder), np.bool_)
         wanted = np.array([str(self._label(row)) in self.config.classes for row in range(len(self._folder))])
         if not wanted.any():
-            raise UserError(f"{show(self._folder.path)}: has no picture of {', '.join(map(show, self.config.classes))}: "
-                            "give --classes that it has")
+            raise UserError(f"{show(self._folder.path)}: has no picture of "
+                            f"{', '.join(map(show, self.config.classes))}: give --classes that it has")
         return wanted
 
     def _label(self, index: int) -> Any:
         """What a row says of its class: a name where there is one, else a number."""
         value, names = self._folder.rows[index].get(self.config.label or "label"), self._folder.classes
-        is_place = not self.config.label and type(value) is int and 0 <= value < len(names)
-        return names[value] if is_place else value
+        if not self.config.label and isinstance(value, int) and 0 <= value < len(names):
+            return names[value]
+        return value
 
     def _folds(self, among: Array) -> Array:
         """The part of each of these rows."""

@@ -27,18 +27,18 @@ from migaki.report.tables import Table
 _CHUNK = 128  # photographs that all runs read at once
 
 _ABOUT = (
-    "Agreement: 1 - (how far two runs read the same photograph apart) / (how far one run reads two different photographs "
-    "apart); for classes this is Fleiss' kappa. 1 is perfect, 0 is chance. Runs of equal training that differ in their "
-    "seed disagree about as often as they err, if they are as sure as they are right (Jiang et al., \"Assessing "
+    "Agreement: 1 - (how far apart two runs read the same photograph) / (how far apart one run reads two different "
+    "photographs); for classes this is Fleiss' kappa. 1 is perfect, 0 is chance. Runs of equal training that differ in "
+    "their seed disagree about as often as they err, if they are as sure as they are right (Jiang et al., \"Assessing "
     "generalization of SGD via disagreement\", ICLR 2022). No label is read.")
 
 
 class Agreement(Judge):
     """Compares what runs read off the same photographs, pair by pair; no label is read.
 
-    For classes it also tells the mean confidence, the mutual information of pictures and classes, the soft neighbourhood
-    density and the nuclear norm of the outputs. `images.csv` names the photographs on which the runs disagree most:
-    those whose labels would teach most.
+    For classes it also tells the mean confidence, the mutual information of pictures and classes, the soft
+    neighbourhood density and the nuclear norm of the outputs. `images.csv` names the photographs on which the runs
+    disagree most: those whose labels would teach most.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,26 +17,41 @@ from migaki.data.folder import ImageFolder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """Something to learn: its name for `--task`, the columns that hold it (any of them), the system that learns it."""
+    """Something to learn: its name for `--task`, the columns that hold it (any of them), the system that learns it.
+
+    `beside` are further columns that belong to the label.
+    """
 
     name: str
     about: str
     columns: tuple[str, ...]
     system: str
+    beside: tuple[str, ...] = ()
     options: tuple[tuple[str, Any], ...] = ()  # fields of the system's configuration that this task sets
 
     def column(self, folder: ImageFolder) -> str | None:
         """Returns the column of the folder that holds the task's label; None if there is none."""
         return next((name for name in self.columns if name in folder.labels or name in folder.files), None)
 
+    def others(self, folder: ImageFolder) -> tuple[str, ...]:
+        """Returns the columns of the folder that have nothing to do with the task."""
+        found = dict.fromkeys(name.removesuffix("_file_name") for row in folder.rows[:_LOOKED_AT] for name in row
+                              if name != "file_name")
+        return tuple(name for name in found if name not in (*self.columns, *self.beside))
+
+
+_LOOKED_AT = 100  # rows whose columns are looked at
 
 TASKS = (
-    Task(name="boxes", about="objects with their boxes", columns=("boxes",), system="detector"),
+    Task(name="boxes", about="objects with their boxes", columns=("boxes",), system="detector",
+         beside=("classes", "crowd", "object_keypoints")),
     Task(name="mask", about="a class for each pixel", columns=("mask",), system="segmenter"),
     Task(name="labels", about="several classes a picture", columns=("labels",), system="classifier"),
     Task(name="label", about="one class a picture", columns=("label",), system="classifier"),
-    Task(name="gaze", about="the direction of gaze", columns=("gaze",), system="gaze"),
-    Task(name="keypoints", about="places in the picture", columns=("keypoints",), system="keypoints"),
+    Task(name="gaze", about="the direction of gaze", columns=("gaze",), system="gaze",
+         beside=("gaze_pitch", "gaze_yaw", "side")),
+    Task(name="keypoints", about="places in the picture", columns=("keypoints",), system="keypoints",
+         beside=("keypoint_visible",)),
     Task(name="numbers", about="numbers of your own", columns=(), system="regressor"),
 )
 """The tasks, the one that says most of a picture first."""
@@ -59,8 +74,8 @@ def task_of(simulated: ImageFolder, wanted: str = "auto", real: ImageFolder | No
     found = [task for task in TASKS if task.column(simulated)]
     if wanted != "auto":
         if known[wanted] not in found:
-            raise UserError(f"--task {wanted}: {show(simulated.path)} has no column {' or '.join(known[wanted].columns)}"
-                            f" (it has: {_listed(simulated)})")
+            raise UserError(f"--task {wanted}: {show(simulated.path)} has no column "
+                            f"{' or '.join(known[wanted].columns)} (it has: {_listed(simulated)})")
         return _available(known[wanted])
     if real is not None and len(found) > 1:
         found = [task for task in found if task.column(real)] or found

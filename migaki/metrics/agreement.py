@@ -58,4 +58,5 @@ def nuclear_norm(probabilities: Tensor) -> float:
 
 
 def _entropy(values: Tensor) -> Tensor:
-    return -torch.special.xlogy(values, values).sum(-1)
+    found: Tensor = -torch.special.xlogy(values, values).sum(-1)
+    return found

@@ -87,9 +87,10 @@ def _seconds_a_step(cls: type[System], data: Any, config: Any) -> float:
     return (time.monotonic() - clock) / _TIMED
 
 
-def plan(options: Options, speed: dict[str, float], recipes: Sequence[Recipe], budgeted: Budgeted, counts: dict[str, int],
-         out: Path) -> Plan:
-    """Returns the plan of an earlier call, with the arms that a larger budget adds, or a new one; keeps it in plan.json.
+def plan(options: Options, speed: dict[str, float], recipes: Sequence[Recipe], budgeted: Budgeted,
+         counts: dict[str, int], out: Path) -> Plan:
+    """Returns the plan of an earlier call, with the arms that a larger budget adds, or a new one; keeps it in
+    plan.json.
 
     `recipes` are all arms, cheapest first; `counts` has the pictures of `simulated` and `photos`.
     """
@@ -129,8 +130,11 @@ def _plan(options: Options, speed: dict[str, float], recipes: Sequence[Recipe], 
     if known is not None and known["rounds"]:
         rounds = known["rounds"]
     rounds = min(rounds, options.steps) if options.steps else rounds
-    costs = {recipe.slug: _cost(recipe, speed, usual, steps, seeds, rounds, counts) for recipe in recipes}
-    chosen, left_out, spent = [], {}, 0.0
+    lengths = replace(budgeted, steps=steps)
+    costs = {recipe.slug: _cost(recipe, speed, lengths, seeds, rounds, counts) for recipe in recipes}
+    chosen: list[str] = []
+    left_out: dict[str, float] = {}
+    spent = 0.0
     for recipe in recipes:
         cost = costs[recipe.slug]
         was = known is not None and recipe.slug in known.get("arms", ())
@@ -145,10 +149,10 @@ def _plan(options: Options, speed: dict[str, float], recipes: Sequence[Recipe], 
                 arms=tuple(chosen), left_out=left_out, costs=costs)
 
 
-def _cost(recipe: Recipe, speed: dict[str, float], usual: str, steps: int, seeds: int, rounds: int,
+def _cost(recipe: Recipe, speed: dict[str, float], lengths: Budgeted, seeds: int, rounds: int,
           counts: dict[str, int]) -> float:
     """Returns the estimated seconds of an arm, with what is made for it alone."""
-    cost = seeds * steps * speed[recipe.system or usual]
+    cost = seeds * lengths.steps_of(recipe) * speed[recipe.system or lengths.task.system]
     if recipe.slug in ("matched", "refined"):
         cost += counts["simulated"] / _PICTURES_A_SECOND
     if recipe.slug == "refined":

@@ -45,10 +45,11 @@ def read_scores(slugs: Sequence[str], seeds: int, out: Path, main: str, *, highe
         held_out = _mean(records, main)
         free = (records[0].get("costs_nothing") or {}).get("figures", {}).get(main)
         is_free = free is not None and (held_out <= free if higher_is_better else held_out >= free)
-        first = _mean([read_json(folder / "first" / "evaluation.json") for folder in folders], main) if has_real else None
+        first = [read_json(folder / "first" / "evaluation.json") for folder in folders] if has_real else []
         more = {key: float(value) for key, value in agreement.items()
                 if key not in ("agreement", "count") and isinstance(value, int | float)}
-        found.append(Scores(slug=slug, agreement=float(agreement["agreement"]), held_out=held_out, first=first, more=more,
+        found.append(Scores(slug=slug, agreement=float(agreement["agreement"]), held_out=held_out, more=more,
+                            first=_mean(first, main) if first else None,
                             is_out="no better than a model that ignores the pictures" if is_free else ""))
     return found
 

@@ -13,7 +13,8 @@ from migaki.core.trained import load_system, read_record
 from migaki.lab.adapt.recipes import model_folder
 from migaki.lab.adapt.state import Adaptation
 from migaki.lab.chain import Step
-from migaki.lab.steps import call_step, export_step
+from migaki.lab.steps import apply_step, call_step, export_step
+from migaki.stages.apply import ApplyJob
 
 _KEPT = ("config.json", "README.md", "metrics.jsonl")  # the weights follow last: they prove the copy whole
 
@@ -24,6 +25,8 @@ def leave(work: Adaptation) -> list[Step]:
     source, model = model_folder(work.out, work.chosen.slug, 0), work.out / "model"
     found = [call_step(f"copy the run {source.name}", lambda: _copy(source, model), model / "model.safetensors",
                        [source])]
+    if work.sets.task.name == "label":
+        found.append(apply_step(model, ApplyJob(input=work.out / "photos", out=work.out / "read_chosen"), work.quiet))
     if can_export():
         found.append(export_step(model, work.out / "onnx" / "model.onnx", work.quiet))
     return found

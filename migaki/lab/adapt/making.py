@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from migaki.core.discovery import find_class
+from migaki.changes.match import Match
 from migaki.core.fit import Run
 from migaki.core.judge import Judge
 from migaki.core.log import read_rows
@@ -30,16 +29,9 @@ _WORTH = (10, 50, 200)  # real labels whose worth is measured
 
 def match(work: Adaptation) -> Step:
     """Returns the step that gives the simulated pictures the colours of the photographs."""
-    config = find_class_config("changes", "match")(to=work.out / "photos")
+    config = Match.Config(to=work.out / "photos")
     job = ApplyJob(input=work.out / "simulated", out=work.out / "matched", seed=work.options.seed)
     return change_step("match", config, job, work.quiet)
-
-
-def find_class_config(shelf: str, name: str) -> Any:
-    """Returns the configuration class of a change."""
-    from migaki.core.change import Change
-
-    return find_class(shelf, name, Change).Config
 
 
 def train(work: Adaptation, arms: Sequence[Recipe]) -> list[Step]:

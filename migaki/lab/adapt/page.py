@@ -10,6 +10,7 @@ from migaki.core.config import to_dict
 from migaki.core.files import write_json
 from migaki.data.folder import ImageFolder
 from migaki.lab.adapt import choice
+from migaki.lab.adapt.found import show_found, show_gap
 from migaki.lab.adapt.leave import can_export, write_script
 from migaki.lab.adapt.making import BOUND, worths
 from migaki.lab.adapt.recipes import Recipe, model_folder
@@ -52,20 +53,22 @@ def write(work: Adaptation) -> Path:
     report.text(found.text)
     _pictures(work, report)
     _table(work, report, measure)
+    report.section("What was found", is_folded=True)
+    show_found(work, report)
+    report.section("What differs")
+    show_gap(work, report)
     report.section("How it was chosen", is_folded=True)
     report.text(f"The arm was chosen {choice.BY_LABELS if work.has_real else choice.BY_AGREEMENT}")
     report.table("scores", _scores_table(work, measure))
     _left_out(work, report)
-    report.section("Who saw what", is_folded=True)
-    report.text("\n\n".join(work.sets.notes))
     return report.write()
 
 
 def _subtitle(work: Adaptation) -> str:
     sets = work.sets
-    real = f", {len(sets.real):,} of them with labels" if sets.real is not None else ""
-    return f"{len(sets.simulated):,} simulated pictures that teach {sets.task.about}, {len(sets.photos):,} photographs" \
-           f"{' and others' if real else ''}{real}: what brings one to the other."
+    real = f", {len(sets.real):,} others with labels" if sets.real is not None else ""
+    return f"{len(sets.simulated):,} simulated pictures that teach {sets.task.about}, {len(sets.photos):,} " \
+           f"photographs{real}: what brings one to the other."
 
 
 def _arms(work: Adaptation) -> list[Arm]:
@@ -94,7 +97,8 @@ def _cards(work: Adaptation, report: StudyReport, found: Verdict, measure: Measu
     cards = [Number(start.arm.name, measure.text(start.spread(measure)), f"{measure.noun} {where}")]
     trend = trend_of(start.spread(measure).mean, best.spread(measure).mean, measure.higher_is_better)
     if best is not start:
-        cards.append(Number(best.arm.name, measure.text(best.spread(measure)), "chosen", trend if work.has_real else None))
+        cards.append(Number(best.arm.name, measure.text(best.spread(measure)), "chosen",
+                            trend if work.has_real else None))
     cards.append(Number("agreement about the photographs", f"{work.chosen.agreement:.1%}",
                         "of the chosen arm's models, beyond chance"))
     return [*cards, *report.free_cards(start.arm.slug, measure), report.time_card()]
@@ -115,7 +119,8 @@ def _pictures(work: Adaptation, report: StudyReport) -> None:
 
     pictures = show(work.out / "simulated"), show(folder or work.out / "photos")
     names = ("simulated", folder.name if folder else "photographs")
-    caption = "The first pictures, none chosen. Click to enlarge; an arrow key then puts the other one in the same place."
+    caption = "The first pictures, none chosen. Click to enlarge; an arrow key then puts the other one in the same " \
+              "place."
     report.page.pair(*pictures, caption, names=names)
     report.keep("simulated", pictures[0])
     report.keep(names[1], pictures[1])
@@ -136,8 +141,8 @@ def _table(work: Adaptation, report: StudyReport, measure: Measure) -> None:
     assert work.chosen is not None
     report.section("All arms")
     slugs = list(report.outcomes)
-    caption = "" if work.has_real else "On held-out simulated pictures: without real labels nobody can say how good a " \
-                                       "model is on photographs."
+    caption = "" if work.has_real else "On held-out simulated pictures: without real labels nobody can say how good " \
+                                       "a model is on photographs."
     report.compare("arms", slugs, caption=caption)
     if work.has_real and len(work.arms) > 1:
         report.differences("differences", work.arms[0].slug, [arm.slug for arm in work.arms[1:]])

@@ -8,7 +8,7 @@ from pathlib import Path
 from migaki.core.errors import UserError
 from migaki.core.files import apart, exclusive, read_json
 from migaki.data.folder import ImageFolder
-from migaki.lab.adapt import budget, choice, making, page, recipes
+from migaki.lab.adapt import budget, choice, gap, making, page, recipes
 from migaki.lab.adapt.leave import leave
 from migaki.lab.adapt.options import Options
 from migaki.lab.adapt.recipes import Recipe
@@ -16,6 +16,8 @@ from migaki.lab.adapt.sets import open_sets, part_steps
 from migaki.lab.adapt.state import Adaptation
 from migaki.lab.chain import Phase
 from migaki.lab.steps import call_step
+
+_LETTER = 32  # px: larger pictures are no single characters
 
 
 def adapt(simulated: Path, photos: Path, out: Path, options: Options, *, quiet: bool = False) -> Path:
@@ -35,20 +37,19 @@ def adapt(simulated: Path, photos: Path, out: Path, options: Options, *, quiet: 
 
 def carry_out(work: Adaptation) -> None:
     """Carry out all phases up to the report."""
-    work.go(part_steps(work.sets, work.options, work.out, work.quiet))
+    work.go(part_steps(work.sets, work.options, work.out, work.quiet), _look(work))
     everything = _all_recipes(work)
     work.names = {arm.slug: arm.name for arm in everything}
     _plan(work, everything)
     assert work.plan is not None
     allowed = [arm for arm in everything if arm.slug in work.plan.arms]
-    first = [arm for arm in allowed if not arm.source and arm.slug in _first_slugs(work)]
+    first = [arm for arm in allowed if arm.slug in {one.slug for one in _first(work)}]
     if any("matched" in arm.needs for arm in allowed):
         work.go(Phase(title="match the photographs' colours", steps=(making.match(work),)))
     _train(work, first, "train the first arms")
     work.scores = _scores(work)
     best = work.recipe(choice.by_agreement(work.scores).slug)
-    later = [arm for arm in recipes.later_arms(work.sets.task, best, can_match=recipes.can_match())
-             if arm.slug in work.plan.arms]
+    later = [arm for arm in recipes.later_arms(work.sets.task, best) if arm.slug in work.plan.arms]
     work.names |= {arm.slug: arm.name for arm in later}
     later = making.prepare_later(work, later, best)
     _train(work, later, "train the arms that build on them")
@@ -59,19 +60,19 @@ def carry_out(work: Adaptation) -> None:
     work.go(Phase(title="leave the model", steps=tuple(leave(work))))
 
 
-def _first_slugs(work: Adaptation) -> set[str]:
-    return {arm.slug for arm in recipes.first_arms(work.sets.task, can_match=recipes.can_match())}
+def _first(work: Adaptation) -> list[Recipe]:
+    is_writing = work.sets.channels == 1 and max(work.sets.size) <= _LETTER
+    return recipes.first_arms(work.sets.task, is_writing=is_writing)
 
 
 def _all_recipes(work: Adaptation) -> list[Recipe]:
     """Returns all arms, or those that are asked for; the plan needs them before it is known on what the last build."""
-    matches = recipes.can_match()
-    first = recipes.first_arms(work.sets.task, can_match=matches)
-    every = [*first, *recipes.later_arms(work.sets.task, first[0], can_match=matches)]
+    first = _first(work)
+    every = [*first, *recipes.later_arms(work.sets.task, first[0])]
     chosen = [arm for arm in every if not work.options.arms or arm.slug in work.options.arms]
     if not any(arm.slug in {one.slug for one in first} for arm in chosen):
-        raise UserError(f"--arms {' '.join(work.options.arms)}: name one of {', '.join(arm.slug for arm in first)} too: "
-                        "the others build on them")
+        raise UserError(f"--arms {' '.join(work.options.arms)}: name one of {', '.join(arm.slug for arm in first)} "
+                        "too: the others build on them")
     return chosen
 
 
@@ -79,10 +80,19 @@ def _plan(work: Adaptation, everything: Sequence[Recipe]) -> None:
     budgeted, out = work.budgeted(), work.out
     work.go(Phase(title="measure the speed", steps=(call_step(
         "measure how long an update of each system takes", lambda: budget.measure_speed(
-            budgeted, everything, work.sets.size, out), out / "speed" / "speed.json",
+            budgeted, _first(work), work.sets.size, out), out / "speed" / "speed.json",
         [out / "simulated", out / "photos"]),)))
     counts = {name: len(ImageFolder(out / name)) for name in ("simulated", "photos")}
     work.plan = budget.plan(work.options, read_json(out / "speed" / "speed.json"), everything, budgeted, counts, out)
+
+
+def _look(work: Adaptation) -> Phase:
+    out = work.out
+    first = out / "first" if work.has_real else None
+    needs = [out / "simulated", out / "photos", *([first] if first is not None else [])]
+    return Phase(title="look at what differs", steps=(call_step(
+        "measure what differs between the sets", lambda: gap.look(out / "simulated", out / "photos", first,
+                                                                  out / "look"), out / "look" / "look.json", needs),))
 
 
 def _train(work: Adaptation, arms: Sequence[Recipe], title: str) -> None:

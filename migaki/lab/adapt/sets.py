@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,14 +74,17 @@ def open_sets(simulated: Path, photos: Path, options: Options) -> Sets:
 
 def part_steps(sets: Sets, options: Options, out: Path, quiet: bool) -> Phase:
     """Returns the steps that divide the sets: `simulated`, `held_out`, `photos`, and REAL's `first` and `test`."""
-    frame = {"width": sets.size[1], "height": sets.size[0], "channels": sets.channels}
-    turns = {"folds": _FOLDS, "fold": _FOLDS - 1, "order": "turns"}
+    frame: dict[str, Any] = {"width": sets.size[1], "height": sets.size[0], "channels": sets.channels}
+    turns: dict[str, Any] = {"folds": _FOLDS, "fold": _FOLDS - 1, "order": "turns"}
+    turns["drop"] = sets.task.others(sets.simulated)
     parts = [("simulated", sets.simulated.path, {**turns, "rest": True, "limit": options.most}),
              ("held_out", sets.simulated.path, {**turns, "limit": _HELD_OUT}),
              ("photos", sets.photos.path, {"labelled": False, "limit": options.most})]
     if sets.real is not None:
         by = "label" if sets.task.name == "label" and not sets.group else ""
-        halves = {"folds": 2, "by": by, "group": sets.group, "label": sets.label, "classes": sets.known}
+        kept = {sets.group, sets.label}
+        halves = {"folds": 2, "by": by, "group": sets.group, "label": sets.label, "classes": sets.known,
+                  "drop": tuple(name for name in sets.task.others(sets.real) if name not in kept)}
         parts += [("first", sets.real.path, {**halves, "fold": 0}), ("test", sets.real.path, {**halves, "fold": 1})]
     return Phase(title="read", steps=tuple(
         _part(path, out / name, Part.Config(**frame, **choice), quiet) for name, path, choice in parts))
@@ -92,7 +96,7 @@ def _part(path: Path, out: Path, config: Part.Config, quiet: bool) -> Step:
 
 def _size(folder: ImageFolder, largest: int) -> tuple[int, int]:
     """Returns (H, W): the size of most pictures, made smaller so that its longer side is at most `largest` px."""
-    counts = Counter((header.height, header.width) for header in folder._headers)
+    counts = Counter((header.height, header.width) for header in folder.headers)
     height, width = counts.most_common(1)[0][0]
     if len(counts) > 1 and counts.most_common(1)[0][1] < len(folder) / 2:  # no usual size: the middle one
         height, width = (int(np.median([size[side] for size in counts.elements()])) for side in (0, 1))
@@ -108,7 +112,7 @@ def _size(folder: ImageFolder, largest: int) -> tuple[int, int]:
 def _channels(simulated: ImageFolder, photos: ImageFolder) -> int:
     """Returns 3 if both sets have colours, else 1."""
     def is_grey(folder: ImageFolder) -> bool:
-        return all(header.channels - header.has_alpha == 1 for header in folder._headers)
+        return all(header.channels - header.has_alpha == 1 for header in folder.headers)
 
     return 1 if is_grey(simulated) or is_grey(photos) else 3
 
@@ -120,8 +124,8 @@ def _refuse_constant(folder: ImageFolder, task: Task) -> None:
         return
     values = folder.labels[name].reshape(len(folder), -1)
     if len(values) > 1 and (values == values[:1]).all():
-        raise UserError(f"{show(folder.path)}: '{name}' is the same for all {len(folder)} pictures: there is nothing to "
-                        "learn; simulate it with other values")
+        raise UserError(f"{show(folder.path)}: '{name}' is the same for all {len(folder)} pictures: there is nothing "
+                        "to learn; simulate it with other values")
 
 
 def _classes(simulated: ImageFolder, real: ImageFolder | None, task: Task

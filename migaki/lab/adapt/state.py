@@ -14,9 +14,6 @@ from migaki.lab.adapt.recipes import Budgeted, Recipe, model_folder
 from migaki.lab.adapt.sets import Sets
 from migaki.lab.chain import Phase, Timing, run_chain
 
-PHASES = 9
-"""Of a call from end to end: read, measure, match, train, compare, build on the best, prove, leave, report."""
-
 
 @dataclass
 class Adaptation:
@@ -41,7 +38,23 @@ class Adaptation:
         shown = len(self.phases)
         self.phases += [phase for phase in phases if phase.steps]
         self.timings = run_chain(self.phases, self.out, last="", quiet=self.quiet, left_out=self.left_out, shown=shown,
-                                 total=PHASES)
+                                 total=max(self.total, len(self.phases)), ahead=self._ahead())
+
+    @property
+    def total(self) -> int:
+        """How many phases there will be, the report included."""
+        allowed = set(self.plan.arms) if self.plan is not None else {"matched", "self", "refined"}
+        builds = allowed & {"self", "adapted_matched", "refined", "refined_mixed"}
+        return 7 + sum(map(bool, (
+            allowed & {"matched", "matched_adabn", "mixed", *builds}, "self" in allowed,
+            allowed & {"refined", "refined_mixed"}, builds, builds, self.has_real)))
+
+    def _ahead(self) -> float:
+        """Returns the seconds that later phases will take, as far as they are planned."""
+        if self.plan is None:
+            return 0.0
+        begun = {arm.slug for arm in self.arms}
+        return sum(cost for slug, cost in self.plan.costs.items() if slug in self.plan.arms and slug not in begun)
 
     @property
     def has_real(self) -> bool:

@@ -40,7 +40,8 @@ def _unproved(work: Adaptation, best: Outcome) -> str:
     start = next(one for one in work.scores if one.slug == work.arms[0].slug)
     if work.chosen.slug == start.slug:
         return "Of all arms plain training on the simulated pictures agrees best with itself about the photographs: " \
-               "nothing that was tried promises more. Without real labels this cannot be proved: give some with --labelled."
+               "nothing that was tried promises more. Without real labels this cannot be proved: give some with " \
+               "--labelled."
     return f"Chosen: '{best.arm.name}'. Its models agree about {work.chosen.agreement:.1%} of the photographs beyond " \
            f"chance, those of plain training about {start.agreement:.1%}. Without real labels this cannot be proved: " \
            "give some with --labelled."
@@ -49,8 +50,8 @@ def _unproved(work: Adaptation, best: Outcome) -> str:
 def _proved(work: Adaptation, start: Outcome, best: Outcome, measure: Measure) -> tuple[str, bool | None]:
     assert work.chosen is not None
     if best is start:
-        return f"Adapting did not help: of all arms plain training was chosen, with {measure.text(best.spread(measure))} " \
-               "on real photographs.", False
+        return f"Adapting did not help: of all arms plain training was chosen, with " \
+               f"{measure.text(best.spread(measure))} on real photographs.", False
     text = verdict(f"Adapting ('{best.arm.name}')", start, best, measure, ("seed",))
     gap = difference_by(0, pairs(start, best, measure))
     assert gap is not None
@@ -67,11 +68,11 @@ def _regret(work: Adaptation, outcomes: Mapping[str, Outcome], best: Outcome, me
     top = max(values, key=lambda slug: values[slug])
     regret = values[top] - values[best.arm.slug]
     blind = choice.by_agreement(work.scores).slug
-    blind_text = "which the rule without labels would have chosen as well" if blind == best.arm.slug else \
-        f"where the rule without labels would have chosen '{outcomes[blind].arm.name}' with " \
+    blind_text = "and the rule without labels chooses the same" if blind == best.arm.slug else \
+        f"and the rule without labels would have chosen '{outcomes[blind].arm.name}' with " \
         f"{measure.text(outcomes[blind].spread(measure))}"
     if not regret:
         return 0.0, f"It is the best of all {len(values)} arms, {blind_text}."
     return regret, f"The best of all {len(values)} arms, known by the test's labels alone, is " \
-                   f"'{outcomes[top].arm.name}' with {measure.text(outcomes[top].spread(measure))}; the chosen one is that " \
+                   f"'{outcomes[top].arm.name}' with {measure.text(outcomes[top].spread(measure))}; it was not chosen, " \
                    f"{blind_text}."
