@@ -68,7 +68,7 @@ from PIL import Image, ImageOps
 
 @CONSTANTS@
 
-session = onnxruntime.InferenceSession(Path(__file__).parent / "onnx" / "model.onnx")
+session = onnxruntime.InferenceSession(str(Path(__file__).parent / "onnx" / "model.onnx"))
 for path in sys.argv[1:]:
     picture = ImageOps.fit(Image.open(path).convert(MODE), SIZE, Image.Resampling.BILINEAR)
     pixels = np.asarray(picture, np.float32).reshape(1, SIZE[1], SIZE[0], -1).transpose(0, 3, 1, 2) / 255
