@@ -58,10 +58,13 @@ def _mean(records: Sequence[dict[str, Any]], main: str) -> float:
     return float(np.mean([record["figures"][main] for record in records]))
 
 
-def choose(scores: Sequence[Scores], *, higher_is_better: bool) -> Scores:
-    """Returns the arm that the rule chooses; of equal ones the first, which is the cheapest."""
+def choose(scores: Sequence[Scores], *, higher_is_better: bool, is_blind: bool = False) -> Scores:
+    """Returns the arm that the rule chooses; of equal ones the first, which is the cheapest.
+
+    `is_blind` forbids the labelled photographs.
+    """
     left = [one for one in scores if not one.is_out] or list(scores)
-    if left[0].first is not None:
+    if left[0].first is not None and not is_blind:
         sign = 1 if higher_is_better else -1
         return max(left, key=lambda one: sign * (one.first if one.first is not None else float("nan")))
     return by_agreement(left)

@@ -24,8 +24,6 @@ from migaki.systems.simgan import SimGAN
 BOUND = "labels"
 """Slug of the arm that learns from the real labels of the first half alone."""
 
-_WORTH = (10, 50, 200)  # real labels whose worth is measured
-
 
 def match(work: Adaptation) -> Step:
     """Returns the step that gives the simulated pictures the colours of the photographs."""
@@ -115,7 +113,7 @@ def prove(work: Adaptation) -> list[Step]:
     if chosen.system or chosen.source:  # labels are added to an arm of the task's own system
         chosen = next(arm for arm in reversed(work.arms) if not arm.system and not arm.source)
     total = len(ImageFolder(work.out / "first"))
-    for count in worths(total):
+    for count in worths(work, total):
         part = work.out / f"labels_{count}"
         found.append(import_step("part", work.out / "first", part, Part.Config(limit=count), work.quiet))
         for number in range(work.plan.seeds):
@@ -127,6 +125,6 @@ def prove(work: Adaptation) -> list[Step]:
     return found
 
 
-def worths(total: int) -> list[int]:
+def worths(work: Adaptation, total: int) -> list[int]:
     """Returns how many real labels are tried of `total`."""
-    return [count for count in _WORTH if count < total]
+    return [count for count in work.options.worths if count < total]

@@ -25,6 +25,8 @@ class Options:
     tolerance: str = ""  # how far labels may drift when pictures are refined, such as 1px, 0.7deg or 2%
     seeds: int = 3  # models of each arm
     seed: int = 0  # the first seed
+    choose: Literal["auto", "agreement", "labels"] = "auto"  # how an arm is chosen; auto: by labels if there are some
+    worths: tuple[int, ...] = (10, 50, 200)  # numbers of real labels whose worth is measured
     columns: tuple[str, ...] = ()  # with --task numbers: the columns to learn
     arms: tuple[str, ...] = ()  # try only these arms, by their short names; none = all that the budget allows
     steps: int = 0  # updates of each model; 0 = as the budget allows
@@ -37,6 +39,10 @@ class Options:
         for name, least in (("seeds", 2), ("steps", 0), ("height", 0), ("width", 0), ("most", 40)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} {getattr(self, name)}: must be at least {least}")
+        if self.choose == "labels" and self.labelled is None:
+            raise UserError("--choose labels: give labelled photographs with --labelled")
+        if any(count < 1 for count in self.worths):
+            raise UserError(f"--worths {' '.join(map(str, self.worths))}: give numbers of labels, at least 1")
         if bool(self.height) != bool(self.width):
             raise UserError("--height and --width: give both, or neither")
         if self.tolerance:

@@ -38,7 +38,10 @@ def measure_of(work: Adaptation) -> Measure:
                                                  higher_is_better=metric.higher_is_better)
 
 
-def write(work: Adaptation) -> Path:
+TITLE = "What the photographs ask for"
+
+
+def write(work: Adaptation, title: str = TITLE) -> Path:
     """Write `decision.json`, `results.json`, `infer.py` and `report.html`; returns the path of the page."""
     measure, out = measure_of(work), work.out
     outcomes = read_outcomes(_arms(work))
@@ -47,10 +50,10 @@ def write(work: Adaptation) -> Path:
     write_json(out / "results.json", results(("seed",), list(outcomes.values())))
     if can_export():
         write_script(out / "model", out)
-    report = StudyReport(out, "What the photographs ask for", _subtitle(work), factors=("seed",), measures=(measure,),
+    report = StudyReport(out, title, _subtitle(work), factors=("seed",), measures=(measure,),
                          outcomes=outcomes, timings=work.timings)
-    report.numbers(_cards(work, report, found, measure))
     report.text(found.text)
+    report.numbers(_cards(work, report, found, measure))
     _pictures(work, report)
     _table(work, report, measure)
     report.section("What was found", is_folded=True)
@@ -58,7 +61,7 @@ def write(work: Adaptation) -> Path:
     report.section("What differs")
     show_gap(work, report)
     report.section("How it was chosen", is_folded=True)
-    report.text(f"The arm was chosen {choice.BY_LABELS if work.has_real else choice.BY_AGREEMENT}")
+    report.text(f"The arm was chosen {choice.BY_AGREEMENT if work.is_blind else choice.BY_LABELS}")
     report.table("scores", _scores_table(work, measure))
     _left_out(work, report)
     return report.write()
@@ -85,7 +88,7 @@ def _arms(work: Adaptation) -> list[Arm]:
     if work.has_real:
         total = len(ImageFolder(work.out / "first"))
         found += [arm(f"{BOUND}_{count}", f"the same and {count} real labels", f"{count} labels")
-                  for count in worths(total)]
+                  for count in worths(work, total)]
         found.append(arm(BOUND, f"{total} real labels alone (upper bound)", f"{total} labels"))
     return found
 
@@ -178,7 +181,7 @@ def _decision(work: Adaptation, outcomes: dict[str, Outcome], found: Verdict, me
     chosen: Recipe = work.recipe(work.chosen.slug)
     return {
         "verdict": found.text, "helped": found.helped, "chosen": chosen.slug, "name": chosen.name,
-        "rule": choice.BY_LABELS if work.has_real else choice.BY_AGREEMENT, "measure": measure.key,
+        "rule": choice.BY_AGREEMENT if work.is_blind else choice.BY_LABELS, "measure": measure.key,
         "higher_is_better": measure.higher_is_better, "judged_on": "test" if work.has_real else "held_out",
         "regret": found.regret, "without_labels": choice.by_agreement(work.scores).slug,
         "task": work.sets.task.name, "size": list(work.sets.size), "channels": work.sets.channels,

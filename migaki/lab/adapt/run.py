@@ -14,25 +14,32 @@ from migaki.lab.adapt.options import Options
 from migaki.lab.adapt.recipes import Recipe
 from migaki.lab.adapt.sets import open_sets, part_steps
 from migaki.lab.adapt.state import Adaptation
-from migaki.lab.chain import Phase
+from migaki.lab.chain import Phase, run_chain
 from migaki.lab.steps import call_step
 
+_USUAL = 12  # phases, before it is known how many there will be
 _LETTER = 32  # px: larger pictures are no single characters
 
 
-def adapt(simulated: Path, photos: Path, out: Path, options: Options, *, quiet: bool = False) -> Path:
+def adapt(simulated: Path, photos: Path, out: Path, options: Options, *, quiet: bool = False,
+          before: Sequence[Phase] = (), title: str = page.TITLE) -> Path:
     """Adapt to `photos` what `simulated` teaches; returns the path of report.html.
+
+    A demo makes its sets `before`, below `out`.
 
     An interrupted call goes on where it stopped, and a finished one changes nothing. Raises UserError, in one line,
     where it cannot go on.
     """
     apart(out, simulated, photos, *([options.labelled] if options.labelled is not None else []))
+    if before:
+        with exclusive(out):
+            run_chain(before, out, last="", quiet=quiet, total=len(before) + _USUAL)
     sets = open_sets(simulated, photos, options)
     recipes.require_known(options.arms, sets.task)
     with exclusive(out):
-        work = Adaptation(sets=sets, options=options, out=out, quiet=quiet)
+        work = Adaptation(sets=sets, options=options, out=out, quiet=quiet, phases=list(before), before=len(before))
         carry_out(work)
-        return page.write(work)
+        return page.write(work, title)
 
 
 def carry_out(work: Adaptation) -> None:
@@ -54,7 +61,7 @@ def carry_out(work: Adaptation) -> None:
     later = making.prepare_later(work, later, best)
     _train(work, later, "train the arms that build on them")
     work.scores = _scores(work)
-    work.chosen = choice.choose(work.scores, higher_is_better=work.metric.higher_is_better)
+    work.chosen = choice.choose(work.scores, higher_is_better=work.metric.higher_is_better, is_blind=work.is_blind)
     if work.has_real:
         work.go(Phase(title="judge on real labels", steps=tuple(making.prove(work))))
     work.go(Phase(title="leave the model", steps=tuple(leave(work))))

@@ -24,6 +24,7 @@ class Adaptation:
     out: Path
     quiet: bool = False
     phases: list[Phase] = field(default_factory=list)
+    before: int = 0  # phases that made the sets
     timings: list[Timing] = field(default_factory=list)
     left_out: dict[Path, str] = field(default_factory=dict)
     arms: list[Recipe] = field(default_factory=list)  # trained, in their order
@@ -45,8 +46,8 @@ class Adaptation:
         """How many phases there will be, the report included."""
         allowed = set(self.plan.arms) if self.plan is not None else {"matched", "self", "refined"}
         builds = allowed & {"self", "adapted_matched", "refined", "refined_mixed"}
-        return 7 + sum(map(bool, (
-            allowed & {"matched", "matched_adabn", "mixed", *builds}, "self" in allowed,
+        return 7 + self.before + sum(map(bool, (
+            allowed & {"matched", "matched_adabn", "mixed", "adapted_matched"}, "self" in allowed,
             allowed & {"refined", "refined_mixed"}, builds, builds, self.has_real)))
 
     def _ahead(self) -> float:
@@ -60,6 +61,11 @@ class Adaptation:
     def has_real(self) -> bool:
         """Whether there are labelled photographs."""
         return self.sets.real is not None
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the arm is chosen without real labels."""
+        return not self.has_real or self.options.choose == "agreement"
 
     @property
     def metric(self) -> Metric:

@@ -74,5 +74,5 @@ def _regret(work: Adaptation, outcomes: Mapping[str, Outcome], best: Outcome, me
     if not regret:
         return 0.0, f"It is the best of all {len(values)} arms, {blind_text}."
     return regret, f"The best of all {len(values)} arms, known by the test's labels alone, is " \
-                   f"'{outcomes[top].arm.name}' with {measure.text(outcomes[top].spread(measure))}; it was not chosen, " \
-                   f"{blind_text}."
+                   f"'{outcomes[top].arm.name}' with {measure.text(outcomes[top].spread(measure))}; it was not " \
+                   f"chosen, {blind_text}."
