@@ -40,6 +40,7 @@ from migaki.core.progress import Bar
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import System, data_fields, data_paths, num_parameters
+from migaki.core.validation import held_out_figures, is_due
 
 _SHEET_BATCHES = 8  # so that the nearest real image is searched among a few hundred
 _SHEET_IMAGES = 256  # at most, of each batch: a sheet shows twelve, and a batch of thousands would fill the memory
@@ -237,6 +238,8 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
             if done % run.log_every == 0 or done == steps:
                 stopping = processes.any_of(stop.is_set())
                 _average_norms(system)
+                if is_due(done, steps, run.log_every):
+                    log.add(held_out_figures(system, source, device, precision))
                 means = log.write(done, system, bar)
                 bar.advance(0, _note(means, bar.rate() * next(iter(batch.values())).shape[0]))
             if run.sample_every and (done % run.sample_every == 0 or done == steps):

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from migaki.core.batch import Batch
 
 
@@ -23,6 +25,10 @@ class Metric(ABC):
 
     keys: ClassVar[tuple[str, ...]] = ()
     """The labels of a batch that it needs."""
+    may_miss: ClassVar[bool] = False
+    """Whether images may lack some of these labels: NaN, which does not count."""
+    hints: ClassVar[tuple[str, ...]] = ()
+    """The labels that it uses where a set has them."""
     main: ClassVar[str] = ""
     """The figure of `compute` that says most by itself; empty for none."""
     higher_is_better: ClassVar[bool] = False
@@ -43,3 +49,20 @@ class Metric(ABC):
     def problem(self, labels: Mapping[str, Any]) -> str:
         """What is wrong with the labels (N, ...) of a set, as the end of a sentence; empty where they can be true."""
         return ""
+
+    def drift_unit(self, key: str) -> str:
+        """The unit in which two readings of `key` differ; empty where `metrics.drift` has a rule of its own for it."""
+        return ""
+
+    def drift_between(self, key: str, after: Tensor, before: Tensor) -> Tensor:
+        """How far two readings (B, ...) of `key` are from each other, (B,) in `drift_unit`."""
+        raise NotImplementedError
+
+    def condensed(self, key: str, reading: Tensor) -> Tensor:
+        """What `drift_between` needs of a reading (B, ...), where readings of a whole set would fill the memory."""
+        return reading
+
+    def drift_error(self, key: str, reading: Tensor, truth: Batch) -> Tensor | None:
+        """How far a reading is from the labels `keys`, (B,) in `drift_unit`; None where it is compared with one label
+        of its own shape."""
+        return None

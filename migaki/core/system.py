@@ -79,6 +79,11 @@ class System(nn.Module, ABC):
     def predict(self, batch: Batch) -> Batch:
         """Returns the predictions for a batch. Changes no state; needs only the input keys of the batch."""
 
+    def reading(self, batch: Batch) -> Batch:
+        """Returns what a refiner that has this system as its estimator must not change: `predict`, or the smooth
+        outputs behind it where a prediction is made of choices and has no gradient."""
+        return self.predict(batch)
+
     @property
     def tiling(self) -> Tiling | None:
         """How to cut large pictures into tiles; None for a system that takes only the size in its configuration."""
@@ -208,6 +213,12 @@ def _fuse(optimizer: Optimizer, fused: bool) -> None:
             state = optimizer.state.get(parameter, {})
             if isinstance(state.get("step"), Tensor):
                 state["step"] = state["step"].to(parameter.device if fused else "cpu")
+
+
+def reading_of(estimator: Any, batch: Batch) -> Batch:
+    """Returns what an estimator reads off a batch (`System.reading`; `predict` of a module that has none)."""
+    read: Batch = getattr(estimator, "reading", estimator.predict)(batch)
+    return read
 
 
 def num_parameters(module: nn.Module) -> int:

@@ -87,6 +87,7 @@ class ImageFolder:
         self.size = size
         self.channels = channels
         self.value_range = value_range
+        self.mask_table: Array | None = None  # the class that each number of a mask means: see `sets.mask_classes`
         self._root = Path(os.path.realpath(self.path))
         self._problems: dict[str, str] = {}
         self._is_all, self._is_single = single is None, single is not None
@@ -170,9 +171,13 @@ class ImageFolder:
         numbers = self.labels[key].astype(np.int64)
         self.set_classes(key, names, np.where(numbers < 0, -1, np.asarray([*places, -1], np.int64)[numbers]))
 
+    def set_label(self, key: str, values: Array) -> None:
+        """Take these values (N, ...) for the column `key`."""
+        self.__dict__["labels"] = {**self.labels, key: values}
+
     def set_classes(self, key: str, names: Sequence[str], numbers: Array) -> None:
         """Take the classes (N,) int64 of these names for the column `key`."""
-        self.__dict__["labels"] = {**self.labels, key: numbers}
+        self.set_label(key, numbers)
         self.__dict__["_class_columns"] = {**self._class_columns, key: ClassColumn(numbers, tuple(names))}
 
     def row(self, index: int, *, keep: Collection[str] = (), drop: Collection[str] = ()) -> Row:
@@ -307,6 +312,8 @@ class ImageFolder:
         path = place(self._root, self.rows[index], f"{key}_file_name")
         if key == "mask":
             indices = read_mask(path)
+            if self.mask_table is not None:
+                indices = self.mask_table[indices]
             return indices if indices.dtype == np.uint8 else indices.astype(np.int64)
         array = read_image(path)
         if array.shape[0] != 1:

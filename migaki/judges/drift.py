@@ -15,10 +15,14 @@ from migaki.core import hardware
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.judge import Findings, Judge, Progress, Section, share_of
+from migaki.core.metric import Metric
 from migaki.data.files.image_file import show
 from migaki.data.files.names import fit_name, stem_of
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.box_classes import match_box_classes
 from migaki.data.sets.class_labels import match_classes
+from migaki.data.sets.mask_classes import match_mask_classes
+from migaki.data.sets.number_columns import match_units
 from migaki.judges.drift_meter import CHUNK, FolderMeter
 from migaki.metrics.drift import DriftMeter, headline, summary, truth_key
 from migaki.ops.landmarks import mark
@@ -209,13 +213,52 @@ def _figures(meter: DriftMeter, name: str, key: str, readings: list[Batch], befo
         "bias": meter.bias(key, second, first),
         "error_before": None, "error_after": None,
     }
+    metric = meter.estimator.metric()
+    if metric is not None and all(name in before.keys for name in metric.keys) and metric.drift_unit(key):
+        own = _own_errors(meter, metric, key, readings, before, pairs)
+        if own is not None:
+            return row | {"error_before": summary(own[0]), "error_after": summary(own[1])}
     if truth_key(key) in before.labels:
         match_classes(before, meter.estimator.config, name)
-        before.require(truth_key(key))
-        truth = before.read_label(truth_key(key), [b for b, _ in pairs])
-        row |= {"error_before": summary(meter.error(key, first, truth)),
-                "error_after": summary(meter.error(key, second, truth))}
+        match_units(before, meter.estimator.config, name)
+        truth = _truth(meter, before, truth_key(key), pairs)
+        errors = {"error_before": meter.error(key, first, truth), "error_after": meter.error(key, second, truth)}
+        there = errors["error_before"].isfinite()
+        if there.any():
+            row |= {side: summary(values[there]) for side, values in errors.items()}
     return row
+
+
+def _own_errors(meter: DriftMeter, metric: Metric, key: str, readings: list[Batch], before: ImageFolder,
+                pairs: list[tuple[int, int]]) -> list[torch.Tensor] | None:
+    """Returns the errors before and after by the metric's own rule, or None if it has none for this reading."""
+    match_mask_classes(before, meter.estimator.config, "the estimator")
+    match_box_classes(before, meter.estimator.config, "the estimator")
+    names = (*metric.keys, *(name for name in metric.hints if name in before.labels))
+    errors: list[torch.Tensor] = []
+    for reading in readings:
+        parts: list[torch.Tensor] = []
+        for start in range(0, len(pairs), CHUNK):
+            truth = before.read([b for b, _ in pairs[start : start + CHUNK]], names)
+            error = metric.drift_error(key, reading[key][start : start + CHUNK], truth)
+            if error is None:
+                return None
+            parts.append(error)
+        errors.append(torch.cat(parts))
+    return errors
+
+
+def _truth(meter: DriftMeter, folder: ImageFolder, key: str, pairs: list[tuple[int, int]]) -> torch.Tensor:
+    """Returns the true labels of the pairs; NaN where the estimator's kind of label may be missing and is."""
+    metric = meter.estimator.metric()
+    if metric is None or not metric.may_miss:
+        folder.require(key)
+    chosen = [b for b, _ in pairs]
+    truth = folder.read_label(key, chosen)
+    if metric is not None and "keypoint_visible" in metric.hints and "keypoint_visible" in folder.labels:
+        labelled = folder.read_label("keypoint_visible", chosen) > 0
+        truth = truth.float().masked_fill(~labelled[..., None], torch.nan)
+    return truth
 
 
 def _worst(unit: str, readings: list[Batch], before: ImageFolder, after: ImageFolder,

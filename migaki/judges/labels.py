@@ -18,7 +18,10 @@ from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.box_classes import match_box_classes
 from migaki.data.sets.class_labels import match_classes
+from migaki.data.sets.mask_classes import match_mask_classes
+from migaki.data.sets.number_columns import match_units
 from migaki.report.evaluation import shown_by
 from migaki.report.several import over_runs
 
@@ -77,6 +80,9 @@ def open_for(system: System, config: Any) -> ImageFolder:
         folder.require(column)
         folder = folder.select([i for i, bad in enumerate(folder.labels[column]) if not bad])
     match_classes(folder, system.config, "the model")
+    match_units(folder, system.config, "the model")
+    match_mask_classes(folder, system.config, "the model")
+    match_box_classes(folder, system.config, "the model")
     return folder
 
 
@@ -91,8 +97,11 @@ def metric_of(system: System, folder: ImageFolder, config: Any, progress: Callab
     precision = hardware.choose_precision(config.precision, device)
     system = system.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     reads = (*system.inputs, *(key for key in system.hints if key in folder.labels))
-    keys = tuple(dict.fromkeys((*reads, *metric.keys)))
-    folder.require(*keys)
+    used = (key for key in metric.hints if key in folder.labels)
+    keys = tuple(dict.fromkeys((*reads, *metric.keys, *used)))
+    folder.require(*(reads if metric.may_miss else keys))
+    for key in metric.keys:
+        folder.require_column(key)
     if problem := metric.problem(folder.labels):
         raise UserError(f"{show(folder.path)}: {problem}")
     for start in range(0, len(folder), config.batch_size):

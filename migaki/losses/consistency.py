@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from migaki.core.batch import Batch
+from migaki.ops.circles import difference, mean_on_circle
 from migaki.ops.full_precision import full_precision
 
 
@@ -28,11 +31,56 @@ def class_drift(after: Tensor, before: Tensor) -> Tensor:
     return F.kl_div(torch.log_softmax(after, 1), torch.log_softmax(before, 1), log_target=True, reduction="batchmean")
 
 
-def label_drift(after: Batch, before: Batch) -> Tensor:
+@full_precision
+def turned_drift(after: Tensor, before: Tensor, period: float) -> Tensor:
+    """Return `relative_drift` of a prediction (B,) that goes round: the change the shorter way, relative to the
+    variance about the mean direction."""
+    spread = difference(before, mean_on_circle(before, period), period).square().mean().clamp_min(1e-8)
+    return difference(after, before, period).square().mean() / spread
+
+
+@full_precision
+def pixel_class_drift(after: Tensor, before: Tensor) -> Tensor:
+    """Return `class_drift` of each pixel, the mean over all pixels of logits (B, K, H, W)."""
+    return F.kl_div(torch.log_softmax(after, 1), torch.log_softmax(before, 1), log_target=True,
+                    reduction="sum") / (before.numel() / before.shape[1])
+
+
+@full_precision
+def map_drift(after: Tensor, before: Tensor) -> Tensor:
+    """Return the mean squared change of maps (B, ..., H, W), relative to each channel's variance over batch and pixels.
+
+    `relative_drift` would weigh a pixel in which nothing ever happens more than all others.
+    """
+    channels = before.reshape(len(before), -1, *before.shape[-2:])
+    moved = (after.reshape(channels.shape) - channels).square().mean((0, 2, 3))
+    return (moved / channels.var((0, 2, 3), unbiased=False).clamp_min(1e-8)).mean()
+
+
+@full_precision
+def labels_drift(after: Tensor, before: Tensor) -> Tensor:
+    """Return the mean KL divergence from the probabilities (B, K) before to those after, each class by itself."""
+    before, after = before.clamp(1e-6, 1 - 1e-6), after.clamp(1e-6, 1 - 1e-6)
+    there = before * (before.log() - after.log())
+    return (there + (1 - before) * ((1 - before).log() - (1 - after).log())).mean()
+
+
+def label_drift(after: Batch, before: Batch, periods: Mapping[str, float] | None = None) -> Tensor:
     """Return the mean drift over an estimator's outputs, a dimensionless scalar with gradients.
 
-    `class_drift` measures `logits`; `relative_drift` measures every other floating-point output (B, ...).
+    `class_drift` measures `logits`, `pixel_class_drift` those of pixels, `labels_drift` `label_scores`, `map_drift`
+    maps, `turned_drift` outputs that go round (`periods` says how far a turn is), and `relative_drift` every other
+    floating-point output (B, ...).
     """
-    drifts = [class_drift(after[key], before[key]) if key == "logits" else relative_drift(after[key], before[key])
-              for key in before if before[key].is_floating_point()]
-    return torch.stack(drifts).mean()
+    turns = periods or {}
+
+    def drift(key: str) -> Tensor:
+        if key in turns:
+            return turned_drift(after[key], before[key], turns[key])
+        return _RULES.get(key, relative_drift)(after[key], before[key])
+
+    return torch.stack([drift(key) for key in before if before[key].is_floating_point()]).mean()
+
+
+_RULES = {"logits": class_drift, "label_scores": labels_drift, "mask_logits": pixel_class_drift,
+          "object_maps": map_drift, "depth": map_drift}

@@ -36,6 +36,7 @@ class AngularError(Metric):
     """
 
     keys = ("gaze",)
+    main = "mean_deg"
 
     def __init__(self) -> None:
         self._predicted: list[torch.Tensor] = []

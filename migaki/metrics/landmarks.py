@@ -13,6 +13,8 @@ from migaki.metrics.keypoints import KeypointError
 class LandmarkErrors(Metric):
     """Distance in px between predicted and true landmarks, for each of several labels (`metrics.keypoints`)."""
 
+    main = "mean_px"
+
     def __init__(self, keys: Sequence[str], scale: float = 1.0, width: int = 0) -> None:
         """`keys` name the labels; errors are multiplied by `scale`, as if at an image width of `width` px."""
         # An instance attribute replaces the class attribute: each system has its own landmarks.

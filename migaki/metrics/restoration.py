@@ -88,6 +88,8 @@ class Restoration(Metric):
     """
 
     keys = ("target",)
+    main = "psnr"
+    higher_is_better = True
 
     def __init__(self, quantise: bool = True) -> None:
         self.quantise = quantise
@@ -131,6 +133,8 @@ class MaskOverlap(Metric):
     """
 
     keys = ("mask",)
+    main = "iou"
+    higher_is_better = True
 
     def __init__(self, threshold: float = 0.5) -> None:
         self.threshold = threshold
@@ -154,6 +158,8 @@ class CloudRemoval(Metric):
     """Quality of the restored ground and of the cloud mask: `Restoration` and `MaskOverlap` together."""
 
     keys = ("target", "mask")
+    main = "psnr"
+    higher_is_better = True
 
     def __init__(self, quantise: bool = True, threshold: float = 0.5) -> None:
         self.parts = (Restoration(quantise), MaskOverlap(threshold))

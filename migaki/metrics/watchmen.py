@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from migaki.metrics.drift import NAMES, Tolerance
+from migaki.metrics.drift import Tolerance, unit_name
 
 Means = Mapping[str, float]
 """Mean scalars of an interval, by the names that SimGAN logs."""
@@ -21,7 +21,7 @@ def layout_warnings(means: Means) -> list[str]:
 
 def drift_warnings(means: Means, tolerance: Tolerance) -> list[str]:
     """Warn if the drift exceeds its tolerance although the controller had enough time."""
-    if means.get(f"drift/{NAMES[tolerance.unit]}", 0.0) <= 1.2 * tolerance.value:
+    if means.get(f"drift/{unit_name(tolerance.unit)}", 0.0) <= 1.2 * tolerance.value:
         return []
     return [f"labels drift by more than --max-drift {tolerance}: if this lasts, raise it, raise --consistency or train "
             "longer"]

@@ -111,6 +111,14 @@ def light(images: Tensor, strength: float) -> Tensor:
 
 
 @full_precision
+def photometric(images: Tensor, strength: float) -> Tensor:
+    """Vary images in [0, 1] as light (`light`), lens and sensor do; nothing in them moves."""
+    images = random_blur(light(images, strength), max(0.4, images.shape[-1] / 75))
+    noise = torch.rand(images.shape[0], 1, 1, 1, device=images.device) * 0.05
+    return (images * (1 + torch.randn_like(images) * noise)).clamp(0, 1)
+
+
+@full_precision
 def cutout(images: Tensor, share: float, fill: float = 0.0) -> Tensor:
     """Cover one rectangle of `share` of each side at a random place of each image with `fill`."""
     batch, _, height, width = images.shape
@@ -130,3 +138,19 @@ def discriminator_augment(images: Tensor) -> Tensor:
     Differentiable, after Zhao et al. 2020 (DiffAugment: colour, translation, cutout).
     """
     return cutout(translate(brightness_contrast(images, 0.2, 0.3), max(1, images.shape[-1] // 12)), 0.3)
+
+
+@full_precision
+def scene_looks(images: Tensor) -> Tensor:
+    """Vary the looks of pictures of scenes in [0, 1] as light, camera and lens do, without moving anything in them."""
+    images = colour_jitter(brightness_contrast(light(images, 0.2), 0.1, 0.3), 0.15)
+    images = random_blur(images, max(0.5, images.shape[-1] / 100))
+    noise = torch.rand(images.shape[0], 1, 1, 1, device=images.device) * 0.05
+    return (images + torch.randn_like(images) * noise).clamp(0, 1)
+
+
+@full_precision
+def colour_jitter(images: Tensor, strength: float) -> Tensor:
+    """Multiply each channel of each image by its own factor from 1 - strength to 1 + strength."""
+    draw = torch.rand(images.shape[0], images.shape[1], 1, 1, device=images.device) * 2 - 1
+    return images * (1 + strength * draw)

@@ -18,16 +18,21 @@ from migaki.core.files import show as shown_name
 from migaki.core.judge import Findings, Section
 from migaki.core.metric import Metric
 from migaki.data.folder import ImageFolder
+from migaki.metrics.detection import BoxPrecision
 from migaki.metrics.gaze import AngularError
 from migaki.metrics.keypoints import KeypointError
+from migaki.metrics.regression import RegressionError
+from migaki.metrics.segmentation import DepthErrors, MaskOverlap
 from migaki.report.figures import confusion, error_curves, scatter
 from migaki.report.findings import write_findings
 from migaki.report.gaze_pictures import gaze_sheet
+from migaki.report.scene_pictures import errors_of, scene_pages
 from migaki.report.statistics import number_text
 from migaki.report.tables import harmless
 
 _MAX_FIGURE = 10**300  # larger whole numbers do not fit a float
 _SHOWN = 8  # number of the worst pictures shown, and of the best
+_MOST_CHARTS = 6  # of columns of numbers
 _POINTS = 2000  # in a scatter plot
 _AXES = ("pitch", "yaw")
 
@@ -53,6 +58,8 @@ def shown_by(metric: Metric, names: Sequence[str], folder: ImageFolder | None
 
     Gaze: `curve.png` (share of images below each error), `errors.csv` (file_name, error_deg), `pitch.png` and
     `yaw.png` (predicted against true), and with `folder` also `worst.png` and `best.png`, with both lines of sight.
+    Numbers: `read_K.png` (predicted against true) of the first columns, and `readings.csv`.
+    Masks and boxes: `confusion.png`, `worst.png`, `best.png`, `errors.csv` (per cent of the overlap that is lost).
     Landmarks: `curve.png` (share of landmarks) and `errors.csv` (error_px, an image's mean). Classes: `confusion.png`.
     """
     figures, base = metric.compute(), metric.baseline().name
@@ -60,10 +67,15 @@ def shown_by(metric: Metric, names: Sequence[str], folder: ImageFolder | None
         return _gaze(metric, names, base, folder)
     if isinstance(metric, KeypointError):
         pixels = metric.errors_px().numpy()
-        shown = {"the model": pixels.ravel(), base: metric.of_constant().errors_px().numpy().ravel()}
+        shown = {"the model": _there(pixels), base: _there(metric.of_constant().errors_px().numpy())}
         drawn = error_curves(shown, limit=20, mark=5, xlabel="error in px", ylabel="landmarks in per cent")
         return ([_chart(drawn, "Share of landmarks whose error is at most so many pixels (PCK).")],
-                {"errors.csv": _csv(names, pixels.mean(1), "error_px"), "curve.png": drawn})
+                {"errors.csv": _csv(names, metric.errors_of_images().numpy(), "error_px"), "curve.png": drawn})
+    if isinstance(metric, RegressionError):
+        return _numbers(metric, names)
+    if isinstance(metric, MaskOverlap | DepthErrors | BoxPrecision):
+        sections, files = scene_pages(metric, folder)
+        return sections, files | {"errors.csv": _csv(names, *errors_of(metric))}
     if "confusion" in figures:
         called = [shown_name(name) for name in figures.get("classes", map(str, range(len(figures["recall"]))))]
         recalls = [list(row) for row in zip(called, figures["recall"], strict=True)]
@@ -71,6 +83,30 @@ def shown_by(metric: Metric, names: Sequence[str], folder: ImageFolder | None
         return ([Section(columns=["class", "recall"], rows=recalls),
                  _chart(drawn, "Rows: true class. Columns: predicted.")], {"confusion.png": drawn})
     return [], {}
+
+
+def _there(errors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Returns the errors that are there, in one row."""
+    return errors[~np.isnan(errors)]
+
+
+def _numbers(metric: RegressionError, names: Sequence[str]) -> tuple[list[Section], dict[str, bytes]]:
+    """Returns a chart for each column, read against true, and the table of all readings."""
+    sections, files, table = [], {}, [["file_name"], *([name] for name in names)]
+    for number, key in enumerate(metric.keys):
+        read, truth = (values.numpy() for values in metric.readings(key))
+        table[0] += [f"predicted_{key}", key]
+        for row, *pair in zip(table[1:], read, truth, strict=True):
+            row += [f"{value:.6g}" if value == value else "" for value in pair]
+        if number < _MOST_CHARTS:
+            there = ~np.isnan(truth)
+            drawn = scatter(truth[there], read[there], unit=metric.drift_unit(key), title=shown_name(key),
+                            max_points=_POINTS)
+            files[f"read_{number}.png"] = drawn
+            sections.append(_chart(drawn, f"{shown_name(key)}: read against true."))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([[harmless(cell) for cell in row] for row in table])
+    return sections, files | {"readings.csv": text.getvalue().encode()}
 
 
 def _chart(content: bytes, caption: str) -> Section:

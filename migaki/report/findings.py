@@ -47,15 +47,22 @@ def write_findings(out: Path, findings: Findings, name: str, command: str = "") 
 
 _MAIN = {"mean_deg": ("mean error", "{:.2f}°"), "within_7_deg": ("within 7 degrees", "{:.1%}"),
          "accuracy": ("accuracy", "{:.1%}"), "mean_px": ("mean error", "{:.2f} px"),
+         "relative_error": ("error relative to always the mean", "{:.1%}"),
+         "mean_average_precision": ("mean average precision", "{:.1%}"),
          "within_5_px": ("landmarks within 5 px", "{:.1%}"), "psnr": ("PSNR", "{:.2f} dB"), "ssim": ("SSIM", "{:.4f}")}
 """The figures that stand at the head of the page, with their names and forms."""
 
 
+_HIGHER = ("iou", "mean_average_precision")
+
+
 def _higher_is_better(key: str) -> bool | None:
     """Returns whether a higher figure is better; None for a count, a bias or a slope."""
-    if key.endswith("accuracy") or "within_" in key or key.startswith(("psnr", "ssim")) or key == "iou":
+    if key.endswith("accuracy") or "within_" in key or key.startswith(("psnr", "ssim", "pck_")) or key in _HIGHER or \
+            key.endswith(("_r2", "_within")):
         return True
-    ends = ("mean_deg", "median_deg", "mean_px", "median_px", "spectral_angle", "_kid", "_told_apart")
+    ends = ("mean_deg", "median_deg", "mean_px", "median_px", "spectral_angle", "_kid", "_told_apart", "_mae", "_rmse",
+            "relative_error")
     return False if key.endswith(ends) else None
 
 

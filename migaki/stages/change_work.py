@@ -22,6 +22,7 @@ from migaki.data.further import carried_files
 from migaki.data.sets.carry import Move, carried, places
 from migaki.data.sets.contents import contents
 from migaki.data.sets.labels import batch_rows
+from migaki.data.sets.said import said_of
 from migaki.data.walk import Done, Work
 from migaki.data.writers.record import Record, plan
 from migaki.stages.apply_job import ApplyJob, naming
@@ -58,7 +59,7 @@ class ChangeWork(Work):
             **{f"{option}_contents": contents(path) for option, path in change.reads().items()},
             **{option: list(value) for option, value in (("keep", job.keep), ("drop", job.drop)) if value},
             **({"channels": channels} if channels is not None else {}),
-            **({"classes": self.folder.classes} if self.folder.classes else {}),
+            **said_of(self.folder),
         }
 
     @property

@@ -21,9 +21,12 @@ from migaki.data.files.encoding import to_bytes
 from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
 from migaki.data.further import carried_files
-from migaki.data.sets.class_labels import predicted_classes
+from migaki.data.sets.box_classes import name_boxes
+from migaki.data.sets.class_labels import predicted_classes, predicted_lists
 from migaki.data.sets.contents import contents
 from migaki.data.sets.labels import batch_rows
+from migaki.data.sets.mask_classes import mask_names_of
+from migaki.data.sets.said import said_of
 from migaki.data.walk import Done, Work
 from migaki.data.writers.record import plan
 from migaki.judges.drift_meter import FolderMeter, written
@@ -66,7 +69,7 @@ class SystemWork(Work):
             "system": record["system"], "run": contents(run), "parent": str(job.input),
             "parent_fingerprint": self.folder.fingerprint, "seed": job.seed, "variants": job.variants,
             "precision": self.precision, "version": __version__,
-        } | ({"classes": self.folder.classes} if self.folder.classes else {})
+        } | said_of(self.folder, self.system.config) | mask_names_of(self.system.config)
         self.limit: Tolerance | None = None
         self.meter: FolderMeter | None = None
         self.lost, estimator = estimator_of(record, job)
@@ -128,6 +131,10 @@ class SystemWork(Work):
         if "logits" in made:
             for column, found in zip(columns, predicted_classes(made["logits"], self.system.config), strict=True):
                 column["predicted_label"] = found
+        if "label_scores" in made:
+            for column, classes in zip(columns, predicted_lists(made["label_scores"], self.system.config), strict=True):
+                column["predicted_labels"] = classes
+        name_boxes(columns, self.system.config)
         if self.meter is not None:
             for row, drift in zip(columns, self._drifts(self.meter, rows, moved, picture), strict=True):
                 row |= drift
@@ -149,7 +156,8 @@ class SystemWork(Work):
         with torch.inference_mode(), hardware.autocast(self.device, self.precision):
             found = [self.system.predict(dict(zip(cut, parts, strict=True)))
                      for parts in zip(*cut.values(), strict=True)]
-            return {key: torch.cat([part[key].float() for part in found]).cpu() for key in found[0]}
+            whole = {key: torch.cat([part[key] for part in found]).cpu() for key in found[0]}
+            return {key: value.float() if value.is_floating_point() else value for key, value in whole.items()}
 
     def _drifts(self, meter: FolderMeter, rows: list[int], moved: Batch,
                 picture: torch.Tensor | None) -> list[dict[str, float]]:

@@ -10,12 +10,14 @@ import torch
 
 from migaki.core import processes
 from migaki.core.errors import UserError
-from migaki.core.files import apart
+from migaki.core.files import apart, atomic_write, make_inner_folder
 from migaki.core.fit import Run, fit
 from migaki.core.hardware import choose_device
+from migaki.core.log import read_rows
 from migaki.core.seeds import fold
 from migaki.core.system import System, data_paths
 from migaki.core.trained import draw_up
+from migaki.core.validation import PREFIX
 from migaki.data.sets.contents import contents_of
 
 
@@ -36,11 +38,25 @@ def train(cls: type[System], data: Any, config: Any, run: Run, out: Path, *, qui
     system.prepare(data)
     held = contents_of(folders) if processes.rank() == 0 else None
     trained = fit(system, source, run, out, data=data, contents=held, quiet=quiet).eval()
+    if processes.rank() == 0:
+        _draw_validation(out)
     processes.leave()
     return trained
 
 
-_SHARES = ("dropout", "label_smoothing", "ema", "beta1", "confident")
+def _draw_validation(out: Path) -> None:
+    """Draw the figures on held-out images over the steps of the run, if there are any."""
+    rows = read_rows(out / "metrics.jsonl")
+    keys = list(dict.fromkeys(key for row in rows for key in row if key.startswith(PREFIX)))
+    if not keys:
+        return
+    from migaki.report.figures import training_curves  # draws with a library that takes a second to import
+
+    with atomic_write(make_inner_folder(out / "samples") / "held_out.png") as file:
+        file.write(training_curves([row for row in rows if keys[0] in row], keys=keys, smooth=1))
+
+
+_SHARES = ("dropout", "label_smoothing", "ema", "beta1", "confident", "validate")
 _AT_LEAST_ONE = ("steps", "batch_size", "features", "num_refiner_steps", "num_discriminator_steps")
 
 

@@ -19,6 +19,7 @@ from migaki.data.folder import ImageFolder
 from migaki.data.further import carried_files
 from migaki.data.sets.carry import carried, scaled
 from migaki.data.sets.contents import contents
+from migaki.data.sets.said import said_of
 from migaki.data.walk import Done, Work
 from migaki.data.whole import restorer
 from migaki.data.writers.record import Record, plan
@@ -52,7 +53,7 @@ class WholeWork(Work):
                       "parent": str(job.input), "parent_fingerprint": self.folder.fingerprint,
                       "value_range": job.value_range, "file_format": job.file_format, "version": __version__,
                       **{name: list(value) for name, value in (("keep", job.keep), ("drop", job.drop)) if value},
-                      **({"classes": self.folder.classes} if self.folder.classes else {})}
+                      **said_of(self.folder)}
 
     @property
     def info(self) -> dict[str, Any]:

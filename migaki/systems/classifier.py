@@ -10,30 +10,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from migaki.core.batch import Batch, Scalars
+from migaki.core.batch import Batch, Key, Scalars
 from migaki.core.errors import UserError
 from migaki.core.metric import Metric
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import System, descend
 from migaki.data.batches.task_source import labelled_source, open_labelled
-from migaki.data.sets.class_labels import agreed_classes, check_names, class_key
+from migaki.data.sets.class_labels import agreed_classes, check_names, class_key, fill_alike, has_several, list_key
 from migaki.metrics.classification import Accuracy
+from migaki.metrics.multi_label import MultiLabel
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment
+from migaki.ops.multi_hot import multi_hot
 from migaki.ops.strokes import rewrite
 
 
 class Classifier(System):
-    """A small residual network trained with label smoothing on labelled folders."""
+    """A small residual network trained with label smoothing on labelled folders.
+
+    Where the folders have a column `labels` (a list of classes) and no `label`, an image may have several classes or
+    none: each is decided by itself.
+    """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """What is trained and how."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "steps batch_size augment handwriting adapt_norm",
+            "usual": "steps batch_size several augment handwriting adapt_norm validate",
             "network": "channels height width num_classes features dropout",
         }
 
@@ -42,6 +48,7 @@ class Classifier(System):
         width: int = 0  # px; 0 = as the data
         num_classes: int = 0  # 0 = as the data
         classes: tuple[str, ...] = ()  # their names in the order of the outputs; none = as the data
+        several: bool = False  # an image has any number of classes (column `labels`); by itself where no `label` is
         steps: int = 600  # updates
         batch_size: int = 128  # images
         features: int = 32  # width of the network
@@ -53,6 +60,7 @@ class Classifier(System):
         handwriting: float = 0.0  # strength of the augmentation for characters instead: other hands, other pens
         max_norm: float = 5.0  # gradient clipping; 0 = off
         adapt_norm: bool = True  # with --photos: batch-norm statistics are taken from them (AdaBN)
+        validate: float = 0.0  # share of the labelled images that is kept from training, and judged while it runs
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Data:
@@ -64,6 +72,9 @@ class Classifier(System):
         photos: Path | None = None  # unlabelled photographs of where the model will be used
 
     config: Config
+    keys = (
+        Key(name="label_scores", shape=("K",), unit="0 to 1, how sure a model is that an image has each class"),
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -82,10 +93,15 @@ class Classifier(System):
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folders: the first sets the size, the others are scaled to it; classes are matched by name."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
-        count, names = agreed_classes(folders, config.num_classes, config.classes)
-        columns = [{"label": class_key(folder)} for folder in folders]
-        source = labelled_source(folders, ("image", "label"), config.batch_size, seed, photos, columns=columns)
-        return replace(config, num_classes=count, classes=names), source
+        several = config.several or has_several(folders[0])
+        name, key_of = ("labels", list_key) if several else ("label", class_key)
+        count, names = agreed_classes(folders, config.num_classes, config.classes, key_of)
+        columns = [{name: key_of(folder)} for folder in folders]
+        if several:
+            fill_alike(folders)
+        source = labelled_source(folders, ("image", name), config.batch_size, seed, photos, columns=columns,
+                                 validate=config.validate)
+        return replace(config, num_classes=count, classes=names, several=several), source
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -95,25 +111,34 @@ class Classifier(System):
         return config, {"image": torch.rand(4, 1, 8, 8, generator=draw), "label": torch.tensor([0, 1, 2, 1])}
 
     def update(self, batch: Batch, step: int) -> Scalars:
-        """Take one optimiser step on the cross-entropy."""
+        """Take one optimiser step on the cross-entropy, of one class an image or of each class by itself."""
         config = self.config
-        images, truth = batch["image"], batch["label"].long()
+        images = batch["image"]
         if config.augment:
             images = rewrite(images, config.handwriting) if config.handwriting else written(images)
         one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
         logits: Tensor = self.net(images * 2 - 1)
-        loss = F.cross_entropy(logits, truth, label_smoothing=config.label_smoothing)
+        if config.several:
+            known = multi_hot(batch["labels"], config.num_classes)
+            soft = known * (1 - config.label_smoothing) + config.label_smoothing / 2
+            loss = F.binary_cross_entropy_with_logits(logits, soft)
+            right = ((logits.detach() >= 0) == (known > 0)).float().mean()
+        else:
+            truth = batch["label"].long()
+            loss = F.cross_entropy(logits, truth, label_smoothing=config.label_smoothing)
+            right = (logits.detach().argmax(1) == truth).float().mean()
         skipped = descend(loss, self.optimizers["net"], config.max_norm)
-        right = (logits.detach().argmax(1) == truth).float().mean()
         return {"net/loss": loss.detach(), "net/accuracy": right, "net/skipped": skipped}
 
     def predict(self, batch: Batch) -> Batch:
-        """Return `logits` (B, num_classes) for `image`."""
-        return {"logits": self.net(batch["image"] * 2 - 1)}
+        """Return `logits` (B, num_classes) for `image`; with several classes an image, `label_scores` of that shape."""
+        logits: Tensor = self.net(batch["image"] * 2 - 1)
+        return {"label_scores": torch.sigmoid(logits)} if self.config.several else {"logits": logits}
 
     def metric(self) -> Metric:
-        """Accuracy and confusion matrix."""
-        return Accuracy(self.config.num_classes, self.config.classes)
+        """Accuracy and confusion matrix; mean average precision with several classes an image."""
+        kind = MultiLabel if self.config.several else Accuracy
+        return kind(self.config.num_classes, self.config.classes)
 
     def finish(self, source: Source) -> None:
         """Estimate the batch-norm statistics from the photographs, if there are any."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from migaki.core.batch import Batch, Scalars
@@ -24,6 +23,7 @@ from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.data.batches.task_source import count_places, labelled_source, open_labelled
+from migaki.losses.heat_maps import heat_map_loss
 from migaki.metrics.keypoints import KeypointError
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.hourglass import StackedHourglass
@@ -127,18 +127,9 @@ class HourglassSystem(System):
         one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
         maps: Tensor = self.net(images * 2 - 1)  # (S, B, J, h, w)
         seen = landmarks.inside(truth, config.height, config.width).float()
-        count = seen.sum().clamp_min(1)
-        target = landmarks.gaussian_maps(truth, (maps.shape[3], maps.shape[4]), config.stride, config.sigma)
-        loss, error = maps.new_zeros(()), maps.new_zeros(())
-        for one in maps:
-            away = (landmarks.soft_argmax(one, config.stride) - truth).square().sum(2)
-            heat = -(target * F.log_softmax(one.flatten(2), 2).view_as(one)).sum((2, 3))
-            # The plain distance (not squared) weighs hidden joints less; the small number keeps its gradient finite.
-            near = away.div(config.stride**2).add(1e-4).sqrt()
-            loss = loss + ((near + config.heat_weight * heat) * seen).sum() / count
-            error = (away.detach().sqrt() * seen).sum() / count  # the loop keeps the last stack's error
-        skipped = descend(loss / len(maps), self.optimizers["net"], config.max_norm)
-        return {"net/loss": loss.detach() / len(maps), "net/error_px": error * self.error_scale, "net/skipped": skipped}
+        loss, error = heat_map_loss(maps, truth, seen, config.stride, config.sigma, config.heat_weight)
+        skipped = descend(loss, self.optimizers["net"], config.max_norm)
+        return {"net/loss": loss.detach(), "net/error_px": error * self.error_scale, "net/skipped": skipped}
 
     @property
     def error_scale(self) -> float:

@@ -20,7 +20,7 @@ from migaki.core.history import ImageHistory
 from migaki.core.moving_average import MovingAverage
 from migaki.core.seeds import fold
 from migaki.core.source import Source
-from migaki.core.system import Sheet, System, descend
+from migaki.core.system import Sheet, System, descend, reading_of
 from migaki.core.trained import load_system
 from migaki.data.batches.common_channels import common_channels
 from migaki.data.batches.rounds import Rounds, held_labels
@@ -32,7 +32,7 @@ from migaki.losses.consistency import label_drift
 from migaki.losses.self_regularisation import FEATURE_MAPS, Psi, self_regularisation
 from migaki.losses.steering import Steering
 from migaki.metrics.distances import nearest
-from migaki.metrics.drift import NAMES, DriftMeter, calibration_indices, headline, parse_tolerance
+from migaki.metrics.drift import DriftMeter, calibration_indices, headline, parse_tolerance, unit_name
 from migaki.metrics.layout import LayoutGap
 from migaki.metrics.watchmen import drift_warnings, layout_warnings, player_warnings
 from migaki.nets.patch_discriminator import PatchDiscriminator
@@ -302,7 +302,7 @@ class SimGAN(System):
                 loss = loss + self._sameness(synthetic, refined, scalars)
         if self.estimator is not None:
             before, after = self._readings(synthetic, refined)
-            drift = label_drift(after, truth or before)
+            drift = label_drift(after, truth or before, self.meter.periods if self.meter is not None else {})
             scalars["refiner/label_drift"] = drift.detach()
             if config.consistency:
                 loss = loss + config.consistency * strength * drift
@@ -370,9 +370,9 @@ class SimGAN(System):
         """
         assert self.estimator is not None
         with torch.no_grad():
-            before = self.estimator.predict({"image": (synthetic + 1) / 2})
+            before = reading_of(self.estimator, {"image": (synthetic + 1) / 2})
         with torch.set_grad_enabled(self.config.consistency > 0 and torch.is_grad_enabled()):
-            return before, self.estimator.predict({"image": (refined + 1) / 2})
+            return before, reading_of(self.estimator, {"image": (refined + 1) / 2})
 
     @torch.no_grad()
     def _steer(self, after: Batch, before: Batch, adversarial: bool) -> Scalars:
@@ -380,7 +380,7 @@ class SimGAN(System):
         if self.meter is None:
             return {}
         drift = headline(self.meter.drift(after, before)).mean()
-        scalars: Scalars = {f"drift/{NAMES[self.meter.unit(before)]}": drift}
+        scalars: Scalars = {f"drift/{unit_name(self.meter.unit(before))}": drift}
         if self.steering is not None:
             if adversarial:
                 together = drift.clone()

@@ -59,3 +59,28 @@ def test_refusals() -> None:
         fed((torch.zeros(1, 3, 2), torch.zeros(1, 2, 2)))
     with pytest.raises(ValueError, match="must be"):
         fed((torch.zeros(4), torch.zeros(4)))
+
+
+def test_places_that_are_not_labelled_do_not_count() -> None:
+    metric = KeypointError("keypoints", 2.0, may_miss=True, side=40.0, names=("nose", "tail", "fin"))
+    truth = torch.tensor([[[0.0, 0], [9, 9], [1, 1]], [[torch.nan, torch.nan], [4, 0], [2, 2]]])
+    guess = torch.tensor([[[3.0, 4], [0, 0], [1, 1]], [[7, 7], [4, 1.5], [2, 4]]])
+    metric.update({"keypoints": guess}, {"keypoints": truth, "keypoint_visible": torch.tensor([[2, 0, 1], [2, 1, 2]])})
+    figures = metric.compute()  # at twice the size: 10, -, 0; -, 3, 4
+    assert figures["mean_px"] == 4.25 and figures["median_px"] == 3.5 and figures["num_landmarks"] == 4
+    assert figures["within_2.5_px"] == 0.25 and figures["images_within_5_px"] == 1.0  # means 5 and 3.5
+    assert figures["mean_px_by_landmark"] == [10.0, 3.0, 2.0] and figures["within_5_px_by_landmark"] == [0, 1, 1]
+    assert figures["pck_5_percent"] == 0.75 and figures["landmarks"] == ["nose", "tail", "fin"]  # 5 % of 80 px: 4
+    assert metric.errors_of_images().tolist() == [5.0, 3.5]
+    base = metric.baseline().figures
+    assert base["mean_px_by_landmark"] == [0.0, 0.0, pytest.approx(math.sqrt(2))] and base["num_landmarks"] == 4
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+
+
+def test_nothing_labelled_is_refused_and_a_gap_where_none_may_be() -> None:
+    metric = KeypointError("keypoints", may_miss=True)
+    metric.update({"keypoints": torch.zeros(2, 3, 2)}, {"keypoints": torch.full((2, 3, 2), torch.nan)})
+    with pytest.raises(UserError, match="nothing to average"):
+        metric.compute()
+    with pytest.raises(ValueError, match="not finite"):
+        fed((torch.zeros(1, 1, 2), torch.full((1, 1, 2), torch.nan)))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import migaki.losses
 import migaki.ops
+from migaki.ops.boxes import Labelled
 from migaki.ops.full_precision import full_precision
 
 DRAW = torch.Generator().manual_seed(0)
@@ -31,6 +32,15 @@ LOGITS, FEATURES = rand(6, 4) * 6 - 3, rand(6, 32)
 NET = nn.Conv2d(1, 1, 3)
 WITH_GRADIENT = rand(2, 1, 9, 9).requires_grad_()
 
+BOXES = torch.cat([rand(2, 3, 2) * 30, rand(2, 3, 2) * 20 + 3], 2)
+OBJECTS = Labelled(BOXES, torch.tensor([[0, 1, -1], [1, 0, 0]]), torch.tensor([[0, 0, 0], [0, 0, 1]]),
+                   rand(2, 3, 2, 3) * 40)
+MASK = (rand(2, 9, 11) * 4).long()
+MASK[0, :2] = 255
+PIXELS = rand(2, 4, 9, 11) * 6 - 3
+HEAT = rand(2, 2, 8, 9)
+MOVES = torch.tensor([[[-1.1, 0, 17.3], [0, 1.1, 0.7]], [[0.9, 0, 1.1], [0, 0.9, -2.3]]])
+
 CASES: dict[str, tuple[Any, ...]] = {
     "appearance.mean_deviation": (COLOURS,),
     "appearance.match_mean_deviation": (COLOURS, rand(2, 3), rand(2, 3)),
@@ -38,6 +48,21 @@ CASES: dict[str, tuple[Any, ...]] = {
     "appearance.match_quantiles": (COLOURS, rand(2, 3, 9).sort(2).values),
     "appearance.low_amplitudes": (COLOURS, 3),
     "appearance.match_low_amplitudes": (COLOURS, rand(2, 3, 7, 4)),
+    "augment.colour_jitter": (COLOURS, 0.2), "augment.scene_looks": (COLOURS,),
+    "boxes.overlaps": (BOXES, BOXES.flip(1)), "boxes.intersections": (BOXES, BOXES.flip(1)),
+    "boxes.encode": (OBJECTS, 2, (12, 14), 4), "boxes.decode": (HEAT, rand(2, 8, 8, 9), 4, 10, 0.1),
+    "boxes.to_object_maps": (HEAT * 4, rand(2, 8, 8, 9)), "boxes.from_object_maps": (rand(2, 8, 8, 9), 3),
+    "paint.paint_mask": (rand(2, 1, 9, 11), MASK), "paint.class_colours": (9,),
+    "paint.outline": (rand(2, 1, 50, 50), BOXES, torch.ones(2, 3, dtype=torch.bool), (0.9, 0.1, 0.1)),
+    "scene_moves.draw_moves": (PICTURES, True, 0.3, 0.1), "scene_moves.move_images": (COLOURS, MOVES),
+    "scene_moves.move_planes": (rand(2, 12, 16), MOVES, 7.0), "scene_moves.move_points": (rand(2, 5, 2) * 200, MOVES),
+    "scene_moves.move_boxes": (BOXES, MOVES, (40, 50)),
+    "segmentation.pixel_cross_entropy": (PIXELS, MASK), "segmentation.soft_dice": (PIXELS, MASK),
+    "segmentation.masked_l1": (PIXELS[:, 0], PIXELS[:, 1], (MASK != 255).float()),
+    "segmentation.masked_gradients": (PIXELS[:, 0], PIXELS[:, 1], (MASK != 255).float()),
+    "detection.centre_focal": (HEAT * 6 - 3, HEAT.round(decimals=1), torch.ones(2, 1, 8, 9)),
+    "detection.weighted_l1": (PIXELS, PIXELS.flip(0), rand(2, 1, 9, 11)),
+    "consistency.pixel_class_drift": (PIXELS, PIXELS.flip(0)), "consistency.map_drift": (PIXELS, PIXELS.flip(0)),
     "augment.translate": (PICTURES, 3),
     "augment.affine": (WIDE, 4.0, 0.1, 0.3),
     "augment.affine_and_turn": (WIDE, 4.0, 0.1, 0.3),
@@ -101,7 +126,8 @@ KEYWORDS = {"adaptation.domain_cross_entropy": {"is_target": True},
             "adversarial.patch_accuracy": {"is_refined": False}}
 # What takes no pictures or labels of 16 bits: a graph of autograd, any network, what keeps a type by design.
 KEEPS_ITS_TYPE = {"adversarial.gradient_penalty", "consistency.label_drift", "filtering.gaussian_kernel",
-                  "full_precision.full_precision", "landmarks.inside", "self_regularisation.identity",
+                  "full_precision.full_precision", "boxes.encode", "scene_moves.move_planes",
+                  "landmarks.inside", "self_regularisation.identity",
                   "tiling.apply_tiled", "tiling.tiled_rows"}
 NO_TENSORS = {"gaze.problem_of"}  # looks at the labels of a set, which are arrays
 

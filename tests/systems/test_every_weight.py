@@ -26,10 +26,15 @@ PLAIN: dict[str, dict[str, Any]] = {
     "classifier": {"augment": False, "label_smoothing": 0.13},
     "colourisation": {"patch": 32, "grid": 10},
     "deep_detail": {"ssim_weight": 0.31, "patch": 16},
+    "detector": {"augment": False, "geometry_weight": 0.83, "keypoint_weight": 1.7},
     "gaze": {"augment": False, "equalise": False},
     "hourglass": {"max_turn": 0.0, "max_scale": 0.0, "max_shift": 0.0, "heat_weight": 0.27, "sigma": 0.8},
+    "keypoints": {"augment": False, "max_turn": 0.0, "max_scale": 0.0, "max_shift": 0.0, "heat_weight": 0.27,
+                  "sigma": 0.8},
     "landmarks": {"augment": False, "equalise": False},
     "pix2pix": {"l1": 7.3},
+    "regressor": {"augment": False},
+    "segmenter": {"augment": False, "dice_weight": 0.61, "gradient_weight": 0.47},
     "simgan": {"augment": False, "instance_noise": 0.0, "history": 0, "noise_channels": 1, "variety": 0.6,
                "lambda_reg": 0.73, "consistency": 1.31, "r1": 0.21, "refiner_pretraining": 0,
                "discriminator_pretraining": 0},
@@ -38,29 +43,38 @@ PLAIN: dict[str, dict[str, Any]] = {
 # Other branches of an update.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adapted_classifier": [{"threshold": 0.0}],
-    "classifier": [{"label_smoothing": 0.0}],
+    "classifier": [{"label_smoothing": 0.0}, {"several": True}],
     "colourisation": [{"objective": "regression"}],
     "deep_detail": [{"loss": "l1"}, {"rung": "direct"}, {"rung": "resnet"}, {"rung": "neg_mapping"}],
+    "detector": [{"num_keypoints": 0}],
     "gaze": [{"net": "paper"}, {"drift_scale": 1.7}, {"mirror_side": 0}, {"mirror_side": 1}, {"equalise": True}],
     "hourglass": [{"stride": 2}],
+    "keypoints": [{"stride": 2}, {"stacks": 2}],
     "landmarks": [{"equalise": True}],
     "pix2pix": [{"blend": True}, {"blend": True, "unveil": True}],
+    "regressor": [{"circular": ()}, {"columns": ("number",), "circular": (), "units": ()}],
+    "segmenter": [{"target": "depth"}],
     "simgan": [{"hold": "label"}, {"variety": 0.0}, {"refiner_pretraining": 9}, {"discriminator_pretraining": 9}],
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
 }
 # The numbers of a Config that are no weights of a loss: rates, sizes, shares, thresholds, strengths of chance.
 NO_WEIGHTS = {
-    "alignment": (), "all": ("learning_rate", "weight_decay", "max_norm", "dropout", "beta1", "ema"),
+    "alignment": (), "all": ("learning_rate", "weight_decay", "max_norm", "dropout", "beta1", "ema", "validate"),
     "adapted_classifier": ("handwriting", "threshold", "first"), "classifier": ("handwriting",),
+    "detector": ("min_score", "max_scale", "max_shift"), "segmenter": ("max_scale", "max_shift"),
     "colourisation": ("temperature",), "deep_detail": ("vivid", "eps"), "gaze": ("light", "drift_scale"),
     "hourglass": ("sigma", "max_turn", "max_scale", "max_shift"), "landmarks": ("light",),
-    "simgan": ("variety", "discriminator_width", "instance_noise"),
+    "keypoints": ("sigma", "max_turn", "max_scale", "max_shift", "light"),
+    "regressor": ("light", "max_shift"), "simgan": ("variety", "discriminator_width", "instance_noise"),
 }
 WEIGHTS: dict[str, tuple[str, ...]] = {
     "adapted_classifier": ("alignment", "information", "centroids", "confident", "label_smoothing"),
     "classifier": ("label_smoothing",), "deep_detail": ("ssim_weight",), "hourglass": ("heat_weight",),
+    "keypoints": ("heat_weight",), "detector": ("geometry_weight", "keypoint_weight"),
+    "segmenter": ("dice_weight", "gradient_weight"),
     "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1"),
 }
+OTHER_BRANCH: dict[str, dict[str, Any]] = {"gradient_weight": {"target": "depth"}}  # in which a weight counts
 STEP = 3
 
 
@@ -94,10 +108,25 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
         system.meter.calibrate([system.meter.read(batch)])
         for key in ("gaze", "logits") if config.hold == "label" else ():
             batch[key] = torch.randn(8, {"gaze": 2, "logits": 3}[key], generator=draw)
+    if name == "detector":
+        with torch.no_grad():  # no outputs that are far from the truth by nature
+            system.net.head.weight.mul_(3)
+        if not config.num_keypoints:
+            batch["object_keypoints"] = batch["object_keypoints"][:, :, :0]
+    if name == "segmenter":
+        system.mean.fill_(5.6)
+        system.deviation.fill_(1.3)
     if name == "gaze":
         batch |= {"side": torch.tensor([0, 1, 1, 0]), "drift": torch.rand(4, generator=draw) * 4}
+    if name == "regressor":
+        system.mean.copy_(torch.tensor([0.7, 0.0][: len(config.columns)]))
+        system.deviation.copy_(torch.tensor([1.9, 1.0][: len(config.columns)]))
     if name == "hourglass":
         batch["joints"][0, 0, 0], batch["joints"][1, 2, 1] = -3.0, 40.0  # two outside
+    if name == "classifier":
+        batch["labels"] = torch.tensor([[0, 2], [-1, -1], [1, -1], [2, 1]])
+    if name == "keypoints":
+        batch["keypoints"][0, 0, 0], batch["keypoints"][1, 1, 1] = -3.0, 40.0  # two outside
     if name == "super_resolution" and config.scale == 3:
         batch = {"image": torch.rand(4, 3, 8, 8, generator=draw), "target": torch.rand(4, 3, 24, 24, generator=draw)}
     if name == "colourisation":
@@ -167,11 +196,12 @@ def test_the_loss_of_every_descent_is_the_sum_written_out(name: str, changes: di
 
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name, fields in WEIGHTS.items() for field in fields])
 def test_twice_the_weight_adds_exactly_its_term(name: str, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    system, batch = build(name)
+    other: dict[str, Any] = OTHER_BRANCH.get(field, {})
+    system, batch = build(name, **other)
     weight = getattr(system.config, field)
     twin = dict(expected(name, system, batch))
     before = {one.name: one.loss for one in descents(monkeypatch, system, batch)}
-    doubled, _ = build(name, **{field: 2 * weight})
+    doubled, _ = build(name, **{**other, field: 2 * weight})
     after = {one.name: one.loss for one in descents(monkeypatch, doubled, batch)}
     felt = []
     for optimizer, terms in twin.items():

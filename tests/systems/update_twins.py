@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import scene_twins
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -139,7 +140,8 @@ def deep_detail(system: Any, batch: Batch, step: int) -> Descents:
 
 def hourglass(system: Any, batch: Batch, step: int) -> Descents:
     """The distance in cells and the cross-entropy to a Gaussian, over the joints inside, of every stack."""
-    config, truth = system.config, batch["joints"][..., :2]
+    config = system.config
+    truth = batch[config.key if hasattr(config, "key") else "joints"][..., :2]
     inside = [(b, j) for b in range(len(truth)) for j in range(truth.shape[1])
               if -0.5 < truth[b, j, 0] < config.width - 0.5 and -0.5 < truth[b, j, 1] < config.height - 0.5]
     maps = system.net(batch["image"] * 2 - 1)
@@ -195,6 +197,26 @@ def gaze(system: Any, batch: Batch, step: int) -> Descents:
                      for number, weight in enumerate(weights)])]
 
 
+def regressor(system: Any, batch: Batch, step: int) -> Descents:
+    """Per column the mean of the distance over the images that have it; angles on the unit circle."""
+    config, place, columns = system.config, 0, []
+    out = system.net(batch["image"] * 2 - 1)
+    for number, column in enumerate(config.columns):
+        distances = []
+        for row, truth in enumerate(batch[column].tolist()):
+            if math.isnan(truth):
+                continue
+            if column in config.circular:
+                square = (out[row, place] - math.sin(truth)) ** 2 + (out[row, place + 1] - math.cos(truth)) ** 2
+            else:
+                square = (out[row, place] - (truth - float(system.mean[number])) / float(system.deviation[number])) ** 2
+            distances.append((square + 1e-4).sqrt())
+        place += 2 if column in config.circular else 1
+        columns.append(torch.stack(distances).mean())
+    return [("net", [(column, 1 / len(columns), value) for column, value in zip(config.columns, columns,
+                                                                              strict=True)])]
+
+
 def smoothed(logits: Tensor, truth: Tensor, smoothing: float) -> Terms:
     """Cross-entropy with a share of the label spread over all classes."""
     logs = logits.log_softmax(1)
@@ -203,7 +225,15 @@ def smoothed(logits: Tensor, truth: Tensor, smoothing: float) -> Terms:
 
 
 def classifier(system: Any, batch: Batch, step: int) -> Descents:
-    return [("net", smoothed(system.net(batch["image"] * 2 - 1), batch["label"], system.config.label_smoothing))]
+    logits, smoothing = system.net(batch["image"] * 2 - 1), system.config.label_smoothing
+    if not system.config.several:
+        return [("net", smoothed(logits, batch["label"], smoothing))]
+    p, each = torch.sigmoid(logits), []
+    for row, labels in enumerate(batch["labels"].tolist()):
+        for k in range(logits.shape[1]):
+            share = (1 - smoothing if k in labels else 0) + smoothing / 2
+            each.append(-share * p[row, k].log() - (1 - share) * (1 - p[row, k]).log())
+    return [("net", [("each class", 1.0, torch.stack(each).mean())])]
 
 
 def adapted_classifier(system: Any, batch: Batch, step: int) -> Descents:
@@ -270,8 +300,10 @@ def super_resolution(system: Any, batch: Batch, step: int) -> Descents:
 
 TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "adapted_classifier": adapted_classifier, "classifier": classifier, "colourisation": colourisation,
-    "deep_detail": deep_detail, "gaze": gaze, "hourglass": hourglass, "landmarks": landmarks, "pix2pix": pix2pix,
-    "simgan": simgan, "super_resolution": super_resolution}
+    "deep_detail": deep_detail, "gaze": gaze, "hourglass": hourglass, "keypoints": hourglass,
+    "landmarks": landmarks, "pix2pix": pix2pix, "regressor": regressor,
+    "simgan": simgan, "super_resolution": super_resolution,
+    "detector": scene_twins.detector, "segmenter": scene_twins.segmenter}
 
 
 def half_cosine(rate: float, step: int, steps: int) -> float:
@@ -292,6 +324,8 @@ def halves(rate: float, step: int, steps: int) -> float:
 RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "adapted_classifier": {"net": cycle, "judge": lambda rate, *_: rate}, "classifier": {"net": cycle},
     "colourisation": {"net": half_cosine}, "deep_detail": {"net": half_cosine}, "gaze": {"net": cycle},
-    "hourglass": {"net": cycle}, "landmarks": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
+    "hourglass": {"net": cycle}, "keypoints": {"net": cycle}, "landmarks": {"net": cycle},
+    "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate},
-    "super_resolution": {"net": half_cosine}}
+    "super_resolution": {"net": half_cosine},
+    "detector": {"net": cycle}, "segmenter": {"net": cycle}}

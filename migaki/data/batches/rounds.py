@@ -9,7 +9,7 @@ import torch
 
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
-from migaki.core.system import System
+from migaki.core.system import System, reading_of
 from migaki.data.batches.source import FolderSource
 from migaki.data.folder import ImageFolder
 
@@ -35,7 +35,7 @@ class Rounds:
 
 def held_labels(synthetic: ImageFolder, estimator: System, path: Path) -> list[str]:
     """The labels of the folder that the estimator reads as well; UserError if there are none."""
-    held = [key for key in estimator.predict(synthetic.read([0], ("image",))) if key in synthetic.labels]
+    held = [key for key in reading_of(estimator, synthetic.read([0], ("image",))) if key in synthetic.labels]
     if not held:
         raise UserError(f"{path}: reads no label that {synthetic.path} has, so --hold label has nothing to hold: "
                         "leave it out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +19,7 @@ from migaki.core.source import Source
 from migaki.data.files import framing
 from migaki.data.files.image_file import show
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.objects import object_key
 
 Array = np.ndarray[Any, Any]
 
@@ -39,6 +40,7 @@ class FolderSource:
         seed: Of the order.
         keys: What to deliver (`image`, labels, further pictures); None for everything.
         rename: Old to new keys, such as `{"image": "real"}`.
+        may_miss: Keys of which images may lack a value (NaN).
         shard: (rank, world); the global batch of `batch_size * world` images is cut, and this is the rank's part.
         workers: Threads that decode ahead where the images are not kept in memory; 0 decodes when asked.
         memory_limit: Bytes up to which the decoded images are kept in memory.
@@ -56,6 +58,7 @@ class FolderSource:
         *,
         keys: Sequence[str] | None = None,
         rename: Mapping[str, str] | None = None,
+        may_miss: Collection[str] = (),
         shard: tuple[int, int] = (0, 1),
         workers: int = 0,
         memory_limit: int = MEMORY_LIMIT,
@@ -63,7 +66,7 @@ class FolderSource:
         if batch_size < 1 or not 0 <= shard[0] < shard[1]:
             raise ValueError(f"batch_size {batch_size} must be positive and shard {shard} a (rank, world)")
         if keys is not None:
-            folder.require(*keys)
+            folder.require(*(key for key in keys if key not in may_miss))
         self.folder = folder
         self.batch_size = batch_size
         self.seed = seed
@@ -195,4 +198,18 @@ class MixedSource:
     def batch(self, step: int) -> Batch:
         """The concatenated batch of this step; all sources deliver the same keys."""
         parts = [source.batch(step) for source in self.sources]
-        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        return {key: joined_values([part[key] for part in parts], key) for key in parts[0]}
+
+
+def joined_values(values: Sequence[torch.Tensor], name: str) -> torch.Tensor:
+    """Values of one key as one tensor; those with an entry for each object are filled up to the longest."""
+    key = object_key(name)
+    if key is None or key.pad is None or len({value.shape[1:] for value in values}) == 1:
+        return torch.cat(list(values))
+    most = max(value.shape[1] for value in values)
+    inner = next((value.shape[2:] for value in values if value.shape[1]), values[0].shape[2:])
+    filled = [value.new_full((len(value), most, *inner), key.pad) for value in values]
+    for whole, value in zip(filled, values, strict=True):
+        if value.shape[1]:
+            whole[:, : value.shape[1]] = value
+    return torch.cat(filled)

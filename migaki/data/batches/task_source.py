@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import Field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -12,6 +12,7 @@ from migaki.core.errors import UserError
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.data.batches.common_channels import common_channels
+from migaki.data.batches.held_out import HeldOut, ValidatedSource, divide
 from migaki.data.batches.source import FolderSource, MixedSource, PairedSource
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.labels import POINT_KEYS
@@ -61,32 +62,41 @@ def open_labelled(config: C, paths: Sequence[Path], photos: Path | None = None
 
 def labelled_source(folders: Sequence[ImageFolder], keys: Sequence[str], batch_size: int, seed: int,
                     photos: ImageFolder | None = None, photo_keys: Mapping[str, str] | None = None,
-                    columns: Sequence[Mapping[str, str]] = ()) -> Source:
+                    columns: Sequence[Mapping[str, str]] = (), may_miss: Collection[str] = (),
+                    validate: float = 0.0) -> Source:
     """Batches of `batch_size` images with the labels `keys`, from each folder equally many.
 
     `columns` says for each folder under which name a key stands there, where that is another one. With `photos`, as
     many photographs beside them; `photo_keys` says how their columns are called in the batch (default: image as
-    `real`).
+    `real`). Of the labels in `may_miss` images may lack a value (NaN). `validate` is the share of each folder that is
+    kept from training (`held_out`); the source then delivers these images to `fit`.
     """
     shard = (processes.rank(), processes.world())
     share = max(1, batch_size // len(folders))
-    parts = []
+    parts, kept = [], []
     for number, folder in enumerate(folders):
         names = columns[number] if columns else {}
         wanted = {names.get(key, key): key for key in keys}
+        missing = tuple(names.get(key, key) for key in may_miss)
+        if validate:
+            folder, held = divide(folder, validate)
+            kept += [] if held is None else [HeldOut(held, wanted, missing)]
         parts.append(FolderSource(folder, share, fold(seed, _LABELLED, number), keys=tuple(wanted),
-                                 rename=wanted, shard=shard))
-    labelled = MixedSource(*parts)
-    if photos is None:
-        return labelled
-    seen = dict(photo_keys or {"image": "real"})
-    return PairedSource(labelled, FolderSource(photos, batch_size, fold(seed, _PHOTOS), keys=tuple(seen),
-                                               rename=seen, shard=shard))
+                                 rename=wanted, may_miss=missing, shard=shard))
+    source: Source = MixedSource(*parts)
+    if photos is not None:
+        seen = dict(photo_keys or {"image": "real"})
+        source = PairedSource(source, FolderSource(photos, batch_size, fold(seed, _PHOTOS), keys=tuple(seen),
+                                                   rename=seen, shard=shard))
+    return ValidatedSource(source, kept) if kept else source
 
 
-def count_places(folder: ImageFolder, key: str) -> int:
-    """How many places the label `key` of a folder holds an image; UserError unless they are places in px."""
-    folder.require(key)
+def count_places(folder: ImageFolder, key: str, may_miss: bool = False) -> int:
+    """How many places the label `key` of a folder holds an image; UserError unless they are places in px.
+
+    `may_miss` allows places that are missing (NaN).
+    """
+    (folder.require_column if may_miss else folder.require)(key)
     values = folder.labels.get(key)
     if values is None or values.ndim not in (2, 3) or not 2 <= values.shape[-1] <= 3:
         raise UserError(f"{folder.path}: '{key}' holds no places: x y in px an image, or a list of such, are needed")

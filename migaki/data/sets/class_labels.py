@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.notices import notice
 from migaki.data.folder import ImageFolder
-from migaki.data.sets.class_names import listed, places_of
+from migaki.data.sets.class_names import CLASS_LISTS, listed, places_of
 
 MAX_CLASSES = 100_000
 """Class numbers must lie below; a column of higher ones counts something else."""
@@ -27,22 +27,33 @@ def class_key(folder: ImageFolder) -> str:
     return "predicted_label" if "predicted_label" in folder.labels else "label"
 
 
-def agreed_classes(folders: Sequence[ImageFolder], wanted: int = 0,
-                   names: Sequence[str] = ()) -> tuple[int, tuple[str, ...]]:
+def list_key(folder: ImageFolder) -> str:
+    """The column of lists of classes that is learned: `predicted_labels`, where a model has read them, or `labels`."""
+    return "predicted_labels" if "predicted_labels" in folder.labels else "labels"
+
+
+def has_several(folder: ImageFolder) -> bool:
+    """Whether a folder gives its images any number of classes and not one each."""
+    return class_key(folder) not in folder.labels and list_key(folder) in folder.labels
+
+
+def agreed_classes(folders: Sequence[ImageFolder], wanted: int = 0, names: Sequence[str] = (),
+                   key_of: Callable[[ImageFolder], str] = class_key) -> tuple[int, tuple[str, ...]]:
     """How many classes several folders have together, and their names; the folders' labels are numbered alike.
 
     Args:
         folders: All with classes; names come from the first, further ones from the others.
         wanted: The number of classes, 0 = as the folders.
         names: Their names, if these are to be others than those of the folders.
+        key_of: Says which column of a folder holds its classes: one an image, or a list filled up with -1.
 
     Raises:
         UserError: for labels that are no classes, more classes than wanted, or folders of which one names its classes
             and the other numbers them.
     """
-    if len(folders) > 1 or names:
+    if key_of is class_key and (len(folders) > 1 or names):
         _take_lone_subfolders(folders, names)
-    keys = [class_key(folder) for folder in folders]
+    keys = [key_of(folder) for folder in folders]
     counts = [_count(folder, key) for folder, key in zip(folders, keys, strict=True)]
     named = [folder.class_names(key) for folder, key in zip(folders, keys, strict=True)]
     if not names and not any(named):
@@ -72,14 +83,15 @@ def match_classes(folder: ImageFolder, config: Any, model: object) -> None:
     without classes and folders without labels are left alone.
     """
     count, names = getattr(config, "num_classes", 0), getattr(config, "classes", ())
-    if names:
+    key = "labels" if getattr(config, "several", False) else "label"
+    if names and key == "label":
         _take_lone_subfolders([folder], names)
-    if not count or "label" not in folder.labels:
+    if not count or key not in folder.labels:
         return
-    highest, own = _count(folder, "label") - 1, folder.class_names("label")
+    highest, own = _count(folder, key) - 1, folder.class_names(key)
     if names and own:
-        _renumber(folder, "label", names, model)
-        _say_missing(folder, "label", names, model)
+        _renumber(folder, key, names, model)
+        _say_missing(folder, key, names, model)
         return
     if highest >= count or (own and len(own) != count):
         found = f"classes {listed(own)}" if own else f"class numbers up to {highest}"
@@ -92,11 +104,27 @@ def match_classes(folder: ImageFolder, config: Any, model: object) -> None:
                f"{listed(own or names)} in this order")
 
 
+def fill_alike(folders: Sequence[ImageFolder]) -> None:
+    """Fill up the lists of classes of several folders to one length, so that their batches can be joined."""
+    most = max(folder.labels[list_key(folder)].shape[1] for folder in folders)
+    for folder in folders:
+        key = list_key(folder)
+        short = most - folder.labels[key].shape[1]
+        folder.set_label(key, np.pad(folder.labels[key], ((0, 0), (0, short)), constant_values=-1))
+
+
 def predicted_classes(logits: torch.Tensor, config: Any) -> list[str | int]:
     """The classes (B,) that logits (B, K) speak for: their names where the model has some."""
     names = getattr(config, "classes", ())
     places: list[int] = logits.argmax(1).tolist()
     return [names[place] if place < len(names) else place for place in places]
+
+
+def predicted_lists(scores: torch.Tensor, config: Any) -> list[list[str | int]]:
+    """The classes whose scores (B, K) are at least one half, image by image: their names where the model has some."""
+    names = getattr(config, "classes", ())
+    return [[names[place] if place < len(names) else place for place in range(scores.shape[1]) if row[place] >= 0.5]
+            for row in scores.tolist()]
 
 
 def check_names(system: str, config: Any) -> None:
@@ -120,6 +148,10 @@ def _count(folder: ImageFolder, key: str) -> int:
     """One more than the highest class number; UserError if the labels are no classes."""
     folder.require(key)
     labels = folder.labels[key]
+    if labels.ndim == 2 and key in CLASS_LISTS:
+        labels = labels[labels >= 0]
+        if not len(labels):
+            raise UserError(f"{show(folder.path)}: '{key}' names no class for any image: choose another set")
     if labels.ndim != 1 or (labels != labels.astype("int64")).any() or labels.min() < 0:
         raise UserError(f"{show(folder.path)}: '{key}' holds other values than 0, 1, 2 ...: number the classes from 0, "
                         "or write their names")
@@ -137,13 +169,18 @@ def _union(named: Iterable[Sequence[str]]) -> tuple[str, ...]:
     return tuple(every)
 
 
+def _used(folder: ImageFolder, key: str) -> set[int]:
+    """The class numbers that some image has."""
+    return {int(number) for number in np.unique(folder.labels[key]) if number >= 0}
+
+
 def _renumber(folder: ImageFolder, key: str, names: Sequence[str], known_by: object) -> None:
     own = folder.class_names(key)
     places = places_of(own, names)
-    used = {int(number) for number in folder.labels[key]}
-    strange = [own[number] for number in sorted(used) if places[number] < 0]
+    strange = [own[number] for number in sorted(_used(folder, key)) if places[number] < 0]
     if strange:
-        pictures = sum(own[int(number)] in strange for number in folder.labels[key])
+        pictures = sum(any(number >= 0 and own[int(number)] in strange for number in np.atleast_1d(row))
+                       for row in folder.labels[key])
         raise UserError(f"{show(folder.path)}: {pictures} of its pictures are of {listed(strange)}, which "
                         f"{show(str(known_by))} does not know (it knows {listed(names)}): leave them out, or train "
                         "with them")
@@ -151,7 +188,7 @@ def _renumber(folder: ImageFolder, key: str, names: Sequence[str], known_by: obj
 
 
 def _say_missing(folder: ImageFolder, key: str, names: Sequence[str], known_by: object) -> None:
-    used = {int(number) for number in folder.labels[key]}
+    used = _used(folder, key)
     missing = [name for number, name in enumerate(names) if number not in used]
     if missing:
         notice(f"{show(folder.path)}: has no picture of {listed(missing)}, which {show(str(known_by))} knows")

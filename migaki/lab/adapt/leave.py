@@ -52,7 +52,8 @@ def write_script(model: Path, out: Path) -> None:
     assert shape is not None
     values: dict[str, Any] = {"SIZE": (shape[2], shape[1]), "MODE": "L" if shape[0] == 1 else "RGB",
                               "CLASSES": tuple(config.get("classes", ()))}
-    lines = [f"{name} = {json.dumps(value) if isinstance(value, str) else value!r}" for name, value in values.items()]
+    lines = [f"{name} = {json.dumps(value) if isinstance(value, str) else repr(value)}"
+             for name, value in values.items()]
     text = _SCRIPT.replace("@CONSTANTS@", "\n".join(lines))
     write_text(out / "infer.py", text)
 
