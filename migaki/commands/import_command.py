@@ -1,15 +1,17 @@
-"""migaki import NAME PATH --out DIR; migaki import assets unityeyes --out DIR"""
+"""migaki import [NAME] PATH --out DIR; migaki import assets unityeyes --out DIR"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from migaki.commands.options import Single, command_line, parse, take_name
-from migaki.core.discovery import reference
+from migaki.core.discovery import names_in, reference
 from migaki.core.files import show
 from migaki.core.outline import docstring, load
 
 ABOUT = "Bring a published data set, or pictures of your own, into the folder format; goes on where it stopped."
+_UNNAMED = "`migaki import PATH --out DIR` without a NAME looks which layout PATH has, and says what it found."
 
 
 def run(words: list[str]) -> int:
@@ -18,10 +20,11 @@ def run(words: list[str]) -> int:
         from migaki.commands import assets
 
         return assets.run(words[1:])
-    taken = take_name("import", "importers", "Importer", words, ABOUT)
+    taken = take_name("import", "importers", "Importer", _named(words), ABOUT)
     if taken is None:
         if words[:1] != ["--help-names"]:
-            print("\n`migaki import assets unityeyes --out DIR` fetches render assets after showing their licence.")
+            print(f"\n{_UNNAMED}\n`migaki import assets unityeyes --out DIR` fetches render assets after showing their "
+                  "licence.")
         return 0
     name, rest = taken
     cls = reference("importers", name, "Importer")
@@ -32,3 +35,17 @@ def run(words: list[str]) -> int:
     count = load(cls)(options.config).run(options.path, job.out, command_line(), job=job, quiet=False)
     print(f"{count} images: {show(job.out)}")
     return 0
+
+
+def _named(words: list[str]) -> list[str]:
+    """The words with the name of an importer in front, where they begin with a path whose layout is recognised."""
+    first = words[0] if words else ""
+    if not first or first.startswith("-") or first in names_in("importers", "Importer"):
+        return words
+    if not os.path.exists(first) and not (os.sep in first and len(words) > 1):
+        return words  # a name that is misspelt
+    from migaki.importers.sniff import recognise_one  # imports all importers
+
+    name, reason = recognise_one(first)
+    print(f"{show(first)}: {reason}: migaki import {name}")
+    return [name, *words]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -32,6 +33,8 @@ Row = dict[str, Any]
 MAX_SIDE: Final = 8192
 """px: the widest and highest picture that an import makes; far beyond it memory would run out."""
 
+_NAME_LISTS = ("classes", "mask_classes", "keypoint_names", "circular")
+
 
 class Importer(ABC):
     """Reads a foreign layout. `Config` is a frozen, keyword-only dataclass of its choices."""
@@ -40,10 +43,25 @@ class Importer(ABC):
     licence: ClassVar[str]
     source: ClassVar[str]
     takes_all: ClassVar[bool] = False  # every picture below the path, so that the result must not lie there
-    classes: Sequence[str] = ()  # names of the classes of `label`, by number, which `find` may set
+    # What `find` may set, for dataset.json:
+    classes: Sequence[str] = ()  # names of the classes of `label`, `labels` and `classes`, by number
+    mask_classes: Sequence[str] = ()  # names of the indices of `mask`, the background's first
+    keypoint_names: Sequence[str] = ()  # of the points of `keypoints` or `object_keypoints`
+    units: Mapping[str, str] = MappingProxyType({})  # column -> unit, such as {"distance": "mm"}
+    circular: Sequence[str] = ()  # columns that are angles going round
 
     def __init__(self, config: Any = None) -> None:
         self.config: Any = self.Config() if config is None else config
+
+    @classmethod
+    def recognises(cls, path: Path) -> str:
+        """Whether `path`, a folder or a file that exists, has this layout: one line that says what was found, such as
+        "COCO: annotations/instances_train.json beside images"; "" if it has not.
+
+        It looks for marker files and at their first bytes; it reads no whole file, follows no link out of the folder,
+        and raises nothing for whatever lies there. By default no layout is recognised.
+        """
+        return ""
 
     @abstractmethod
     def find(self, path: Path) -> Sequence[Any]:
@@ -105,7 +123,12 @@ class ImportWork(Work):
             "parent": {"path": os.fspath(self.path), "fingerprint": all_contents(self.path)},
             "source": self.importer.source,
             "licence": self.importer.licence,
-        } | ({"classes": list(self.importer.classes)} if self.importer.classes else {})
+        } | self._meanings()
+
+    def _meanings(self) -> dict[str, Any]:
+        """What the importer says of the names and units of labels, as dataset.json has it."""
+        lists = {name: list(getattr(self.importer, name)) for name in _NAME_LISTS if getattr(self.importer, name)}
+        return lists | ({"units": dict(self.importer.units)} if self.importer.units else {})
 
     def do(self, places: list[int]) -> list[Done]:
         """Load and encode these entries."""
