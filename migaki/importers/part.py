@@ -15,6 +15,7 @@ from migaki.data.files.image_file import show
 from migaki.data.files.names import stem_of
 from migaki.data.folder import ImageFolder
 from migaki.data.further import carried_files
+from migaki.data.sets.said import said_of
 from migaki.importers.importer import MAX_SIDE, Array, Importer, Row, check_option
 
 Order = Literal["blocks", "turns"]
@@ -72,7 +73,12 @@ class Part(Importer):
         config = self.config
         size = (config.height, config.width) if config.width else None
         self._folder = ImageFolder(path, size=size, channels=config.channels or None)
-        self.classes = self._folder.classes if config.labelled and not (config.label or config.classes) else ()
+        if config.labelled:
+            said = said_of(self._folder)
+            names = said.get("classes") or self._folder.class_names("labels") or self._folder.class_names("classes")
+            self.classes = () if config.label or config.classes else names
+            self.mask_classes, self.keypoint_names = said.get("mask_classes", ()), said.get("keypoint_names", ())
+            self.units, self.circular = said.get("units", {}), said.get("circular", ())
         stems = [stem_of(name) for name in self._folder.names]
         self._are_unique = len(set(stems)) == len(stems)
         among = np.flatnonzero(self._wanted())

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from migaki.core.discovery import names_in
 from migaki.core.errors import UserError
 from migaki.core.files import show
-from migaki.core.glossary import glossary
+from migaki.core.glossary import glossary, keys_of
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.number_columns import check_numbers, free_columns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,11 +49,11 @@ TASKS = (
     Task(name="label", about="one class a picture", columns=("label",), system="classifier"),
     Task(name="gaze", about="the direction of gaze", columns=("gaze",), system="gaze",
          beside=("gaze_pitch", "gaze_yaw", "side")),
-    Task(name="keypoints", about="places in the picture", columns=("keypoints",), system="keypoints",
-         beside=("keypoint_visible",)),
-    Task(name="numbers", about="numbers of your own", columns=(), system="regressor"),
 )
-"""The tasks, the one that says most of a picture first."""
+"""The tasks that are told by the name of a column, the one that says most of a picture first."""
+
+NAMES = (*(task.name for task in TASKS), "keypoints", "numbers")
+"""What `--task` takes, beside auto."""
 
 
 def task_of(simulated: ImageFolder, wanted: str = "auto", real: ImageFolder | None = None,
@@ -64,19 +63,21 @@ def task_of(simulated: ImageFolder, wanted: str = "auto", real: ImageFolder | No
     Raises UserError for a task whose label the set lacks, for a set without a label that can be learned, and for one
     with several that differ.
     """
-    known = {task.name: task for task in TASKS}
-    if wanted not in ("auto", *known):
-        raise UserError(f"--task {wanted}: known are auto, {', '.join(known)}")
+    if wanted not in ("auto", *NAMES):
+        raise UserError(f"--task {wanted}: known are auto, {', '.join(NAMES)}")
     if columns and wanted not in ("auto", "numbers"):
         raise UserError(f"--columns {' '.join(columns)}: numbers are learned with --task numbers")
     if wanted == "numbers" or columns:
         return _numbers(simulated, columns)
     found = [task for task in TASKS if task.column(simulated)]
+    points = _points(simulated)
+    found += [points] if points is not None else []
     if wanted != "auto":
-        if known[wanted] not in found:
-            raise UserError(f"--task {wanted}: {show(simulated.path)} has no column "
-                            f"{' or '.join(known[wanted].columns)} (it has: {_listed(simulated)})")
-        return _available(known[wanted])
+        chosen = next((task for task in found if task.name == wanted), None)
+        if chosen is None:
+            raise UserError(f"--task {wanted}: {show(simulated.path)} has no column for it (it has: "
+                            f"{_listed(simulated)})")
+        return _available(chosen)
     if real is not None and len(found) > 1:
         found = [task for task in found if task.column(real)] or found
     found = _without_parts(found)
@@ -93,29 +94,25 @@ def _without_parts(found: Sequence[Task]) -> list[Task]:
     return [task for task in found if task.name not in hidden]
 
 
-def free_numbers(folder: ImageFolder) -> list[str]:
-    """Returns the columns that hold one number a picture, vary, and are declared by no method."""
-    return [name for name, values in folder.labels.items()
-            if name not in glossary() and not name.startswith("predicted_") and values.ndim == 1
-            and values.dtype.kind in "fi" and np.isfinite(values).all() and len(np.unique(values)) > 2]
-
-
 def _numbers(folder: ImageFolder, columns: Sequence[str]) -> Task:
-    free = free_numbers(folder)
-    if missing := [name for name in columns if name not in free]:
-        raise UserError(f"--columns {' '.join(columns)}: {show(folder.path)} has no numbers '{show(missing[0])}' that "
-                        f"vary (it has: {', '.join(map(show, free)) or 'none'})")
-    if not free:
+    if not columns and not any(values.dtype.kind in "fi" and values.ndim == 1 for values in folder.labels.values()):
         raise UserError(f"{show(folder.path)}: holds no label that can be learned (it has: {_listed(folder)}): write "
                         "labels into its metadata.jsonl, or bring it into the folder format with `migaki import`")
-    units = folder.made.get("units")
-    declared = [name for name in free if isinstance(units, dict) and name in units]
-    chosen = tuple(columns) or tuple(declared) or tuple(free)
-    if not columns and not declared and len(free) > 4:
-        raise UserError(f"{show(folder.path)}: has {len(free)} columns of numbers: choose with --columns "
-                        f"{' '.join(map(show, free[:3]))}")
-    return _available(Task(name="numbers", about="numbers of your own", columns=chosen, system="regressor",
-                           options=(("columns", chosen),)))
+    for column in columns:
+        check_numbers(folder, column)
+    chosen = tuple(columns) or free_columns(folder)
+    return _available(Task(name="numbers", about=f"the numbers {', '.join(map(show, chosen))}", columns=chosen,
+                           system="regressor", options=(("columns", chosen),)))
+
+
+def _points(folder: ImageFolder) -> Task | None:
+    """Returns the task of learning places, if the set has a column of them that is no box's."""
+    for name in ("keypoints", *keys_of("points")):
+        key = glossary()[name]
+        if name in folder.labels and key.pad is None:
+            return Task(name="keypoints", about="places in the picture", columns=(name,), system="keypoints",
+                        beside=(*key.columns, "keypoint_visible"), options=(("key", name),))
+    return None
 
 
 def _available(task: Task) -> Task:

@@ -183,7 +183,7 @@ def test_the_page_fits_a_phone(made: Path) -> None:
     ("drawn photos --out out --budget soon", "--budget soon"),
     ("drawn photos --out out --arms best", "--arms best: known are plain"),
     ("drawn photos --out out --arms self", "name one of plain"),
-    ("drawn photos --out out --task gaze", "has no column gaze"),
+    ("drawn photos --out out --task gaze", "has no column for it"),
     ("drawn photos --out out --tolerance 5", "--tolerance 5"),
     ("photos drawn --out out", "no label that can be learned"),
     ("drawn nowhere --out out", "nowhere"),

@@ -45,7 +45,7 @@ def test_several_labels_are_a_choice_that_labelled_photographs_make(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("row", "wanted", "said"), [
-    ({"word": "x"}, "auto", "no label that can be learned"), ({"label": "x"}, "gaze", "has no column gaze"),
+    ({"word": "x"}, "auto", "no label that can be learned"), ({"label": "x"}, "gaze", "has no column for it"),
     ({"label": "x"}, "nonsense", "known are auto"),
 ])
 def test_no_task(row: dict[str, Any], wanted: str, said: str, tmp_path: Path) -> None:

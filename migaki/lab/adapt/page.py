@@ -28,12 +28,22 @@ from migaki.report.tables import Entry, Rated, Table
 _MEASURES = {
     "accuracy": Measure(key="accuracy", name="accuracy, %", scale=100, higher_is_better=True, places=1),
     "mean_deg": Measure(key="mean_deg", name="mean error, deg"),
+    "mean_px": Measure(key="mean_px", name="mean error, px"),
+    "ap50": Measure(key="ap50", name="average precision at an overlap of 0.5, %", scale=100, higher_is_better=True,
+                    places=1),
+    "miou": Measure(key="miou", name="mean overlap, %", scale=100, higher_is_better=True, places=1),
+    "mean_average_precision": Measure(key="mean_average_precision", name="mean average precision, %", scale=100,
+                                      higher_is_better=True, places=1),
 }
 
 
 def measure_of(work: Adaptation) -> Measure:
     """Returns the main figure of the task and how it is shown."""
     metric = work.metric
+    column, unit = metric.main.removesuffix("_mae"), ""
+    if column != metric.main:
+        unit = getattr(metric, "units", {}).get(column, "")
+        return Measure(key=metric.main, name=f"mean error of {column}{', ' + unit if unit else ''}")
     return _MEASURES.get(metric.main) or Measure(key=metric.main, name=metric.main.replace("_", " "),
                                                  higher_is_better=metric.higher_is_better)
 

@@ -122,7 +122,7 @@ class Budgeted:
     def config(self, recipe: Recipe) -> Any:
         """Returns the configuration of an arm's models."""
         cls = find_class("systems", recipe.system or self.task.system, System).Config
-        wanted = {"steps": self.steps_of(recipe), "augment": recipe.augment, **dict(recipe.changes)}
+        wanted = {"steps": self.steps_of(recipe), "augment": recipe.augment, "validate": 0.0, **dict(recipe.changes)}
         wanted |= dict(self.task.options) if not recipe.system else {}
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in wanted.items() if name in known})

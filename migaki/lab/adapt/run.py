@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from migaki.core.errors import UserError
@@ -11,6 +12,7 @@ from migaki.data.folder import ImageFolder
 from migaki.lab.adapt import budget, choice, gap, making, page, recipes
 from migaki.lab.adapt.leave import leave
 from migaki.lab.adapt.options import Options
+from migaki.lab.adapt.reading import brought
 from migaki.lab.adapt.recipes import Recipe
 from migaki.lab.adapt.sets import open_sets, part_steps
 from migaki.lab.adapt.state import Adaptation
@@ -30,7 +32,14 @@ def adapt(simulated: Path, photos: Path, out: Path, options: Options, *, quiet: 
     An interrupted call goes on where it stopped, and a finished one changes nothing. Raises UserError, in one line,
     where it cannot go on.
     """
-    apart(out, simulated, photos, *([options.labelled] if options.labelled is not None else []))
+    given = {"simulated": simulated, "photos": photos}
+    given |= {"labelled": options.labelled} if options.labelled is not None else {}
+    apart(out, *given.values())
+    found = {name: brought(path, name, out, quiet) for name, path in given.items()}
+    if imports := tuple(step for _, steps in found.values() for step in steps):
+        before = (*before, Phase(title="import", steps=imports))
+    options = replace(options, labelled=found["labelled"][0] if "labelled" in found else None)
+    simulated, photos = found["simulated"][0], found["photos"][0]
     if before:
         with exclusive(out):
             run_chain(before, out, last="", quiet=quiet, total=len(before) + _USUAL)
