@@ -1,4 +1,4 @@
-"""The glossary: every key that a system, a change or a simulator declares, joined with those of `core.batch`.
+"""The glossary: every key that a system, a change, a simulator or an importer declares, and those of `core.batch`.
 
 A class declares its keys as an attribute, `keys = (Key(...), ...)`, with literal values. They are read from the source,
 as names are (`core.discovery`): a folder's columns mean the same whether or not the method's module is imported.
@@ -13,7 +13,7 @@ from pathlib import Path
 from migaki.core.batch import KEYS, Key, Kind
 from migaki.core.discovery import shelf_files
 
-_SHELVES = ("systems", "changes", "simulate")
+_SHELVES = ("systems", "changes", "simulate", "importers")
 
 
 @functools.cache

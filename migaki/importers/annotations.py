@@ -223,12 +223,20 @@ def plain_folders(path: Path) -> list[Path]:
             if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]
 
 
-def plain_files(path: Path, *endings: str) -> list[Path]:
-    """The files in a folder with these endings (lower case), sorted, without hidden ones and links that lead out."""
+def plain_files(path: Path, *endings: str, root: Path | None = None) -> list[Path]:
+    """The files in a folder with these endings (lower case), sorted, without hidden ones.
+
+    Links that lead out of the folder are left out; where the `root` of the set is given, links that lead out of that
+    are a UserError, and the others are taken.
+    """
+    base = os.path.realpath(path) + os.sep
     found = []
     for entry in _entries(path):
-        is_meant = entry.name.lower().endswith(endings) and not entry.name.startswith(".") and entry.is_file()
-        if is_meant and os.path.realpath(entry.path).startswith(os.path.realpath(path) + os.sep):
+        if not entry.name.lower().endswith(endings) or entry.name.startswith("."):
+            continue
+        if root is not None and entry.is_symlink():
+            check_inside(root, os.path.relpath(entry.path, root))
+        if entry.is_file() and (root is not None or os.path.realpath(entry.path).startswith(base)):
             found.append(Path(entry.path))
     return found
 

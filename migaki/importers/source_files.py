@@ -37,15 +37,15 @@ def inside(root: Path, files: Iterable[Path]) -> list[Path]:
     return found
 
 
-def read_label_json(path: Path) -> dict[str, Any]:
-    """The object in a file of labels, its values checked; UserError in one line."""
+def read_label_json(path: Path, limit: int = _MAX_JSON) -> dict[str, Any]:
+    """The object in a file of labels of at most `limit` bytes, its values checked; UserError in one line."""
     try:
         with open(path, "rb") as file:
-            data = file.read(_MAX_JSON + 1)
+            data = file.read(limit + 1)
     except OSError as error:
         raise explain(error, show(path)) from error
-    if len(data) > _MAX_JSON:
-        raise UserError(f"{show(path)}: is larger than {_MAX_JSON >> 20} MB: not the labels of one picture")
+    if len(data) > limit:
+        raise UserError(f"{show(path)}: is larger than {limit >> 20} MB: not the labels of one picture")
     if is_utf16(data[:4]):
         raise UserError(f"{show(path)}: is UTF-16: save it as UTF-8")
     try:

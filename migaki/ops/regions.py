@@ -66,7 +66,8 @@ def _crossings(start: Array, end: Array, height: int, width: int) -> Array:
     x = (np.where(u1 < u0, u1, u1 - 1) + 0.5) / _FINER - 0.5
     y = np.ceil(np.clip((np.minimum(v0, v1) + 0.5) / _FINER - 0.5, 0, height))
     kept = (np.floor(x) == x) & (x >= 0) & (x <= width - 1)
-    return (x[kept] * height + y[kept]).astype(np.int64)
+    places: Array = (x[kept] * height + y[kept]).astype(np.int64)
+    return places
 
 
 def fill_outlines(outlines: Iterable[Array], size: tuple[int, int]) -> Array:

@@ -21,17 +21,23 @@ from migaki.data.files.member import place
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.class_labels import MAX_CLASSES
 from migaki.data.sets.labels import POINT_KEYS
+from migaki.data.sets.objects import of_objects
+from migaki.data.writers.annotated import Labels
+from migaki.data.writers.coco_objects import ObjectAnnotations
+from migaki.ops.regions import runs_of_region
 
 Array = np.ndarray[Any, Any]
 
-_VISIBLE = {"iris_outline": "iris_visible", "eyelid_outline": "eyelid_visible", "joints": "joint_visible"}
+_VISIBLE = {"iris_outline": "iris_visible", "eyelid_outline": "eyelid_visible", "joints": "joint_visible",
+            "keypoints": "keypoint_visible"}
 _MASK_NAMES = {"eyes": ("skin", "sclera", "iris", "pupil")}  # by simulator
 
 
 def write_coco(folder: ImageFolder, out: Path) -> dict[str, int]:
     """Write the labels of `folder` to the file `out` (whole or not at all).
 
-    Pixel positions (`core.batch.KEYS` with unit px) become one annotation with keypoints an image: v = 2 visible,
+    A set with `boxes` becomes one annotation an object: see `coco_objects`. In other sets,
+    pixel positions (`core.batch.KEYS` with unit px) become one annotation with keypoints an image: v = 2 visible,
     1 hidden, 0 not labelled or outside of the image. Each class but 0 of a `mask` becomes an annotation with a
     run-length encoded segmentation, except for the numbers that mean "ignore" (`mask_file.ignored`); a `label` without
     a mask or keypoints becomes one whose box is the whole image. Categories are called as in `classes` (of labels) and
@@ -43,7 +49,11 @@ def write_coco(folder: ImageFolder, out: Path) -> dict[str, int]:
     Returns the number of images, annotations and categories. Raises UserError for a set without such labels, and for
     labels that are no classes.
     """
-    points = [key for key in POINT_KEYS if key in folder.labels]
+    labels = Labels(folder)
+    if labels.has_boxes:
+        found = ObjectAnnotations(labels)
+        return _write(folder, out, found.categories(), found.annotations())
+    points = [key for key in POINT_KEYS if key in folder.labels and not of_objects(key)]
     classes = _mask_classes(folder) if "mask" in folder.files else []
     has_label = "label" in folder.labels and not points and not classes
     if not points and not classes and not has_label:
@@ -55,6 +65,11 @@ def write_coco(folder: ImageFolder, out: Path) -> dict[str, int]:
     for key in points:
         _check_flags(folder, key)
     categories = _categories(folder, points, classes, has_label)
+    return _write(folder, out, categories, _annotations(folder, points, classes, has_label))
+
+
+def _write(folder: ImageFolder, out: Path, categories: list[dict[str, Any]], annotations: Iterator[dict[str, Any]]
+           ) -> dict[str, int]:
     counts = {"images": len(folder), "annotations": 0, "categories": len(categories)}
     with atomic_write(out, "w") as file:
         file.write('{"info": ' + json.dumps({"description": f"labels of {folder.path.name}", "version": "1.0"}))
@@ -62,7 +77,7 @@ def write_coco(folder: ImageFolder, out: Path) -> dict[str, int]:
         file.write(',\n"images": [')
         _write_all(file, _images(folder))
         file.write('],\n"annotations": [')
-        counts["annotations"] = _write_all(file, _annotations(folder, points, classes, has_label))
+        counts["annotations"] = _write_all(file, annotations)
         file.write("]}\n")
     return counts
 
@@ -113,7 +128,10 @@ def _categories(folder: ImageFolder, points: list[str], classes: list[int], has_
         skeleton: list[list[int]] = []
         for key in points:
             number, first = _flat(folder.labels[key][:1]).shape[1], len(names) + 1
-            names += [key] if number == 1 else [f"{key}_{n}" for n in range(number)]
+            known = folder.made.get("keypoint_names") if key == "keypoints" else None
+            is_whole = isinstance(known, list) and len(known) == number
+            names += list(map(str, known)) if is_whole and known else [key] if number == 1 else [
+                f"{key}_{n}" for n in range(number)]
             if key.endswith("_outline"):
                 skeleton += [[first + n, first + (n + 1) % number] for n in range(number)]
         categories.append({"id": 1, "name": maker, "supercategory": maker, "keypoints": names, "skeleton": skeleton})
@@ -197,6 +215,8 @@ def _keypoints(folder: ImageFolder, index: int, points: list[str], height: int, 
         where = _flat(folder.labels[key][index : index + 1])[0].astype(np.float64) + 0.5
         seen = folder.labels.get(_VISIBLE.get(key, ""))
         flags = np.full(len(where), 2) if seen is None else np.where(seen[index].reshape(-1) > 0, 2, 1)
+        if key == "keypoints" and seen is not None:
+            flags = seen[index].reshape(-1).clip(0, 2)  # it says which are not labelled as well
         inside = np.isfinite(where).all(axis=1) & (where >= 0).all(axis=1) & (where <= (width, height)).all(axis=1)
         where[~inside] = 0
         triples.append(np.column_stack([where.round(3), np.where(inside, flags, 0)]))
@@ -211,11 +231,7 @@ def _keypoints(folder: ImageFolder, index: int, points: list[str], height: int, 
 
 def _segmentation(region: Array) -> dict[str, Any]:
     """A region (H, W) of truth as runs down the columns, beginning with the number of zeros."""
-    flat = region.ravel(order="F")
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    edges = np.concatenate([[0], changes, [flat.size]])
-    runs = np.diff(edges).tolist()
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
-    return {"segmentation": {"size": list(region.shape), "counts": ([0] if flat[0] else []) + runs},
+    return {"segmentation": {"size": list(region.shape), "counts": runs_of_region(region)},
             "area": int(region.sum()), "bbox": [int(value) for value in box]}

@@ -1,0 +1,1 @@
+"""The tests of importers share small sets; see `foreign_sets`."""
