@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "train": "train a refiner or a task model on folders",
     "apply": "apply a trained run, or a change by its name, to a set of images",
     "evaluate": "judge runs by labels, or sets by a judge: drift, looks, neighbours, ...",
+    "adapt": "from simulated pictures and photographs to a model, with the proof of what helped",
     "study": "train arms, compare them, write tables, figures and one page",
     "export": "write a trained model as ONNX, or labels as COCO",
     "serve": "serve a web page: the visual Turing test",

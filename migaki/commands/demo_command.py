@@ -1,4 +1,4 @@
-"""migaki demo [eyes|digits|rain]"""
+"""migaki demo [digits|eyes|rain]"""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.outline import docstring, load
 
-ABOUT = "All steps on built-in material: render, refine, train, compare, with a report. Goes on where it stopped."
+ABOUT = "All steps on built-in material: simulate, adapt, train, compare, with a report. Goes on where it stopped."
+
+_FIRST = "digits"
+"""The demo without a name."""
 
 
 def run(words: list[str]) -> int:
@@ -23,26 +26,25 @@ def run(words: list[str]) -> int:
         print("\n".join(known))
         return 0
     if words[:1] in (["-h"], ["--help"], ["--help-all"]):
-        print(f"usage: migaki demo [NAME] [OPTIONS]\n\n{ABOUT}\n\nNAME is one of (eyes, if none is given)\n"
+        print(f"usage: migaki demo [NAME] [OPTIONS]\n\n{ABOUT}\n\nNAME is one of ({_FIRST}, if none is given)\n"
               f"{table(known)}\n\n`migaki demo NAME --help` lists its options with their defaults.")
         return 0
-    name, rest = ("eyes", words) if not words or words[0].startswith("-") else (words[0], words[1:])
+    name, rest = (_FIRST, words) if not words or words[0].startswith("-") else (words[0], words[1:])
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         raise UserError(f"no demo is called '{name}': "
                         + (f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"))
     cls = reference("studies", f"demo_{name}", "Demo")
     rest = _counted(rest) if name == "eyes" else rest
-    default = Path("demo") if name == "eyes" else Path(f"demo-{name}")
+    default = Path("demo") if name == _FIRST else Path(f"demo-{name}")
     options = parse(f"demo {name}", f"{ABOUT}\n\n{docstring(cls)}", rest, config=f"{cls}.Config",
                     out=Single(kind=Path, default=default,
                                about="everything goes there; what is there already is not made again"))
     from migaki.core.fit import Interrupted
-    from migaki.lab.study import run_study
 
     demo = load(cls)(options.config)
     try:
-        page = run_study(f"demo_{name}", demo, options.out)
+        page = demo.run(f"demo_{name}", options.out)
     except Interrupted as stop:
         print(f"migaki: {stop}", file=sys.stderr)
         return 130

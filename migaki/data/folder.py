@@ -224,6 +224,11 @@ class ImageFolder:
         with ThreadPoolExecutor(4) as pool:  # in blocks, because a task per image would take a kilobyte each
             return list(itertools.chain.from_iterable(pool.map(look, range(0, len(self), _BLOCK))))
 
+    @property
+    def headers(self) -> list[Header]:
+        """What the file of each image says of its size and channels."""
+        return self._headers
+
     @cached_property
     def shape(self) -> tuple[int, int, int]:
         """The shape (C, H, W) of the delivered images; UserError if the files differ and no shape is set."""

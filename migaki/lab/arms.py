@@ -96,9 +96,19 @@ def read_outcomes(arms: Sequence[Arm]) -> dict[str, Outcome]:
 def _read(arm: Arm) -> Outcome:
     records = [read_json(trial.evaluation / "evaluation.json") for trial in arm.trials]
     files = [trial.evaluation / "errors.csv" for trial in arm.trials]
-    each = np.stack([read_errors(path) for path in files]) if all(path.exists() for path in files) else None
+    each = np.stack([read_errors(path) for path in files]) if all(map(_has_one_error, files)) else None
     free = next((record["costs_nothing"] for record in records if record.get("costs_nothing")), None)
     return Outcome(arm=arm, figures=tuple(record["figures"] for record in records), each=each, free=free)
+
+
+def _has_one_error(path: Path) -> bool:
+    """Returns whether a file holds one error for each picture, in degrees or px; of numbers and boxes it holds others.
+    """
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        heading = file.readline(1000)
+    return any(name in heading for name in (b"error_deg", b"error_px"))
 
 
 def _matched(first: Outcome, other: Outcome) -> dict[Seeds, tuple[int, int]]:

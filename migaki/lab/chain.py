@@ -63,7 +63,8 @@ class Timing:
 
 
 def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = False,
-              left_out: dict[Path, str] | None = None) -> list[Timing]:
+              left_out: dict[Path, str] | None = None, shown: int = 0, total: int = 0,
+              ahead: float = 0.0) -> list[Timing]:
     """Run the steps in order and skip those that an earlier call has done; returns the time that each step took.
 
     `last` names what the caller does afterwards. A step is done if its proof exists and was written by the same command
@@ -73,6 +74,10 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
 
     A step that finds no image left (`NothingLeft`: all were rejected) is skipped together with all steps that read its
     output; `left_out` receives their folders with the reason. Without `left_out` the error is raised.
+
+    A caller that decides on further phases by what the first have made calls again with all of them: it says how many
+    are `shown` already, how many there will be in `total`, what the others will cost (`ahead`), and leaves `last` empty
+    until the end.
     """
     path = make_folder(out) / "steps.json"
     done = _read_record(path)
@@ -80,17 +85,19 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
     keys = _keys(steps, out)
     _refuse_stale([step.proof.parent for step in steps if _is_stale(step, done, keys[step.command])], out)
     known = {step.command: str(step.proof.parent) in done and step.proof.is_file() for step in steps}
-    progress = _Progress([step.cost for step in steps], [known[step.command] for step in steps])
+    progress = _Progress([step.cost for step in steps], [known[step.command] for step in steps], ahead)
     timings = []
+    total = total or len(phases) + 1
     for number, phase in enumerate(phases, start=1):
+        is_new = number > shown
         for place, step in enumerate(phase.steps, start=1):
             many = f" ({place}/{len(phase.steps)})" if len(phase.steps) > 1 else ""
-            line = f"{number}/{len(phases) + 1} {phase.title}{many}"
+            line = f"{number}/{total} {phase.title}{many}"
             if left_out and (why := _why_left_out(step, left_out)):
                 left_out[step.proof.parent] = why
-                report(f"{line}, left out: {why}", quiet)
+                report(f"{line}, left out: {why}", quiet or not is_new)
                 continue
-            report(line + (", done before" if known[step.command] else progress.text()), quiet)
+            report(line + (", done before" if known[step.command] else progress.text()), quiet or not is_new)
             if not known[step.command]:
                 spent = _attempt(step, left_out)
                 if spent is None:
@@ -99,7 +106,7 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
                 write_json(path, done)
                 progress.done += step.cost
             timings.append(_timing(phase, step, done))
-    report(f"{len(phases) + 1}/{len(phases) + 1} {last}", quiet)
+    report(f"{total}/{total} {last}", quiet or not last)
     return timings
 
 
@@ -193,8 +200,8 @@ def _refuse_stale(folders: Sequence[Path], out: Path) -> None:
 class _Progress:
     """Tracks the share of the work that is done, by the steps' costs, and estimates the time left."""
 
-    def __init__(self, costs: Sequence[float], known: Sequence[bool]) -> None:
-        self.total, self.started = sum(costs), time.monotonic()
+    def __init__(self, costs: Sequence[float], known: Sequence[bool], ahead: float = 0.0) -> None:
+        self.total, self.started = sum(costs) + ahead, time.monotonic()
         self.first = self.done = sum(cost for cost, is_known in zip(costs, known, strict=True) if is_known)
 
     def text(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from migaki.judges.looks import FEATURES, TOLD, distances
 from migaki.lab.pictures import show_before_after, show_training
-from migaki.lab.study import Study
+from migaki.lab.study import Study, run_study
 from migaki.lab.study_report import StudyReport
 from migaki.lab.verdict import picture_gap, verdict
 from migaki.report.figures import bars, error_curves
@@ -28,6 +28,10 @@ class Demo(Study):
     """A study that `migaki demo` runs; it has a default output folder."""
 
     folder: ClassVar[Path]
+
+    def run(self, name: str, out: Path, *, quiet: bool = False) -> Path:
+        """Carry the demo out in `out`; returns the path of its page."""
+        return run_study(name, self, out, quiet=quiet)
 
 
 def compose_refining(report: StudyReport, *, photos: str, protocol: str, no_table: str = "") -> None:

@@ -8,15 +8,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from migaki.core.change import Change
 from migaki.core.discovery import find_class
+from migaki.core.files import make_folder
 from migaki.core.fit import Run
 from migaki.core.judge import Judge
 from migaki.core.simulator import Simulator
 from migaki.core.system import System
 from migaki.importers.importer import Importer
 from migaki.lab.chain import Step
-from migaki.stages.apply import ApplyJob, apply
+from migaki.stages.apply import ApplyJob, apply, apply_change
 from migaki.stages.evaluate import EvaluateJob, evaluate_into, judge_into
+from migaki.stages.export import export
 from migaki.stages.simulate import SimulateJob, simulate
 from migaki.stages.train import train
 
@@ -51,6 +54,24 @@ def apply_step(run: Path, job: ApplyJob, quiet: bool = False, cost: float = 0.0)
     """`migaki apply RUN`."""
     return Step(words=("apply", str(run), *option_words(job)), cost=cost, proof=job.out / "dataset.json",
                 work=lambda command: apply(run, job, command=command, quiet=quiet))
+
+
+def change_step(name: str, config: Any, job: ApplyJob, quiet: bool = False, cost: float = 0.0) -> Step:
+    """`migaki apply NAME`."""
+    change = _class("changes", name, Change)(config)
+    return Step(words=("apply", name, *option_words(job), *option_words(config)), cost=cost,
+                proof=job.out / "dataset.json",
+                work=lambda command: apply_change(name, change, job, command=command, quiet=quiet))
+
+
+def export_step(run: Path, out: Path, quiet: bool = False) -> Step:
+    """`migaki export RUN`; the folder of the file `out` is made if need be."""
+
+    def work(command: str) -> object:
+        make_folder(out.parent)
+        return export(run, out, quiet=quiet)
+
+    return Step(words=("export", str(run), "--out", str(out)), proof=out, work=work)
 
 
 def evaluate_step(run: Path, job: EvaluateJob, quiet: bool = False, cost: float = 0.0) -> Step:

@@ -53,7 +53,7 @@ class EyesDemo(Demo):
     measures = (Measure(key="mean_deg", name="mean error, deg", places=2),
                 Measure(key="median_deg", name="median, deg", places=2),
                 Measure(key="within_7_deg", name="within 7 deg, %", scale=100, higher_is_better=True, places=1))
-    folder = Path("demo")
+    folder = Path("demo-eyes")
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
@@ -80,7 +80,7 @@ class EyesDemo(Demo):
         def __post_init__(self) -> None:
             for name in ("seeds", "count", "photos", "labelled", "test", "refiner_steps", "steps"):
                 if getattr(self, name) < 1:
-                    raise UserError(f"migaki demo: --{name.replace('_', '-')} must be at least 1")
+                    raise UserError(f"migaki demo eyes: --{name.replace('_', '-')} must be at least 1")
 
     config: Config
 

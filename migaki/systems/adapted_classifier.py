@@ -31,6 +31,7 @@ from migaki.metrics.classification import Accuracy
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops.strokes import rewrite
+from migaki.systems.classifier import written
 
 _FEATURES = 256  # of SmallResNet, below its head
 _MOMENTUM = 0.9  # of the centroids, a batch
@@ -57,7 +58,7 @@ class AdaptedClassifier(System):
         """What is trained and how; a weight of 0 switches a term off."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "steps batch_size handwriting",
+            "usual": "steps batch_size handwriting augment",
             "network": "channels height width num_classes features dropout",
         }
 
@@ -74,6 +75,7 @@ class AdaptedClassifier(System):
         weight_decay: float = 1e-2  # AdamW's
         label_smoothing: float = 0.05  # of the true labels
         handwriting: float = 1.0  # strength of the augmentation for characters; 0 = none
+        augment: bool = False  # where --handwriting is 0: small shifts, scales and turns; contrast, blur, noise
         max_norm: float = 5.0  # gradient clipping; 0 = off
         alignment: float = 0.0  # weight of fooling the judge of features
         information: float = 0.1  # weight of the information maximisation
@@ -193,7 +195,9 @@ class AdaptedClassifier(System):
 
     def _seen(self, images: Tensor) -> Tensor:
         """Return the augmented training images, in [-1, 1], for images in [0, 1]."""
-        return (rewrite(images, self.config.handwriting) if self.config.handwriting else images) * 2 - 1
+        if self.config.handwriting:
+            return rewrite(images, self.config.handwriting) * 2 - 1
+        return (written(images) if self.config.augment else images) * 2 - 1
 
     # ---------------------------------------------------------------------------------------------- use
 

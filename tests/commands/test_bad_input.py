@@ -77,7 +77,7 @@ USES: dict[str, Use] = {
     "drift, after": Use("drift --before GOOD --after BAD --estimator ESTIMATOR --out OUT --device cpu"),
     "turing, real": Use("turing --real BAD --fake GOOD --out OUT --per-class 4 --port 0"),
     "turing, fake": Use("turing --real GOOD --fake BAD --out OUT --per-class 4 --port 0"),
-    "demo": Use("demo --real BAD --out OUT", headers=True, count=64),
+    "demo": Use("demo eyes --real BAD --out OUT", headers=True, count=64),
     "export coco": Use("export BAD --format coco --out OUT", headers=True),
 }
 IMPORTS = {name: Use(f"import {name} BAD --out OUT") for name in names_in("importers", "Importer")}

@@ -143,8 +143,8 @@ def test_what_is_missing_is_called_by_its_option(refused: Callable[..., str]) ->
 
 
 def test_photos_of_the_demo_may_be_a_number_as_before(refused: Callable[..., str], tmp_path: Path) -> None:
-    assert "nowhere" in refused("demo", "--photos", tmp_path / "nowhere", "--out", tmp_path / "out")
-    told = refused("demo", "--photos", "63", "--seeds", "0", "--out", tmp_path / "out")
+    assert "nowhere" in refused("demo", "eyes", "--photos", tmp_path / "nowhere", "--out", tmp_path / "out")
+    told = refused("demo", "eyes", "--photos", "63", "--seeds", "0", "--out", tmp_path / "out")
     assert "--seeds" in told
 
 

@@ -21,7 +21,7 @@ No photograph was at hand, so a stand-in for a dim near-infrared camera took the
 they are renderings too, of other people (skins 12 to 19 instead of 0 to 11, more lashes, irises and skin bright, \
 harder light) through a modelled camera (automatic exposure, vignette, tone curve, blur, noise, sharpening, JPEG). The \
 gap is one of looks by construction, which is what a refiner can close; what helps here may help less on your photos: \
-try `migaki demo --photos DIR`.
+try `migaki demo eyes --photos DIR`.
 
 The refiner saw {count} rendered eyes and {photos} of the stand-in's pictures without labels; the first model \
 trained on the rendered eyes held their labels. The gaze models were judged by {test} other pictures. The upper \
