@@ -179,10 +179,10 @@ def nested(depth: int) -> bytes:
     (b"", "no header"), (b"rubbish" * 100, "no header"), (mat(matrix(6, (2**15, 2**15), element(9, b""))),
                                                             "32768 x 32768"),
     (mat(matrix(6, (2**30, 1), element(2, b"\0")), packed=True), "an array of 1073741824 x 1 in 1 bytes"),
-    (mat(matrix(6, (1, 1), element(99, bytes(8)))), "the unknown type 99"), (mat(matrix(6, (-1, 1), element(9, b""))), "of -1"),
+    (mat(matrix(6, (1, 1), element(99, bytes(8)))), "type 99"), (mat(matrix(6, (-1, 1), element(9, b""))), "of -1"),
     (mat(matrix(6, (1,), element(9, bytes(8)))), "an array of 1"), (mat(matrix(6, (1, 1), b"")), "truncated"),
     (mat(matrix(2, (1, 1), element(5, bytes(4)) + element(1, b"a"))), "without fields"),
-    (mat(matrix(2, (1, 1), element(5, b"\1\0\0\0") + element(1, b"ab") + element(9, b"x") * 2)), "an element that is no array"),
+    (mat(matrix(2, (1, 1), element(5, b"\1\0\0\0") + element(1, b"ab") + element(9, b"x") * 2)), "that is no array"),
     (mat(nested(40)), "nested too deeply"), (mat(matrix(6, (1, 1), b""))[:-3], "truncated"),
     (b"\x89HDF\r\n\x1a\n" + bytes(200), "7.3"),
 ])
