@@ -15,6 +15,7 @@ from migaki.importers.frames import Frame, reading
 from migaki.importers.importer import Array, Importer, Row
 from migaki.importers.layers import PICTURES, layer
 
+_LABELS = (".json", ".jsonl", ".csv", ".parquet", ".xml", ".yaml", ".txt", ".npy")  # in a set of another kind
 _OTHERS = frozenset((
     "images", "image", "imgs", "img", "photos", "pictures", "masks", "mask", "labels", "annotations", "rgb", "depth",
     "jpegimages", "segmentationclass", "segmentationobject", "imagesets", "gt", "seg", "semantic_segmentation"))
@@ -43,10 +44,10 @@ class ClassFolders(Importer):
         """Whether there are two folders or more, each with pictures and nothing that belongs to another layout."""
         for root in [path, *(folder for folder in plain_folders(path) if split_of(folder.name))]:
             folders = plain_folders(root)
-            if len(folders) < 2 or plain_files(root, ".json", ".xml", ".yaml", ".txt", ".csv", ".jsonl") or any(
+            if len(folders) < 2 or plain_files(root, *_LABELS) or any(
                     split_of(folder.name) or folder.name.lower() in _OTHERS for folder in folders):
                 continue
-            if all(plain_files(folder, *PICTURES) and not plain_files(folder, ".json", ".xml", ".npy", ".txt")
+            if all(plain_files(folder, *PICTURES) and not plain_files(folder, *_LABELS)
                    for folder in folders[:50]):
                 return f"folders of {len(folders)} classes, such as {show((folders[0]).relative_to(path))}"
         return ""

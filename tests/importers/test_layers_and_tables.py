@@ -188,6 +188,14 @@ def test_class_folders(tmp_path: Path) -> None:
     assert len(read_all(ClassFolders, tmp_path / "in", split="val")) == 2
 
 
+def test_sets_with_metadata_are_no_classes(tmp_path: Path) -> None:
+    for name in ("labelled", "unlabelled"):
+        picture(tmp_path / name / "1.png")
+    assert ClassFolders.recognises(tmp_path)
+    (tmp_path / "labelled" / "metadata.jsonl").write_text('{"file_name": "1.png", "x": 1}')
+    assert not ClassFolders.recognises(tmp_path)
+
+
 def test_broken_class_folders(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "cat" / "1.png")
     assert "holds 1 folders" in message(lambda: ClassFolders().run(tmp_path / "in", tmp_path / "out"))
