@@ -60,7 +60,7 @@ def test_every_option_stands_once_in_the_whole_help_and_the_rare_ones_there_alon
         known = [word for word in call(*words, "--help-names")[1].split() if not word.startswith("--help")]
         code, short, complaint = call(*words, "--help")
         every = call(*words, "--help-all")[1]
-        assert code == 0 and not complaint and "--out" in short and "--help-all" not in every
+        assert code == 0 and not complaint and ("--out" in short or command == "serve") and "--help-all" not in every
         assert short.startswith(f"usage: migaki {' '.join(words)}") and known
         for text in (short, every):
             assert max(map(len, text.splitlines())) <= 100
@@ -164,6 +164,18 @@ def test_a_run_is_repeated_from_its_file(call: Call, refused: Callable[..., str]
     assert "not the config.json" in refused("train", "gaze", "--config", tmp_path / "other.json", "--out", "x")
     assert "no such file" in refused("train", "gaze", "--config", tmp_path / "none.json", "--out", tmp_path / "x")
     assert "give a value" in refused("train", "gaze", "--out", tmp_path / "x", "--config")
+
+
+def test_a_set_is_repeated_from_its_file(call: Call, refused: Callable[..., str], road: Path, tmp_path: Path) -> None:
+    file = road / "eyes" / "dataset.json"
+    for given in (file, road / "eyes"):
+        assert call("simulate", "eyes", "--config", given, "--count", "6", "--out", tmp_path / given.name)[0] == 0
+        for path in (road / "eyes").glob("*.png"):
+            assert (tmp_path / given.name / path.name).read_bytes() == path.read_bytes()
+    assert call("simulate", "eyes", "--config", file, "--count", "2", "--width", "30", "--out", tmp_path / "w")[0] == 0
+    assert json.loads((tmp_path / "w" / "dataset.json").read_text())["config"]["width"] == 30
+    assert "not by `migaki simulate digits`" in refused("simulate", "digits", "--config", file, "--out", tmp_path / "x")
+    assert "no such file" in refused("simulate", "eyes", "--config", tmp_path, "--out", tmp_path / "x")
 
 
 COMPLETIONS = [
