@@ -20,6 +20,7 @@ from migaki.lab.chain import Step
 from migaki.stages.apply import ApplyJob, apply, apply_change
 from migaki.stages.evaluate import EvaluateJob, evaluate_into, judge_into
 from migaki.stages.export import export
+from migaki.stages.export_labels import write_as
 from migaki.stages.simulate import SimulateJob, simulate
 from migaki.stages.train import train
 
@@ -72,6 +73,16 @@ def export_step(run: Path, out: Path, quiet: bool = False) -> Step:
         return export(run, out, quiet=quiet)
 
     return Step(words=("export", str(run), "--out", str(out)), proof=out, work=work)
+
+
+def export_set_step(folder: Path, form: str, out: Path, proof: Path) -> Step:
+    """`migaki export DIR --format FORM`: the labels of a set in a format of others; `proof` is a file of the result."""
+
+    def work(command: str) -> object:
+        make_folder(out.parent)
+        return write_as(form, folder, out)
+
+    return Step(words=("export", str(folder), "--format", form, "--out", str(out)), proof=proof, work=work)
 
 
 def evaluate_step(run: Path, job: EvaluateJob, quiet: bool = False, cost: float = 0.0) -> Step:

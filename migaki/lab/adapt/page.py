@@ -11,7 +11,7 @@ from migaki.core.files import write_json
 from migaki.data.folder import ImageFolder
 from migaki.lab.adapt import choice
 from migaki.lab.adapt.found import show_found, show_gap
-from migaki.lab.adapt.leave import can_export, write_script
+from migaki.lab.adapt.leave import can_export, chosen_folder, write_script
 from migaki.lab.adapt.making import BOUND, worths
 from migaki.lab.adapt.recipes import Recipe, model_folder
 from migaki.lab.adapt.state import Adaptation
@@ -121,7 +121,7 @@ def _pictures(work: Adaptation, report: StudyReport) -> None:
     """Show simulated pictures beside what the chosen arm learned from, and photographs."""
     assert work.chosen is not None
     report.section("Pictures")
-    folder = _shown_folder(work)
+    folder = work.out / chosen_folder(work) if chosen_folder(work) != "simulated" else None
     first = ImageFolder(work.out / "simulated")
     columns = 4 if first.shape[2] > 32 else 10
     places = list(range(min(len(first), 3 * columns)))
@@ -139,15 +139,6 @@ def _pictures(work: Adaptation, report: StudyReport) -> None:
     report.keep(names[1], pictures[1])
     if folder:
         report.figure("photographs", show(work.out / "photos"), "Photographs, none chosen.")
-
-
-def _shown_folder(work: Adaptation) -> Path | None:
-    """Returns the changed pictures that the chosen arm learned from, if it did."""
-    assert work.chosen is not None
-    for name in ("refined", "matched"):
-        if name in work.recipe(work.chosen.slug).data:
-            return work.out / name
-    return None
 
 
 def _table(work: Adaptation, report: StudyReport, measure: Measure) -> None:
