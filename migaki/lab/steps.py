@@ -10,7 +10,7 @@ from typing import Any
 
 from migaki.core.change import Change
 from migaki.core.discovery import find_class
-from migaki.core.files import make_folder
+from migaki.core.files import make_folder, write_json
 from migaki.core.fit import Run
 from migaki.core.judge import Judge
 from migaki.core.simulator import Simulator
@@ -76,11 +76,14 @@ def export_step(run: Path, out: Path, quiet: bool = False) -> Step:
 
 
 def export_set_step(folder: Path, form: str, out: Path, proof: Path) -> Step:
-    """`migaki export DIR --format FORM`: the labels of a set in a format of others; `proof` is a file of the result."""
+    """`migaki export DIR --format FORM`: the labels of a set in a format of others; `proof` gets the counts at the end,
+    as what a format writes last depends on the set."""
 
     def work(command: str) -> object:
         make_folder(out.parent)
-        return write_as(form, folder, out)
+        counts = write_as(form, folder, out)
+        write_json(proof, counts)
+        return counts
 
     return Step(words=("export", str(folder), "--format", form, "--out", str(out)), proof=proof, work=work)
 

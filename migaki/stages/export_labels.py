@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from migaki.core.errors import UserError
 from migaki.core.files import apart
@@ -13,10 +12,8 @@ from migaki.data.writers.mask_folder import write_masks
 from migaki.data.writers.voc import write_voc
 from migaki.data.writers.yolo import write_yolo
 
-Form = Literal["coco", "yolo", "voc", "masks"]
-
-FORMS: dict[str, str] = {"coco": "annotations.json", "yolo": "data.yaml", "voc": "labelmap.txt", "masks": "classes.txt"}
-"""The formats, and a file by which one tells that a set of each was written whole."""
+FORMS = ("coco", "yolo", "voc", "masks")
+"""The formats."""
 
 
 def write_as(form: str, folder: Path, out: Path) -> dict[str, int]:

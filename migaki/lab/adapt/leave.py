@@ -43,9 +43,9 @@ def _chosen_set(work: Adaptation) -> list[Step]:
     form = str(work.sets.simulated.made.get("importer", ""))
     if form not in FORMS or work.sets.task.name not in ("boxes", "mask"):
         return []
-    out = work.out / "chosen_set"
-    return [export_set_step(work.out / chosen_folder(work), form, out / FORMS[form] if form == "coco" else out,
-                            out / FORMS[form])]
+    place = work.out / "chosen_set"
+    target = place / ("annotations.json" if form == "coco" else form)
+    return [export_set_step(work.out / chosen_folder(work), form, target, place / "counts.json")]
 
 
 def chosen_folder(work: Adaptation) -> str:

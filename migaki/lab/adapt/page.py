@@ -10,6 +10,7 @@ from migaki.core.config import to_dict
 from migaki.core.files import write_json
 from migaki.data.folder import ImageFolder
 from migaki.lab.adapt import choice
+from migaki.lab.adapt.by_picture import with_rights
 from migaki.lab.adapt.found import show_found, show_gap
 from migaki.lab.adapt.leave import can_export, chosen_folder, write_script
 from migaki.lab.adapt.making import BOUND, worths
@@ -54,7 +55,7 @@ TITLE = "What the photographs ask for"
 def write(work: Adaptation, title: str = TITLE) -> Path:
     """Write `decision.json`, `results.json`, `infer.py` and `report.html`; returns the path of the page."""
     measure, out = measure_of(work), work.out
-    outcomes = read_outcomes(_arms(work))
+    outcomes = with_rights(read_outcomes(_arms(work)), out / "by_picture" / "right.json")
     found = judge(work, outcomes, measure)
     write_json(out / "decision.json", _decision(work, outcomes, found, measure))
     write_json(out / "results.json", results(("seed",), list(outcomes.values())))
