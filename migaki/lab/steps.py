@@ -10,7 +10,7 @@ from typing import Any
 
 from migaki.core.change import Change
 from migaki.core.discovery import find_class
-from migaki.core.files import make_folder
+from migaki.core.files import make_folder, write_json
 from migaki.core.fit import Run
 from migaki.core.judge import Judge
 from migaki.core.simulator import Simulator
@@ -20,6 +20,7 @@ from migaki.lab.chain import Step
 from migaki.stages.apply import ApplyJob, apply, apply_change
 from migaki.stages.evaluate import EvaluateJob, evaluate_into, judge_into
 from migaki.stages.export import export
+from migaki.stages.export_labels import write_as
 from migaki.stages.simulate import SimulateJob, simulate
 from migaki.stages.train import train
 
@@ -72,6 +73,19 @@ def export_step(run: Path, out: Path, quiet: bool = False) -> Step:
         return export(run, out, quiet=quiet)
 
     return Step(words=("export", str(run), "--out", str(out)), proof=out, work=work)
+
+
+def export_set_step(folder: Path, form: str, out: Path, proof: Path) -> Step:
+    """`migaki export DIR --format FORM`: the labels of a set in a format of others; `proof` gets the counts at the end,
+    as what a format writes last depends on the set."""
+
+    def work(command: str) -> object:
+        make_folder(out.parent)
+        counts = write_as(form, folder, out)
+        write_json(proof, counts)
+        return counts
+
+    return Step(words=("export", str(folder), "--format", form, "--out", str(out)), proof=proof, work=work)
 
 
 def evaluate_step(run: Path, job: EvaluateJob, quiet: bool = False, cost: float = 0.0) -> Step:

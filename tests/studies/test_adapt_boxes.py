@@ -42,7 +42,8 @@ def adapted(words: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_a_simulator_of_twenty_lines(simulate: Callable[..., None], tmp_path: Path,
                                      monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    simulate("drawn", 50)
+    simulate("plain", 50)
+    assert main(["export", "plain", "--format", "yolo", "--out", "drawn"]) == 0  # a layout of others comes in ...
     simulate("taken", 24, seed=1)
     simulate("judged", 24, seed=2)
     found = adapted("drawn taken --labelled judged --arms plain matched --worths 10", monkeypatch)
@@ -50,6 +51,14 @@ def test_a_simulator_of_twenty_lines(simulate: Callable[..., None], tmp_path: Pa
     test = ImageFolder("out/test")
     assert test.class_names("classes") == ("ball", "crate") and "boxes" in test.labels
     assert not ImageFolder("out/photos").labels
+    exported = Path("out/chosen_set/yolo")  # ... and goes out
+    assert sorted(names_in_yaml(exported)) == sorted(names_in_yaml(Path("drawn")))
+    assert len(list(exported.rglob("*.txt"))) == len(ImageFolder("out/simulated"))
+
+
+def names_in_yaml(folder: Path) -> list[str]:
+    lines = (folder / "data.yaml").read_text().splitlines()
+    return [line.strip() for line in lines if "ball" in line or "crate" in line]
 
 
 def test_numbers_of_one_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,7 +136,8 @@ def test_photos_of_the_user(labelled: bool, tmp_path: Path, monkeypatch: pytest.
     assert "stand-in" not in page and ("no gaze labels" in page) != labelled
     assert ("error is at most" in page) == labelled and "trained on real labels" not in page
     assert all(main(shlex.split(line)[1:]) == 0 for line in commands(Path("demo-eyes"))[:3])
-    assert not ImageFolder("demo-eyes/photos").labels and len(ImageFolder("demo-eyes/photos")) == (40 if labelled else 64)
+    photos = ImageFolder("demo-eyes/photos")
+    assert not photos.labels and len(photos) == (40 if labelled else 64)
 
 
 @pytest.mark.parametrize("case", ["missing", "empty", "few", "name", "steps"])

@@ -13,8 +13,9 @@ from migaki.core.trained import load_system, read_record
 from migaki.lab.adapt.recipes import model_folder
 from migaki.lab.adapt.state import Adaptation
 from migaki.lab.chain import Step
-from migaki.lab.steps import apply_step, call_step, export_step
+from migaki.lab.steps import apply_step, call_step, export_set_step, export_step
 from migaki.stages.apply import ApplyJob
+from migaki.stages.export_labels import FORMS
 
 _KEPT = ("config.json", "README.md", "metrics.jsonl")  # the weights follow last: they prove the copy whole
 
@@ -25,11 +26,33 @@ def leave(work: Adaptation) -> list[Step]:
     source, model = model_folder(work.out, work.chosen.slug, 0), work.out / "model"
     found = [call_step(f"copy the run {source.name}", lambda: _copy(source, model), model / "model.safetensors",
                        [source])]
+    found += _chosen_set(work)
     if work.sets.task.name == "label":
         found.append(apply_step(model, ApplyJob(input=work.out / "photos", out=work.out / "read_chosen"), work.quiet))
     if can_export():
         found.append(export_step(model, work.out / "onnx" / "model.onnx", work.quiet))
     return found
+
+
+def _chosen_set(work: Adaptation) -> list[Step]:
+    """Returns the step that writes the pictures of the chosen arm in the format in which SIMULATED was given.
+
+    A format that nobody writes here, and a folder of our own form, need none: the pictures lie in `simulated`,
+    `matched` or `refined`.
+    """
+    form = str(work.sets.simulated.made.get("importer", ""))
+    if form not in FORMS or work.sets.task.name not in ("boxes", "mask"):
+        return []
+    place = work.out / "chosen_set"
+    target = place / ("annotations.json" if form == "coco" else form)
+    return [export_set_step(work.out / chosen_folder(work), form, target, place / "counts.json")]
+
+
+def chosen_folder(work: Adaptation) -> str:
+    """Returns the name of the folder of pictures, changed or not, that the chosen arm learned from."""
+    assert work.chosen is not None
+    data = work.recipe(work.chosen.slug).data
+    return next((name for name in ("refined", "matched") if name in data), "simulated")
 
 
 def can_export() -> bool:

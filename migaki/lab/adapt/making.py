@@ -13,10 +13,11 @@ from migaki.data.folder import ImageFolder
 from migaki.importers.part import Part
 from migaki.judges.agreement import Agreement
 from migaki.lab.adapt.budget import refiner_config
+from migaki.lab.adapt.by_picture import write_rights
 from migaki.lab.adapt.recipes import Recipe, model_folder
 from migaki.lab.adapt.state import Adaptation
 from migaki.lab.chain import Phase, Step
-from migaki.lab.steps import apply_step, change_step, evaluate_step, import_step, judge_step, train_step
+from migaki.lab.steps import apply_step, call_step, change_step, evaluate_step, import_step, judge_step, train_step
 from migaki.stages.apply import ApplyJob
 from migaki.stages.evaluate import EvaluateJob
 from migaki.systems.simgan import SimGAN
@@ -109,6 +110,8 @@ def prove(work: Adaptation) -> list[Step]:
     assert work.plan is not None and work.chosen is not None
     found = [_judged(work, model_folder(work.out, arm.slug, number), "test")
              for arm in work.arms for number in range(work.plan.seeds)]
+    if work.sets.task.name == "label":
+        found.append(_by_picture(work))
     chosen, budgeted = work.recipe(work.chosen.slug), work.budgeted()
     if chosen.system or chosen.source:  # labels are added to an arm of the task's own system
         chosen = next(arm for arm in reversed(work.arms) if not arm.system and not arm.source)
@@ -123,6 +126,17 @@ def prove(work: Adaptation) -> list[Step]:
     for number in range(work.plan.seeds):
         found += [budgeted.train(bound, number, work.out), _judged(work, model_folder(work.out, BOUND, number), "test")]
     return found
+
+
+def _by_picture(work: Adaptation) -> Step:
+    """Returns the step that compares all arms picture by picture on the second half of the labelled photographs."""
+    assert work.plan is not None
+    models = {arm.slug: [model_folder(work.out, arm.slug, number) for number in range(work.plan.seeds)]
+              for arm in work.arms}
+    every = [run for runs in models.values() for run in runs]
+    return call_step(f"tell for {len(every)} models which test pictures they read rightly",
+                     lambda: write_rights(models, work.out / "test", work.out / "by_picture"),
+                     work.out / "by_picture" / "right.json", [work.out / "test", *every])
 
 
 def worths(work: Adaptation, total: int) -> list[int]:

@@ -10,8 +10,9 @@ from migaki.core.config import to_dict
 from migaki.core.files import write_json
 from migaki.data.folder import ImageFolder
 from migaki.lab.adapt import choice
+from migaki.lab.adapt.by_picture import with_rights
 from migaki.lab.adapt.found import show_found, show_gap
-from migaki.lab.adapt.leave import can_export, write_script
+from migaki.lab.adapt.leave import can_export, chosen_folder, write_script
 from migaki.lab.adapt.making import BOUND, worths
 from migaki.lab.adapt.recipes import Recipe, model_folder
 from migaki.lab.adapt.state import Adaptation
@@ -54,7 +55,7 @@ TITLE = "What the photographs ask for"
 def write(work: Adaptation, title: str = TITLE) -> Path:
     """Write `decision.json`, `results.json`, `infer.py` and `report.html`; returns the path of the page."""
     measure, out = measure_of(work), work.out
-    outcomes = read_outcomes(_arms(work))
+    outcomes = with_rights(read_outcomes(_arms(work)), out / "by_picture" / "right.json")
     found = judge(work, outcomes, measure)
     write_json(out / "decision.json", _decision(work, outcomes, found, measure))
     write_json(out / "results.json", results(("seed",), list(outcomes.values())))
@@ -121,7 +122,7 @@ def _pictures(work: Adaptation, report: StudyReport) -> None:
     """Show simulated pictures beside what the chosen arm learned from, and photographs."""
     assert work.chosen is not None
     report.section("Pictures")
-    folder = _shown_folder(work)
+    folder = work.out / chosen_folder(work) if chosen_folder(work) != "simulated" else None
     first = ImageFolder(work.out / "simulated")
     columns = 4 if first.shape[2] > 32 else 10
     places = list(range(min(len(first), 3 * columns)))
@@ -139,15 +140,6 @@ def _pictures(work: Adaptation, report: StudyReport) -> None:
     report.keep(names[1], pictures[1])
     if folder:
         report.figure("photographs", show(work.out / "photos"), "Photographs, none chosen.")
-
-
-def _shown_folder(work: Adaptation) -> Path | None:
-    """Returns the changed pictures that the chosen arm learned from, if it did."""
-    assert work.chosen is not None
-    for name in ("refined", "matched"):
-        if name in work.recipe(work.chosen.slug).data:
-            return work.out / name
-    return None
 
 
 def _table(work: Adaptation, report: StudyReport, measure: Measure) -> None:

@@ -35,20 +35,26 @@ def adapt(simulated: Path, photos: Path, out: Path, options: Options, *, quiet: 
     given = {"simulated": simulated, "photos": photos}
     given |= {"labelled": options.labelled} if options.labelled is not None else {}
     apart(out, *given.values())
+    _make(before, out, quiet)
     found = {name: brought(path, name, out, quiet) for name, path in given.items()}
     if imports := tuple(step for _, steps in found.values() for step in steps):
         before = (*before, Phase(title="import", steps=imports))
+        _make(before, out, quiet)
     options = replace(options, labelled=found["labelled"][0] if "labelled" in found else None)
     simulated, photos = found["simulated"][0], found["photos"][0]
-    if before:
-        with exclusive(out):
-            run_chain(before, out, last="", quiet=quiet, total=len(before) + _USUAL)
     sets = open_sets(simulated, photos, options)
     recipes.require_known(options.arms, sets.task)
     with exclusive(out):
         work = Adaptation(sets=sets, options=options, out=out, quiet=quiet, phases=list(before), before=len(before))
         carry_out(work)
         return page.write(work, title)
+
+
+def _make(phases: Sequence[Phase], out: Path, quiet: bool) -> None:
+    """Carry out what comes before the sets can be opened."""
+    if phases:
+        with exclusive(out):
+            run_chain(phases, out, last="", quiet=quiet, total=len(phases) + _USUAL)
 
 
 def carry_out(work: Adaptation) -> None:

@@ -56,9 +56,8 @@ def _proved(work: Adaptation, start: Outcome, best: Outcome, measure: Measure) -
     gap = difference_by(0, pairs(start, best, measure))
     assert gap is not None
     gap = gap.judged(higher_is_better=measure.higher_is_better)
-    helped = gap.trend == "better" and (gap.is_sure or gap.t_low is None)
     interval = f" The difference is {gap}." if gap.t_low is not None else ""
-    return text + interval, helped
+    return text + interval, " helped" in text.split(":")[0]
 
 
 def _regret(work: Adaptation, outcomes: Mapping[str, Outcome], best: Outcome, measure: Measure) -> tuple[float, str]:
