@@ -354,8 +354,9 @@ def test_no_layout_and_several(tmp_path: Path) -> None:
 
 def test_pictures_keep_size_and_channels(tmp_path: Path) -> None:
     source = tmp_path / "in"
+    source.mkdir()
     for mode, name in (("L", "grey"), ("LA", "grey_alpha"), ("RGB", "rgb"), ("RGBA", "rgba")):
-        Image.new(mode, (40, 30), 70).save((source.mkdir(exist_ok=True), source / f"{name}.png")[1])
+        Image.new(mode, (40, 30), 70).save(source / f"{name}.png")
     Image.fromarray(np.full((30, 40), 128 * 257, np.uint16)).save(source / "sixteen.png")
     (source / "rgb.txt").write_text("0 0.5 0.5 1 1\n")
     importer = Yolo()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,16 @@ def test_coco_is_the_same_to_its_own_library(ours: Path, tmp_path: Path) -> None
     judge.accumulate()
     judge.summarize()
     assert judge.stats[0] == pytest.approx(1.0)
+
+
+def test_a_region_of_a_class_without_boxes(ours: Path) -> None:
+    made = json.loads((ours / "dataset.json").read_text())
+    (ours / "dataset.json").write_text(json.dumps({**made, "mask_classes": ["background", "cat", "sky"]}))
+    write_coco(ImageFolder(ours), ours / "a.json")
+    found = json.loads((ours / "a.json").read_text())
+    assert [category["name"] for category in found["categories"]] == ["cat", "dog", "sky"]
+    (sky,) = [one for one in found["annotations"] if one["category_id"] == 3]
+    assert sky["bbox"] == [20, 4, 2, 9] and sky["area"] == 18 and found["annotations"][1]["segmentation"] == []
 
 
 def test_yolo(ours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,5 +181,5 @@ def test_boxes_and_classes_of_differing_number(tmp_path: Path) -> None:
     row = {"file_name": "a.png", "boxes": [[1, 1, 2, 2]], "classes": ["a", "b"]}
     (tmp_path / "in" / "metadata.jsonl").write_text(json.dumps(row) + "\n")
     for write in (write_yolo, write_voc):
-        line = message(lambda write=write: write(ImageFolder(tmp_path / "in"), tmp_path / "out"))
+        line = message(partial(write, ImageFolder(tmp_path / "in"), tmp_path / "out"))
         assert "'a.png' has 1 boxes and 2 entries of 'classes'" in line and not (tmp_path / "out").exists()
