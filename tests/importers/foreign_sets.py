@@ -43,7 +43,8 @@ def coco(root: Path, values: Any = None) -> Path:
     """annotations/instances_val2017.json and val2017/."""
     pictures(root / "val2017", "a.png", "b.png", "c.png")
     (root / "annotations").mkdir()
-    (root / "annotations" / "instances_val2017.json").write_text(json.dumps(coco_values() if values is None else values))
+    text = json.dumps(coco_values() if values is None else values)
+    (root / "annotations" / "instances_val2017.json").write_text(text)
     return root
 
 

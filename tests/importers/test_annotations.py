@@ -95,7 +95,8 @@ def test_coco_of_roboflow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert found.made["classes"] == ["cat", "dog"] and "mask_classes" not in found.made
     assert "crowd" in found.rows[0] and "mask_file_name" not in found.rows[0]
     assert Coco(Coco.Config(split="val")).run(tmp_path / "in", tmp_path / "val") == 3
-    assert "no split 'test' (it has: train, valid)" in refused(Coco(Coco.Config(split="test")), tmp_path / "in", tmp_path)
+    line = refused(Coco(Coco.Config(split="test")), tmp_path / "in", tmp_path)
+    assert "no split 'test' (it has: train, valid)" in line
 
 
 Change = Callable[[dict[str, Any]], Any]
@@ -289,7 +290,8 @@ def test_voc_masks_alone_and_in_colours(tmp_path: Path) -> None:
     colours[:5, :, 0] = 128
     Image.fromarray(colours).save(source / "SegmentationClass" / "a.png")
     found = imported(Voc(), source, tmp_path / "colours")
-    assert found.made["mask_classes"] == ["background", "road"] and found.plane("mask", 0)[:6, 0].tolist() == [1] * 5 + [0]
+    assert found.made["mask_classes"] == ["background", "road"]
+    assert found.plane("mask", 0)[:6, 0].tolist() == [1] * 5 + [0]
     colours[9, 9] = 7
     Image.fromarray(colours).save(source / "SegmentationClass" / "a.png")
     assert "holds the colour 7,7,7, which labelmap.txt does not name" in refused(Voc(), source, tmp_path)
@@ -352,8 +354,9 @@ def test_no_layout_and_several(tmp_path: Path) -> None:
 
 def test_pictures_keep_size_and_channels(tmp_path: Path) -> None:
     source = tmp_path / "in"
+    source.mkdir()
     for mode, name in (("L", "grey"), ("LA", "grey_alpha"), ("RGB", "rgb"), ("RGBA", "rgba")):
-        Image.new(mode, (40, 30), 70).save((source.mkdir(exist_ok=True), source / f"{name}.png")[1])
+        Image.new(mode, (40, 30), 70).save(source / f"{name}.png")
     Image.fromarray(np.full((30, 40), 128 * 257, np.uint16)).save(source / "sixteen.png")
     (source / "rgb.txt").write_text("0 0.5 0.5 1 1\n")
     importer = Yolo()

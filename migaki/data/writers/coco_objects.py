@@ -48,14 +48,19 @@ class ObjectAnnotations:
         for picture in self.labels.pictures():
             mask = self.labels.mask(picture) if self._places else None
             parts = [self._object(picture, place, mask) for place in range(len(picture.boxes))]
-            for name in self._stuff if mask is not None else ():
-                region: Array = np.equal(mask, self._places[name])
-                if region.any():
-                    parts.append({"category_id": len(self.labels.classes) + self._stuff.index(name) + 1, "iscrowd": 0,
-                                  "bbox": _bounds(region), **_region(region)})
+            parts += self._regions(mask) if mask is not None else []
             for part in parts:
                 number += 1
                 yield {"id": number, "image_id": picture.index + 1, **part}
+
+    def _regions(self, mask: Array) -> list[dict[str, Any]]:
+        """The regions of classes that no box has."""
+        found = []
+        for number, name in enumerate(self._stuff, len(self.labels.classes) + 1):
+            region = mask == self._places[name]
+            if region.any():
+                found.append({"category_id": number, "iscrowd": 0, "bbox": _bounds(region), **_region(region)})
+        return found
 
     def _object(self, picture: Labelled, place: int, mask: Array | None) -> dict[str, Any]:
         box = [round(float(value), 4) for value in picture.boxes[place]]
