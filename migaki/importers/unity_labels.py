@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from migaki.core.files import show
 from migaki.importers.annotations import Shape, class_name, number
 from migaki.importers.frames import column_name, free_number, members, whole
 from migaki.importers.importer import Array, Row, decimals
@@ -117,8 +116,3 @@ def spec_names(definition: Mapping[str, Any]) -> dict[int, str]:
     """Names of classes by number, as an annotation's definition has them."""
     return {whole(item.get("label_id", item.get("labelId"))): class_name(item.get("label_name", item.get("labelName")))
             for item in members(definition, "spec") if item.get("label_id", item.get("labelId")) is not None}
-
-
-def unlike(found: object, wanted: str) -> ValueError:
-    """An error for the type of a value."""
-    return ValueError(f"{show(repr(found)[:40])} is no {wanted}")
