@@ -82,6 +82,7 @@ class AdaptedClassifier(System):
         threshold: float = 0.9  # probability from which the average counts as sure
         first: float = 0.15  # share of the steps before the terms on photographs begin; they are full at twice that
         ema: float = 0.99  # decay of the averaged network
+        validate: float = 0.0  # share of the labelled images that is kept from training, and judged while it runs
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Data:
@@ -122,7 +123,8 @@ class AdaptedClassifier(System):
         config, folders, photos = open_labelled(config, data.data, data.photos)
         count, names = agreed_classes(folders, config.num_classes, config.classes)
         columns = [{"label": class_key(folder)} for folder in folders]
-        source = labelled_source(folders, ("image", "label"), config.batch_size, seed, photos, columns=columns)
+        source = labelled_source(folders, ("image", "label"), config.batch_size, seed, photos, columns=columns,
+                                 validate=config.validate)
         return replace(config, num_classes=count, classes=names), source
 
     @classmethod

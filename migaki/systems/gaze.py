@@ -47,7 +47,7 @@ class Gaze(System):
         """The small network with augmentation; `paper()` is the published one."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "steps batch_size net augment equalise adapt_norm match_prior",
+            "usual": "steps batch_size net augment equalise adapt_norm match_prior validate",
             "network": "channels height width features dropout",
         }
 
@@ -69,6 +69,7 @@ class Gaze(System):
         mirror_side: Literal[-1, 0, 1] = -1  # which `side` is unmirrored; -1 = none
         adapt_norm: bool = True  # with --photos: batch-norm statistics are taken from them (AdaBN)
         match_prior: bool = False  # with --photos: each side's predictions on them get the labels' median, spread
+        validate: float = 0.0  # share of the labelled images that is kept from training, and judged while it runs
 
         @classmethod
         def paper(cls) -> Gaze.Config:
@@ -124,9 +125,11 @@ class Gaze(System):
             _check_drift(folders)
             keys += ("drift",)
         if photos is None:
-            return config, labelled_source(folders, keys, config.batch_size, seed, columns=columns)
+            return config, labelled_source(folders, keys, config.batch_size, seed, columns=columns,
+                                           validate=config.validate)
         names = {"image": "real"} | ({"side": "real_side"} if "side" in photos.labels else {})
-        return config, labelled_source(folders, keys, config.batch_size, seed, photos, names, columns)
+        return config, labelled_source(folders, keys, config.batch_size, seed, photos, names, columns,
+                                       validate=config.validate)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:

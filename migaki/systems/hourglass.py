@@ -69,6 +69,7 @@ class HourglassSystem(System):
         max_shift: float = 0.06  # share of the width by which they are shifted: with the scale, SimGAN's crops
         error_width: int = 0  # px: errors are told as if images were so wide; 0 = as wide as they are
         adapt_norm: bool = True  # with --photos: batch-norm statistics are taken from them (AdaBN)
+        validate: float = 0.0  # share of the labelled images that is kept from training, and judged while it runs
 
         @classmethod
         def paper(cls) -> HourglassSystem.Config:
@@ -106,7 +107,8 @@ class HourglassSystem(System):
             raise UserError(f"hourglass: '{config.landmarks}' has {' or '.join(map(str, sorted(counts)))} places an "
                             f"image, {config.num_landmarks or 'one number of them'} wanted: choose other folders")
         config = replace(config, num_landmarks=counts.pop())
-        return config, labelled_source(folders, ("image", config.landmarks), config.batch_size, seed, photos)
+        return config, labelled_source(folders, ("image", config.landmarks), config.batch_size, seed, photos,
+                                       validate=config.validate)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:

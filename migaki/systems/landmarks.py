@@ -61,6 +61,7 @@ class LandmarkSystem(System):
         equalise: bool = True  # the network sees every image with its histogram equalised
         max_norm: float = 5.0  # gradient clipping; 0 = off
         error_width: int = 55  # px: errors and drifts are told as if images were so wide (SimGAN: 55); 0 = as they are
+        validate: float = 0.0  # share of the labelled images that is kept from training, and judged while it runs
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Data:
@@ -93,7 +94,8 @@ class LandmarkSystem(System):
                 raise UserError(f"{folder.path}: {', '.join(config.landmarks)} have {counts} points an image where "
                                 f"{config.num_points} were expected: choose folders of one kind")
             config = replace(config, num_points=counts)
-        return config, labelled_source(folders, ("image", *config.landmarks), config.batch_size, seed)
+        return config, labelled_source(folders, ("image", *config.landmarks), config.batch_size, seed,
+                                       validate=config.validate)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:

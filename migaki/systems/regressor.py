@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -178,11 +179,15 @@ class Regressor(System):
         errors = {f"net/{column}_mae": off[place] for place, column in enumerate(config.columns)}
         return {"net/loss": loss.detach(), **errors, "net/skipped": skipped}
 
+    def _parts(self, out: Tensor) -> Iterator[tuple[Tensor, str]]:
+        """The outputs (B, 1 or 2) of each column, with its name."""
+        return zip(torch.split(out, self._widths, 1), self.config.columns, strict=True)
+
     @full_precision
     def _squared(self, out: Tensor, truth: Tensor) -> Tensor:
         """The squared distance (B, K) of raw outputs (B, sum of widths) from labels (B, K)."""
         parts = []
-        for place, (part, column) in enumerate(zip(torch.split(out, self._widths, 1), self.config.columns, strict=True)):
+        for place, (part, column) in enumerate(self._parts(out)):
             wanted = to_circle(truth[:, place], self.periods[column]) if column in self.periods else (
                 (truth[:, place : place + 1] - self.mean[place]) / self.deviation[place])
             parts.append((part - wanted).square().sum(1))
@@ -192,7 +197,7 @@ class Regressor(System):
     def _read(self, out: Tensor) -> Tensor:
         """Raw outputs as numbers (B, K) in the units of the columns."""
         parts = []
-        for place, (part, column) in enumerate(zip(torch.split(out, self._widths, 1), self.config.columns, strict=True)):
+        for place, (part, column) in enumerate(self._parts(out)):
             if column in self.periods:
                 start, period = self.start[place], self.periods[column]
                 parts.append(torch.remainder(from_circle(part, period) - start, period) + start)

@@ -58,7 +58,7 @@ def test_features_at_every_stride(kind: Any) -> None:
         maps = net(torch.rand(2, 3, 65, 48))
         assert [one.shape[1] for one in maps] == list(net.widths)
         for one, stride in zip(maps, net.strides, strict=True):
-            slack = 0 if kind == "efficientnet_lite0" else 1
+            slack = 0 if kind == "efficientnet_lite0" else 2  # no padding
             assert -(-65 // stride) - slack <= one.shape[2] <= -(-65 // stride)
 
 
