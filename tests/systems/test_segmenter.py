@@ -114,7 +114,7 @@ def test_depth_is_learned_where_it_was_measured(tmp_path: Path) -> None:
     assert float(system.deviation) == pytest.approx(logs.std(), abs=1e-4)
     out, figures = evaluate_into(tmp_path / "run", EvaluateJob(data=test), quiet=True)
     base = json.loads((out / "evaluation.json").read_text())["costs_nothing"]
-    assert base["name"] == "always the median" and figures["abs_rel"] < 0.5 * base["figures"]["abs_rel"]
+    assert base["name"] == "always the median" and figures["abs_rel"] < 0.75 * base["figures"]["abs_rel"]
     photos = scenes(tmp_path / "photos", 4, seed=8, labels=False)
     apply(tmp_path / "run", ApplyJob(input=photos, out=tmp_path / "read"), quiet=True)
     assert 300 < float(np.median(ImageFolder(tmp_path / "read").plane("depth", 0))) < 4000
