@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint pytest bench reliability audit clean core dev
+.PHONY: help demo test lint pytest bench reliability audit docs clean core dev
 
 help:
 	@echo "make demo   install what migaki needs and run the whole road on built-in material, into demo/"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench  speed and memory, each against a baseline of the same run: one table, bench.json"
 	@echo "make reliability  kill every stage 25 times, fuzz every reader: docs/reliability.md (about an hour)"
 	@echo "make audit  known weaknesses of the pinned dependencies, as a report: audit.txt"
+	@echo "make docs   the documentation with a reference of the Python calls, strict, into site/"
 	@echo "make clean  remove .venv, caches and build products (not demo/ and runs/)"
 	@echo "Another interpreter: make test PYTHON=python3.12"
 
@@ -45,8 +46,14 @@ audit: dev
 	  --progress-spinner off --format json --output audit.json; } > audit.txt 2>&1; \
 	$(BIN)/python .ci/audit.py audit.json audit.txt
 
+# In an environment of its own: mkdocs reads the source and imports none of it.
+docs:
+	@[ -x .docs/bin/mkdocs ] || { $(PYTHON) -m venv .docs && .docs/bin/pip install --quiet --disable-pip-version-check \
+	  "mkdocs>=1.6" "mkdocstrings[python]>=0.29"; }
+	.docs/bin/mkdocs build --strict
+
 clean:
-	rm -rf .audit audit.txt audit.json $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .docs site .audit audit.txt audit.json $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is what `python -m venv` makes last: where it is, the environment is whole.

@@ -53,7 +53,7 @@ def test_a_run_leaves_its_page(run: Path, tmp_path: Path) -> None:
     (copy / "samples" / "000004.png").write_bytes(b"no picture")
     html = run_page(copy).html()
     assert "not finished" in html and "&lt;b&gt;mind&lt;/b&gt; the step (at step 2, passed by step 3)" in html
-    assert html.count("After step") == 3 and "Before the first step." in html
+    assert html.count("After step") == 6 and "Before the first step." in html
     shutil.rmtree(copy / "samples")
     (copy / "metrics.jsonl").unlink()
     assert "Curves" not in run_page(copy).html()
