@@ -98,7 +98,8 @@ def _prior_advice(work: Adaptation) -> list[str]:
     often = [name for name, share in drawn.items() if seen.get(name, 0.0) > 3 * share]
     found = []
     if rare:
-        found.append(f"the chosen model reads few photographs as {', '.join(map(show, rare[:8]))}: are there so few?")
+        found.append(f"the chosen model reads few photographs as {', '.join(map(show, rare[:8]))}: "
+                     "simulate these less often if there are so few")
     if often:
         found.append(f"it reads many as {', '.join(map(show, often[:8]))}: simulate these more often if that is true")
     return found

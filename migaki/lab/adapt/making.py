@@ -26,11 +26,13 @@ BOUND = "labels"
 """Slug of the arm that learns from the real labels of the first half alone."""
 
 
-def match(work: Adaptation) -> Step:
-    """Returns the step that gives the simulated pictures the colours of the photographs."""
+def match(work: Adaptation) -> None:
+    """Give the simulated pictures the colours of the photographs, if that is still to be done."""
+    if any(step.proof.parent == work.out / "matched" for phase in work.phases for step in phase.steps):
+        return
     config = Match.Config(to=work.out / "photos")
     job = ApplyJob(input=work.out / "simulated", out=work.out / "matched", seed=work.options.seed)
-    return change_step("match", config, job, work.quiet)
+    work.go(Phase(title="match the photographs' colours", steps=(change_step("match", config, job, work.quiet),)))
 
 
 def train(work: Adaptation, arms: Sequence[Recipe]) -> list[Step]:
@@ -69,6 +71,8 @@ def prepare_later(work: Adaptation, arms: Sequence[Recipe], best: Recipe) -> lis
     the arms that can be trained; the others are `rejected`."""
     assert work.plan is not None
     left = list(arms)
+    if any("matched" in arm.needs for arm in left):
+        match(work)
     if any(arm.source for arm in left):
         work.go(Phase(title="read the photographs", steps=tuple(
             apply_step(model_folder(work.out, best.slug, number),
@@ -88,7 +92,8 @@ def _refine(work: Adaptation) -> tuple[Step, ...]:
     assert work.plan is not None
     out, trained = work.out, {arm.slug for arm in work.arms}
     start = next(slug for slug in ("matched", "augmented", "plain", *trained) if slug in trained)
-    source = out / ("matched" if (out / "matched").exists() else "simulated")
+    is_matched = any(step.proof.parent == out / "matched" for phase in work.phases for step in phase.steps)
+    source = out / ("matched" if is_matched else "simulated")
     config = refiner_config(work.sets.size, work.plan.rounds, work.options.tolerance)
     data = SimGAN.Data(synthetic=source, real=out / "photos", estimator=model_folder(out, start, 0))
     run = Run(seed=work.options.seed, sample_every=max(1, work.plan.rounds // 4))

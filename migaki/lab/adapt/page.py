@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from migaki import __version__
 from migaki.core.config import to_dict
 from migaki.core.files import write_json
@@ -125,21 +127,22 @@ def _pictures(work: Adaptation, report: StudyReport) -> None:
     folder = work.out / chosen_folder(work) if chosen_folder(work) != "simulated" else None
     first = ImageFolder(work.out / "simulated")
     columns = 4 if first.shape[2] > 32 else 10
-    places = list(range(min(len(first), 3 * columns)))
+    count = min(len(first), 3 * columns)
 
-    def show(path: Path) -> bytes:
+    def show(path: Path, *, spaced: bool = False) -> bytes:
         one = ImageFolder(path)
-        return image_png(mosaic(one.read(places[: len(one)], ("image",))["image"], columns), min_side=320)
+        places = np.linspace(0, len(one) - 1, min(count, len(one))).round().astype(int) if spaced else range(count)
+        return image_png(mosaic(one.read(list(map(int, places)), ("image",))["image"], columns), min_side=320)
 
-    pictures = show(work.out / "simulated"), show(folder or work.out / "photos")
+    pictures = show(work.out / "simulated"), show(folder or work.out / "photos", spaced=folder is None)
     names = ("simulated", folder.name if folder else "photographs")
-    caption = "The first pictures, none chosen. Click to enlarge; an arrow key then puts the other one in the same " \
+    caption = "The first pictures, none picked. Click to enlarge; an arrow key then puts the other one in the same " \
               "place."
     report.page.pair(*pictures, caption, names=names)
     report.keep("simulated", pictures[0])
     report.keep(names[1], pictures[1])
     if folder:
-        report.figure("photographs", show(work.out / "photos"), "Photographs, none chosen.")
+        report.figure("photographs", show(work.out / "photos", spaced=True), "Photographs, evenly spaced.")
 
 
 def _table(work: Adaptation, report: StudyReport, measure: Measure) -> None:
@@ -148,7 +151,8 @@ def _table(work: Adaptation, report: StudyReport, measure: Measure) -> None:
     slugs = list(report.outcomes)
     caption = "" if work.has_real else "On held-out simulated pictures: without real labels nobody can say how good " \
                                        "a model is on photographs."
-    report.compare("arms", slugs, caption=caption)
+    chosen = f"Chosen: {work.recipe(work.chosen.slug).name}."
+    report.compare("arms", slugs, caption=f"{chosen} {caption}".strip())
     if work.has_real and len(work.arms) > 1:
         report.differences("differences", work.arms[0].slug, [arm.slug for arm in work.arms[1:]])
 

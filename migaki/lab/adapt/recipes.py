@@ -70,7 +70,8 @@ def first_arms(task: Task, *, is_writing: bool = False) -> list[Recipe]:
 def later_arms(task: Task, best: Recipe) -> list[Recipe]:
     """Returns the arms that build on the best of the first ones, told without labels: self-training, refining."""
     base = ("matched",) if best.system else best.data
-    arms = [Recipe(slug="self", name=f"self-training from '{best.name}'", data=(*base, "read_{seed}"), photos=True,
+    arms = [Recipe(slug="self", name=f"self-training from '{best.name}'" if best.slug != "plain" else
+                   "self-training from the best", data=(*base, "read_{seed}"), photos=True,
                    saw=_PHOTOS, source=best.slug)]
     if task.name == "label":
         changes = best.changes or (("augment", True), ("handwriting", 0.0))

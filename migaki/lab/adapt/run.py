@@ -67,7 +67,7 @@ def carry_out(work: Adaptation) -> None:
     allowed = [arm for arm in everything if arm.slug in work.plan.arms]
     first = [arm for arm in allowed if arm.slug in {one.slug for one in _first(work)}]
     if any("matched" in arm.needs for arm in allowed):
-        work.go(Phase(title="match the photographs' colours", steps=(making.match(work),)))
+        making.match(work)
     _train(work, first, "train the first arms")
     work.scores = _scores(work)
     best = work.recipe(choice.by_agreement(work.scores).slug)
