@@ -127,7 +127,7 @@ class ImageFolder:
             if column.problem:
                 self._problems[key] = column.problem
         if self.size is not None:
-            for name in POINT_KEYS:
+            for name in (*POINT_KEYS, *(f"predicted_{key}" for key in POINT_KEYS)):
                 if name in arrays and not of_objects(name):
                     arrays[name] = self._moved_points(arrays[name], self.size)
             if any(of_objects(name) for name in arrays):

@@ -76,6 +76,18 @@ def test_visibility_becomes_a_gap_and_other_labels_have_none(tmp_path: Path) -> 
     assert config.key == "joints" and source.batch(0)["joints"].isfinite().all() and config.names == ()
 
 
+def test_a_place_that_is_spread_over_columns_is_read_learned_and_moved(tmp_path: Path) -> None:
+    rows = [{"pupil_x": 3.0 + k, "pupil_y": 5.0, "predicted_pupil_x": 4.0, "predicted_pupil_y": 6.0} for k in range(3)]
+    data = write(tmp_path / "data", PLAIN, rows)
+    folder = ImageFolder(data, size=(32, 32))
+    assert folder.labels["predicted_pupil_centre"].tolist() == [[8.5, 12.5]] * 3  # twice as large, centres of pixels
+    config, source = Keypoints.open(Keypoints.Data(data=(data,)), replace(CONFIG, batch_size=3, validate=0.0), 0)
+    assert config.key == "pupil_centre" and source.batch(0)["pupil_centre"].tolist() == [[4.0, 6.0]] * 3
+    _, source = Keypoints.open(Keypoints.Data(data=(data,)), replace(CONFIG, batch_size=3, height=32, width=32,
+                                                                     validate=0.0), 0)
+    assert source.batch(0)["pupil_centre"].tolist() == [[8.5, 12.5]] * 3
+
+
 PLAIN = [np.full((16, 16), 0.5)] * 3
 
 

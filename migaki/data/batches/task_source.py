@@ -100,7 +100,8 @@ def count_places(folder: ImageFolder, key: str, may_miss: bool = False) -> int:
     values = folder.labels.get(key)
     if values is None or values.ndim not in (2, 3) or not 2 <= values.shape[-1] <= 3:
         raise UserError(f"{folder.path}: '{key}' holds no positions: each image needs x y in px, or a list of them")
-    if key not in POINT_KEYS and folder.size is not None and folder.shape[1:] != ImageFolder(folder.path).shape[1:]:
+    is_known = key.removeprefix("predicted_") in POINT_KEYS
+    if not is_known and folder.size is not None and folder.shape[1:] != ImageFolder(folder.path).shape[1:]:
         raise UserError(f"{folder.path}: images would have to be scaled, and '{key}' is not known to be "
                         f"in px: bring the images to one size, or name the column one of {', '.join(POINT_KEYS)}")
     return 1 if values.ndim == 2 else int(values.shape[1])

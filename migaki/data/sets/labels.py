@@ -235,11 +235,12 @@ def _shape(value: list[Any]) -> tuple[int, ...] | None:
 
 
 def _join(arrays: dict[str, Array]) -> dict[str, Array]:
-    """Join the scalar columns into which the glossary spreads a vector."""
-    for key in glossary().values():
-        if key.columns and all(name in arrays and arrays[name].ndim == 1 for name in key.columns):
-            parts = [arrays.pop(name).astype(np.float32) for name in key.columns]
-            arrays[key.name] = np.stack(parts, axis=1)
+    """Join the scalar columns into which the glossary spreads a vector, also those that a model predicted."""
+    for key, prefix in itertools.product(glossary().values(), ("", "predicted_")):
+        columns = [f"{prefix}{name}" for name in key.columns]
+        if columns and all(name in arrays and arrays[name].ndim == 1 for name in columns):
+            parts = [arrays.pop(name).astype(np.float32) for name in columns]
+            arrays[f"{prefix}{key.name}"] = np.stack(parts, axis=1)
     return arrays
 
 
