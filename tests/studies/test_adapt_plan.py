@@ -103,7 +103,7 @@ def test_a_larger_budget_adds_arms_and_changes_nothing_that_is_made(tmp_path: Pa
 def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
     for content in ("[]", '{"steps": "many"}'):
         (tmp_path / "plan.json").write_text(content)
-        with pytest.raises(UserError, match="plan.json"):
+        with pytest.raises(UserError, match=r"plan\.json"):
             planned("1h", tmp_path)
 
 

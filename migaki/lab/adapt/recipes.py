@@ -85,11 +85,14 @@ def later_arms(task: Task, best: Recipe) -> list[Recipe]:
 
 
 def require_known(slugs: Sequence[str], task: Task) -> None:
-    """Raises UserError for an arm that does not exist."""
+    """Raises UserError for an arm that does not exist, and for arms that build on others if none of these is named."""
     start = first_arms(task, is_writing=True)
     known = [arm.slug for arm in (*start, *later_arms(task, start[0]))]
     if unknown := sorted(set(slugs) - set(known)):
         raise UserError(f"--arms {' '.join(unknown)}: known are {', '.join(known)}")
+    if slugs and not set(slugs) & {arm.slug for arm in start}:
+        raise UserError(f"--arms {' '.join(slugs)}: name one of {', '.join(arm.slug for arm in start)} too: the others "
+                        "build on them")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +121,7 @@ class Budgeted:
             return self.steps
         usual, own = (find_class("systems", name, System).Config().steps
                       for name in (self.task.system, recipe.system))
-        return max(1, round(self.steps * own / usual))
+        return max(1, round(self.steps * float(own) / float(usual)))
 
     def config(self, recipe: Recipe) -> Any:
         """Returns the configuration of an arm's models."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from migaki.core.errors import UserError
 from migaki.core.files import apart, exclusive, read_json
 from migaki.data.folder import ImageFolder
 from migaki.lab.adapt import budget, choice, gap, making, page, recipes
@@ -91,11 +90,7 @@ def _all_recipes(work: Adaptation) -> list[Recipe]:
     """Returns all arms, or those that are asked for; the plan needs them before it is known on what the last build."""
     first = _first(work)
     every = [*first, *recipes.later_arms(work.sets.task, first[0])]
-    chosen = [arm for arm in every if not work.options.arms or arm.slug in work.options.arms]
-    if not any(arm.slug in {one.slug for one in first} for arm in chosen):
-        raise UserError(f"--arms {' '.join(work.options.arms)}: name one of {', '.join(arm.slug for arm in first)} "
-                        "too: the others build on them")
-    return chosen
+    return [arm for arm in every if not work.options.arms or arm.slug in work.options.arms]
 
 
 def _plan(work: Adaptation, everything: Sequence[Recipe]) -> None:
