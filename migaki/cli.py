@@ -32,7 +32,7 @@ COMMANDS: dict[str, str] = {
     "study": "train arms, compare them, write tables, figures and one page",
     "export": "write a trained model as ONNX, or labels as COCO",
     "serve": "serve a web page: the visual Turing test",
-    "list": "what there is to import, simulate, apply, train, judge and study",
+    "list": "list all importers, simulators, changes, systems, judges and studies",
     "completion": "print a script by which bash or zsh complete commands, names and options",
 }
 

@@ -13,8 +13,8 @@ from migaki.core.outline import docstring, load
 
 ABOUT = """Apply the trained system in the folder RUN, or the change called NAME, to a set of images.
 
-Labels, masks and further pictures are carried over; those that are places in px follow the pixels. A system that takes
-pictures of any size keeps their bit depth, alpha and EXIF, and takes one picture or a video as well."""
+Labels, masks and further pictures are copied; positions in px move with the pixels. A system that takes pictures of any
+size keeps their bit depth, alpha and EXIF, and also takes a single picture or a video."""
 
 _JOB = "migaki.stages.apply_job:ApplyJob"
 _RUN = Single(kind=Path, about="the folder of a trained run", operand="RUN")

@@ -26,9 +26,9 @@ def run(words: list[str]) -> int:
         raise UserError(f"no assets are called '{words[0]}': there is 'unityeyes'")
     options = parse(
         "import assets unityeyes", ABOUT, words[1:], out=Single(kind=Path, about="the folder to write"),
-        accept_licence=Single(kind=bool, default=False, about="the licence was read and is accepted: for scripts"),
+        accept_licence=Single(kind=bool, default=False, about="accept the licence without a question, for scripts"),
         url=Single(kind=str, default=UNITYEYES_URL, about="where to download from", group="rest"),
-        sha256=Single(kind=str | None, default=None, about="of the download, where --url names another", group="rest"))
+        sha256=Single(kind=str | None, default=None, about="SHA-256 of another --url's file", group="rest"))
     print(UNITYEYES_LICENCE)
     accepted = options.accept_licence
     if not accepted:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from migaki.core.errors import UserError
 
-ABOUT = "Print a script by which a shell completes commands, names and options: eval \"$(migaki completion bash)\""
+ABOUT = "Print a script that lets a shell complete commands, names and options: eval \"$(migaki completion bash)\""
 
 SHELLS = ("bash", "zsh")
 

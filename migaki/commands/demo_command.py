@@ -13,7 +13,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.outline import docstring, load
 
-ABOUT = "All steps on built-in material: simulate, adapt, train, compare, with a report. Goes on where it stopped."
+ABOUT = "Run all steps on built-in data: simulate, adapt, train, compare, report. An interrupted demo continues."
 
 _FIRST = "digits"
 """The demo without a name."""
@@ -39,7 +39,7 @@ def run(words: list[str]) -> int:
     default = Path("demo") if name == _FIRST else Path(f"demo-{name}")
     options = parse(f"demo {name}", f"{ABOUT}\n\n{docstring(cls)}", rest, config=f"{cls}.Config",
                     out=Single(kind=Path, default=default,
-                               about="everything goes there; what is there already is not made again"))
+                               about="the folder of all results; finished steps are not repeated"))
     from migaki.core.fit import Interrupted
 
     demo = load(cls)(options.config)

@@ -10,10 +10,10 @@ from migaki.core.discovery import names_in, reference
 from migaki.core.files import show
 from migaki.core.outline import docstring, load
 
-ABOUT = """Judge trained runs by the labels of a folder (a restorer: by pairs, input/ and target/), or sets by a judge.
+ABOUT = """Evaluate trained runs on the labels of a folder (restorers: on pairs, input/ and target/), or apply a judge.
 
-Leaves figures as JSON, tables, pictures and one page. Beside each figure stands the one that costs nothing. Of three
-runs or more the mean is given with its interval."""
+Writes figures as JSON, tables, pictures and one page. Each figure stands beside a baseline that needs no training. For
+three or more runs the mean is given with its interval."""
 
 _OUT = Single(kind=Path | None, about="the folder of the figures and the page; by default RUN/evaluation",
               default=None)
@@ -35,7 +35,7 @@ def run(words: list[str]) -> int:
     options = parse("evaluate", about, words, run=_RUN, out=_OUT, config=f"{labels}.Config")
     from migaki.core.trained import load_system
 
-    load_system(options.run)  # raises a UserError that says what is wrong with the run
+    load_system(options.run)  # raises a UserError that names what is wrong with the run
     return 0
 
 

@@ -8,10 +8,10 @@ from typing import Literal
 from migaki.commands.options import Single, parse
 from migaki.core.files import show
 
-ABOUT = """Write a trained model as ONNX, or the labels of a set of images in a format of others.
+ABOUT = """Write a trained model as ONNX, or the labels of a set of images in a format of other tools.
 
-onnx: the trained system in the folder SOURCE, any batch size, checked against onnxruntime; one that restores pictures
-of any size is written for one --size (height and width in px; 256 256 if none is given). coco: boxes, keypoints,
+onnx: the trained system in the folder SOURCE, for any batch size, checked against onnxruntime. A system that restores
+pictures of any size is written for one --size (height and width in px, by default 256 256). coco: boxes, keypoints,
 segmentations or classes of the images in the folder SOURCE, as one JSON file. yolo (boxes, keypoints), voc (boxes,
 masks) and masks (class indices as PNG): a new folder with the images and their labels."""
 
@@ -20,8 +20,8 @@ def run(words: list[str]) -> int:
     """Run the command."""
     options = parse(
         "export", ABOUT, words,
-        source=Single(kind=Path, about="the folder of a trained run; for labels, of images", operand="SOURCE"),
-        out=Single(kind=Path, about="the file to write; with yolo, voc and masks, the folder"),
+        source=Single(kind=Path, about="the folder of a trained run, or of images for labels", operand="SOURCE"),
+        out=Single(kind=Path, about="the file to write; a folder for yolo, voc and masks"),
         format=Single(kind=Literal["onnx", "coco", "yolo", "voc", "masks"], default="onnx", about="what to write"),
         size=Single(kind=tuple[int, int] | None, default=None,
                     about="px, height and width, for a system that restores pictures of any size"))

@@ -101,7 +101,7 @@ def _lines(option: Option, width: int) -> list[str]:
 
 
 def _default(option: Option) -> str:
-    """Returns the default value to print after the description, in brackets; "" if there is none worth showing."""
+    """Returns the default value to print after the description, in brackets; "" if there is none to show."""
     if option.default is None or option.default == "" or option.group == "needed":
         return ""
     return f" [{option.default}]"

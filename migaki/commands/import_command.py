@@ -10,8 +10,8 @@ from migaki.core.discovery import names_in, reference
 from migaki.core.files import show
 from migaki.core.outline import docstring, load
 
-ABOUT = "Bring a published data set, or pictures of your own, into the folder format; goes on where it stopped."
-_UNNAMED = "`migaki import PATH --out DIR` without a NAME looks which layout PATH has, and says what it found."
+ABOUT = "Bring a published data set, or pictures of your own, into the folder format. An interrupted import continues."
+_UNNAMED = "`migaki import PATH --out DIR` without a NAME recognises the layout of PATH and prints what it found."
 
 
 def run(words: list[str]) -> int:
@@ -29,7 +29,7 @@ def run(words: list[str]) -> int:
     name, rest = taken
     cls = reference("importers", name, "Importer")
     options = parse(f"import {name}", f"{ABOUT}\n\n{docstring(cls)}", rest,
-                    path=Single(kind=Path, about="what was published: a folder, an archive or a file", operand="PATH"),
+                    path=Single(kind=Path, about="the published folder, archive or file", operand="PATH"),
                     job="migaki.data.walk:OutputJob", config=f"{cls}.Config")
     job = options.job
     count = load(cls)(options.config).run(options.path, job.out, command_line(), job=job, quiet=False)
@@ -38,7 +38,7 @@ def run(words: list[str]) -> int:
 
 
 def _named(words: list[str]) -> list[str]:
-    """The words with the name of an importer in front, where they begin with a path whose layout is recognised."""
+    """Returns the words; if they begin with a path, the name of the recognised importer is put in front."""
     first = words[0] if words else ""
     if not first or first.startswith("-") or first in names_in("importers", "Importer"):
         return words

@@ -5,7 +5,7 @@ from __future__ import annotations
 from migaki.core.discovery import names_in
 from migaki.core.errors import UserError
 
-ABOUT = "What there is to import, simulate, apply, train, judge and study: one line each."
+ABOUT = "List all importers, simulators, changes, systems, judges and studies, one line each."
 
 _SHELVES = (
     ("simulators", "simulate", "Simulator"), ("damage", "simulate", "Damage"),

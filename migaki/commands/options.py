@@ -31,7 +31,7 @@ class Single:
     operand: str = ""  # name of a positional argument, such as RUN; "" for a named option
 
 
-OUT = Single(kind=Path, about="the folder to write; an unfinished one is gone on with")
+OUT = Single(kind=Path, about="the folder to write; an unfinished one is continued")
 
 
 def parse(program: str, about: str, words: list[str], **parts: str | Single | Recipe) -> Any:

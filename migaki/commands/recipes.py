@@ -17,8 +17,8 @@ from migaki.core.outline import Option, load, outline
 class Recipe:
     """A dataclass whose defaults may be changed by `--preset NAME` (a class method of it) or `--config FILE`.
 
-    `section` names the part of a run's config.json that holds this dataclass; "" if no file can hold it. A set's record
-    is dataset.json (`file`), which says under another name (`made_by`) what made it.
+    `section` names the part of a run's config.json that holds this dataclass; "" if no file can hold it. The record of
+    a set is dataset.json (`file`); its key `made_by` names what made the set.
     """
 
     reference: str
@@ -30,7 +30,7 @@ class Recipe:
 
     @property
     def whose(self) -> str:
-        """Returns what leaves such a file."""
+        """Returns what writes such a file."""
         return "a run" if self.made_by == "system" else "a set"
 
     def presets(self) -> list[str]:

@@ -11,7 +11,7 @@ from migaki.core.outline import docstring, load
 
 ABOUT = "Render labelled images into a folder (PNG files and metadata.jsonl)."
 
-DAMAGE = "Damage clean photographs: pairs in OUT/input and OUT/target, with what was done to them as metadata."
+DAMAGE = "Damage clean photographs: pairs in OUT/input and OUT/target, with the damage's parameters as metadata."
 
 
 def run(words: list[str]) -> int:

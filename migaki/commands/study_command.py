@@ -9,7 +9,7 @@ from migaki.commands.recipes import Recipe
 from migaki.core.discovery import reference
 from migaki.core.outline import docstring, load
 
-ABOUT = "Train arms, compare them, write tables, figures and one page; a study that was interrupted goes on."
+ABOUT = "Train several arms and compare them: tables, figures and one page. An interrupted study continues."
 
 
 def run(words: list[str]) -> int:

@@ -11,7 +11,7 @@ from migaki.core.discovery import reference
 from migaki.core.files import show
 from migaki.core.outline import docstring, load
 
-ABOUT = "Train on folders; a run that was interrupted goes on where it stopped."
+ABOUT = "Train on folders. An interrupted run continues where it stopped."
 
 
 def run(words: list[str]) -> int:

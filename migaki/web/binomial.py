@@ -11,7 +11,7 @@ Z_95 = 1.959963984540054
 """The standard normal's 97.5 % point: a two-sided interval of 95 %."""
 
 ALPHA = 0.05
-"""The p below which answers count as something else than guesses."""
+"""Answers with a p value below this do not count as guesses."""
 
 
 def tail_p(right: int, total: int) -> float:
@@ -40,8 +40,9 @@ def two_sided_p(right: int, total: int) -> float:
 def verdict(right: int, total: int) -> Literal["better", "guessing", "worse"] | None:
     """Returns how the answers compare with guessing; None without any answer.
 
-    "better" uses the one-sided test, as in the paper. That test alone would call answers that are nearly all wrong
-    guesses, though guessing is never so bad. "worse" uses the two-sided test, since this direction was not predicted.
+    "better" uses the one-sided test, as in the paper. That test alone would count answers that are nearly all wrong as
+    guesses, although guessing rarely does so badly. "worse" uses the two-sided test, since the paper did not predict
+    this direction.
     """
     if total == 0:
         return None
@@ -83,7 +84,7 @@ class Confusion:
 
     @classmethod
     def count(cls, answers: Iterable[tuple[bool, bool]]) -> Confusion:
-        """Count pairs (is real, said real)."""
+        """Returns the counts of pairs (is real, said real)."""
         cells = [0, 0, 0, 0]
         for is_real, said_real in answers:
             cells[2 * (not is_real) + (not said_real)] += 1
@@ -101,7 +102,7 @@ class Confusion:
         return self.real_said_real + self.real_said_fake + self.fake_said_real + self.fake_said_fake
 
     def summary(self) -> dict[str, Any]:
-        """The counts, the accuracy with its 95 % Wilson interval, both p values and the verdict; for JSON."""
+        """Returns the counts, the accuracy with its 95 % Wilson interval, both p values and the verdict, for JSON."""
         right, total = self.right, self.total
         return {
             "confusion": {

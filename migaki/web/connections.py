@@ -27,11 +27,11 @@ class ConnectionLimits:
     request_seconds: float = 10.0
     """From the first byte of a request, or the beginning of the connection, to the last byte of the request."""
     answer_seconds: float = 60.0
-    """Within which the answer must have been taken."""
+    """Time in which the client must have received the answer."""
     request_bytes: int = 2**16
-    """Of one request, head and body; ours have under 2,000."""
+    """Size of one request, head and body together; requests of our pages have under 2,000 bytes."""
     total: int = 512
-    """Connections of all addresses; more are answered that the server is busy."""
+    """Connections of all addresses together; further clients receive the answer that the server is busy."""
 
 
 def server_config(app: Any, limits: ConnectionLimits | None = None) -> uvicorn.Config:
@@ -83,12 +83,12 @@ def limited(limits: ConnectionLimits) -> type[H11Protocol]:
                 self._allow(limits.request_seconds)
 
         def on_response_complete(self) -> None:
-            if self.conn.their_state is not h11.SEND_BODY:  # else the rest of a refused body is still to come
+            if self.conn.their_state is not h11.SEND_BODY:  # otherwise the rest of a refused body follows
                 self._allow(None)
             super().on_response_complete()
 
         def _should_upgrade(self) -> bool:
-            return False  # does not log every attempt of a stranger
+            return False  # and so logs no attempt of a stranger
 
         def _allow(self, seconds: float | None) -> None:
             """Allow the connection this many seconds; None: no limit while it is idle between two requests."""

@@ -1,4 +1,4 @@
-"""The server of a set's page: what there is, the rows of one page, and pictures with their labels drawn."""
+"""The server of a set's page: its columns, the rows of one page, and pictures with their labels drawn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from migaki.web.guard import Guard
 from migaki.web.page_app import build_page
 
 PER_PAGE: Final = 24
-"""Pictures on a page; each is a request, and the guard lets 120 through at once."""
+"""Pictures on a page. Each one is a request, and the guard admits 120 requests at once."""
 
 _SIDE = 360  # px
 _LARGE = 100_000  # bytes of a PNG
@@ -28,7 +28,7 @@ Text = Annotated[str, Query(max_length=200)]
 
 
 def encoded(picture: Image.Image) -> tuple[bytes, str]:
-    """Returns a picture as a file and its media type: PNG, or where that is large (noise, photographs) JPEG."""
+    """Returns a picture as the bytes of a file, and its media type: PNG, or JPEG if the PNG would be large."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     if buffer.tell() <= _LARGE:
@@ -39,7 +39,7 @@ def encoded(picture: Image.Image) -> tuple[bytes, str]:
 
 
 def build_app(table: FolderTable, *, host: str, token: str | None = None) -> Guard:
-    """The application over an opened set. Clients name pictures by number alone."""
+    """Returns the application over an opened set. Clients refer to pictures by number only."""
     folder = table.folder
 
     def routes(router: APIRouter) -> None:

@@ -14,8 +14,8 @@ from migaki.web.serving import Tell, needs_extra, serve_app, tell_at_once
 class FolderPage(ServedPage):
     """Serve a set of images as a grid with its labels drawn: `migaki serve folder DIR`.
 
-    Boxes, points, masks and lines of sight are drawn, the rest stands below; what a model has read is red. The grid is
-    sorted and filtered by any column, and by the errors of an evaluation.
+    Boxes, points, masks and gaze directions are drawn into the picture; other labels are listed below it. Predictions
+    of a model are red. The grid can be sorted and filtered by any column, and by the errors of an evaluation.
     """
 
     operand = "folder"

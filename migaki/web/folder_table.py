@@ -19,9 +19,9 @@ from migaki.report.tables import harmless
 Value = float | int | str | bool | None
 
 MOST_ROWS: Final = 200_000
-"""Rows that are taken; of a larger set the first ones."""
+"""Rows that are read; a larger set is cut after them."""
 
-_MOST_VALUES = 60  # different values up to which a column is filtered by choosing one
+_MOST_VALUES = 60  # a column with at most this many different values is filtered by choosing one of them
 _MOST_COLUMNS = 60
 _LARGEST_CSV = 2**26  # bytes
 
@@ -35,13 +35,13 @@ class Column:
     choices: tuple[str, ...]  # the different values as text; empty where there are too many
 
     def texts(self) -> list[str]:
-        """The values as they are chosen."""
+        """Returns the values as the text by which they are chosen."""
         return [_text(value) for value in self.values]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """What of a set is wanted, and in which order. Names that the set does not have are refused."""
+    """The rows to select from a set, and their order. Columns that the set does not have are refused."""
 
     sort: str = ""
     is_descending: bool = False
@@ -55,7 +55,7 @@ class Query:
 class FolderTable:
     """A set and its columns: single values, lengths of lists of objects, and per-image errors.
 
-    `evaluation` is an evaluation's folder or its errors.csv. Raises UserError for what is no set or no errors.
+    `evaluation` is an evaluation's folder or its errors.csv. Raises UserError if either cannot be read as such.
     """
 
     def __init__(self, path: Path, evaluation: Path | None = None) -> None:
@@ -75,13 +75,13 @@ class FolderTable:
 
     @property
     def line(self) -> str:
-        """How large the set is, in words."""
+        """The size of the set, in words."""
         all_ = len(self.folder)
         taken = f"the first {self.count:,} of {all_:,}" if self.count < all_ else f"{all_:,}"
         return f"{taken} pictures" + (f"; {len(self.columns)} columns" if self.columns else "; no labels")
 
     def find(self, query: Query) -> list[int]:
-        """Returns the places that a query wants, in its order; rows without the value come last, in their order."""
+        """Returns the rows that a query selects, in its order; rows without a value come last, in the set's order."""
         places = list(range(self.count))
         if query.column:
             places = [place for place, fits in zip(places, self._fits(query), strict=True) if fits]
@@ -109,7 +109,7 @@ class FolderTable:
 
 
 def _columns(folder: ImageFolder, count: int) -> dict[str, Column]:
-    """The columns of single values, and of lists of objects their number, as `NUMBER of NAME`."""
+    """Returns the columns of single values, and for each list of objects a column of its length (`number of NAME`)."""
     found: dict[str, list[Value]] = {"file_name": list(folder.names[:count])}
     for place, row in enumerate(itertools.islice(iter(folder.rows), count)):
         for name, value in row.items():
@@ -130,7 +130,7 @@ def _columns(folder: ImageFolder, count: int) -> dict[str, Column]:
 
 def _column(name: str, values: list[Value], folder: ImageFolder) -> Column:
     names = folder.class_names(name) if name in CLASS_KEYS else ()
-    if names:  # numbers of classes as their names
+    if names:  # class numbers become names
         values = [names[value] if type(value) is int and 0 <= value < len(names) else value for value in values]
     is_text = any(isinstance(value, str) for value in values)
     is_whole = all(value is None or isinstance(value, int | str) for value in values)
@@ -163,7 +163,7 @@ class Errors:
 
 
 def read_error_columns(path: Path) -> Errors:
-    """Read the numbers of an `errors.csv` (`file_name`, one column or more); UserError for anything else."""
+    """Read an `errors.csv` (`file_name` and at least one column of numbers); UserError for any other file."""
     file = path / "errors.csv" if path.is_dir() else path
     try:
         with open_plain(file) as opened:

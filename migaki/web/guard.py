@@ -26,7 +26,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 MIN_TOKEN_LENGTH = 16
-"""Characters; a shorter token could be guessed at the rate that is let through."""
+"""Characters. A shorter token could be guessed at the permitted rate of requests."""
 
 _NOTHING_ELSE = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -40,7 +40,7 @@ SAFE_HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
-"""Sent with every answer; a page replaces the content security policy by its own (see `page_policy`)."""
+"""Sent with every answer. A page replaces the content security policy with its own (see `page_policy`)."""
 
 
 def page_policy(html: str) -> str:
@@ -124,7 +124,7 @@ class Buckets:
 
 
 class Guard:
-    """Checks the request's Host, origin, size and rate, then adds the safe headers to whatever answers."""
+    """Checks a request's Host, origin, size and rate, and adds the safe headers to every answer."""
 
     def __init__(self, app: App, *, host: str, limits: Limits | None = None) -> None:
         self.app, self.limits = app, limits or Limits()
@@ -212,7 +212,7 @@ def _cross_site(headers: dict[str, list[str]], host: str) -> str | None:
         return "requests from other pages are refused"
     if any(site not in ("same-origin", "none") for site in headers.get("sec-fetch-site", [])):
         return "requests from other pages are refused"
-    # A form cannot send JSON, and a script of another page cannot without asking first (which is refused).
+    # A form cannot send JSON. A script of another page must ask first (a CORS preflight), which is refused.
     kinds = headers.get("content-type", [])
     if len(kinds) != 1 or kinds[0].split(";")[0].strip().lower() != "application/json":
         return "the request must be JSON"

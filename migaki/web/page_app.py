@@ -26,8 +26,8 @@ def build_page(name: str, routes: Callable[[APIRouter], None], *, host: str, tok
                limits: Limits | None = None, camera: bool = False, facts: dict[str, Any] | None = None) -> Guard:
     """Returns the application of the page `NAME.html`, whose routes `routes` adds; it serves no file.
 
-    Every route but the page itself needs the token, if there is one. `facts` are told to the page's script: they must
-    be no secrets. `camera` lets the page ask for the camera.
+    Every route except the page itself requires the token, if there is one. `facts` are passed to the page's script, so
+    they must not be secret. `camera` lets the page ask for the camera.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     page = page_html(name, facts or {})
@@ -50,9 +50,9 @@ def build_page(name: str, routes: Callable[[APIRouter], None], *, host: str, tok
 
 
 def page_html(name: str, facts: dict[str, Any]) -> str:
-    """Returns the text of a page with the styles and scripts of all of them inside."""
+    """Returns the HTML of a page, with the styles and scripts that all pages share."""
     html = (_PLACE / f"{name}.html").read_text(encoding="utf-8")
-    # Within a script no text may end the script, whatever names the user's files have.
+    # The text must not end the script, whatever names the user's files have.
     told = json.dumps(facts).replace("<", "\\u003c")
     parts = {"STYLE": page_style() + (_PLACE / "served.css").read_text(encoding="utf-8"),
              "SCRIPT": f"{page_script()}\nconst facts = {told};\n" + (_PLACE / "served.js").read_text(encoding="utf-8")}
@@ -62,12 +62,12 @@ def page_html(name: str, facts: dict[str, Any]) -> str:
 
 
 def link_lines(address: str, token: str | None, what: str) -> list[str]:
-    """Returns what is printed when a page is served."""
+    """Returns the lines that are printed when a page is served."""
     return [f"{what}: {address}/" + (f"#{token}" if token else ""), "Ctrl-C stops the server."]
 
 
 def _explain_errors(app: FastAPI) -> None:
-    """Errors as one sentence, without echoing what was sent."""
+    """Report errors as one sentence that does not repeat what was sent."""
 
     @app.exception_handler(UserError)
     def problem(request: Request, error: Exception) -> Response:

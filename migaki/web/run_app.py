@@ -1,4 +1,4 @@
-"""The server of a run's page: its state as server-sent events, its report when that has changed."""
+"""The server of a run's page: the run's state as server-sent events, and its report when that has changed."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from migaki.web.guard import Guard
 from migaki.web.page_app import build_page
 
 STREAM_SECONDS: Final = 40.0
-"""A stream ends by itself after this time, and the page opens the next: connections are cut after 60 s."""
+"""Seconds after which a stream ends and the page opens the next one; the server cuts connections after 60 s."""
 
-_EVERY = 1.0  # s between two looks at the folder
+_EVERY = 1.0  # s between two readings of the folder
 _MOST_STREAMS = 32
-_QUIET = 60.0  # s without a row after which a run that is not finished counts as stopped
+_QUIET = 60.0  # an unfinished run counts as stopped after this many seconds without a row
 _MAX_LINE = 4096  # bytes of a row of timing.jsonl
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class State:
-    """How far a run is. `version` changes whenever its report does."""
+    """The progress of a run. `version` changes whenever its report does."""
 
     state: str  # training, finished, stopped
     step: int
     steps: int
-    per_second: float  # steps, over the last rows; 0 where nobody knows
+    per_second: float  # steps per second over the last rows; 0 if unknown
     seconds_left: float | None
     version: str
 
 
 def state_of(run: Path, now: Callable[[], float] = time.time) -> State:
-    """Returns how far the run in a folder is. Raises UserError for a folder that is no run (any more)."""
+    """Returns the progress of the run in a folder. Raises UserError if the folder is not, or no longer, a run."""
     record, rows = read_record(run), read_rows(run / "metrics.jsonl")
     steps = record.get("config", {}).get("steps", 0)
     steps, step = (steps if isinstance(steps, int) else 0), (rows[-1]["step"] if rows else 0)
@@ -61,7 +61,7 @@ def state_of(run: Path, now: Callable[[], float] = time.time) -> State:
 
 
 def _pace(run: Path, last: int = 20) -> tuple[float, float]:
-    """Returns steps a second, and the seconds between two rows, from the last rows of timing.jsonl."""
+    """Returns the steps per second and the seconds between two rows, from the last rows of timing.jsonl."""
     try:
         with open_plain(run / "timing.jsonl") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - last * 64))
@@ -74,7 +74,7 @@ def _pace(run: Path, last: int = 20) -> tuple[float, float]:
             row = json.loads(line)
             rows.append((int(row["step"]), float(row["seconds"])))
         except (ValueError, TypeError, KeyError, RecursionError):
-            continue  # the first may be cut, the last half written
+            continue  # the first row may be cut off, the last half written
     if len(rows) < 2:
         return 0.0, 0.0
     spent = sum(seconds for _, seconds in rows[1:])
@@ -96,7 +96,7 @@ def _size(path: Path) -> int:
 
 
 class Watched:
-    """A run that is looked at by many pages and read once for all of them."""
+    """A run that many pages follow and that is read once for all of them."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
@@ -105,7 +105,7 @@ class Watched:
         self._report: tuple[str, str] | None = None
 
     def state(self) -> dict[str, Any]:
-        """The state, not older than `_EVERY`; `error` where the folder cannot be read."""
+        """Returns the state, at most `_EVERY` old; it is `error` if the folder cannot be read."""
         with self._turn:
             if self._state is None or time.monotonic() - self._state[0] > _EVERY / 2:
                 try:
@@ -116,7 +116,7 @@ class Watched:
             return self._state[1]
 
     def report(self) -> dict[str, str]:
-        """The report's body, made anew only when something has changed."""
+        """Returns the report's body; it is made again only if something has changed."""
         version = str(self.state().get("version", ""))
         with self._turn:
             if self._report is None or self._report[0] != version:
@@ -125,7 +125,7 @@ class Watched:
 
 
 def build_app(run: Path, *, host: str, token: str | None = None) -> Guard:
-    """The application over a run's folder."""
+    """Returns the application over a run's folder."""
     watched, streams = Watched(run), [0]
 
     def routes(router: APIRouter) -> None:
@@ -143,7 +143,7 @@ def build_app(run: Path, *, host: str, token: str | None = None) -> Guard:
 
 
 async def _events(watched: Watched, streams: list[int], request: Request) -> AsyncIterator[str]:
-    """An event whenever the state has changed, for `STREAM_SECONDS`."""
+    """Yields an event whenever the state has changed, for `STREAM_SECONDS`."""
     streams[0] += 1
     try:
         end, before = time.monotonic() + STREAM_SECONDS, ""

@@ -1,4 +1,4 @@
-"""The page of a training run, live: curves, pictures, what the watchmen say."""
+"""The live page of a training run: curves, pictures and warnings."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from migaki.web.serving import Tell, needs_extra, serve_app, tell_at_once
 
 
 class RunPage(ServedPage):
-    """Serve the page of a training run while it trains, and after: `migaki serve run RUN`.
+    """Serve the page of a training run, during training and afterwards: `migaki serve run RUN`.
 
-    Curves, contact sheets and what the watchmen say follow the run by themselves.
+    Curves, contact sheets and warnings are updated while the run trains.
     """
 
     operand = "run"

@@ -1,10 +1,10 @@
-// What every served page needs: asking with the token of the link, showing trouble, pictures as blobs.
+// Functions that all served pages share: requests with the link's token, error messages, pictures as blobs.
 const at = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 let access = "";
 try { access = sessionStorage.getItem("access") || ""; } catch { /* storage may be forbidden */ }
 if (location.hash.length > 1 && !document.getElementById(location.hash.slice(1))) {
-  // The link's secret stands behind the #, which is never sent; it leaves the address bar at once.
+  // The link's secret follows the #, which is never sent. It is removed from the address bar at once.
   access = decodeURIComponent(location.hash.slice(1));
   try { sessionStorage.setItem("access", access); } catch { /* see above */ }
   history.replaceState(null, "", location.pathname);
@@ -15,7 +15,7 @@ function trouble(text) {
   at("trouble").textContent = text || "";
 }
 
-// The answer to a question; an error with the server's words where it refuses.
+// Returns the answer to a request; throws an error with the server's message if it refuses.
 async function ask(path, body) {
   const headers = access ? {"X-Access": access} : {};
   if (body) headers["Content-Type"] = "application/json";
@@ -42,7 +42,7 @@ function element(tag, text, name) {
   return made;
 }
 
-// Pairs of name and value as a list of definitions.
+// Returns pairs of name and value as a definition list.
 function listed(pairs) {
   const list = element("dl");
   for (const [name, value] of pairs) list.append(element("dt", name), element("dd", value));

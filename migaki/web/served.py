@@ -11,13 +11,13 @@ from migaki.web.serving import Tell, tell_at_once
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
-    """Where a page is served, and to whom."""
+    """The address of a page, and who may open it."""
 
     GROUPS: ClassVar[dict[str, str]] = {"run": "host port token"}
 
-    host: str = "127.0.0.1"  # address to serve at; others can reach it only if this is changed, which needs a token
-    port: int = 8765  # port to serve at; 0 takes a free one
-    token: str | None = None  # secret that the link must carry; needed where others can reach the server
+    host: str = "127.0.0.1"  # address to serve at; one that other machines can reach needs a token
+    port: int = 8765  # port to serve at; 0 chooses a free one
+    token: str | None = None  # secret part of the link; required if other machines can reach the server
 
 
 class ServedPage(ABC):
@@ -36,4 +36,4 @@ class ServedPage(ABC):
 
     @abstractmethod
     def serve(self, tell: Tell = tell_at_once) -> None:
-        """Serve until interrupted; `tell` prints the links. Raises UserError for options that do not fit."""
+        """Serve until interrupted; `tell` prints the links. Raises UserError for invalid options."""

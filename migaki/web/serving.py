@@ -1,4 +1,4 @@
-"""Serves an application until it is interrupted: the address, the links, what is missing."""
+"""Serves an application until it is interrupted: opens the port, prints the links, names missing packages."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Tell = Callable[[str], None]
 
 
 def tell_at_once(line: str) -> None:
-    """Print a line that whoever reads the log must see while the server runs."""
+    """Print a line without buffering, so that a reader of the log sees it while the server runs."""
     print(line, flush=True)
 
 
 @contextlib.contextmanager
 def needs_extra() -> Iterator[None]:
-    """Imports of the web server; UserError that names the extra where it is not installed."""
+    """Wrap imports of the web server; a UserError names the extra if it is not installed."""
     try:
         yield
     except ImportError as error:
@@ -33,7 +33,7 @@ def needs_extra() -> Iterator[None]:
 
 def serve_app(app: Any, host: str, port: int, lines: Callable[[str], Sequence[str]], tell: Tell,
               limits: ConnectionLimits | None = None) -> None:
-    """Serve until interrupted; `lines` are printed at the start, made of the address."""
+    """Serve until interrupted; `lines(address)` are printed at the start."""
     with needs_extra():
         import uvicorn
 
@@ -42,12 +42,12 @@ def serve_app(app: Any, host: str, port: int, lines: Callable[[str], Sequence[st
         for line in lines(address_of(host, listener.getsockname()[1])):
             tell(line)
         server = uvicorn.Server(server_config(app, limits))
-        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has shut down and passes the signal on
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again after it has shut down
             server.run(sockets=[listener])
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; UserError if the port is taken or not allowed."""
+    """Returns a listening socket; UserError if the port is in use or not allowed."""
     if not 0 <= port <= 65535:
         raise UserError(f"--port {port}: a port is a number from 0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -67,6 +67,6 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def address_of(host: str, port: int) -> str:
-    """The address under which a browser finds the server."""
+    """Returns the server's address for a browser."""
     shown = socket.gethostname() if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}"

@@ -1,4 +1,4 @@
-"""The SQLite file of a visual Turing test, which may be damaged or a stranger's: checked before anything is written."""
+"""Opens the SQLite file of a visual Turing test. It may be damaged or hostile, so it is checked before any write."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, dict[str, str]]:
 
 
 def _checked(connection: sqlite3.Connection) -> dict[str, str]:
-    """Check the file, which may be a stranger's, before anything is written; returns the settings."""
+    """Check the file, which may be hostile, before anything is written; returns the settings."""
     connection.execute("PRAGMA trusted_schema = OFF")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != 1:
@@ -56,7 +56,7 @@ def _checked(connection: sqlite3.Connection) -> dict[str, str]:
         wanted = fresh.execute(tables).fetchall()
     # The schema must match exactly: a trigger or a view would run a stranger's code.
     if connection.execute(tables).fetchall() != wanted:
-        raise sqlite3.DatabaseError("its tables are others")
+        raise sqlite3.DatabaseError("it has other tables")
     ((health,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
     if health != "ok":
         raise sqlite3.DatabaseError(" ".join(str(health).split())[:200])
@@ -81,7 +81,7 @@ def _keep_to_the_owner(path: Path) -> None:
     for name in (path.name, *(f"{path.name}-{part}" for part in ("wal", "shm", "journal"))):
         one = path.with_name(name)
         refuse_link(one)
-        # Looked at and not opened: to close a file drops SQLite's locks on it, if this process has it open.
+        # The file is not opened here: closing it would drop the locks that SQLite holds on it in this process.
         if os.path.lexists(one) and not one.is_file():
             raise UserError(f"{one}: is no plain file: delete it or choose another --out")
         try:

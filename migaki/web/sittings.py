@@ -31,10 +31,10 @@ from migaki.web.stimuli import Form, Stimulus, StimulusSet
 FILE_NAME = "turing.sqlite"
 
 _ALPHABET = "CDFHJKLMNPQRTVWXY3479"
-"""Letters and digits that are not taken for one another when written down; no vowels, so codes are never words."""
+"""Letters and digits that are hard to confuse in handwriting. Without vowels, no code is a word."""
 
 _CHANCE = secrets.SystemRandom()
-"""Draws what nobody may foretell. A seed can be guessed (most people keep the default), and with it the answers."""
+"""Draws what must be unpredictable. A seed, and with it the answers, could be guessed: most people keep the default."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,7 @@ class State:
 
     code: str
     position: int
-    """Of the image to be judged next, from 0; equal to `total` at the end."""
+    """Index of the image to be judged next, from 0; equal to `total` at the end."""
     total: int
 
 
@@ -90,7 +90,7 @@ class Sittings:
         make_folder(path.parent)
         partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
         form, images = stimuli.form, list(stimuli.stimuli)
-        _CHANCE.shuffle(images)  # numbers then say nothing of real and fake, wherever one may come to light
+        _CHANCE.shuffle(images)  # an image's number then does not reveal whether it is real
         values = {**settings, "width": str(form.width), "height": str(form.height), "channels": str(form.channels),
                   "results_key": secrets.token_urlsafe(18)}
         try:
@@ -133,7 +133,7 @@ class Sittings:
                            warnings=tuple(text for (text,) in warnings))
 
     def _pixels(self, packed: bytes, *shape: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """An image of the file; UserError if it is damaged or larger than the settings say."""
+        """Returns an image of the file; UserError if it is damaged or larger than the settings allow."""
         size = math.prod(shape)
         try:
             data = zlib.decompressobj().decompress(packed, size + 1)
@@ -146,14 +146,14 @@ class Sittings:
     def begin(self) -> tuple[str, State]:
         """Begin a sitting: every image once, in an order drawn for this sitting. Returns its secret key and state.
 
-        The order stands in the file, so a reload or a crash keeps it; nothing else can give it again.
+        The order is stored in the file only, so it survives a reload or a crash and cannot be derived elsewhere.
         """
         key = secrets.token_urlsafe(24)
         with self._transaction() as connection:
             return key, _state(connection, *_seat(connection, key, is_machine=False))
 
     def machine(self) -> Record | None:
-        """The answers of the machine that has sat this test; None if none has."""
+        """Returns the answers of the machine that has taken this test; None if none has."""
         with self._transaction() as connection:
             return _machine(connection)
 
@@ -173,18 +173,18 @@ class Sittings:
             return _record(connection, sitting)
 
     def num_sittings(self) -> int:
-        """How many sittings were begun."""
+        """Returns the number of sittings that were begun."""
         with self._transaction() as connection:
             return int(connection.execute("SELECT count(*) FROM sitting").fetchone()[0])
 
     def state(self, key: str) -> State | None:
-        """Where the sitting with this key stands; None if there is none."""
+        """Returns the progress of the sitting with this key; None if there is none."""
         with self._transaction() as connection:
             sitting = _find(connection, key)
             return None if sitting is None else _state(connection, *sitting)
 
     def image_at(self, key: str, position: int) -> int | None:
-        """The number of the image to be judged at `position`; None unless that is where the sitting stands."""
+        """Returns the number of the image at `position`; None unless it is the image to be judged now."""
         with self._transaction() as connection:
             sitting = _find(connection, key)
             if sitting is None or _state(connection, *sitting).position != position:
@@ -196,8 +196,8 @@ class Sittings:
     def answer(self, key: str, position: int, said_real: bool) -> State | None:
         """Store an answer and return the new state; None if there is no such sitting.
 
-        Only the first answer at the position where the sitting stands counts: one that is sent twice (a lost reply, a
-        second window) changes nothing and gets the present state.
+        Only the first answer at the current position counts. An answer that is sent twice (after a lost reply, or from
+        a second window) changes nothing and returns the current state.
         """
         with self._transaction() as connection:
             sitting = _find(connection, key)
@@ -210,20 +210,20 @@ class Sittings:
             return _state(connection, *sitting)
 
     def record(self, key: str) -> Record | None:
-        """The answers of the sitting with this key."""
+        """Returns the answers of the sitting with this key."""
         with self._transaction() as connection:
             sitting = _find(connection, key)
             return None if sitting is None else _record(connection, sitting[0])
 
     def records(self) -> list[Record]:
-        """The answers of all sittings, in the order in which they began."""
+        """Returns the answers of all sittings, in the order in which they began."""
         with self._transaction() as connection:
             ids = [row[0] for row in connection.execute("SELECT id FROM sitting ORDER BY id")]
             return [_record(connection, sitting) for sitting in ids]
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        # IMMEDIATE takes the write lock at the start: what is read inside cannot change before it is written.
+        # IMMEDIATE takes the write lock at the start, so values that are read inside cannot change before the write.
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -236,7 +236,7 @@ class Sittings:
 
 
 def _digest(key: str) -> str:
-    """Keys are stored as digests: who reads the file cannot answer in another's name."""
+    """Returns a key's digest. Only digests are stored, so a reader of the file cannot answer for another person."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The images of a visual Turing test, made so alike that only what they show can tell real from fake.
+"""The images of a visual Turing test, in one common form: only their content can tell real from fake.
 
 Every image gets one width, one height, one number of channels and eight bits, and is sent as a PNG without compression:
 all have the same number of bytes, and none carries a name, a date or any other metadata.
@@ -26,10 +26,10 @@ Pixels = NDArray[np.uint8]
 """(H, W, C) with C = 1 (grey) or 3 (RGB)."""
 
 LARGEST_SIDE = 1024
-"""px; larger pictures are made smaller: a screen shows no more, and the page should not wait for them."""
+"""px. Larger pictures are reduced: a screen shows no more, and the page would load slowly."""
 
 GREY_TOLERANCE = 2.5 / 255
-"""How far the colour channels may lie apart in a picture that still counts as grey (JPEG moves them a little)."""
+"""Largest difference of the colour channels in a picture that counts as grey (JPEG changes them a little)."""
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
@@ -37,7 +37,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Form:
-    """What every image of one test has in common."""
+    """The properties that all images of one test share."""
 
     width: int
     height: int
@@ -50,18 +50,18 @@ class Stimulus:
 
     is_real: bool
     name: str
-    """File name in its folder: for the report only, it never goes to the page."""
+    """File name in its folder. Only the report shows it; it is never sent to the page."""
     pixels: Pixels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StimulusSet:
-    """The images of one test: as assembled first the real ones, then the fakes; as stored in random order."""
+    """The images of one test. `assemble` puts the real ones first; the file stores them in random order."""
 
     form: Form
     stimuli: tuple[Stimulus, ...]
     warnings: tuple[str, ...] = ()
-    """What may still tell the two sets apart although all images have the same form."""
+    """Differences between the two sets that remain although all images have the same form."""
 
 
 def pick(folder: ImageFolder, count: int, seed: int, role: str) -> tuple[list[int], list[int]]:
@@ -98,7 +98,7 @@ def assemble(real_path: Path, fake_path: Path, per_class: int, seed: int) -> Sti
 
 
 def common_form(reals: Sequence[Tensor], fakes: Sequence[Tensor]) -> Form:
-    """The largest form that enlarges no image: the smallest width and height, grey if one set is all grey."""
+    """Returns the largest form that enlarges no image: the smallest width and height; grey if one set is all grey."""
     images = [*reals, *fakes]
     height, width = (min(image.shape[axis] for image in images) for axis in (1, 2))
     shrink = min(1.0, LARGEST_SIDE / max(width, height))
@@ -108,7 +108,7 @@ def common_form(reals: Sequence[Tensor], fakes: Sequence[Tensor]) -> Form:
 
 
 def is_grey(image: Tensor) -> bool:
-    """Whether an image shows no colour although it is stored in RGB. Shape: (3, H, W)."""
+    """Returns whether an image stored as RGB has no colour. Shape: (3, H, W)."""
     return bool((image.amax(0) - image.amin(0)).max() <= GREY_TOLERANCE)
 
 
@@ -127,7 +127,7 @@ def prepare(image: Tensor, form: Form) -> Pixels:
 
 
 def _crop_to_aspect(image: Tensor, aspect: float) -> Tensor:
-    """The largest centred part of (C, H, W) whose width is `aspect` times its height."""
+    """Returns the largest centred part of (C, H, W) whose width is `aspect` times its height."""
     height, width = image.shape[1:]
     new_width = max(1, min(width, round(height * aspect)))
     new_height = max(1, min(height, round(width / aspect)))
@@ -136,7 +136,7 @@ def _crop_to_aspect(image: Tensor, aspect: float) -> Tensor:
 
 
 def _warnings(reals: Sequence[Tensor], fakes: Sequence[Tensor], form: Form) -> tuple[str, ...]:
-    """Traces that a common form cannot remove, one sentence each."""
+    """Returns the differences that a common form cannot remove, one sentence each."""
     size = (form.height, form.width)
     scaled = [sum(image.shape[1:] != size for image in images) / len(images) for images in (reals, fakes)]
     found = []
@@ -149,9 +149,9 @@ def _warnings(reals: Sequence[Tensor], fakes: Sequence[Tensor], form: Form) -> t
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """A PNG without compression and without metadata: its length depends on the form alone.
+    """Returns a PNG without compression and without metadata; its length depends on the form alone.
 
-    Written by hand because an image library chooses row filters, and may add chunks, by content.
+    An image library would choose row filters, and might add chunks, depending on the content.
     """
     height, width, channels = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""The server of the page that asks a trained run: a picture in, what the run says out."""
+"""The server of the page that tries a trained run: it takes a picture and returns the predictions."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from migaki.web.guard import Guard, Limits
 from migaki.web.page_app import build_page
 
 MOST_BYTES: Final = 6 * 2**20
-"""Of a picture as a file; the page reduces larger ones before it sends them."""
+"""Size of a picture's file. The page reduces larger pictures before it sends them."""
 
 MOST_PIXELS: Final = 2**24
-"""Of a picture once decoded: a small file may hold a huge picture."""
+"""Size of a decoded picture. It is limited too, since a small file may hold a huge picture."""
 
 _TEXT = 4 * (MOST_BYTES // 3 + 2)  # characters of its base64
 LIMITS: Final = Limits(body_bytes=_TEXT + 1024, burst=60, per_second=10)
@@ -47,7 +47,7 @@ class Asked(BaseModel):
 
 
 class Upload(Member):
-    """A picture that a client sent: bytes alone; the name that its sender gave it is not used for anything."""
+    """A picture that a client sent: its bytes only. The name of the client's file is not used."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(Path("upload"), "the picture")
@@ -64,7 +64,7 @@ class Upload(Member):
 
 
 def build_app(predictor: Predictor, run: Path, *, host: str, token: str | None = None) -> Guard:
-    """The application over a trained run."""
+    """Returns the application over a trained run."""
     record = read_record(run)
     classes = tuple(record.get("config", {}).get("classes") or ())
     places = BoundedSemaphore(_AT_ONCE)
@@ -88,7 +88,7 @@ def build_app(predictor: Predictor, run: Path, *, host: str, token: str | None =
 
 
 def decoded(text: str) -> bytes:
-    """The bytes that a client sent. Raises HTTPException for what is no base64, and for too many."""
+    """Returns the bytes that a client sent. Raises HTTPException if they are not base64, or too many."""
     try:
         content = base64.b64decode(text.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
@@ -99,9 +99,9 @@ def decoded(text: str) -> bytes:
 
 
 def answer(predictor: Predictor, content: bytes, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Returns what the run says of a picture: pictures to show (PNG as base64) and pairs of words.
+    """Returns the run's predictions for a picture: pictures to show (PNG as base64) and pairs of words.
 
-    The header is looked at before anything is decoded. Raises UserError for what is no picture, or too large a one.
+    The header is checked before anything is decoded. Raises UserError if it is not a picture or too large.
     """
     upload = Upload(content)
     header = read_header(upload)
@@ -116,12 +116,12 @@ def answer(predictor: Predictor, content: bytes, classes: tuple[str, ...]) -> di
 
 def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)  # a camera's pictures have to be quick
+    picture.save(buffer, "PNG", compress_level=1)  # pictures of a camera must be encoded fast
     return buffer.getvalue()
 
 
 def words(reading: Reading, classes: tuple[str, ...]) -> list[tuple[str, str]]:
-    """What the run says, as pairs."""
+    """Returns the predictions as pairs of name and text."""
     said = [(name, text) for name, text in in_words(joined(reading.values), classes)]
     return said + [(show(str(name)), f"{share:.1%}") for name, share in reading.shares]
 

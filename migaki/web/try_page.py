@@ -1,4 +1,4 @@
-"""A page that takes photographs, or the camera, and shows what a trained run says of them."""
+"""A page that takes photographs, or the camera's pictures, and shows what a trained run predicts for them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from migaki.web.serving import Tell, needs_extra, serve_app, tell_at_once
 
 
 class TryPage(ServedPage):
-    """Serve a page that shows what a trained run says of pictures: `migaki serve try RUN`.
+    """Serve a page that shows what a trained run predicts for pictures: `migaki serve try RUN`.
 
-    It takes a photograph, several, or the camera of the browser. Pictures go to this server only, and are not kept.
+    It takes one or more photographs, or the browser's camera. Pictures are sent to this server only and are not kept.
     """
 
     operand = "run"
@@ -27,8 +27,8 @@ class TryPage(ServedPage):
         GROUPS: ClassVar[dict[str, str]] = {"run": "device precision"}
 
         run: Path  # the folder of a trained run
-        device: hardware.Device = "auto"  # auto: a GPU where there is one
-        precision: hardware.Precision = "auto"  # auto: bf16 where the hardware computes in it
+        device: hardware.Device = "auto"  # auto: a GPU if there is one
+        precision: hardware.Precision = "auto"  # auto: bf16 if the hardware supports it
 
     config: Config
 

@@ -28,23 +28,23 @@ class TuringConfig:
     real: Path
     """Folder of real images."""
     fake: Path
-    """Folder of the images that should pass for real ones."""
+    """Folder of the images that should look real."""
     out: Path
-    """Folder for the answers (turing.sqlite) and the report; give the same one again to go on."""
+    """Folder for the answers (turing.sqlite) and the report; give the same one again to continue."""
     per_class: int = 50
     """Images of each kind that every person judges (the paper: 50)."""
     host: str = "127.0.0.1"
-    """Address to serve at; others can reach it only if this is changed, and then a token is needed."""
+    """Address to serve at; one that other machines can reach needs a token."""
     port: int = 8765
-    """Port to serve at; 0 takes a free one."""
+    """Port to serve at; 0 chooses a free one."""
     token: str | None = None
-    """Secret that the link must carry to begin a sitting; needed where others can reach the server."""
+    """Secret part of the link with which a sitting begins; required if other machines can reach the server."""
     seed: int = 0
-    """Chooses the images and the machine's training; not their order, which is drawn anew for each person."""
+    """Seed of the choice of images and of the machine's training. The order is drawn separately for each person."""
     report: bool = False
     """Only write turing.json and report.html from the answers so far, and stop."""
     machine: bool = False
-    """First let a freshly trained classifier take the test, on images that it has not seen; it sits only once."""
+    """First let a newly trained classifier take the test, once, on images that it has not seen."""
 
 
 def run(config: TuringConfig, tell: Callable[[str], None] = tell_at_once) -> None:
@@ -87,9 +87,9 @@ def open_test(config: TuringConfig) -> Sittings:
 
 
 def take_by_machine(config: TuringConfig, sittings: Sittings) -> str:
-    """Run the sitting of a freshly trained classifier, unless one exists; returns one line about its result."""
+    """Let a newly trained classifier take the test, unless one has; returns one line about its result."""
     record = sittings.machine()
-    kept = " It sat before: its answers are kept." if record else ""
+    kept = " It took the test before: its answers are kept." if record else ""
     if record is None:
         record = sittings.seat_machine(observer.observe(config.real, config.fake, sittings.stimuli(), config.seed))
     right = sum(answer.is_real == answer.said_real for answer in record.answers)
@@ -98,11 +98,11 @@ def take_by_machine(config: TuringConfig, sittings: Sittings) -> str:
 
 def serve(config: TuringConfig, sittings: Sittings, tell: Callable[[str], None]) -> None:
     """Serve the pages until interrupted."""
-    with needs_extra():  # here and not above: writing a report needs no web server
+    with needs_extra():  # imported here because writing a report needs no web server
         from migaki.web.turing_app import build_app
     app = build_app(sittings, host=config.host, token=config.token)
     results = f"results?key={sittings.settings['results_key']}"
     serve_app(app, config.host, config.port, lambda address: [
         f"Take the test:   {address}/" + (f"#{config.token}" if config.token else ""),
         f"See the results: {address}/{results}",
-        "Ctrl-C stops the server; the same command goes on where it stopped."], tell)
+        "Ctrl-C stops the server; the same command continues where it stopped."], tell)

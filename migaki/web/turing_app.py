@@ -20,7 +20,7 @@ from migaki.web.stimuli import encode_png
 from migaki.web.turing_report import PAPER, html_report
 
 MAX_SITTINGS = 10_000
-"""More than any study has people; a bound on what a stranger can make the file grow to."""
+"""More sittings than any study needs. The limit keeps a stranger from filling the disk."""
 
 PAGE = Path(__file__).with_name("turing.html")
 
@@ -44,9 +44,9 @@ Access = Annotated[str, Header(alias="x-access", max_length=256)]
 
 
 def build_app(sittings: Sittings, *, host: str, token: str | None = None, limits: Limits | None = None) -> Guard:
-    """The application over an open test. Its only routes are those below: it serves no file and lists no folder."""
+    """Returns the application over an open test. Its only routes are those below: it serves no file or folder."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    # Encoded before anyone comes: sending an image is then the same work for each, and takes the same time.
+    # All images are encoded at the start, so that sending any of them takes the same time.
     pictures = [encode_png(stimulus.pixels) for stimulus in sittings.stimuli().stimuli]
     page = PAGE.read_text(encoding="utf-8")
     page_headers = {"content-security-policy": page_policy(page)}
@@ -92,16 +92,16 @@ def build_app(sittings: Sittings, *, host: str, token: str | None = None, limits
         return HTMLResponse(report, headers={"content-security-policy": page_policy(report)})
 
     _explain_errors(app)
-    # Around the whole application, so that even the answer to an unforeseen error has passed the guard.
+    # The guard surrounds the whole application, so that even the answer to an unexpected error passes it.
     return Guard(app, host=host, limits=limits)
 
 
 def _explain_errors(app: FastAPI) -> None:
-    """Errors as one sentence, without echoing what was sent."""
+    """Report errors as one sentence that does not repeat what was sent."""
 
     @app.exception_handler(sqlite3.Error)
     def busy(request: Request, error: Exception) -> Response:
-        # Disk full or locked: nothing was stored, and the page tries again until it is.
+        # The disk is full or the file is locked. Nothing was stored, and the page tries again until it is.
         return JSONResponse({"error": f"the answer cannot be stored now ({error})"}, 503)
 
     @app.exception_handler(StarletteHTTPException)  # unknown addresses too, not only what is raised here
@@ -125,6 +125,6 @@ def _state_json(state: State) -> dict[str, Any]:
 
 
 def _own_result(record: Record) -> dict[str, Any]:
-    """What a person learns at the end: the own figures beside the paper's, no image's truth."""
+    """Returns what a person sees at the end: their own figures beside the paper's, but not which images were real."""
     confusion = Confusion.count((answer.is_real, answer.said_real) for answer in record.answers)
     return {**confusion.summary(), "paper": PAPER}

@@ -21,24 +21,24 @@ PAPER: dict[str, Any] = {
                 **Confusion(real_said_real=224, real_said_fake=276, fake_said_real=207, fake_said_fake=293).summary()},
     "unrefined": {"right": 162, "total": 200, "accuracy": 0.81, "p_printed": "< 1e-8"},
 }
-"""The published figures; what the paper does not print is computed from its counts."""
+"""The published figures. Those that the paper does not print are computed from its counts."""
 
 NUM_MISTAKEN = 12
 """Images shown among the most mistaken ones."""
 
 _VERDICTS = {
-    "better": "Real and fake were told apart more often than by guessing.",
+    "better": "Real and fake were distinguished more often than by guessing.",
     "guessing": "That is not distinguishable from guessing.",
-    "worse": "That is worse than guessing: real and fake were told apart, but the wrong way round; fakes were taken "
-             "for real more often than real images were.",
+    "worse": "That is worse than guessing: real and fake were distinguished, but the wrong way round; fakes were "
+             "judged real more often than real images were.",
 }
 
 
 def tables(sittings: Sittings) -> dict[str, Any]:
-    """All figures, ready for JSON.
+    """Returns all figures, ready for JSON.
 
-    The pooled figures count the people who finished; sittings that stopped half-way are listed but not pooled, since
-    people who give up may differ from those who go on. Machines are never pooled with people.
+    The pooled figures count the people who finished. Unfinished sittings are listed but not pooled, since people who
+    stop may differ from those who continue. Machines are never pooled with people.
     """
     records = sittings.records()
     people = [record for record in records if not record.is_machine]
@@ -101,7 +101,7 @@ def html_report(sittings: Sittings) -> str:
         parts += ["<h2>All people together</h2>", "<div class=beside>", _confusion_table(pooled, "Here"),
                   _confusion_table(PAPER["refined"], "In the paper, refined eyes"), "</div>", _figures(pooled)]
     for machine in found["machines"]:
-        parts += [f"<h2>In the observer's seat: {html.escape(machine['code'])}</h2>",
+        parts += [f"<h2>Machine observer: {html.escape(machine['code'])}</h2>",
                   "<p>A small classifier, trained on other images of the same two folders, took the same test.</p>",
                   _confusion_table(machine, ""), _figures(machine)]
     parts += ["<h2>Accuracy</h2>", _accuracy_table(found)]
@@ -118,7 +118,7 @@ def _lead(found: dict[str, Any]) -> str:
         return f'<p class="lead">Nobody has finished the test yet.{rest}</p>'
     people = found["num_people"]
     low, high = pooled["wilson_95"]
-    # One-sided, the p of answers that are nearly all wrong is 1: not what a verdict "worse" rests on.
+    # If nearly all answers are wrong, the one-sided p is 1. The verdict "worse" rests on the two-sided p.
     p = (f"p\u00a0=\u00a0{_p(pooled['p_two_sided'])} two-sided" if pooled["verdict"] == "worse" else
          f"p\u00a0=\u00a0{_p(pooled['p_one_sided'])}")
     return (f'<p class="lead">{people} {_plural(people, "person", "people")}, {pooled["total"]} answers: '

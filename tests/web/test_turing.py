@@ -90,7 +90,7 @@ def test_the_tables(sittings: Sittings) -> None:
 
 @pytest.mark.parametrize(("num_right", "verdict", "words", "others"), [
     (8, "better", "more often than by guessing", "distinguishable"),
-    (4, "guessing", "not distinguishable from guessing", "told apart"),
+    (4, "guessing", "not distinguishable from guessing", "were distinguished"),
     (0, "worse", "worse than guessing", "distinguishable"),
 ])
 def test_the_report_says_on_which_side_of_guessing_people_are(
@@ -131,7 +131,7 @@ def test_machine_and_report_together(config: TuringConfig, monkeypatch: pytest.M
     (machine,) = found["machines"]
     assert machine["code"] == "machine 1" and machine["total"] == 8 and machine["finished"]
     assert found["pooled"]["total"] == 0 and found["people"] == []  # never pooled with people
-    assert "observer's seat" in (config.out / "report.html").read_text(encoding="utf-8")
+    assert "Machine observer" in (config.out / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_machine_sits_once_however_often_the_test_is_started(config: TuringConfig,
