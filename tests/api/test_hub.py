@@ -60,8 +60,8 @@ class Hub(BaseHTTPRequestHandler):
             for line in map(json.loads, body.decode().splitlines()):
                 if line["key"] == "file":
                     self.files[name][line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            return self.reply({"commitUrl": f"http://{self.headers['Host']}/{name}/commit/{COMMIT}", "commitOid": COMMIT,
-                               "success": True, "hookOutput": ""})
+            address = f"http://{self.headers['Host']}/{name}/commit/{COMMIT}"
+            return self.reply({"commitUrl": address, "commitOid": COMMIT, "success": True, "hookOutput": ""})
         return self.reply({"error": "unknown"}, 404)
 
     def do_GET(self) -> None:

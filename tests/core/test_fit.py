@@ -95,7 +95,8 @@ def test_cadence_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert rows(out)[1]["watch"] == ["mind the step"] and "watch" not in rows(out)[0]
     assert capsys.readouterr().err.count("mind the step") == 1  # said once, logged every time
     card = (out / "README.md").read_text()
-    assert "\n# Line\n" in card and card.startswith("---\nlibrary_name: migaki\n") and "Fits a line" in card and "mind the step" in card and "7 steps" in card
+    assert card.startswith("---\nlibrary_name: migaki\n") and "\n# Line\n" in card
+    assert "Fits a line" in card and "mind the step" in card and "7 steps" in card
     record = json.loads((out / "config.json").read_text())
     assert record["config"] == {"steps": 7, "rate": 0.1} and record["run"]["seed"] == 0 and record["version"]
 

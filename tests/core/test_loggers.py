@@ -81,4 +81,4 @@ def test_a_run_ends_its_trackers_when_it_stops(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(UserError, match="the disk"):
         fit(Classifier(config), SimpleNamespace(batch=deliver),  # type: ignore[arg-type]
             Run(logger=("wandb",), log_every=1, sample_every=0, device="cpu"), tmp_path / "run", quiet=True)
-    assert [call[0] for call in told.calls][0] == "init" and told.calls[-1][0] == "finish"
+    assert told.calls[0][0] == "init" and told.calls[-1][0] == "finish"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from refusals import message
 
+from migaki.web.serving import tell_at_once
 from migaki.web.sittings import FILE_NAME, Sittings
-from migaki.web.turing import TuringConfig, open_test, tell_at_once
+from migaki.web.turing import TuringConfig, open_test
 
 
 @pytest.fixture

@@ -18,9 +18,10 @@ import torch
 
 from migaki.core.errors import UserError
 from migaki.web.observer import ObserverConfig, observe
+from migaki.web.serving import bind
 from migaki.web.sittings import Sittings
 from migaki.web.stimuli import StimulusSet, assemble
-from migaki.web.turing import TuringConfig, bind, open_test, run
+from migaki.web.turing import TuringConfig, open_test, run
 from migaki.web.turing_report import html_report, tables
 
 QUICK = ObserverConfig(width=8, crop=24, num_steps=120, batch=16)
