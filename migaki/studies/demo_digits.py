@@ -18,12 +18,12 @@ from migaki.lab.study_report import StudyReport
 from migaki.simulate.digits import DigitSimulator
 from migaki.stages.simulate import SimulateJob
 
-ARMS = ("plain", "augmented", "adabn", "adapted_writing", "refined")
+ARMS = ("plain", "adabn", "adapted_writing", "refined")
 """The arms that the demo tries: the cheapest rivals, refining, and the one that wins."""
 
 
 class DigitsDemo(Demo):
-    """What `migaki adapt` does, on real data that a dependency ships. The defaults take about 7 minutes of one core.
+    """What `migaki adapt` does, on real data that a dependency ships. The defaults take about 5 minutes of one core.
 
     Digits are drawn with simulated pens. The first half of scikit-learn's scans are the photographs, without labels;
     the second half has labels, which judge and choose nothing.
@@ -42,7 +42,7 @@ class DigitsDemo(Demo):
         seed: int = 0  # of all random draws; models of an arm take seed, seed + 1, ...
         seeds: int = 3  # models of each arm
         count: int = 10000  # drawn digits
-        steps: int = 480  # updates of each model; other systems than the usual classifier in proportion
+        steps: int = 600  # updates of each model; other systems than the usual classifier in proportion
         arms: tuple[str, ...] = ARMS  # what is tried, see `migaki adapt`
 
         def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ class Scores:
 
 
 def read_scores(slugs: Sequence[str], seeds: int, out: Path, main: str, *, higher_is_better: bool,
-                has_real: bool) -> list[Scores]:
+                has_first: bool) -> list[Scores]:
     """Read the scores of arms whose models are trained, judged and compared."""
     found = []
     for slug in slugs:
@@ -45,7 +45,7 @@ def read_scores(slugs: Sequence[str], seeds: int, out: Path, main: str, *, highe
         held_out = _mean(records, main)
         free = (records[0].get("costs_nothing") or {}).get("figures", {}).get(main)
         is_free = free is not None and (held_out <= free if higher_is_better else held_out >= free)
-        first = [read_json(folder / "first" / "evaluation.json") for folder in folders] if has_real else []
+        first = [read_json(folder / "first" / "evaluation.json") for folder in folders] if has_first else []
         more = {key: float(value) for key, value in agreement.items()
                 if key not in ("agreement", "count") and isinstance(value, int | float)}
         found.append(Scores(slug=slug, agreement=float(agreement["agreement"]), held_out=held_out, more=more,

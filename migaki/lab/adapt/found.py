@@ -21,7 +21,8 @@ def show_found(work: Adaptation, report: StudyReport) -> None:
     """Show what was read: counts, sizes, labels, ranges, and thumbnails with the labels drawn."""
     sets = work.sets
     named = [("simulated", sets.simulated, "simulated"), ("photographs", sets.photos, "photos")]
-    named += [("labelled photographs", sets.real, "first")] if sets.real is not None else []
+    part = "first" if work.options.is_halved else "test"
+    named += [("labelled photographs", sets.real, part)] if sets.real is not None else []
     rows: list[list[Entry]] = [[name, len(folder), sizes(folder), labels(folder, work)] for name, folder, _ in named]
     report.table("found", Table(["set", "pictures", "size, px", "label that is learned"], rows,
                                 " ".join(sets.notes)))

@@ -55,7 +55,7 @@ def compare(work: Adaptation, arms: Sequence[Recipe]) -> list[Step]:
         models = [model_folder(work.out, arm.slug, number) for number in range(work.plan.seeds)]
         for model in models:
             found.append(_judged(work, model, "held_out"))
-            if work.has_real:
+            if work.options.is_halved:
                 found.append(_judged(work, model, "first"))
         judge: Judge = Agreement(Agreement.Config(data=work.out / "photos"))
         found.append(judge_step(judge, models, models[0] / "agreement", quiet=work.quiet))
@@ -117,6 +117,8 @@ def prove(work: Adaptation) -> list[Step]:
              for arm in work.arms for number in range(work.plan.seeds)]
     if work.sets.task.name == "label":
         found.append(_by_picture(work))
+    if not work.options.is_halved:
+        return found
     chosen, budgeted = work.recipe(work.chosen.slug), work.budgeted()
     if chosen.system or chosen.source:  # labels are added to an arm of the task's own system
         chosen = next(arm for arm in reversed(work.arms) if not arm.system and not arm.source)

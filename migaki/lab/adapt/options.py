@@ -34,6 +34,11 @@ class Options:
     width: int = 0  # px
     most: int = 20000  # simulated pictures, and photographs, that are used at most, evenly spaced
 
+    @property
+    def is_halved(self) -> bool:
+        """Whether the labelled photographs are halved: where none chooses or teaches, all of them judge."""
+        return self.labelled is not None and (self.choose != "agreement" or bool(self.worths))
+
     def __post_init__(self) -> None:
         seconds(self.budget)
         for name, least in (("seeds", 2), ("steps", 0), ("height", 0), ("width", 0), ("most", 40)):

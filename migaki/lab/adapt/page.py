@@ -98,7 +98,7 @@ def _arms(work: Adaptation) -> list[Arm]:
             for number in range(work.plan.seeds if work.plan is not None else 0)))
 
     found = [arm(one.slug, one.name, one.saw) for one in work.arms]
-    if work.has_real:
+    if work.options.is_halved:
         total = len(ImageFolder(work.out / "first"))
         found += [arm(f"{BOUND}_{count}", f"the same and {count} real labels", f"{count} labels")
                   for count in worths(work, total)]

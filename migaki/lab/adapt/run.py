@@ -105,7 +105,7 @@ def _plan(work: Adaptation, everything: Sequence[Recipe]) -> None:
 
 def _look(work: Adaptation) -> Phase:
     out = work.out
-    first = out / "first" if work.has_real else None
+    first = out / ("first" if work.options.is_halved else "test") if work.has_real else None
     needs = [out / "simulated", out / "photos", *([first] if first is not None else [])]
     return Phase(title="look at what differs", steps=(call_step(
         "measure what differs between the sets", lambda: gap.look(out / "simulated", out / "photos", first,
@@ -124,4 +124,4 @@ def _scores(work: Adaptation) -> list[choice.Scores]:
     assert work.plan is not None
     metric = work.metric
     return choice.read_scores([arm.slug for arm in work.arms], work.plan.seeds, work.out, metric.main,
-                              higher_is_better=metric.higher_is_better, has_real=work.has_real)
+                              higher_is_better=metric.higher_is_better, has_first=work.options.is_halved)

@@ -73,7 +73,8 @@ def open_sets(simulated: Path, photos: Path, options: Options) -> Sets:
 
 
 def part_steps(sets: Sets, options: Options, out: Path, quiet: bool) -> Phase:
-    """Returns the steps that divide the sets: `simulated`, `held_out`, `photos`, and REAL's `first` and `test`."""
+    """Returns the steps that divide the sets: `simulated`, `held_out`, `photos`, and REAL's `first` (if it is halved)
+    and `test`."""
     frame: dict[str, Any] = {"width": sets.size[1], "height": sets.size[0], "channels": sets.channels}
     turns: dict[str, Any] = {"folds": _FOLDS, "fold": _FOLDS - 1, "order": "turns"}
     turns["drop"] = sets.task.others(sets.simulated)
@@ -83,9 +84,12 @@ def part_steps(sets: Sets, options: Options, out: Path, quiet: bool) -> Phase:
     if sets.real is not None:
         by = "label" if sets.task.name == "label" and not sets.group else ""
         kept = {sets.group, sets.label}
-        halves = {"folds": 2, "by": by, "group": sets.group, "label": sets.label, "classes": sets.known,
-                  "drop": tuple(name for name in sets.task.others(sets.real) if name not in kept)}
-        parts += [("first", sets.real.path, {**halves, "fold": 0}), ("test", sets.real.path, {**halves, "fold": 1})]
+        labelled: dict[str, Any] = {
+            "label": sets.label, "classes": sets.known,
+            "drop": tuple(name for name in sets.task.others(sets.real) if name not in kept)}
+        halves = {**labelled, "folds": 2, "by": by, "group": sets.group}
+        parts += [("first", sets.real.path, {**halves, "fold": 0}), ("test", sets.real.path, {**halves, "fold": 1})] \
+            if options.is_halved else [("test", sets.real.path, labelled)]
     return Phase(title="read", steps=tuple(
         _part(path, out / name, Part.Config(**frame, **choice), quiet) for name, path, choice in parts))
 
