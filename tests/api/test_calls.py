@@ -103,7 +103,7 @@ def test_what_is_no_option_is_named_beside_near_ones(tmp_path: Path, run: mg.Run
         mg.apply("resizee", data, tmp_path / "x")
     with pytest.raises(mg.UserError, match="no such folder"):
         mg.load(tmp_path / "none")
-    with pytest.raises(mg.UserError, match="no option 'budgit': did you mean budget|no `migaki adapt`"):
+    with pytest.raises(mg.UserError, match=r"no option 'budgit': did you mean budget|no `migaki adapt`"):
         mg.adapt(data, data, out=tmp_path / "x", budgit="5m")
     with pytest.raises(mg.UserError, match="no name on the hub"):
         mg.load("hf://../../etc")
