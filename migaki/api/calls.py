@@ -129,13 +129,13 @@ def judge(name: str, *runs: Path_, out: Path_ | None = None, quiet: bool = False
 def adapt(simulated: Path_, photos: Path_, *, out: Path_, quiet: bool = False, **options: Any) -> Path:
     """Bring a model trained on `simulated` images to `photos`, and prove whether that helped: `migaki adapt`.
 
-    Returns the page of the study; beside it lie the model, the figures and the decision. Raises UserError.
+    The options are those of `migaki adapt` (`labelled`, `budget`, `task`, ...). Returns the page; beside it lie the
+    model, the figures and the decision. An interrupted call goes on when it is repeated. Raises UserError.
     """
-    from migaki.lab.study import run_study
-
-    if "adapt" not in names_in("studies", "Study"):
-        raise UserError("adapt: this installation of migaki has no study of that name: update it")
-    cls = reference("studies", "adapt", "Study")
-    config = build("adapt", {"simulated": simulated, "photos": photos, **options},
-                   config=Recipe(reference=f"{cls}.Config", offers=True))["config"]
-    return run_study("adapt", load_class(cls)(config), Path(out), quiet=quiet)
+    try:
+        adapts = load_class("migaki.lab.adapt.run:adapt")
+    except ModuleNotFoundError as error:
+        raise UserError("adapt: this installation of migaki has no `migaki adapt`: update it") from error
+    chosen = build("adapt", options, options="migaki.lab.adapt.options:Options")["options"]
+    page: Path = adapts(Path(simulated), Path(photos), Path(out), chosen, quiet=quiet)
+    return page

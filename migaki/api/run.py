@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -89,10 +88,10 @@ class Run:
         return Predictor(self.path)
 
     @overload
-    def predict(self, what: Sequence[Picture] | Folder, *, seed: int = ...) -> Predictions: ...
+    def predict(self, what: Picture, *, seed: int = ...) -> Any: ...  # a folder's path gives Predictions
 
     @overload
-    def predict(self, what: Picture, *, seed: int = ...) -> Any: ...  # a folder's path gives Predictions
+    def predict(self, what: list[Picture] | tuple[Picture, ...] | Folder, *, seed: int = ...) -> Predictions: ...
 
     def predict(self, what: Any, *, seed: int = 0) -> Prediction | Predictions:
         """Returns what the run says of a picture, or of several.

@@ -103,6 +103,8 @@ def test_what_is_no_option_is_named_beside_near_ones(tmp_path: Path, run: mg.Run
         mg.apply("resizee", data, tmp_path / "x")
     with pytest.raises(mg.UserError, match="no such folder"):
         mg.load(tmp_path / "none")
+    with pytest.raises(mg.UserError, match=r"no option 'budgit': did you mean budget|no `migaki adapt`"):
+        mg.adapt(data, data, out=tmp_path / "x", budgit="5m")
     with pytest.raises(mg.UserError, match="no name on the hub"):
         mg.load("hf://../../etc")
     assert not (tmp_path / "x").exists()
@@ -124,11 +126,12 @@ def test_pictures_of_every_kind_are_read_alike(run: mg.Run) -> None:
     for same in (str(path), Image.open(path), pixels, pixels[None], pixels[..., None], torch.tensor(pixels),
                  pixels.astype(np.float64) / 255, torch.tensor(pixels)[None].float() / 255, colour,
                  colour.transpose(2, 0, 1)):
-        found = run.predict(same)
+        found: Any = run.predict(same)
         assert found.values["label"] == expected["label"]
         assert list(found.shares.values()) == pytest.approx(list(expected.shares.values()), abs=1e-3)
     assert len(run.predict([path, pixels])) == 2 and len(run.predict(path.parent)) == 6
     assert len(run.predict(torch.zeros(3, 1, 12, 16))) == 3
+    bad: Any
     for bad in (3, np.zeros((2, 3, 4, 5)), np.zeros((4, 4), np.int64), np.full((4, 4), np.nan), "nowhere.png",
                 np.zeros((0, 4))):
         with pytest.raises(mg.UserError):
@@ -145,7 +148,8 @@ def test_places_come_back_to_the_picture_that_was_given() -> None:
     assert made["keypoints"][0].tolist() == [[30.5, 0.5], [68.5, 38.5]]
     assert made["boxes"][0].tolist() == [[30.0, 0.0, 40.0, 20.0], [0.0, 0.0, 0.0, 0.0]]
     assert made["label"].tolist() == [3]
-    assert shares_of(torch.tensor([0.0, np.log(3.0)]), ("a",)) == ((1, pytest.approx(0.75)), ("a", pytest.approx(0.25)))
+    shares = dict(shares_of(torch.tensor([0.0, np.log(3.0)]), ("a",)))
+    assert list(shares) == [1, "a"] and list(shares.values()) == pytest.approx([0.75, 0.25])
 
 
 def test_a_mask_says_where_nothing_was_seen() -> None:

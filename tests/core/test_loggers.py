@@ -38,7 +38,7 @@ class Told(SimpleNamespace):
     ("mlflow", ["set_tracking_uri", "set_experiment", "start_run", "log_params", "log_metrics", "end_run"])])
 def test_each_is_told_its_run(name: str, names: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told = Told()
-    monkeypatch.setitem(sys.modules, name, told)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, name, told)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (logger,) = loggers.begin_all((name, name), tmp_path / "run", RECORD)
     logger.scalars(7, {"net/loss": 0.5})
@@ -50,7 +50,7 @@ def test_each_is_told_its_run(name: str, names: list[str], monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", ["trackio", "wandb", "mlflow", "tensorboard"])
-def test_a_library_that_is_missing_is_named_before_anything_is_written(name: str, tmp_path: Path,
+def test_a_library_that_is_missing_is_named_before_anything_is_written(name: Any, tmp_path: Path,
                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     from migaki.core.fit import Run, fit
     from migaki.systems.classifier import Classifier
@@ -59,7 +59,7 @@ def test_a_library_that_is_missing_is_named_before_anything_is_written(name: str
     config, batch = Classifier.tiny()
     source = SimpleNamespace(batch=lambda step: batch)
     with pytest.raises(UserError, match=rf"--logger {name} needs an extra: pip install 'migaki\[{name}\]'"):
-        fit(Classifier(config), source, Run(logger=(name,)), tmp_path / "run", quiet=True)  # type: ignore[arg-type]
+        fit(Classifier(config), source, Run(logger=(name,)), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 
@@ -68,7 +68,7 @@ def test_a_run_ends_its_trackers_when_it_stops(tmp_path: Path, monkeypatch: pyte
     from migaki.systems.classifier import Classifier
 
     told = Told()
-    monkeypatch.setitem(sys.modules, "wandb", told)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "wandb", told)
     config, batch = Classifier.tiny()
     served: list[int] = []
 
@@ -79,6 +79,6 @@ def test_a_run_ends_its_trackers_when_it_stops(tmp_path: Path, monkeypatch: pyte
         return dict(batch)
 
     with pytest.raises(UserError, match="the disk"):
-        fit(Classifier(config), SimpleNamespace(batch=deliver),  # type: ignore[arg-type]
+        fit(Classifier(config), SimpleNamespace(batch=deliver),
             Run(logger=("wandb",), log_every=1, sample_every=0, device="cpu"), tmp_path / "run", quiet=True)
     assert told.calls[0][0] == "init" and told.calls[-1][0] == "finish"

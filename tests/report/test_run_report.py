@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -149,6 +150,7 @@ def test_labels_are_drawn_where_they_are() -> None:
 
 def test_rows_of_strangers_do_no_harm() -> None:
     blank = Image.new("RGB", (8, 8))
+    value: Any
     for value in ([[1, 2]], [["a", 1, 2, 3]], [[math.inf, 0, 1, 1]], "text", {"a": 1}, [[]], [[1, 2, 3, 4], [1]],
                   [[1e300, 0, 1, 1]], [[5, 5, -3, -3]], None, 7, [None]):
         for name in ("boxes", "keypoints", "object_keypoints", "predicted_gaze", "pupil_centre"):

@@ -34,7 +34,8 @@ from migaki.web.connections import ConnectionLimits, server_config
 from migaki.web.folder_table import FolderTable, Query
 from migaki.web.serving import bind
 
-PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+PHONE: Any = {"width": 390, "height": 844}
+DESK: Any = {"width": 1280, "height": 900}
 Serve = Callable[..., str]
 
 
@@ -244,7 +245,7 @@ def open_page() -> Iterator[Callable[..., Any]]:
             "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic",
             "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"])
 
-        def new(url: str, size: dict[str, int], ready: str) -> Any:
+        def new(url: str, size: Any, ready: str) -> Any:
             page = browser.new_context(viewport=size).new_page()
             page.set_default_timeout(20_000)
             page.on("pageerror", lambda error: complaints.append(str(error)))
