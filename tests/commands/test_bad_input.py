@@ -147,9 +147,9 @@ def refusal(words_for: Callable[..., list[str]], refused: Callable[..., str], tm
 
 
 def test_every_command_is_tried() -> None:
-    """Here or in test_bad_folders.py; `list`, `assets` and `completion` read no folder."""
+    """Here or in test_bad_folders.py; `adapt` in studies/test_adapt.py. The rest reads no folder."""
     words = [use.words.split()[0] for use in (*USES.values(), *IMPORTS.values())]
-    assert set(COMMANDS) == {*words, "list", "completion"} - set(EARLIER) | {"serve"}
+    assert set(COMMANDS) == {*words, "adapt", "list", "completion"} - set(EARLIER) | {"serve"}
 
 
 # ------------------------------------------------------------------------------------------------ folders

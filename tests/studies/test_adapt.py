@@ -173,6 +173,19 @@ def test_classes_that_nobody_simulated_are_left_out_and_named(sets: Path, tmp_pa
     assert set(ImageFolder("out/test").labels["label"].tolist()) <= set(range(8))
 
 
+@pytest.mark.parametrize("part", ["drawn", "photos"])
+def test_a_picture_that_is_none_is_named(part: str, sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                         capsys: pytest.CaptureFixture[str]) -> None:
+    copied(sets, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    bad = sorted(Path(part).glob("*.png"))[20]
+    bad.write_bytes(b"no picture")
+    assert main(shlex.split(f"adapt drawn photos --out out {SMALL} --arms plain augmented")) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("migaki: ")]
+    assert len(said) == 1 and bad.name in said[0]
+    assert not Path("out/decision.json").exists() and not Path("out/report.html").exists()
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(bool(NO_BROWSER), reason=NO_BROWSER)
 def test_the_page_fits_a_phone(made: Path) -> None:
