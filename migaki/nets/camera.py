@@ -127,23 +127,24 @@ class TextureDiscriminator(nn.Module):
     """Pictures (B, C, H, W) in [-1, 1] to two maps of log-odds that a patch is *refined*: at full and at half size.
 
     Patches are of 10 px at full size and of 20 at half size: enough for blur, grain and edges, too little for what is
-    in the picture. The first layer keeps the resolution, so grain is not averaged away.
+    in the picture. Cells of 2 x 2 px become channels at first, so nothing is averaged away and a step stays cheap.
     """
 
     def __init__(self, channels: int, features: int = 24) -> None:
         super().__init__()
         self.scales = nn.ModuleList([nn.Sequential(
-            nn.Conv2d(channels, features, 3, padding=1), nn.LeakyReLU(0.2),
-            nn.Conv2d(features, 2 * features, 4, stride=2, padding=1), nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * features, 2 * features, 3, padding=1), nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * features, 1, 1),
+            nn.Conv2d(4 * channels, features, 3, padding=1), nn.LeakyReLU(0.2),
+            nn.Conv2d(features, features, 3, padding=1), nn.LeakyReLU(0.2),
+            nn.Conv2d(features, 1, 1),
         ) for _ in range(2)])
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The maps (B, 1, h, w), float32: large scale last."""
         maps = []
         for scale in self.scales:
-            maps.append(scale(images).float())
+            height, width = images.shape[2:]
+            cells = F.pixel_unshuffle(F.pad(images, (0, width % 2, 0, height % 2), mode="replicate"), 2)
+            maps.append(scale(cells).float())
             images = F.avg_pool2d(images, 2)
         return maps
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from migaki.ops.filtering import gaussian_blur
+from migaki.ops.filtering import gaussian_kernel
 from migaki.ops.full_precision import full_precision
 
 BLUR_WIDTHS = (0.6, 1.2, 2.4)
@@ -85,11 +85,21 @@ def lens_blur(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
 
 
 def _mixed_blur(images: Tensor, shares: Tensor, vertical: bool) -> Tensor:
-    mixed = shares[:, 0].view(-1, 1, 1, 1) * images
+    length = images.shape[2 if vertical else 3]
+    # One matrix a picture for the whole mixture: its gradient is much cheaper than that of convolutions.
+    mixed = shares[:, :1, None] * torch.eye(length, device=images.device)
     for number, sigma in enumerate(BLUR_WIDTHS, 1):
-        soft = gaussian_blur(images, (sigma, 0.0) if vertical else (0.0, sigma), truncate=3.0)
-        mixed = mixed + shares[:, number].view(-1, 1, 1, 1) * soft
-    return mixed
+        mixed = mixed + shares[:, number, None, None] * _blur_matrix(sigma, length, images)
+    return mixed[:, None] @ images if vertical else images @ mixed[:, None].transpose(2, 3)
+
+
+def _blur_matrix(sigma: float, length: int, like: Tensor) -> Tensor:
+    """The matrix (length, length) that blurs a column of pixels with a Gaussian; border pixels are repeated."""
+    radius = int(3.0 * sigma + 0.5)
+    places = torch.arange(length, device=like.device)
+    taken = places.view(-1, 1) + torch.arange(-radius, radius + 1, device=like.device)
+    weights = gaussian_kernel(sigma, radius, like).view(1, -1, 1)
+    return ((taken.clamp(0, length - 1)[..., None] == places) * weights).sum(1)
 
 
 @full_precision
@@ -121,7 +131,8 @@ def grain(images: Tensor, noise: Tensor, amplitudes: Tensor, slope: Tensor, shar
     white = (1 - share + _SMALLEST).sqrt() * own + (share + _SMALLEST).sqrt() * common
     summed = amplitudes[:, 0].view(-1, 1, 1, 1) * white
     for number, sigma in enumerate(GRAIN_WIDTHS, 1):
-        soft = gaussian_blur(white, sigma, truncate=3.0) / _deviation_after(sigma)
+        down, across = (_blur_matrix(sigma, length, noise) for length in noise.shape[2:])
+        soft = down @ white @ across.T / _deviation_after(sigma)
         summed = summed + amplitudes[:, number].view(-1, 1, 1, 1) * soft
     brightness = images.detach().mean(1, keepdim=True).clamp(0, 1)
     return images + torch.exp(slope.view(-1, 1, 1, 1) * (brightness - 0.5)) * summed
