@@ -23,6 +23,7 @@ SYSTEMS = sorted(names_in("systems", "System"))
 PLAIN: dict[str, dict[str, Any]] = {
     "adapted_classifier": {"handwriting": 0.0, "alignment": 0.37, "information": 0.23, "centroids": 0.41,
                            "confident": 0.83, "threshold": 0.34, "label_smoothing": 0.07, "first": 0.2},
+    "camera_refiner": {"statistics": 0.71, "adversarial": 0.37, "keep": 0.29, "r1": 0.17},
     "classifier": {"augment": False, "label_smoothing": 0.13},
     "colourisation": {"patch": 32, "grid": 10},
     "deep_detail": {"ssim_weight": 0.31, "patch": 16},
@@ -43,6 +44,7 @@ PLAIN: dict[str, dict[str, Any]] = {
 # Other branches of an update.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adapted_classifier": [{"threshold": 0.0}],
+    "camera_refiner": [{"match": False}, {"jpeg": False}, {"channels": 1}],
     "classifier": [{"label_smoothing": 0.0}, {"several": True}],
     "colourisation": [{"objective": "regression"}],
     "deep_detail": [{"loss": "l1"}, {"rung": "direct"}, {"rung": "resnet"}, {"rung": "neg_mapping"}],
@@ -70,6 +72,7 @@ NO_WEIGHTS = {
 }
 WEIGHTS: dict[str, tuple[str, ...]] = {
     "adapted_classifier": ("alignment", "information", "centroids", "confident", "label_smoothing"),
+    "camera_refiner": ("statistics", "adversarial", "keep", "r1"),
     "classifier": ("label_smoothing",), "deep_detail": ("ssim_weight",), "hourglass": ("heat_weight",),
     "keypoints": ("heat_weight",), "detector": ("geometry_weight", "keypoint_weight"),
     "segmenter": ("dice_weight", "gradient_weight"),
@@ -109,6 +112,13 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
         system.meter.calibrate([system.meter.read(batch)])
         for key in ("gaze", "logits") if config.hold == "label" else ():
             batch[key] = torch.randn(8, {"gaze": 2, "logits": 3}[key], generator=draw)
+    if name == "camera_refiner":
+        with torch.no_grad():  # the camera is no identity, the discriminators have an opinion
+            for parameter in system.camera.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.2)
+            for parameter in system.discriminator.parameters():
+                parameter.mul_(3)
+        batch = {key: value[:, : config.channels] for key, value in batch.items()}
     if name == "detector":
         with torch.no_grad():  # no outputs that are far from the truth by nature
             system.net.head.weight.mul_(3)

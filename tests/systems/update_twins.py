@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from migaki.core.batch import Batch
 from migaki.core.system import System
+from migaki.losses.statistics import picture_statistics
 from migaki.metrics.restoration import ssim
 from migaki.ops.augment import equalise
 from migaki.ops.colour import rgb_to_lab, rgb_to_ycbcr
@@ -91,6 +92,39 @@ def simgan(system: Any, batch: Batch, step: int) -> Descents:
         return [("discriminator", [("refined", 1.0, log_sigmoid_loss(
             system.discriminator(system.refine(second).detach()), one=True)), *judge[1:]])]
     return [("refiner", terms), ("discriminator", judge)]
+
+
+def camera_refiner(system: Any, batch: Batch, step: int) -> Descents:
+    """Statistics, two discriminators and the settings' size; then the discriminators with R1 at every fourth step."""
+    config, images, photos = system.config, batch["image"], batch["real"]
+    torch.manual_seed(5)
+    if config.match:
+        (mean, spread), (own, width) = (((picture.mean((2, 3), keepdim=True),
+                                          picture.std((2, 3), keepdim=True, correction=0)))
+                                        for picture in (photos, images))
+        images = ((images - own) / width * spread + mean).clamp(0, 1)
+    raw = system.camera.raw(images, torch.randn(len(images), config.latent))
+    noise = torch.randn(len(images), config.channels + 1, *images.shape[2:])
+    taken = system.camera.photograph(images, system.camera.settings(raw), noise)
+    seen = taken + (taken.clamp(0, 1) - taken).detach()
+    wanted = picture_statistics(photos)
+    lines = torch.randn(wanted.shape[1], config.directions)
+    lines = lines / (lines**2).sum(0).sqrt()
+    width = wanted.std(0, correction=0).clamp_min(0.02)
+    made, there = (((rows - wanted.mean(0)) / width @ lines).sort(0).values
+                   for rows in (picture_statistics(seen), wanted))
+    fools = [log_sigmoid_loss(scale, one=False) for scale in system.discriminator(seen * 2 - 1)]
+    judged = system.discriminator(seen.detach() * 2 - 1), system.discriminator(photos * 2 - 1)
+    judge: Terms = [*(("refined", 0.5, log_sigmoid_loss(scale, one=True)) for scale in judged[0]),
+                    *(("real", 0.5, log_sigmoid_loss(scale, one=False)) for scale in judged[1])]
+    if step % 4 == 3:
+        given = (photos * 2 - 1).requires_grad_()
+        for scale in system.discriminator(given):
+            (slope,) = torch.autograd.grad(scale.flatten(1).mean(1).sum(), given, create_graph=True)
+            judge.append(("r1", 4 * config.r1 / 2, 0.5 * (slope**2).flatten(1).sum(1).mean()))
+    return [("camera", [("statistics", config.statistics, (made - there).abs().mean()),
+                        *(("adversarial", config.adversarial / 2, fool) for fool in fools),
+                        ("keep", config.keep, (raw**2).mean())]), ("discriminator", judge)]
 
 
 def film(maps: Tensor) -> Tensor:
@@ -299,7 +333,7 @@ def super_resolution(system: Any, batch: Batch, step: int) -> Descents:
 
 
 TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
-    "adapted_classifier": adapted_classifier, "classifier": classifier, "colourisation": colourisation,
+    "adapted_classifier": adapted_classifier, "camera_refiner": camera_refiner, "classifier": classifier, "colourisation": colourisation,
     "deep_detail": deep_detail, "gaze": gaze, "hourglass": hourglass, "keypoints": hourglass,
     "landmarks": landmarks, "pix2pix": pix2pix, "regressor": regressor,
     "simgan": simgan, "super_resolution": super_resolution,
@@ -323,6 +357,7 @@ def halves(rate: float, step: int, steps: int) -> float:
 
 RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "adapted_classifier": {"net": cycle, "judge": lambda rate, *_: rate}, "classifier": {"net": cycle},
+    "camera_refiner": {"camera": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate / 2},
     "colourisation": {"net": half_cosine}, "deep_detail": {"net": half_cosine}, "gaze": {"net": cycle},
     "hourglass": {"net": cycle}, "keypoints": {"net": cycle}, "landmarks": {"net": cycle},
     "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
