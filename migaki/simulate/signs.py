@@ -22,7 +22,7 @@ class SignSimulator(Simulator):
     """Draws 23 Chinese traffic signs (`sign_shapes.SIGNS`): speed limits, prohibitions, orders, warnings.
 
     Returns, first axis B: `image` (3, S, S) in [0, 1]; `label`; `mask` (S, S) 0 ground, 1 sign; `boxes` (1, 4) with
-    `classes` (1); `corners` (4, 2) px, of the square round the sign, clockwise from the sign's own top left. Classes
+    `classes` (1); `sign_corners` (4, 2) px, of the square round the sign, clockwise from the sign's own top left. Classes
     are equally frequent. Light is even and there is no camera: `migaki apply match` brings the colours of photographs.
     Raises UserError for a class that is not drawn.
     """
@@ -61,7 +61,7 @@ class SignSimulator(Simulator):
                 raise UserError("signs: extent is above 0.05, aspect at least 0.2, perspective within -0.4 and 0.4")
 
     config: Config
-    keys = (Key(name="corners", shape=("4", "2"), unit="px, x y; clockwise from the top left", kind="points"),)
+    keys = (Key(name="sign_corners", shape=("4", "2"), unit="px, x y; clockwise from the top left", kind="points"),)
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or self.Config()
@@ -86,7 +86,7 @@ class SignSimulator(Simulator):
         label = torch.from_numpy(labels)
         return {"image": torch.from_numpy(images), "label": label, "mask": torch.from_numpy(masks),
                 "boxes": torch.from_numpy(boxes)[:, None], "classes": label[:, None].clone(),
-                "corners": torch.from_numpy(corners)}
+                "sign_corners": torch.from_numpy(corners)}
 
 
 def _numbers(value: Any) -> Any:

@@ -195,3 +195,14 @@ def refused_line(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         assert main([str(word) for word in words]) == 2
         return capsys.readouterr().err.splitlines()[-1]
     return run
+
+
+@pytest.mark.parametrize("nearest", [True, False])
+def test_an_enlarged_plane_reaches_to_the_edges_and_no_further(nearest: bool) -> None:
+    plane = np.arange(1, 13, dtype=np.uint8).reshape(1, 3, 4)
+    large = scaled((3, 4), (9, 12)).plane(plane, nearest=nearest)
+    assert large[0, 0, 0] == 1 and large[0, -1, -1] == 12 and large.min() == 1 and large.dtype == np.uint8
+    if nearest:
+        assert np.array_equal(large[0], plane[0].repeat(3, 0).repeat(3, 1))
+    away = Move(np.array([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]), (3, 4), (3, 8)).plane(plane, nearest=nearest)
+    assert not away[0, :, :2].any() and not away[0, :, 6:].any() and np.array_equal(away[0, :, 2:6], plane[0])

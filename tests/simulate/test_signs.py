@@ -63,7 +63,7 @@ def test_the_inverse_of_a_projection_and_a_box() -> None:
 
 def test_masks_boxes_and_corners_fit_the_pixels() -> None:
     batch = SignSimulator(Config(extent=(0.4, 0.7))).render(3, range(120))
-    for mask, box, corners in zip(batch["mask"], batch["boxes"][:, 0], batch["corners"], strict=True):
+    for mask, box, corners in zip(batch["mask"], batch["boxes"][:, 0], batch["sign_corners"], strict=True):
         rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
         found = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
         np.testing.assert_allclose(box, found, atol=1.5)
@@ -76,7 +76,7 @@ def test_masks_boxes_and_corners_fit_the_pixels() -> None:
 
 def test_corners_of_a_round_sign_from_the_front_are_its_box() -> None:
     batch = SignSimulator(Config(classes=("no_entry",), **STILL)).render(0, [0])
-    box, corners = batch["boxes"][0, 0], batch["corners"][0] + 0.5
+    box, corners = batch["boxes"][0, 0], batch["sign_corners"][0] + 0.5
     expected = torch.stack([box[:2], box[:2] + box[2:] * torch.tensor([1, 0]), box[:2] + box[2:],
                             box[:2] + box[2:] * torch.tensor([0, 1])])
     torch.testing.assert_close(corners, expected, atol=1e-3, rtol=0)
@@ -129,7 +129,7 @@ def test_names_of_classes_and_masks_are_written(tmp_path: Path) -> None:
     folder = ImageFolder(tmp_path / "out")
     assert folder.classes == ["give_way", "no_entry"] and folder.class_names("classes") == ("give_way", "no_entry")
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())["mask_classes"] == ["ground", "sign"]
-    assert set(folder.labels) >= {"label", "boxes", "classes", "corners"} and "mask" in folder.files
+    assert set(folder.labels) >= {"label", "boxes", "classes", "sign_corners"} and "mask" in folder.files
     assert folder.shape == (3, 24, 24) and folder.labels["boxes"].shape == (6, 1, 4)
 
 

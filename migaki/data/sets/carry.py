@@ -77,10 +77,13 @@ class Move:
         """Resample a picture (C, h, w) to (C, *after); it is 0 outside of the old picture."""
         inverse = np.linalg.inv(np.vstack([self.matrix, [0.0, 0.0, 1.0]]))
         swapped = inverse[:2, :2][::-1, ::-1], inverse[:2, 2][::-1]  # rows before columns
-        order = 0 if nearest else 1
-        source = values if nearest else values.astype(np.float32)
-        moved = np.stack([ndimage.affine_transform(band, *swapped, output_shape=self.after, order=order)
-                          for band in source])
+        # A pixel reaches half a pixel beyond its centre, at the picture's edges too: so the nearest one counts there.
+        shown = ndimage.affine_transform(np.ones(values.shape[1:], bool), *swapped, output_shape=self.after, order=0,
+                                         mode="grid-constant")
+        order, source = (0, values) if nearest else (1, values.astype(np.float32))
+        moved = np.stack([np.where(shown, ndimage.affine_transform(
+            band, *swapped, output_shape=self.after, order=order, mode="nearest"), 0).astype(source.dtype)
+            for band in source])
         return moved if nearest or values.dtype.kind == "f" else np.rint(moved).astype(values.dtype)
 
 
