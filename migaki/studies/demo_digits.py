@@ -23,7 +23,7 @@ ARMS = ("plain", "adabn", "adapted_writing", "refined")
 
 
 class DigitsDemo(Demo):
-    """What `migaki adapt` does, on real data that a dependency ships. The defaults take about 5 minutes of one core.
+    """What `migaki adapt` does, on real data that a dependency ships. The defaults take about 4 minutes of one core.
 
     Digits are drawn with simulated pens. The first half of scikit-learn's scans are the photographs, without labels;
     the second half has labels, which judge and choose nothing.
@@ -40,7 +40,7 @@ class DigitsDemo(Demo):
         GROUPS: ClassVar[dict[str, str]] = {"usual": "seed seeds count steps arms"}
 
         seed: int = 0  # of all random draws; models of an arm take seed, seed + 1, ...
-        seeds: int = 3  # models of each arm
+        seeds: int = 2  # models of each arm; of three and more the page tells intervals over them
         count: int = 10000  # drawn digits
         steps: int = 600  # updates of each model; other systems than the usual classifier in proportion
         arms: tuple[str, ...] = ARMS  # what is tried, see `migaki adapt`

@@ -64,8 +64,9 @@ def labels(folder: ImageFolder, work: Adaptation) -> str:
 
 
 def show_gap(work: Adaptation, report: StudyReport) -> None:
-    """Show what differs between simulated pictures and photographs, and what to do about it."""
+    """Show what differs between simulated pictures and photographs, and what to do about it; folded if nothing is."""
     found = read_json(work.out / "look" / "look.json")
+    report.section("What differs", is_folded=not found["advice"])
     rows: list[list[Entry]] = [[row["name"], row["simulated"], row["photographs"], f"{row['apart']:+.1f}",
                                 row["advice"] or "alike"] for row in found["measures"]]
     report.table("gap", Table(["what", "simulated", "photographs", "standard deviations apart", "for the simulator"],

@@ -71,7 +71,6 @@ def write(work: Adaptation, title: str = TITLE) -> Path:
     _table(work, report, measure)
     report.section("What was found", is_folded=True)
     show_found(work, report)
-    report.section("What differs")
     show_gap(work, report)
     report.section("How it was chosen", is_folded=True)
     report.text(f"The arm was chosen {choice.BY_AGREEMENT if work.is_blind else choice.BY_LABELS}")
@@ -154,6 +153,7 @@ def _table(work: Adaptation, report: StudyReport, measure: Measure) -> None:
     chosen = f"Chosen: {work.recipe(work.chosen.slug).name}."
     report.compare("arms", slugs, caption=f"{chosen} {caption}".strip())
     if work.has_real and len(work.arms) > 1:
+        report.section("Differences", is_folded=True)
         report.differences("differences", work.arms[0].slug, [arm.slug for arm in work.arms[1:]])
 
 
