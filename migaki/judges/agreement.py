@@ -28,8 +28,8 @@ _CHUNK = 128  # photographs that all runs read at once
 
 _ABOUT = (
     "Agreement: 1 - (difference of two runs' predictions for one photograph) / (difference of one run's predictions "
-    "for two photographs); for classes this is Fleiss' kappa. 1 is perfect, 0 is chance. Equal trainings with different "
-    "seeds disagree about as often as they err, if their confidence is calibrated (Jiang et al., \"Assessing "
+    "for two photographs); for classes this is Fleiss' kappa. 1 is perfect, 0 is chance. Equal trainings with "
+    "different seeds disagree about as often as they err, if their confidence is calibrated (Jiang et al., \"Assessing "
     "generalization of SGD via disagreement\", ICLR 2022). No label is read.")
 
 

@@ -26,8 +26,8 @@ photos: try `migaki demo eyes --photos DIR`.
 The refiner saw {count} rendered eyes and {photos} of the stand-in's pictures without labels; the first model \
 trained on the rendered eyes was the estimator that preserves labels. The gaze models were judged on {test} other \
 pictures. The upper bound was trained on the labels of {labelled} more, which no other arm saw. Every gaze model took \
-{steps} steps of 64 images, without augmentation or equalisation, as in the paper; runs of one arm differ only in their \
-seed. \
+{steps} steps of 64 images, without augmentation or equalisation, as in the paper; runs of one arm differ only in \
+their seed. \
 {ways}"""
 
 _LABELLED_REAL = """\
