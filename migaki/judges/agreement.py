@@ -1,4 +1,4 @@
-"""Measures without a label how well several runs agree about photographs, and how sure they are."""
+"""Measures without a label how well the predictions of several runs agree on photographs, and their confidence."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from migaki.report.tables import Table
 _CHUNK = 128  # photographs that all runs read at once
 
 _ABOUT = (
-    "Agreement: 1 - (how far apart two runs read the same photograph) / (how far apart one run reads two different "
-    "photographs); for classes this is Fleiss' kappa. 1 is perfect, 0 is chance. Runs of equal training that differ in "
-    "their seed disagree about as often as they err, if they are as sure as they are right (Jiang et al., \"Assessing "
+    "Agreement: 1 - (difference of two runs' predictions for one photograph) / (difference of one run's predictions "
+    "for two photographs); for classes this is Fleiss' kappa. 1 is perfect, 0 is chance. Equal trainings with "
+    "different seeds disagree about as often as they err, if their confidence is calibrated (Jiang et al., \"Assessing "
     "generalization of SGD via disagreement\", ICLR 2022). No label is read.")
 
 
 class Agreement(Judge):
-    """Compares what runs read off the same photographs, pair by pair; no label is read.
+    """Compares the predictions of runs on the same photographs, pair by pair; no label is read.
 
-    For classes it also tells the mean confidence, the mutual information of pictures and classes, the soft
-    neighbourhood density and the nuclear norm of the outputs. `images.csv` names the photographs on which the runs
-    disagree most: those whose labels would teach most.
+    For classes it also gives the mean confidence, the mutual information of pictures and classes, the soft
+    neighbourhood density and the nuclear norm of the outputs. `images.csv` lists the photographs on which the runs
+    disagree most; labels of these are the most useful.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class Agreement(Judge):
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "most", "run": "device"}
 
-        data: Path  # photographs; labels that they may have are not read
+        data: Path  # photographs; their labels, if any, are not read
         most: int = 1000  # photographs to read, evenly spaced
         device: hardware.Device = "auto"  # auto: a GPU where there is one
 
@@ -60,24 +60,24 @@ class Agreement(Judge):
         return (self.config.data,)
 
     def default_out(self, runs: Sequence[Path]) -> Path | None:
-        """A folder beside the evaluation of the first run."""
+        """Returns a folder beside the evaluation of the first run."""
         return runs[0] / "agreement" if runs else None
 
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
-        """Returns the agreement of all pairs of runs, and for classes what the outputs tell about themselves."""
+        """Returns the agreement of all pairs of runs, and for classes the figures of the outputs alone."""
         if len(runs) < 2:
             raise UserError("evaluate agreement: name at least two runs, of one training with different seeds")
         if self.config.most < 4:
             raise UserError(f"--most {self.config.most}: at least 4 photographs")
         folder = _opened(self.config.data, runs[0])
         if len(folder) < 4:
-            raise UserError(f"{folder.path}: {len(folder)} photographs are too few to compare readings: at least 4")
+            raise UserError(f"{folder.path}: {len(folder)} photographs are too few to compare predictions: at least 4")
         chosen = _shuffled(len(folder), self.config.most)
         device = hardware.choose_device("auto" if self.config.device == "auto" else self.config.device)
         found = _Pairs([FolderMeter(run, folder, device) for run in runs])
         for start in range(0, len(chosen), _CHUNK):
             part = chosen[start : start + _CHUNK]
-            if len(part) > 1:  # a picture alone has no strangers
+            if len(part) > 1:  # a single picture has no other one to compare with
                 found.add(folder, part)
             progress(min(start + _CHUNK, len(chosen)), len(chosen))
         figures = found.figures()
@@ -87,7 +87,7 @@ class Agreement(Judge):
         rows = [[key, value] for key, value in figures.items()]
         return Findings(title="Agreement", record=record, figures=figures, notes=[_ABOUT],
                         baseline={"agreement": 0.0, "disagreement": figures["strangers"]},
-                        baseline_name="readings of different photographs",
+                        baseline_name="predictions for different photographs",
                         sections=[Section(columns=["figure", "value"], rows=rows)],
                         files={"images.csv": each.csv().encode()})
 
@@ -120,7 +120,7 @@ class _Pairs:
         return self.meters[0].unit
 
     def add(self, folder: ImageFolder, part: list[int]) -> None:
-        """Let all runs read these photographs."""
+        """Add the predictions of all runs for these photographs."""
         batch = folder.read(part, self.meters[0].keys_of(folder))
         readings = [meter.read(batch) for meter in self.meters]
         self.places += part

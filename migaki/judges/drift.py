@@ -30,11 +30,11 @@ from migaki.report.sheets import Row, sheet
 from migaki.report.tables import Table
 
 _ABOUT = (
-    "Drift: by how much what an estimator reads off an image moved, mean ± standard deviation over images. It holds "
+    "Drift: the change of an estimator's prediction for an image, mean ± standard deviation over images. It includes "
     "the estimator's own uncertainty; its error against the true labels stands beside it, before and after. "
-    "\"Strangers\" is what two different images differ by, as the estimator reads them: a drift of that size means "
-    "that nothing is left of the label. px are meant at the image width that the estimator tells its errors for "
-    "(eyes: 55). "
+    "\"Strangers\" is the difference between the predictions for two different images: a drift of that size means "
+    "that nothing is left of the label. Distances in px refer to the image width at which the estimator gives its "
+    "errors (eyes: 55). "
     "Shrivastava et al. measured 1.1 ± 0.8 px for the pupil's centre, by hand, on 100 images.")
 
 
@@ -149,8 +149,8 @@ def _places(before: ImageFolder) -> dict[str, int]:
     for index, name in enumerate(before.names):
         first = places.setdefault(stem_of(name), index)
         if first != index:
-            raise UserError(f"{show(before.path)}: '{show(before.names[first])}' and '{show(name)}' have one name but "
-                            "for the ending, by which no refined image can be paired: give each its own name")
+            raise UserError(f"{show(before.path)}: '{show(before.names[first])}' and '{show(name)}' differ only in "
+                            "their ending, so no refined image can be paired with them: give each its own name")
     return places
 
 
@@ -184,7 +184,7 @@ def _only(own: int | None, parent: int | None, name: str, before: ImageFolder, a
     """Returns the only possible reading of a name, or None; raises UserError if there are two."""
     if own is not None and parent is not None:
         raise UserError(f"{show(after.path)}: '{show(name)}' may be '{show(before.names[own])}' of {show(before.path)} "
-                        f"or a variant of '{show(before.names[parent])}': give as --before the very folder that "
+                        f"or a variant of '{show(before.names[parent])}': give as --before the folder that "
                         "`migaki apply` refined")
     return parent if own is None else own
 

@@ -33,9 +33,9 @@ that of time. `lookalikes`: folds are made of clusters of similar pictures, whic
 
 
 class Folds(Judge):
-    """Cross-validation within a labelled folder by nearest neighbours: what its labels give without any training.
+    """Cross-validation within a labelled folder by nearest neighbours, without any training.
 
-    Each fold is judged by the images of the other folds. Pictures that look alike, or follow each other, share a fold.
+    Labels of each fold are predicted from the images of the other folds. Similar or consecutive pictures share a fold.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,7 @@ class Folds(Judge):
 
         data: Path  # a folder with labels
         folds: int = 5  # parts of the folder
-        kind: Kind = "lookalikes"  # what shares a fold: similar pictures, or consecutive ones
+        kind: Kind = "lookalikes"  # pictures that share a fold: similar ones, or consecutive ones
         k: int = 5  # neighbours that are averaged, or vote
 
     config: Config

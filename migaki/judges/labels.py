@@ -45,7 +45,7 @@ class Labels(Judge):
     takes_runs = True
 
     def sources(self) -> tuple[Path, ...]:
-        """The labelled folder."""
+        """Returns the labelled folder."""
         return (self.config.data,)
 
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:

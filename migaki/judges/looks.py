@@ -23,11 +23,11 @@ from migaki.metrics.neighbours import Features, nearest_in_parts, pixel_features
 from migaki.metrics.spectrum import spectrum_features
 
 FEATURES = {"pixels": "pixels, brightness and contrast taken out", "spectrum": "spectrum: coarse against fine"}
-"""The features and where they come from: no network that was trained on other pictures."""
+"""The features and their descriptions. None comes from a network that was trained on other pictures."""
 
-TOLD = "Told apart: the share that a logistic classifier judges rightly, 50 % is chance (Lopez-Paz and Oquab 2017). " \
+TOLD = "Distinguished: the accuracy of a logistic classifier, 50 % is chance (Lopez-Paz and Oquab 2017). " \
        "Kernel distance: unbiased MMD² with the cubic kernel of KID (Binkowski et al. 2018) on these features, not " \
-       "on Inception's; 0 is alike."
+       "on Inception's; 0 means no difference."
 
 _AT_MOST = 1000  # images of each set: enough for the second decimal, and quick
 _EXAMINED = 5000  # images compared with all photographs; takes about 20 s for 50,000 photographs
@@ -51,7 +51,7 @@ class Looks(Judge):
     file_name = "looks"
 
     def sources(self) -> tuple[Path, ...]:
-        """All the sets."""
+        """Returns all the sets."""
         config = self.config
         return (config.synthetic, config.photos, *((config.refined,) if config.refined else ()))
 
@@ -74,7 +74,7 @@ class Looks(Judge):
         rows = [[FEATURES[feature], *(one[feature][key] for one in (*found.values(), *([halves] if halves else []))
                                       for key in ("told_apart", "kid"))] for feature in FEATURES]
         columns = ["features", *(f"{name}: {what}" for name in (*found, *(["photographs halved"] if halves else []))
-                                 for what in ("told apart", "kernel distance"))]
+                                 for what in ("distinguished", "kernel distance"))]
         record = {"synthetic": str(config.synthetic), "refined": str(config.refined or ""),
                   "photos": str(config.photos), "version": __version__}
         return Findings(title="Looks", record=record, figures=figures, baseline=base,

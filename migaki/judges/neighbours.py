@@ -33,7 +33,7 @@ class Neighbours(Judge):
         GROUPS: ClassVar[dict[str, str]] = {"usual": "k"}
 
         train: Path  # labelled images to search for neighbours
-        data: Path  # labelled images to judge by
+        data: Path  # labelled images of the test
         k: int = 5  # neighbours that are averaged, or vote
 
     config: Config
@@ -68,7 +68,7 @@ def judge_by_neighbours(known: ImageFolder, tested: ImageFolder, k: int) -> Metr
         metric.update({"gaze": knn_gaze(images["image"], images["gaze"], batch["image"], k)}, batch)
         return metric
     if "label" not in known.labels or "label" not in tested.labels:
-        raise UserError(f"{show(tested.path)}: nearest neighbours read `gaze` or `label`: both sets need one of them")
+        raise UserError(f"{show(tested.path)}: nearest neighbours predict `gaze` or `label`: both sets need one")
     batch = tested.read(range(len(tested)), ("image", "label"))
     metric = Accuracy()
     metric.update(_votes(known, batch["image"], k), batch)

@@ -56,7 +56,7 @@ class Pairs(Judge):
     takes_runs = True
 
     def sources(self) -> tuple[Path, ...]:
-        """The folder of pairs."""
+        """Returns the folder of pairs."""
         return (self.config.data,)
 
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
@@ -101,7 +101,7 @@ class _Judged:
         self.overview = b""
 
     def sections(self, pairs: Sequence[_Pair], config: Pairs.Config) -> list[Section]:
-        """The worst and the best pairs, as a sheet and one by one."""
+        """Returns the worst and the best pairs, as a sheet and one by one."""
         shown = [(self.rows[i], _restored(pairs[i], self.work, self.channels, config.value_range, None))
                  for i in _worst_and_best(self.rows)]
         stages = [[_shown(images[k]) for _, images in shown] for k in range(3)]

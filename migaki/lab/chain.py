@@ -75,9 +75,9 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
     A step that finds no image left (`NothingLeft`: all were rejected) is skipped together with all steps that read its
     output; `left_out` receives their folders with the reason. Without `left_out` the error is raised.
 
-    A caller that decides on further phases by what the first have made calls again with all of them: it says how many
-    are `shown` already, how many there will be in `total`, what the others will cost (`ahead`), and leaves `last` empty
-    until the end.
+    A caller may choose further phases by the results of the first ones and call again with all phases. It then passes
+    the number of phases already `shown`, the `total` number and the cost of the remaining ones (`ahead`), and leaves
+    `last` empty until the last call.
     """
     path = make_folder(out) / "steps.json"
     done = _read_record(path)
@@ -151,7 +151,7 @@ def _keys(steps: Sequence[Step], out: Path) -> dict[str, str]:
     """Returns a key for each step's command that covers everything on which the step's outcome depends.
 
     These are its own command, the commands of the steps whose folders it names, and the contents of the user's folders
-    that it names. Raises UserError if two steps have the same command or folder, since they could not be told apart.
+    that it names. Raises UserError if two steps have the same command or folder, since they could not be distinguished.
     """
     held = cache(_held)  # cached for this call only: folders may change before the next one
     keys: dict[str, str] = {}

@@ -30,7 +30,7 @@ class Demo(Study):
     folder: ClassVar[Path]
 
     def run(self, name: str, out: Path, *, quiet: bool = False) -> Path:
-        """Carry the demo out in `out`; returns the path of its page."""
+        """Run the demo in `out`; returns the path of its page."""
         return run_study(name, self, out, quiet=quiet)
 
 
@@ -50,11 +50,11 @@ def compose_refining(report: StudyReport, *, photos: str, protocol: str, no_tabl
     report.keep("before_after", pictures)
     if arms:
         _show_task(report, arms)
-    report.section("Do they look alike?")
+    report.section("Similarity to photographs")
     report.table("looks", looks_table(looks, photos))
-    report.section("How the training went")
+    report.section("Training")
     show_training(report.page, out / "refiner")
-    report.section("Who saw what", is_folded=True)
+    report.section("Which data each model saw", is_folded=True)
     report.text(protocol)
 
 
@@ -69,8 +69,8 @@ def looks_table(figures: dict[str, Any], photos: str) -> Table:
             trend = trend_of(before, after, higher_is_better=False)
             row += [scale * before, Rated(value=scale * after, trend=trend)]
         rows.append(row)
-    return Table(["features", "told apart, %: rendered", "refined", "kernel distance: rendered", "refined "], rows,
-                 f"Against {photos}; less is better. {TOLD}")
+    return Table(["features", "distinguished, %: rendered", "refined", "kernel distance: rendered", "refined "], rows,
+                 f"Against {photos}; lower is better. {TOLD}")
 
 
 def _cards(report: StudyReport, arms: Sequence[str], looks: dict[str, Any]) -> list[Number]:
@@ -90,7 +90,7 @@ def _cards(report: StudyReport, arms: Sequence[str], looks: dict[str, Any]) -> l
     # The features that best tell rendered images from real ones.
     name = max(FEATURES, key=lambda features: looks[features]["synthetic"]["told_apart"])
     apart = [looks[name][images]["told_apart"] for images in ("synthetic", "refined")]
-    cards.append(Number.of_change("told apart from photos", apart[0], apart[1], "{:.1%}",
+    cards.append(Number.of_change("distinguished from photos", apart[0], apart[1], "{:.1%}",
                                   f"a classifier of {name}, rendered → refined; 50% is chance", higher_is_better=False))
     return [*cards, report.time_card()]
 
@@ -101,8 +101,8 @@ def _summary(report: StudyReport, arms: Sequence[str]) -> str:
     words = verdict("Refining", first, refined, measure, report.factors)
     rivals = [report[slug] for slug in arms if slug != BOUND]
     best = max(rivals, key=lambda one: one.spread(measure).mean * (1 if measure.higher_is_better else -1))
-    words += f" Of all arms without real labels, '{best.arm.name}' came out best with " \
-             f"{measure.text(best.spread(measure))}, which is known by the test's labels alone."
+    words += f" Of all arms without real labels, '{best.arm.name}' had the best result, " \
+             f"{measure.text(best.spread(measure))}; this choice uses the test's labels."
     if BOUND not in arms:
         return words
     bound = report[BOUND].spread(measure)
@@ -117,7 +117,7 @@ def _summary(report: StudyReport, arms: Sequence[str]) -> str:
 
 def _show_task(report: StudyReport, arms: Sequence[str]) -> None:
     measure = report.measures[0]
-    report.section("What it does to the task")
+    report.section("Effect on the task")
     report.compare("arms", arms)
     errors = report.errors(arms)
     report.differences("differences", arms[0], list(arms[1:]), caption=_BY_PICTURE if errors else "")
@@ -130,5 +130,5 @@ def _show_task(report: StudyReport, arms: Sequence[str]) -> None:
                   "runs.", is_chart=True)
 
 
-_BY_PICTURE = "By picture: a picture's errors are averaged over the runs; that interval knows nothing of what " \
-              "another training would give."
+_BY_PICTURE = "By picture: a picture's errors are averaged over the runs. That interval does not cover the " \
+              "variation between trainings."

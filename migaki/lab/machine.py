@@ -1,4 +1,4 @@
-"""How a report's figures were made: the commands, the time they took, the machine."""
+"""Describes how a report's figures were made: the commands, the time they took, the machine."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def show_before_after(page: Page, synthetic: Path, refined: Path, photos: Path, 
     after = ImageFolder(refined).read(first, ("image",))["image"]
     page.pair(image_png(mosaic(before, columns), min_side=400), image_png(mosaic(after, columns), min_side=400),
               f"The first {len(first)} images, none chosen, with the same labels. Click to enlarge; an arrow key "
-              "then puts the other one in the same place.", names=("rendered", "refined"))
+              "then shows the other one in the same place.", names=("rendered", "refined"))
     return _show_closest(page, folder, ImageFolder(refined), photos, called)
 
 
@@ -48,9 +48,9 @@ def _show_closest(page: Page, rendered: ImageFolder, refined: ImageFolder, photo
     every = "all" if found.examined == len(refined) else f"{found.examined:,}, evenly spaced, of the"
     far = ", ".join(f"{value:.2f}" for value in found.distances)
     page.figure(picture, f"Real means {called}. For {every} {len(refined):,} refined images the nearest of all "
-                f"{len(real):,} real ones was sought by pixels, brightness and contrast taken out. Shown are those "
-                f"that come closest, the closest first, at distances of {far} (0 is a copy, 1.41 has nothing in "
-                "common): they should look like the nearest real image and not be it.")
+                f"{len(real):,} real ones was searched by pixels, without brightness and contrast. The closest pairs "
+                f"come first, at distances of {far} (0 is a copy, 1.41 has nothing in "
+                "common). A refined image should resemble its nearest real image without being a copy.")
     return picture
 
 
@@ -66,25 +66,25 @@ def mosaic(images: torch.Tensor, columns: int, gap: int = 2) -> torch.Tensor:
 
 
 def show_training(page: Page, run: Path) -> None:
-    """Show the curves, contact sheets and watchmen's warnings of a refiner's run."""
+    """Show the curves, contact sheets and warnings of a refiner's run."""
     rows = read_rows(run / "metrics.jsonl")
     page.figure(training_curves(rows, keys=[key for key in _CURVES if any(key in row for row in rows)], smooth=3),
                 "The refiner and its discriminator. Accuracies are shares of patches that the discriminator judges "
-                "rightly: 0.5 means that it is fooled, 1 that it has won.", is_chart=True)
+                "correctly: 0.5 means that it cannot tell them, 1 that it has won.", is_chart=True)
     warnings = watchmen(rows)
     for line, when in warnings.items():
-        page.warning(f"{line} ({when})", "The watchmen saw something")
+        page.warning(f"{line} ({when})", "Warning of the training")
     if not warnings:
-        page.text("The watchmen saw nothing: the refiner is not the identity and has not collapsed, the discriminator "
+        page.text("There were no warnings: the refiner is not the identity and has not collapsed, the discriminator "
                   "has not won, all gradients were finite, the history buffer mixes, and both sets agree in layout.")
     sheets = sorted((run / "samples").glob("*.png"))
     for path in dict.fromkeys((*sheets[1:2], *sheets[-1:])):  # before the first round the refiner is the identity
         page.figure(_enlarged(path.read_bytes()), f"Contact sheet after round {int(path.stem)} of {rows[-1]['step']}. "
-                    "Its nearest real pictures are sought among some hundreds only.")
+                    "Its nearest real pictures are searched among a few hundred only.")
 
 
 def watchmen(rows: list[dict[str, Any]]) -> dict[str, str]:
-    """Returns each distinct warning of the watchmen in the rows of a run's metrics.jsonl, and when it was written."""
+    """Returns each distinct warning in the rows of a run's metrics.jsonl, and when it was written."""
     seen: dict[str, list[int]] = {}
     for row in rows:
         for line in row.get("watch", []):

@@ -57,7 +57,7 @@ class StudyReport:
         value = outcome.free_spread(measure)
         if outcome.free is None or value is None:
             return []
-        return [Number(str(outcome.free["name"]), measure.text(value), "costs nothing: ignores the pictures")]
+        return [Number(str(outcome.free["name"]), measure.text(value), "baseline: ignores the pictures")]
 
     def table(self, slug: str, table: Table) -> None:
         """Add a table to the page and write tables/SLUG.md, .csv and .json."""
@@ -173,8 +173,8 @@ class StudyReport:
     def write(self) -> Path:
         """Add the commands, the times and the machine; write report.html and return its path."""
         self.section("Repeat it", is_folded=True)
-        self.text("Each step is a command; what no command does is named in a comment. A finished folder is left as it "
-                  "is, and what is made is the same bits each time on one machine and thread count.")
+        self.text("Each step is a command; a step without a command is named in a comment. Finished folders are not "
+                  "changed. On one machine and thread count, every repetition gives the same bits.")
         self.page.code(command_lines(self.timings))
         self.section("Time and machine", is_folded=True)
         self.table("time", time_table(self.timings))

@@ -1,4 +1,4 @@
-"""What is to be learned from a set, told by its columns, and which system learns it."""
+"""Finds by its columns what a model can learn from a set, and which system learns it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ TASKS = (
     Task(name="gaze", about="the direction of gaze", columns=("gaze",), system="gaze",
          beside=("gaze_pitch", "gaze_yaw", "side")),
 )
-"""The tasks that are told by the name of a column, the one that says most of a picture first."""
+"""The tasks that the name of a column identifies; the most informative one comes first."""
 
 NAMES = (*(task.name for task in TASKS), "keypoints", "numbers")
 """What `--task` takes, beside auto."""
@@ -88,7 +88,7 @@ def task_of(simulated: ImageFolder, wanted: str = "auto", real: ImageFolder | No
 
 
 def _without_parts(found: Sequence[Task]) -> list[Task]:
-    """Leave out what another label of the set says as well: boxes have classes, and a mask may have come with them."""
+    """Leave out tasks that another label includes: boxes have classes, and a mask may accompany them."""
     names = {task.name for task in found}
     hidden = {"labels", "label"} & names if "boxes" in names else set()
     return [task for task in found if task.name not in hidden]

@@ -25,10 +25,10 @@ def verdict(what: str, first: Outcome, other: Outcome, measure: Measure, factors
         return _few_runs(what, numbers, first, other, measure, max((gap.count for gap in gaps.values()), default=1))
     trends = {gap.trend if gap.is_sure else None for gap in known.values()}
     if trends not in ({"better"}, {"worse"}):
-        return f"{what} made no difference that can be told from chance: {numbers}."
+        return f"{what} made no difference beyond chance: {numbers}."
     did = "helped" if trends == {"better"} else "did harm"
     few = [f"{gap.count} {name} seed{'s' if gap.count > 1 else ''}" for name, gap in gaps.items() if name not in known]
-    sure = f", though with {' and '.join(few)} only: others might show something else" if few else ""
+    sure = f", though with {' and '.join(few)} only: others might give another result" if few else ""
     return f"{what} {did}: {numbers}{sure}."
 
 
@@ -44,7 +44,7 @@ def _few_runs(what: str, numbers: str, first: Outcome, other: Outcome, measure: 
     many = "1 run of an arm has" if runs == 1 else f"{runs} runs of each arm have"
     gap = picture_gap(first, other, measure)
     if gap is None or not gap.is_sure or gap.trend != trend:
-        return f"{what} made no difference that can be told from chance: {numbers}; {many} no interval."
+        return f"{what} made no difference beyond chance: {numbers}; {many} no interval."
     did = "helped" if trend == "better" else "did harm"
     return (f"{what} {did} on these models: {numbers}, and other pictures of this kind would show the same (by picture "
-            f"{gap.t_low:+.2f} to {gap.t_high:+.2f}). Whether other trainings would is not known: {many} no interval.")
+            f"{gap.t_low:+.2f} to {gap.t_high:+.2f}). Whether other trainings would is unknown: {many} no interval.")

@@ -11,7 +11,7 @@ from migaki.ops.full_precision import full_precision
 
 @full_precision
 def mutual_information(logits: Tensor) -> Tensor:
-    """Return the mutual information of image and class, in nats, which training should raise.
+    """Returns the mutual information of image and class, in nats, which training should raise.
 
     It is the entropy of the mean prediction minus the mean entropy of the predictions. `logits` is (B, K). The value
     is high where every prediction is confident and all classes occur (Krause et al., NIPS 2010; the negative of L_IM
@@ -25,7 +25,7 @@ def mutual_information(logits: Tensor) -> Tensor:
 
 @full_precision
 def confident_cross_entropy(logits: Tensor, teacher: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Return the cross-entropy with the teacher's class on confident images, and the share of confident images.
+    """Returns the cross-entropy with the teacher's class on confident images, and the share of confident images.
 
     `logits` (B, K) belong to one view of the images. `teacher` (B, K) holds the probabilities of another view, without
     gradient. An image is confident if the teacher's largest probability is at least `threshold`. Other images count
@@ -38,13 +38,13 @@ def confident_cross_entropy(logits: Tensor, teacher: Tensor, threshold: float) -
 
 @full_precision
 def centroid_labels(features: Tensor, centroids: Tensor) -> Tensor:
-    """Return the class (B,) of the centroid (K, D) nearest to each feature (B, D), by the cosine (SHOT, eq. 5)."""
+    """Returns the class (B,) of the centroid (K, D) nearest to each feature (B, D), by the cosine (SHOT, eq. 5)."""
     return (F.normalize(features.float(), dim=1) @ F.normalize(centroids, dim=1).T).argmax(dim=1)
 
 
 @full_precision
 def moved_centroids(centroids: Tensor, features: Tensor, probabilities: Tensor, momentum: float) -> Tensor:
-    """Return the class centroids (K, D) after a step towards the centroids of a batch.
+    """Returns the class centroids (K, D) after a step towards the centroids of a batch.
 
     A batch's centroids are the means of its features (B, D), weighted by the probabilities (B, K). SHOT (eq. 4)
     computes centroids in a pass over the whole set. A moving mean needs no such pass; its rate for a class grows with
@@ -59,7 +59,7 @@ def moved_centroids(centroids: Tensor, features: Tensor, probabilities: Tensor, 
 
 @full_precision
 def domain_cross_entropy(logits: Tensor, *, is_target: bool) -> Tensor:
-    """Return the cross-entropy of a domain discriminator's logits (B, 1): log-odds that an image is from the target.
+    """Returns the cross-entropy of a domain discriminator's logits (B, 1): log-odds that an image is from the target.
 
     To train the discriminator, pass the true domain as `is_target`. To train the network that fools it, pass the
     opposite (inverted labels: ADDA, Tzeng et al., CVPR 2017, eq. 9).

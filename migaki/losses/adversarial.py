@@ -11,7 +11,7 @@ from migaki.ops.full_precision import full_precision
 
 @full_precision
 def patch_cross_entropy(logits: Tensor, *, is_refined: bool) -> Tensor:
-    """Return -log D for patches labelled refined, or -log(1 - D) for patches labelled real.
+    """Returns -log D for patches labelled refined, or -log(1 - D) for patches labelled real.
 
     `logits` (B, 1, h, w) are the log-odds that a patch is *refined* (D of eq. 2 is their sigmoid). The mean over batch
     and positions replaces the sum over positions of eq. 1, so lambda does not depend on the image's size.
@@ -21,12 +21,12 @@ def patch_cross_entropy(logits: Tensor, *, is_refined: bool) -> Tensor:
 
 @full_precision
 def patch_accuracy(logits: Tensor, *, is_refined: bool) -> Tensor:
-    """Return the share of positions (B, 1, h, w) that the discriminator classifies correctly, in [0, 1]."""
+    """Returns the share of positions (B, 1, h, w) that the discriminator classifies correctly, in [0, 1]."""
     return ((logits > 0) == is_refined).float().mean()
 
 
 def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
-    """R1: half the mean squared norm of D's gradient at the real images (Mescheder et al. 2018, eq. 9).
+    """Returns R1: half the mean squared norm of D's gradient at the real images (Mescheder et al. 2018, eq. 9).
 
     `images` (B, C, H, W) must require gradients and `logits` must come from them. Our addition: not in SimGAN.
     """

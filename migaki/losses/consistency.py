@@ -15,7 +15,7 @@ from migaki.ops.full_precision import full_precision
 
 @full_precision
 def relative_drift(after: Tensor, before: Tensor) -> Tensor:
-    """Return the mean squared change of a prediction (B, K), relative to each component's variance over the batch.
+    """Returns the mean squared change of a prediction (B, K), relative to each component's variance over the batch.
 
     The result is dimensionless: 0 means that the labels are kept, 1 that they moved as much as they differ between
     images. This term is our addition, after the task losses of PixelDA and CyCADA; SimGAN itself has only the
@@ -27,28 +27,28 @@ def relative_drift(after: Tensor, before: Tensor) -> Tensor:
 
 @full_precision
 def class_drift(after: Tensor, before: Tensor) -> Tensor:
-    """Return the KL divergence from the class probabilities before to those after; both are given as logits (B, K)."""
+    """Returns the KL divergence from the class probabilities before to those after; both are given as logits (B, K)."""
     return F.kl_div(torch.log_softmax(after, 1), torch.log_softmax(before, 1), log_target=True, reduction="batchmean")
 
 
 @full_precision
 def turned_drift(after: Tensor, before: Tensor, period: float) -> Tensor:
-    """Return `relative_drift` of a prediction (B,) that goes round: the change the shorter way, relative to the
-    variance about the mean direction."""
+    """Returns `relative_drift` of a circular prediction (B,): the shorter way round, relative to the variance about the
+    mean direction."""
     spread = difference(before, mean_on_circle(before, period), period).square().mean().clamp_min(1e-8)
     return difference(after, before, period).square().mean() / spread
 
 
 @full_precision
 def pixel_class_drift(after: Tensor, before: Tensor) -> Tensor:
-    """Return `class_drift` of each pixel, the mean over all pixels of logits (B, K, H, W)."""
+    """Returns `class_drift` of each pixel, the mean over all pixels of logits (B, K, H, W)."""
     return F.kl_div(torch.log_softmax(after, 1), torch.log_softmax(before, 1), log_target=True,
                     reduction="sum") / (before.numel() / before.shape[1])
 
 
 @full_precision
 def map_drift(after: Tensor, before: Tensor) -> Tensor:
-    """Return the mean squared change of maps (B, ..., H, W), relative to each channel's variance over batch and pixels.
+    """Returns the mean squared change of maps (B, ..., H, W) relative to each channel's variance over batch and pixels.
 
     `relative_drift` would weigh a pixel in which nothing ever happens more than all others.
     """
@@ -59,17 +59,17 @@ def map_drift(after: Tensor, before: Tensor) -> Tensor:
 
 @full_precision
 def labels_drift(after: Tensor, before: Tensor) -> Tensor:
-    """Return the mean KL divergence from the probabilities (B, K) before to those after, each class by itself."""
+    """Returns the mean KL divergence from the probabilities (B, K) before to those after, each class by itself."""
     before, after = before.clamp(1e-6, 1 - 1e-6), after.clamp(1e-6, 1 - 1e-6)
     there = before * (before.log() - after.log())
     return (there + (1 - before) * ((1 - before).log() - (1 - after).log())).mean()
 
 
 def label_drift(after: Batch, before: Batch, periods: Mapping[str, float] | None = None) -> Tensor:
-    """Return the mean drift over an estimator's outputs, a dimensionless scalar with gradients.
+    """Returns the mean drift over an estimator's outputs, a dimensionless scalar with gradients.
 
     `class_drift` measures `logits`, `pixel_class_drift` those of pixels, `labels_drift` `label_scores`, `map_drift`
-    maps, `turned_drift` outputs that go round (`periods` says how far a turn is), and `relative_drift` every other
+    maps, `turned_drift` circular outputs (`periods` gives their periods), and `relative_drift` every other
     floating-point output (B, ...).
     """
     turns = periods or {}

@@ -12,10 +12,9 @@ _SHARP, _NEAR = 2, 4  # exponents alpha and beta of the paper
 
 @full_precision
 def centre_focal(logits: Tensor, heat: Tensor, judged: Tensor) -> Tensor:
-    """The focal loss of centres with a lower penalty around them, a scalar.
+    """Returns the focal loss of centres with a lower penalty around them, a scalar.
 
-    Law, Deng, "CornerNet", ECCV 2018, eq. 1: alpha = 2, beta = 4, divided by the number of centres (1 where there is
-    none).
+    Law, Deng, "CornerNet", ECCV 2018, eq. 1: alpha = 2, beta = 4, divided by the number of centres (at least 1).
 
     Shape: logits and heat (B, K, h, w), heat in 0 to 1 and 1 in a centre's cell; judged (B, 1, h, w), 0 in cells that
     do not count.
@@ -29,6 +28,6 @@ def centre_focal(logits: Tensor, heat: Tensor, judged: Tensor) -> Tensor:
 
 @full_precision
 def weighted_l1(read: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-    """The mean absolute difference (B, C, h, w) under weights (B, 1 or C, h, w); 0 where all weights are 0."""
+    """Returns the mean absolute difference (B, C, h, w) with weights (B, 1 or C, h, w); 0 if all weights are 0."""
     weights = weight.expand_as(read)
     return ((read - wanted).abs() * weights).sum() / weights.sum().clamp_min(1e-6)

@@ -12,7 +12,7 @@ from migaki.ops.landmarks import gaussian_maps, soft_argmax
 @full_precision
 def heat_map_loss(maps: Tensor, truth: Tensor, seen: Tensor, stride: int, sigma: float,
                   heat_weight: float) -> tuple[Tensor, Tensor]:
-    """Return the loss, averaged over stacks, and the mean error in px of the last stack (detached).
+    """Returns the loss, averaged over stacks, and the mean error in px of the last stack (detached).
 
     The loss is taken through the expectation of each map (Sun et al., ECCV 2018; Nibali et al. 2018). The distance is
     in cells; `heat_weight` weighs the cross-entropy to a Gaussian of `sigma` cells about the true place.

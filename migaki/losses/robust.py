@@ -12,7 +12,7 @@ ROUND = 1e-4
 
 @full_precision
 def masked_distance(squared: Tensor, there: Tensor) -> Tensor:
-    """The mean of sqrt(squared + `ROUND`) over the images of each column, then over the columns that have any.
+    """Returns the mean of sqrt(squared + `ROUND`) over the images of each column, then over the columns with labels.
 
     The plain distance (not squared) gives images that are hard to read less weight.
 

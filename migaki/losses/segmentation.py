@@ -12,9 +12,9 @@ from migaki.ops.masks import IGNORE
 
 @full_precision
 def pixel_cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
-    """The mean cross-entropy over the pixels with a class; logits (B, K, H, W), mask (B, H, W), `IGNORE` for none.
+    """Returns the mean cross-entropy over the pixels with a class; 0 if no pixel has one.
 
-    0 where no pixel has a class.
+    Shape: logits (B, K, H, W), mask (B, H, W) with `IGNORE` for pixels without a class.
     """
     each = F.cross_entropy(logits, mask.long(), ignore_index=IGNORE, reduction="sum")
     return each / (mask != IGNORE).sum().clamp_min(1)
@@ -22,10 +22,10 @@ def pixel_cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
 
 @full_precision
 def soft_dice(logits: Tensor, mask: Tensor) -> Tensor:
-    """1 - the soft Dice coefficient, averaged over the classes that the batch holds (Milletari et al., "V-Net", 2016).
+    """Returns 1 - the soft Dice coefficient, the mean over the classes in the batch (Milletari et al., "V-Net", 2016).
 
-    Counted over the whole batch, so that a class is not lost in pictures that hold a few pixels of it; linear
-    denominators. Pixels of `IGNORE` do not count.
+    The sums run over the whole batch, so that a class with few pixels in each picture still counts. Denominators are
+    linear. Pixels of `IGNORE` do not count.
     """
     known = (mask != IGNORE)[:, None]
     truth = F.one_hot(torch.where(mask == IGNORE, 0, mask).long(), logits.shape[1]).permute(0, 3, 1, 2) * known
@@ -38,16 +38,16 @@ def soft_dice(logits: Tensor, mask: Tensor) -> Tensor:
 
 @full_precision
 def masked_l1(read: Tensor, truth: Tensor, there: Tensor) -> Tensor:
-    """The mean absolute difference of (B, H, W) over the pixels where `there`, (B, H, W), is 1; 0 where none is."""
+    """Returns the mean absolute difference of (B, H, W) over the pixels where `there` (B, H, W) is 1; 0 if none is."""
     return ((read - truth).abs() * there).sum() / there.sum().clamp_min(1)
 
 
 @full_precision
 def masked_gradients(read: Tensor, truth: Tensor, there: Tensor) -> Tensor:
-    """The mean absolute difference of the steps between neighbouring pixels, across and down, where both are there.
+    """Returns the mean absolute difference of the steps between neighbouring pixels, where both are present.
 
-    It keeps edges, which the difference of values alone blurs (Hu et al., "Revisiting Single Image Depth Estimation",
-    WACV 2019, eq. 3, without its logarithm).
+    The steps go across and down. The term keeps edges, which the difference of values alone blurs (Hu et al.,
+    "Revisiting Single Image Depth Estimation", WACV 2019, eq. 3, without its logarithm).
     """
     off = (read - truth) * there
     across = (off[..., 1:] - off[..., :-1]).abs() * there[..., 1:] * there[..., :-1]

@@ -15,19 +15,19 @@ FeatureMap = Callable[[Tensor], Tensor]
 
 
 def identity(images: Tensor) -> Tensor:
-    """The pixels themselves."""
+    """Returns the pixels themselves."""
     return images
 
 
 @full_precision
 def channel_mean(images: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, 1, H, W): the mean of the colour channels; hue may change (for eyes in colour)."""
+    """Returns the mean of the colour channels, (B, C, H, W) to (B, 1, H, W); hue may change (for eyes in colour)."""
     return images.mean(dim=1, keepdim=True)
 
 
 @full_precision
 def gradients(images: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, 2C, H-1, W-1): forward differences in x and y; brightness may change."""
+    """Returns forward differences in x and y, (B, C, H, W) to (B, 2C, H-1, W-1); brightness may change."""
     dx = images[..., :-1, 1:] - images[..., :-1, :-1]
     dy = images[..., 1:, :-1] - images[..., :-1, :-1]
     return torch.cat([dx, dy], dim=1)
@@ -42,7 +42,7 @@ FEATURE_MAPS: dict[str, FeatureMap] = {
 
 
 def self_regularisation(refined: Tensor, synthetic: Tensor, psi: FeatureMap = identity) -> Tensor:
-    """Return the mean absolute difference of the features, over batch, channels and positions (images in [-1, 1]).
+    """Returns the mean absolute difference of the features, over batch, channels and positions (images in [-1, 1]).
 
     The paper uses a sum and does not print lambda. With the mean, lambda does not depend on the image's size.
     """

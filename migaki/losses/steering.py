@@ -47,15 +47,15 @@ class Steering(nn.Module):
         self.integral.add_(step).clamp_(math.log(_LIMITS[0]), math.log(_LIMITS[1]))
 
     def drift(self) -> Tensor:
-        """Return the running mean of the measurements, corrected for its start at 0; 0 before the first measurement."""
+        """Returns the running mean of the measurements, corrected for its start at 0; 0 before the first one."""
         return self.mean / (1 - _SMOOTH**self.count).clamp_min(1e-6)
 
     def _wrong(self) -> Tensor:
-        """Return log(measured / aim), clipped to +-1."""
+        """Returns log(measured / aim), clipped to +-1."""
         return torch.log((self.drift() / (_AIM * self.tolerance)).clamp_min(1e-6)).clamp(-1, 1)
 
     @torch.no_grad()
     def weight(self) -> Tensor:
-        """Return the weight, a scalar; 1 before the first measurement."""
+        """Returns the weight, a scalar; 1 before the first measurement."""
         now = torch.where(self.count > 0, _NOW * self._wrong().clamp_min(0), 0.0)
         return torch.exp(self.integral + now).clamp(*_LIMITS)

@@ -23,7 +23,7 @@ class _Block(nn.Module):
 
     @property
     def last(self) -> nn.Module:
-        """Return the last layer of the rounds."""
+        """Returns the last layer of the rounds."""
         return self.layers[-1]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

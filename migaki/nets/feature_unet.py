@@ -26,7 +26,7 @@ class ResidualEncoder(nn.Module):
             ResidualUnit(before, after, 2) for before, after in zip(self.widths, self.widths[1:], strict=False)])
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the features, the finest first."""
+        """Returns the features, the finest first."""
         found = [self.stem(images)]
         for stage in self.stages:
             found.append(stage(found[-1]))
@@ -34,8 +34,8 @@ class ResidualEncoder(nn.Module):
 
 
 class PretrainedEncoder(nn.Module):
-    """Images (B, C, H, W) in [-1, 1] to features of a network that others trained (`nets.pretrained`), at strides 2,
-    4, 8 ...: maps of exactly H / stride x W / stride, as the backbone may cut the margins."""
+    """Images (B, C, H, W) in [-1, 1] to features of a pretrained network (`nets.pretrained`) at strides 2, 4, 8 ...:
+    maps of exactly H / stride x W / stride, although the backbone may cut the margins."""
 
     def __init__(self, kind: Kind, channels: int, height: int, width: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class PretrainedEncoder(nn.Module):
         self.widths = self.backbone.widths
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the features, the finest first."""
+        """Returns the features, the finest first."""
         found = []
         for one, stride in zip(self.backbone((images + 1) / 2), self.backbone.strides, strict=True):
             size = [side // stride for side in images.shape[2:]]
@@ -55,7 +55,7 @@ class PretrainedEncoder(nn.Module):
 class FeatureUNet(nn.Module):
     """Images (B, C, H, W) in [-1, 1] to maps (B, num_outputs, H / stride, W / stride), float32, for any H and W.
 
-    Pictures are padded with their border to a multiple of 32 px, and the maps are cut again, to the size rounded up. It
+    Pictures are padded with their border to a multiple of 32 px, and the maps are cropped to the size rounded up. It
     is a U-Net (Ronneberger et al., MICCAI 2015) whose encoder is residual and whose decoder adds the skips, as feature
     pyramids do (Lin et al., CVPR 2017).
 
@@ -82,7 +82,7 @@ class FeatureUNet(nn.Module):
 
     @property
     def backbone(self) -> Backbone | None:
-        """The pretrained network, if there is one."""
+        """Returns the pretrained network, if there is one."""
         return self.encoder.backbone if isinstance(self.encoder, PretrainedEncoder) else None
 
     @torch.no_grad()
@@ -92,7 +92,7 @@ class FeatureUNet(nn.Module):
         self.head.bias[:count] = value
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the maps."""
+        """Returns the maps."""
         height, width = images.shape[-2:]
         padded = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         levels = self.encoder(padded)[self.first:]
@@ -108,7 +108,7 @@ class FeatureUNet(nn.Module):
 
 
 def scene_net(kind: Kind, shape: tuple[int, int, int], num_outputs: int, features: int, stride: int) -> FeatureUNet:
-    """Return a U-Net for images (C, H, W), on the backbone `kind` or, without one, on an encoder of our own."""
+    """Returns a U-Net for images (C, H, W), on the backbone `kind` or, without one, on an encoder of our own."""
     encoder = PretrainedEncoder(kind, *shape) if kind else None
     return FeatureUNet(shape[0], num_outputs, features, stride, encoder)
 

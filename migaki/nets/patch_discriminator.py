@@ -61,13 +61,13 @@ class PatchDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the log-odds map, float32."""
+        """Returns the log-odds map, float32."""
         maps: Tensor = self.layers(images)
         maps = maps.float()
         return maps[:, 1:2] - maps[:, 0:1]
 
     def first_features(self, images: Tensor) -> Tensor:
-        """Return the first layer's features at full resolution; no gradient reaches the layer's weights."""
+        """Returns the first layer's features at full resolution; no gradient reaches the layer's weights."""
         first = self.layers[0]
         assert isinstance(first, nn.Conv2d) and first.bias is not None
         half = first.kernel_size[0] // 2

@@ -1,7 +1,7 @@
-"""Backbones trained on photographs by others: their features at several strides, for small sets of one's own.
+"""Published backbones trained on photographs: their features at several strides, for small sets of the user's.
 
-A file of weights (safetensors) is known by its names and shapes; nothing in it is run. Two kinds are read, in float16
-or float32, with batch norm folded into the convolutions:
+A file of weights (safetensors) is recognised by its names and shapes; no code in it is run. Two kinds are read, in
+float16 or float32, with batch norm folded into the convolutions:
 
 `efficientnet_lite0` (Tan, Le, ICML 2019; Google's Lite variant: ReLU6, no squeeze-and-excitation): `stem`,
 `block_0` ... `block_15` with `expand` (not in block_0), `depthwise`, `project`; each `.weight` and `.bias`. Padding is
@@ -31,9 +31,9 @@ from migaki.core.errors import UserError
 from migaki.core.files import explain, open_plain
 
 Kind = Literal["", "efficientnet_lite0", "squeezenet1_1"]
-"""The backbones that are known; empty for none."""
+"""The known backbones; empty for none."""
 
-_MOST_BYTES = 2**28  # of a file of weights
+_MOST_BYTES = 2**28  # size of a file of weights
 _SMALLEST = 32  # px
 
 
@@ -44,7 +44,7 @@ class Backbone(nn.Module):
     widths: tuple[int, ...]
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Return the feature maps, the finest first."""
+        """Returns the feature maps, the finest first."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -107,7 +107,7 @@ class EfficientNetLite0(Backbone):
         self.strides, self.widths = tuple(ends), tuple(width for _, width in ends.values())
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Return the features at the ends of the strides."""
+        """Returns the features at the ends of the strides."""
         x, found = F.relu6(self.stem((255 * images - 127) / 128)), []
         for number in range(self._count):
             x = self.get_submodule(f"block_{number}")(x)
@@ -152,7 +152,7 @@ class SqueezeNet11(Backbone):
     middle: Tensor
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Return the features before each pool and the last ones."""
+        """Returns the features before each pool and the last ones."""
         x = F.relu(self.conv1(255 * images - self.middle))
         found = [x]
         for number in self._numbers:
@@ -167,7 +167,7 @@ _KINDS: Final[dict[str, type[EfficientNetLite0] | type[SqueezeNet11]]] = {
 
 
 def build_backbone(kind: Kind, channels: int, height: int, width: int, last_stride: int = 32) -> Backbone:
-    """Return a backbone with random weights; UserError for images that it cannot take."""
+    """Returns a backbone with random weights; UserError for images that it cannot take."""
     if channels not in (1, 3):
         raise UserError(f"--pretrained: the network was trained on colour, and the images have {channels} channels: "
                         "give --channels 3")
@@ -178,7 +178,7 @@ def build_backbone(kind: Kind, channels: int, height: int, width: int, last_stri
 
 
 def kind_of(path: Path) -> Kind:
-    """Which backbone a file of weights holds; UserError for any other file."""
+    """Returns which backbone a file of weights holds; UserError for any other file."""
     shapes = {name: tuple(value.shape) for name, value in _read(path).items()}
     kinds: tuple[Kind, ...] = ("efficientnet_lite0", "squeezenet1_1")
     for kind in kinds:
@@ -186,12 +186,12 @@ def kind_of(path: Path) -> Kind:
             own = {name: tuple(value.shape) for name, value in _KINDS[kind]().state_dict().items()}
         if own.items() <= shapes.items():
             return kind
-    raise UserError(f"{path}: holds the weights of no network that is known (EfficientNet-Lite0, SqueezeNet 1.1): give "
+    raise UserError(f"{path}: does not hold the weights of a known network (EfficientNet-Lite0, SqueezeNet 1.1): give "
                     "one of these as --pretrained")
 
 
 def load_backbone(backbone: Backbone, path: Path) -> None:
-    """Take the weights in the file `path` (see `kind_of`) for a backbone."""
+    """Load the weights in the file `path` (see `kind_of`) into a backbone."""
     found = _read(path)
     backbone.load_state_dict({name: found[name].float() for name in backbone.state_dict()})
 

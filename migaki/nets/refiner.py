@@ -54,7 +54,7 @@ class RefinerNet(nn.Module):
     ) -> None:
         super().__init__()
         if lost_readings and not noise_channels:
-            raise UserError("simgan: --lost-readings takes its dice from the noise input: add --noise-channels 1")
+            raise UserError("simgan: --lost-readings draws from the noise input: add --noise-channels 1")
         self.shortcut, self.scale, self.noise_channels = shortcut, scale, noise_channels
         self.channels, self.lost_readings = channels, lost_readings
         cell = scale * scale
@@ -70,7 +70,7 @@ class RefinerNet(nn.Module):
                 self.tail.bias[channels * cell :].fill_(_SELDOM)
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Return the refined images; `noise` is (B, noise_channels, H, W), zeros if it is not given."""
+        """Returns the refined images; `noise` is (B, noise_channels, H, W), zeros if it is not given."""
         x = images
         if self.noise_channels:
             if noise is None:
@@ -93,7 +93,7 @@ _SELDOM, _SOFTNESS = -3.0, 0.5  # the first logit of a loss (5 %); temperature o
 
 
 def _lose(picture: Tensor, logit: Tensor, noise: Tensor | None) -> Tensor:
-    """Return the picture with pixels lost where the loss logit (B, 1, H, W) beats the draw, standard normal noise."""
+    """Returns the picture with pixels lost where the loss logit (B, 1, H, W) beats the draw, standard normal noise."""
     dice = torch.zeros_like(logit) if noise is None else noise[:, :1].float()
     share = (0.5 * (1 + torch.erf(dice / 2**0.5))).clamp(1e-6, 1 - 1e-6)  # uniform
     soft = torch.sigmoid((logit + torch.log(share) - torch.log1p(-share)) / _SOFTNESS)

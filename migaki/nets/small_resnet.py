@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def flat_size(trunk: nn.Module, channels: int, height: int, width: int) -> int:
-    """Return how many values `trunk` outputs for one image (channels, height, width)."""
+    """Returns how many values `trunk` outputs for one image (channels, height, width)."""
     mode = trunk.training
     with torch.no_grad():
         size = int(trunk.eval()(torch.zeros(1, channels, height, width)).numel())
@@ -59,7 +59,7 @@ class SmallResNet(nn.Module):
         self.head = nn.Linear(256, num_outputs)
 
     def features(self, images: Tensor) -> Tensor:
-        """Return the 256 features (B, 256) below the head."""
+        """Returns the 256 features (B, 256) below the head."""
         out: Tensor = self.neck(self.trunk(images))
         return out
 

@@ -22,7 +22,7 @@ def _norm(kind: Norm, width: int) -> list[nn.Module]:
 
 
 def _double(inputs: int, outputs: int, how: Upsampling, bias: bool) -> list[nn.Module]:
-    """Return the layers that map (B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
+    """Returns the layers that map (B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
     if how == "transposed":
         return [nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)]
     return [nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)]

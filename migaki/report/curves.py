@@ -16,7 +16,7 @@ COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E
 _PANEL = (360, 220)  # px
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 24  # px between a panel's edge and its axes
 _LEGEND = 18  # px, height of a line
-_MOST_POINTS = 400  # of a curve; more are averaged
+_MOST_POINTS = 400  # points of a curve; more are averaged
 _INK, _SOFT, _LINE = "#222222", "#666666", "#e4e4e4"
 
 Points = list[tuple[float, float]]
@@ -25,14 +25,14 @@ Points = list[tuple[float, float]]
 def curve_panels(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, bytes]]:
     """Returns the scalars of metrics.jsonl over the steps as panels: a title and an SVG each.
 
-    A panel holds terms of one network that begin alike (`accuracy_real`, `accuracy_refined`), since these have one
-    scale. NaN and infinity leave a gap; a share of skipped steps is shown only where it is not 0.
+    A panel holds the terms of one network whose names have the same beginning (`accuracy_real`, `accuracy_refined`),
+    since these share a scale. NaN and infinity leave a gap; a share of skipped steps is shown only if it is not 0.
     """
     return [(title, _panel(curves)) for title, curves in _panels(rows).items()]
 
 
 def _panels(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Points]]:
-    """Title -> curve -> its points."""
+    """Returns title -> curve -> its points."""
     found: dict[str, dict[str, Points]] = {}
     for row in rows:
         for name, value in row.items():
@@ -85,7 +85,7 @@ def _widened(low: float, high: float) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two values, three to six of them."""
+    """Returns three to six round numbers between two values."""
     rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 0.0
     step = next((factor * power for factor in (1, 2, 5, 10) if factor * power >= rough), rough)
@@ -96,7 +96,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _thinned(points: Points) -> Points:
-    """At most `_MOST_POINTS` points, each the mean of its neighbours."""
+    """Returns at most `_MOST_POINTS` points, each the mean of its neighbours."""
     share = -(-len(points) // _MOST_POINTS)
     blocks = [points[start : start + share] for start in range(0, len(points), share)]
     return [(block[-1][0], math.fsum(value for _, value in block) / len(block)) for block in blocks]

@@ -1,4 +1,4 @@
-"""Labels drawn on pictures: masks, boxes with their classes, points, lines of sight; and the rest of a row in words."""
+"""Draws labels on pictures (masks, boxes with classes, points, gaze) and puts the rest of a row into words."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ Row = Mapping[str, Any]
 
 COLOURS: Final = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233),
                   (240, 228, 66), (140, 109, 49))
-"""Of class 0, 1, ... (Okabe and Ito 2008, safe for colour-blind readers); they repeat."""
+"""Colours of class 0, 1, ..., repeated (Okabe and Ito 2008, safe for colour-blind readers)."""
 
 IGNORED: Final = 255
-"""The class index that says that a pixel is not judged."""
+"""The class index of pixels that are not judged."""
 
-_COVER = 0.45  # how much of a pixel a mask's colour takes
-_LARGEST_ZOOM = 16  # a picture of 2 px is not blown up to a hall
-_MOST_OBJECTS = 300  # of a row that are drawn
-_MOST_ENTRIES = 8  # of a list that are put into words
+_COVER = 0.45  # opacity of a mask's colour
+_LARGEST_ZOOM = 16  # limits the enlargement of tiny pictures
+_MOST_OBJECTS = 300  # objects of a row that are drawn
+_MOST_ENTRIES = 8  # entries of a list that are put into words
 _MOST_WORDS = 40  # columns of a row that are put into words
 
 
 def as_picture(array: Array) -> Image.Image:
-    """Returns pixels (C, H, W), of bytes, 16 bits or floats in [0, 1], as RGB; of other than 1, 3 or 4 channels the
-    first is shown, stretched to its range."""
+    """Returns pixels (C, H, W) of bytes, 16 bits or floats in [0, 1] as RGB. If C is not 1, 3 or 4, the first channel
+    is shown, stretched to its range."""
     planes = array[:3] if array.shape[0] in (3, 4) else array[:1]
     if planes.dtype == np.uint16:
         planes = planes >> 8
@@ -61,8 +61,8 @@ def draw_labels(picture: Image.Image, row: Row, *, mask: Array | None = None, na
                 side: int = 320) -> Image.Image:
     """Returns the picture with the labels of its row, `side` px wide or high.
 
-    Labels are green, what a model has read (`predicted_...`) is red. `row` holds metadata columns, places in px of
-    `picture`. `mask` (H, W) are class indices, of which 0 and 255 stay clear. `names` are those of the classes.
+    Labels are green, predictions of a model (`predicted_...`) are red. `row` holds metadata columns, positions in px of
+    `picture`. `mask` (H, W) holds class indices; 0 and 255 are not coloured. `names` are those of the classes.
     """
     width, height = shown_size(*picture.size, side)
     how = Image.Resampling.NEAREST if width >= picture.width else Image.Resampling.LANCZOS
@@ -71,7 +71,7 @@ def draw_labels(picture: Image.Image, row: Row, *, mask: Array | None = None, na
         shown = _covered(shown, mask)
     draw, scale = ImageDraw.Draw(shown), (width / picture.width, height / picture.height)
     columns = joined(row)
-    for name in sorted(columns, key=lambda name: name.startswith("predicted_")):  # what was read lies above
+    for name in sorted(columns, key=lambda name: name.startswith("predicted_")):  # predictions are drawn last
         colour = READ if name.startswith("predicted_") else TRUE
         own, values = name.removeprefix("predicted_"), _numbers(columns[name])
         if values is None:
@@ -87,7 +87,7 @@ def draw_labels(picture: Image.Image, row: Row, *, mask: Array | None = None, na
 
 
 def joined(row: Row) -> dict[str, Any]:
-    """Returns the columns of a row, those that spread one vector (`gaze_pitch`, `gaze_yaw`) joined under its key."""
+    """Returns the columns of a row; components of one vector (`gaze_pitch`, `gaze_yaw`) are joined under its key."""
     found = dict(row)
     for key in glossary().values():
         for prefix in ("", "predicted_"):
@@ -101,7 +101,7 @@ def joined(row: Row) -> dict[str, Any]:
 def in_words(row: Row, names: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Returns what is not drawn, as pairs (column, text): classes, numbers, short lists, text. No file names.
 
-    Of objects it is their number; angles are told in degrees. `names` are those of the classes.
+    Objects are given by their number, angles in degrees. `names` are those of the classes.
     """
     found: list[tuple[str, str]] = []
     for name, value in row.items():
@@ -136,7 +136,7 @@ def _kind(own: str) -> str:
 
 
 def _numbers(value: Any) -> Array | None:
-    """Returns a list of numbers as an array; None for anything else, from whatever file it came."""
+    """Returns a list of numbers as an array; None for any other value."""
     if not isinstance(value, list) or not value:
         return None
     try:
@@ -147,7 +147,7 @@ def _numbers(value: Any) -> Array | None:
 
 
 def _words(columns: Row, name: str, names: Sequence[str]) -> Iterator[str]:
-    """Yields what stands at each box: its class, and how sure a model is."""
+    """Yields the text of each box: its class and the model's score."""
     prefix = name.removesuffix("boxes")
     classes, scores = columns.get(f"{prefix}classes"), columns.get(f"{prefix}scores")
     for number in range(_MOST_OBJECTS):
@@ -177,7 +177,7 @@ def _boxes(draw: ImageDraw.ImageDraw, boxes: Array, words: Iterator[str], colour
 
 def _points(draw: ImageDraw.ImageDraw, values: Array, colour: tuple[int, int, int], scale: tuple[float, float],
             size: int) -> None:
-    """Dots; of triples whose last number says so (0 = not labelled) none, and a ring for a hidden point (1)."""
+    """Draw dots. In triples the last number is the state: 0 (not labelled) is not drawn, 1 (hidden) is a ring."""
     if values.shape[-1] not in (2, 3):
         return
     has_state = values.ndim == 3  # points of objects: x, y, visible
@@ -191,7 +191,7 @@ def _points(draw: ImageDraw.ImageDraw, values: Array, colour: tuple[int, int, in
 
 
 def _covered(shown: Image.Image, mask: Array) -> Image.Image:
-    """The picture under the colours of the mask's classes."""
+    """Returns the picture covered by the colours of the mask's classes."""
     plane = np.where((mask > 0) & (mask != IGNORED), mask.astype(np.int64) % len(COLOURS) + 1, 0).astype(np.uint8)
     large = np.asarray(Image.fromarray(plane).resize(shown.size, Image.Resampling.NEAREST))
     paint = np.array([(0, 0, 0), *COLOURS], np.float32)[large]

@@ -54,12 +54,12 @@ def write_evaluation(out: Path, record: dict[str, Any], metric: Metric, names: S
 
 def shown_by(metric: Metric, names: Sequence[str], folder: ImageFolder | None
              ) -> tuple[list[Section], dict[str, bytes]]:
-    """Returns what a metric shows, as sections of a page and as files.
+    """Returns the output of a metric, as sections of a page and as files.
 
     Gaze: `curve.png` (share of images below each error), `errors.csv` (file_name, error_deg), `pitch.png` and
-    `yaw.png` (predicted against true), and with `folder` also `worst.png` and `best.png`, with both lines of sight.
+    `yaw.png` (predicted against true), and with `folder` also `worst.png` and `best.png`, with both gaze directions.
     Numbers: `read_K.png` (predicted against true) of the first columns, and `readings.csv`.
-    Masks and boxes: `confusion.png`, `worst.png`, `best.png`, `errors.csv` (per cent of the overlap that is lost).
+    Masks and boxes: `confusion.png`, `worst.png`, `best.png`, `errors.csv` (per cent of missing overlap).
     Landmarks: `curve.png` (share of landmarks) and `errors.csv` (error_px, an image's mean). Classes: `confusion.png`.
     """
     figures, base = metric.compute(), metric.baseline().name
@@ -86,12 +86,12 @@ def shown_by(metric: Metric, names: Sequence[str], folder: ImageFolder | None
 
 
 def _there(errors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Returns the errors that are there, in one row."""
+    """Returns the errors that are not missing, in one row."""
     return errors[~np.isnan(errors)]
 
 
 def _numbers(metric: RegressionError, names: Sequence[str]) -> tuple[list[Section], dict[str, bytes]]:
-    """Returns a chart for each column, read against true, and the table of all readings."""
+    """Returns a chart of predicted against true values for each column, and the table of all predictions."""
     sections, files, table = [], {}, [["file_name"], *([name] for name in names)]
     for number, key in enumerate(metric.keys):
         read, truth = (values.numpy() for values in metric.readings(key))
@@ -103,7 +103,7 @@ def _numbers(metric: RegressionError, names: Sequence[str]) -> tuple[list[Sectio
             drawn = scatter(truth[there], read[there], unit=metric.drift_unit(key), title=shown_name(key),
                             max_points=_POINTS)
             files[f"read_{number}.png"] = drawn
-            sections.append(_chart(drawn, f"{shown_name(key)}: read against true."))
+            sections.append(_chart(drawn, f"{shown_name(key)}: predicted against true."))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([[harmless(cell) for cell in row] for row in table])
     return sections, files | {"readings.csv": text.getvalue().encode()}
@@ -123,9 +123,9 @@ def _gaze(metric: AngularError, names: Sequence[str], base: str, folder: ImageFo
     files = {"errors.csv": _csv(names, errors), "curve.png": curve, "pitch.png": charts[0], "yaw.png": charts[1]}
     sections = [
         _chart(curve, "Share of images whose error is at most so many degrees."),
-        Section(heading="Read against true", pair=(charts[0], charts[1]), names=_AXES, is_chart=True,
-                caption="Each point is a picture. A model that reads every gaze rightly puts all of them on the dashed "
-                        "line; one that ignores its pictures puts them on a level line."),
+        Section(heading="Predicted against true", pair=(charts[0], charts[1]), names=_AXES, is_chart=True,
+                caption="Each point is a picture. The points of a perfect model lie on the dashed line; those of a "
+                        "model that ignores its pictures lie on a level line."),
     ]
     if folder is not None and folder.shape[0] in (1, 3):  # near infrared and depth cannot be shown as a picture
         for title, chosen in _extremes(errors).items():
@@ -134,7 +134,7 @@ def _gaze(metric: AngularError, names: Sequence[str], base: str, folder: ImageFo
             sections.append(Section(
                 heading=f"The {title} pictures", picture=files[f"{title}.png"],
                 caption=f"The {len(chosen)} pictures with the {which} errors, enlarged as the model sees them. Green: "
-                        "the true line of sight. Red: what the model reads."))
+                        "the true gaze. Red: the prediction."))
     return sections, files
 
 
@@ -153,7 +153,7 @@ def _sheet(metric: AngularError, folder: ImageFolder, chosen: list[int], errors:
 
 
 def read_figures(folder: Path) -> dict[str, Any]:
-    """Read the figures of an evaluation; UserError if its `evaluation.json` is missing, damaged or something else."""
+    """Read the figures of an evaluation; UserError if its `evaluation.json` is missing, damaged or of another kind."""
     path = folder / "evaluation.json"
     found = read_json(path)
     figures = found.get("figures") if isinstance(found, dict) else None

@@ -118,7 +118,7 @@ def _shown(value: Any) -> str:
 
 
 def _judged(record: Mapping[str, Any]) -> str:
-    """Returns one line that says what was judged by what."""
+    """Returns one line that names what was judged, and on which data."""
     said = [f"{name.replace('_', ' ')}: {value if isinstance(value, str) else ', '.join(map(str, value))}"
             for name, value in record.items()
             if name in ("run", "data", "before", "after", "synthetic", "refined", "photos", "train", "estimators")

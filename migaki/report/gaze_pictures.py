@@ -43,7 +43,7 @@ def gaze_sheet(images: torch.Tensor, truth: torch.Tensor, read: torch.Tensor, ca
 
 
 def _tile(image: torch.Tensor, ends: list[list[float]], caption: str) -> Image.Image:
-    """One eye, `_WIDTH` px wide or more, with its arrows and its caption."""
+    """Returns one eye, `_WIDTH` px wide or more, with its arrows and its caption."""
     factor = max(1, math.ceil(_WIDTH / image.shape[2]))
     eye = picture(image, min_side=factor * min(image.shape[1:]))
     scale = eye.width / _WIDTH
@@ -59,7 +59,7 @@ def _tile(image: torch.Tensor, ends: list[list[float]], caption: str) -> Image.I
 
 def arrow(draw: ImageDraw.ImageDraw, start: tuple[float, float], move: tuple[float, float],
            colour: tuple[int, int, int], width: int) -> None:
-    """A line with a head; a gaze straight into the camera is a dot."""
+    """Draw a line with a head; a gaze straight into the camera is a dot."""
     x, y = start
     dx, dy = move
     length, thick = math.hypot(dx, dy), max(2, width)

@@ -28,12 +28,12 @@ def labelled_picture(folder: ImageFolder, index: int, side: int = 320) -> Image.
 
 
 def words_of(folder: ImageFolder, index: int) -> list[tuple[str, str]]:
-    """Returns what of a row is not drawn, in words; spread vectors are joined."""
+    """Returns the labels of a row that are not drawn, in words; components of one vector are joined."""
     return in_words(joined(folder.rows[index]), folder.classes)
 
 
 def _mask(folder: ImageFolder, index: int, size: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
-    """The mask of a row; None without one, and for one that does not fit its picture."""
+    """Returns the mask of a row; None if there is none, or if it does not fit its picture."""
     names = folder.files.get("mask")
     if names is None or names[index] is None:
         return None

@@ -1,4 +1,4 @@
-// Folded sections open when they are linked to, and all of them before the page is printed.
+// Opens a folded section when a link points to it, and all of them before the page is printed.
 function unfold() {
   const target = location.hash && document.getElementById(location.hash.slice(1));
   if (target && target.tagName === "DETAILS") target.open = true;
@@ -7,7 +7,7 @@ addEventListener("hashchange", unfold);
 addEventListener("beforeprint", () => { for (const part of document.querySelectorAll("details")) part.open = true; });
 unfold();
 
-// A click on a picture shows it large, pixel by pixel; of a pair the other one takes its very place at a key.
+// Enlarges a clicked picture, with its pixels as squares. In a pair, a key switches to the other picture.
 const box = document.createElement("dialog");
 box.className = "zoom";
 box.innerHTML = '<div class="bar"><span></span><button type="button" data-do="other">Other picture</button>' +
@@ -48,7 +48,7 @@ box.addEventListener("keydown", (event) => {
 });
 
 async function copy(text) {
-  // Clipboards are closed to pages opened from a disk in some browsers; selecting by hand is the fallback.
+  // Some browsers forbid the clipboard to pages opened from a disk; a hidden text area is the fallback.
   try { await navigator.clipboard.writeText(text); return true; } catch (error) {}
   const area = document.createElement("textarea");
   area.value = text;
@@ -59,7 +59,7 @@ async function copy(text) {
   return done;
 }
 
-// Once for the page, and again for what a page that is served has replaced.
+// Called once for the page, and again when a served page has replaced its parts.
 function bind() {
   for (const link of document.querySelectorAll("nav a")) link.addEventListener("click", () => setTimeout(unfold));
   for (const image of document.querySelectorAll("figure img")) {

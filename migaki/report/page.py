@@ -44,7 +44,7 @@ class Number(NamedTuple):
     @classmethod
     def of_change(cls, label: str, before: float, after: float, form: str, note: str = "", *,
                   higher_is_better: bool) -> Number:
-        """A figure before and after, each formatted by `form`, such as "{:.1f} dB"; equal texts count as no change."""
+        """Returns a card of a figure before and after; `form` is such as "{:.1f} dB"; equal texts mean no change."""
         texts = form.format(before), form.format(after)
         trend = None if texts[0] == texts[1] else trend_of(before, after, higher_is_better)
         return cls(label, " → ".join(texts), note, trend)
@@ -61,7 +61,7 @@ class Page:
         self._is_folded = False  # whether the current section is folded
 
     def numbers(self, numbers: Iterable[Number | tuple[str, str] | tuple[str, str, str]]) -> None:
-        """Key figures as large cards: (label, value), (label, value, note), or a `Number` that has a trend."""
+        """Add key figures as large cards: (label, value), (label, value, note), or a `Number` that has a trend."""
         cards = []
         for label, value, note, trend in (Number(*number) for number in numbers):
             colour = f" {trend}" if trend else ""
@@ -132,11 +132,11 @@ class Page:
         self._parts.append(code)
 
     def warning(self, text: str, title: str = "Watch out") -> None:
-        """Add a box for a watchman's warning about the run."""
+        """Add a box with a warning about the run."""
         self._parts.append(f'<div class="warning" role="note"><strong>{escape(title)}</strong>{escape(text)}</div>')
 
     def body(self) -> str:
-        """Returns what stands in the page's `main`: header, parts and footer."""
+        """Returns the content of the page's `main`: header, parts and footer."""
         links = "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title in self._sections)
         head = f"<h1>{escape(self._title)}</h1>"
         if self._subtitle:
@@ -197,7 +197,7 @@ def _data_uri(image: bytes) -> str:
     elif image.startswith(b"\xff\xd8\xff"):
         kind = "jpeg"
     elif image.lstrip()[:5] in (b"<?xml", b"<svg "):
-        kind = "svg+xml"  # scripts do not run in an SVG that stands in an <img>
+        kind = "svg+xml"  # scripts do not run in an SVG inside an <img>
     else:
         raise UserError("page: a picture must be the content of a PNG, JPEG or SVG file")
     return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"

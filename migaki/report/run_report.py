@@ -1,6 +1,6 @@
-"""The page of a training run: what was trained, its curves, pictures, what the watchmen said, commands, configuration.
+"""The page of a training run: its data, curves, pictures, warnings, commands and configuration.
 
-Nothing of the clock stands in it, so that equal runs leave equal pages.
+It contains no times, so that equal runs leave equal pages.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def run_page(run: Path) -> Page:
         page.warning(f"{alarm.line} ({alarm.when})")
     if rows:
         page.section("Curves")
-        page.text("Means of each interval over the steps; what the terms mean stands below.")
+        page.text("Means of each interval over the steps. The terms are explained below.")
         page.charts(curve_panels(rows))
         if not warnings:
-            page.text("The watchmen had nothing to say.")
+            page.text("There were no warnings.")
     _pictures(page, run)
     if rows:
         page.section("Terms", is_folded=True)
@@ -80,7 +80,7 @@ def _cards(run: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any
 
 
 def _pictures(page: Page, run: Path) -> None:
-    """The contact sheets; a file that cannot be read, or is too large, is left out."""
+    """Add the contact sheets; a file that cannot be read, or is too large, is left out."""
     files = sorted((run / "samples").glob("*.png"))
     count = min(MOST_SHEETS, len(files))
     chosen = [files[round(place * (len(files) - 1) / max(1, count - 1))] for place in range(count)]
@@ -110,7 +110,7 @@ def _step(file: Path) -> str:
 
 
 def _terms(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The first and the last mean of each term, and what it means."""
+    """Returns a table with the first and the last mean of each term, and its meaning."""
     lines: list[list[Entry]] = []
     for name in dict.fromkeys(name for row in rows for name in row if name not in ("step", "watch")):
         values = [row[name] for row in rows if name in row]

@@ -1,4 +1,4 @@
-"""Pages of masks and boxes: worst and best pictures with what is true and what a model reads, tables of the classes."""
+"""Pages of masks and boxes: tables of the classes, and the worst and best pictures with labels and predictions."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _MOST_CLASSES = 30  # a confusion of more is not drawn
 
 
 def scene_pages(metric: MaskOverlap | DepthErrors | BoxPrecision, folder: ImageFolder | None) -> Shown:
-    """What the page of a metric of scenes shows, as sections and as files."""
+    """Returns the output of a metric of scenes, as sections and as files."""
     if isinstance(metric, MaskOverlap):
         return mask_pages(metric, folder)
     return box_pages(metric, folder) if isinstance(metric, BoxPrecision) else ([], {})
 
 
 def mask_pages(metric: MaskOverlap, folder: ImageFolder | None) -> Shown:
-    """Each class's overlap, the confusion of pixels in per cent of the true class, worst and best pictures."""
+    """Returns each class's overlap, the confusion of pixels in per cent of the true class, worst and best pictures."""
     figures = metric.compute()
     names = [shown_name(name) for name in figures["classes"]]
     rows = [list(row) for row in zip(names, figures["iou"], figures["recall"], strict=True)]
@@ -58,7 +58,7 @@ def mask_pages(metric: MaskOverlap, folder: ImageFolder | None) -> Shown:
 
 
 def box_pages(metric: BoxPrecision, folder: ImageFolder | None) -> Shown:
-    """Each class's precision, the confusion of classes, worst and best pictures with boxes."""
+    """Returns each class's precision, the confusion of classes, worst and best pictures with boxes."""
     figures = metric.compute()
     names = [shown_name(name) for name in figures["classes"]]
     columns = zip(names, figures["class_ap50"], figures["class_ap"], figures["class_recall50"], strict=True)
@@ -69,7 +69,7 @@ def box_pages(metric: BoxPrecision, folder: ImageFolder | None) -> Shown:
         sections.append(Section(
             picture=files["confusion.png"], is_chart=True,
             caption=f"Boxes with a score of {SURE:g} or more, matched at an overlap of 0.5. Rows: true class. Columns: "
-                    "read. Last row: read where nothing is. Last column: missed."))
+                    "predicted. Last row: false boxes. Last column: missed boxes."))
     for title, kept in _ends(metric.extremes.worst, metric.extremes.best, folder):
         images = _images(folder, kept)
         drawn = [outline(images, *_filled([one.truth for one in kept]), TRUE),
@@ -78,12 +78,12 @@ def box_pages(metric: BoxPrecision, folder: ImageFolder | None) -> Shown:
         sections.append(Section(
             heading=f"The {title} pictures", picture=files[f"{title}.png"],
             caption=f"The {len(kept)} pictures whose boxes overlap {'least' if title == 'worst' else 'most'}. Green: "
-                    f"true. Red: read with a score of {SURE:g} or more."))
+                    f"true. Red: predicted with a score of {SURE:g} or more."))
     return sections, files
 
 
 def errors_of(metric: MaskOverlap | DepthErrors | BoxPrecision) -> tuple[np.ndarray[Any, Any], str]:
-    """Every image's error in per cent, and the name of its column."""
+    """Returns every image's error in per cent, and the name of its column."""
     column = "relative_error_percent" if isinstance(metric, DepthErrors) else "lost_overlap_percent"
     return np.array(metric.images) * 100, column
 
@@ -101,7 +101,7 @@ def _images(folder: ImageFolder | None, kept: Sequence[Kept]) -> Tensor:
 
 
 def _filled(objects: Sequence[ImageObjects]) -> tuple[Tensor, Tensor]:
-    """Boxes (B, M, 4), and which of them (B, M) are there."""
+    """Returns boxes (B, M, 4), and which of them (B, M) are no filling."""
     most = max([1, *(len(one.boxes) for one in objects)])
     boxes, there = torch.zeros(len(objects), most, 4), torch.zeros(len(objects), most, dtype=torch.bool)
     for place, one in enumerate(objects):

@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from migaki.core.judge import Section
 
 FEWEST = 3
-"""Runs below which no interval is given: of two runs it would be an interval of one degree of freedom."""
+"""Fewest runs for an interval; with two runs it would have one degree of freedom."""
 
 
 def over_runs(names: Sequence[str], figures: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], Section]:

@@ -14,10 +14,10 @@ from migaki.core.errors import UserError
 Values = npt.ArrayLike
 
 Trend = Literal["better", "worse"]
-"""How one figure stands to another; None in its place: equal, or nobody knows which is better."""
+"""How one figure compares with another; None in its place means equal, or unknown which is better."""
 
 FEWEST = 3
-"""Runs of which an interval or a standard deviation is shown: of two runs the two values are all there is."""
+"""Fewest runs for an interval or a standard deviation; for two runs both values are shown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,7 +23,7 @@ ARMS = ("plain", "adabn", "adapted_writing", "refined")
 
 
 class DigitsDemo(Demo):
-    """What `migaki adapt` does, on real data that a dependency ships. The defaults take about 4 minutes of one core.
+    """Run `migaki adapt` on real data that a dependency ships. The defaults take about 4 minutes of one core.
 
     Digits are drawn with simulated pens. The first half of scikit-learn's scans are the photographs, without labels;
     the second half has labels, which judge and choose nothing.

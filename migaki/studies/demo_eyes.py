@@ -41,14 +41,14 @@ ARMS = (("synthetic", "synthetic eyes", "nothing"),
 _NO_TABLE = """\
 There is no table of errors: your photos have no gaze labels (columns gaze_pitch and gaze_yaw in metadata.jsonl), and \
 without labels an error cannot be measured. The distances below show whether the refined eyes look like your photos, \
-not whether a model trained on them sees better."""
+not whether a model trained on them is better."""
 
 
 class EyesDemo(Demo):
     """The defaults take less than six minutes on two cores."""
 
     title = "Eyes, from rendered to refined"
-    subtitle = "migaki rendered eyes with known gaze, learned from unlabelled pictures how a camera makes eyes look, " \
+    subtitle = "migaki rendered eyes with known gaze, learned the look of a camera's pictures without their labels, " \
                "gave the rendered eyes that look, and trained gaze models on the result."
     measures = (Measure(key="mean_deg", name="mean error, deg", places=2),
                 Measure(key="median_deg", name="median, deg", places=2),
@@ -128,7 +128,7 @@ class _Steps:
         seeds = range(self.config.seeds)
         phases = [
             Phase(title="render eyes", steps=(self._render(),)),
-            Phase(title="train gaze models on them, the first to hold labels", steps=tuple(
+            Phase(title="train gaze models on them", steps=tuple(
                 self._train("synthetic", ("synthetic",), k) for k in (seeds if self.is_judged else range(1)))),
             self._photograph(), Phase(title="train the refiner", steps=(self._polish(),)),
             Phase(title="refine the rendered eyes", steps=(apply_step(self.out / "refiner", ApplyJob(

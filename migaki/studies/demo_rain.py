@@ -37,9 +37,9 @@ _FROM_SKLEARN = ("china", "flower")
 class RainDemo(Demo):
     """The defaults take about three minutes on two cores."""
 
-    title = "Rain, taken off by a network that only saw simulated rain"
-    subtitle = "migaki let simulated rain fall on clean photographs, taught a network the way back, and tried it on " \
-               "photographs and rain that it had not seen."
+    title = "Rain, removed by a network that only saw simulated rain"
+    subtitle = "migaki added simulated rain to clean photographs, trained a network to remove it, and tested the " \
+               "network on photographs and rain that it had not seen."
     measures = ()
     folder = Path("demo-rain")
 
@@ -68,10 +68,10 @@ class RainDemo(Demo):
         return Plan(arms=(), phases=(
             Phase(title="take photographs that libraries ship", steps=(
                 _photos_step(out / "photos", _TRAINED_ON), _photos_step(out / "unseen", _JUDGED_BY))),
-            Phase(title="let it rain on photographs that judge", steps=(_damage_step(pairs, quiet),)),
+            Phase(title="add rain to the test photographs", steps=(_damage_step(pairs, quiet),)),
             Phase(title="train on other photographs in simulated rain", steps=(train_step(
                 "deep_detail", DeepDetail.Data(photos=out / "photos"), config, run, out / "run", quiet),)),
-            Phase(title="take off the rain", steps=(apply_step(
+            Phase(title="remove the rain", steps=(apply_step(
                 out / "run", ApplyJob(input=out / "pairs" / "input", out=out / "restored"), quiet),)),
             Phase(title="judge", steps=(judge_step(
                 Pairs(Pairs.Config(data=out / "pairs")), [out / "run"], quiet=quiet),)),
@@ -81,7 +81,7 @@ class RainDemo(Demo):
         """Compose the page: before and after, the training, and which data were used for what."""
         out = report.out
         figures = read_figures(out / "run" / "evaluation")
-        note = "from the picture in rain, as it is, to the restored one"
+        note = "from the picture in rain to the restored one"
         report.numbers([
             Number.of_change("PSNR of brightness", figures["psnr_y_before"], figures["psnr_y"], "{:.1f} dB", note,
                              higher_is_better=True),
@@ -95,11 +95,11 @@ class RainDemo(Demo):
             file = f"{name}_00.png" if self.config.count > 1 else f"{name}.png"
             report.page.pair((out / "pairs" / "input" / file).read_bytes(), (out / "restored" / file).read_bytes(),
                              f"{name}: {_decibels(out, file)}", names=("in rain", "restored"))
-        report.section("How the training went")
+        report.section("Training")
         report.figure("training", training_curves(read_rows(out / "run" / "metrics.jsonl"),
                                                   keys=["net/psnr", "net/psnr_damaged"], smooth=5),
                       "PSNR (dB) of random patches, restored and in rain, while the network learned.", is_chart=True)
-        report.section("Who saw what", is_folded=True)
+        report.section("Which data the network saw", is_folded=True)
         report.text(_PROTOCOL.format(taught=len(_TRAINED_ON), names=", ".join(_TRAINED_ON), steps=self.config.steps,
                                      judges=len(_JUDGED_BY), others=", ".join(_JUDGED_BY), count=self.config.count))
 
@@ -107,8 +107,8 @@ class RainDemo(Demo):
 _PROTOCOL = """\
 The network was trained on {taught} photographs ({names}) in rain that was drawn anew at every one of {steps} steps, \
 and judged by {judges} others ({others}), {count} kinds of rain each. The photographs are those that scikit-image and \
-scikit-learn ship. No picture of real rain was used; the rain of both halves comes from one simulator, so the figures \
-show nothing yet about real rain.
+scikit-learn ship. No picture of real rain was used. The rain of both halves comes from one simulator, so the figures \
+say nothing about real rain.
 
 Method: Fu et al., "Removing rain from single images via a deep detail network", CVPR 2017, in a small, fast form."""
 

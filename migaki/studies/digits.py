@@ -125,7 +125,7 @@ class Digits(Study):
                 ("target, framed", report.out / f"framed_{target}_train")) if (folder / "dataset.json").exists()]
             report.figure(f"digits_{way}", sheet(rows, min_side=48), f"{name}: columns of all rows but the last belong "
                           "together.")
-        report.section("Who saw what", is_folded=True)
+        report.section("Which data each classifier saw", is_folded=True)
         usps = _REDRAWN.format(test=self.config.usps_test) if self.config.usps_test else _ORIGINAL
         report.text(_PROTOCOL.format(steps=self.config.steps, batch=self.config.batch_size, usps=usps))
 
@@ -205,11 +205,12 @@ _PROTOCOL = """\
 Trained on the labelled training set of the source and, where it says "no label", on the training set of the target \
 without its labels; judged on the test set of the target, all pictures of each ({usps}). \
 Every classifier took {steps} updates of {batch} labelled pictures (and as many of the target), three times as many in \
-the lines that say so; the last weights are judged. All settings are the same in both directions; no label of a target \
-was read for choosing any, but for one: the lines of three times the steps were added after the others had been seen. \
-The upper bound alone is trained on labels of the target.
+the lines that say so; the last weights are judged. All settings are the same in both directions. No \
+label of a target was used to choose them, with one exception: the lines of three times the steps were added after the \
+others had been seen. \
+Only the upper bound is trained on labels of the target.
 
-The refiners, one of each kind a direction, are those of the first seed: the spread is that of classifiers.
+There is one refiner of each kind per direction, that of the first seed, so the spread is that of the classifiers.
 
 Published figures are the papers' own. CyCADA's code judges on the 2,007 pictures of USPS' original test set; SHOT's \
 on another division of it (7,438 and 1,860), not the original one."""

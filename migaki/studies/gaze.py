@@ -27,7 +27,7 @@ class GazeStudy(Study):
 
     title = "Gaze from synthetic eyes"
     subtitle = "Rendered eyes with known gaze, given the look of unlabelled photographs; gaze models trained on " \
-               "them, and judged by labelled photographs that no arm but the upper bound was trained on."
+               "them, and judged on labelled photographs that only the upper bound was trained on."
     factors = ("refiner", "CNN")
     measures = (ERROR, SHARE)
     Config = GazeRecipe

@@ -94,7 +94,7 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, drawn: dict[str, Pa
         with pytest.raises(UserError, match=message):
             kind_of(tmp_path / name)
     safetensors.torch.save_file({"conv1.weight": torch.zeros(2)}, tmp_path / "other")
-    with pytest.raises(UserError, match="no network that is known"):
+    with pytest.raises(UserError, match="not hold the weights of a known network"):
         kind_of(tmp_path / "other")
     safetensors.torch.save_file({"conv1.weight": torch.full((2,), torch.nan)}, tmp_path / "nan")
     with pytest.raises(UserError, match="not finite"):

@@ -75,7 +75,7 @@ def test_what_is_left(tmp_path: Path) -> None:
         "evaluation.json", "evaluation.html", "errors.csv", "curve.png", "pitch.png", "yaw.png", "worst.png",
         "best.png"}
     page = (tmp_path / "evaluation.html").read_text(encoding="utf-8")
-    assert "always the mean gaze:" in page and "Read against true" in page and page.count("data:image/png") == 5
+    assert "always the mean gaze:" in page and "Predicted against true" in page and page.count("data:image/png") == 5
 
 
 def test_worse_than_nothing_is_called_worse(tmp_path: Path) -> None:

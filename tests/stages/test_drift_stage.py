@@ -272,7 +272,7 @@ def test_names_of_one_reading_need_no_dataset_json(parts: dict[str, Path], tmp_p
 
 def test_names_that_differ_in_their_endings_alone(parts: dict[str, Path], tmp_path: Path) -> None:
     both = renamed(parts["before"], tmp_path / "both", ["p.png", "p.bmp"])
-    with pytest.raises(UserError, match=r"both: 'p.bmp' and 'p.png' have one name but for the ending"):
+    with pytest.raises(UserError, match=r"both: 'p.bmp' and 'p.png' differ only in their ending"):
         pairs(both, both)
     with pytest.raises(UserError, match=r"both: the outputs of 'p.bmp' and 'p.png' would have the same name"):
         apply(parts["refiner"], ApplyJob(input=both, out=tmp_path / "out", **CPU), quiet=True)

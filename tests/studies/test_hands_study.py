@@ -61,7 +61,7 @@ def test_a_second_seed_is_added_and_the_first_is_not_made_again(tmp_path: Path) 
 
 def test_the_page_calls_the_stand_in_by_its_name(walked: Path) -> None:
     text = (walked / "report.html").read_text(encoding="utf-8")
-    assert "stand-in, not photographs" in text and "poses that are made up" in text
+    assert "stand-in, not photographs" in text and "random poses" in text
     assert text.count("data:image/png") >= 3
     assert {path.stem for path in (walked / "figures").iterdir()} >= {"table4_curve", "refined", "found"}
 

@@ -206,8 +206,8 @@ def test_the_verdict_is_what_the_figures_show(tmp_path: Path) -> None:
     assert words(0.5, 3).startswith("Refining did harm: ")
     few = words(0.5, 2)
     assert few.startswith("Refining did harm on these models: ") and "2 runs of each arm have no interval" in few
-    assert words(0.0, 2).startswith("Refining made no difference that can be told from chance")
-    assert words(0.0, 3).startswith("Refining made no difference that can be told from chance")
+    assert words(0.0, 2).startswith("Refining made no difference beyond chance")
+    assert words(0.0, 3).startswith("Refining made no difference beyond chance")
 
 
 def test_a_difference_of_two_runs_has_no_interval_on_the_page(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The arms of the digits study: what is switched on in each, one line of the table."""
+"""The arms of the digits study: the options of each line of the table."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ class DigitsArm:
 
     @property
     def is_side(self) -> bool:
-        """Whether the arm stands beside the main ones, for fewer seeds."""
+        """Returns whether the arm is secondary and has fewer seeds."""
         return (self.pictures in ("refined", "kept", "target") or (self.pictures == "plain" and self.photos)
                 or self.is_long)
 
     @property
     def is_long(self) -> bool:
-        """Whether the arm has a larger budget than the others."""
+        """Returns whether the arm has a larger budget than the others."""
         return self.slug in ("augmented_long", "long")
 
     @property
     def is_bound(self) -> bool:
-        """Whether the arm is trained on labels of the target, as an upper bound for the others."""
+        """Returns whether the arm is trained on labels of the target, as an upper bound for the others."""
         return self.pictures == "target"
 
     @property
     def saw(self) -> str:
-        """What the arm was shown of the target, in words."""
+        """Returns what the arm saw of the target, in words."""
         if self.is_bound:
             return "its labels"
         return "no label" if self.photos or self.pictures in ("refined", "kept") else "nothing"
 
 
 def digits_arms(steps: int, batch_size: int, features: int, size: int, plain_size: int) -> list[DigitsArm]:
-    """All arms in the order of the table, the same in both directions: equal networks and, where nothing else is said,
-    equal budgets."""
+    """Returns all arms in the order of the table. Both directions have the same arms with equal networks and, unless
+    noted, equal budgets."""
 
     def source(augment: bool, side: int = size, times: int = 1) -> Classifier.Config:
         return Classifier.Config(channels=1, height=side, width=side, num_classes=10, steps=times * steps,
@@ -57,7 +57,7 @@ def digits_arms(steps: int, batch_size: int, features: int, size: int, plain_siz
                                  handwriting=float(augment))
 
     def adapted(terms: tuple[float, float, float], side: int = size, times: int = 1) -> AdaptedClassifier.Config:
-        """Weights of alignment, of both of SHOT's terms, of self-training; `times` the steps."""
+        """`terms`: weights of alignment, of both of SHOT's terms, of self-training; `times` multiplies the steps."""
         alignment, shot, confident = terms
         return AdaptedClassifier.Config(
             channels=1, height=side, width=side, num_classes=10, steps=times * steps, features=features,
@@ -95,7 +95,7 @@ def digits_arms(steps: int, batch_size: int, features: int, size: int, plain_siz
 
 
 WEIGHTS = (0.1, 0.1, 1.0)
-"""Of the alignment, of information maximisation and centroids, of the self-training; chosen without target labels."""
+"""Weights of alignment, information maximisation and centroids, self-training; chosen without target labels."""
 
 PUBLISHED = {  # target accuracy in per cent: MNIST to USPS, USPS to MNIST
     "source only (CyCADA's network)": (81.8, 49.4),

@@ -31,7 +31,7 @@ GROUPS = {
 
 
 def ablations(recipe: GazeRecipe) -> list[Ablation]:
-    """All variants of the default refiner `recipe.refiner()`, of equal budget: see `equal_budget`."""
+    """Returns all variants of the default refiner `recipe.refiner()`, with equal budgets (see `equal_budget`)."""
     base = recipe.refiner()
 
     def one(group: str, name: str, slug: str, **changes: object) -> Ablation:
@@ -54,10 +54,10 @@ def ablations(recipe: GazeRecipe) -> list[Ablation]:
 
 
 def equal_budget(config: SimGAN.Config, base: SimGAN.Config) -> SimGAN.Config:
-    """The configuration with so many rounds that both networks together take as many descents as in `base`.
+    """Returns the configuration with as many rounds as give both networks together as many descents as in `base`.
 
-    Pre-training comes on top: it is a part of the recipe. With K_g = 50 the same budget is few rounds, and so few
-    steps of the discriminator: that is what such a round costs.
+    Pre-training is not counted, since it is a part of the recipe. With K_g = 50 the same budget allows few rounds, and
+    therefore few steps of the discriminator.
     """
     before = base.refiner_pretraining + base.discriminator_pretraining
     descents = max(0, base.steps - before) * (base.num_refiner_steps + base.num_discriminator_steps)

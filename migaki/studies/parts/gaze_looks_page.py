@@ -22,7 +22,7 @@ from migaki.studies.parts.gaze_recipe import ERROR, SHARE
 
 
 def read_looks(plan: GazePlan, seeds: int) -> dict[str, list[dict[str, Any]]]:
-    """Looks and drift by variant, one record a refiner."""
+    """Returns looks and drift by variant, one record per refiner."""
     found = {"synthetic": [read_json(plan.looks(None))],
              "refined": [read_json(plan.looks(seed)) for seed in range(seeds)]}
     for variant in plan.ablations:
@@ -32,18 +32,18 @@ def read_looks(plan: GazePlan, seeds: int) -> dict[str, list[dict[str, Any]]]:
 
 
 def show_looks(report: StudyReport, looks: dict[str, list[dict[str, Any]]], called: str, *, is_held_out: bool) -> None:
-    report.section("Do they look alike, and did the labels stay?")
+    report.section("Looks and label drift")
     rows = [_looks_row("synthetic", looks["synthetic"]), _looks_row("refined", looks["refined"], looks["synthetic"])]
-    report.table("looks", Table(_LOOKS, rows, f"Against {called}, over the refiners; less is better. {TOLD} "
+    report.table("looks", Table(_LOOKS, rows, f"Against {called}, over the refiners; lower is better. {TOLD} "
                                 f"Features: {'; '.join(FEATURES.values())}. Change: mean absolute change of a pixel "
                                 "in [0, 1]."))
     error = looks["synthetic"][0]["judge_error_deg"]
     which = "other synthetic eyes" if is_held_out else "the synthetic eyes, which it was trained on"
-    report.text(f"Drift is how far the gaze that a CNN reads off an eye moves when the eye is refined. The CNN was "
-                f"trained on synthetic eyes and is not the one that held the labels; it errs itself by {error:.2f} "
-                f"degrees on {which}. What differs from image to image is noise in the labels, and what the CNN would "
-                "read as moved for a mere change of looks is in it. What all images move in common (\"in common\") "
-                "misleads a model that is trained on them, however small it is beside the CNN's own error.")
+    report.text(f"Drift is the change of the gaze that a CNN predicts for an eye when the eye is refined. The CNN was "
+                f"trained on synthetic eyes and is not the refiner's estimator; its own error is {error:.2f} "
+                f"degrees on {which}. The part that differs from image to image is noise in the labels, and includes "
+                "the CNN's reaction to a mere change of looks. The part that all images share (\"in common\") "
+                "biases a model that is trained on them, even if it is small beside the CNN's own error.")
 
 
 _TAIL = "95 %"
@@ -52,7 +52,7 @@ _LOOKS = ("images", "apart, %: pixels", "spectrum", "MMD²: pixels", "spectrum "
 
 
 def _looks_row(name: str, records: Sequence[dict[str, Any]], plain: Sequence[dict[str, Any]] = ()) -> list[Entry]:
-    """A row by `_LOOKS`; `plain` are the records of the images as they were, which cost nothing."""
+    """Returns a row by `_LOOKS`; `plain` are the records of the unrefined images, the free baseline."""
     row: list[Entry] = [name]
     for figure in ("told_apart", "kid"):
         for feature in FEATURES:
@@ -73,9 +73,9 @@ def _looks_row(name: str, records: Sequence[dict[str, Any]], plain: Sequence[dic
 def show_ablations(report: StudyReport, plan: GazePlan, looks: dict[str, list[dict[str, Any]]]) -> None:
     report.section("One change at a time")
     report.text(f"Every refiner below differs from the default one in one thing and had the same budget: as many "
-                f"gradient steps of both networks together, pre-training aside. Refiners each: "
+                f"gradient steps of both networks together, without pre-training. Refiners each: "
                 f"{plan.config.ablation_seeds}; CNNs of {plan.config.ablation_cnn_steps} updates for each refiner, on "
-                f"the small set: {plan.config.ablation_cnn_seeds}. In the pictures the first refiner's.")
+                f"the small set: {plan.config.ablation_cnn_seeds}. The pictures are the first refiner's.")
     for group, title in GROUPS.items():
         variants = [variant for variant in plan.ablations if variant.group == group]
         if not variants:
@@ -107,7 +107,7 @@ def _ablation_row(report: StudyReport, plan: GazePlan, name: str, slug: str,
 
 
 def _strip(synthetic: Path, refined: Sequence[tuple[str, Path]], count: int = 8) -> bytes:
-    """The first images as rendered and as each refiner makes them."""
+    """Returns the first images as rendered and as refined by each refiner."""
 
     def read(folder: Path) -> torch.Tensor:
         return ImageFolder(folder).read(range(count), ("image",))["image"]

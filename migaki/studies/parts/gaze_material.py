@@ -26,10 +26,10 @@ _PHOTOS, _TEST, _CHECK = 1000, 2000, 3000  # seeds are shifted so that no two fo
 class SyntheticSet:
     """Synthetic images of one size."""
 
-    suffix: str  # of slugs and folders
-    title: str  # before names
+    suffix: str  # end of slugs and folder names
+    title: str  # beginning of arms' names
     folder: Path
-    count: int  # 0: the user's
+    count: int  # 0: the user's own set
 
 
 class GazeMaterial:
@@ -55,23 +55,23 @@ class GazeMaterial:
     # ---------------------------------------------------------------------------------- folders
 
     def cnn(self, slug: str, *seeds: int) -> Path:
-        """The run of one gaze model."""
+        """Returns the folder of one gaze model's run."""
         return self.out / "_".join(["cnn", slug, *map(str, seeds)])
 
     def refiner(self, seed: int, variant: str = "") -> Path:
-        """The run of one refiner; `variant` is the slug of an ablation."""
+        """Returns the folder of one refiner's run; `variant` is the slug of an ablation."""
         return self.out / f"refiner{f'_{variant}' if variant else ''}_{seed}"
 
     def refined(self, synthetic: SyntheticSet, seed: int, variant: str = "") -> Path:
-        """The images of `synthetic`, refined."""
+        """Returns the folder of the refined images of `synthetic`."""
         return self.out / f"refined{synthetic.suffix}{f'_{variant}' if variant else ''}_{seed}"
 
     def refined_check(self, seed: int, variant: str = "") -> Path:
-        """The images of `check`, refined."""
+        """Returns the folder of the refined images of `check`."""
         return self.out / f"check{f'_{variant}' if variant else ''}_{seed}"
 
     def looks(self, seed: int | None, variant: str = "") -> Path:
-        """Distances and drift of one refiner; None: of the synthetic images as they are."""
+        """Returns the file of distances and drift of one refiner; with None, of the unrefined synthetic images."""
         name = "synthetic" if seed is None else f"refined{f'_{variant}' if variant else ''}_{seed}"
         return self.out / "looks" / name / "looks.json"
 

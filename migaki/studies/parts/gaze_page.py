@@ -42,7 +42,7 @@ def compose_gaze(report: StudyReport, config: GazeRecipe) -> None:
     report.text(_summary(report, plan) if config.is_judged else
                 "There are no labelled pictures (--data), and without labels an error cannot be measured. The "
                 "distances and drifts below show whether the refined eyes look like the photographs and whether their "
-                "labels stayed where they were, not whether a model trained on them sees better.")
+                "labels stayed correct. They do not show whether a model trained on them is better.")
     report.section("Before and after")
     picture = show_before_after(report.page, plan.large.folder, plan.refined(plan.large, 0), plan.photos, called)
     report.keep("before_after", picture)
@@ -51,9 +51,9 @@ def compose_gaze(report: StudyReport, config: GazeRecipe) -> None:
     show_looks(report, looks, called, is_held_out=plan.check != plan.large.folder)
     if plan.ablations:
         show_ablations(report, plan, looks)
-    report.section("How the first refiner's training went")
+    report.section("Training of the first refiner")
     show_training(report.page, plan.refiner(0))
-    report.section("Who saw what", is_folded=True)
+    report.section("Which data each model saw", is_folded=True)
     report.text(protocol(config, len(ImageFolder(plan.photos)),
                          len(ImageFolder(plan.labelled)) if config.is_judged else 0))
 
@@ -70,7 +70,7 @@ def _cards(report: StudyReport, plan: GazePlan, looks: dict[str, list[dict[str, 
                  Number("trained on refined", ERROR.text(after), f"synthetic: {ERROR.text(before)}",
                         trend_of(before.mean, after.mean, higher_is_better=False))]
         cards += report.free_cards(first, ERROR)
-    # Fixed beforehand: the best of all would be one picked by the test's labels.
+    # This arm is fixed beforehand: the best of all arms would be chosen by the test's labels.
     adapted = f"{first}_{'self' if plan.config.self_training else 'prior'}"
     if adapted in report.outcomes:
         value = report[adapted].spread(ERROR)
@@ -81,21 +81,21 @@ def _cards(report: StudyReport, plan: GazePlan, looks: dict[str, list[dict[str, 
         low, high = min(bounds, key=lambda one: one.mean), max(bounds, key=lambda one: one.mean)
         cards.append(Number("trained on real labels", f"{low.mean_text} to {ERROR.text(high)}", "cross-validated"))
     apart = [float(np.mean([row["spectrum"]["told_apart"] for row in looks[key]])) for key in ("synthetic", "refined")]
-    cards.append(Number.of_change("told apart from photos", apart[0], apart[1], "{:.1%}",
+    cards.append(Number.of_change("distinguished from photos", apart[0], apart[1], "{:.1%}",
                                   "by their spectrum, synthetic → refined; 50% is chance", higher_is_better=False))
     return [*cards, report.time_card()]
 
 
 def _summary(report: StudyReport, plan: GazePlan) -> str:
-    """What the numbers show of refining, in words, whatever they show."""
+    """Returns what the numbers show of refining, in words, good or bad."""
     first, other = (report[base + plan.large.suffix] for base in ("synthetic", "refined"))
     words = verdict("Refining", first, other, ERROR, report.factors)
     without = ["knn", *_plain(plan), *_spared(report, plan), *_adapted(plan)]
     best = min((report[slug] for slug in without), key=lambda outcome: outcome.spread(ERROR).mean)
     if best in (first, other):
         return words
-    return (f"{words} Of all arms without real labels, '{best.arm.name}' came out best with "
-            f"{ERROR.text(best.spread(ERROR))}, which is known by the test's labels alone.")
+    return (f"{words} Of all arms without real labels, '{best.arm.name}' had the best result, "
+            f"{ERROR.text(best.spread(ERROR))}; this choice uses the test's labels.")
 
 
 def _adapted(plan: GazePlan) -> list[str]:
@@ -105,12 +105,12 @@ def _adapted(plan: GazePlan) -> list[str]:
 
 
 def _plain(plan: GazePlan) -> list[str]:
-    """The arms that are trained on a set as it is."""
+    """Returns the arms that are trained on an unchanged set."""
     return [base + chosen.suffix for base in ("synthetic", "refined") for chosen in plan.sets]
 
 
 def _spared(report: StudyReport, plan: GazePlan) -> list[str]:
-    """The arms that are spared labels that have moved; none where nothing was left of a set."""
+    """Returns the arms without labels that have moved; none if nothing was left of a set."""
     return [slug for slug in (f"{way}{plan.large.suffix}" for way in DRIFT_ARMS) if slug in report.outcomes]
 
 
@@ -121,7 +121,7 @@ def _tables(report: StudyReport, plan: GazePlan) -> None:
     config = plan.config
     plain = _plain(plan)
     large = [base + plan.large.suffix for base in ("synthetic", "refined")]
-    shown = not config.is_stand_in  # the stand-in's figures have nothing to do with MPIIGaze's
+    shown = not config.is_stand_in  # figures on the stand-in's pictures cannot be compared with MPIIGaze's
     source = "SimGAN"
     report.section("Share within 7 degrees (the paper's Table 2)")
     report.compare("table2", plain, measures=(SHARE,), published=TABLE_2 if shown and len(plan.sets) > 1 else None,
@@ -133,7 +133,7 @@ def _tables(report: StudyReport, plan: GazePlan) -> None:
     arms = ["knn", *large, *_spared(report, plan), *_adapted(plan), *(f"bound_{kind}" for kind in BOUNDS)]
     report.compare("table3", arms, published=_published(plan) if shown else None, source=source,
                    others=TABLE_3_OTHERS if shown else None,
-                   caption="Below our arms: what the paper prints for models that learned from real images of "
+                   caption="Below our arms: the paper's figures for models that learned from real images of "
                            "other people." if shown else "")
     report.text(adapted_words(config))
     _folds(report, plan)
@@ -152,18 +152,18 @@ def _tables(report: StudyReport, plan: GazePlan) -> None:
         chosen += [(base, other) for base in (large[0], f"{large[0]}_prior")
                    for other in (f"{large[0]}_self", f"held{plan.large.suffix}")]
     chosen += [(large[1], slug) for slug in _spared(report, plan)]
-    report.contrasts("differences", chosen, caption="By refiner: would another refiner do it again? By CNN: another "
-                     "training? By picture: would other pictures of this set show it? Believe what all three show.")
+    report.contrasts("differences", chosen, caption="By refiner: would another refiner show the difference? By CNN: "
+                     "would another training? By picture: would other pictures of this set? Trust what all three show.")
     _good_crops(report, plan, [*large, *_adapted(plan)])
 
 
 def _short(name: str) -> str:
-    """An arm's name that fits below a bar."""
+    """Returns an arm's name, shortened to fit below a bar."""
     return name.removeprefix("4x ").replace("real, folds ", "real, ")
 
 
 def _published(plan: GazePlan) -> dict[str, float]:
-    """Table 3 by our slugs; the user's own set stands where the large set stands."""
+    """Returns Table 3 by our slugs; the user's own set takes the place of the large set."""
     return {slug.replace("_4x", plan.large.suffix): value for slug, value in TABLE_3.items()}
 
 
@@ -172,12 +172,12 @@ def _folds(report: StudyReport, plan: GazePlan) -> None:
     report.text(f"The upper bound is cross-validated in {plan.config.folds} folds of the labelled pictures, twice. If "
                 f"folds are blocks in the folder's order, a test picture's pixels correlate with those of the nearest "
                 f"training picture by {alike['blocks']:.3f} (median); if similar pictures are kept in one fold, by "
-                f"{alike['lookalikes']:.3f}. The first flatters the bound where near-duplicates lie on both sides, the "
-                "second is hard on it, since whole regions of gaze and light are then unseen: the truth lies between.")
+                f"{alike['lookalikes']:.3f}. The first bound is too good if near-duplicates lie on both sides. The "
+                "second is too strict, since whole regions of gaze and light are then unseen.")
 
 
 def _good_crops(report: StudyReport, plan: GazePlan, arms: Sequence[str]) -> None:
-    """Without pictures that are marked as bad crops (closed eyes, brows), where they are."""
+    """Add the table without pictures that are marked as bad crops (closed eyes, brows), if any are marked."""
     folder = ImageFolder(plan.labelled)
     if "bad_crop" not in folder.labels or not folder.labels["bad_crop"].any():
         return

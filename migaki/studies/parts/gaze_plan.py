@@ -1,4 +1,4 @@
-"""The gaze study's steps: which folder is made from which, and whose errors are counted for which arm."""
+"""The gaze study's steps: which folder is made from which, and which evaluations belong to which arm."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ BOUNDS: dict[Kind, str] = {"blocks": "real, folds in order", "lookalikes": "real
 """Upper bounds by the kind of their folds."""
 
 DRIFT_ARMS = {"kept": "without what drifts over {:g} deg", "weighed": "what drifts {:g} deg weighs half"}
-"""Ways to spare the CNN labels that have moved, by slug."""
+"""Ways to treat images whose labels have moved, by slug."""
 
 
 class GazePlan(GazeMaterial):
-    """All steps of the study in their order, and the arms that come of them; running them is the engine's business."""
+    """All steps of the study in order, and the arms that they produce. The engine runs them."""
 
     def __init__(self, config: GazeRecipe, out: Path, quiet: bool = True) -> None:
         super().__init__(config, out, quiet)
@@ -36,14 +36,14 @@ class GazePlan(GazeMaterial):
         self._arms: list[Arm] = []
 
     def complete(self) -> tuple[tuple[Phase, ...], tuple[Arm, ...]]:
-        """All steps in order, and the arms that come of them."""
+        """Returns all steps in order, and the arms that they produce."""
         config = self.config
         seeds = range(config.refiner_seeds)
         phases = [
             ("render eyes", self.render()),
             ("take pictures with the stand-in camera" if config.is_stand_in else "read the photographs",
              self.photograph()),
-            ("train the CNNs that hold the labels and judge their drift",
+            ("train the estimators that preserve labels and measure drift",
              [step for k in (0, 1)
               for step in self._new(self.train("synthetic" + self.large.suffix, (self.large.folder,), k))]),
             ("train the refiners", [self.polish(config.refiner(), seed) for seed in seeds]),
@@ -53,7 +53,7 @@ class GazePlan(GazeMaterial):
         if config.is_judged:
             phases += [("train and judge on synthetic eyes", self._synthetic_arms()),
                      ("train and judge on refined eyes", self._refined_arms()),
-                     ("leave out what drifted, or weigh it down", self._drift_arms()),
+                     ("leave out what drifted, or reduce its weight", self._drift_arms()),
                      ("adapt to the photographs", self._adapted_arms()),
                      *self._self_training(),
                      ("k-NN on synthetic eyes", [self._neighbours()]),
@@ -66,7 +66,7 @@ class GazePlan(GazeMaterial):
         return found, tuple(self._arms)
 
     def _new(self, step: Step) -> list[Step]:
-        """The step, unless it stands earlier in the plan."""
+        """Returns the step, unless the plan has it already."""
         if step.command in self._planned:
             return []
         self._planned.add(step.command)
@@ -100,7 +100,7 @@ class GazePlan(GazeMaterial):
         return steps
 
     def _drift_arms(self) -> list[Step]:
-        """The large refined sets again, one CNN a refiner: without what drifted far, and with it weighed down."""
+        """Returns the steps of one CNN per refiner, without the images that drifted far or with less weight on them."""
         limit, steps = self.config.drift_limit, list[Step]()
         if not limit or not self.config.consistency:
             return []
@@ -138,11 +138,11 @@ class GazePlan(GazeMaterial):
         return adapt_step(run, data, self.photos, out, ADAPTED[way], match_prior=way == "prior")
 
     def _self_training(self) -> list[tuple[str, list[Step]]]:
-        """CNNs trained on synthetic eyes and on what an adapted CNN reads off the photographs; refiners held to the
-        labels as the first of those reads them."""
+        """Returns the steps of CNNs trained on synthetic eyes and on an adapted CNN's predictions for the photographs,
+        and of refiners whose estimator is the first of these CNNs."""
         if not self.config.self_training:
             return []
-        return [("read the photographs, and train on what was read", self._read_arms()),
+        return [("predict the gaze of the photographs, and train on it", self._read_arms()),
                 ("train refiners that are held to the labels, and judge", self._held_arms())]
 
     def _read_arms(self) -> list[Step]:
@@ -196,7 +196,7 @@ class GazePlan(GazeMaterial):
         return steps
 
     def _default_ablation(self) -> list[Step]:
-        """The default refiners, their CNNs trained as long as the ablations'."""
+        """Returns the steps of the default refiners' CNNs, trained as long as the ablations'."""
         small, slug, steps = self.sets[0], "ablation_default", list[Step]()
         runs: list[tuple[Seeds, Path]] = []
         for r in range(min(self.config.ablation_seeds, self.config.refiner_seeds)):
@@ -215,7 +215,7 @@ class GazePlan(GazeMaterial):
         return [((refiner, k), self.cnn(slug, refiner, k)) for k in range(self.config.ablation_cnn_seeds)]
 
     def _ablation(self, variant: Ablation) -> list[Step]:
-        """CNNs on the small set for each of the first refiners; without labels only looks and drift."""
+        """Returns the steps of the first refiners' CNNs on the small set; without labels only looks and drift."""
         steps: list[Step] = []
         small, slug, runs = self.sets[0], f"ablation_{variant.slug}", list[tuple[Seeds, Path]]()
         for r in range(self.config.ablation_seeds):

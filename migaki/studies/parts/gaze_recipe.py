@@ -1,4 +1,4 @@
-"""The gaze study's options, and what they make of the simulator, the refiner and the CNN: the one place to alter."""
+"""The gaze study's options, and the configurations of simulator, refiner and CNN that follow from them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from migaki.systems.simgan import SimGAN
 
 ERROR = Measure(key="mean_deg", name="mean error, deg", places=2)
 SHARE = Measure(key="within_7_deg", name="within 7 deg, %", scale=100, higher_is_better=True, places=1)
-"""What the study measures."""
+"""The measures of the study."""
 
-_SKINS = tuple(range(12))  # of the built-in eye's twenty; the stand-in camera's people have the others
+_SKINS = tuple(range(12))  # of the built-in eye's twenty skins; the stand-in camera's people have the others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,20 +31,20 @@ class GazeRecipe:
     }
     NAMES: ClassVar[dict[str, str]] = {"labelled": "data"}
 
-    photos: Path | None = None  # unlabelled photographs of eyes; without them a stand-in camera takes pictures
-    labelled: Path | None = None  # other photographs with gaze labels, to judge by; without them distances only
+    photos: Path | None = None  # unlabelled photographs of eyes; default: pictures of a stand-in camera
+    labelled: Path | None = None  # other photographs with gaze labels, for the test; without them only distances
     synthetic: Path | None = None  # your own labelled synthetic eyes, instead of rendering
     assets: Path | None = None  # UnityEyes' Assets folder; without it the built-in eye
-    equalise: bool = False  # equalise the histograms of the photographs; MPIIGaze's patches come so
-    ablations: bool = False  # also one change at a time to the refiner
-    seed: int = 0  # of everything
+    equalise: bool = False  # equalise the histograms of the photographs; MPIIGaze's patches are already equalised
+    ablations: bool = False  # also train refiners that differ from the default in one option each
+    seed: int = 0  # of all random draws
 
     # Seeds
     refiner_seeds: int = 3  # refiners of each kind
-    cnn_seeds: int = 3  # for each refiner
+    cnn_seeds: int = 3  # CNNs for each refiner
     ablation_seeds: int = 1  # refiners of each ablation
-    ablation_cnn_seeds: int = 1  # for each of those
-    bound_seeds: int = 1  # of the upper bound: so many CNNs for each fold
+    ablation_cnn_seeds: int = 1  # CNNs for each refiner of an ablation
+    bound_seeds: int = 1  # CNNs of the upper bound for each fold
     folds: int = 3  # of the cross-validation within the labelled pictures
 
     # Material
@@ -54,16 +54,16 @@ class GazeRecipe:
     gaze_prior: Literal["laptop", "wide"] = "laptop"  # where the rendered eyes look
 
     # Budgets, equal for all arms
-    cnn_steps: int = 700  # updates of each CNN, of `cnn_batch` images
-    ablation_cnn_steps: int = 300  # of those of the ablations and of the default that they stand against
+    cnn_steps: int = 700  # updates of each CNN, with `cnn_batch` images each
+    ablation_cnn_steps: int = 300  # updates of the CNNs of the ablations and of the default refiner beside them
     cnn_batch: int = 128  # images an update
     net: Literal["small", "paper"] = "small"  # our CNN, or the paper's
-    rounds: int = 600  # of Algorithm 1, for each refiner
+    rounds: int = 600  # rounds of Algorithm 1 for each refiner
     refiner_batch: int = 32  # synthetic images a round
     lambda_reg: float = 1.0  # weight of the self-regularisation
     consistency: float = 2.0  # weight of the label consistency; the estimator is the first CNN on synthetic eyes
-    self_training: bool = True  # also CNNs that learn from what others read off the photographs, and refiners so held
-    drift_limit: float = 1.0  # deg; also CNNs without refined eyes that drift by more, and with these weighed down
+    self_training: bool = True  # also CNNs that learn from predictions on photographs, and refiners with these
+    drift_limit: float = 1.0  # deg; also CNNs without refined eyes that drift by more, or with less weight on them
     neighbours: int = 5  # k of the k-NN
 
     @classmethod
@@ -93,56 +93,56 @@ class GazeRecipe:
 
     @property
     def is_stand_in(self) -> bool:
-        """Whether the pictures are the stand-in camera's."""
+        """Returns whether the pictures are the stand-in camera's."""
         return self.photos is None
 
     @property
     def is_judged(self) -> bool:
-        """Whether there are labelled pictures to judge by."""
+        """Returns whether there are labelled pictures for the test."""
         return self.is_stand_in or self.labelled is not None
 
     def eyes(self) -> EyeConfig:
         """The renderer."""
-        # The stand-in camera is another population of the built-in eye: the people must not be the same ones.
+        # The stand-in camera shows another population of the built-in eye, so the skins must differ.
         identities = _SKINS if self.is_stand_in and self.assets is None else ()
         roll = (0.0, 2.0) if self.is_stand_in else self.head_roll
         return EyeConfig(assets=self.assets, equalise=True, head_roll=roll, gaze_prior=self.gaze_prior,
                          identities=identities)
 
     def camera(self, labelled: bool) -> StandInCamera.Config:
-        """The stand-in camera."""
+        """Returns the configuration of the stand-in camera."""
         return StandInCamera.Config(labelled=labelled, equalise=True)
 
     def cnn(self, steps: int, drift_scale: float = 0.0) -> Gaze.Config:
-        """The gaze model of all arms; with a scale (deg) images that have drifted weigh less."""
+        """Returns the gaze model of all arms; with a scale (deg) images that have drifted weigh less."""
         config = Gaze.Config.paper() if self.net == "paper" else Gaze.Config()
         return replace(config, steps=steps, batch_size=self.cnn_batch, drift_scale=drift_scale)
 
     def refiner(self) -> SimGAN.Config:
-        """The refiner of all arms but the ablations'."""
+        """Returns the refiner of all arms except the ablations."""
         return SimGAN.Config(steps=self.rounds, batch_size=self.refiner_batch, lambda_reg=self.lambda_reg,
                              consistency=self.consistency, discriminator_pretraining=min(50, self.rounds // 10))
 
     def cnn_run(self, seed: int) -> Run:
-        """How a CNN is run."""
+        """Returns the run's options of a CNN."""
         return Run(seed=self.seed + seed, sample_every=0, checkpoint_every=400)
 
     def held_refiner(self) -> SimGAN.Config:
-        """The refiner that is held to the labels themselves, as a self-trained estimator reads them."""
+        """Returns the refiner for which a self-trained estimator must predict the labels themselves."""
         return replace(self.refiner(), hold="label")
 
     def refiner_run(self, seed: int) -> Run:
-        """How a refiner is run."""
+        """Returns the run's options of a refiner."""
         return Run(seed=self.seed + seed, sample_every=max(1, self.rounds // 4), checkpoint_every=400)
 
     # Seconds on two cores (Xeon with AMX, nothing else running), for the progress: rates measured in November 2026.
 
     def cnn_cost(self, config: Gaze.Config) -> float:
-        """Of training one CNN."""
+        """Returns the cost of training one CNN."""
         return 6 + config.steps * config.batch_size / 830
 
     def refiner_cost(self, config: SimGAN.Config) -> float:
-        """Of training one refiner."""
+        """Returns the cost of training one refiner."""
         descents = config.refiner_pretraining + config.discriminator_pretraining + (
             config.steps - config.refiner_pretraining - config.discriminator_pretraining
         ) * (config.num_refiner_steps + config.num_discriminator_steps)

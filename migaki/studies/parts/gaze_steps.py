@@ -1,4 +1,4 @@
-"""Steps of the gaze study that no command does: the k-NN, and adapting a trained model without training it again."""
+"""Steps of the gaze study without a command of their own: k-NN, and adapting a trained model without new training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from migaki.systems.gaze import Gaze
 
 
 def judge_neighbours(train: Path, labelled: Path, k: int, out: Path) -> None:
-    """Gaze by the k nearest of the images in `train`, judged on `labelled`; leaves an evaluation in `out`."""
+    """Predict gaze from the k nearest images of `train`, judge it on `labelled`, and write an evaluation to `out`."""
     known = ImageFolder(train)
     tested = ImageFolder(labelled, size=known.shape[1:], channels=known.shape[0])
     images = known.read(range(len(known)), ("image", "gaze"))
@@ -36,9 +36,9 @@ def judge_neighbours(train: Path, labelled: Path, k: int, out: Path) -> None:
 
 
 def adapt(run: Path, data: Gaze.Data, out: Path, *, match_prior: bool) -> None:
-    """The model that training with the photographs `data.photos` would have given, from one trained without.
+    """Write the model that training with the photographs `data.photos` would have given, from one trained without.
 
-    Photographs enter a gaze model after its last step only (`Gaze.finish`), so nothing need be trained again.
+    Photographs change a gaze model after its last step only (`Gaze.finish`), so no training is repeated.
     """
     record, system = read_record(run), load_system(run)
     assert isinstance(system, Gaze)
@@ -53,11 +53,11 @@ def adapt(run: Path, data: Gaze.Data, out: Path, *, match_prior: bool) -> None:
     changed["config"] = to_dict(config)
     changed["data"] = {**record["data"], "photos": str(data.photos)}
     write_json(make_folder(out) / "config.json", changed)
-    save_model(out / "model.safetensors", system)  # last: whoever finds it finds the rest
+    save_model(out / "model.safetensors", system)  # written last: if it exists, all other files do too
 
 
 def adapt_step(run: Path, data: Path, photos: Path, out: Path, way: str, *, match_prior: bool) -> Step:
-    """`adapt` the run, which was trained on `data`, as a step of a chain; `way` names it."""
+    """Returns `adapt`, for a run that was trained on `data`, as a step of a chain; `way` names it."""
     return call_step(f"adapt {run} to {photos} ({way}), as training with --photos would have",
                      partial(adapt, run, Gaze.Data(data=(data,), photos=photos), out, match_prior=match_prior),
                      out / "model.safetensors", [run, data, photos], 3)

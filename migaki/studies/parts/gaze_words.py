@@ -1,4 +1,4 @@
-"""The gaze study in words: who saw what, what differs from the paper."""
+"""Texts of the gaze study: which data each model saw, and what differs from the paper."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from migaki.studies.parts.gaze_recipe import GazeRecipe
 
 
 def protocol(config: GazeRecipe, photos: int, labelled: int) -> str:
-    """Who saw what, how long all trained, which checkpoint is judged."""
+    """Returns which data each model saw, how long each trained, and which checkpoint is judged."""
     eyes = f"the eyes in {config.synthetic}" if config.synthetic else \
         f"{4 * config.count:,} rendered eyes (the small sets: the first {config.count:,} of them)"
     pictures = f"{photos:,} pictures of the stand-in camera" if config.is_stand_in else \
@@ -16,8 +16,8 @@ def protocol(config: GazeRecipe, photos: int, labelled: int) -> str:
                 f"(--head-roll; by default that of MPIIGaze's photographs) and the gaze prior {config.gaze_prior}"
     words = f"""\
 The refiners saw {eyes} and, without labels, {pictures}. Every refiner took {config.rounds} rounds of \
-{config.refiner_batch} images, the ablations' as many gradient steps. The first CNN trained on synthetic eyes held the \
-labels while the refiners learned; it never saw a real one."""
+{config.refiner_batch} images; those of the ablations took as many gradient steps. The first CNN trained on synthetic \
+eyes was the estimator that preserves labels while the refiners train; it never saw a real eye."""
     if config.is_judged:
         words += f"""\
  Every CNN took {config.cnn_steps} updates of {config.cnn_batch} images with one schedule, whatever it was trained on, \
@@ -39,32 +39,32 @@ modelled camera. What helps here may help less on photographs: give --photos and
 
 
 def adapted_words(config: GazeRecipe) -> str:
-    """What the adapted arms do."""
+    """Returns what the adapted arms do."""
     words = """\
-+ AdaBN (Li et al. 2016): the statistics of batch norm are taken from the unlabelled photographs. + prior: besides, \
++ AdaBN (Li et al. 2016): the statistics of batch norm are taken from the unlabelled photographs. + prior: also, \
 the predictions on the photographs of each side of the face are given the median and spread of the synthetic labels. \
-That presumes that people look about as the synthetic eyes do; it is knowledge about the use, and right or wrong with \
-it, but no label of an image. Both are done to the finished models of the arms above."""
+This assumes that people look around as the synthetic eyes do. It is knowledge about the use and no label of an image. \
+Both are applied to the finished models of the arms above."""
     return words + _TAUGHT if config.self_training else words
 
 
 _TAUGHT = """
 
-+ self-training: a CNN with AdaBN and prior reads the photographs, and a new one is trained on the synthetic eyes and \
-on these photographs with what was read, half and half, as long as all others. 'Held to labels': the refiner's \
-estimator is such a CNN, and what it reads off a refined eye must be the label (--hold label) instead of what it read \
-before; so the refiner may move what the renderer got wrong, and the gaze model is trained on its pictures alone. Both \
-lean on the prior as far as the labels read do."""
++ self-training: a CNN with AdaBN and prior predicts the gaze of the photographs. A new CNN is trained on the \
+synthetic eyes and on the photographs with these predictions, half and half, as long as all others. 'Held to labels': \
+the refiner's estimator is such a CNN, and its prediction for a refined eye must equal the label (--hold label), not \
+its prediction before refining. The refiner may then correct errors of the renderer, and the gaze model is trained on \
+its pictures only. Both arms depend on the prior through these predictions."""
 
 
 def differs(config: GazeRecipe) -> str:
-    """What differs from the paper, plainly."""
+    """Returns what differs from the paper."""
     renderer = "the eyes are your own" if config.synthetic else (
         f"the renderer is ours ({'from the assets of UnityEyes' if config.assets else 'the built-in eye'}), and "
         f"the large set has {4 * config.count:,} eyes instead of 1.2 million")
     cnn = "the paper's network" if config.net == "paper" else "a small residual network with augmentation"
     return f"""\
-What differs from the paper, whose figures stand beside ours: it was judged on MPIIGaze's 15 people and learned from \
-214,000 unlabelled photographs; here the pictures are those of your folders (of MPIIGaze, if they are one person's, \
-errors are far lower: compare within a column, not across). Besides, {renderer}; the CNN is {cnn}; our refiner has a \
-label-consistency term with an estimator beside the self-regularisation; and all that was trained for minutes."""
+The paper's figures stand beside ours and differ in several ways. The paper judged on MPIIGaze's 15 people and learned \
+from 214,000 unlabelled photographs; here the pictures are those of your folders. If they show one person of MPIIGaze, \
+errors are far lower, so compare within a column. Also, {renderer}; the CNN is {cnn}; our refiner adds a \
+label-consistency term with an estimator to the self-regularisation; and training took minutes."""

@@ -29,14 +29,14 @@ _SEEN, _TIMES = 5, 4  # frames with joints on them, and how many times as large 
 
 _STAND_IN = """\
 The frames are a stand-in, not photographs of a depth camera. They are renderings of the same hand in {poses}, \
-damaged as published models of {kind} sensors say (migaki simulate stand_in_depth): noise along and across the line \
-of sight, quantised disparity, holes at grazing angles and outlines, the projector's shadow, fingers that go missing. \
-What the table shows is whether refinement closes the gap between clean and sensed depth. The figures beside are the \
-paper's, on the real NYU hands with 72,757 frames at {size} px and networks of the published size, and are no mark to \
-be compared with."""
+damaged by published models of {kind} sensors (migaki simulate stand_in_depth): noise along and across the line \
+of sight, quantised disparity, holes at grazing angles and outlines, the projector's shadow, missing fingers. \
+The table shows whether refinement closes the gap between clean and sensed depth. The paper's figures are those of \
+the real NYU hands with 72,757 frames at {size} px and networks of the published size; they cannot be compared with \
+ours."""
 
 _REAL = """\
-The frames are those of {real} for training and {test} for the test. The figures beside are the paper's; their \
+The frames are those of {real} for training and {test} for the test. The paper's figures stand beside ours; its \
 networks are larger and were trained for longer."""
 
 _PROTOCOL = """\
@@ -45,19 +45,19 @@ updates of {batch} images, turned by up to 20 degrees, scaled and shifted; the l
 given as if images were {width} px wide, the paper's size: 5 px are {mm:.1f} mm at the hand's distance. The refiner \
 was trained on rendered hands and on frames without their labels; each seed has its own refiner and its own networks, \
 so the spread is that of both. "Images within 5 px" counts images whose error, the mean over 14 joints, is at most \
-that; the paper does not say whether it counts images or joints, so both are given. All frames, those without labels \
-and those of the test too, are cropped about the middle of their true joints: where the hand is, somebody else has \
-found. No setting was chosen on the frames of the test."""
+that; the paper does not say whether it counts images or joints, so both are given. All frames, including \
+those without labels and those of the test, are cropped about the middle of their true joints, so finding the hand is \
+not part of the task. No setting was chosen on the frames of the test."""
 
-_ONE_SEED = " One seed, which proves nothing: another refiner might show something else, whatever the pictures show."
+_ONE_SEED = " There is one seed only, so another refiner might give another result."
 
 
 def compose_hands(report: StudyReport, config: Any, arms: Sequence[str], real: Path, test: Path) -> None:
-    """Sections of the hand study; `config` is that of `studies.hands`, `arms` the slugs in the table's order."""
+    """Compose the hand study's page; `config` is that of `studies.hands`, `arms` the slugs in the table's order."""
     report.section("Table 4")
     if config.real is None:
         poses = "poses of real people, those of the test from another half of the table" if config.poses else \
-            "poses that are made up"
+            "random poses"
         report.text(_STAND_IN.format(poses=poses, kind=config.kind.replace("_", " "), size=SHOWN_AT))
     else:
         report.text(_REAL.format(real=real, test=test))
@@ -68,12 +68,12 @@ def compose_hands(report: StudyReport, config: Any, arms: Sequence[str], real: P
     report.figure("table4_curve", error_curves(report.errors(arms), limit=20, mark=5,
                                                xlabel="mean error over the joints in px"),
                   "Share of test images by their error, over all seeds of an arm.", is_chart=True)
-    report.section("What the refiner made")
+    report.section("Refined hands")
     _refined(report, config, real)
-    report.section("What the networks found")
+    report.section("Predicted joints")
     _found(report, config, arms, test)
     show_training(report.page, report.out / f"refiner_{config.seed}")
-    report.section("Who saw what", is_folded=True)
+    report.section("Which data each network saw", is_folded=True)
     labels = ImageFolder(test).labels
     cube = float(labels["cube"].mean()) if "cube" in labels else 300.0
     report.text(_PROTOCOL.format(features=config.features, size=config.size, steps=config.steps,
@@ -91,7 +91,7 @@ def _refined(report: StudyReport, config: Any, real: Path) -> None:
 
 
 def _found(report: StudyReport, config: Any, arms: Sequence[str], test: Path) -> None:
-    """The first test images with each arm's joints (red) and the true ones (green)."""
+    """Show the first test images with each arm's joints (red) and the true ones (green)."""
     folder = ImageFolder(test, size=(config.size, config.size), channels=1)
     batch = folder.read(range(min(_SEEN, len(folder))), ("image", "joints"))
     large = torch.nn.functional.interpolate(batch["image"], scale_factor=float(_TIMES))
@@ -107,7 +107,7 @@ def _found(report: StudyReport, config: Any, arms: Sequence[str], test: Path) ->
 
 
 def _enlarged(points: Tensor) -> Tensor:
-    """Places in an image as places in the same image enlarged, pixel centres at whole numbers."""
+    """Returns positions of an image as positions in its enlargement; pixel centres are whole numbers."""
     return (points.float() + 0.5) * _TIMES - 0.5
 
 
