@@ -55,7 +55,8 @@ def band_energies(images: Tensor, count: int) -> Tensor:
     ring = (radius * (2 * count)).floor().view(-1, 1)  # the corners beyond the last ring are left out
     within = (ring == torch.arange(count, device=images.device)).to(power.dtype)
     energy = (power.flatten(2) @ within) / within.sum(0).clamp_min(1)
-    return (energy + _SMALLEST).log()
+    logs: Tensor = (energy + _SMALLEST).log()
+    return logs
 
 
 def _differences(plane: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class CameraNet(nn.Module):
     @full_precision
     def settings(self, raw: Tensor) -> dict[str, Tensor]:
         """Bounded settings from the raw ones (B, S), by the names of `counts`."""
-        part = dict(zip(self.counts, raw.split(list(self.counts.values()), 1), strict=True))
+        part = dict(zip(self.counts, torch.split(raw, list(self.counts.values()), 1), strict=True))
         eye = torch.eye(self.channels, device=raw.device)
         sharp = F.pad(raw.new_full((1, 1), _SHARP), (0, len(camera.BLUR_WIDTHS)))
         found = {

@@ -1,4 +1,4 @@
-"""Camera refiner: gives synthetic images the tones, colours, blur and grain of unlabelled photographs; moves no pixel."""
+"""Camera refiner: gives synthetic images the tones, blur and grain of unlabelled photographs and moves no pixel."""
 
 from __future__ import annotations
 
