@@ -18,9 +18,9 @@ _SMALLEST = 1e-6
 def picture_statistics(images: Tensor) -> Tensor:
     """Return what describes the looks of each picture, without saying where anything is.
 
-    Per channel the mean, the deviation and nine quantiles (of every second pixel); for brightness and two colour differences the log energy
-    in six rings of the spectrum; for brightness the log mean of absolute and of squared differences of neighbours
-    across and down, at full and at half size; the correlations between channels.
+    Per channel the mean, the deviation and nine quantiles (of every second pixel); for brightness and two colour
+    differences the log energy in six rings of the spectrum; for brightness the log mean of absolute and of squared
+    differences of neighbours across and down, at full and at half size; the correlations between channels.
 
     Shape: images (B, C, H, W), C = 1 or 3, in about [0, 1], at least 8 px; result (B, F)
     """
@@ -28,8 +28,8 @@ def picture_statistics(images: Tensor) -> Tensor:
     brightness = images.mean(1, keepdim=True)
     planes = brightness if images.shape[1] == 1 else torch.cat(
         [brightness, images[:, :1] - images[:, 1:2], images[:, 2:3] - images[:, 1:2]], 1)
-    parts = [mean, deviation, quantiles(images[..., ::2, ::2], _QUANTILES).flatten(1), band_energies(planes, _BANDS).flatten(1),
-             _differences(brightness), _differences(F.avg_pool2d(brightness, 2))]
+    parts = [mean, deviation, quantiles(images[..., ::2, ::2], _QUANTILES).flatten(1),
+             band_energies(planes, _BANDS).flatten(1), _differences(brightness), _differences(F.avg_pool2d(brightness, 2))]
     if images.shape[1] > 1:
         flat = (images - mean[..., None, None]).flatten(2)
         after = flat.roll(1, 1)
@@ -55,7 +55,8 @@ def band_energies(images: Tensor, count: int) -> Tensor:
     ring = (radius * (2 * count)).floor().view(-1, 1)  # the corners beyond the last ring are left out
     within = (ring == torch.arange(count, device=images.device)).to(power.dtype)
     energy = (power.flatten(2) @ within) / within.sum(0).clamp_min(1)
-    return (energy + _SMALLEST).log()
+    logs: Tensor = (energy + _SMALLEST).log()
+    return logs
 
 
 def _differences(plane: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -43,7 +44,7 @@ class CameraNet(nn.Module):
         self.channels, self.has_jpeg = channels, jpeg
         self.counts = {
             "black": 1, "steps": _KNOTS, "matrix": channels * channels, "offset": channels,
-            "gain": 2 * channels * _GRID * _GRID, "across": 1 + len(camera.BLUR_WIDTHS),
+            "gain": 2 * _GRID * _GRID, "across": 1 + len(camera.BLUR_WIDTHS),
             "down": 1 + len(camera.BLUR_WIDTHS), "vignette": 1, "grain": 1 + len(camera.GRAIN_WIDTHS), "slope": 1,
             "shared": 1, "jpeg": int(jpeg),
         }
@@ -72,7 +73,7 @@ class CameraNet(nn.Module):
     @full_precision
     def settings(self, raw: Tensor) -> dict[str, Tensor]:
         """Bounded settings from the raw ones (B, S), by the names of `counts`."""
-        part = dict(zip(self.counts, raw.split(list(self.counts.values()), 1), strict=True))
+        part = dict(zip(self.counts, torch.split(raw, list(self.counts.values()), 1), strict=True))
         eye = torch.eye(self.channels, device=raw.device)
         sharp = F.pad(raw.new_full((1, 1), _SHARP), (0, len(camera.BLUR_WIDTHS)))
         found = {
@@ -80,11 +81,11 @@ class CameraNet(nn.Module):
             "steps": torch.exp(torch.tanh(part["steps"])) / _KNOTS,
             "matrix": eye + 0.3 * torch.tanh(part["matrix"]).view(-1, self.channels, self.channels),
             "offset": 0.2 * torch.tanh(part["offset"]),
-            "gain": 0.5 * torch.tanh(part["gain"]).view(-1, 2, self.channels, _GRID, _GRID),
+            "gain": 0.25 * torch.tanh(part["gain"]).view(-1, 2, 1, _GRID, _GRID),
             "across": torch.softmax(part["across"] + sharp, 1),
             "down": torch.softmax(part["down"] + sharp, 1),
-            "vignette": 0.7 * torch.sigmoid(part["vignette"][:, 0] + _DARK),
-            "grain": 0.15 * torch.sigmoid(part["grain"] + _GRAIN),
+            "vignette": 0.5 * torch.sigmoid(part["vignette"][:, 0] + _DARK),
+            "grain": 0.08 * torch.sigmoid(part["grain"] + _GRAIN),
             "slope": 2 * torch.tanh(part["slope"][:, 0]),
             "shared": torch.sigmoid(part["shared"][:, 0]),
         }
@@ -119,7 +120,7 @@ def _pooling(length: int) -> Tensor:
     """The matrix (8, length) that averages a row of pixels in 8 parts of equal width."""
     edges = [part * length / THUMBNAIL for part in range(THUMBNAIL + 1)]
     rows = [[max(0.0, min(end, place + 1) - max(start, place)) / (end - start) for place in range(length)]
-            for start, end in zip(edges[:-1], edges[1:], strict=True)]
+            for start, end in itertools.pairwise(edges)]
     return torch.tensor(rows)
 
 

@@ -18,7 +18,7 @@ from migaki.ops.full_precision import full_precision
 BLUR_WIDTHS = (0.6, 1.2, 2.4)
 """Standard deviations of the Gaussians that a lens may mix, px; a first share stays sharp."""
 
-GRAIN_WIDTHS = (0.5, 1.0, 2.0)
+GRAIN_WIDTHS = (0.5, 1.0)
 """Standard deviations of the Gaussians that filter grain, px; a first part of it stays white."""
 
 _SMALLEST = 1e-12
@@ -63,7 +63,7 @@ def local_gain(images: Tensor, log_gain: Tensor) -> Tensor:
     The grid has two levels of brightness (0 and 1) and h x w places, whose corners are the picture's corners. Between
     them gains are interpolated; the guide is the mean of the channels, clipped to [0, 1].
 
-    Shape: images (B, C, H, W), log_gain (B, 2, C, h, w), natural logarithms; result as images
+    Shape: images (B, C, H, W), log_gain (B, 2, C or 1, h, w), natural logarithms; result as images
     """
     batch, _, channels, rows, columns = log_gain.shape
     fields = F.interpolate(log_gain.reshape(batch, 2 * channels, rows, columns), size=images.shape[2:],
@@ -123,7 +123,7 @@ def grain(images: Tensor, noise: Tensor, amplitudes: Tensor, slope: Tensor, shar
     exp(slope (y - 1/2)), y being the mean of the channels.
 
     Shape: images (B, C, H, W); noise (B, C + 1, H, W), standard normal, the last channel being the shared one;
-        amplitudes (B, 4), not negative; slope (B,); shared (B,) in [0, 1]; result as images
+        amplitudes (B, 3), not negative; slope (B,); shared (B,) in [0, 1]; result as images
     """
     own, common = noise[:, :-1], noise[:, -1:]
     share = shared.view(-1, 1, 1, 1)

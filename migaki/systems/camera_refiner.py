@@ -1,4 +1,4 @@
-"""Camera refiner: gives synthetic images the tones, colours, blur and grain of unlabelled photographs; moves no pixel."""
+"""Camera refiner: gives synthetic images the tones, blur and grain of unlabelled photographs and moves no pixel."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ class CameraRefiner(System):
         channels: int = 0  # 0 = as the synthetic images
         height: int = 0  # px; 0 = as the synthetic images
         width: int = 0  # px; 0 = as the synthetic images
-        steps: int = 300  # updates of the camera and of the discriminator
+        steps: int = 200  # updates of the camera and of the discriminator
         batch_size: int = 32  # synthetic images a step, and as many photographs
         match: bool = True  # pictures first take mean and deviation of a random photograph
         jpeg: bool = False  # the camera also writes JPEG, with a learned quality
         statistics: float = 1.0  # weight of the distance between statistics
         adversarial: float = 0.05  # weight of the discriminators' term
-        keep: float = 0.01  # weight of the mean square of the raw settings, which are 0 for the identity
+        keep: float = 0.03  # weight of the mean square of the raw settings, which are 0 for the identity
         r1: float = 0.5  # weight of the gradient penalty at photographs
         directions: int = 64  # random projections of the statistics in a step
         latent: int = 8  # random numbers that the settings depend on: several pictures of one

@@ -51,7 +51,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "camera.tone_curve": (COLOURS, rand(2), rand(2, 4)), "camera.mix_channels": (COLOURS, rand(2, 3, 3), rand(2, 3)),
     "camera.local_gain": (COLOURS, rand(2, 2, 3, 3, 3)), "camera.lens_blur": (COLOURS, rand(2, 4), rand(2, 4)),
     "camera.vignette": (COLOURS, rand(2)), "camera.jpeg": (COLOURS, rand(2, 8, 8) * 40, rand(2)),
-    "camera.grain": (COLOURS, rand(2, 4, 12, 16), rand(2, 4), rand(2), rand(2)),
+    "camera.grain": (COLOURS, rand(2, 4, 12, 16), rand(2, 3), rand(2), rand(2)),
     "statistics.picture_statistics": (COLOURS,), "statistics.band_energies": (COLOURS, 4),
     "statistics.standardised": (FEATURES, FEATURES[:4]),
     "statistics.sliced_wasserstein": (FEATURES[:3], FEATURES[3:], rand(32, 5) - 0.5),

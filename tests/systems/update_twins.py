@@ -333,7 +333,8 @@ def super_resolution(system: Any, batch: Batch, step: int) -> Descents:
 
 
 TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
-    "adapted_classifier": adapted_classifier, "camera_refiner": camera_refiner, "classifier": classifier, "colourisation": colourisation,
+    "adapted_classifier": adapted_classifier, "camera_refiner": camera_refiner, "classifier": classifier,
+    "colourisation": colourisation,
     "deep_detail": deep_detail, "gaze": gaze, "hourglass": hourglass, "keypoints": hourglass,
     "landmarks": landmarks, "pix2pix": pix2pix, "regressor": regressor,
     "simgan": simgan, "super_resolution": super_resolution,
