@@ -148,7 +148,6 @@ def test_without_labels_it_says_that_nothing_is_proved(sets: Path, tmp_path: Pat
     copied(sets, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("migaki.lab.adapt.leave.can_export", lambda: False)
-    monkeypatch.setattr("migaki.lab.adapt.page.can_export", lambda: False)
     words = shlex.split(f"adapt drawn photos --out out {SMALL} --arms plain augmented")
     assert main(words) == 0
     found = decision(tmp_path / "out")

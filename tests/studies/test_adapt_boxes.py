@@ -32,8 +32,7 @@ def simulate() -> Callable[..., None]:
 
 def adapted(words: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(budget, "_TIMED", 1)
-    for module in ("leave", "page"):
-        monkeypatch.setattr(f"migaki.lab.adapt.{module}.can_export", lambda: False)
+    monkeypatch.setattr("migaki.lab.adapt.leave.can_export", lambda: False)
     assert main(["adapt", *shlex.split(words), "--out", "out", "--seeds", "2", "--steps", "3"]) == 0
     found: dict[str, Any] = json.loads(Path("out/decision.json").read_text(encoding="utf-8"))
     return found

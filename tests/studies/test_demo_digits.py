@@ -23,8 +23,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setattr(budget, "_TIMED", 1)
-        for module in ("leave", "page"):
-            patch.setattr(f"migaki.lab.adapt.{module}.can_export", lambda: False)  # it takes seconds
+        patch.setattr("migaki.lab.adapt.leave.can_export", lambda: False)  # it takes seconds
         assert main(SMALL) == 0
     return place / "demo"
 

@@ -14,7 +14,7 @@ from migaki.data.folder import ImageFolder
 from migaki.lab.adapt import choice
 from migaki.lab.adapt.by_picture import with_rights
 from migaki.lab.adapt.found import show_found, show_gap
-from migaki.lab.adapt.leave import can_export, chosen_folder, write_script
+from migaki.lab.adapt.leave import chosen_folder, write_script
 from migaki.lab.adapt.making import BOUND, worths
 from migaki.lab.adapt.recipes import Recipe, model_folder
 from migaki.lab.adapt.state import Adaptation
@@ -61,7 +61,7 @@ def write(work: Adaptation, title: str = TITLE) -> Path:
     found = judge(work, outcomes, measure)
     write_json(out / "decision.json", _decision(work, outcomes, found, measure))
     write_json(out / "results.json", results(("seed",), list(outcomes.values())))
-    if can_export():
+    if (out / "onnx" / "model.onnx").exists():
         write_script(out / "model", out)
     report = StudyReport(out, title, _subtitle(work), factors=("seed",), measures=(measure,),
                          outcomes=outcomes, timings=work.timings)
