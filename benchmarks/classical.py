@@ -1,8 +1,8 @@
-"""What non-local means (OpenCV) does on the pairs of noise and JPEG by which the networks are judged.
+"""Non-local means (OpenCV) on the pairs of noise and JPEG on which the networks are judged.
 
     MIGAKI_DATA=DIR python benchmarks/classical.py OUT      # OUT as in benchmarks/deraining.py
 
-Its strength is chosen for each level by PSNR on four of the held-out photographs, which are damaged alike.
+Its strength is chosen for each level by PSNR on four of the held-out photographs, with the same damage.
 (BM3D's published code may not be used commercially; it is left out.)
 """
 

@@ -1,11 +1,11 @@
-"""Simulated clouds over real satellite scenes: what pix2pix (McGAN) brings back, with and without the near infrared.
+"""Removes simulated clouds from real satellite scenes by pix2pix (McGAN), with and without the near infrared.
 
     MIGAKI_DATA=DIR python benchmarks/cloud_removal.py OUT {nir,rgb} [--seed 0] [--blend] [--unveil] [--resize]
 
 Trained on the left 230 columns of `landsat7_olinda`; judged on its right 109 columns under fractal clouds, and on the
-three clear Sentinel-2 scenes under clouds of real outlines (`sentinel2_real_cloud_masks`, none of which is trained
-with), each band given the mean and spread that it has in the training part. Both arms meet the same clouds, in three
-strata of optical depth. One thread a process; runs that were begun are gone on with.
+three clear Sentinel-2 scenes under clouds of real outlines (`sentinel2_real_cloud_masks`, none of which is in the
+training), each band with the mean and spread of the training part. Both arms get the same clouds, in three strata of
+optical depth. Each process uses one thread; interrupted runs continue.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What the deep detail network learns from damage simulated on clean photographs (docs/restoration.md).
+"""Trains the deep detail network on damage simulated on clean photographs (docs/restoration.md).
 
     MIGAKI_DATA=DIR python benchmarks/deraining.py OUT ARM [--seed 0]     # trains and judges on held-out photographs
     MIGAKI_DATA=DIR python benchmarks/deraining.py OUT ARM --rain100l     # the same run, judged on Rain100L too
 
 Trained on CamVid's train_* and on photographs that scikit-image and scikit-learn ship; `held` are CamVid's val_* and
 three other shipped ones in simulated rain that no arm trains on. Noise and JPEG are judged on every fourth clean
-picture of Rain100L, which no arm trains on either. What was begun under OUT is gone on with. One thread a process: two
-arms side by side use two cores better than one arm on two.
+picture of Rain100L, which no arm trains on either. Interrupted runs under OUT continue. Each process uses one thread,
+since two arms side by side use two cores better than one arm does.
 """
 
 from __future__ import annotations

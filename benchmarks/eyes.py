@@ -1,6 +1,6 @@
 """Speed of the eye simulator: images/s at 60x36 and 640x480, one thread and two.
 
-The baseline in the same run is what a program would need that only reads stored patches: decoding one 60x36 PNG an
+The baseline in the same run is a program that only reads stored patches: it decodes one 60x36 PNG per
 image. Usage: python benchmarks/eyes.py [UnityEyes' Assets folder]
 """
 

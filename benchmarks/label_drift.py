@@ -1,9 +1,9 @@
-"""Label drift of refiners, held in several ways, on eyes that no part of them has seen (docs/drift.md).
+"""Label drift of refiners with several ways to preserve labels, on eyes that none of them has seen (docs/drift.md).
 
     MIGAKI_DATA=DIR python benchmarks/label_drift.py OUT [--arms free consistent ...]
 
-Folders under OUT are gone on with, nothing finished is done again. No label of a photograph is used. Estimators with
-number 0 hold the labels in training; those with number 1 have no part in it and judge.
+Interrupted folders under OUT continue, and finished ones are not repeated. No label of a photograph is used. Estimators
+with number 0 take part in the training; those with number 1 do not, and judge.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def arm(out: Path, name: str, seed: int, rounds: int) -> None:
 
 
 def _late(run: Path) -> str:
-    """The means of the last 200 rounds of what tells how the two players stand and where the weight has gone."""
+    """Returns the means over the last 200 rounds of the terms that describe both networks and the weight."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][-10:]
     names = ("refiner/change", "discriminator/accuracy_refined", "discriminator/accuracy_real", "drift/log10_strength")
     shown = [f"{name} {sum(row[name] for row in rows) / len(rows):.3f}" for name in names if name in rows[-1]]
@@ -106,8 +106,8 @@ def control(out: Path) -> None:
         before = meter.read({"image": images})
         for change, changed in changes.items():
             found = meter.meter.drift(meter.read({"image": changed}), before)
-            told = {key: summary(value) for key, value in found.items()}
-            print(name, change, *(f"{key} {one['mean']:.2f} ± {one['std']:.2f}" for key, one in told.items()),
+            summaries = {key: summary(value) for key, value in found.items()}
+            print(name, change, *(f"{key} {one['mean']:.2f} ± {one['std']:.2f}" for key, one in summaries.items()),
                   flush=True)
 
 

@@ -1,4 +1,4 @@
-"""`apply` folder to folder against the bare network on tensors in memory: decoding and encoding should cost nothing."""
+"""Compares `apply` from folder to folder with the network alone on tensors in memory."""
 
 from __future__ import annotations
 

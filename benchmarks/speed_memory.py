@@ -1,4 +1,4 @@
-"""Peak memory of simulate, apply and train on ten times as many images: each in a process of its own."""
+"""Measures the peak memory of simulate, apply and train on ten times as many images, each in its own process."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from speed_row import Row
 
-# `ru_maxrss` of the process itself would not do: it survives exec, so that a child begins with the peak of what started
-# it. `VmHWM` belongs to the address space, which exec makes anew. What the command itself starts cannot inherit more
-# than the command's own peak, so for its children `ru_maxrss` is right.
+# `ru_maxrss` of the process itself is wrong: it survives exec, so a child begins with the peak of its parent. `VmHWM`
+# belongs to the address space, which exec replaces. Children of the command inherit at most the command's own peak, so
+# `ru_maxrss` is right for them.
 _RUN = """
 import json, resource, sys
 from migaki.cli import main

@@ -1,8 +1,8 @@
-"""One figure beside its baseline, how the two are timed, and when their ratio may be called met.
+"""One figure beside its baseline: how both are timed, and when their ratio counts as met.
 
-What else runs on a machine makes a figure worse, but a disturbed *baseline* makes the ratio better. So figure and
-baseline are timed in turns (A B A B ...), each pair gives a ratio, and the median counts. A row whose pairs disagree,
-or whose baseline varied much, is unsteady: neither met nor missed.
+Other programs on the machine make a figure worse, but a disturbed *baseline* makes the ratio better. So figure and
+baseline are timed alternately (A B A B ...), each pair gives a ratio, and the median counts. A row whose pairs
+disagree, or whose baseline varied much, is unsteady: neither met nor missed.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def judge(ratios: Sequence[float], wanted: str, baselines: Sequence[float] = (),
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """How long `work` takes; a number that it returns instead, where it times itself."""
+    """Returns the time that `work` takes, or the number that it returns if it times itself."""
     start = time.perf_counter()
     found = work()
     return found if isinstance(found, float) else time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""The eye simulator: two cores against one, and against the 23 ms an image that UnityEyes' authors print."""
+"""Times the eye simulator: two cores against one, and against the 23 ms per image that UnityEyes' authors print."""
 
 from __future__ import annotations
 

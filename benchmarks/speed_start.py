@@ -1,4 +1,4 @@
-"""How long one waits: help, list, the first training step of the demo; opening a large set."""
+"""Times help, list, the first training step of the demo, and opening a large set."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ def _first_step(out: Path) -> float:
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "migaki", "demo", "eyes", "--out", str(out)],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    told: list[tuple[float, str]] = []
+    seen: list[tuple[float, str]] = []
     try:
-        while len(told) < 2 and process.poll() is None and time.perf_counter() - start < 120:
+        while len(seen) < 2 and process.poll() is None and time.perf_counter() - start < 120:
             lines = [line for path in out.rglob("timing.jsonl") for line in path.read_text().splitlines()]
-            told += [(time.perf_counter() - start, line) for line in lines[len(told) :]]
+            seen += [(time.perf_counter() - start, line) for line in lines[len(seen) :]]
             time.sleep(0.02)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    if len(told) < 2:
-        raise RuntimeError("the demo has told nothing of its training in two minutes")
-    first, second = (json.loads(line) for _, line in told[:2])
-    return told[0][0] - second["seconds"] * (first["step"] - 1) / (second["step"] - first["step"])
+    if len(seen) < 2:
+        raise RuntimeError("the demo has not printed two training steps within two minutes")
+    first, second = (json.loads(line) for _, line in seen[:2])
+    return seen[0][0] - second["seconds"] * (first["step"] - 1) / (second["step"] - first["step"])
 
 
 def _open(folder: Path, count: int) -> Row:

@@ -1,4 +1,4 @@
-"""A training step of the paper's refiner for eyes at batch 64: ours against the plain recipe, and against the limit."""
+"""Times a step of the paper's refiner for eyes at batch 64 against the plain recipe and the hardware's limit."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def run(words: list[str]) -> int:
     if words[:1] in ([], ["-h"], ["--help"], ["--help-all"]):
         print(f"usage: migaki import assets unityeyes --out DIR\n\n{ABOUT}")
         if not words:
-            raise UserError("migaki import assets: say which: unityeyes")
+            raise UserError("migaki import assets: choose one: unityeyes")
         return 0
     if words[0] != "unityeyes":
         raise UserError(f"no assets are called '{words[0]}': there is 'unityeyes'")

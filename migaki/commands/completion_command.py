@@ -43,7 +43,7 @@ def run(words: list[str]) -> int:
     if not words or {"-h", "--help", "--help-all"}.intersection(words):
         print(f"usage: migaki completion {'|'.join(SHELLS)}\n\n{ABOUT}")
         if not words:
-            raise UserError(f"migaki completion: say which: {', '.join(SHELLS)}")
+            raise UserError(f"migaki completion: choose one: {', '.join(SHELLS)}")
         return 0
     if words[0] not in SHELLS or words[1:]:
         raise UserError(f"migaki completion {' '.join(words)}: give one of {', '.join(SHELLS)}")

@@ -165,7 +165,7 @@ def take_name(program: str, package: str, base: str, words: list[str], about: st
         print(pages.table(known))
         print(f"\n`migaki {program} NAME --help` lists its options with their defaults and units.")
         if not words:
-            raise UserError(f"migaki {program}: say which: {', '.join(known)}")
+            raise UserError(f"migaki {program}: choose one: {', '.join(known)}")
         return None
     return words[0], words[1:]
 

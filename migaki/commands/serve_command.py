@@ -25,7 +25,7 @@ def run(words: list[str]) -> int:
         print(f"usage: migaki serve NAME [OPTIONS]\n\n{ABOUT}\n\nNAME is one of\n{table(pages)}\n\n"
               "`migaki serve NAME --help` lists its options with their defaults.")
         if not words:
-            raise UserError(f"migaki serve: say which: {', '.join(pages)}")
+            raise UserError(f"migaki serve: choose one: {', '.join(pages)}")
         return 0
     name, rest = words[0], words[1:]
     if name not in pages:

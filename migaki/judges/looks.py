@@ -25,9 +25,10 @@ from migaki.metrics.spectrum import spectrum_features
 FEATURES = {"pixels": "pixels, brightness and contrast taken out", "spectrum": "spectrum: coarse against fine"}
 """The features and their descriptions. None comes from a network that was trained on other pictures."""
 
-TOLD = "Distinguished: the accuracy of a logistic classifier, 50 % is chance (Lopez-Paz and Oquab 2017). " \
-       "Kernel distance: unbiased MMD² with the cubic kernel of KID (Binkowski et al. 2018) on these features, not " \
-       "on Inception's; 0 means no difference."
+ABOUT_DISTANCES = (
+    "Distinguished: the accuracy of a logistic classifier, 50 % is chance (Lopez-Paz and Oquab 2017). "
+    "Kernel distance: unbiased MMD² with the cubic kernel of KID (Binkowski et al. 2018) on these features, not "
+    "on Inception's; 0 means no difference.")
 
 _AT_MOST = 1000  # images of each set: enough for the second decimal, and quick
 _EXAMINED = 5000  # images compared with all photographs; takes about 20 s for 50,000 photographs
@@ -78,7 +79,7 @@ class Looks(Judge):
         record = {"synthetic": str(config.synthetic), "refined": str(config.refined or ""),
                   "photos": str(config.photos), "version": __version__}
         return Findings(title="Looks", record=record, figures=figures, baseline=base,
-                        baseline_name="photographs against photographs", notes=[TOLD],
+                        baseline_name="photographs against photographs", notes=[ABOUT_DISTANCES],
                         sections=[Section(columns=columns, rows=rows)])
 
 
@@ -210,5 +211,5 @@ def _standardised(photos: Rows, images: Rows) -> tuple[Rows, Rows]:
 
 def _compare(photos: Rows, images: Rows) -> dict[str, float]:
     size = min(500, len(photos), len(images))
-    told = two_sample_test(photos, images, folds=min(5, len(photos), len(images)))
-    return {"told_apart": told["accuracy"], **kid(photos, images, num_subsets=10, subset_size=size)}
+    found = two_sample_test(photos, images, folds=min(5, len(photos), len(images)))
+    return {"told_apart": found["accuracy"], **kid(photos, images, num_subsets=10, subset_size=size)}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from migaki.judges.looks import FEATURES, TOLD, distances
+from migaki.judges.looks import ABOUT_DISTANCES, FEATURES, distances
 from migaki.lab.pictures import show_before_after, show_training
 from migaki.lab.study import Study, run_study
 from migaki.lab.study_report import StudyReport
@@ -70,7 +70,7 @@ def looks_table(figures: dict[str, Any], photos: str) -> Table:
             row += [scale * before, Rated(value=scale * after, trend=trend)]
         rows.append(row)
     return Table(["features", "distinguished, %: rendered", "refined", "kernel distance: rendered", "refined "], rows,
-                 f"Against {photos}; lower is better. {TOLD}")
+                 f"Against {photos}; lower is better. {ABOUT_DISTANCES}")
 
 
 def _cards(report: StudyReport, arms: Sequence[str], looks: dict[str, Any]) -> list[Number]:

@@ -53,9 +53,10 @@ def page_html(name: str, facts: dict[str, Any]) -> str:
     """Returns the HTML of a page, with the styles and scripts that all pages share."""
     html = (_PLACE / f"{name}.html").read_text(encoding="utf-8")
     # The text must not end the script, whatever names the user's files have.
-    told = json.dumps(facts).replace("<", "\\u003c")
+    facts_json = json.dumps(facts).replace("<", "\\u003c")
     parts = {"STYLE": page_style() + (_PLACE / "served.css").read_text(encoding="utf-8"),
-             "SCRIPT": f"{page_script()}\nconst facts = {told};\n" + (_PLACE / "served.js").read_text(encoding="utf-8")}
+             "SCRIPT": f"{page_script()}\nconst facts = {facts_json};\n"
+                       + (_PLACE / "served.js").read_text(encoding="utf-8")}
     for mark, text in parts.items():
         html = html.replace(f"/*{mark}*/", text)
     return html

@@ -107,7 +107,7 @@ def test_misspelt_words_get_a_suggestion(refused: Callable[..., str], call: Call
     assert "did you mean 'eyes'" in refused("simulate", "eye")
     assert "known are" in refused("train", "quux")
     for command in ("train", "simulate", "import"):
-        assert "say which" in refused(command)
+        assert "choose one" in refused(command)
     code, _, complaint = call("train", "gaze", "--data", "x", "--out", "y", "--stepz", "3")
     assert code == 2 and "Traceback" not in complaint and "--steps" in complaint
     code, _, complaint = call("train", "gaze", "--data", "x", "--out", "y", "--steps", "many")

@@ -23,6 +23,6 @@ CASES = [
 
 
 @pytest.mark.parametrize(("line", "told"), CASES)
-def test_a_wrong_option_is_told_in_one_line(line: str, told: str, refused: Callable[..., str]) -> None:
+def test_a_wrong_option_is_reported_in_one_line(line: str, told: str, refused: Callable[..., str]) -> None:
     said = refused(*line.split())
     assert told.lower() in said.lower() and not set("│╭╰─") & set(said)

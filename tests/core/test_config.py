@@ -58,7 +58,7 @@ def test_a_whole_number_will_do_for_a_float_but_not_the_other_way() -> None:
     ({"span": 3}, "expected a list, got 3"), ({"bounds": [1, 2, 3]}, "expected 2 values, got 3"),
     ({"inner": 3}, "expected an object with the fields of Inner"), ([], "expected an object with the fields of Outer"),
 ])
-def test_mistakes_are_told_in_one_line(values: Any, line: str) -> None:
+def test_mistakes_are_reported_in_one_line(values: Any, line: str) -> None:
     with pytest.raises(UserError) as caught:
         from_dict(Outer, values, "cfg")
     assert line in str(caught.value) and "\n" not in str(caught.value)

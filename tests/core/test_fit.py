@@ -210,7 +210,7 @@ def test_cadences_that_cannot_be(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_no_cuda_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_cuda_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="use --device cpu"):
         fit(Line(Line.Config()), Points(), Run(device="cuda"), tmp_path / "run", quiet=True)

@@ -136,7 +136,7 @@ def test_a_live_bar_says_the_same(clock: Clock, monkeypatch: pytest.MonkeyPatch,
     assert "3 of 3 were there already" in capsys.readouterr().err
 
 
-def test_an_import_that_was_done_before_is_told_as_such(tmp_path: Path, capsys: Said) -> None:
+def test_an_import_that_was_done_before_is_reported_as_such(tmp_path: Path, capsys: Said) -> None:
     (tmp_path / "photos").mkdir()
     for number in range(3):
         Image.new("L", (8, 8), number).save(tmp_path / "photos" / f"{number}.png")

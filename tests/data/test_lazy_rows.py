@@ -48,7 +48,7 @@ def test_blank_lines_and_a_byte_order_mark(tmp_path: Path) -> None:
     assert list(ImageFolder(tmp_path).rows) == [{"file_name": f"{n}.png", "a": n} for n in range(3)]
 
 
-def test_a_file_that_changes_is_told(tmp_path: Path) -> None:
+def test_a_file_that_changes_is_reported(tmp_path: Path) -> None:
     (tmp_path / "0.png").touch()
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "0.png"}\n')
     folder = ImageFolder(tmp_path)

@@ -115,7 +115,7 @@ def test_every_frame_has_the_joints_of_its_own_number(nyu, tmp_path):
             np.testing.assert_allclose(found, wanted[:, 0], atol=0.05)
 
 
-def test_mistakes_are_told_in_one_line(nyu, tmp_path):
+def test_mistakes_are_reported_in_one_line(nyu, tmp_path):
     folder, _ = nyu
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "grey.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")

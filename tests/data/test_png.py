@@ -95,7 +95,7 @@ def test_damaged_and_odd_files_are_none() -> None:
     assert decode_png(encode_png(picture(1, 9, 9)), 80) is None
 
 
-def test_a_file_cut_short_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_file_cut_short_is_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "cut.png"
     path.write_bytes(encode_png(picture(1, 36, 60))[:-30])
     with pytest.raises(UserError, match=r"cut\.png: damaged or truncated image"):

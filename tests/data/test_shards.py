@@ -185,7 +185,7 @@ def test_without_the_index_it_is_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["cut", "rubbish", "index", "json", "mixed", "empty"])
-def test_damage_is_told_in_one_line(what: str, tmp_path: Path) -> None:
+def test_damage_is_reported_in_one_line(what: str, tmp_path: Path) -> None:
     folder = write("webdataset", tmp_path / "out")
     shard = folder / "000000.tar"
     if what == "cut":

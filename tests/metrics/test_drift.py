@@ -72,7 +72,7 @@ def test_gaze_drifts_by_the_angle_between() -> None:
 
 
 @pytest.mark.parametrize(("error_width", "scale"), [(0, 1.0), (55, 55 / 60)])
-def test_places_drift_by_pixels_at_the_told_width(error_width: int, scale: float) -> None:
+def test_places_drift_by_pixels_at_the_given_width(error_width: int, scale: float) -> None:
     keys = ("my_points", "pupil_centre")
     before = {"my_points": torch.rand(9, 4, 2) * 30, "pupil_centre": torch.rand(9, 2) * 30}
     after = {key: value + torch.randn_like(value) for key, value in before.items()}

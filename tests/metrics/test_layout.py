@@ -23,7 +23,7 @@ def gap(first: Tensor, second: Tensor) -> float:
     return float(meter.gap())
 
 
-def test_other_places_are_told_and_looks_are_not() -> None:
+def test_other_places_are_found_and_looks_are_not() -> None:
     ours = discs(200, 8, 0)
     assert gap(ours, discs(200, 16, 1)) > 1
     assert gap(ours, discs(200, 8, 1)) < 0.1

@@ -161,7 +161,7 @@ def test_pure_in_seed_and_index_and_zero_stays_zero(kind):
     assert full.damage(torch.zeros(0, 5, 5), 0, []).shape == (0, 5, 5)
 
 
-def test_mistakes_are_told():
+def test_mistakes_are_reported():
     with pytest.raises(UserError, match="indices"):
         DepthSensor().damage(torch.zeros(2, 5, 5), 0, [1])
     with pytest.raises(UserError, match="focal_px"):

@@ -246,7 +246,7 @@ def test_colour_of_another_size(assets: Path | None) -> None:
     ({"width": 1}, "width"),
     ({"gaze_prior": "table"}, "gaze_table"),
 ])
-def test_mistakes_are_told_in_one_line(changes: dict[str, object], says: str) -> None:
+def test_mistakes_are_reported_in_one_line(changes: dict[str, object], says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
         simulator(**changes).render(0, [0])
     assert "\n" not in str(caught.value)

@@ -260,7 +260,7 @@ def test_a_larger_image_shows_the_same_hand():
 
 @pytest.mark.parametrize("wrong", [{"height": 0}, {"size": (1.0, 0.5)}, {"distance_mm": (100.0, 200.0)},
                                    {"poses": Path("nowhere.mat")}])
-def test_mistakes_are_told_in_one_line(wrong):
+def test_mistakes_are_reported_in_one_line(wrong):
     with pytest.raises(UserError) as caught:
         HandSimulator(HandSimulator.Config(**wrong))
     assert "\n" not in str(caught.value)
@@ -296,7 +296,7 @@ def test_a_fit_finds_joints_that_the_model_itself_has_made(tmp_path):
     assert torch.isfinite(HandSimulator(config).render(0, range(4))["joints"]).all()
 
 
-def test_align_finds_a_rotation_and_persons_are_told_apart():
+def test_align_finds_a_rotation_and_persons_are_distinguished():
     rng = np.random.default_rng(0)
     points, turned = rng.normal(size=(5, 3)), rotation_matrix(np.array([0.3, -1.0, 0.6]))
     np.testing.assert_allclose(align(points, (points @ turned.T + 7)[None])[0], turned, atol=1e-9)

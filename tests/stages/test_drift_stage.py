@@ -137,7 +137,7 @@ def test_a_refiner_knows_its_estimator(parts: dict[str, Path], tmp_path: Path) -
     assert rows(plain) == rows(parts["before"])
 
 
-def test_an_estimator_that_is_gone_is_told(parts: dict[str, Path], tmp_path: Path,
+def test_an_estimator_that_is_gone_is_reported(parts: dict[str, Path], tmp_path: Path,
                                            capsys: pytest.CaptureFixture[str]) -> None:
     """A folder without the column that one counts on must not come in silence."""
     shutil.copytree(parts["refiner"], tmp_path / "refiner")

@@ -312,7 +312,7 @@ def test_pairs_are_measured_like_saved_files(run: Path, photos: Path, tmp_path: 
     assert fewer.figures["psnr"] == pytest.approx(np.mean(values[1:3]), abs=1e-6)
 
 
-def test_pairs_that_do_not_fit_are_told(run: Path, photos: Path, tmp_path: Path) -> None:
+def test_pairs_that_do_not_fit_are_reported(run: Path, photos: Path, tmp_path: Path) -> None:
     damage_folder("noise", Noise(), DamageJob(input=photos, out=tmp_path / "pairs"), quiet=True)
     with pytest.raises(UserError, match="no pair has that name"):
         judge_into(Pairs(Pairs.Config(data=tmp_path / "pairs", exclude=("z",), **CPU)), [run], quiet=True)
@@ -325,7 +325,7 @@ def test_pairs_that_do_not_fit_are_told(run: Path, photos: Path, tmp_path: Path)
         judge_into(Pairs(Pairs.Config(data=tmp_path / "pairs", **CPU)), [run], quiet=True)
 
 
-def test_the_road_from_the_command_line(run: Path, photos: Path, tmp_path: Path,
+def test_the_commands_in_order(run: Path, photos: Path, tmp_path: Path,
                                         capsys: pytest.CaptureFixture[str]) -> None:
     pairs, out = str(tmp_path / "pairs"), str(tmp_path / "out")
     words = ["--input", str(photos), "--out", pairs, "--count", "2", "--density", "5", "9"]

@@ -141,7 +141,7 @@ def test_photos_of_the_user(labelled: bool, tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("case", ["missing", "empty", "few", "name", "steps"])
-def test_mistakes_are_told_in_one_line(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_mistakes_are_reported_in_one_line(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                        capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     make_folder(Path("empty"))

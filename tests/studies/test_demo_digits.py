@@ -45,7 +45,7 @@ def test_the_page_begins_with_the_verdict_and_folds_what_few_need(out: Path) -> 
     assert '<details class="fold"' in page
 
 
-def test_mistakes_are_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_mistakes_are_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                        capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     for words in ("--seeds 1", "--steps 0", "--count 3"):

@@ -300,7 +300,7 @@ def test_degrees_are_not_taken_for_radians(tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("case", ["labelled", "both", "few", "folds", "unlabelled", "roll"])
-def test_mistakes_are_told_in_one_line(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_reported_in_one_line(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = str(_own(tmp_path / "few", labelled=False, count=3))
     words = {"labelled": ["--labelled", few], "both": ["--synthetic", few, "--assets", few], "few": ["--photos", few],
              "folds": ["--folds", "1"], "roll": ["--head-roll", "nan", "1"], "unlabelled": ["--synthetic", few]}[case]

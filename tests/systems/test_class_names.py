@@ -293,7 +293,7 @@ def test_coco_has_the_names(tmp_path: Path) -> None:
     assert [names[a["category_id"]] for a in found["annotations"]] == ["cow", "ant"]
 
 
-def test_logits_are_told_by_name() -> None:
+def test_logits_are_reported_by_name() -> None:
     from migaki.data.sets.class_labels import predicted_classes
 
     config = Classifier.Config(num_classes=3, classes=("a", "b"))

@@ -73,7 +73,7 @@ def test_boxes_that_it_reads_are_written_and_learned_from(run: Path, tmp_path: P
         Detector.open(both, replace(CONFIG, min_score=1.0), 0)
 
 
-def test_drift_of_boxes_is_told_in_per_cent_and_a_refiner_is_held(run: Path, tmp_path: Path) -> None:
+def test_drift_of_boxes_is_reported_in_per_cent_and_a_refiner_is_held(run: Path, tmp_path: Path) -> None:
     before, after = run.parent / "test", scenes(tmp_path / "after", 24, seed=5, said={"classes": ["square", "disc"]})
     Image.new("L", (32, 32), 128).save(after / "000.png")
     found = Drift(Drift.Config(before=before, after=after, estimator=(run,), device="cpu")).judge([], lambda *_: None)

@@ -33,7 +33,7 @@ def angle_of(vectors: Tensor) -> Tensor:
     return torch.atan2(vectors[:, 1], vectors[:, 0])
 
 
-def test_the_angle_that_is_told_is_the_one_by_which_pictures_turn() -> None:
+def test_the_angle_that_is_reported_is_the_one_by_which_pictures_turn() -> None:
     middle, arm = torch.tensor([63.5, 47.5]), torch.tensor([[30.0, 0.0]]).expand(40, 2)
     turned, angle = augment.affine_and_turn(blobs(middle + arm, 96, 128), 0.0, 0.0, 0.6)
     found = angle_of(centroids(turned) - middle)

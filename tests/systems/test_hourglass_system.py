@@ -62,7 +62,7 @@ def test_one_place_and_another_label(tmp_path: Path) -> None:
     assert evaluate_into(tmp_path / "run", EvaluateJob(data=data), quiet=True)[1]["count"] == 12
 
 
-def test_errors_are_told_at_the_width_that_is_asked_for() -> None:
+def test_errors_are_reported_at_the_width_that_is_asked_for() -> None:
     config, batch = HourglassSystem.tiny()
     torch.manual_seed(0)
     near = HourglassSystem(config).eval()

@@ -98,7 +98,7 @@ def test_the_watchman_tells_a_tolerance_that_is_not_held() -> None:
     ("places", "2deg", "reads px, not deg"), ("classes", "2deg", "reads %, not deg"), ("gaze", "1", "such as 1px"),
     ("synthetic", "1px", "no config.json"),
 ])
-def test_tolerances_that_cannot_be_told(parts: dict[str, Path], tmp_path: Path, estimator: str | None, limit: str,
+def test_tolerances_that_cannot_be_given(parts: dict[str, Path], tmp_path: Path, estimator: str | None, limit: str,
                                         complaint: str) -> None:
     with pytest.raises(UserError, match=complaint) as caught:
         refine(parts, tmp_path / "run", estimator, max_drift=limit)

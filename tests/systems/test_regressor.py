@@ -76,7 +76,7 @@ def test_what_it_reads_is_written_and_learned_from(run: Path, tmp_path: Path) ->
     assert config.columns == ("heading", "size")
 
 
-def test_drift_is_told_in_the_column_s_unit(run: Path, tmp_path: Path) -> None:
+def test_drift_is_reported_in_the_column_s_unit(run: Path, tmp_path: Path) -> None:
     data = run.parent / "data"
     train(Regressor, Regressor.Data(data=(data,)), replace(CONFIG, columns=("heading",), tolerance=(), steps=60), QUICK,
           tmp_path / "angle", quiet=True)

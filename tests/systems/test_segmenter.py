@@ -70,7 +70,7 @@ def test_masks_that_it_reads_are_written_and_learned_from(run: Path, tmp_path: P
         apply(run, ApplyJob(input=run.parent / "test", out=tmp_path / "no"), quiet=True)
 
 
-def test_drift_of_masks_is_told_in_per_cent_and_rejects(run: Path, tmp_path: Path) -> None:
+def test_drift_of_masks_is_reported_in_per_cent_and_rejects(run: Path, tmp_path: Path) -> None:
     before, after = run.parent / "test", scenes(tmp_path / "after", 24, seed=5, order=(2, 0, 1))
     for name in ("000.png", "001.png"):  # two pictures lose their objects
         Image.new("L", (32, 32), 128).save(after / name)

@@ -170,7 +170,7 @@ def test_going_on_with_other_settings_is_refused(config: TuringConfig, change: d
         open_test(replace(config, **change))  # type: ignore[arg-type]
 
 
-def test_a_foreign_or_missing_file_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_foreign_or_missing_file_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no visual Turing test"):
         Sittings(tmp_path / FILE_NAME)
     for content in (b"not a database at all, " * 100, b""):

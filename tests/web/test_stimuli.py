@@ -71,7 +71,7 @@ def test_large_images_are_reduced_and_crops_are_centred() -> None:
     assert is_grey(torch.full((3, 2, 2), 0.5)) and not is_grey(torch.rand(3, 8, 8))
 
 
-def test_mistakes_are_told_in_one_line(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_mistakes_are_reported_in_one_line(folders: tuple[Path, Path], tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     for arguments, words in (

@@ -179,13 +179,13 @@ def test_a_killed_machine_leaves_no_half_sitting_and_sits_at_the_next_start(
     ({"report": True}, "no visual Turing test"), ({"port": 70000}, "0 to 65535"),
     ({"per_class": 30, "machine": True, "report": True}, "outside the test"),
 ])
-def test_mistakes_are_told_in_one_line(config: TuringConfig, change: dict[str, object], words: str) -> None:
+def test_mistakes_are_reported_in_one_line(config: TuringConfig, change: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
         run(replace(config, **change), lambda _: None)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 
-def test_a_port_in_use_is_told(config: TuringConfig) -> None:
+def test_a_port_in_use_is_reported(config: TuringConfig) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -10,7 +10,7 @@ import torch
 
 from migaki.core.files import read_json
 from migaki.data.folder import ImageFolder
-from migaki.judges.looks import FEATURES, TOLD
+from migaki.judges.looks import ABOUT_DISTANCES, FEATURES
 from migaki.lab.arms import difference_by, pairs
 from migaki.lab.study_report import StudyReport
 from migaki.report.sheets import sheet
@@ -34,7 +34,7 @@ def read_looks(plan: GazePlan, seeds: int) -> dict[str, list[dict[str, Any]]]:
 def show_looks(report: StudyReport, looks: dict[str, list[dict[str, Any]]], called: str, *, is_held_out: bool) -> None:
     report.section("Looks and label drift")
     rows = [_looks_row("synthetic", looks["synthetic"]), _looks_row("refined", looks["refined"], looks["synthetic"])]
-    report.table("looks", Table(_LOOKS, rows, f"Against {called}, over the refiners; lower is better. {TOLD} "
+    report.table("looks", Table(_LOOKS, rows, f"Against {called}, over the refiners; lower is better. {ABOUT_DISTANCES} "
                                 f"Features: {'; '.join(FEATURES.values())}. Change: mean absolute change of a pixel "
                                 "in [0, 1]."))
     error = looks["synthetic"][0]["judge_error_deg"]

@@ -1,12 +1,12 @@
 """Gaze on real eyes from other renderings than the study's: the built-in eye alone, the wide prior of gaze.
 
-    MIGAKI_DATA=DIR python benchmarks/gaze_road.py OUT [--seeds 3] [--builtin] [--prior wide] [--refiners 3]
+    MIGAKI_DATA=DIR python benchmarks/gaze_study.py OUT [--seeds 3] [--builtin] [--prior wide] [--refiners 3]
 
-`migaki study gaze` gives the main figures (docs/results.md). Here CNNs alone are trained on raw eyes, and judged as
-trained, with AdaBN, with AdaBN and the prior, and after self-training; with `--refiners` on refined eyes too, each
-refiner held to the labels by the first CNN, `--rounds` rounds. Folders under OUT are gone on with, nothing
-finished is done again. Real labels are used for the last line of each CNN only. The unlabelled photographs are
-`mpiigaze/unlabelled`, the judged ones `mpiigaze/labelled`.
+`migaki study gaze` gives the main figures (docs/results.md). This benchmark trains CNNs on raw eyes and judges them as
+trained, with AdaBN, with AdaBN and the prior, and after self-training. With `--refiners` it also uses refined eyes; the
+estimator of each refiner is the first CNN, and it trains for `--rounds` rounds. Interrupted folders under OUT continue,
+and finished ones are not repeated. Real labels are used only to judge. The unlabelled photographs are
+`mpiigaze/unlabelled`, the test is `mpiigaze/labelled`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ QUIET = Run(sample_every=0, checkpoint_every=400)
 
 
 def judge(run: Path, synthetic: Path) -> dict[str, Any]:
-    """Figures of one CNN: as trained, with AdaBN, and with AdaBN and the prior matched; all rows and good crops."""
+    """Returns the figures of a CNN as trained, with AdaBN, and with AdaBN and the prior; on all rows and good crops."""
     figures: dict[str, Any] = {}
     for name, adapted, match in (("plain", False, False), ("adabn", True, False), ("prior", True, True)):
         system = load_system(run)
@@ -57,14 +57,14 @@ def judge(run: Path, synthetic: Path) -> dict[str, Any]:
 
 
 def train_cnn(out: Path, name: str, data: Gaze.Data, seed: int, steps: int) -> Path:
-    """Train one CNN, unless it stands already."""
+    """Train one CNN, unless it exists already; returns its folder."""
     run = out / f"gaze_{name}_{seed}"
     train(Gaze, data, Gaze.Config(steps=steps), replace(QUIET, seed=seed), run, quiet=True)
     return run
 
 
 def refine(out: Path, synthetic: Path, seed: int, rounds: int) -> Path:
-    """`synthetic`, refined towards the photographs by a refiner that the first CNN holds to the labels."""
+    """Refine `synthetic` towards the photographs; the first CNN is the estimator. Returns the refined folder."""
     run, refined = out / f"refiner_{seed}", out / f"refined_{seed}"
     data = SimGAN.Data(synthetic=synthetic, real=PHOTOS, estimator=out / "gaze_raw_0")
     train(SimGAN, data, SimGAN.Config(steps=rounds), replace(QUIET, seed=seed), run, quiet=True)
@@ -73,17 +73,17 @@ def refine(out: Path, synthetic: Path, seed: int, rounds: int) -> Path:
 
 
 def self_train(out: Path, name: str, run: Path, eyes: Path, seed: int, steps: int) -> None:
-    """Train and judge a CNN on `eyes` and on what `run`, trained on them and adapted, reads off the photographs."""
+    """Train a CNN on `eyes` and on the photographs with the predictions of `run`, adapted to them; judge it."""
     started, teacher, read = time.monotonic(), out / f"teacher_{name}_{seed}", out / f"read_{name}_{seed}"
     if not (teacher / "model.safetensors").exists():
         adapt(run, Gaze.Data(data=(eyes,), photos=PHOTOS), teacher, match_prior=True)
     apply(teacher, ApplyJob(input=PHOTOS, out=read), quiet=True)
     student = train_cnn(out, f"{name}_self", Gaze.Data(data=(eyes, read)), seed, steps)
-    tell(out, f"{name}_self", seed, judge(student, eyes), time.monotonic() - started)
+    report(out, f"{name}_self", seed, judge(student, eyes), time.monotonic() - started)
 
 
-def tell(out: Path, name: str, seed: int, figures: dict[str, Any], seconds: float) -> None:
-    """A line for the file and for the reader."""
+def report(out: Path, name: str, seed: int, figures: dict[str, Any], seconds: float) -> None:
+    """Append a line of figures to the file, and print it."""
     with open(out / "figures.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps({"arm": name, "seed": seed, "seconds": round(seconds), "figures": figures}) + "\n")
     shown = "  ".join(f"{key} {value['mean_deg']:.2f} ({value['within_7_deg']:.1%})" for key, value in figures.items())
@@ -91,18 +91,18 @@ def tell(out: Path, name: str, seed: int, figures: dict[str, Any], seconds: floa
 
 
 def main() -> None:
-    """Render, train, judge, train on what was read, judge."""
+    """Render, train, judge, train on the predictions, judge."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--steps", type=int, default=700, help="updates of each CNN")
     parser.add_argument("--roll", type=float, default=4.5, help="mean head roll in degrees, matched to the photographs")
-    parser.add_argument("--builtin", action="store_true", help="the procedural eye alone")
+    parser.add_argument("--builtin", action="store_true", help="use the procedural eye only")
     parser.add_argument("--prior", choices=("laptop", "wide"), default="laptop", help="where the rendered eyes look")
-    parser.add_argument("--self-training", action="store_true", help="also train on what was read off the photographs")
-    parser.add_argument("--refiners", type=int, default=0, help="train so many refiners, and CNNs on what they refine")
-    parser.add_argument("--rounds", type=int, default=700, help="of each refiner, of 32 images")
+    parser.add_argument("--self-training", action="store_true", help="also train on predictions for the photographs")
+    parser.add_argument("--refiners", type=int, default=0, help="number of refiners; CNNs are trained on their images")
+    parser.add_argument("--rounds", type=int, default=700, help="rounds of each refiner, of 32 images")
     options = parser.parse_args()
     out: Path = options.out
     assets = None if options.builtin else DATA / "unityeyes" / "Assets"
@@ -113,14 +113,14 @@ def main() -> None:
     for seed in range(options.seeds):
         started = time.monotonic()
         run = train_cnn(out, "raw", Gaze.Data(data=(synthetic,)), seed, options.steps)
-        tell(out, "raw", seed, judge(run, synthetic), time.monotonic() - started)
+        report(out, "raw", seed, judge(run, synthetic), time.monotonic() - started)
         if options.self_training:
             self_train(out, "raw", run, synthetic, seed, options.steps)
     for seed, refiner in itertools.product(range(options.seeds), range(options.refiners)):
         refined = refine(out, synthetic, refiner, options.rounds)
         started, name = time.monotonic(), f"refined_{refiner}"
         run = train_cnn(out, name, Gaze.Data(data=(refined,)), seed, options.steps)
-        tell(out, name, seed, judge(run, refined), time.monotonic() - started)
+        report(out, name, seed, judge(run, refined), time.monotonic() - started)
         if options.self_training:
             self_train(out, name, run, refined, seed, options.steps)
 
