@@ -30,7 +30,8 @@ def picture_statistics(images: Tensor) -> Tensor:
     planes = brightness if images.shape[1] == 1 else torch.cat(
         [brightness, images[:, :1] - images[:, 1:2], images[:, 2:3] - images[:, 1:2]], 1)
     parts = [mean, deviation, quantiles(images[..., ::2, ::2], _QUANTILES).flatten(1),
-             band_energies(planes, _BANDS).flatten(1), _differences(brightness), _differences(F.avg_pool2d(brightness, 2)),
+             band_energies(planes, _BANDS).flatten(1),
+             _differences(brightness), _differences(F.avg_pool2d(brightness, 2)),
              (_fields(brightness) - brightness.mean((2, 3))) * 2]
     if images.shape[1] > 1:
         flat = (images - mean[..., None, None]).flatten(2)
