@@ -16,11 +16,12 @@ _SMALLEST = 1e-6
 
 @full_precision
 def picture_statistics(images: Tensor) -> Tensor:
-    """Return what describes the looks of each picture, without saying where anything is.
+    """Return what describes the looks of each picture.
 
     Per channel the mean, the deviation and nine quantiles (of every second pixel); for brightness and two colour
     differences the log energy in six rings of the spectrum; for brightness the log mean of absolute and of squared
-    differences of neighbours across and down, at full and at half size; the correlations between channels.
+    differences of neighbours across and down, at full and at half size; the mean brightness of nine fields, twice what
+    it is above that of the picture (without it a camera shades every picture alike); the correlations between channels.
 
     Shape: images (B, C, H, W), C = 1 or 3, in about [0, 1], at least 8 px; result (B, F)
     """
@@ -29,7 +30,9 @@ def picture_statistics(images: Tensor) -> Tensor:
     planes = brightness if images.shape[1] == 1 else torch.cat(
         [brightness, images[:, :1] - images[:, 1:2], images[:, 2:3] - images[:, 1:2]], 1)
     parts = [mean, deviation, quantiles(images[..., ::2, ::2], _QUANTILES).flatten(1),
-             band_energies(planes, _BANDS).flatten(1), _differences(brightness), _differences(F.avg_pool2d(brightness, 2))]
+             band_energies(planes, _BANDS).flatten(1),
+             _differences(brightness), _differences(F.avg_pool2d(brightness, 2)),
+             (_fields(brightness) - brightness.mean((2, 3))) * 2]
     if images.shape[1] > 1:
         flat = (images - mean[..., None, None]).flatten(2)
         after = flat.roll(1, 1)
@@ -57,6 +60,11 @@ def band_energies(images: Tensor, count: int) -> Tensor:
     energy = (power.flatten(2) @ within) / within.sum(0).clamp_min(1)
     logs: Tensor = (energy + _SMALLEST).log()
     return logs
+
+
+def _fields(plane: Tensor) -> Tensor:
+    """The means of 3 x 3 fields: (B, 1, H, W) -> (B, 9)."""
+    return F.adaptive_avg_pool2d(plane, 3).flatten(1)
 
 
 def _differences(plane: Tensor) -> Tensor:

@@ -100,9 +100,8 @@ class CameraRefiner(System):
         if config.channels not in (1, 3) or min(config.height, config.width) < 1:
             raise UserError("camera_refiner: channels must be 1 or 3, height and width positive: give --channels 3 for "
                             "colour pictures")
-        if min(config.height, config.width) < 16:
-            raise UserError(f"camera_refiner: images of {config.width}x{config.height} px are too small: at least "
-                            "16x16")
+        if min(config.height, config.width) < 8:
+            raise UserError(f"camera_refiner: images of {config.width}x{config.height} px are too small: at least 8x8")
         if config.latent < 1 or config.photographs < config.batch_size:
             raise UserError("camera_refiner: --latent must be at least 1, --photographs at least --batch-size")
         self.config = config

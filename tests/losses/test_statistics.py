@@ -44,16 +44,25 @@ def test_band_energies_are_the_mean_power_of_rings(size: tuple[int, int]) -> Non
             assert float(found[b, 0, band]) == pytest.approx(np.log(power[ring].mean() + 1e-6), rel=1e-3)
 
 
+def test_nine_fields_are_told_by_their_mean() -> None:
+    images = torch.rand(2, 1, 24, 30, generator=DRAW)
+    wanted = images[:, 0].reshape(2, 3, 8, 3, 10).mean((2, 4)).flatten(1) - images.mean((2, 3))
+    torch.testing.assert_close(picture_statistics(images)[:, -9:], 2 * wanted, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_statistics_see_looks_and_not_places(channels: int) -> None:
+    def statistics(pictures: torch.Tensor) -> torch.Tensor:
+        return picture_statistics(pictures)[:, : -9 if channels == 1 else -12]  # without the nine fields
+
     images = torch.rand(3, channels, 49, 49, generator=DRAW)  # odd: every second pixel, turned too
-    plain = picture_statistics(images)
+    plain = statistics(images)
     blurred = torch.nn.functional.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
     grainy = images + 0.1 * torch.randn(images.shape, generator=DRAW)
-    turned = picture_statistics(images.flip(2, 3))
+    turned = statistics(images.flip(2, 3))
     assert torch.isfinite(plain).all() and plain.shape[0] == 3
     for changed in (images * 0.7, images + 0.1, blurred, grainy):
-        assert float((picture_statistics(changed) - plain).abs().mean()) > 3 * float((turned - plain).abs().mean())
+        assert float((statistics(changed) - plain).abs().mean()) > 3 * float((turned - plain).abs().mean())
 
 
 def test_correlations_are_numpys() -> None:

@@ -155,6 +155,14 @@ def test_the_estimators_drift_is_measured_and_left_alone() -> None:
     assert all(torch.equal(value, before[key]) for key, value in estimator.state_dict().items())
 
 
+def test_the_smallest_pictures_are_learned_from() -> None:
+    system = tiny(channels=1, height=8, width=9, jpeg=False)[0]
+    batch = {key: torch.rand(4, 1, 8, 9, generator=DRAW) for key in ("image", "real")}
+    told = [system.update(batch, step) for step in range(4)][-1]
+    assert all(torch.isfinite(value) for value in told.values())
+    assert system.predict(batch)["refined"].shape == (4, 1, 8, 9)
+
+
 # ------------------------------------------------------------------------------------------------ folders
 
 
@@ -193,7 +201,7 @@ def test_from_folders_to_variants_whose_labels_stay(folders: Path) -> None:
 
 
 @pytest.mark.parametrize(("changes", "text"), [
-    ({"channels": 2}, "--channels 3"), ({"height": 12, "width": 12}, "too small"), ({"latent": 0}, "--latent"),
+    ({"channels": 2}, "--channels 3"), ({"height": 7, "width": 12}, "too small"), ({"latent": 0}, "--latent"),
     ({"photographs": 2}, "--photographs"),
 ])
 def test_what_does_not_fit_is_named(changes: dict[str, Any], text: str) -> None:
