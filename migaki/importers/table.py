@@ -62,7 +62,7 @@ class Table(Importer):
         def __post_init__(self) -> None:
             wrong = next((text for text in self.units if "=" not in text), None)
             if wrong is not None:
-                raise UserError(f"migaki import table: --units {show(wrong)}: write COLUMN=UNIT, such as distance=mm")
+                raise UserError(f"migaki import table: --units {show(wrong)}: write COLUMN=UNIT, such as Distance=mm")
 
     @classmethod
     def recognises(cls, path: Path) -> str:
