@@ -23,7 +23,8 @@ class SignSimulator(Simulator):
 
     Returns, first axis B: `image` (3, S, S) in [0, 1]; `label`; `mask` (S, S) 0 ground, 1 sign; `boxes` (1, 4) with
     `classes` (1); `sign_corners` (4, 2) px, of the square round the sign, clockwise from the sign's own top left.
-    Classes are equally frequent. Light is even and there is no camera: `migaki apply match` brings the colours of photographs.
+    Classes are equally frequent. Light is even and there is no camera: `migaki apply match` brings the colours of
+    photographs.
     Raises UserError for a class that is not drawn.
     """
 
