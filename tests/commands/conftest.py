@@ -1,4 +1,4 @@
-"""The command line in this process, and the road of the README on tiny data, walked once."""
+"""The command line in this process, and the commands of the README on tiny data, run once."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def walked(root: Path) -> Path:
 
 @pytest.fixture
 def copied(road: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """A copy of a part of the road, to be spoilt."""
+    """A copy of a part of these results, to be damaged."""
 
     def copy(name: str) -> Path:
         return Path(shutil.copytree(road / name, tmp_path / f"copy_{name}"))

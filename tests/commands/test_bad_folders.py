@@ -1,4 +1,4 @@
-"""Folders and labels that are spoilt: every mistake told in one line."""
+"""Faulty folders and labels: every mistake is reported in one line."""
 
 from __future__ import annotations
 

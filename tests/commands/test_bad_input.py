@@ -1,4 +1,4 @@
-"""Bad input for the commands beside the road: a table of uses and of ways in which a folder is spoilt.
+"""Bad input for all commands that the README does not show: a table of uses and of faults of a folder.
 
 A refusal is code 2 and one line that names what is bad; nothing is left half written.
 """
@@ -271,7 +271,7 @@ def test_out_that_holds_something_else(use: str, refusal: Check, tmp_path: Path)
 @pytest.mark.parametrize("use", WRITES)
 def test_a_full_disk(use: str, refusal: Check, tmp_path: Path, words_for: Callable[..., list[str]],
                      call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the second file: nothing is half written, and the same command then goes on to the end."""
+    """At the second file: nothing is half written, and the same command then continues to the end."""
     replace, seen = os.replace, []
 
     def full(source: Any, target: Any, **more: Any) -> None:

@@ -51,7 +51,7 @@ def test_out_holds_something_else(name: str, road: Path, tmp_path: Path, refused
                                                 (errno.EROFS, "read-only")])
 def test_a_disk_that_refuses(name: str, number: int, advice: str, road: Path, tmp_path: Path,
                              refused: Callable[..., str], call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing half written, and when there is room again the same command goes on to the end."""
+    """Nothing is half written, and once there is room the same command continues to the end."""
     replace = os.replace
     written: list[str] = []
 

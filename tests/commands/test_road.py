@@ -1,4 +1,4 @@
-"""The road of the README on tiny data: what each command leaves, and that it is not done twice."""
+"""The commands of the README on tiny data: the output of each, and that none is done twice."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_the_outline_is_what_the_class_holds(place: str) -> None:
 
 
 def _is_sum(option: Option) -> bool:
-    """Whether the default is told as it is written, such as 50 / 255."""
+    """Returns whether the default is shown as written in the source, such as 50 / 255."""
     return " / " in str(option.default)
 
 

@@ -1,4 +1,4 @@
-"""What is told of long work: no rate before there is one, no work of an earlier run as work of this one."""
+"""Progress of long work: no rate before one is known, and work of an earlier run does not count as new."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from migaki.lab import chain
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0

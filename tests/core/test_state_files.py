@@ -1,4 +1,4 @@
-"""What a stranger may have put in the place of a lock, a checkpoint or a log; and what stands when it is finished."""
+"""Hostile files in the place of a lock, a checkpoint or a log; and files that must exist after a finished run."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ SMALL = replace(SimGAN.tiny()[0], channels=0, height=0, width=0, noise_channels=
 
 
 def colours(folder: Path, mode: str, count: int = 4) -> Path:
-    """Pictures whose left half is transparent, of a colour that can be told."""
+    """Pictures whose left half is transparent, with a recognisable colour."""
     folder.mkdir()
     for number in range(count):
         pixels = np.random.default_rng(number).integers(0, 256, (12, 16, 4), np.uint8)

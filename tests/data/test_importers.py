@@ -97,7 +97,7 @@ BAD_OPTIONS = [
     (name, option, value) for name, option, values in BAD_OPTIONS for value in values])
 def test_numbers_that_cannot_be_are_refused(name: str, option: str, value: str, tmp_path: Path,
                                             capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever lies at the path: the option is what is told."""
+    """The message names the option, whatever is at the path."""
     assert main(["import", name, str(tmp_path), "--out", str(tmp_path / "out"), option, *value.split()]) == 2
     line = capsys.readouterr().err
     assert line.startswith(f"migaki: migaki import {name}: {option} ") and line.count("\n") == 1, line

@@ -1,4 +1,4 @@
-"""Shards of strangers: names and indices lead nowhere, promises take no memory, values are labels or are refused."""
+"""Shards of strangers: names and indices stay inside, false sizes take no memory, bad values are refused."""
 
 from __future__ import annotations
 

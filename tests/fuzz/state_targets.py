@@ -46,7 +46,7 @@ _CONFIG = Gaze.Config(channels=1, height=24, width=24, features=2, steps=2, batc
 
 
 class _NoSource:
-    """A run that goes on asks for batches of zeros."""
+    """A continued run asks for batches of zeros."""
 
     def batch(self, step: int) -> Any:
         """A batch."""
@@ -123,7 +123,7 @@ def _look(folder: Path) -> None:
 
 
 def image_set(data: bytes) -> str:
-    """A folder of images that is finished, and one that is not, are gone on with and read."""
+    """A finished and an unfinished folder of images are continued and read."""
 
     def use(folder: Path) -> None:
         _write(folder, "folder", 4, 4)
@@ -151,7 +151,7 @@ def _fit(folder: Path, steps: int = 2) -> None:
 
 
 def run(data: bytes) -> str:
-    """A run that has a step to go is gone on with, and its model loaded."""
+    """A run with one remaining step is continued, and its model loaded."""
 
     def use(folder: Path) -> None:
         _fit(folder)

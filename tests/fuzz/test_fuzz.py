@@ -35,7 +35,7 @@ EVERY = settings(max_examples=60, deadline=None, suppress_health_check=list(Heal
 
 @pytest.fixture(autouse=True)
 def _no_noise(capfd: pytest.CaptureFixture[str]) -> object:
-    """Whatever is refused, or noticed, is told in one line by us, and by nobody else."""
+    """Every refusal and notice is one line of migaki; no library prints anything."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -175,7 +175,7 @@ def test_loops_of_links(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.parametrize("name", [b"a\nb.png", b"\xff\xfe.png", b"\x1b[31mred.png", "ä\u202e.png".encode(), b"-rf.png"])
 def test_odd_names(name: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """They are read as any other; where one is told of, it is escaped."""
+    """They are read like any other name; messages escape them."""
     (tmp_path / "photos").mkdir()
     folder = os.fsencode(tmp_path / "photos")
     data = io.BytesIO()

@@ -32,7 +32,7 @@ def test_what_is_whole_is_taken(target: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("begun", [False, True], ids=["finished", "begun"])
 def test_links_folders_and_pipes(target: str, begun: bool) -> None:
-    """Refused, or put aside for a file of ours; nothing waits for ever, and the target looks after what is outside."""
+    """The file is refused or replaced by one of ours; nothing hangs, and the target checks files outside."""
     for name in NAMES[target]:
         for form in (LINK, FOLDER, PIPE):
             refusal = TARGETS[target](case(target, name, form, begun=begun))

@@ -1,4 +1,4 @@
-"""Files of annotations as strangers may have spoilt them: only a one-line refusal may come of it."""
+"""Annotation files with faults that strangers may cause: each must lead to a one-line refusal."""
 
 from __future__ import annotations
 

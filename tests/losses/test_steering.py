@@ -1,4 +1,4 @@
-"""Steering: the weight goes where the measure is held, and nowhere else does state hide."""
+"""Steering: the weight moves until the measure is at its limit, and the buffers hold all state."""
 
 from __future__ import annotations
 

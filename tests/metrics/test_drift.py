@@ -32,7 +32,7 @@ class Size:
 
 
 class Reader:
-    """Stands for an estimator: `predict` gives what it was told."""
+    """Replaces an estimator: `predict` returns the given values."""
 
     def __init__(self, made: Batch, metric: Metric | None = None, error_width: int = 0) -> None:
         self.made, self._metric, self.config = made, metric, Size(error_width=error_width)

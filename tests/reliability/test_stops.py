@@ -1,4 +1,4 @@
-"""Signals, full disks, inputs that go, two writers of one folder: one clear line, and the same call goes on."""
+"""Signals, full disks, deleted inputs, two writers of one folder: one clear line, and the same call continues."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", ["simulate-digits", "train-simgan", "train-gaze", "apply", "study"])
 def test_a_full_disk(name: str, places: dict[str, str], small_disk: Path) -> None:
-    """The disk fills up; when there is room again the same command goes on, and nothing tells what happened."""
+    """The disk fills up; once there is room the same command continues, and the output shows no trace of it."""
     filler, out = small_disk / "filler", small_disk / "out"
     room = {"train-simgan": 40, "train-gaze": 60, "study": 50}.get(name, 100)  # kB: less than is needed
     filler.write_bytes(bytes((300 - room) * 1000))

@@ -1,4 +1,4 @@
-"""Models, checkpoints and arrays of strangers: they run no code, and lies about their size cost nothing."""
+"""Models, checkpoints and arrays of strangers run no code, and false sizes in them allocate no memory."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ def test_a_variant_is_not_taken_for_an_image_of_its_name(parts: dict[str, Path],
 
 
 def test_what_dataset_json_says_decides_between_two_readings(parts: dict[str, Path], tmp_path: Path) -> None:
-    """Only where it speaks of that very folder: `p_1` alone may be either."""
+    """The record counts only if it names that folder: `p_1` alone may be either."""
     before = renamed(parts["before"], tmp_path / "before", ["p.png", "p_1.png"])
     after = renamed(parts["before"], tmp_path / "after", ["p_1.png"])
     said = {"variants": 2, "parent_fingerprint": ImageFolder(before).fingerprint}

@@ -1,4 +1,4 @@
-"""The road from clean photographs to restored ones: pairs, any size, what a file keeps, figures, videos."""
+"""From clean photographs to restored ones: pairs, any size, preserved properties of files, figures, videos."""
 
 from __future__ import annotations
 

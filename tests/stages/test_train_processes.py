@@ -36,7 +36,7 @@ KEPT = replace(PLAIN, history=1000)
 NORMED = Classifier.Config(steps=7, batch_size=4, features=4)
 ADAPTED = AdaptedClassifier.Config(steps=7, batch_size=4, features=4, threshold=0.0, first=0.1)
 KILLED = {"full": FULL, "normed": NORMED, "adapted": ADAPTED}
-"""What is killed in its sixth step and gone on with, by the folder of the straight run."""
+"""Runs that are killed in their sixth step and continued, by the folder of the uninterrupted run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""--max-drift: the user states a tolerance in the label's unit, and the refiner is held to it."""
+"""--max-drift: the user gives a tolerance in the label's unit, and the refiner keeps it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from migaki.systems.simgan import SimGAN
 RUN = Run(device="cpu", precision="fp32", log_every=5, checkpoint_every=10, sample_every=0)
 SMALL = SimGAN.Config(steps=30, batch_size=8, features=4, blocks=1, history=16, discriminator_width=0.2,
                       discriminator_pretraining=0, shortcut=False, lambda_reg=0.05, learning_rate=2e-3)
-"""A refiner that begins far from the identity and is held loosely: its labels drift."""
+"""A refiner that begins far from the identity with a weak consistency: its labels drift."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""SimGAN's watchmen: they cry over what went wrong, and over nothing else."""
+"""SimGAN's warnings: they come for each fault of a training, and not otherwise."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_large_bodies_are_refused_whatever_their_length_claims(serve: Callable[[
 
 
 def raw(server: Server, target: str) -> tuple[int, bytes]:
-    """A request whose path is sent as it stands: clients would tidy it up."""
+    """A request whose path is sent unchanged; clients would normalise it."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as line:
         line.sendall(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode("latin-1"))
         reply = b""

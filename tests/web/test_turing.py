@@ -1,4 +1,4 @@
-"""The command: the machine's sitting, the report, and mistakes told in one line."""
+"""The command: the machine's sitting, the report, and mistakes reported in one line."""
 
 from __future__ import annotations
 

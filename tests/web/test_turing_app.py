@@ -20,7 +20,7 @@ def client(sittings: Sittings) -> Iterator[TestClient]:
 
 
 def sit(client: TestClient, sittings: Sittings, judge: Callable[[bool], bool]) -> dict[str, object]:
-    """Take the test; `judge` is told the truth."""
+    """Take the test; `judge` receives the true answer."""
     begun = client.post("/api/sittings", json={}).json()
     headers = {"x-sitting": begun["key"]}
     truth = [one.is_real for one in sittings.stimuli().stimuli]
