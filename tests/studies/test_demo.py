@@ -61,10 +61,11 @@ def test_the_page_shows_everything(demo: tuple[list[str], Path]) -> None:
     page = (demo[1] / "report.html").read_text(encoding="utf-8")
     text = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page.split("</style>")[1])  # base64 may spell anything
     assert "<script src" not in page and "http" not in text.replace("http-equiv", "")
-    for words in ("before and after", "upper bound", "adabn", "warnings", "distinguished", "pytorch", "of one core",
+    for words in ("before and after", "upper bound", "adabn", "distinguished", "pytorch", "of one core",
                   "always the m", "1 run: no interval"):
         assert words in page.lower(), words
     assert page.count("data:image/png") >= 6
+    assert "Warning of the training" in page or "There were no warnings" in page
     assert "stand-in camera" in page
 
 

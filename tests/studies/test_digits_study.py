@@ -54,7 +54,7 @@ def test_the_study_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     table = (out / "tables" / "digits.md").read_text()
     assert all(arm.name in table for arm in arms) and "98.4" in table
     page = (out / "report.html").read_text()
-    assert "no label of a target was read" in page and "migaki frame" in page
+    assert "No label of a target was used" in page and "migaki frame" in page
     # Nothing is made again.
     made = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
     assert len(made) == 2 * (len(arms) + 2)  # a refiner and its estimator

@@ -35,8 +35,9 @@ def show_looks(report: StudyReport, looks: dict[str, list[dict[str, Any]]], call
     report.section("Looks and label drift")
     rows = [_looks_row("synthetic", looks["synthetic"]), _looks_row("refined", looks["refined"], looks["synthetic"])]
     report.table("looks", Table(_LOOKS, rows, f"Against {called}, over the refiners; lower is better. "
-                                f"{ABOUT_DISTANCES} Features: {'; '.join(FEATURES.values())}. Change: mean absolute "
-                                "change of a pixel in [0, 1]."))
+                                f"{ABOUT_DISTANCES} "
+                                f"Features: {'; '.join(FEATURES.values())}. Change: mean absolute change of a pixel "
+                                "in [0, 1]."))
     error = looks["synthetic"][0]["judge_error_deg"]
     which = "other synthetic eyes" if is_held_out else "the synthetic eyes, which it was trained on"
     report.text(f"Drift is the change of the gaze that a CNN predicts for an eye when the eye is refined. The CNN was "
