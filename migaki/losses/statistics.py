@@ -20,9 +20,9 @@ def picture_statistics(images: Tensor) -> Tensor:
 
     Per channel the mean, the deviation and nine quantiles (of every second pixel); for brightness and two colour
     differences the log energy in six rings of the spectrum; for brightness the log mean of absolute and of squared
-    differences of neighbours across and down, at full and at half size; the mean brightness of nine fields above that of
-    the picture (without it a camera shades every picture alike); `unevenness` (without it grain passes for texture);
-    the correlations between channels.
+    differences of neighbours across and down, at full and at half size; the mean brightness of nine fields above
+    that of the picture (without it a camera shades every picture alike); `unevenness` (without it grain passes for
+    texture); the correlations between channels.
 
     Shape: images (B, C, H, W), C = 1 or 3, in about [0, 1], at least 8 px; result (B, F)
     """
