@@ -23,7 +23,7 @@ from migaki.data.batches.source import FolderSource, PairedSource
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.overlap import refuse_swapped
 from migaki.losses.adversarial import gradient_penalty, patch_accuracy, patch_cross_entropy
-from migaki.losses.statistics import band_energies, picture_statistics, sliced_wasserstein, standardised
+from migaki.losses.statistics import picture_statistics, sliced_wasserstein, standardised, unevenness
 from migaki.metrics.drift import DriftMeter, calibration_indices, headline, unit_name
 from migaki.nets.camera import CameraNet, TextureDiscriminator, uniform_of
 from migaki.nets.looks_bank import LooksBank
@@ -31,7 +31,6 @@ from migaki.nets.looks_bank import LooksBank
 _SHEET_WIDTH = 12
 _READ = 64  # batch size when the estimator is calibrated, images
 _LAZY = 4  # steps from one gradient penalty to the next
-_BANDS = 6  # rings of the spectrum in which grain is watched
 _TOLERATED = {"px": 1.0, "deg": 1.0, "percent": 5.0, "std": 0.2}  # mean drift above which a warning is given
 
 
@@ -216,7 +215,7 @@ class CameraRefiner(System):
                                                                standardised(wanted, wanted), directions),
                 "camera/adversarial": fool.detach(), "camera/settings": keep.detach(),
                 "camera/change": (seen - images).abs().mean(), "camera/skipped": skipped,
-                "grain/refined": _fine_energy(seen), "grain/photos": _fine_energy(photos),
+                "grain/refined": _floor(seen), "grain/photos": _floor(photos),
             }
             return scalars | self._drift(images, seen)
 
@@ -292,8 +291,8 @@ class CameraRefiner(System):
             said.append("the pictures are further from photographs than before: raise --statistics or lower "
                         "--adversarial")
         if scalars["grain/refined"] > scalars["grain/photos"] + 0.7:
-            said.append("the camera draws more grain than photographs have (over twice the power of the finest "
-                        "frequencies): raise --statistics or lower --adversarial")
+            said.append("the camera draws more grain than photographs have (twice the deviation where they are "
+                        "smooth): raise --statistics or lower --adversarial")
         for unit, most in _TOLERATED.items():
             if scalars.get(f"drift/{unit}", 0.0) > most:
                 said.append(f"the estimator's readings drift by more than {most:g} {unit} although no pixel moves: "
@@ -307,6 +306,6 @@ def clipped(images: Tensor) -> Tensor:
     return images + (images.clamp(0, 1) - images).detach()
 
 
-def _fine_energy(images: Tensor) -> Tensor:
-    """The mean log power of the finest frequencies of the brightness."""
-    return band_energies(images.mean(1, keepdim=True), _BANDS)[..., -1].mean()
+def _floor(images: Tensor) -> Tensor:
+    """The mean over pictures of the log deviation of brightness where it is smooth: that of grain."""
+    return unevenness(images.mean(1, keepdim=True))[..., 0].mean()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import wasserstein_distance
 
-from migaki.losses.statistics import band_energies, picture_statistics, sliced_wasserstein, standardised
+from migaki.losses.statistics import band_energies, picture_statistics, sliced_wasserstein, standardised, unevenness
 
 DRAW = torch.Generator().manual_seed(1)
 
@@ -47,7 +47,19 @@ def test_band_energies_are_the_mean_power_of_rings(size: tuple[int, int]) -> Non
 def test_nine_fields_are_told_by_their_mean() -> None:
     images = torch.rand(2, 1, 24, 30, generator=DRAW)
     wanted = images[:, 0].reshape(2, 3, 8, 3, 10).mean((2, 4)).flatten(1) - images.mean((2, 3))
-    torch.testing.assert_close(picture_statistics(images)[:, -9:], 2 * wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(picture_statistics(images)[:, -9:], wanted, atol=1e-5, rtol=0)
+
+
+def test_unevenness_tells_grain_from_edges() -> None:
+    images = torch.rand(2, 1, 16, 24, generator=DRAW)
+    deviations = images[:, 0].reshape(2, 4, 4, 6, 4).permute(0, 1, 3, 2, 4).reshape(2, 24, 16).std(2, correction=0)
+    wanted = deviations.sort(1).values[:, [2, 8, 12, 21]].log()
+    torch.testing.assert_close(unevenness(images)[:, 0], wanted, atol=1e-3, rtol=0)
+    flat = torch.full((1, 1, 16, 24), 0.5)
+    edge, grainy = flat.clone(), flat + 0.02 * torch.randn(flat.shape, generator=DRAW)
+    edge[..., 10:] = 0.9
+    lowest = [float(unevenness(pictures)[0, 0, 0]) for pictures in (flat, edge, grainy)]
+    assert lowest[0] == lowest[1] and lowest[2] > lowest[0] + 2
 
 
 @pytest.mark.parametrize("channels", [1, 3])

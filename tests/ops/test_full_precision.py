@@ -53,7 +53,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "camera.vignette": (COLOURS, rand(2)), "camera.jpeg": (COLOURS, rand(2, 8, 8) * 40, rand(2)),
     "camera.grain": (COLOURS, rand(2, 4, 12, 16), rand(2, 3), rand(2), rand(2)),
     "statistics.picture_statistics": (COLOURS,), "statistics.band_energies": (COLOURS, 4),
-    "statistics.standardised": (FEATURES, FEATURES[:4]),
+    "statistics.unevenness": (COLOURS,), "statistics.standardised": (FEATURES, FEATURES[:4]),
     "statistics.sliced_wasserstein": (FEATURES[:3], FEATURES[3:], rand(32, 5) - 0.5),
     "augment.colour_jitter": (COLOURS, 0.2), "augment.scene_looks": (COLOURS,),
     "boxes.overlaps": (BOXES, BOXES.flip(1)), "boxes.intersections": (BOXES, BOXES.flip(1)),
