@@ -43,13 +43,19 @@ def _runs(words: list[str]) -> tuple[list[Path], list[str]]:
     """Returns the trained runs at the start of the command line, and the remaining words."""
     if {"-h", "--help", "--help-all", "--help-names"} & set(words):
         return [], words
-    count = 0
-    while count < len(words) and not words[count].startswith("-") and (Path(words[count]) / "config.json").is_file():
-        count += 1
-    if not count:  # the run may come after the options
+    found, rest = _first_runs(words)
+    if not found:  # the run may come after the options
         places = [place for place, word in enumerate(words) if not word.startswith("-")
                   and (Path(word) / "config.json").is_file() and not _is_value(words, place)]
         return ([Path(words[places[0]])], words[: places[0]] + words[places[0] + 1 :]) if places else ([], words)
+    return found, rest
+
+
+def _first_runs(words: list[str]) -> tuple[list[Path], list[str]]:
+    """Returns the trained runs before all options, and the remaining words: options may have runs as values too."""
+    count = 0
+    while count < len(words) and not words[count].startswith("-") and (Path(words[count]) / "config.json").is_file():
+        count += 1
     return [Path(word) for word in words[:count]], words[count:]
 
 
@@ -60,7 +66,7 @@ def _is_value(words: list[str], place: int) -> bool:
 
 def _judge(name: str, words: list[str], runs: list[Path] | None = None) -> int:
     cls = reference("judges", name, "Judge")
-    found, rest = ([], words) if runs is not None else _runs(words)
+    found, rest = ([], words) if runs is not None else _first_runs(words)
     options = parse(f"evaluate {name}", docstring(cls), rest, out=_OUT, config=f"{cls}.Config")
     from migaki.report.findings import figure_lines
     from migaki.stages.evaluate import judge_into
