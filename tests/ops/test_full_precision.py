@@ -112,6 +112,14 @@ CASES: dict[str, tuple[Any, ...]] = {
     "strokes.pen_width": (PICTURES, rand(3) - 0.5),
     "tiling.apply_tiled": (lambda tile: tile * 2, PICTURES[0]),
     "tiling.tiled_rows": (lambda tile: tile * 2, PICTURES[0]),
+    "augment.photometric": (COLOURS, 0.5),
+    "circles.to_circle": (ANGLES, 6.28), "circles.from_circle": (rand(4, 2) - 0.5, 360.0),
+    "circles.difference": (ANGLES * 300, ANGLES.flip(0) * 300, 360.0), "circles.mean_on_circle": (rand(7) * 360, 360.0),
+    "multi_hot.multi_hot": (torch.tensor([[0, 2, -1], [-1, -1, -1]]), 4),
+    "heat_maps.heat_map_loss": (rand(2, 3, 5, 6, 7) * 5, POINTS, torch.ones(3, 5), 4, 1.0, 0.5),
+    "robust.masked_distance": (FEATURES, (FEATURES > 0.3).float()),
+    "consistency.labels_drift": (LOGITS, LOGITS.flip(0)),
+    "consistency.turned_drift": (rand(6) * 360, rand(6) * 360, 360.0),
     "adaptation.mutual_information": (LOGITS,),
     "adaptation.confident_cross_entropy": (LOGITS, LOGITS.flip(0).softmax(1), 0.3),
     "adaptation.centroid_labels": (FEATURES, FEATURES[:4] + 0.01),
@@ -136,7 +144,9 @@ KEEPS_ITS_TYPE = {"adversarial.gradient_penalty", "consistency.label_drift", "fi
                   "full_precision.full_precision", "boxes.encode", "scene_moves.move_planes",
                   "landmarks.inside", "self_regularisation.identity",
                   "tiling.apply_tiled", "tiling.tiled_rows"}
-NO_TENSORS = {"gaze.problem_of"}  # looks at the labels of a set, which are arrays
+NO_TENSORS = {"gaze.problem_of",  # they take arrays or lists of NumPy
+              "regions.fill_outline", "regions.fill_outlines", "regions.region_of_runs", "regions.runs_of_region",
+              "regions.unpack_runs"}
 
 
 def public_functions(package: ModuleType) -> dict[str, Callable[..., Any]]:

@@ -158,7 +158,7 @@ def test_boxes_that_cannot_be_learned_are_refused(run: Path, tmp_path: Path) -> 
 
     with pytest.raises(UserError, match="has not one entry for each of 'boxes'"):
         opened("short", "classes", ["disc"] * 5)
-    with pytest.raises(UserError, match="row 2 holds something else than a list of names"):
+    with pytest.raises(UserError, match="row 2 does not hold a list of names"):
         opened("mixed", "classes", [4])
     with pytest.raises(UserError, match="row 2 holds no list of 4 numbers"):
         opened("three", "boxes", [[1, 2, 3]])

@@ -98,7 +98,7 @@ PLAIN = [np.full((16, 16), 0.5)] * 3
     ({"keypoints": [[1.0, 2]], "keypoint_visible": [0]}, {}, {}, "no place in any row"),
     ({"keypoints": [[1.0, 2]]}, {"keypoint_names": ["a", "b"]}, {}, "no list of 1 names"),
     ({"keypoints": [[1.0, 2]]}, {}, {"num_points": 4}, "has 1 places an image, 4 wanted"),
-    ({"marks": [1.0, 2, 3, 4]}, {}, {"key": "marks"}, "holds no places"),
+    ({"marks": [1.0, 2, 3, 4]}, {}, {"key": "marks"}, "holds no positions"),
 ])
 def test_what_cannot_be_learned_is_refused_in_one_line(row: dict[str, object], said: dict[str, object],
                                                        options: dict[str, object], message: str,
