@@ -89,6 +89,8 @@ class Yolo(Importer):
     def find(self, path: Path) -> Sequence[Entry]:
         """The pictures in natural order, with their objects, all checked."""
         described = _yaml_file(path)
+        if described is None and not path.is_dir():
+            raise UserError(f"{show(path)}: is neither a folder nor a data.yaml: give the folder of the set")
         root = path if path.is_dir() else path.parent
         values = _described(described) if described is not None else {}
         splits = _splits(root, described.parent if described is not None else root, values)
