@@ -29,7 +29,7 @@ lint: dev
 	$(BIN)/mypy
 
 pytest: dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 bench: dev
 	$(BIN)/python benchmarks/speed.py --out bench.json $(BENCH)
