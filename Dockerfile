@@ -1,15 +1,18 @@
-# migaki on a CPU. Build: docker build -t migaki .   Run: docker run --rm -v "$PWD:/work" migaki demo
+# migaki on a CPU. Build: docker build -t migaki .   Run: docker run --rm -v "$PWD:/data" migaki demo
 FROM python:3.12-slim
 
-RUN useradd --create-home migaki && mkdir /work && chown migaki /work
+# PyTorch for Linux brings gigabytes of CUDA. PyTorch's own page names the index of its CPU builds:
+# docker build --build-arg TORCH="torch --index-url ..." -t migaki .
+ARG TORCH=torch
+
+RUN useradd --create-home migaki && mkdir /data && chown migaki /data
 WORKDIR /opt/migaki
 COPY pyproject.toml README.md LICENSE ./
 COPY migaki ./migaki
-# The CPU's PyTorch: the default one for Linux brings gigabytes of CUDA.
-RUN pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu \
+RUN pip install --no-cache-dir $TORCH \
     && pip install --no-cache-dir '.[export,parquet,tiff,video,web]'
 
 USER migaki
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["migaki"]
 CMD ["--help"]
