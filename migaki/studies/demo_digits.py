@@ -18,12 +18,12 @@ from migaki.lab.study_report import StudyReport
 from migaki.simulate.digits import DigitSimulator
 from migaki.stages.simulate import SimulateJob
 
-ARMS = ("plain", "adabn", "adapted_writing", "refined")
-"""The arms that the demo tries: the cheapest rivals, refining, and the one that wins."""
+ARMS = ("plain", "adabn", "adapted_writing")
+"""The arms that the demo tries: the cheapest rivals and the one that wins; `--arms ... refined` refines too."""
 
 
 class DigitsDemo(Demo):
-    """Run `migaki adapt` on real data that a dependency ships. The defaults take about 4 minutes of one core.
+    """Run `migaki adapt` on real data that a dependency ships. The defaults take about 5 minutes of two cores.
 
     Digits are drawn with simulated pens. The first half of scikit-learn's scans are the photographs, without labels;
     the second half has labels, which judge and choose nothing.
