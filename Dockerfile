@@ -1,16 +1,11 @@
 # migaki on a CPU. Build: docker build -t migaki .   Run: docker run --rm -v "$PWD:/data" migaki demo
 FROM python:3.12-slim
 
-# PyTorch for Linux brings gigabytes of CUDA. PyTorch's own page names the index of its CPU builds:
-# docker build --build-arg TORCH="torch --index-url ..." -t migaki .
-ARG TORCH=torch
-
 RUN useradd --create-home migaki && mkdir /data && chown migaki /data
 WORKDIR /opt/migaki
 COPY pyproject.toml README.md LICENSE ./
 COPY migaki ./migaki
-RUN pip install --no-cache-dir $TORCH \
-    && pip install --no-cache-dir '.[export,parquet,tiff,video,web]'
+RUN pip install --no-cache-dir '.[export,parquet,tiff,video,web]'
 
 USER migaki
 WORKDIR /data

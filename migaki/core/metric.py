@@ -55,8 +55,8 @@ class Metric(ABC):
         return ""
 
     def drift_between(self, key: str, after: Tensor, before: Tensor) -> Tensor:
-        """How far two readings (B, ...) of `key` are from each other, (B,) in `drift_unit`."""
-        raise NotImplementedError
+        """Returns the distance (B,) between two readings (B, ...) of `key` in `drift_unit`, for keys that have one."""
+        raise ValueError(f"{type(self).__name__} has no distance between readings of '{key}'")
 
     def condensed(self, key: str, reading: Tensor) -> Tensor:
         """What `drift_between` needs of a reading (B, ...), where readings of a whole set would fill the memory."""

@@ -18,6 +18,7 @@ padding in conv1 and the pools.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
@@ -37,15 +38,15 @@ _MOST_BYTES = 2**28  # size of a file of weights
 _SMALLEST = 32  # px
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """Maps images (B, 3, H, W) in [0, 1] to features at strides 2, 4, 8, ...: one map (B, widths[i], ...) each."""
 
     strides: tuple[int, ...]
     widths: tuple[int, ...]
 
+    @abstractmethod
     def maps(self, images: Tensor) -> list[Tensor]:
         """Returns the feature maps, the finest first."""
-        raise NotImplementedError
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """See `maps`; grey images are shown in all three channels."""
