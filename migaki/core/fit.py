@@ -299,8 +299,17 @@ def _to(batch: Batch, device: torch.device) -> Batch:
             for key, value in moved.items()}
 
 
+def _is_worth_a_place(key: str, value: float) -> bool:
+    """Whether a figure is worth a place on the line of progress: updates that were skipped are, once there are any."""
+    return value != 0 or not key.endswith("/skipped")
+
+
 def _note(means: dict[str, float], rate: float) -> str:
-    shown = [f"{key.split('/', 1)[-1]} {value:.3g}" for key, value in list(means.items())[:6]]
+    # Both networks, or training and held-out images, may have a figure of the same name: such names stay whole.
+    short = {key: key.split("/", 1)[-1] for key in means if _is_worth_a_place(key, means[key])}
+    names = list(short.values())
+    shown = [f"{name if names.count(name) == 1 else key.replace('/', ' ').replace('_', ' ')} {means[key]:.3g}"
+             for key, name in list(short.items())[:6]]
     return "  ".join([f"{rate:.0f} images/s", *shown] if rate else shown)  # no rate before the second step
 
 

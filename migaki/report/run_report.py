@@ -81,7 +81,8 @@ def _cards(run: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any
 
 def _pictures(page: Page, run: Path) -> None:
     """Add the contact sheets; a file that cannot be read, or is too large, is left out."""
-    files = sorted((run / "samples").glob("*.png"))
+    # held_out.png, the curve of the held-out figures, stands among the curves of this page already.
+    files = sorted(file for file in (run / "samples").glob("*.png") if file.stem.isdecimal())
     count = min(MOST_SHEETS, len(files))
     chosen = [files[round(place * (len(files) - 1) / max(1, count - 1))] for place in range(count)]
     sheets = [(file, content) for file in chosen if (content := _content(file))]

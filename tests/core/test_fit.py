@@ -16,7 +16,7 @@ from migaki.core import processes
 from migaki.core.alarms import alarms
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
-from migaki.core.fit import Run, fit
+from migaki.core.fit import Run, _note, fit
 from migaki.core.seeds import fold, generator
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
@@ -227,3 +227,9 @@ def test_alone_there_is_nothing_to_average() -> None:
     tensor: Tensor = torch.ones(3)
     processes.average([tensor])
     assert processes.rank() == 0 and processes.world() == 1 and torch.equal(tensor, torch.ones(3))
+
+
+def test_the_line_of_progress_keeps_names_apart() -> None:
+    means = {"net/loss": 0.5, "net/accuracy": 0.9, "net/skipped": 0.0, "held_out/accuracy": 0.6}
+    assert _note(means, 0.0) == "loss 0.5  net accuracy 0.9  held out accuracy 0.6"
+    assert _note({"net/skipped": 0.25}, 10.0) == "10 images/s  skipped 0.25"

@@ -55,6 +55,8 @@ def test_a_run_leaves_its_page(run: Path, tmp_path: Path) -> None:
     html = run_page(copy).html()
     assert "not finished" in html and "&lt;b&gt;mind&lt;/b&gt; the step (at step 2, passed by step 3)" in html
     assert html.count("After step") == 6 and "Before the first step." in html
+    (copy / "samples" / "held_out.png").write_bytes((copy / "samples" / "000000.png").read_bytes())
+    assert run_page(copy).html() == html  # the curve of the held-out figures is no picture of a step
     shutil.rmtree(copy / "samples")
     (copy / "metrics.jsonl").unlink()
     assert "Curves" not in run_page(copy).html()
