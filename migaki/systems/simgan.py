@@ -5,7 +5,6 @@ Shrivastava et al., "Learning from Simulated and Unsupervised Images through Adv
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -20,27 +19,28 @@ from migaki.core.history import ImageHistory
 from migaki.core.moving_average import MovingAverage
 from migaki.core.seeds import fold
 from migaki.core.source import Source
-from migaki.core.system import Sheet, System, descend, reading_of
+from migaki.core.system import Sheet, System, descend
 from migaki.core.trained import load_system
-from migaki.data.batches.common_channels import common_channels
 from migaki.data.batches.rounds import Rounds, held_labels
 from migaki.data.batches.source import FolderSource
+from migaki.data.batches.two_folders import in_parts, open_two
 from migaki.data.folder import ImageFolder
-from migaki.data.sets.overlap import refuse_swapped
 from migaki.losses.adversarial import gradient_penalty, patch_accuracy, patch_cross_entropy
 from migaki.losses.consistency import label_drift
 from migaki.losses.self_regularisation import FEATURE_MAPS, Psi, self_regularisation
 from migaki.losses.steering import Steering
 from migaki.metrics.distances import nearest
-from migaki.metrics.drift import DriftMeter, calibration_indices, headline, parse_tolerance, unit_name
+from migaki.metrics.drift import DriftMeter, calibration_indices, parse_tolerance
 from migaki.metrics.layout import LayoutGap
+from migaki.metrics.readings import Readings
 from migaki.metrics.watchmen import drift_warnings, layout_warnings, player_warnings
+from migaki.nets.camera import uniform_of
+from migaki.nets.looks_bank import LooksBank
 from migaki.nets.patch_discriminator import PatchDiscriminator
 from migaki.nets.refiner import RefinerNet
 from migaki.ops.augment import discriminator_augment
 
 _SHEET_WIDTH = 12
-_READ = 64  # batch size when the estimator is calibrated, images
 
 
 class SimGAN(System):
@@ -56,7 +56,7 @@ class SimGAN(System):
         """Defaults are ours (measured in docs/results.md); `paper()` gives the published recipe."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "steps batch_size lambda_reg consistency max_drift",
+            "usual": "steps batch_size match lambda_reg consistency max_drift",
             "network": "channels height width layout features blocks first_kernel scale shortcut noise_channels "
                        "discriminator_width spectral",
         }
@@ -66,6 +66,8 @@ class SimGAN(System):
         width: int = 0  # px; 0 = as the synthetic images
         steps: int = 1500  # rounds of Algorithm 1, both pre-trainings included
         batch_size: int = 32  # synthetic images an R step, and as many real ones a D step
+        match: bool = True  # pictures first take mean and deviation of a random photograph; never depth or alpha
+        photographs: int = 1024  # photographs whose looks the model keeps, to match pictures to
         lambda_reg: float = 1.0  # weight of eq. 4's second term (mean over pixels in [-1, 1])
         psi: Psi = "identity"  # feature map of the self-regularisation
         consistency: float = 2.0  # weight of the label-consistency term, which is on where --estimator is given
@@ -107,7 +109,7 @@ class SimGAN(System):
             return cls(
                 steps=2200, batch_size=512, num_refiner_steps=50, refiner_pretraining=1000,
                 discriminator_pretraining=200, history=25600, scale=1, shortcut=False, augment=False,
-                instance_noise=0.0, optimizer="sgd", learning_rate=0.001, max_norm=0.0, ema=0.0,
+                instance_noise=0.0, optimizer="sgd", learning_rate=0.001, max_norm=0.0, ema=0.0, match=False,
             )
 
         @classmethod
@@ -122,20 +124,22 @@ class SimGAN(System):
     class Data:
         """The two folders; their sizes and counts may differ."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "estimator"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "estimator further_estimators"}
         NAMES: ClassVar[dict[str, str]] = {"real": "photos"}
 
         synthetic: Path  # labelled synthetic images
         real: Path  # unlabelled photographs
         estimator: Path | None = None  # a run trained on the synthetic images: holds the labels
+        further_estimators: tuple[Path, ...] = ()  # more such runs, of other seeds: what all of them read is held
 
     config: Config
     keys = (
         Key(name="refined", shape=("C", "H", "W"), unit="float32 in [0, 1], what a refiner made of `image`",
             kind="picture"),
+        Key(name="partner", shape=("1",), unit="standard normal: which photograph a picture takes its looks of"),
     )
-    training_only = ("history.", "estimator.", "layout.", "steering.")
-    per_process = ("history.",)
+    training_only = ("history.", "readings.", "layout.", "steering.")
+    per_process = ("history.", "bank.")
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -159,8 +163,8 @@ class SimGAN(System):
         )
         self.history = ImageHistory(config.history, (config.channels, config.height, config.width))
         self.layout = LayoutGap(config.channels)
-        self.estimator: System | None = None
-        self.meter: DriftMeter | None = None
+        self.bank = LooksBank(config.photographs, config.channels) if config.match else None
+        self.readings = Readings()
         self.tolerance = parse_tolerance(config.max_drift, "--max-drift") if config.max_drift else None
         self.steering = Steering(self.tolerance.value) if self.tolerance else None
         self.optimizers = {
@@ -180,20 +184,16 @@ class SimGAN(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open both folders: real images are scaled to the synthetic size; an estimator turns the consistency on."""
-        if config.max_drift:
-            tolerance = parse_tolerance(config.max_drift, "--max-drift")
-            if data.estimator is None:
-                raise UserError(f"--max-drift {tolerance}: only an estimator can tell the drift: give --estimator, a "
-                                "run of `migaki train` on the synthetic images")
-        wanted = (config.height, config.width) if config.height and config.width else None
-        synthetic = ImageFolder(data.synthetic, size=wanted, channels=config.channels or None)
+        if data.estimator is None and data.further_estimators:
+            raise UserError("--further-estimators: give the first as --estimator")
+        if config.max_drift and data.estimator is None:
+            raise UserError(f"--max-drift {parse_tolerance(config.max_drift, '--max-drift')}: only an estimator can "
+                            "tell the drift: give --estimator, a run of `migaki train` on the synthetic images")
+        synthetic, real = open_two(data.synthetic, data.real, config.channels, config.height, config.width)
         channels, height, width = synthetic.shape
-        if not config.channels and synthetic.has_alpha:
-            channels = common_channels(synthetic, [ImageFolder(data.real)])
-            synthetic = ImageFolder(data.synthetic, size=(height, width), channels=channels)
-        real = ImageFolder(data.real, size=(height, width), channels=channels)
-        refuse_swapped(synthetic, real)
-        config = replace(config, channels=channels, height=height, width=width)
+        # Distances and alpha are no looks: another mean would move the one and uncover the other.
+        match = config.match and not config.lost_readings and not synthetic.has_alpha
+        config = replace(config, channels=channels, height=height, width=width, match=match)
         keys: tuple[str, ...] = ("image",)
         if data.estimator is None:
             config = replace(config, consistency=0.0)
@@ -212,33 +212,27 @@ class SimGAN(System):
         """Load the frozen estimator for the label consistency, if the configuration asks for one."""
         if data.estimator is None or (self.config.consistency == 0 and self.tolerance is None):
             return
-        self.judge(load_system(data.estimator))
-        assert self.meter is not None
-        config = self.config
-        self.meter.require_shape((config.channels, config.height, config.width), data.estimator)
+        config, paths = self.config, (data.estimator, *data.further_estimators)
+        for path in paths:
+            self.judge(load_system(path))
         folder = ImageFolder(data.synthetic, size=(config.height, config.width), channels=config.channels)
-        places = calibration_indices(len(folder))
-        # A generator, so that only a few images and predictions are in memory at a time.
-        readings = (self.meter.read(folder.read(places[start : start + _READ], ("image",)))
-                    for start in range(0, len(places), _READ))
-        first = next(readings)
-        unit = self.meter.unit(first)
-        if self.tolerance is not None:
-            self.tolerance.require(unit, "--max-drift", data.estimator)
-        if self.meter.needs_calibration:
-            self.meter.calibrate(itertools.chain([first], readings))
+        self.readings.calibrate((config.channels, config.height, config.width), paths,
+                                lambda: in_parts(folder, calibration_indices(len(folder))), self.tolerance,
+                                "--max-drift")
 
     def judge(self, estimator: System) -> None:
-        """Set the estimator that measures the label drift, and freeze it."""
-        self.estimator = estimator.requires_grad_(False).eval()
-        self.meter = DriftMeter(self.estimator)
+        """Add a frozen estimator, whose readings must not move."""
+        self.readings.add(estimator)
 
-    def train(self, mode: bool = True) -> SimGAN:
-        """Set the mode; the estimator always stays in evaluation mode, because it is not trained."""
-        super().train(mode)
-        if self.estimator is not None:
-            self.estimator.eval()
-        return self
+    @property
+    def estimator(self) -> System | None:
+        """The first estimator, if there is any."""
+        return self.readings.meters[0].estimator if self.readings else None
+
+    @property
+    def meter(self) -> DriftMeter | None:
+        """What measures the drift of the first estimator's readings, if there is any."""
+        return self.readings.meters[0] if self.readings else None
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -257,7 +251,10 @@ class SimGAN(System):
         """One round of Algorithm 1: K_g steps of eq. 4, then K_d steps of eq. 2."""
         config = self.config
         count = config.num_refiner_steps + config.num_discriminator_steps
-        synthetic = (batch["image"] * 2 - 1).chunk(count)
+        images = batch["image"]
+        if self.bank is not None:
+            images = self.bank.visit(images, batch["real"], step)
+        synthetic = (images * 2 - 1).chunk(count)
         real = (batch["real"] * 2 - 1).chunk(config.num_discriminator_steps)
         begins = config.refiner_pretraining  # the first round of D
         alone = begins <= step < begins + config.discriminator_pretraining
@@ -300,9 +297,9 @@ class SimGAN(System):
             loss = loss + fool
             if config.variety:
                 loss = loss + self._sameness(synthetic, refined, scalars)
-        if self.estimator is not None:
+        if self.readings:
             before, after = self._readings(synthetic, refined)
-            drift = label_drift(after, truth or before, self.meter.periods if self.meter is not None else {})
+            drift = self._drift(after, before, truth or {})
             scalars["refiner/label_drift"] = drift.detach()
             if config.consistency:
                 loss = loss + config.consistency * strength * drift
@@ -363,27 +360,33 @@ class SimGAN(System):
             return FEATURE_MAPS[self.config.psi](images)
         return self.discriminator.first_features(images)
 
-    def _readings(self, synthetic: Tensor, refined: Tensor) -> tuple[Batch, Batch]:
-        """Return the estimator's predictions before and after refinement, for images in [-1, 1].
+    def _readings(self, synthetic: Tensor, refined: Tensor) -> tuple[list[Batch], list[Batch]]:
+        """Return what each estimator reads before and after refinement, off images in [-1, 1].
 
-        The predictions after refinement have gradients where the loss uses them.
+        Before means the picture that the refiner was given, matched if it was: matching moves no pixel, and where an
+        estimator reads matched pictures otherwise than rendered ones, a refiner could only deceive it. The readings
+        after refinement have gradients where the loss uses them.
         """
-        assert self.estimator is not None
         with torch.no_grad():
-            before = reading_of(self.estimator, {"image": (synthetic + 1) / 2})
+            before = self.readings.of((synthetic + 1) / 2)
         with torch.set_grad_enabled(self.config.consistency > 0 and torch.is_grad_enabled()):
-            return before, reading_of(self.estimator, {"image": (refined + 1) / 2})
+            return before, self.readings.of((refined + 1) / 2)
+
+    def _drift(self, after: list[Batch], before: list[Batch], truth: Batch) -> Tensor:
+        """Return the mean label drift over the estimators, towards the labels in `truth` that they predict, if any."""
+        found = []
+        for meter, late, early in zip(self.readings.meters, after, before, strict=True):
+            held = {key: value for key, value in truth.items() if key in late}
+            found.append(label_drift(late, held or early, meter.periods))
+        return torch.stack(found).mean()
 
     @torch.no_grad()
-    def _steer(self, after: Batch, before: Batch, adversarial: bool) -> Scalars:
+    def _steer(self, after: list[Batch], before: list[Batch], adversarial: bool) -> Scalars:
         """Return the mean drift in the label's unit and, with `max_drift`, the steered factor of both weights."""
-        if self.meter is None:
-            return {}
-        drift = headline(self.meter.drift(after, before)).mean()
-        scalars: Scalars = {f"drift/{unit_name(self.meter.unit(before))}": drift}
+        scalars = self.readings.moved(after, before)
         if self.steering is not None:
             if adversarial:
-                together = drift.clone()
+                together = torch.stack(list(scalars.values())).mean()  # of one unit: `prepare` has checked it
                 processes.average([together])
                 self.steering.update(together)
             scalars["drift/log10_strength"] = self.steering.weight().log10()
@@ -400,13 +403,22 @@ class SimGAN(System):
     # ---------------------------------------------------------------------------------------------- use
 
     def drawn(self) -> dict[str, tuple[int, ...]]:
-        """The noise input, where the refiner takes one."""
+        """The noise input, where the refiner takes one, and the photograph that a picture is matched to."""
         config = self.config
-        return {"noise": (config.noise_channels, config.height, config.width)} if config.noise_channels else {}
+        noise = {"noise": (config.noise_channels, config.height, config.width)} if config.noise_channels else {}
+        return noise | ({"partner": (1,)} if self.bank is not None else {})
+
+    def matched(self, batch: Batch) -> Tensor:
+        """Return `image` in the looks of the stored photograph that `partner` chooses (the middle one if absent)."""
+        images = batch["image"]
+        if self.bank is None:
+            return images
+        partner = batch.get("partner", images.new_zeros(len(images), 1))
+        return self.bank.match_drawn(images.float(), uniform_of(partner[:, 0].float()))
 
     def predict(self, batch: Batch) -> Batch:
-        """Return `refined` (B, C, H, W) in [0, 1] for `image` (and `noise`, zeros if absent)."""
-        images = batch["image"] * 2 - 1
+        """Return `refined` (B, C, H, W) in [0, 1] for `image` (and `noise`, zeros if absent, and `partner`)."""
+        images = self.matched(batch) * 2 - 1
         noise = batch.get("noise")
         if self.config.noise_channels and noise is None:
             noise = images.new_zeros(images.shape[0], self.config.noise_channels, *images.shape[2:])
@@ -417,11 +429,15 @@ class SimGAN(System):
         """
         images, real = batch["image"][:_SHEET_WIDTH], batch["real"]
         dice = torch.Generator().manual_seed(0)  # its own generator: drawing a sheet must not change the run
-        noise = torch.randn(len(images), self.config.noise_channels, *images.shape[2:], generator=dice)
-        refined = self.predict({"image": images, "noise": noise.to(images.device)})["refined"].float()
+        given = {"image": images} | {key: torch.randn(len(images), *shape, generator=dice).to(images.device)
+                                     for key, shape in self.drawn().items()}
+        matched, refined = self.matched(given).float(), self.predict(given)["refined"].float()
         found = torch.as_tensor(nearest(real.cpu().float().numpy(), refined.cpu().numpy())).view(-1)
-        return [("synthetic", images), ("refined", refined), ("nearest real (by pixels)", real[found]),
-                ("refined - synthetic, x2", ((refined - images) + 0.5).clamp(0, 1)),
+        start: Sheet = [("synthetic", images)]
+        if self.bank is not None:
+            start.append(("matched to a random photograph", matched))
+        return [*start, ("refined", refined), ("nearest real (by pixels)", real[found]),
+                ("refined - what it was given, x2", ((refined - matched) + 0.5).clamp(0, 1)),
                 ("real, unpaired", real[:_SHEET_WIDTH])]
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:

@@ -38,7 +38,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "segmenter": {"augment": False, "dice_weight": 0.61, "gradient_weight": 0.47},
     "simgan": {"augment": False, "instance_noise": 0.0, "history": 0, "noise_channels": 1, "variety": 0.6,
                "lambda_reg": 0.73, "consistency": 1.31, "r1": 0.21, "refiner_pretraining": 0,
-               "discriminator_pretraining": 0},
+               "discriminator_pretraining": 0, "match": False},
     "super_resolution": {},
 }
 # Other branches of an update.
@@ -56,7 +56,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "pix2pix": [{"blend": True}, {"blend": True, "unveil": True}],
     "regressor": [{"circular": ()}, {"columns": ("number",), "circular": (), "units": ()}],
     "segmenter": [{"target": "depth"}],
-    "simgan": [{"hold": "label"}, {"variety": 0.0}, {"refiner_pretraining": 9}, {"discriminator_pretraining": 9}],
+    "simgan": [{"hold": "label"}, {"variety": 0.0}, {"refiner_pretraining": 9}, {"discriminator_pretraining": 9},
+               {"match": True}, {"match": True, "hold": "label"}],
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
 }
 # The numbers of a Config that are no weights of a loss: rates, sizes, shares, thresholds, strengths of chance.

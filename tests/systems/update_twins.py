@@ -59,15 +59,24 @@ def drift(before: Batch, after: Batch) -> Tensor:
     return (moved + (p * (p / q).log()).sum(1).mean()) / 2
 
 
+def in_the_looks_of(photos: Tensor, images: Tensor) -> Tensor:
+    """Every picture with the mean and deviation of each channel of a photograph, which take turns."""
+    photos = photos.repeat(-(-len(images) // len(photos)), 1, 1, 1)[: len(images)]
+    (mean, spread), (own, width) = ((picture.mean((2, 3), keepdim=True), picture.std((2, 3), keepdim=True, correction=0))
+                                    for picture in (photos, images))
+    return ((images - own) / width * spread + mean).clamp(0, 1)
+
+
 def simgan(system: Any, batch: Batch, step: int) -> Descents:
     """Eq. 4, then eq. 2; a refiner with noise, an estimator, no augmentation, no history."""
     config = system.config
-    first, second = (batch["image"] * 2 - 1).chunk(2)
+    images = in_the_looks_of(batch["real"], batch["image"]) if config.match else batch["image"]
+    first, second = (images * 2 - 1).chunk(2)
     photos = batch["real"] * 2 - 1
     torch.manual_seed(5)
     refined = system.refine(first)
     keep = ("lambda_reg", config.lambda_reg, (refined - first).abs().mean())
-    sure = system.estimator.predict({"image": batch["image"].chunk(2)[0]})
+    sure = system.estimator.predict({"image": images.chunk(2)[0]})
     held = drift(batch if config.hold == "label" else sure, system.estimator.predict({"image": (refined + 1) / 2}))
     terms: Terms = []
     begins = config.refiner_pretraining
@@ -99,10 +108,7 @@ def camera_refiner(system: Any, batch: Batch, step: int) -> Descents:
     config, images, photos = system.config, batch["image"], batch["real"]
     torch.manual_seed(5)
     if config.match:
-        (mean, spread), (own, width) = (((picture.mean((2, 3), keepdim=True),
-                                          picture.std((2, 3), keepdim=True, correction=0)))
-                                        for picture in (photos, images))
-        images = ((images - own) / width * spread + mean).clamp(0, 1)
+        images = in_the_looks_of(photos, images)
     raw = system.camera.raw(images, torch.randn(len(images), config.latent))
     noise = torch.randn(len(images), config.channels + 1, *images.shape[2:])
     taken = system.camera.photograph(images, system.camera.settings(raw), noise)
