@@ -27,6 +27,36 @@ def drift_warnings(means: Means, tolerance: Tolerance) -> list[str]:
             "longer"]
 
 
+def looks_warnings(means: Means) -> list[str]:
+    """Warn about grain left, drawn or missing, a checkerboard, and pictures that are easier to tell than before.
+
+    Reads what `LooksWatch` logs; what is not logged is not judged.
+    """
+    said: list[str] = []
+    photos, given, refined = (means.get(f"grain/{name}", math.nan) for name in ("photos", "given", "refined"))
+    if refined > photos + _GRAIN and given > photos + _GRAIN:
+        said.append("the grain of the renderings is left (over twice the photographs' amplitude in the finest band of "
+                    "the spectrum): give --psi lowpass, lower --lambda-reg or train longer")
+    elif refined > photos + _GRAIN:
+        said.append("the refiner draws grain (over twice the photographs' amplitude in the finest band of the "
+                    "spectrum): raise --r1 or --lambda-reg, or lower --learning-rate")
+    elif refined < photos - _GRAIN:
+        said.append("refined pictures are smoother than photographs (under half their amplitude in the finest band of "
+                    "the spectrum): give --noise-channels 1 and --psi lowpass, or train longer")
+    if means.get("checkerboard/peak", 0.0) > _PEAK:
+        said.append("the refiner draws a checkerboard (its change stands out at a period of 2 or 4 px): give --layout "
+                    "scales, --scale 1 or raise --lambda-reg")
+    if means.get("told/refined", 0.0) > means.get("told/given", 1.0) + _TOLD:
+        said.append("refined pictures are easier to tell from photographs than what they were made from (by a linear "
+                    "observer): raise --lambda-reg or --r1, or do without: `migaki apply match`")
+    return said
+
+
+_GRAIN = 2 * math.log(2)  # natural log of the power: twice the amplitude
+_PEAK = 6.0  # times the power beside it
+_TOLD = 0.03  # share of pictures; the standard error is about 0.015
+
+
 def player_warnings(means: Means, expected_age: float | None) -> list[str]:
     """Warn about a refiner that stays the identity, collapse, a winning discriminator, or a stale buffer.
 

@@ -16,16 +16,13 @@ from migaki.core.moving_average import MovingAverage
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.core.trained import load_system
 from migaki.data.batches.source import FolderSource, PairedSource
-from migaki.data.batches.two_folders import in_parts, open_two
-from migaki.data.folder import ImageFolder
+from migaki.data.batches.two_folders import open_two
 from migaki.losses.adversarial import gradient_penalty, patch_accuracy, patch_cross_entropy
 from migaki.losses.statistics import picture_statistics, sliced_wasserstein, standardised, unevenness
-from migaki.metrics.drift import calibration_indices
-from migaki.metrics.readings import Readings
 from migaki.nets.camera import CameraNet, TextureDiscriminator, uniform_of
 from migaki.nets.looks_bank import LooksBank
+from migaki.systems.parts.held_labels import HeldLabels
 
 _SHEET_WIDTH = 12
 _LAZY = 4  # steps from one gradient penalty to the next
@@ -108,7 +105,7 @@ class CameraRefiner(System):
         self.average = MovingAverage.start(self.camera) if config.ema else None
         self.discriminator = TextureDiscriminator(config.channels, config.discriminator_features)
         self.bank = LooksBank(config.photographs, config.channels)
-        self.readings = Readings()
+        self.readings = HeldLabels()
         self.optimizers = {"camera": self._optimizer(self.camera, 1.0),
                            "discriminator": self._optimizer(self.discriminator, 0.5)}
 
@@ -132,10 +129,7 @@ class CameraRefiner(System):
         if data.estimator is None:
             return
         config = self.config
-        self.judge(load_system(data.estimator))
-        folder = ImageFolder(data.synthetic, size=(config.height, config.width), channels=config.channels)
-        self.readings.calibrate((config.channels, config.height, config.width), [data.estimator],
-                                lambda: in_parts(folder, calibration_indices(len(folder))))
+        self.readings.prepare([data.estimator], data.synthetic, (config.channels, config.height, config.width))
 
     def judge(self, estimator: System) -> None:
         """Add a frozen estimator whose readings are watched."""
@@ -190,7 +184,7 @@ class CameraRefiner(System):
                 "camera/change": (seen - images).abs().mean(), "camera/skipped": skipped,
                 "grain/refined": _floor(seen), "grain/photos": _floor(photos),
             }
-            return scalars | self.readings.moved(self.readings.read(seen), self.readings.read(images))
+            return scalars | self.readings.moved_between(images, seen)
 
     def _discriminator_step(self, refined: Tensor, photos: Tensor, step: int) -> Scalars:
         """Take one step of the discriminators: cross-entropy a patch (SimGAN, eq. 2) and R1 at photographs.

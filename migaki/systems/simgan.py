@@ -23,22 +23,24 @@ from migaki.core.system import Sheet, System, descend
 from migaki.core.trained import load_system
 from migaki.data.batches.rounds import Rounds, held_labels
 from migaki.data.batches.source import FolderSource
-from migaki.data.batches.two_folders import in_parts, open_two
-from migaki.data.folder import ImageFolder
-from migaki.losses.adversarial import gradient_penalty, patch_accuracy, patch_cross_entropy
-from migaki.losses.consistency import label_drift
+from migaki.data.batches.two_folders import open_two
+from migaki.losses.adversarial import gradient_penalty, mean_accuracy, mean_cross_entropy
 from migaki.losses.self_regularisation import FEATURE_MAPS, Psi, self_regularisation
 from migaki.losses.steering import Steering
 from migaki.metrics.distances import nearest
-from migaki.metrics.drift import DriftMeter, calibration_indices, parse_tolerance
+from migaki.metrics.drift import DriftMeter, parse_tolerance
 from migaki.metrics.layout import LayoutGap
-from migaki.metrics.readings import Readings
-from migaki.metrics.watchmen import drift_warnings, layout_warnings, player_warnings
+from migaki.metrics.watchmen import drift_warnings, layout_warnings, looks_warnings, player_warnings
 from migaki.nets.camera import uniform_of
+from migaki.nets.frozen_features import BackboneFeatures, RandomFeatures
 from migaki.nets.looks_bank import LooksBank
 from migaki.nets.patch_discriminator import PatchDiscriminator
+from migaki.nets.pretrained import build_backbone, kind_of, load_backbone
 from migaki.nets.refiner import RefinerNet
+from migaki.nets.scale_discriminator import ScaleDiscriminator
 from migaki.ops.augment import discriminator_augment
+from migaki.systems.parts.held_labels import HeldLabels
+from migaki.systems.parts.looks_watch import LooksWatch
 
 _SHEET_WIDTH = 12
 
@@ -69,7 +71,7 @@ class SimGAN(System):
         match: bool = True  # pictures first take mean and deviation of a random photograph; never depth or alpha
         photographs: int = 1024  # photographs whose looks the model keeps, to match pictures to
         lambda_reg: float = 1.0  # weight of eq. 4's second term (mean over pixels in [-1, 1])
-        psi: Psi = "identity"  # feature map of the self-regularisation
+        psi: Psi = "lowpass"  # feature map of the self-regularisation; identity: the paper's
         consistency: float = 2.0  # weight of the label-consistency term, which is on where --estimator is given
         hold: Literal["reading", "label"] = "reading"  # what the estimator must read: what it read before, or the label
         max_drift: str = ""  # tolerated mean drift of the labels, such as 1px or 2deg: the weights are steered to it
@@ -78,21 +80,22 @@ class SimGAN(System):
         refiner_pretraining: int = 0  # rounds with the self-regularisation alone
         discriminator_pretraining: int = 50  # rounds with D alone
         history: int = 3200  # capacity B of the buffer of refined images (sec. 2.3); 0 = off
-        is_global: bool = False  # the ablation: one judgement an image instead of one a patch
-        layout: Literal["eyes", "hands"] = "eyes"  # the paper's discriminator for 55x35 or 224x224
+        layout: Literal["scales", "eyes", "hands"] = "scales"  # of D: ours, or the paper's for 55x35 or 224x224 px
+        is_global: bool = False  # the ablation: one judgement an image instead of one a patch; of the paper's alone
         features: int = 64  # width of the refiner
         blocks: int = 4  # residual blocks of the refiner: 4 for eyes, 10 for hands
         first_kernel: int = 3  # px: 3 for eyes, 7 for hands
         scale: Literal[1, 2] = 2  # the refiner works at 1/scale of the resolution
         shortcut: bool = True  # the refiner starts as the identity
-        noise_channels: int = 0  # channels of a noise input: several refined images of one synthetic one
+        noise_channels: int = 1  # channels of a noise input: several refined images of one synthetic one
         variety: float = 0.0  # mean difference (of the range) asked for between refined images of one synthetic one
         lost_readings: bool = False  # depth: pixels may be lost (white) by chance, as sensors do; needs a noise input
         discriminator_width: float = 1.0  # times the paper's features
         spectral: bool = False  # spectral norm in D
-        r1: float = 0.0  # weight of the gradient penalty at real images
+        r1: float = 0.5  # weight of the gradient penalty at real images
+        r1_every: int = 4  # steps of D from one penalty, which counts so many times, to the next
         augment: bool = True  # D sees both sets through the same random augmentation
-        instance_noise: float = 0.1  # standard deviation of noise on D's inputs, falling linearly to 0
+        instance_noise: float = 0.0  # standard deviation of noise on D's inputs, falling linearly to 0
         optimizer: Literal["adam", "sgd"] = "adam"  # of both networks; sgd: the paper's
         learning_rate: float = 2e-4  # of both networks
         beta1: float = 0.5  # of Adam
@@ -110,6 +113,7 @@ class SimGAN(System):
                 steps=2200, batch_size=512, num_refiner_steps=50, refiner_pretraining=1000,
                 discriminator_pretraining=200, history=25600, scale=1, shortcut=False, augment=False,
                 instance_noise=0.0, optimizer="sgd", learning_rate=0.001, max_norm=0.0, ema=0.0, match=False,
+                psi="identity", layout="eyes", noise_channels=0, r1=0.0,
             )
 
         @classmethod
@@ -124,11 +128,12 @@ class SimGAN(System):
     class Data:
         """The two folders; their sizes and counts may differ."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "estimator further_estimators"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "estimator further_estimators pretrained"}
         NAMES: ClassVar[dict[str, str]] = {"real": "photos"}
 
         synthetic: Path  # labelled synthetic images
         real: Path  # unlabelled photographs
+        pretrained: Path | None = None  # weights for psi = backbone, trained on photographs; else random filters
         estimator: Path | None = None  # a run trained on the synthetic images: holds the labels
         further_estimators: tuple[Path, ...] = ()  # more such runs, of other seeds: what all of them read is held
 
@@ -138,8 +143,8 @@ class SimGAN(System):
             kind="picture"),
         Key(name="partner", shape=("1",), unit="standard normal: which photograph a picture takes its looks of"),
     )
-    training_only = ("history.", "readings.", "layout.", "steering.")
-    per_process = ("history.", "bank.")
+    training_only = ("history.", "readings.", "layout.", "steering.", "frozen.", "looks.")
+    per_process = ("history.", "bank.", "looks.")
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -157,19 +162,29 @@ class SimGAN(System):
         )
         self._averaging = MovingAverage(decay=config.ema)
         self.average = MovingAverage.start(self.refiner) if config.ema else None
-        self.discriminator = PatchDiscriminator(
-            config.channels, config.layout, width=config.discriminator_width, is_global=config.is_global,
-            image_size=(config.height, config.width), spectral=config.spectral,
-        )
+        self.discriminator = self._discriminator()
+        self.frozen = RandomFeatures(config.channels) if config.psi == "backbone" else None
         self.history = ImageHistory(config.history, (config.channels, config.height, config.width))
         self.layout = LayoutGap(config.channels)
         self.bank = LooksBank(config.photographs, config.channels) if config.match else None
-        self.readings = Readings()
+        self.readings = HeldLabels()
+        self.looks = LooksWatch(config.channels)
         self.tolerance = parse_tolerance(config.max_drift, "--max-drift") if config.max_drift else None
         self.steering = Steering(self.tolerance.value) if self.tolerance else None
         self.optimizers = {
             "refiner": self._optimizer(self.refiner), "discriminator": self._optimizer(self.discriminator),
         }
+
+    def _discriminator(self) -> nn.Module:
+        config, size = self.config, (self.config.height, self.config.width)
+        if config.layout == "scales":
+            if config.is_global or config.psi == "features":
+                raise UserError("simgan: --is-global and --psi features take the paper's discriminator: add --layout "
+                                "eyes")
+            return ScaleDiscriminator(config.channels, width=config.discriminator_width, image_size=size,
+                                      spectral=config.spectral)
+        return PatchDiscriminator(config.channels, config.layout, width=config.discriminator_width,
+                                  is_global=config.is_global, image_size=size, spectral=config.spectral)
 
     def _optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
         if self.config.optimizer == "sgd":
@@ -209,16 +224,16 @@ class SimGAN(System):
         )
 
     def prepare(self, data: Data) -> None:
-        """Load the frozen estimator for the label consistency, if the configuration asks for one."""
-        if data.estimator is None or (self.config.consistency == 0 and self.tolerance is None):
+        """Load what never trains, where it is asked for: psi's backbone, and the estimators that hold the labels."""
+        config = self.config
+        if data.pretrained is not None and config.psi == "backbone":
+            backbone = build_backbone(kind_of(data.pretrained), config.channels, config.height, config.width, 8)
+            load_backbone(backbone, data.pretrained)
+            self.frozen = BackboneFeatures(backbone)
+        if data.estimator is None or (config.consistency == 0 and self.tolerance is None):
             return
-        config, paths = self.config, (data.estimator, *data.further_estimators)
-        for path in paths:
-            self.judge(load_system(path))
-        folder = ImageFolder(data.synthetic, size=(config.height, config.width), channels=config.channels)
-        self.readings.calibrate((config.channels, config.height, config.width), paths,
-                                lambda: in_parts(folder, calibration_indices(len(folder))), self.tolerance,
-                                "--max-drift")
+        runs = (data.estimator, *data.further_estimators)
+        self.readings.prepare(runs, data.synthetic, (config.channels, config.height, config.width), self.tolerance)
 
     def judge(self, estimator: System) -> None:
         """Add a frozen estimator, whose readings must not move."""
@@ -292,14 +307,14 @@ class SimGAN(System):
             "refiner/diversity": _spread(refined.detach()) / _spread(synthetic),
         }
         if adversarial:
-            fool = patch_cross_entropy(self.discriminator(self._seen(refined)), is_refined=False)
+            fool = mean_cross_entropy(self._judged(refined), is_refined=False)
             scalars["refiner/adversarial"] = fool.detach()
             loss = loss + fool
             if config.variety:
                 loss = loss + self._sameness(synthetic, refined, scalars)
         if self.readings:
             before, after = self._readings(synthetic, refined)
-            drift = self._drift(after, before, truth or {})
+            drift = self.readings.drift(after, before, truth)
             scalars["refiner/label_drift"] = drift.detach()
             if config.consistency:
                 loss = loss + config.consistency * strength * drift
@@ -323,23 +338,32 @@ class SimGAN(System):
         with torch.no_grad():
             refined = self.refine(synthetic)
         shown = self.history.mix(refined, step) if config.history else refined
-        fake = self.discriminator(self._seen(shown))
-        true = self.discriminator(self._seen(photos))
-        loss = patch_cross_entropy(fake, is_refined=True) + patch_cross_entropy(true, is_refined=False)
-        if config.r1:
-            photos = photos.detach().requires_grad_()
+        fake, true = self._judged(shown), self._judged(photos)
+        loss = mean_cross_entropy(fake, is_refined=True) + mean_cross_entropy(true, is_refined=False)
+        if config.r1 and step % config.r1_every == config.r1_every - 1:
+            seen = photos.detach().requires_grad_()
             with torch.autocast(photos.device.type, enabled=False):
-                loss = loss + config.r1 * gradient_penalty(self.discriminator(photos), photos)
+                penalty = torch.stack([gradient_penalty(one, seen) for one in self._maps(seen)]).mean()
+            loss = loss + config.r1_every * config.r1 * penalty
         skipped = descend(loss, self.optimizers["discriminator"], config.max_norm)
+        seen_by_others = self.looks.see(*((one + 1) / 2 for one in (photos, synthetic, refined)), step)
         with torch.no_grad():
-            fresh = fake[: max(1, fake.shape[0] // 2)]
+            fresh = [one[: max(1, len(one) // 2)] for one in fake]
             told = {"history/fullness": self.history.fullness(), "history/age": self.history.mean_age(step)}
             return (told if config.history else {}) | {
                 "discriminator/loss": loss.detach(),
-                "discriminator/accuracy_refined": patch_accuracy(fresh, is_refined=True),
-                "discriminator/accuracy_real": patch_accuracy(true, is_refined=False),
+                "discriminator/accuracy_refined": mean_accuracy(fresh, is_refined=True),
+                "discriminator/accuracy_real": mean_accuracy(true, is_refined=False),
                 "discriminator/skipped": skipped,
-            }
+            } | seen_by_others
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        """Return the discriminator's maps; the paper's has one."""
+        found: Tensor | list[Tensor] = self.discriminator(images)
+        return found if isinstance(found, list) else [found]
+
+    def _judged(self, images: Tensor) -> list[Tensor]:
+        return self._maps(self._seen(images))
 
     _noise_level = 0.0
 
@@ -351,13 +375,19 @@ class SimGAN(System):
             images = images + self._noise_level * torch.randn_like(images)
         return images
 
-    def psi(self, images: Tensor) -> Tensor:
+    def psi(self, images: Tensor) -> Tensor | list[Tensor]:
         """Return the feature map of the self-regularisation.
 
-        "features" are those of the discriminator's first layer, which trains with D and is constant in this term.
+        "features" are those of the discriminator's first layer, which trains with D and is constant in this term;
+        "backbone" are those of a network that never trains.
         """
+        if self.frozen is not None:
+            with torch.autocast(images.device.type, enabled=False):
+                maps: list[Tensor] = self.frozen(images)
+                return maps
         if self.config.psi != "features":
             return FEATURE_MAPS[self.config.psi](images)
+        assert isinstance(self.discriminator, PatchDiscriminator)
         return self.discriminator.first_features(images)
 
     def _readings(self, synthetic: Tensor, refined: Tensor) -> tuple[list[Batch], list[Batch]]:
@@ -371,14 +401,6 @@ class SimGAN(System):
             before = self.readings.of((synthetic + 1) / 2)
         with torch.set_grad_enabled(self.config.consistency > 0 and torch.is_grad_enabled()):
             return before, self.readings.of((refined + 1) / 2)
-
-    def _drift(self, after: list[Batch], before: list[Batch], truth: Batch) -> Tensor:
-        """Return the mean label drift over the estimators, towards the labels in `truth` that they predict, if any."""
-        found = []
-        for meter, late, early in zip(self.readings.meters, after, before, strict=True):
-            held = {key: value for key, value in truth.items() if key in late}
-            found.append(label_drift(late, held or early, meter.periods))
-        return torch.stack(found).mean()
 
     @torch.no_grad()
     def _steer(self, after: list[Batch], before: list[Batch], adversarial: bool) -> Scalars:
@@ -453,7 +475,7 @@ class SimGAN(System):
         if self.tolerance is not None:
             said += drift_warnings(scalars, self.tolerance)
         age = 2 * config.history / max(1, config.batch_size * config.num_discriminator_steps)
-        return said + player_warnings(scalars, age if config.history else None)
+        return said + player_warnings(scalars, age if config.history else None) + looks_warnings(scalars)
 
 
 def _spread(images: Tensor) -> Tensor:

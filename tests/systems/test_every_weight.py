@@ -38,7 +38,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "segmenter": {"augment": False, "dice_weight": 0.61, "gradient_weight": 0.47},
     "simgan": {"augment": False, "instance_noise": 0.0, "history": 0, "noise_channels": 1, "variety": 0.6,
                "lambda_reg": 0.73, "consistency": 1.31, "r1": 0.21, "refiner_pretraining": 0,
-               "discriminator_pretraining": 0, "match": False},
+               "discriminator_pretraining": 0, "match": False, "layout": "eyes", "psi": "identity",
+               "discriminator_width": 0.4},
     "super_resolution": {},
 }
 # Other branches of an update.
@@ -57,7 +58,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "regressor": [{"circular": ()}, {"columns": ("number",), "circular": (), "units": ()}],
     "segmenter": [{"target": "depth"}],
     "simgan": [{"hold": "label"}, {"variety": 0.0}, {"refiner_pretraining": 9}, {"discriminator_pretraining": 9},
-               {"match": True}, {"match": True, "hold": "label"}],
+               {"match": True}, {"match": True, "hold": "label"}, {"layout": "scales"}, {"psi": "lowpass"},
+               {"psi": "backbone", "layout": "scales", "match": True}, {"r1_every": 1}, {"r1_every": 5}],
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
 }
 # The numbers of a Config that are no weights of a loss: rates, sizes, shares, thresholds, strengths of chance.
@@ -107,7 +109,7 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
             for parameter in system.refiner.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.1)
             for parameter in system.discriminator.parameters():
-                parameter.mul_(2)
+                parameter.mul_(3)
         reader = Reader(batch["image"][0].numel())
         system.judge(reader)
         system.meter.calibrate([system.meter.read(batch)])

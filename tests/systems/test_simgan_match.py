@@ -136,8 +136,8 @@ def test_a_label_holds_the_estimators_that_predict_it() -> None:
     images, truth = torch.rand(4, 1, 12, 16) * 2 - 1, torch.rand(4, 2)
     before, after = system._readings(images, images.flip(2) / 2)
     wanted = relative_drift(after[0]["gaze"], truth)
-    torch.testing.assert_close(system._drift(after, before, {"gaze": truth}), wanted)
-    torch.testing.assert_close(system._drift(after, before, {"label": truth}),
+    torch.testing.assert_close(system.readings.drift(after, before, {"gaze": truth}), wanted)
+    torch.testing.assert_close(system.readings.drift(after, before, {"label": truth}),
                                relative_drift(after[0]["gaze"], before[0]["gaze"]))
 
 

@@ -15,7 +15,7 @@ from migaki.core.batch import Batch
 from migaki.data.batches.source import FolderSource
 from migaki.data.batches.task_source import labelled_source
 from migaki.data.folder import ImageFolder
-from migaki.systems import simgan as module
+from migaki.systems.parts import held_labels as module
 from migaki.systems.simgan import SimGAN
 
 

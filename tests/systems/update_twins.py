@@ -59,11 +59,24 @@ def drift(before: Batch, after: Batch) -> Tensor:
     return (moved + (p * (p / q).log()).sum(1).mean()) / 2
 
 
+def maps_of(system: Any, images: Tensor) -> list[Tensor]:
+    """The discriminator's maps; the paper's has one."""
+    found = system.discriminator(images)
+    return found if isinstance(found, list) else [found]
+
+
+def judged(system: Any, images: Tensor, *, one: bool) -> Tensor:
+    """The mean over the maps of the cross-entropy."""
+    maps = maps_of(system, images)
+    return sum((log_sigmoid_loss(logits, one=one) for logits in maps), torch.zeros(())) / len(maps)
+
+
 def in_the_looks_of(photos: Tensor, images: Tensor) -> Tensor:
     """Every picture with the mean and deviation of each channel of a photograph, which take turns."""
     photos = photos.repeat(-(-len(images) // len(photos)), 1, 1, 1)[: len(images)]
-    (mean, spread), (own, width) = ((picture.mean((2, 3), keepdim=True), picture.std((2, 3), keepdim=True, correction=0))
-                                    for picture in (photos, images))
+    (mean, spread), (own, width) = (
+        (picture.mean((2, 3), keepdim=True), picture.std((2, 3), keepdim=True, correction=0))
+        for picture in (photos, images))
     return ((images - own) / width * spread + mean).clamp(0, 1)
 
 
@@ -75,13 +88,14 @@ def simgan(system: Any, batch: Batch, step: int) -> Descents:
     photos = batch["real"] * 2 - 1
     torch.manual_seed(5)
     refined = system.refine(first)
-    keep = ("lambda_reg", config.lambda_reg, (refined - first).abs().mean())
+    pairs = [(refined, first)] if config.psi == "identity" else list(zip(*map(system.psi, (refined, first)), strict=True))
+    keep = ("lambda_reg", config.lambda_reg, sum((a - b).abs().mean() for a, b in pairs) / len(pairs))
     sure = system.estimator.predict({"image": images.chunk(2)[0]})
     held = drift(batch if config.hold == "label" else sure, system.estimator.predict({"image": (refined + 1) / 2}))
     terms: Terms = []
     begins = config.refiner_pretraining
     if step >= begins:
-        terms += [("fool", 1.0, log_sigmoid_loss(system.discriminator(refined), one=False))]
+        terms += [("fool", 1.0, judged(system, refined, one=False))]
         if config.variety:
             variety = 0.5 * (system.refine(first) - refined).abs().mean()
             terms += [("sameness", 1.0, (1 - variety / config.variety).clamp_min(0))]
@@ -92,14 +106,16 @@ def simgan(system: Any, batch: Batch, step: int) -> Descents:
         return [("refiner", terms)]
     shown = system.refine(second).detach()
     seen = photos.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(system.discriminator(seen).flatten(1).mean(1).sum(), seen, create_graph=True)
-    judge: Terms = [("refined", 1.0, log_sigmoid_loss(system.discriminator(shown), one=True)),
-                    ("real", 1.0, log_sigmoid_loss(system.discriminator(photos), one=False)),
-                    ("r1", config.r1, 0.5 * (slope**2).flatten(1).sum(1).mean())]
+    judge: Terms = [("refined", 1.0, judged(system, shown, one=True)), ("real", 1.0, judged(system, photos, one=False))]
+    if step % config.r1_every == config.r1_every - 1:
+        maps = maps_of(system, seen)
+        for one in maps:
+            (slope,) = torch.autograd.grad(one.flatten(1).mean(1).sum(), seen, create_graph=True)
+            judge.append(("r1", config.r1_every * config.r1 / len(maps), 0.5 * (slope**2).flatten(1).sum(1).mean()))
     if begins <= step < begins + config.discriminator_pretraining:
         torch.manual_seed(5)
-        return [("discriminator", [("refined", 1.0, log_sigmoid_loss(
-            system.discriminator(system.refine(second).detach()), one=True)), *judge[1:]])]
+        return [("discriminator", [("refined", 1.0, judged(system, system.refine(second).detach(), one=True)),
+                                   *judge[1:]])]
     return [("refiner", terms), ("discriminator", judge)]
 
 

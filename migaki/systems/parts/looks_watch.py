@@ -1,0 +1,48 @@
+"""What a refiner's watchmen look at while it trains: grain, checkerboards, and whether its pictures can be told."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from migaki.core.batch import Scalars
+from migaki.losses.statistics import band_energies, picture_statistics
+from migaki.metrics.checkerboard import checkerboard
+from migaki.metrics.observer import Observer
+
+_EVERY, _ASKED = 5, 20  # steps between two looks, and between two judgements of the observer
+_BANDS = 6
+_SETS = ("photos", "given", "refined")
+
+
+class LooksWatch(nn.Module):
+    """Measures a refiner's pictures against what it was given and against photographs, every few steps.
+
+    `grain/SET` is the mean log power of brightness in the finest of six bands of the spectrum, of photographs, of given
+    and of refined pictures; `checkerboard/peak` is that of the change (`metrics.checkerboard`); `told/given` and
+    `told/refined` are the shares that a linear observer tells from photographs rightly, on pictures that it has not
+    learned from. Buffers keep the observer's pictures, as rows of statistics.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.in_colour = channels == 3
+        probe = torch.zeros(1, 3 if self.in_colour else 1, 8, 8, device="cpu")
+        self.observer = Observer(picture_statistics(probe).shape[1])
+
+    @torch.no_grad()
+    def see(self, photos: Tensor, given: Tensor, refined: Tensor, step: int) -> Scalars:
+        """Look at pictures (B, C, H, W) in [0, 1]; returns scalars to log, none in most steps."""
+        if step % _EVERY:
+            return {}
+        sets = [pictures.float() for pictures in (photos, given, refined)]
+        grey = [pictures.mean(1, keepdim=True) for pictures in sets]
+        self.observer.add(*map(picture_statistics, sets if self.in_colour else grey))
+        scalars = {f"grain/{name}": band_energies(plane, _BANDS)[..., -1].mean()
+                   for name, plane in zip(_SETS, grey, strict=True)}
+        pattern = checkerboard(sets[2] - sets[1])
+        if pattern is not None:
+            scalars["checkerboard/peak"] = pattern
+        if step % _ASKED == 0:
+            scalars["told/given"], scalars["told/refined"] = self.observer.told()
+        return scalars
