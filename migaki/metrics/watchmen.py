@@ -19,6 +19,14 @@ def layout_warnings(means: Means) -> list[str]:
             "refiner can mend: match crop, scale and pose of the two sets first"]
 
 
+def round_warnings(rounds: int, beforehand: int) -> list[str]:
+    """Warn if the pre-trainings take all rounds."""
+    if rounds > beforehand:
+        return []
+    return [f"all {rounds} rounds are pre-training, which takes {beforehand}: the two networks never play against each "
+            "other: raise --steps"]
+
+
 def drift_warnings(means: Means, tolerance: Tolerance) -> list[str]:
     """Warn if the drift exceeds its tolerance although the controller had enough time."""
     if means.get(f"drift/{unit_name(tolerance.unit)}", 0.0) <= 1.2 * tolerance.value:

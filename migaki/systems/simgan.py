@@ -24,23 +24,20 @@ from migaki.core.trained import load_system
 from migaki.data.batches.rounds import Rounds, held_labels
 from migaki.data.batches.source import FolderSource
 from migaki.data.batches.two_folders import open_two
-from migaki.losses.adversarial import gradient_penalty, mean_accuracy, mean_cross_entropy
-from migaki.losses.self_regularisation import FEATURE_MAPS, Psi, self_regularisation
+from migaki.losses.adversarial import mean_accuracy, mean_cross_entropy
+from migaki.losses.self_regularisation import Psi, self_regularisation
 from migaki.losses.steering import Steering
-from migaki.metrics.distances import nearest
-from migaki.metrics.drift import DriftMeter, parse_tolerance
+from migaki.metrics.drift import parse_tolerance
 from migaki.metrics.layout import LayoutGap
-from migaki.metrics.watchmen import drift_warnings, layout_warnings, looks_warnings, player_warnings
+from migaki.metrics.watchmen import drift_warnings, layout_warnings, looks_warnings, player_warnings, round_warnings
 from migaki.nets.camera import uniform_of
-from migaki.nets.frozen_features import BackboneFeatures, RandomFeatures
 from migaki.nets.looks_bank import LooksBank
-from migaki.nets.patch_discriminator import PatchDiscriminator
-from migaki.nets.pretrained import build_backbone, kind_of, load_backbone
 from migaki.nets.refiner import RefinerNet
-from migaki.nets.scale_discriminator import ScaleDiscriminator
 from migaki.ops.augment import discriminator_augment
-from migaki.systems.parts.held_labels import HeldLabels
-from migaki.systems.parts.looks_watch import LooksWatch
+from migaki.systems.parts.critic import Layout, build_discriminator, maps_of, penalty_at
+from migaki.systems.parts.feature_map import FeatureMap
+from migaki.systems.parts.held_labels import HeldLabels, require_estimator
+from migaki.systems.parts.looks_watch import LooksWatch, refiner_sheet, spread
 
 _SHEET_WIDTH = 12
 
@@ -80,7 +77,7 @@ class SimGAN(System):
         refiner_pretraining: int = 0  # rounds with the self-regularisation alone
         discriminator_pretraining: int = 50  # rounds with D alone
         history: int = 3200  # capacity B of the buffer of refined images (sec. 2.3); 0 = off
-        layout: Literal["scales", "eyes", "hands"] = "scales"  # of D: ours, or the paper's for 55x35 or 224x224 px
+        layout: Layout = "scales"  # of D: ours, or the paper's for 55x35 or 224x224 px
         is_global: bool = False  # the ablation: one judgement an image instead of one a patch; of the paper's alone
         features: int = 64  # width of the refiner
         blocks: int = 4  # residual blocks of the refiner: 4 for eyes, 10 for hands
@@ -143,7 +140,7 @@ class SimGAN(System):
             kind="picture"),
         Key(name="partner", shape=("1",), unit="standard normal: which photograph a picture takes its looks of"),
     )
-    training_only = ("history.", "readings.", "layout.", "steering.", "frozen.", "looks.")
+    training_only = ("history.", "readings.", "layout.", "steering.", "psi.", "looks.")
     per_process = ("history.", "bank.", "looks.")
 
     def __init__(self, config: Config) -> None:
@@ -154,6 +151,8 @@ class SimGAN(System):
             raise UserError(f"simgan: images of {config.width}x{config.height} px are too small: at least 8x8")
         if config.variety and not config.noise_channels:
             raise UserError("simgan: --variety asks for several images of one, which takes --noise-channels 4")
+        if config.psi == "features" and config.layout == "scales":
+            raise UserError("simgan: --psi features are of the paper's discriminator: add --layout eyes")
         self.config = config
         self.refiner = RefinerNet(
             config.channels, config.features, config.blocks, config.first_kernel,
@@ -162,8 +161,10 @@ class SimGAN(System):
         )
         self._averaging = MovingAverage(decay=config.ema)
         self.average = MovingAverage.start(self.refiner) if config.ema else None
-        self.discriminator = self._discriminator()
-        self.frozen = RandomFeatures(config.channels) if config.psi == "backbone" else None
+        self.discriminator = build_discriminator(
+            config.layout, config.channels, (config.height, config.width), width=config.discriminator_width,
+            is_global=config.is_global, spectral=config.spectral)
+        self.psi = FeatureMap(config.psi, config.channels)
         self.history = ImageHistory(config.history, (config.channels, config.height, config.width))
         self.layout = LayoutGap(config.channels)
         self.bank = LooksBank(config.photographs, config.channels) if config.match else None
@@ -171,20 +172,9 @@ class SimGAN(System):
         self.looks = LooksWatch(config.channels)
         self.tolerance = parse_tolerance(config.max_drift, "--max-drift") if config.max_drift else None
         self.steering = Steering(self.tolerance.value) if self.tolerance else None
-        self.optimizers = {
-            "refiner": self._optimizer(self.refiner), "discriminator": self._optimizer(self.discriminator),
-        }
-
-    def _discriminator(self) -> nn.Module:
-        config, size = self.config, (self.config.height, self.config.width)
-        if config.layout == "scales":
-            if config.is_global or config.psi == "features":
-                raise UserError("simgan: --is-global and --psi features take the paper's discriminator: add --layout "
-                                "eyes")
-            return ScaleDiscriminator(config.channels, width=config.discriminator_width, image_size=size,
-                                      spectral=config.spectral)
-        return PatchDiscriminator(config.channels, config.layout, width=config.discriminator_width,
-                                  is_global=config.is_global, image_size=size, spectral=config.spectral)
+        self.optimizers = {"refiner": self._optimizer(self.refiner),
+                           "discriminator": self._optimizer(self.discriminator)}
+        self._noise_level = 0.0  # of what D sees in this round
 
     def _optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
         if self.config.optimizer == "sgd":
@@ -199,11 +189,7 @@ class SimGAN(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open both folders: real images are scaled to the synthetic size; an estimator turns the consistency on."""
-        if data.estimator is None and data.further_estimators:
-            raise UserError("--further-estimators: give the first as --estimator")
-        if config.max_drift and data.estimator is None:
-            raise UserError(f"--max-drift {parse_tolerance(config.max_drift, '--max-drift')}: only an estimator can "
-                            "tell the drift: give --estimator, a run of `migaki train` on the synthetic images")
+        require_estimator(data.estimator, data.further_estimators, config.max_drift)
         synthetic, real = open_two(data.synthetic, data.real, config.channels, config.height, config.width)
         channels, height, width = synthetic.shape
         # Distances and alpha are no looks: another mean would move the one and uncover the other.
@@ -226,28 +212,16 @@ class SimGAN(System):
     def prepare(self, data: Data) -> None:
         """Load what never trains, where it is asked for: psi's backbone, and the estimators that hold the labels."""
         config = self.config
-        if data.pretrained is not None and config.psi == "backbone":
-            backbone = build_backbone(kind_of(data.pretrained), config.channels, config.height, config.width, 8)
-            load_backbone(backbone, data.pretrained)
-            self.frozen = BackboneFeatures(backbone)
-        if data.estimator is None or (config.consistency == 0 and self.tolerance is None):
-            return
-        runs = (data.estimator, *data.further_estimators)
-        self.readings.prepare(runs, data.synthetic, (config.channels, config.height, config.width), self.tolerance)
+        shape = (config.channels, config.height, config.width)
+        if data.pretrained is not None:
+            self.psi.load(data.pretrained, shape)
+        if data.estimator is not None and (config.consistency or self.tolerance is not None):
+            runs = (data.estimator, *data.further_estimators)
+            self.readings.prepare(runs, data.synthetic, shape, self.tolerance)
 
     def judge(self, estimator: System) -> None:
         """Add a frozen estimator, whose readings must not move."""
         self.readings.add(estimator)
-
-    @property
-    def estimator(self) -> System | None:
-        """The first estimator, if there is any."""
-        return self.readings.meters[0].estimator if self.readings else None
-
-    @property
-    def meter(self) -> DriftMeter | None:
-        """What measures the drift of the first estimator's readings, if there is any."""
-        return self.readings.meters[0] if self.readings else None
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -260,8 +234,6 @@ class SimGAN(System):
         return config, {"image": torch.rand(8, 1, 12, 16, generator=draw),
                         "real": torch.rand(4, 1, 12, 16, generator=draw)}
 
-    # ---------------------------------------------------------------------------------------------- training
-
     def update(self, batch: Batch, step: int) -> Scalars:
         """One round of Algorithm 1: K_g steps of eq. 4, then K_d steps of eq. 2."""
         config = self.config
@@ -273,7 +245,7 @@ class SimGAN(System):
         real = (batch["real"] * 2 - 1).chunk(config.num_discriminator_steps)
         begins = config.refiner_pretraining  # the first round of D
         alone = begins <= step < begins + config.discriminator_pretraining
-        # Computed from the step alone: state carried over from the last round would be lost when a run is resumed.
+        # From the step alone: state carried over from the last round would be lost when a run is resumed.
         self._noise_level = config.instance_noise * max(0.0, 1 - step / config.steps)
         scalars: Scalars = {}
         if not alone:
@@ -296,7 +268,7 @@ class SimGAN(System):
         """Take one step of R on eq. 4 and, if it is on, the label-consistency term (towards `truth`, if given)."""
         config = self.config
         refined = self.refine(synthetic)
-        keep = self_regularisation(refined, synthetic, self.psi)
+        keep = self_regularisation(refined, synthetic, lambda seen: self.psi(seen, self.discriminator))
         strength = self.steering.weight() if self.steering is not None else 1.0
         # If the estimator itself holds the labels, lambda is not steered: that would also hold back the appearance.
         weight = config.lambda_reg * (1.0 if config.consistency else strength)
@@ -304,7 +276,7 @@ class SimGAN(System):
         scalars = {
             "refiner/self_regularisation": keep.detach(),
             "refiner/change": (refined - synthetic).detach().abs().mean(),
-            "refiner/diversity": _spread(refined.detach()) / _spread(synthetic),
+            "refiner/diversity": spread(refined.detach()) / spread(synthetic),
         }
         if adversarial:
             fool = mean_cross_entropy(self._judged(refined), is_refined=False)
@@ -313,7 +285,9 @@ class SimGAN(System):
             if config.variety:
                 loss = loss + self._sameness(synthetic, refined, scalars)
         if self.readings:
-            before, after = self._readings(synthetic, refined)
+            # Before is what R was given, matched if it was: matching moves no pixel. Where an estimator reads matched
+            # pictures otherwise than rendered ones, R could only deceive it.
+            before, after = self.readings.around((synthetic + 1) / 2, (refined + 1) / 2, learn=config.consistency > 0)
             drift = self.readings.drift(after, before, truth)
             scalars["refiner/label_drift"] = drift.detach()
             if config.consistency:
@@ -341,66 +315,25 @@ class SimGAN(System):
         fake, true = self._judged(shown), self._judged(photos)
         loss = mean_cross_entropy(fake, is_refined=True) + mean_cross_entropy(true, is_refined=False)
         if config.r1 and step % config.r1_every == config.r1_every - 1:
-            seen = photos.detach().requires_grad_()
-            with torch.autocast(photos.device.type, enabled=False):
-                penalty = torch.stack([gradient_penalty(one, seen) for one in self._maps(seen)]).mean()
-            loss = loss + config.r1_every * config.r1 * penalty
+            loss = loss + config.r1_every * config.r1 * penalty_at(self.discriminator, photos)
         skipped = descend(loss, self.optimizers["discriminator"], config.max_norm)
-        seen_by_others = self.looks.see(*((one + 1) / 2 for one in (photos, synthetic, refined)), step)
+        looks = self.looks.see(*((one + 1) / 2 for one in (photos, synthetic, refined)), step)
         with torch.no_grad():
             fresh = [one[: max(1, len(one) // 2)] for one in fake]
             told = {"history/fullness": self.history.fullness(), "history/age": self.history.mean_age(step)}
-            return (told if config.history else {}) | {
-                "discriminator/loss": loss.detach(),
+            return (told if config.history else {}) | looks | {
+                "discriminator/loss": loss.detach(), "discriminator/skipped": skipped,
                 "discriminator/accuracy_refined": mean_accuracy(fresh, is_refined=True),
                 "discriminator/accuracy_real": mean_accuracy(true, is_refined=False),
-                "discriminator/skipped": skipped,
-            } | seen_by_others
-
-    def _maps(self, images: Tensor) -> list[Tensor]:
-        """Return the discriminator's maps; the paper's has one."""
-        found: Tensor | list[Tensor] = self.discriminator(images)
-        return found if isinstance(found, list) else [found]
+            }
 
     def _judged(self, images: Tensor) -> list[Tensor]:
-        return self._maps(self._seen(images))
-
-    _noise_level = 0.0
-
-    def _seen(self, images: Tensor) -> Tensor:
-        """Return the discriminator's inputs: the images, augmented and with noise where these are on."""
+        """Return the discriminator's maps for images, augmented and with noise where these are on."""
         if self.config.augment:
             images = discriminator_augment(images)
         if self.config.instance_noise:
             images = images + self._noise_level * torch.randn_like(images)
-        return images
-
-    def psi(self, images: Tensor) -> Tensor | list[Tensor]:
-        """Return the feature map of the self-regularisation.
-
-        "features" are those of the discriminator's first layer, which trains with D and is constant in this term;
-        "backbone" are those of a network that never trains.
-        """
-        if self.frozen is not None:
-            with torch.autocast(images.device.type, enabled=False):
-                maps: list[Tensor] = self.frozen(images)
-                return maps
-        if self.config.psi != "features":
-            return FEATURE_MAPS[self.config.psi](images)
-        assert isinstance(self.discriminator, PatchDiscriminator)
-        return self.discriminator.first_features(images)
-
-    def _readings(self, synthetic: Tensor, refined: Tensor) -> tuple[list[Batch], list[Batch]]:
-        """Return what each estimator reads before and after refinement, off images in [-1, 1].
-
-        Before means the picture that the refiner was given, matched if it was: matching moves no pixel, and where an
-        estimator reads matched pictures otherwise than rendered ones, a refiner could only deceive it. The readings
-        after refinement have gradients where the loss uses them.
-        """
-        with torch.no_grad():
-            before = self.readings.of((synthetic + 1) / 2)
-        with torch.set_grad_enabled(self.config.consistency > 0 and torch.is_grad_enabled()):
-            return before, self.readings.of((refined + 1) / 2)
+        return maps_of(self.discriminator, images)
 
     @torch.no_grad()
     def _steer(self, after: list[Batch], before: list[Batch], adversarial: bool) -> Scalars:
@@ -421,8 +354,6 @@ class SimGAN(System):
             noise = torch.randn(images.shape[0], self.config.noise_channels, *images.shape[2:], device=images.device)
         out: Tensor = net(images, noise)
         return out
-
-    # ---------------------------------------------------------------------------------------------- use
 
     def drawn(self) -> dict[str, tuple[int, ...]]:
         """The noise input, where the refiner takes one, and the photograph that a picture is matched to."""
@@ -447,28 +378,19 @@ class SimGAN(System):
         return {"refined": ((self.refine(images, noise, averaged=True) + 1) / 2).clamp(0, 1)}
 
     def sheet(self, batch: Batch) -> Sheet:
-        """Return rows of synthetic images, refined images, nearest photographs of the batch, and changes (grey = none).
-        """
+        """Return rows of synthetic, matched and refined images, of nearest photographs of the batch, and of changes."""
         images, real = batch["image"][:_SHEET_WIDTH], batch["real"]
         dice = torch.Generator().manual_seed(0)  # its own generator: drawing a sheet must not change the run
         given = {"image": images} | {key: torch.randn(len(images), *shape, generator=dice).to(images.device)
                                      for key, shape in self.drawn().items()}
-        matched, refined = self.matched(given).float(), self.predict(given)["refined"].float()
-        found = torch.as_tensor(nearest(real.cpu().float().numpy(), refined.cpu().numpy())).view(-1)
-        start: Sheet = [("synthetic", images)]
-        if self.bank is not None:
-            start.append(("matched to a random photograph", matched))
-        return [*start, ("refined", refined), ("nearest real (by pixels)", real[found]),
-                ("refined - what it was given, x2", ((refined - matched) + 0.5).clamp(0, 1)),
-                ("real, unpaired", real[:_SHEET_WIDTH])]
+        matched, refined = self.matched(given), self.predict(given)["refined"]
+        return refiner_sheet(images, matched, refined, real, is_matched=self.bank is not None)
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
         """Warn if the two sets differ too much, if a tolerance is exceeded, or if adversarial training fails."""
         config = self.config
         said = super().watch(scalars, step) + (layout_warnings(scalars) if self.layout.is_known else [])
-        if config.steps <= self.beforehand:
-            said.append(f"all {config.steps} rounds are pre-training, which takes {self.beforehand}: the two networks "
-                        "never play against each other: raise --steps")
+        said += round_warnings(config.steps, self.beforehand)
         # The refiner starts as the identity and both networks need time to balance: no such warnings before that.
         if step - self.beforehand < min(300, (config.steps - self.beforehand) // 3):
             return said
@@ -476,8 +398,3 @@ class SimGAN(System):
             said += drift_warnings(scalars, self.tolerance)
         age = 2 * config.history / max(1, config.batch_size * config.num_discriminator_steps)
         return said + player_warnings(scalars, age if config.history else None) + looks_warnings(scalars)
-
-
-def _spread(images: Tensor) -> Tensor:
-    """Return the mean over pixels of the standard deviation over a batch; a small number, not NaN, for one image."""
-    return images.std(dim=0, unbiased=False).mean() + 1e-6

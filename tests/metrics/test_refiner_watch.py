@@ -1,4 +1,4 @@
-"""What refiners are watched by: checkerboards in a change, and a linear observer; each silent where nothing is wrong."""
+"""What refiners are watched by: checkerboards in a change, and a linear observer; silent where nothing is wrong."""
 
 from __future__ import annotations
 

@@ -112,7 +112,8 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
                 parameter.mul_(3)
         reader = Reader(batch["image"][0].numel())
         system.judge(reader)
-        system.meter.calibrate([system.meter.read(batch)])
+        (meter,) = system.readings.meters
+        meter.calibrate([meter.read(batch)])
         for key in ("gaze", "logits") if config.hold == "label" else ():
             batch[key] = torch.randn(8, {"gaze": 2, "logits": 3}[key], generator=draw)
     if name == "camera_refiner":

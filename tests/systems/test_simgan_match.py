@@ -134,7 +134,7 @@ def test_a_label_holds_the_estimators_that_predict_it() -> None:
     system = plain(shortcut=False, consistency=1.0)
     system.judge(Brightness())  # type: ignore[arg-type]
     images, truth = torch.rand(4, 1, 12, 16) * 2 - 1, torch.rand(4, 2)
-    before, after = system._readings(images, images.flip(2) / 2)
+    before, after = system.readings.around((images + 1) / 2, (images.flip(2) / 2 + 1) / 2, learn=True)
     wanted = relative_drift(after[0]["gaze"], truth)
     torch.testing.assert_close(system.readings.drift(after, before, {"gaze": truth}), wanted)
     torch.testing.assert_close(system.readings.drift(after, before, {"label": truth}),

@@ -96,7 +96,8 @@ def test_every_option_trains(changes: dict[str, Any]) -> None:
 def test_psi_of_features_sees_what_the_first_layer_sees_and_does_not_teach_it() -> None:
     system = plain(psi="features", refiner_pretraining=5)
     images = torch.rand(2, 1, 12, 16)
-    torch.testing.assert_close(system.psi(images), system.discriminator.first_features(images))
+    torch.testing.assert_close(system.psi(images, system.discriminator),
+                               system.discriminator.first_features(images))
     before = weights(system.discriminator)
     system.update(round_of(system), 0)
     assert not changed(system.discriminator, before)
@@ -142,7 +143,7 @@ def test_the_estimator_holds_labels_and_does_not_learn() -> None:
     free.judge(estimator)
     images = batch["image"][:4] * 2 - 1
     with torch.no_grad():
-        (before,), (after,) = free._readings(images, free.refine(images))
+        (before,), (after,) = free.readings.around((images + 1) / 2, (free.refine(images) + 1) / 2, learn=False)
         assert drifts[-1] < float(label_drift(after, before))
     assert system.config.consistency > 0 and not any(
         key.startswith("readings.") for key in simgan.SimGAN(replace(system.config, consistency=0.0)).state_dict())

@@ -88,10 +88,12 @@ def simgan(system: Any, batch: Batch, step: int) -> Descents:
     photos = batch["real"] * 2 - 1
     torch.manual_seed(5)
     refined = system.refine(first)
-    pairs = [(refined, first)] if config.psi == "identity" else list(zip(*map(system.psi, (refined, first)), strict=True))
+    pairs = [(refined, first)] if config.psi == "identity" else list(
+        zip(*(system.psi(images, system.discriminator) for images in (refined, first)), strict=True))
     keep = ("lambda_reg", config.lambda_reg, sum((a - b).abs().mean() for a, b in pairs) / len(pairs))
-    sure = system.estimator.predict({"image": images.chunk(2)[0]})
-    held = drift(batch if config.hold == "label" else sure, system.estimator.predict({"image": (refined + 1) / 2}))
+    estimator = system.readings.meters[0].estimator
+    sure = estimator.predict({"image": images.chunk(2)[0]})
+    held = drift(batch if config.hold == "label" else sure, estimator.predict({"image": (refined + 1) / 2}))
     terms: Terms = []
     begins = config.refiner_pretraining
     if step >= begins:

@@ -11,12 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from migaki.core.batch import Batch, Scalars
+from migaki.core.errors import UserError
 from migaki.core.system import System, reading_of
 from migaki.core.trained import load_system
 from migaki.data.batches.two_folders import in_parts
 from migaki.data.folder import ImageFolder
 from migaki.losses.consistency import label_drift
-from migaki.metrics.drift import DriftMeter, Tolerance, calibration_indices, headline, unit_name
+from migaki.metrics.drift import DriftMeter, Tolerance, calibration_indices, headline, parse_tolerance, unit_name
+
+
+def require_estimator(first: Path | None, further: Sequence[Path], max_drift: str) -> None:
+    """UserError if an option asks for an estimator and none is given."""
+    if first is None and further:
+        raise UserError("--further-estimators: give the first as --estimator")
+    if first is None and max_drift:
+        raise UserError(f"--max-drift {parse_tolerance(max_drift, '--max-drift')}: only an estimator can tell the "
+                        "drift: give --estimator, a run of `migaki train` on the synthetic images")
 
 
 class HeldLabels(nn.Module):
@@ -76,6 +86,13 @@ class HeldLabels(nn.Module):
     def of(self, images: Tensor) -> list[Batch]:
         """What each estimator reads off images (B, C, H, W) in [0, 1], with gradients where they are on."""
         return [reading_of(cast(System, estimator), {"image": images}) for estimator in self.estimators]
+
+    def around(self, images: Tensor, changed: Tensor, *, learn: bool) -> tuple[list[Batch], list[Batch]]:
+        """What each estimator reads off images before and after a change; the latter with gradients if `learn`."""
+        with torch.no_grad():
+            before = self.of(images)
+        with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
+            return before, self.of(changed)
 
     def drift(self, after: list[Batch], before: list[Batch], truth: Batch | None = None) -> Tensor:
         """The mean over the estimators of `label_drift`, a scalar with gradients.

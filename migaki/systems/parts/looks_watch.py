@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from migaki.core.batch import Scalars
+from migaki.core.system import Sheet
 from migaki.losses.statistics import band_energies, picture_statistics
 from migaki.metrics.checkerboard import checkerboard
+from migaki.metrics.distances import nearest
 from migaki.metrics.observer import Observer
 
 _EVERY, _ASKED = 5, 20  # steps between two looks, and between two judgements of the observer
@@ -46,3 +48,18 @@ class LooksWatch(nn.Module):
         if step % _ASKED == 0:
             scalars["told/given"], scalars["told/refined"] = self.observer.told()
         return scalars
+
+
+def spread(images: Tensor) -> Tensor:
+    """The mean over pixels of the standard deviation over a batch; a small number, not NaN, for one image."""
+    return images.std(dim=0, unbiased=False).mean() + 1e-6
+
+
+def refiner_sheet(images: Tensor, given: Tensor, refined: Tensor, photos: Tensor, *, is_matched: bool) -> Sheet:
+    """Rows of synthetic, matched and refined images, their nearest photographs, changes (grey = none), photographs."""
+    given, refined = given.float(), refined.float()
+    found = torch.as_tensor(nearest(photos.cpu().float().numpy(), refined.cpu().numpy())).view(-1)
+    return [("synthetic", images), *([("matched to a random photograph", given)] if is_matched else []),
+            ("refined", refined), ("nearest real (by pixels)", photos[found]),
+            ("refined - what it was given, x2", ((refined - given) + 0.5).clamp(0, 1)),
+            ("real, unpaired", photos[: len(images)])]
