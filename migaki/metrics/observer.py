@@ -37,29 +37,32 @@ class Observer(nn.Module):
         self.count += size
 
     @torch.no_grad()
-    def told(self) -> tuple[Tensor, Tensor]:
-        """The shares of held-out rows told rightly, given and refined pictures each against photographs.
+    def told(self) -> list[tuple[Tensor, Tensor]]:
+        """How well held-out rows are told from photographs, of given and of refined pictures.
 
-        0.5 is chance; both kinds count alike, however many there are. 0.5 too before there are enough rows.
+        For each, the share told rightly (0.5 is chance; both kinds count alike, however many there are) and the gap
+        between the two means in deviations (0 is chance), which goes on to say something where all are told. (0.5, 0)
+        before there are enough rows.
         """
         filled = min(int(self.count), self.capacity)
         photos, given, refined = (part[:filled] for part in self.rows)
         even = (photos[:, 0] * 10_000).floor().remainder(2) == 0
         turns = torch.arange(filled, device=photos.device).remainder(2) == 0
         if min(int(even.sum()), int((~even).sum()), filled // 2) < 8:
-            half = photos.new_full((), 0.5)
-            return half, half
-        return _told(photos, even, given, turns), _told(photos, even, refined, turns)
+            return [(photos.new_full((), 0.5), photos.new_zeros(()))] * 2
+        return [_told(photos, even, pictures, turns) for pictures in (given, refined)]
 
 
-def _told(photos: Tensor, even: Tensor, pictures: Tensor, turns: Tensor) -> Tensor:
-    """The balanced share of rows told rightly: fitted to one half and judged on the other, both ways."""
-    shares = []
+def _told(photos: Tensor, even: Tensor, pictures: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+    """The balanced share of rows told rightly and the gap: fitted to one half and judged on the other, both ways."""
+    shares, gaps = [], []
     for fit, judge in (((even, turns), (~even, ~turns)), ((~even, ~turns), (even, turns))):
         weights, threshold = _discriminant(photos[fit[0]], pictures[fit[1]])
-        shares.append((photos[judge[0]] @ weights <= threshold).float().mean())
-        shares.append((pictures[judge[1]] @ weights > threshold).float().mean())
-    return torch.stack(shares).mean()
+        low, high = photos[judge[0]] @ weights, pictures[judge[1]] @ weights
+        shares += [(low <= threshold).float().mean(), (high > threshold).float().mean()]
+        deviation = ((low.var(correction=0) + high.var(correction=0)) / 2).sqrt().clamp_min(1e-6)
+        gaps.append((high.mean() - low.mean()) / deviation)
+    return torch.stack(shares).mean(), torch.stack(gaps).mean()
 
 
 def _discriminant(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

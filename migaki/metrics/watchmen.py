@@ -54,7 +54,7 @@ def looks_warnings(means: Means) -> list[str]:
     if means.get("checkerboard/peak", 0.0) > _PEAK:
         said.append("the refiner draws a checkerboard (its change stands out at a period of 2 or 4 px): give --layout "
                     "scales, --scale 1 or raise --lambda-reg")
-    if means.get("told/refined", 0.0) > means.get("told/given", 1.0) + _TOLD:
+    if means.get("apart/refined", 0.0) > _FURTHER * means.get("apart/given", math.inf) + _CHANCE:
         said.append("refined pictures are easier to tell from photographs than what they were made from (by a linear "
                     "observer): raise --lambda-reg or --r1, or do without: `migaki apply match`")
     return said
@@ -62,7 +62,7 @@ def looks_warnings(means: Means) -> list[str]:
 
 _GRAIN = 2 * math.log(2)  # natural log of the power: twice the amplitude
 _PEAK = 6.0  # times the power beside it
-_TOLD = 0.03  # share of pictures; the standard error is about 0.015
+_FURTHER, _CHANCE = 1.1, 0.2  # deviations between two sets; that of one set from itself is about 0 +- 0.1
 
 
 def player_warnings(means: Means, expected_age: float | None) -> list[str]:

@@ -131,10 +131,6 @@ class CameraRefiner(System):
         config = self.config
         self.readings.prepare([data.estimator], data.synthetic, (config.channels, config.height, config.width))
 
-    def judge(self, estimator: System) -> None:
-        """Add a frozen estimator whose readings are watched."""
-        self.readings.add(estimator)
-
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
         """A narrow camera on 16x18 images in colour, every part switched on."""

@@ -37,7 +37,7 @@ from migaki.ops.augment import discriminator_augment
 from migaki.systems.parts.critic import Layout, build_discriminator, maps_of, penalty_at
 from migaki.systems.parts.feature_map import FeatureMap
 from migaki.systems.parts.held_labels import HeldLabels, require_estimator
-from migaki.systems.parts.looks_watch import LooksWatch, refiner_sheet, spread
+from migaki.systems.parts.looks_watch import LooksWatch, looks_distance, refiner_sheet, spread
 
 _SHEET_WIDTH = 12
 
@@ -85,6 +85,7 @@ class SimGAN(System):
         scale: Literal[1, 2] = 2  # the refiner works at 1/scale of the resolution
         shortcut: bool = True  # the refiner starts as the identity
         noise_channels: int = 1  # channels of a noise input: several refined images of one synthetic one
+        statistics: float = 0.5  # weight of the distance between statistics of refined pictures and of photographs
         variety: float = 0.0  # mean difference (of the range) asked for between refined images of one synthetic one
         lost_readings: bool = False  # depth: pixels may be lost (white) by chance, as sensors do; needs a noise input
         discriminator_width: float = 1.0  # times the paper's features
@@ -110,7 +111,7 @@ class SimGAN(System):
                 steps=2200, batch_size=512, num_refiner_steps=50, refiner_pretraining=1000,
                 discriminator_pretraining=200, history=25600, scale=1, shortcut=False, augment=False,
                 instance_noise=0.0, optimizer="sgd", learning_rate=0.001, max_norm=0.0, ema=0.0, match=False,
-                psi="identity", layout="eyes", noise_channels=0, r1=0.0,
+                psi="identity", layout="eyes", noise_channels=0, r1=0.0, statistics=0.0,
             )
 
         @classmethod
@@ -219,10 +220,6 @@ class SimGAN(System):
             runs = (data.estimator, *data.further_estimators)
             self.readings.prepare(runs, data.synthetic, shape, self.tolerance)
 
-    def judge(self, estimator: System) -> None:
-        """Add a frozen estimator, whose readings must not move."""
-        self.readings.add(estimator)
-
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
         """Two-block refiner on 12x16 images, every term but the estimator's switched on."""
@@ -238,9 +235,7 @@ class SimGAN(System):
         """One round of Algorithm 1: K_g steps of eq. 4, then K_d steps of eq. 2."""
         config = self.config
         count = config.num_refiner_steps + config.num_discriminator_steps
-        images = batch["image"]
-        if self.bank is not None:
-            images = self.bank.visit(images, batch["real"], step)
+        images = batch["image"] if self.bank is None else self.bank.visit(batch["image"], batch["real"], step)
         synthetic = (images * 2 - 1).chunk(count)
         real = (batch["real"] * 2 - 1).chunk(config.num_discriminator_steps)
         begins = config.refiner_pretraining  # the first round of D
@@ -252,7 +247,8 @@ class SimGAN(System):
             labels = {key: value.chunk(count) for key, value in batch.items() if key not in ("image", "real")}
             for k in range(config.num_refiner_steps if step >= begins else 1):
                 truth = {key: chunks[k] for key, chunks in labels.items()}
-                scalars |= self._refiner_step(synthetic[k], adversarial=step >= begins, truth=truth)
+                photos = real[k % len(real)] if config.statistics else None
+                scalars |= self._refiner_step(synthetic[k], adversarial=step >= begins, truth=truth, photos=photos)
                 if self.average is not None:  # before the two play it is the refiner itself
                     update = (step - self.beforehand) * config.num_refiner_steps + k
                     self._averaging.follow(self.average, self.refiner, update)
@@ -264,8 +260,9 @@ class SimGAN(System):
             self.layout.update(batch["image"], batch["real"])
         return scalars | {"layout/gap": self.layout.gap()}
 
-    def _refiner_step(self, synthetic: Tensor, *, adversarial: bool, truth: Batch | None = None) -> Scalars:
-        """Take one step of R on eq. 4 and, if it is on, the label-consistency term (towards `truth`, if given)."""
+    def _refiner_step(self, synthetic: Tensor, *, adversarial: bool, truth: Batch | None = None,
+                      photos: Tensor | None = None) -> Scalars:
+        """Take one step of R on eq. 4 and on our terms: statistics (of `photos`), variety, labels (towards `truth`)."""
         config = self.config
         refined = self.refine(synthetic)
         keep = self_regularisation(refined, synthetic, lambda seen: self.psi(seen, self.discriminator))
@@ -282,6 +279,10 @@ class SimGAN(System):
             fool = mean_cross_entropy(self._judged(refined), is_refined=False)
             scalars["refiner/adversarial"] = fool.detach()
             loss = loss + fool
+            if photos is not None:
+                apart = looks_distance(refined, photos)
+                scalars["refiner/statistics"] = apart.detach()
+                loss = loss + config.statistics * apart
             if config.variety:
                 loss = loss + self._sameness(synthetic, refined, scalars)
         if self.readings:
@@ -352,20 +353,19 @@ class SimGAN(System):
         net = self.average if averaged and self.average is not None else self.refiner
         if self.config.noise_channels and noise is None:
             noise = torch.randn(images.shape[0], self.config.noise_channels, *images.shape[2:], device=images.device)
-        out: Tensor = net(images, noise)
-        return out
+        refined: Tensor = net(images, noise)
+        return refined
 
     def drawn(self) -> dict[str, tuple[int, ...]]:
         """The noise input, where the refiner takes one, and the photograph that a picture is matched to."""
-        config = self.config
-        noise = {"noise": (config.noise_channels, config.height, config.width)} if config.noise_channels else {}
-        return noise | ({"partner": (1,)} if self.bank is not None else {})
+        shape = (self.config.noise_channels, self.config.height, self.config.width)
+        return ({"noise": shape} if shape[0] else {}) | ({"partner": (1,)} if self.bank is not None else {})
 
     def matched(self, batch: Batch) -> Tensor:
         """Return `image` in the looks of the stored photograph that `partner` chooses (the middle one if absent)."""
-        images = batch["image"]
         if self.bank is None:
-            return images
+            return batch["image"]
+        images = batch["image"]
         partner = batch.get("partner", images.new_zeros(len(images), 1))
         return self.bank.match_drawn(images.float(), uniform_of(partner[:, 0].float()))
 

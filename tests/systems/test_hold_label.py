@@ -40,7 +40,7 @@ class Reader(torch.nn.Module):
 def test_the_estimator_must_read_the_label_where_it_is_given(is_held: bool) -> None:
     """What an image is darkened by its reader must not undo; to what its label asks the refiner must move."""
     system = plain(lambda_reg=0.0, learning_rate=3e-3, consistency=50.0)
-    system.judge(Reader())  # type: ignore[arg-type]
+    system.readings.add(Reader())  # type: ignore[arg-type]
     draw = torch.Generator().manual_seed(1)
     images = torch.rand(8, 1, 12, 16, generator=draw) * torch.linspace(0.4, 1.0, 8).view(8, 1, 1, 1)
     reading = images.mean((1, 2, 3))

@@ -117,7 +117,7 @@ def test_several_processes_steer_by_their_common_drift(parts: dict[str, Path], m
     """Each sees its own images; the weights must stay the same in all."""
     torch.manual_seed(0)
     system = SimGAN(replace(SMALL, channels=1, height=24, width=40, max_drift="1px")).train()
-    system.judge(load_system(parts["places"]))
+    system.readings.add(load_system(parts["places"]))
     monkeypatch.setattr(simgan.processes, "average", lambda tensors: [one.fill_(7.5) for one in tensors])
     monkeypatch.setattr(simgan, "descend", lambda *_: torch.zeros(()))
     scalars = system._refiner_step(torch.rand(4, 1, 24, 40) * 2 - 1, adversarial=True)

@@ -106,7 +106,7 @@ class Brightness(torch.nn.Module):
 
 def test_drift_is_that_of_the_refiner_and_not_of_matching() -> None:
     system = plain(match=True, shortcut=True, consistency=1.0)  # the identity
-    system.judge(Brightness())  # type: ignore[arg-type]
+    system.readings.add(Brightness())  # type: ignore[arg-type]
     batch = round_of(system) | {"real": photos_of(4) / 3}
     scalars = system.update(batch, 3)
     assert float(scalars["refiner/label_drift"]) < 1e-6 and float(scalars["drift/deg"]) < 1e-3
@@ -115,7 +115,7 @@ def test_drift_is_that_of_the_refiner_and_not_of_matching() -> None:
 def test_several_estimators_count_alike() -> None:
     system = plain(shortcut=False, consistency=1.0)
     for factor in (1.0, 3.0):
-        system.judge(Brightness(factor))  # type: ignore[arg-type]
+        system.readings.add(Brightness(factor))  # type: ignore[arg-type]
     images = torch.rand(4, 1, 12, 16)
     with torch.no_grad():
         refined = system.refine(images * 2 - 1)
@@ -132,7 +132,7 @@ def test_several_estimators_count_alike() -> None:
 
 def test_a_label_holds_the_estimators_that_predict_it() -> None:
     system = plain(shortcut=False, consistency=1.0)
-    system.judge(Brightness())  # type: ignore[arg-type]
+    system.readings.add(Brightness())  # type: ignore[arg-type]
     images, truth = torch.rand(4, 1, 12, 16) * 2 - 1, torch.rand(4, 2)
     before, after = system.readings.around((images + 1) / 2, (images.flip(2) / 2 + 1) / 2, learn=True)
     wanted = relative_drift(after[0]["gaze"], truth)

@@ -130,7 +130,7 @@ def test_the_estimator_holds_labels_and_does_not_learn() -> None:
     config, _ = Gaze.tiny()
     system = plain(height=24, width=40, consistency=50.0, lambda_reg=0.0, learning_rate=3e-3)
     estimator = Gaze(config)
-    system.judge(estimator)
+    system.readings.add(estimator)
     system.train()
     assert not estimator.training
     before = {key: value.clone() for key, value in estimator.state_dict().items()}
@@ -140,7 +140,7 @@ def test_the_estimator_holds_labels_and_does_not_learn() -> None:
     free = plain(height=24, width=40, consistency=0.0, lambda_reg=0.0, learning_rate=3e-3)
     for step in range(15):
         free.update(batch, step)
-    free.judge(estimator)
+    free.readings.add(estimator)
     images = batch["image"][:4] * 2 - 1
     with torch.no_grad():
         (before,), (after,) = free.readings.around((images + 1) / 2, (free.refine(images) + 1) / 2, learn=False)

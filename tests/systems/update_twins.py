@@ -59,6 +59,14 @@ def drift(before: Batch, after: Batch) -> Tensor:
     return (moved + (p * (p / q).log()).sum(1).mean()) / 2
 
 
+def apart_in_looks(made: Tensor, wanted: Tensor, lines: Tensor) -> Tensor:
+    """The mean difference of sorted projections of statistics, in units of the deviation of what is wanted."""
+    lines = lines / (lines**2).sum(0).sqrt()
+    width = wanted.std(0, correction=0).clamp_min(0.02)
+    first, second = (((rows - wanted.mean(0)) / width @ lines).sort(0).values for rows in (made, wanted))
+    return (first - second).abs().mean()
+
+
 def maps_of(system: Any, images: Tensor) -> list[Tensor]:
     """The discriminator's maps; the paper's has one."""
     found = system.discriminator(images)
@@ -88,6 +96,7 @@ def simgan(system: Any, batch: Batch, step: int) -> Descents:
     photos = batch["real"] * 2 - 1
     torch.manual_seed(5)
     refined = system.refine(first)
+    clear = [(pictures.mean(1, keepdim=True) + 1) / 2 for pictures in (refined, photos)]
     pairs = [(refined, first)] if config.psi == "identity" else list(
         zip(*(system.psi(images, system.discriminator) for images in (refined, first)), strict=True))
     keep = ("lambda_reg", config.lambda_reg, sum((a - b).abs().mean() for a, b in pairs) / len(pairs))
@@ -98,6 +107,10 @@ def simgan(system: Any, batch: Batch, step: int) -> Descents:
     begins = config.refiner_pretraining
     if step >= begins:
         terms += [("fool", 1.0, judged(system, refined, one=False))]
+        if config.statistics:
+            wanted = picture_statistics(clear[1])
+            apart = apart_in_looks(picture_statistics(clear[0]), wanted, torch.randn(wanted.shape[1], 64))
+            terms += [("statistics", config.statistics, apart)]
         if config.variety:
             variety = 0.5 * (system.refine(first) - refined).abs().mean()
             terms += [("sameness", 1.0, (1 - variety / config.variety).clamp_min(0))]
@@ -132,11 +145,7 @@ def camera_refiner(system: Any, batch: Batch, step: int) -> Descents:
     taken = system.camera.photograph(images, system.camera.settings(raw), noise)
     seen = taken + (taken.clamp(0, 1) - taken).detach()
     wanted = picture_statistics(photos)
-    lines = torch.randn(wanted.shape[1], config.directions)
-    lines = lines / (lines**2).sum(0).sqrt()
-    width = wanted.std(0, correction=0).clamp_min(0.02)
-    made, there = (((rows - wanted.mean(0)) / width @ lines).sort(0).values
-                   for rows in (picture_statistics(seen), wanted))
+    apart = apart_in_looks(picture_statistics(seen), wanted, torch.randn(wanted.shape[1], config.directions))
     fools = [log_sigmoid_loss(scale, one=False) for scale in system.discriminator(seen * 2 - 1)]
     judged = system.discriminator(seen.detach() * 2 - 1), system.discriminator(photos * 2 - 1)
     judge: Terms = [*(("refined", 0.5, log_sigmoid_loss(scale, one=True)) for scale in judged[0]),
@@ -146,7 +155,7 @@ def camera_refiner(system: Any, batch: Batch, step: int) -> Descents:
         for scale in system.discriminator(given):
             (slope,) = torch.autograd.grad(scale.flatten(1).mean(1).sum(), given, create_graph=True)
             judge.append(("r1", 4 * config.r1 / 2, 0.5 * (slope**2).flatten(1).sum(1).mean()))
-    return [("camera", [("statistics", config.statistics, (made - there).abs().mean()),
+    return [("camera", [("statistics", config.statistics, apart),
                         *(("adversarial", config.adversarial / 2, fool) for fool in fools),
                         ("keep", config.keep, (raw**2).mean())]), ("discriminator", judge)]
 
