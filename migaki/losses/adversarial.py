@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,6 +25,16 @@ def patch_cross_entropy(logits: Tensor, *, is_refined: bool) -> Tensor:
 def patch_accuracy(logits: Tensor, *, is_refined: bool) -> Tensor:
     """Returns the share of positions (B, 1, h, w) that the discriminator classifies correctly, in [0, 1]."""
     return ((logits > 0) == is_refined).float().mean()
+
+
+def mean_cross_entropy(maps: Sequence[Tensor], *, is_refined: bool) -> Tensor:
+    """Returns the mean of `patch_cross_entropy` over several maps; each counts alike, whatever its size."""
+    return torch.stack([patch_cross_entropy(logits, is_refined=is_refined) for logits in maps]).mean()
+
+
+def mean_accuracy(maps: Sequence[Tensor], *, is_refined: bool) -> Tensor:
+    """Returns the mean of `patch_accuracy` over several maps."""
+    return torch.stack([patch_accuracy(logits, is_refined=is_refined) for logits in maps]).mean()
 
 
 def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:

@@ -19,12 +19,50 @@ def layout_warnings(means: Means) -> list[str]:
             "refiner can mend: match crop, scale and pose of the two sets first"]
 
 
+def round_warnings(rounds: int, beforehand: int) -> list[str]:
+    """Warn if the pre-trainings take all rounds."""
+    if rounds > beforehand:
+        return []
+    return [f"all {rounds} rounds are pre-training, which takes {beforehand}: the two networks never play against each "
+            "other: raise --steps"]
+
+
 def drift_warnings(means: Means, tolerance: Tolerance) -> list[str]:
     """Warn if the drift exceeds its tolerance although the controller had enough time."""
     if means.get(f"drift/{unit_name(tolerance.unit)}", 0.0) <= 1.2 * tolerance.value:
         return []
     return [f"labels drift by more than --max-drift {tolerance}: if this lasts, raise it, raise --consistency or train "
             "longer"]
+
+
+def looks_warnings(means: Means) -> list[str]:
+    """Warn about grain left, drawn or missing, a checkerboard, and pictures that are easier to tell than before.
+
+    Reads what `LooksWatch` logs; what is not logged is not judged.
+    """
+    said: list[str] = []
+    photos, given, refined = (means.get(f"grain/{name}", math.nan) for name in ("photos", "given", "refined"))
+    if refined > photos + _GRAIN and given > photos + _GRAIN:
+        said.append("the grain of the renderings is left (over twice the photographs' amplitude in the finest band of "
+                    "the spectrum): give --psi lowpass, lower --lambda-reg or train longer")
+    elif refined > photos + _GRAIN:
+        said.append("the refiner draws grain (over twice the photographs' amplitude in the finest band of the "
+                    "spectrum): raise --r1 or --lambda-reg, or lower --learning-rate")
+    elif refined < photos - _GRAIN:
+        said.append("refined pictures are smoother than photographs (under half their amplitude in the finest band of "
+                    "the spectrum): give --noise-channels 1 and --psi lowpass, or train longer")
+    if means.get("checkerboard/peak", 0.0) > _PEAK:
+        said.append("the refiner draws a checkerboard (its change stands out at a period of 2 or 4 px): give --layout "
+                    "scales, --scale 1 or raise --lambda-reg")
+    if means.get("apart/refined", 0.0) > _FURTHER * means.get("apart/given", math.inf) + _CHANCE:
+        said.append("refined pictures are easier to tell from photographs than what they were made from (by a linear "
+                    "observer): raise --lambda-reg or --r1, or do without: `migaki apply match`")
+    return said
+
+
+_GRAIN = 2 * math.log(2)  # natural log of the power: twice the amplitude
+_PEAK = 6.0  # times the power beside it
+_FURTHER, _CHANCE = 1.1, 0.2  # deviations between two sets; that of one set from itself is about 0 +- 0.1
 
 
 def player_warnings(means: Means, expected_age: float | None) -> list[str]:

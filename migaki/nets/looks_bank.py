@@ -28,6 +28,7 @@ class LooksBank(nn.Module):
     @torch.no_grad()
     def add(self, photos: Tensor, step: int) -> None:
         """Store the statistics of photographs (B, C, H, W), seen in step `step` of batches of one size."""
+        photos = photos[: self.capacity]
         mean, deviation = self.looks(photos)
         places = (torch.arange(len(photos), device=photos.device) + step * len(photos)) % self.capacity
         self.means[places], self.deviations[places] = mean, deviation
@@ -38,6 +39,16 @@ class LooksBank(nn.Module):
     def looks(photos: Tensor) -> tuple[Tensor, Tensor]:
         """The means and the deviations (B, C) of photographs (B, C, H, W)."""
         return mean_deviation(photos)
+
+    def visit(self, images: Tensor, photos: Tensor, step: int) -> Tensor:
+        """Store the looks of a step's photographs (P, C, H, W), and match pictures (B, C, H, W) to them by turns.
+
+        Pictures and photographs are shuffled independently, so a picture meets another photograph at each visit.
+        """
+        self.add(photos, step)
+        turns = torch.arange(len(images), device=images.device) % len(photos)
+        mean, deviation = self.looks(photos)
+        return self.match(images.float(), mean[turns], deviation[turns])
 
     @full_precision
     def match(self, images: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:

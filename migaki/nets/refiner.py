@@ -30,7 +30,10 @@ class RefinerNet(nn.Module):
 
     - `shortcut` adds the network's output to atanh of the (shrunk) input before the tanh. An untrained refiner is then
       the identity, because its last layer starts at 0.
-    - `scale` = 2 works at half the resolution with all pixels of a 2x2 cell as channels (4 times less arithmetic).
+    - `scale` = 2 works at half the resolution with all pixels of a 2x2 cell as channels (4 times less arithmetic). What
+      it finds there is brought to full size linearly and meets 16 features of the pixels themselves and of their noise.
+      Sub-pixel convolution instead gives each pixel of a cell filters of its own, which draws a pattern of 2 px (Odena
+      et al., "Deconvolution and checkerboard artifacts", 2016).
     - `noise_channels` appends that many channels of given noise, which allows several refined images of one synthetic
       image (the paper's future work).
     - `lost_readings` is for depth images. The network also predicts for each pixel the probability that a sensor gets
@@ -60,14 +63,18 @@ class RefinerNet(nn.Module):
         cell = scale * scale
         self.head = nn.Conv2d((channels + noise_channels) * cell, features, first_kernel, padding=first_kernel // 2)
         self.body = nn.Sequential(*[ResidualBlock(features) for _ in range(blocks)])
-        self.tail = nn.Conv2d(features, (channels + lost_readings) * cell, 1)
+        if scale > 1:
+            self.far = nn.Conv2d(features, _NEAR, 1)
+            self.near = nn.Conv2d(channels + noise_channels, _NEAR, 3, padding=1)
+            self.join = nn.Conv2d(_NEAR, _NEAR, 3, padding=1)
+        self.tail = nn.Conv2d(_NEAR if scale > 1 else features, channels + lost_readings, 1)
         if shortcut:
             nn.init.zeros_(self.tail.weight)
             if self.tail.bias is not None:
                 nn.init.zeros_(self.tail.bias)
         if lost_readings and self.tail.bias is not None:
-            with torch.no_grad():  # pixel_shuffle's order: the cells of the last channel come last
-                self.tail.bias[channels * cell :].fill_(_SELDOM)
+            with torch.no_grad():
+                self.tail.bias[channels:].fill_(_SELDOM)
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
         """Returns the refined images; `noise` is (B, noise_channels, H, W), zeros if it is not given."""
@@ -76,19 +83,22 @@ class RefinerNet(nn.Module):
             if noise is None:
                 noise = images.new_zeros(images.shape[0], self.noise_channels, *images.shape[2:])
             x = torch.cat([x, noise.to(x.dtype)], dim=1)
-        height, width = images.shape[2:]
-        if self.scale > 1:
-            x = F.pad(x, (0, -width % self.scale, 0, -height % self.scale), mode="replicate")
-            x = F.pixel_unshuffle(x, self.scale)
-        x = self.tail(self.body(F.relu(self.head(x))))
-        if self.scale > 1:
-            x = F.pixel_shuffle(x, self.scale)[..., :height, :width]
+        x = self.tail(self.body(F.relu(self.head(x))) if self.scale == 1 else self._at_half_size(x))
         x, lost = x.float()[:, : self.channels], x.float()[:, self.channels :]
         # The factor 0.98 keeps atanh finite at black and white; it is undone below.
         picture = torch.tanh(x + torch.atanh(0.98 * images.float())) / 0.98 if self.shortcut else torch.tanh(x)
         return _lose(picture, lost, noise) if self.lost_readings else picture
 
+    def _at_half_size(self, x: Tensor) -> Tensor:
+        """The features (B, 16, H, W) of images and noise (B, C + N, H, W)."""
+        height, width = x.shape[2:]
+        cells = F.pad(x, (0, -width % self.scale, 0, -height % self.scale), mode="replicate")
+        cells = self.far(self.body(F.relu(self.head(F.pixel_unshuffle(cells, self.scale)))))
+        far = F.interpolate(cells, scale_factor=float(self.scale), mode="bilinear", align_corners=False)
+        return F.relu(self.join(F.relu(self.near(x) + far[..., :height, :width])))
 
+
+_NEAR = 16  # features at full size
 _SELDOM, _SOFTNESS = -3.0, 0.5  # the first logit of a loss (5 %); temperature of the relaxed draw
 
 

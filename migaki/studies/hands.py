@@ -190,6 +190,7 @@ class Hands(Study):
             discriminator_width=0.5, history=1600,
             # Most patches show only background; the discriminator needs a while to find the others.
             discriminator_pretraining=min(300, 2 * config.refiner_steps // 5), augment=False, instance_noise=0.02,
+            match=False,  # distances are no looks
             ema=0.98)
         data = SimGAN.Data(synthetic=out / PARTS[0], real=self._real(out),
                            estimator=out / f"{ARMS[0][0]}_{seed}" if config.hold else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -17,19 +16,15 @@ from migaki.core.moving_average import MovingAverage
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.core.trained import load_system
-from migaki.data.batches.common_channels import common_channels
 from migaki.data.batches.source import FolderSource, PairedSource
-from migaki.data.folder import ImageFolder
-from migaki.data.sets.overlap import refuse_swapped
+from migaki.data.batches.two_folders import open_two
 from migaki.losses.adversarial import gradient_penalty, patch_accuracy, patch_cross_entropy
 from migaki.losses.statistics import picture_statistics, sliced_wasserstein, standardised, unevenness
-from migaki.metrics.drift import DriftMeter, calibration_indices, headline, unit_name
 from migaki.nets.camera import CameraNet, TextureDiscriminator, uniform_of
 from migaki.nets.looks_bank import LooksBank
+from migaki.systems.parts.held_labels import HeldLabels
 
 _SHEET_WIDTH = 12
-_READ = 64  # batch size when the estimator is calibrated, images
 _LAZY = 4  # steps from one gradient penalty to the next
 _TOLERATED = {"px": 1.0, "deg": 1.0, "percent": 5.0, "std": 0.2}  # mean drift above which a warning is given
 
@@ -91,7 +86,7 @@ class CameraRefiner(System):
             kind="picture"),
         Key(name="latent", shape=("Z",), unit="standard normal, drawn from the seed of the row"),
     )
-    training_only = ("discriminator.", "estimator.")
+    training_only = ("discriminator.", "readings.")
     per_process = ("bank.",)
 
     def __init__(self, config: Config) -> None:
@@ -110,8 +105,7 @@ class CameraRefiner(System):
         self.average = MovingAverage.start(self.camera) if config.ema else None
         self.discriminator = TextureDiscriminator(config.channels, config.discriminator_features)
         self.bank = LooksBank(config.photographs, config.channels)
-        self.estimator: System | None = None
-        self.meter: DriftMeter | None = None
+        self.readings = HeldLabels()
         self.optimizers = {"camera": self._optimizer(self.camera, 1.0),
                            "discriminator": self._optimizer(self.discriminator, 0.5)}
 
@@ -122,14 +116,8 @@ class CameraRefiner(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open both folders: photographs are scaled to the synthetic images' size."""
-        wanted = (config.height, config.width) if config.height and config.width else None
-        synthetic = ImageFolder(data.synthetic, size=wanted, channels=config.channels or None)
+        synthetic, real = open_two(data.synthetic, data.real, config.channels, config.height, config.width)
         channels, height, width = synthetic.shape
-        if not config.channels and synthetic.has_alpha:
-            channels = common_channels(synthetic, [ImageFolder(data.real)])
-            synthetic = ImageFolder(data.synthetic, size=(height, width), channels=channels)
-        real = ImageFolder(data.real, size=(height, width), channels=channels)
-        refuse_swapped(synthetic, real)
         shard = (processes.rank(), processes.world())
         return replace(config, channels=channels, height=height, width=width), PairedSource(
             FolderSource(synthetic, config.batch_size, fold(seed, 0), keys=("image",), shard=shard),
@@ -141,29 +129,7 @@ class CameraRefiner(System):
         if data.estimator is None:
             return
         config = self.config
-        self.judge(load_system(data.estimator))
-        assert self.meter is not None
-        self.meter.require_shape((config.channels, config.height, config.width), data.estimator)
-        folder = ImageFolder(data.synthetic, size=(config.height, config.width), channels=config.channels)
-        places = calibration_indices(len(folder))
-        readings = (self.meter.read(folder.read(places[start : start + _READ], ("image",)))
-                    for start in range(0, len(places), _READ))
-        first = next(readings)
-        self.meter.unit(first)
-        if self.meter.needs_calibration:
-            self.meter.calibrate(itertools.chain([first], readings))
-
-    def judge(self, estimator: System) -> None:
-        """Set the estimator that measures the drift, and freeze it."""
-        self.estimator = estimator.requires_grad_(False).eval()
-        self.meter = DriftMeter(self.estimator)
-
-    def train(self, mode: bool = True) -> CameraRefiner:
-        """Set the mode; the estimator always stays in evaluation mode, because it is not trained."""
-        super().train(mode)
-        if self.estimator is not None:
-            self.estimator.eval()
-        return self
+        self.readings.prepare([data.estimator], data.synthetic, (config.channels, config.height, config.width))
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -179,12 +145,9 @@ class CameraRefiner(System):
     def update(self, batch: Batch, step: int) -> Scalars:
         """One step of the camera on both distances, then one of the discriminators on the same pictures."""
         config = self.config
-        photos = batch["real"].float()
-        self.bank.add(photos, step)
-        images = batch["image"].float()
+        photos, images = batch["real"].float(), batch["image"].float()
         if config.match:
-            count = min(len(images), len(photos))
-            images = self.bank.match(images[:count], *self.bank.looks(photos[:count]))
+            images = self.bank.visit(images, photos, step)
         raw = self.camera.raw(images, torch.randn(len(images), config.latent, device=images.device))
         noise = torch.randn(len(images), config.channels + 1, *images.shape[2:], device=images.device)
         refined = self.camera.photograph(images, self.camera.settings(raw), noise)
@@ -217,7 +180,7 @@ class CameraRefiner(System):
                 "camera/change": (seen - images).abs().mean(), "camera/skipped": skipped,
                 "grain/refined": _floor(seen), "grain/photos": _floor(photos),
             }
-            return scalars | self._drift(images, seen)
+            return scalars | self.readings.moved_between(images, seen)
 
     def _discriminator_step(self, refined: Tensor, photos: Tensor, step: int) -> Scalars:
         """Take one step of the discriminators: cross-entropy a patch (SimGAN, eq. 2) and R1 at photographs.
@@ -238,14 +201,6 @@ class CameraRefiner(System):
             return {"discriminator/loss": loss.detach(), "discriminator/skipped": skipped,
                     "discriminator/accuracy_refined": patch_accuracy(fake[0], is_refined=True),
                     "discriminator/accuracy_real": patch_accuracy(true[0], is_refined=False)}
-
-    def _drift(self, before: Tensor, after: Tensor) -> Scalars:
-        """The mean change of the estimator's reading, in its unit; nothing without an estimator."""
-        if self.meter is None:
-            return {}
-        read = self.meter.read({"image": before})
-        moved = headline(self.meter.drift(self.meter.read({"image": after}), read)).mean()
-        return {f"drift/{unit_name(self.meter.unit(read))}": moved}
 
     # ---------------------------------------------------------------------------------------------- use
 

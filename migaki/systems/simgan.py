@@ -5,7 +5,6 @@ Shrivastava et al., "Learning from Simulated and Unsupervised Images through Adv
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -20,27 +19,27 @@ from migaki.core.history import ImageHistory
 from migaki.core.moving_average import MovingAverage
 from migaki.core.seeds import fold
 from migaki.core.source import Source
-from migaki.core.system import Sheet, System, descend, reading_of
+from migaki.core.system import Sheet, System, descend
 from migaki.core.trained import load_system
-from migaki.data.batches.common_channels import common_channels
 from migaki.data.batches.rounds import Rounds, held_labels
 from migaki.data.batches.source import FolderSource
-from migaki.data.folder import ImageFolder
-from migaki.data.sets.overlap import refuse_swapped
-from migaki.losses.adversarial import gradient_penalty, patch_accuracy, patch_cross_entropy
-from migaki.losses.consistency import label_drift
-from migaki.losses.self_regularisation import FEATURE_MAPS, Psi, self_regularisation
+from migaki.data.batches.two_folders import open_two
+from migaki.losses.adversarial import mean_accuracy, mean_cross_entropy
+from migaki.losses.self_regularisation import Psi, self_regularisation
 from migaki.losses.steering import Steering
-from migaki.metrics.distances import nearest
-from migaki.metrics.drift import DriftMeter, calibration_indices, headline, parse_tolerance, unit_name
+from migaki.metrics.drift import parse_tolerance
 from migaki.metrics.layout import LayoutGap
-from migaki.metrics.watchmen import drift_warnings, layout_warnings, player_warnings
-from migaki.nets.patch_discriminator import PatchDiscriminator
+from migaki.metrics.watchmen import drift_warnings, layout_warnings, looks_warnings, player_warnings, round_warnings
+from migaki.nets.camera import uniform_of
+from migaki.nets.looks_bank import LooksBank
 from migaki.nets.refiner import RefinerNet
 from migaki.ops.augment import discriminator_augment
+from migaki.systems.parts.critic import Layout, build_discriminator, maps_of, penalty_at
+from migaki.systems.parts.feature_map import FeatureMap
+from migaki.systems.parts.held_labels import HeldLabels, require_estimator
+from migaki.systems.parts.looks_watch import LooksWatch, looks_distance, refiner_sheet, spread
 
 _SHEET_WIDTH = 12
-_READ = 64  # batch size when the estimator is calibrated, images
 
 
 class SimGAN(System):
@@ -56,7 +55,7 @@ class SimGAN(System):
         """Defaults are ours (measured in docs/results.md); `paper()` gives the published recipe."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "steps batch_size lambda_reg consistency max_drift",
+            "usual": "steps batch_size match lambda_reg consistency max_drift",
             "network": "channels height width layout features blocks first_kernel scale shortcut noise_channels "
                        "discriminator_width spectral",
         }
@@ -66,8 +65,10 @@ class SimGAN(System):
         width: int = 0  # px; 0 = as the synthetic images
         steps: int = 1500  # rounds of Algorithm 1, both pre-trainings included
         batch_size: int = 32  # synthetic images an R step, and as many real ones a D step
+        match: bool = True  # pictures first take mean and deviation of a random photograph; never depth or alpha
+        photographs: int = 1024  # photographs whose looks the model keeps, to match pictures to
         lambda_reg: float = 1.0  # weight of eq. 4's second term (mean over pixels in [-1, 1])
-        psi: Psi = "identity"  # feature map of the self-regularisation
+        psi: Psi = "lowpass"  # feature map of the self-regularisation; identity: the paper's
         consistency: float = 2.0  # weight of the label-consistency term, which is on where --estimator is given
         hold: Literal["reading", "label"] = "reading"  # what the estimator must read: what it read before, or the label
         max_drift: str = ""  # tolerated mean drift of the labels, such as 1px or 2deg: the weights are steered to it
@@ -76,21 +77,23 @@ class SimGAN(System):
         refiner_pretraining: int = 0  # rounds with the self-regularisation alone
         discriminator_pretraining: int = 50  # rounds with D alone
         history: int = 3200  # capacity B of the buffer of refined images (sec. 2.3); 0 = off
-        is_global: bool = False  # the ablation: one judgement an image instead of one a patch
-        layout: Literal["eyes", "hands"] = "eyes"  # the paper's discriminator for 55x35 or 224x224
+        layout: Layout = "scales"  # of D: ours, or the paper's for 55x35 or 224x224 px
+        is_global: bool = False  # the ablation: one judgement an image instead of one a patch; of the paper's alone
         features: int = 64  # width of the refiner
         blocks: int = 4  # residual blocks of the refiner: 4 for eyes, 10 for hands
         first_kernel: int = 3  # px: 3 for eyes, 7 for hands
         scale: Literal[1, 2] = 2  # the refiner works at 1/scale of the resolution
         shortcut: bool = True  # the refiner starts as the identity
-        noise_channels: int = 0  # channels of a noise input: several refined images of one synthetic one
+        noise_channels: int = 1  # channels of a noise input: several refined images of one synthetic one
+        statistics: float = 0.5  # weight of the distance between statistics of refined pictures and of photographs
         variety: float = 0.0  # mean difference (of the range) asked for between refined images of one synthetic one
         lost_readings: bool = False  # depth: pixels may be lost (white) by chance, as sensors do; needs a noise input
         discriminator_width: float = 1.0  # times the paper's features
         spectral: bool = False  # spectral norm in D
-        r1: float = 0.0  # weight of the gradient penalty at real images
+        r1: float = 0.5  # weight of the gradient penalty at real images
+        r1_every: int = 4  # steps of D from one penalty, which counts so many times, to the next
         augment: bool = True  # D sees both sets through the same random augmentation
-        instance_noise: float = 0.1  # standard deviation of noise on D's inputs, falling linearly to 0
+        instance_noise: float = 0.0  # standard deviation of noise on D's inputs, falling linearly to 0
         optimizer: Literal["adam", "sgd"] = "adam"  # of both networks; sgd: the paper's
         learning_rate: float = 2e-4  # of both networks
         beta1: float = 0.5  # of Adam
@@ -107,7 +110,8 @@ class SimGAN(System):
             return cls(
                 steps=2200, batch_size=512, num_refiner_steps=50, refiner_pretraining=1000,
                 discriminator_pretraining=200, history=25600, scale=1, shortcut=False, augment=False,
-                instance_noise=0.0, optimizer="sgd", learning_rate=0.001, max_norm=0.0, ema=0.0,
+                instance_noise=0.0, optimizer="sgd", learning_rate=0.001, max_norm=0.0, ema=0.0, match=False,
+                psi="identity", layout="eyes", noise_channels=0, r1=0.0, statistics=0.0,
             )
 
         @classmethod
@@ -122,20 +126,23 @@ class SimGAN(System):
     class Data:
         """The two folders; their sizes and counts may differ."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "estimator"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "estimator further_estimators pretrained"}
         NAMES: ClassVar[dict[str, str]] = {"real": "photos"}
 
         synthetic: Path  # labelled synthetic images
         real: Path  # unlabelled photographs
+        pretrained: Path | None = None  # weights for psi = backbone, trained on photographs; else random filters
         estimator: Path | None = None  # a run trained on the synthetic images: holds the labels
+        further_estimators: tuple[Path, ...] = ()  # more such runs, of other seeds: what all of them read is held
 
     config: Config
     keys = (
         Key(name="refined", shape=("C", "H", "W"), unit="float32 in [0, 1], what a refiner made of `image`",
             kind="picture"),
+        Key(name="partner", shape=("1",), unit="standard normal: which photograph a picture takes its looks of"),
     )
-    training_only = ("history.", "estimator.", "layout.", "steering.")
-    per_process = ("history.",)
+    training_only = ("history.", "readings.", "layout.", "steering.", "psi.", "looks.")
+    per_process = ("history.", "bank.", "looks.")
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -145,6 +152,8 @@ class SimGAN(System):
             raise UserError(f"simgan: images of {config.width}x{config.height} px are too small: at least 8x8")
         if config.variety and not config.noise_channels:
             raise UserError("simgan: --variety asks for several images of one, which takes --noise-channels 4")
+        if config.psi == "features" and config.layout == "scales":
+            raise UserError("simgan: --psi features are of the paper's discriminator: add --layout eyes")
         self.config = config
         self.refiner = RefinerNet(
             config.channels, config.features, config.blocks, config.first_kernel,
@@ -153,19 +162,20 @@ class SimGAN(System):
         )
         self._averaging = MovingAverage(decay=config.ema)
         self.average = MovingAverage.start(self.refiner) if config.ema else None
-        self.discriminator = PatchDiscriminator(
-            config.channels, config.layout, width=config.discriminator_width, is_global=config.is_global,
-            image_size=(config.height, config.width), spectral=config.spectral,
-        )
+        self.discriminator = build_discriminator(
+            config.layout, config.channels, (config.height, config.width), width=config.discriminator_width,
+            is_global=config.is_global, spectral=config.spectral)
+        self.psi = FeatureMap(config.psi, config.channels)
         self.history = ImageHistory(config.history, (config.channels, config.height, config.width))
         self.layout = LayoutGap(config.channels)
-        self.estimator: System | None = None
-        self.meter: DriftMeter | None = None
+        self.bank = LooksBank(config.photographs, config.channels) if config.match else None
+        self.readings = HeldLabels()
+        self.looks = LooksWatch(config.channels)
         self.tolerance = parse_tolerance(config.max_drift, "--max-drift") if config.max_drift else None
         self.steering = Steering(self.tolerance.value) if self.tolerance else None
-        self.optimizers = {
-            "refiner": self._optimizer(self.refiner), "discriminator": self._optimizer(self.discriminator),
-        }
+        self.optimizers = {"refiner": self._optimizer(self.refiner),
+                           "discriminator": self._optimizer(self.discriminator)}
+        self._noise_level = 0.0  # of what D sees in this round
 
     def _optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
         if self.config.optimizer == "sgd":
@@ -180,20 +190,12 @@ class SimGAN(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open both folders: real images are scaled to the synthetic size; an estimator turns the consistency on."""
-        if config.max_drift:
-            tolerance = parse_tolerance(config.max_drift, "--max-drift")
-            if data.estimator is None:
-                raise UserError(f"--max-drift {tolerance}: only an estimator can tell the drift: give --estimator, a "
-                                "run of `migaki train` on the synthetic images")
-        wanted = (config.height, config.width) if config.height and config.width else None
-        synthetic = ImageFolder(data.synthetic, size=wanted, channels=config.channels or None)
+        require_estimator(data.estimator, data.further_estimators, config.max_drift)
+        synthetic, real = open_two(data.synthetic, data.real, config.channels, config.height, config.width)
         channels, height, width = synthetic.shape
-        if not config.channels and synthetic.has_alpha:
-            channels = common_channels(synthetic, [ImageFolder(data.real)])
-            synthetic = ImageFolder(data.synthetic, size=(height, width), channels=channels)
-        real = ImageFolder(data.real, size=(height, width), channels=channels)
-        refuse_swapped(synthetic, real)
-        config = replace(config, channels=channels, height=height, width=width)
+        # Distances and alpha are no looks: another mean would move the one and uncover the other.
+        match = config.match and not config.lost_readings and not synthetic.has_alpha
+        config = replace(config, channels=channels, height=height, width=width, match=match)
         keys: tuple[str, ...] = ("image",)
         if data.estimator is None:
             config = replace(config, consistency=0.0)
@@ -209,36 +211,14 @@ class SimGAN(System):
         )
 
     def prepare(self, data: Data) -> None:
-        """Load the frozen estimator for the label consistency, if the configuration asks for one."""
-        if data.estimator is None or (self.config.consistency == 0 and self.tolerance is None):
-            return
-        self.judge(load_system(data.estimator))
-        assert self.meter is not None
+        """Load what never trains, where it is asked for: psi's backbone, and the estimators that hold the labels."""
         config = self.config
-        self.meter.require_shape((config.channels, config.height, config.width), data.estimator)
-        folder = ImageFolder(data.synthetic, size=(config.height, config.width), channels=config.channels)
-        places = calibration_indices(len(folder))
-        # A generator, so that only a few images and predictions are in memory at a time.
-        readings = (self.meter.read(folder.read(places[start : start + _READ], ("image",)))
-                    for start in range(0, len(places), _READ))
-        first = next(readings)
-        unit = self.meter.unit(first)
-        if self.tolerance is not None:
-            self.tolerance.require(unit, "--max-drift", data.estimator)
-        if self.meter.needs_calibration:
-            self.meter.calibrate(itertools.chain([first], readings))
-
-    def judge(self, estimator: System) -> None:
-        """Set the estimator that measures the label drift, and freeze it."""
-        self.estimator = estimator.requires_grad_(False).eval()
-        self.meter = DriftMeter(self.estimator)
-
-    def train(self, mode: bool = True) -> SimGAN:
-        """Set the mode; the estimator always stays in evaluation mode, because it is not trained."""
-        super().train(mode)
-        if self.estimator is not None:
-            self.estimator.eval()
-        return self
+        shape = (config.channels, config.height, config.width)
+        if data.pretrained is not None:
+            self.psi.load(data.pretrained, shape)
+        if data.estimator is not None and (config.consistency or self.tolerance is not None):
+            runs = (data.estimator, *data.further_estimators)
+            self.readings.prepare(runs, data.synthetic, shape, self.tolerance)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -251,24 +231,24 @@ class SimGAN(System):
         return config, {"image": torch.rand(8, 1, 12, 16, generator=draw),
                         "real": torch.rand(4, 1, 12, 16, generator=draw)}
 
-    # ---------------------------------------------------------------------------------------------- training
-
     def update(self, batch: Batch, step: int) -> Scalars:
         """One round of Algorithm 1: K_g steps of eq. 4, then K_d steps of eq. 2."""
         config = self.config
         count = config.num_refiner_steps + config.num_discriminator_steps
-        synthetic = (batch["image"] * 2 - 1).chunk(count)
+        images = batch["image"] if self.bank is None else self.bank.visit(batch["image"], batch["real"], step)
+        synthetic = (images * 2 - 1).chunk(count)
         real = (batch["real"] * 2 - 1).chunk(config.num_discriminator_steps)
         begins = config.refiner_pretraining  # the first round of D
         alone = begins <= step < begins + config.discriminator_pretraining
-        # Computed from the step alone: state carried over from the last round would be lost when a run is resumed.
+        # From the step alone: state carried over from the last round would be lost when a run is resumed.
         self._noise_level = config.instance_noise * max(0.0, 1 - step / config.steps)
         scalars: Scalars = {}
         if not alone:
             labels = {key: value.chunk(count) for key, value in batch.items() if key not in ("image", "real")}
             for k in range(config.num_refiner_steps if step >= begins else 1):
                 truth = {key: chunks[k] for key, chunks in labels.items()}
-                scalars |= self._refiner_step(synthetic[k], adversarial=step >= begins, truth=truth)
+                photos = real[k % len(real)] if config.statistics else None
+                scalars |= self._refiner_step(synthetic[k], adversarial=step >= begins, truth=truth, photos=photos)
                 if self.average is not None:  # before the two play it is the refiner itself
                     update = (step - self.beforehand) * config.num_refiner_steps + k
                     self._averaging.follow(self.average, self.refiner, update)
@@ -280,11 +260,12 @@ class SimGAN(System):
             self.layout.update(batch["image"], batch["real"])
         return scalars | {"layout/gap": self.layout.gap()}
 
-    def _refiner_step(self, synthetic: Tensor, *, adversarial: bool, truth: Batch | None = None) -> Scalars:
-        """Take one step of R on eq. 4 and, if it is on, the label-consistency term (towards `truth`, if given)."""
+    def _refiner_step(self, synthetic: Tensor, *, adversarial: bool, truth: Batch | None = None,
+                      photos: Tensor | None = None) -> Scalars:
+        """Take one step of R on eq. 4 and on our terms: statistics (of `photos`), variety, labels (towards `truth`)."""
         config = self.config
         refined = self.refine(synthetic)
-        keep = self_regularisation(refined, synthetic, self.psi)
+        keep = self_regularisation(refined, synthetic, lambda seen: self.psi(seen, self.discriminator))
         strength = self.steering.weight() if self.steering is not None else 1.0
         # If the estimator itself holds the labels, lambda is not steered: that would also hold back the appearance.
         weight = config.lambda_reg * (1.0 if config.consistency else strength)
@@ -292,17 +273,23 @@ class SimGAN(System):
         scalars = {
             "refiner/self_regularisation": keep.detach(),
             "refiner/change": (refined - synthetic).detach().abs().mean(),
-            "refiner/diversity": _spread(refined.detach()) / _spread(synthetic),
+            "refiner/diversity": spread(refined.detach()) / spread(synthetic),
         }
         if adversarial:
-            fool = patch_cross_entropy(self.discriminator(self._seen(refined)), is_refined=False)
+            fool = mean_cross_entropy(self._judged(refined), is_refined=False)
             scalars["refiner/adversarial"] = fool.detach()
             loss = loss + fool
+            if photos is not None:
+                apart = looks_distance(refined, photos)
+                scalars["refiner/statistics"] = apart.detach()
+                loss = loss + config.statistics * apart
             if config.variety:
                 loss = loss + self._sameness(synthetic, refined, scalars)
-        if self.estimator is not None:
-            before, after = self._readings(synthetic, refined)
-            drift = label_drift(after, truth or before, self.meter.periods if self.meter is not None else {})
+        if self.readings:
+            # Before is what R was given, matched if it was: matching moves no pixel. Where an estimator reads matched
+            # pictures otherwise than rendered ones, R could only deceive it.
+            before, after = self.readings.around((synthetic + 1) / 2, (refined + 1) / 2, learn=config.consistency > 0)
+            drift = self.readings.drift(after, before, truth)
             scalars["refiner/label_drift"] = drift.detach()
             if config.consistency:
                 loss = loss + config.consistency * strength * drift
@@ -326,64 +313,36 @@ class SimGAN(System):
         with torch.no_grad():
             refined = self.refine(synthetic)
         shown = self.history.mix(refined, step) if config.history else refined
-        fake = self.discriminator(self._seen(shown))
-        true = self.discriminator(self._seen(photos))
-        loss = patch_cross_entropy(fake, is_refined=True) + patch_cross_entropy(true, is_refined=False)
-        if config.r1:
-            photos = photos.detach().requires_grad_()
-            with torch.autocast(photos.device.type, enabled=False):
-                loss = loss + config.r1 * gradient_penalty(self.discriminator(photos), photos)
+        fake, true = self._judged(shown), self._judged(photos)
+        loss = mean_cross_entropy(fake, is_refined=True) + mean_cross_entropy(true, is_refined=False)
+        if config.r1 and step % config.r1_every == config.r1_every - 1:
+            loss = loss + config.r1_every * config.r1 * penalty_at(self.discriminator, photos)
         skipped = descend(loss, self.optimizers["discriminator"], config.max_norm)
+        looks = self.looks.see(*((one + 1) / 2 for one in (photos, synthetic, refined)), step)
         with torch.no_grad():
-            fresh = fake[: max(1, fake.shape[0] // 2)]
+            fresh = [one[: max(1, len(one) // 2)] for one in fake]
             told = {"history/fullness": self.history.fullness(), "history/age": self.history.mean_age(step)}
-            return (told if config.history else {}) | {
-                "discriminator/loss": loss.detach(),
-                "discriminator/accuracy_refined": patch_accuracy(fresh, is_refined=True),
-                "discriminator/accuracy_real": patch_accuracy(true, is_refined=False),
-                "discriminator/skipped": skipped,
+            return (told if config.history else {}) | looks | {
+                "discriminator/loss": loss.detach(), "discriminator/skipped": skipped,
+                "discriminator/accuracy_refined": mean_accuracy(fresh, is_refined=True),
+                "discriminator/accuracy_real": mean_accuracy(true, is_refined=False),
             }
 
-    _noise_level = 0.0
-
-    def _seen(self, images: Tensor) -> Tensor:
-        """Return the discriminator's inputs: the images, augmented and with noise where these are on."""
+    def _judged(self, images: Tensor) -> list[Tensor]:
+        """Return the discriminator's maps for images, augmented and with noise where these are on."""
         if self.config.augment:
             images = discriminator_augment(images)
         if self.config.instance_noise:
             images = images + self._noise_level * torch.randn_like(images)
-        return images
-
-    def psi(self, images: Tensor) -> Tensor:
-        """Return the feature map of the self-regularisation.
-
-        "features" are those of the discriminator's first layer, which trains with D and is constant in this term.
-        """
-        if self.config.psi != "features":
-            return FEATURE_MAPS[self.config.psi](images)
-        return self.discriminator.first_features(images)
-
-    def _readings(self, synthetic: Tensor, refined: Tensor) -> tuple[Batch, Batch]:
-        """Return the estimator's predictions before and after refinement, for images in [-1, 1].
-
-        The predictions after refinement have gradients where the loss uses them.
-        """
-        assert self.estimator is not None
-        with torch.no_grad():
-            before = reading_of(self.estimator, {"image": (synthetic + 1) / 2})
-        with torch.set_grad_enabled(self.config.consistency > 0 and torch.is_grad_enabled()):
-            return before, reading_of(self.estimator, {"image": (refined + 1) / 2})
+        return maps_of(self.discriminator, images)
 
     @torch.no_grad()
-    def _steer(self, after: Batch, before: Batch, adversarial: bool) -> Scalars:
+    def _steer(self, after: list[Batch], before: list[Batch], adversarial: bool) -> Scalars:
         """Return the mean drift in the label's unit and, with `max_drift`, the steered factor of both weights."""
-        if self.meter is None:
-            return {}
-        drift = headline(self.meter.drift(after, before)).mean()
-        scalars: Scalars = {f"drift/{unit_name(self.meter.unit(before))}": drift}
+        scalars = self.readings.moved(after, before)
         if self.steering is not None:
             if adversarial:
-                together = drift.clone()
+                together = torch.stack(list(scalars.values())).mean()  # of one unit: `prepare` has checked it
                 processes.average([together])
                 self.steering.update(together)
             scalars["drift/log10_strength"] = self.steering.weight().log10()
@@ -394,52 +353,48 @@ class SimGAN(System):
         net = self.average if averaged and self.average is not None else self.refiner
         if self.config.noise_channels and noise is None:
             noise = torch.randn(images.shape[0], self.config.noise_channels, *images.shape[2:], device=images.device)
-        out: Tensor = net(images, noise)
-        return out
-
-    # ---------------------------------------------------------------------------------------------- use
+        refined: Tensor = net(images, noise)
+        return refined
 
     def drawn(self) -> dict[str, tuple[int, ...]]:
-        """The noise input, where the refiner takes one."""
-        config = self.config
-        return {"noise": (config.noise_channels, config.height, config.width)} if config.noise_channels else {}
+        """The noise input, where the refiner takes one, and the photograph that a picture is matched to."""
+        shape = (self.config.noise_channels, self.config.height, self.config.width)
+        return ({"noise": shape} if shape[0] else {}) | ({"partner": (1,)} if self.bank is not None else {})
+
+    def matched(self, batch: Batch) -> Tensor:
+        """Return `image` in the looks of the stored photograph that `partner` chooses (the middle one if absent)."""
+        if self.bank is None:
+            return batch["image"]
+        images = batch["image"]
+        partner = batch.get("partner", images.new_zeros(len(images), 1))
+        return self.bank.match_drawn(images.float(), uniform_of(partner[:, 0].float()))
 
     def predict(self, batch: Batch) -> Batch:
-        """Return `refined` (B, C, H, W) in [0, 1] for `image` (and `noise`, zeros if absent)."""
-        images = batch["image"] * 2 - 1
+        """Return `refined` (B, C, H, W) in [0, 1] for `image` (and `noise`, zeros if absent, and `partner`)."""
+        images = self.matched(batch) * 2 - 1
         noise = batch.get("noise")
         if self.config.noise_channels and noise is None:
             noise = images.new_zeros(images.shape[0], self.config.noise_channels, *images.shape[2:])
         return {"refined": ((self.refine(images, noise, averaged=True) + 1) / 2).clamp(0, 1)}
 
     def sheet(self, batch: Batch) -> Sheet:
-        """Return rows of synthetic images, refined images, nearest photographs of the batch, and changes (grey = none).
-        """
+        """Return rows of synthetic, matched and refined images, of nearest photographs of the batch, and of changes."""
         images, real = batch["image"][:_SHEET_WIDTH], batch["real"]
         dice = torch.Generator().manual_seed(0)  # its own generator: drawing a sheet must not change the run
-        noise = torch.randn(len(images), self.config.noise_channels, *images.shape[2:], generator=dice)
-        refined = self.predict({"image": images, "noise": noise.to(images.device)})["refined"].float()
-        found = torch.as_tensor(nearest(real.cpu().float().numpy(), refined.cpu().numpy())).view(-1)
-        return [("synthetic", images), ("refined", refined), ("nearest real (by pixels)", real[found]),
-                ("refined - synthetic, x2", ((refined - images) + 0.5).clamp(0, 1)),
-                ("real, unpaired", real[:_SHEET_WIDTH])]
+        given = {"image": images} | {key: torch.randn(len(images), *shape, generator=dice).to(images.device)
+                                     for key, shape in self.drawn().items()}
+        matched, refined = self.matched(given), self.predict(given)["refined"]
+        return refiner_sheet(images, matched, refined, real, is_matched=self.bank is not None)
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
         """Warn if the two sets differ too much, if a tolerance is exceeded, or if adversarial training fails."""
         config = self.config
         said = super().watch(scalars, step) + (layout_warnings(scalars) if self.layout.is_known else [])
-        if config.steps <= self.beforehand:
-            said.append(f"all {config.steps} rounds are pre-training, which takes {self.beforehand}: the two networks "
-                        "never play against each other: raise --steps")
+        said += round_warnings(config.steps, self.beforehand)
         # The refiner starts as the identity and both networks need time to balance: no such warnings before that.
         if step - self.beforehand < min(300, (config.steps - self.beforehand) // 3):
             return said
         if self.tolerance is not None:
             said += drift_warnings(scalars, self.tolerance)
         age = 2 * config.history / max(1, config.batch_size * config.num_discriminator_steps)
-        return said + player_warnings(scalars, age if config.history else None)
-
-
-def _spread(images: Tensor) -> Tensor:
-    """Return the mean over pixels of the standard deviation over a batch; a small number, not NaN, for one image."""
-    return images.std(dim=0, unbiased=False).mean() + 1e-6
+        return said + player_warnings(scalars, age if config.history else None) + looks_warnings(scalars)

@@ -33,7 +33,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     synthetic = write_folder(root / "synthetic", 7, (24, 40))
     real = write_folder(root / "real", 5, (24, 40), real=True, labels=())
     for name, noise in (("plain", 0), ("noisy", 2)):
-        config = replace(SimGAN.tiny()[0], channels=0, height=0, width=0, noise_channels=noise, shortcut=False, ema=0.9)
+        config = replace(SimGAN.tiny()[0], channels=0, height=0, width=0, noise_channels=noise, shortcut=False, ema=0.9,
+                         match=False)
         train(SimGAN, SimGAN.Data(synthetic=synthetic, real=real), config, RUN, root / name, quiet=True)
     gaze = replace(Gaze.tiny()[0], channels=0, height=0, width=0)
     train(Gaze, Gaze.Data(data=(synthetic,)), gaze, RUN, root / "gaze", quiet=True)

@@ -147,7 +147,7 @@ def test_the_estimators_drift_is_measured_and_left_alone() -> None:
     torch.manual_seed(1)
     estimator = Classifier(replace(Classifier.tiny()[0], channels=3, height=16, width=18))
     before = {key: value.clone() for key, value in estimator.state_dict().items()}
-    system.judge(estimator)
+    system.readings.add(estimator)
     system.train()
     assert not estimator.training
     told = [system.update(batch, step) for step in range(3)][-1]

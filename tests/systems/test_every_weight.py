@@ -38,7 +38,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "segmenter": {"augment": False, "dice_weight": 0.61, "gradient_weight": 0.47},
     "simgan": {"augment": False, "instance_noise": 0.0, "history": 0, "noise_channels": 1, "variety": 0.6,
                "lambda_reg": 0.73, "consistency": 1.31, "r1": 0.21, "refiner_pretraining": 0,
-               "discriminator_pretraining": 0},
+               "discriminator_pretraining": 0, "match": False, "layout": "eyes", "psi": "identity",
+               "discriminator_width": 0.4, "statistics": 0.57},
     "super_resolution": {},
 }
 # Other branches of an update.
@@ -56,7 +57,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "pix2pix": [{"blend": True}, {"blend": True, "unveil": True}],
     "regressor": [{"circular": ()}, {"columns": ("number",), "circular": (), "units": ()}],
     "segmenter": [{"target": "depth"}],
-    "simgan": [{"hold": "label"}, {"variety": 0.0}, {"refiner_pretraining": 9}, {"discriminator_pretraining": 9}],
+    "simgan": [{"hold": "label"}, {"variety": 0.0}, {"refiner_pretraining": 9}, {"discriminator_pretraining": 9},
+               {"match": True}, {"match": True, "hold": "label"}, {"layout": "scales"}, {"psi": "lowpass"},
+               {"psi": "backbone", "layout": "scales", "match": True}, {"r1_every": 1}, {"r1_every": 5},
+               {"statistics": 0.0}],
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
 }
 # The numbers of a Config that are no weights of a loss: rates, sizes, shares, thresholds, strengths of chance.
@@ -76,7 +80,7 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "classifier": ("label_smoothing",), "deep_detail": ("ssim_weight",), "hourglass": ("heat_weight",),
     "keypoints": ("heat_weight",), "detector": ("geometry_weight", "keypoint_weight"),
     "segmenter": ("dice_weight", "gradient_weight"),
-    "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1"),
+    "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1", "statistics"),
 }
 OTHER_BRANCH: dict[str, dict[str, Any]] = {"gradient_weight": {"target": "depth"}}  # in which a weight counts
 STEP = 3
@@ -106,10 +110,11 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
             for parameter in system.refiner.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.1)
             for parameter in system.discriminator.parameters():
-                parameter.mul_(2)
+                parameter.mul_(3)
         reader = Reader(batch["image"][0].numel())
-        system.judge(reader)
-        system.meter.calibrate([system.meter.read(batch)])
+        system.readings.add(reader)
+        (meter,) = system.readings.meters
+        meter.calibrate([meter.read(batch)])
         for key in ("gaze", "logits") if config.hold == "label" else ():
             batch[key] = torch.randn(8, {"gaze": 2, "logits": 3}[key], generator=draw)
     if name == "camera_refiner":

@@ -27,7 +27,10 @@ def plain(**changes: float) -> SimGAN:
 class Reader(torch.nn.Module):
     """An estimator that reads the mean of an image as its gaze."""
 
-    inputs, hints = ("image",), ()
+    inputs, hints, shape, config = ("image",), (), None, None
+
+    def metric(self) -> None:
+        return None
 
     def predict(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {"gaze": batch["image"].mean((1, 2, 3))[:, None].expand(-1, 2)}
@@ -37,7 +40,7 @@ class Reader(torch.nn.Module):
 def test_the_estimator_must_read_the_label_where_it_is_given(is_held: bool) -> None:
     """What an image is darkened by its reader must not undo; to what its label asks the refiner must move."""
     system = plain(lambda_reg=0.0, learning_rate=3e-3, consistency=50.0)
-    system.estimator = Reader()  # type: ignore[assignment]
+    system.readings.add(Reader())  # type: ignore[arg-type]
     draw = torch.Generator().manual_seed(1)
     images = torch.rand(8, 1, 12, 16, generator=draw) * torch.linspace(0.4, 1.0, 8).view(8, 1, 1, 1)
     reading = images.mean((1, 2, 3))

@@ -96,7 +96,8 @@ def test_every_option_trains(changes: dict[str, Any]) -> None:
 def test_psi_of_features_sees_what_the_first_layer_sees_and_does_not_teach_it() -> None:
     system = plain(psi="features", refiner_pretraining=5)
     images = torch.rand(2, 1, 12, 16)
-    torch.testing.assert_close(system.psi(images), system.discriminator.first_features(images))
+    torch.testing.assert_close(system.psi(images, system.discriminator),
+                               system.discriminator.first_features(images))
     before = weights(system.discriminator)
     system.update(round_of(system), 0)
     assert not changed(system.discriminator, before)
@@ -128,23 +129,24 @@ def test_wrong_configurations_are_refused() -> None:
 def test_the_estimator_holds_labels_and_does_not_learn() -> None:
     config, _ = Gaze.tiny()
     system = plain(height=24, width=40, consistency=50.0, lambda_reg=0.0, learning_rate=3e-3)
-    system.estimator = Gaze(config).eval().requires_grad_(False)
+    estimator = Gaze(config)
+    system.readings.add(estimator)
     system.train()
-    assert not system.estimator.training
-    before = {key: value.clone() for key, value in system.estimator.state_dict().items()}
+    assert not estimator.training
+    before = {key: value.clone() for key, value in estimator.state_dict().items()}
     batch = round_of(system)
     drifts = [float(system.update(batch, step)["refiner/label_drift"]) for step in range(15)]
-    assert all(torch.equal(value, before[key]) for key, value in system.estimator.state_dict().items())
+    assert all(torch.equal(value, before[key]) for key, value in estimator.state_dict().items())
     free = plain(height=24, width=40, consistency=0.0, lambda_reg=0.0, learning_rate=3e-3)
     for step in range(15):
         free.update(batch, step)
-    free.estimator = system.estimator
+    free.readings.add(estimator)
     images = batch["image"][:4] * 2 - 1
     with torch.no_grad():
-        before, after = free._readings(images, free.refine(images))
+        (before,), (after,) = free.readings.around((images + 1) / 2, (free.refine(images) + 1) / 2, learn=False)
         assert drifts[-1] < float(label_drift(after, before))
     assert system.config.consistency > 0 and not any(
-        key.startswith("estimator.") for key in simgan.SimGAN(replace(system.config, consistency=0.0)).state_dict())
+        key.startswith("readings.") for key in simgan.SimGAN(replace(system.config, consistency=0.0)).state_dict())
 
 
 # ------------------------------------------------------------------------------------------------ folders

@@ -1,0 +1,35 @@
+"""The two folders that a refiner learns from: labelled synthetic images, and photographs brought to their shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from migaki.core.batch import Batch
+from migaki.data.batches.common_channels import common_channels
+from migaki.data.folder import ImageFolder
+from migaki.data.sets.overlap import refuse_swapped
+
+_READ = 64  # images read at a time
+
+
+def open_two(synthetic: Path, photos: Path, channels: int = 0, height: int = 0,
+             width: int = 0) -> tuple[ImageFolder, ImageFolder]:
+    """Open both folders in one shape, that of the synthetic images where `channels`, `height` and `width` are 0.
+
+    Raises UserError where a folder cannot be read, images cannot be brought to one shape, or the two are swapped.
+    """
+    images = ImageFolder(synthetic, size=(height, width) if height and width else None, channels=channels or None)
+    shape = images.shape
+    if not channels and images.has_alpha:
+        shape = (common_channels(images, [ImageFolder(photos)]), *shape[1:])
+        images = ImageFolder(synthetic, size=shape[1:], channels=shape[0])
+    real = ImageFolder(photos, size=shape[1:], channels=shape[0])
+    refuse_swapped(images, real)
+    return images, real
+
+
+def in_parts(folder: ImageFolder, indices: Sequence[int]) -> Iterator[Batch]:
+    """Yield `image` of these images, a few at a time."""
+    for start in range(0, len(indices), _READ):
+        yield folder.read(indices[start : start + _READ], ("image",))
