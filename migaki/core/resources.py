@@ -42,9 +42,9 @@ def _quotas(root: Path) -> Iterator[float]:
     for folder in _cgroup_folders(root, "cpu"):
         two = " ".join(_lines(folder / "cpu.max")).split()
         one = [*_lines(folder / "cpu.cfs_quota_us"), *_lines(folder / "cpu.cfs_period_us")]
-        for quota, period in (two[:2], one[:2]):
-            if quota.isdecimal() and period.isdecimal() and int(quota) and int(period):
-                yield int(quota) / int(period)
+        for values in (two, one):
+            if len(values) == 2 and all(value.isdecimal() and int(value) for value in values):
+                yield int(values[0]) / int(values[1])
 
 
 def _cgroup_memory(root: Path) -> Iterator[int]:

@@ -91,8 +91,8 @@ class Child:
         """Returns the time that the step took, or raises what it raised; call it once, after the end."""
         told, code = self.discard()
         if not told:
-            raise UserError(f"{self.name}: its process was killed ({_cause(code)}), perhaps for want of memory: run the "
-                            "same command again to go on, with --parallel 1 if it happens again")
+            raise UserError(f"{self.name}: its process was killed ({_cause(code)}), perhaps for want of memory: run "
+                            "the same command again to go on, with --parallel 1 if it happens again")
         found = json.loads(told)
         if found["kind"] == "done":
             return {"seconds": found["seconds"], "cpu_seconds": found["cpu_seconds"]}
