@@ -168,3 +168,9 @@ def verdicts(before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapp
 def binomial_error(accuracy: float, count: float) -> float:
     """Returns the standard error of a share of `count` decisions."""
     return math.sqrt(max(accuracy * (1 - accuracy), 0.0) / max(count, 1.0))
+
+
+def evenly(total: int, count: int) -> list[int]:
+    """Returns up to `count` evenly spaced numbers below `total`."""
+    found: list[int] = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+    return found

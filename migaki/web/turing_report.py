@@ -121,8 +121,9 @@ _OBSERVED = {"refined": "the fakes", "unrefined": "the fakes before refining",
 
 def _observed(found: dict[str, Any]) -> list[str]:
     """Returns how well a small CNN tells each set from photographs that it has not seen."""
-    rows = "".join(f"<tr><th scope=row>{_OBSERVED.get(name, html.escape(name))}</th><td>{_percent(one['told_apart'])}</td>"
-                   f"<td>± {_percent(one['error'])}</td></tr>" for name, one in found["figures"].items())
+    rows = "".join(f"<tr><th scope=row>{_OBSERVED.get(name, html.escape(name))}</th>"
+                   f"<td>{_percent(one['told_apart'])}</td><td>± {_percent(one['error'])}</td></tr>"
+                   for name, one in found["figures"].items())
     said = "".join(f"<p>{html.escape(line)}</p>" for line in found["verdicts"])
     return ["<h3>The same classifier on held-out halves</h3>",
             "<p>A small CNN learns from half of both sets and judges the other half, then the other way round: 50 % is "

@@ -16,20 +16,20 @@ from migaki.judges.looks import Looks
 from migaki.judges.observers import ObserverConfig, first_half, photographs_told_apart, told_apart, train, verdicts
 from migaki.stages.evaluate import run_judge
 
-QUICK = ObserverConfig(width=8, crop=12, num_steps=40, batch=16, learning_rate=6e-3)
+QUICK = ObserverConfig(width=8, crop=16, num_steps=40, batch=16, learning_rate=6e-3)
 
 
 def blobs(count: int, seed: int, grain: float = 0.0) -> Tensor:
-    """Smooth pictures (count, 1, 12, 12), with grain if asked for."""
+    """Smooth pictures (count, 1, 16, 16), with grain if asked for."""
     draw = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, 1, 4, 4, generator=draw)
-    smooth = torch.nn.functional.interpolate(coarse, size=(12, 12), mode="bilinear")
+    smooth = torch.nn.functional.interpolate(coarse, size=(16, 16), mode="bilinear")
     return (smooth + grain * torch.randn(smooth.shape, generator=draw)).clamp(0, 1)
 
 
 def test_grain_is_seen_and_nothing_is_not() -> None:
     photos = blobs(60, 0)
-    seen = told_apart(blobs(50, 1, grain=0.1), photos, config=QUICK)
+    seen = told_apart(blobs(50, 1, grain=0.25), photos, config=QUICK)
     same = told_apart(blobs(50, 2), photos, config=QUICK)
     assert seen["told_apart"] > 0.8 and 0.3 < same["told_apart"] < 0.7
     assert seen["told_apart"] == pytest.approx((seen["accuracy_photos"] + seen["accuracy_images"]) / 2)
@@ -109,7 +109,7 @@ def write(folder: Path, images: Tensor) -> Path:
 
 def test_looks_sets_three_observers_beside_photographs_and_the_unrefined(tmp_path: Path) -> None:
     photos, drawn = write(tmp_path / "photos", blobs(48, 0)), write(tmp_path / "drawn", blobs(40, 1))
-    grainy = write(tmp_path / "grainy", blobs(40, 1, grain=0.1))
+    grainy = write(tmp_path / "grainy", blobs(40, 1, grain=0.25))
     config = Looks.Config(synthetic=drawn, photos=photos, refined=grainy, observer_steps=40)
     found = run_judge(Looks(config), quiet=True)
     for observer in ("pixels", "spectrum", "cnn"):
@@ -125,5 +125,5 @@ def test_looks_sets_three_observers_beside_photographs_and_the_unrefined(tmp_pat
 
 
 def test_training_begins_anew_with_each_seed() -> None:
-    one, other = (train(blobs(16, 0), blobs(16, 1, grain=0.1), seed, QUICK).head.weight for seed in (0, 1))
+    one, other = (train(blobs(16, 0), blobs(16, 1, grain=0.25), seed, QUICK).head.weight for seed in (0, 1))
     assert not torch.equal(one, other)
