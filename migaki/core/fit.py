@@ -176,7 +176,7 @@ def _prepare(system: System, run: Run, out: Path, record: dict[str, Any]) -> str
             (out / stale).unlink(missing_ok=True)
     except OSError as error:
         raise explain(error, out / stale) from error
-    for stale in ("samples", "tensorboard", "evaluation", "snapshots"):  # the results of an earlier model do not belong to this one
+    for stale in ("samples", "tensorboard", "evaluation", "snapshots"):  # those of an earlier model are not this one's
         shutil.rmtree(out / stale, ignore_errors=True)
     write_json(path, record)
     return ""

@@ -44,8 +44,8 @@ _RULE = (
 class Choice(Judge):
     """Chooses among refined sets, or trained refiners and their snapshots, without a label of a photograph.
 
-    Figures by candidate: `told_apart` by each observer and on average, `drift`. With `--labelled` and `--models` it also
-    says how far the blind choice is from the best one (`regret`).
+    Figures by candidate: `told_apart` by each observer and on average, `drift`. With `--labelled` and `--models` it
+    also says how far the blind choice is from the best one (`regret`).
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
