@@ -28,13 +28,13 @@ _STEPS = (("drawn", "matched"), ("matched", "camera"), ("drawn", "simgan_drawn")
 
 _PROTOCOL = """\
 {count:,} signs of {classes} classes were drawn at {size} px. Matching, refiners and self-training saw the photographs \
-of {photos} without labels, also those of signs that are not drawn; models are judged on {judged:,} photographs of \
-the drawn classes in {labelled}, whose labels nothing else has read. Every classifier took {steps} updates of {batch} \
-pictures, self-training as many of as many photographs beside them; the last weights are judged. There are {refiners} \
-refiners of each kind and {models} models of each set and way. Observers and drift look at up to {pictures} pictures of \
-a set; the observers' photographs are those that judge, their labels unread. Drift is the share of drawn signs that an \
-estimator, trained on drawn and matched signs with augmentation, reads as another class after refining: it includes \
-pictures that have become unreadable."""
+of {photos} without labels, also those of signs that are not drawn. Models are judged on {judged:,} photographs of \
+{labelled}, those of the drawn classes, whose labels nothing else has read. Every classifier took {steps} updates of \
+{batch} pictures, self-training as many, with as many photographs beside them; the last weights are judged. There are \
+{refiners} refiners of each kind and {models} models of each set and way. Observers and drift look at up to \
+{pictures} pictures of a set; the observers' photographs are those that judge, their labels unread. Drift is the share \
+of drawn signs that an estimator, trained on drawn and matched signs with augmentation, reads as another class after \
+refining: it includes pictures that have become unreadable."""
 
 
 def compose_signs(report: StudyReport, config: Any, sets: Mapping[str, str]) -> None:
@@ -56,8 +56,8 @@ def compose_signs(report: StudyReport, config: Any, sets: Mapping[str, str]) -> 
     report.table("drift", _drift(report.out, config, sets))
     report.section("The choice without labels")
     report.text(f"For each refiner of a kind: of the sets in which at most {config.tolerance:g} % of the classes flip, "
-                "the one that the observers tell worst from photographs on average; within one standard error the one with "
-                "the least drift.")
+                "the one that the observers tell worst from photographs on average; within one standard error the one "
+                "with the least drift.")
     report.table("choice", _choice_table(config, choices, sets))
     report.section("Pictures")
     _pictures(report, config, sets)
