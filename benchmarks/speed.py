@@ -24,6 +24,7 @@ import speed_apply
 import speed_memory
 import speed_simulate
 import speed_start
+import speed_study
 import speed_train
 import torch
 from speed_row import Others, Row
@@ -31,7 +32,7 @@ from speed_row import Others, Row
 from migaki.core.engine import cores
 
 PARTS = {"start": speed_start, "train": speed_train, "apply": speed_apply, "simulate": speed_simulate,
-         "memory": speed_memory}
+         "study": speed_study, "memory": speed_memory}
 
 _BUSY = 0.1  # of the cores
 

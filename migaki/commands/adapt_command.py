@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from migaki.commands.options import Single, parse
+from migaki.commands.options import PARALLEL, Single, parse
 from migaki.core.files import show
 
 ABOUT = """Find what brings a model from simulated pictures to photographs, prove it, and leave the model.
@@ -22,12 +22,12 @@ def run(words: list[str]) -> int:
         simulated=Single(kind=Path, about="simulated pictures with labels", operand="SIMULATED"),
         photos=Single(kind=Path, about="photographs of where the model will be used, without labels", operand="PHOTOS"),
         out=Single(kind=Path, about="everything goes there; what is there already is not made again"),
-        options="migaki.lab.adapt.options:Options")
+        options="migaki.lab.adapt.options:Options", parallel=PARALLEL)
     from migaki.core.fit import Interrupted
     from migaki.lab.adapt.run import adapt
 
     try:
-        page = adapt(options.simulated, options.photos, options.out, options.options)
+        page = adapt(options.simulated, options.photos, options.out, options.options, parallel=options.parallel)
     except Interrupted as stop:
         print(f"migaki: {stop}", file=sys.stderr)
         return 130

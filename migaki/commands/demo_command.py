@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from migaki.commands.help import table
-from migaki.commands.options import Single, parse
+from migaki.commands.options import PARALLEL, Single, parse
 from migaki.core.discovery import names_in, reference
 from migaki.core.errors import UserError
 from migaki.core.files import show
@@ -37,14 +37,14 @@ def run(words: list[str]) -> int:
     cls = reference("studies", f"demo_{name}", "Demo")
     rest = _counted(rest) if name == "eyes" else rest
     default = Path("demo") if name == _FIRST else Path(f"demo-{name}")
-    options = parse(f"demo {name}", f"{ABOUT}\n\n{docstring(cls)}", rest, config=f"{cls}.Config",
+    options = parse(f"demo {name}", f"{ABOUT}\n\n{docstring(cls)}", rest, config=f"{cls}.Config", parallel=PARALLEL,
                     out=Single(kind=Path, default=default,
                                about="the folder of all results; finished steps are not repeated"))
     from migaki.core.fit import Interrupted
 
     demo = load(cls)(options.config)
     try:
-        page = demo.run(f"demo_{name}", options.out)
+        page = demo.run(f"demo_{name}", options.out, parallel=options.parallel)
     except Interrupted as stop:
         print(f"migaki: {stop}", file=sys.stderr)
         return 130

@@ -33,6 +33,9 @@ class Single:
 
 OUT = Single(kind=Path, about="the folder to write; an unfinished one is continued")
 
+PARALLEL = Single(kind=str, default="auto", group="run", about="steps that run side by side, one thread each; auto: as "
+                  "many as cores are idle. The results are the same bits")
+
 
 def parse(program: str, about: str, words: list[str], **parts: str | Single | Recipe) -> Any:
     """Parse `words` into an object with one attribute for each of `parts`.

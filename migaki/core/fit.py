@@ -59,7 +59,7 @@ class Run:
 
     GROUPS: ClassVar[dict[str, str]] = {
         "usual": "seed",
-        "run": "device precision resume log_every sample_every checkpoint_every logger tensorboard",
+        "run": "device precision resume log_every sample_every checkpoint_every keep_every logger tensorboard",
     }
 
     seed: int = 0  # of the initial weights, the order of the data and all random numbers
@@ -69,6 +69,7 @@ class Run:
     log_every: int = 20  # steps between rows of metrics.jsonl
     sample_every: int = 200  # steps between contact sheets; 0 = none
     checkpoint_every: int = 200  # steps between checkpoints; rounded up to a multiple of log_every
+    keep_every: int = 0  # steps between snapshots: runs below snapshots/, to choose from later; 0 = none
     logger: tuple[LoggerName, ...] = ()  # trackers to write to as well (extras: migaki[tensorboard], [trackio], ...)
     tensorboard: bool = False  # the same as --logger tensorboard
 
@@ -82,8 +83,9 @@ def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None
     UserError if `out` holds a run of another configuration, and Interrupted after SIGINT or SIGTERM (call it again to
     continue).
     """
-    if min(run.log_every, run.checkpoint_every) < 1 or run.sample_every < 0:
-        raise UserError("--log-every and --checkpoint-every must be at least 1, --sample-every at least 0")
+    if min(run.log_every, run.checkpoint_every) < 1 or min(run.sample_every, run.keep_every) < 0:
+        raise UserError("--log-every and --checkpoint-every must be at least 1, --sample-every and --keep-every at "
+                        "least 0")
     trackers = (*run.logger, *(("tensorboard",) if run.tensorboard else ()))
     require(trackers)
     device = hardware.choose_device(run.device)
@@ -117,7 +119,8 @@ def _record(system: System, run: Run, precision: str, data: Any,
         "data": data_fields(data) if data is not None else {},
         "contents": dict(contents or {}),
         "run": {"seed": run.seed, "precision": precision, "log_every": run.log_every,
-                "sample_every": run.sample_every, "checkpoint_every": run.checkpoint_every},
+                "sample_every": run.sample_every, "checkpoint_every": run.checkpoint_every,
+                **({"keep_every": run.keep_every} if run.keep_every else {})},
         "version": __version__,
     }
 
@@ -173,7 +176,7 @@ def _prepare(system: System, run: Run, out: Path, record: dict[str, Any]) -> str
             (out / stale).unlink(missing_ok=True)
     except OSError as error:
         raise explain(error, out / stale) from error
-    for stale in ("samples", "tensorboard", "evaluation"):  # the results of an earlier model do not belong to this one
+    for stale in ("samples", "tensorboard", "evaluation", "snapshots"):  # those of an earlier model are not this one's
         shutil.rmtree(out / stale, ignore_errors=True)
     write_json(path, record)
     return ""
@@ -255,6 +258,8 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
                 bar.advance(0, _note(means, bar.rate() * next(iter(batch.values())).shape[0]))
             if run.sample_every and (done % run.sample_every == 0 or done == steps):
                 _write_sheet(system, source, out, done, device, precision)
+            if run.keep_every and done % run.keep_every == 0 and processes.rank() == 0:
+                _keep(system, out, done)
             if done == steps:
                 with hardware.autocast(device, precision):
                     system.finish(source)
@@ -264,6 +269,13 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
             # Stop only after a log row, so that the resumed run writes the same rows.
             if stopping and done % run.log_every == 0:
                 raise Interrupted(f"stopped after step {done} of {steps}: run the same command again to go on")
+
+
+def _keep(system: System, out: Path, step: int) -> None:
+    """Write the model as it is after `step` updates to `snapshots/STEP`, a run that all commands take."""
+    folder = make_inner_folder(make_inner_folder(out / "snapshots") / f"{step:06d}")
+    write_json(folder / "config.json", read_json(out / "config.json"))
+    save_model(folder / "model.safetensors", system)
 
 
 @torch.no_grad()

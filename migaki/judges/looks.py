@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -13,10 +13,18 @@ import torch
 
 from migaki import __version__
 from migaki.core import hardware
+from migaki.core.errors import UserError
 from migaki.core.files import make_folder, read_json, write_json
 from migaki.core.judge import Findings, Judge, Progress, Section
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
+from migaki.judges.observers import (
+    ObserverConfig,
+    binomial_error,
+    photographs_told_apart,
+    told_apart,
+    verdicts,
+)
 from migaki.metrics.distances import Rows, kid, two_sample_test
 from migaki.metrics.gaze import angular_error_deg
 from migaki.metrics.neighbours import Features, nearest_in_parts, pixel_features
@@ -25,28 +33,43 @@ from migaki.metrics.spectrum import spectrum_features
 FEATURES = {"pixels": "pixels, brightness and contrast taken out", "spectrum": "spectrum: coarse against fine"}
 """The features and their descriptions. None comes from a network that was trained on other pictures."""
 
+OBSERVERS = FEATURES | {"cnn": "small CNN on held-out halves"}
+"""All observers and their descriptions."""
+
+ABOUT_CNN = (
+    "The CNN learns from one half of both sets and judges the other half, then the other way round; its schedule is "
+    "fixed, and nothing is mirrored. What pictures show counts as well as how they look: sets of other classes are "
+    "told apart by their classes.")
+
 ABOUT_DISTANCES = (
     "Distinguished: the accuracy of a logistic classifier, 50 % is chance (Lopez-Paz and Oquab 2017). "
     "Kernel distance: unbiased MMD² with the cubic kernel of KID (Binkowski et al. 2018) on these features, not "
     "on Inception's; 0 means no difference.")
 
+_FEW = 8  # pictures of a set: below, the CNN has nothing to learn from
 _AT_MOST = 1000  # images of each set: enough for the second decimal, and quick
 _EXAMINED = 5000  # images compared with all photographs; takes about 20 s for 50,000 photographs
 _PART = 2**23  # picture values read at a time: 32 MB
 
 
 class Looks(Judge):
-    """Two-sample tests and kernel distances between photographs and a synthetic set, before and after refining."""
+    """Observers that tell photographs from a synthetic set, before and after refining, and kernel distances.
+
+    Linear classifiers on pixels and on the spectrum, and a small CNN that is judged on pictures it has not seen.
+    """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """The sets to compare."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "refined"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "refined observer_steps observers seed"}
 
         synthetic: Path  # the rendered images
         photos: Path  # photographs, preferably unseen by the refiner
         refined: Path | None = None  # the same images refined
+        observer_steps: int = 300  # updates of the CNN that tells pictures from photographs; 0 = no CNN
+        observers: int = 1  # CNNs of other seeds, each trained on both halves in turn
+        seed: int = 0  # of the first CNN
 
     config: Config
     file_name = "looks"
@@ -57,30 +80,56 @@ class Looks(Judge):
         return (config.synthetic, config.photos, *((config.refined,) if config.refined else ()))
 
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
-        """Returns both distances on both features, and for comparison those between two halves of the photographs."""
+        """Returns what each observer finds, and for comparison the same between two halves of the photographs."""
         config = self.config
+        if config.observer_steps < 0 or config.observers < 1:
+            raise UserError("--observer-steps must be at least 0, --observers at least 1")
         like = ImageFolder(config.synthetic)
         real = read_images(config.photos, like=like)
         sets = {"synthetic": config.synthetic} | ({"refined": config.refined} if config.refined else {})
         found: dict[str, dict[str, dict[str, float]]] = {}
         for number, (name, folder) in enumerate(sets.items()):
-            found[name] = distance(read_images(folder, like=like), real)
+            found[name] = self._observed(read_images(folder, like=like), real)
             progress(number + 1, len(sets) + 1)
-        halves = distance(real[::2], real[1::2]) if len(real) >= 4 else {}
+        halves = self._observed(real[::2], real[1::2], real) if len(real) >= 4 else {}
         progress(len(sets) + 1, len(sets) + 1)
-        figures = {f"{name}/{feature}_{key}": one[feature][key] for name, one in found.items()
-                   for feature in one for key in ("told_apart", "kid")}
-        base = {f"{name}/{feature}_{key}": halves[feature][key] for name in found for feature in halves
-                for key in ("told_apart", "kid")}
-        rows = [[FEATURES[feature], *(one[feature][key] for one in (*found.values(), *([halves] if halves else []))
-                                      for key in ("told_apart", "kid"))] for feature in FEATURES]
-        columns = ["features", *(f"{name}: {what}" for name in (*found, *(["photographs halved"] if halves else []))
-                                 for what in ("distinguished", "kernel distance"))]
+        figures = {f"{name}/{feature}_{key}": value for name, one in found.items() for feature in one
+                   for key, value in _shown(one[feature]).items()}
+        base = {f"{name}/{feature}_{key}": value for name in found for feature in halves
+                for key, value in _shown(halves[feature]).items()}
+        shown = {**found, **({"photographs halved": halves} if halves else {})}
+        rows = [[OBSERVERS[feature], *(one[feature].get(key) if feature in one else None for one in shown.values()
+                                       for key in ("told_apart", "kid"))] for feature in found["synthetic"]]
+        columns = ["features", *(f"{name}: {what}" for name in shown for what in ("distinguished", "kernel distance"))]
         record = {"synthetic": str(config.synthetic), "refined": str(config.refined or ""),
-                  "photos": str(config.photos), "version": __version__}
-        return Findings(title="Looks", record=record, figures=figures, baseline=base,
-                        baseline_name="photographs against photographs", notes=[ABOUT_DISTANCES],
+                  "photos": str(config.photos), "observer_steps": config.observer_steps,
+                  "observers": config.observers, "seed": config.seed, "version": __version__}
+        said = verdicts(found["synthetic"], found["refined"], {name: OBSERVERS[name] for name in found["refined"]}
+                        ) if "refined" in found else []
+        return Findings(title="Looks", record=record | {"verdicts": said}, figures=figures, baseline=base,
+                        baseline_name="photographs against photographs", notes=[*said, ABOUT_DISTANCES, ABOUT_CNN],
                         sections=[Section(columns=columns, rows=rows)])
+
+    def _observed(self, images: torch.Tensor, photos: torch.Tensor,
+                  halved: torch.Tensor | None = None) -> dict[str, dict[str, float]]:
+        """Returns what each observer finds between images and photographs; `halved` are photographs that the CNN is to
+        halve by itself, by blocks of neighbours."""
+        config = self.config
+        found: dict[str, dict[str, float]] = dict(distance(images, photos))
+        for one in found.values():
+            one["error"] = binomial_error(one["told_apart"], 2 * min(len(images), len(photos)))
+        if not config.observer_steps or min(len(images), len(photos)) < _FEW:
+            return found
+        cnn = ObserverConfig(num_steps=config.observer_steps)
+        if halved is None:
+            return found | {"cnn": told_apart(images, photos, config.seed, cnn, config.observers)}
+        if len(halved) < 4 * _FEW:
+            return found  # too few for quarters
+        return found | {"cnn": photographs_told_apart(halved, config.seed, cnn, config.observers)}
+
+
+def _shown(one: Mapping[str, float]) -> dict[str, float]:
+    return {key: one[key] for key in ("told_apart", "kid", "spread") if key in one}
 
 
 def read_images(folder: Path, count: int = _AT_MOST, like: ImageFolder | None = None) -> torch.Tensor:

@@ -3,53 +3,28 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from migaki.core.errors import NothingLeft, UserError
 from migaki.core.files import digest, make_folder, read_json, write_json
 from migaki.data.sets.contents import all_contents, contents
+from migaki.lab.child import timed
+from migaki.lab.side_by_side import run_side_by_side
+from migaki.lab.step import Phase, Step, is_within
+
+__all__ = ["Phase", "Step", "Timing", "report", "run_chain"]
 
 _NAMED = 30  # most folders named in one message
 _LONG = 1e12  # s; no step takes this long
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """One command: its words after `migaki`, what it does, and the file that exists when it is done.
-
-    A step without words is a Python call that no command covers: `about` says what it does, and `needs` lists the
-    folders of earlier steps that it reads (a command names them itself). `cost` is an estimate of its seconds on two
-    cores, for the progress display.
-    """
-
-    words: tuple[str, ...] = ()
-    work: Callable[[str], object]  # receives the command line, to record it
-    proof: Path
-    about: str = ""
-    needs: tuple[Path, ...] = ()
-    cost: float = 0.0
-
-    @property
-    def command(self) -> str:
-        """Returns the command line that repeats the step; for a step without words, a unique comment."""
-        if self.words:
-            return shlex.join(["migaki", *self.words])
-        return f"# {self.about}, into {self.proof.parent}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Phase:
-    """Steps that belong together, with a title for the progress display and the report."""
-
-    title: str
-    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,13 +39,17 @@ class Timing:
 
 def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = False,
               left_out: dict[Path, str] | None = None, shown: int = 0, total: int = 0,
-              ahead: float = 0.0) -> list[Timing]:
+              ahead: float = 0.0, parallel: int = 1, threads: int = 0) -> list[Timing]:
     """Run the steps in order and skip those that an earlier call has done; returns the time that each step took.
 
     `last` names what the caller does afterwards. A step is done if its proof exists and was written by the same command
     (recorded by folder in `out`/steps.json) from inputs that the same commands made. Raises UserError, before any step
     runs, for all folders that were made from other inputs or by another command: results of old data or other options
     must not pass for new ones.
+
+    Every step has `threads` threads (0: as many as this process; side by side 1), on which the last digits of its
+    results may depend. With `parallel` above 1, steps that do not depend on each other run side by side, so many at a
+    time, as processes of their own; the results are the same bits.
 
     A step that finds no image left (`NothingLeft`: all were rejected) is skipped together with all steps that read its
     output; `left_out` receives their folders with the reason. Without `left_out` the error is raised.
@@ -84,30 +63,96 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
     steps = [step for phase in phases for step in phase.steps]
     keys = _keys(steps, out)
     _refuse_stale([step.proof.parent for step in steps if _is_stale(step, done, keys[step.command])], out)
-    known = {step.command: str(step.proof.parent) in done and step.proof.is_file() for step in steps}
-    progress = _Progress([step.cost for step in steps], [known[step.command] for step in steps], ahead)
-    timings = []
     total = total or len(phases) + 1
-    for number, phase in enumerate(phases, start=1):
-        is_new = number > shown
-        for place, step in enumerate(phase.steps, start=1):
-            many = f" ({place}/{len(phase.steps)})" if len(phase.steps) > 1 else ""
-            line = f"{number}/{total} {phase.title}{many}"
-            if left_out and (why := _why_left_out(step, left_out)):
-                left_out[step.proof.parent] = why
-                report(f"{line}, left out: {why}", quiet or not is_new)
-                continue
-            report(line + (", done before" if known[step.command] else progress.text()), quiet or not is_new)
-            if not known[step.command]:
-                spent = _attempt(step, left_out)
-                if spent is None:
-                    continue
-                done[str(step.proof.parent)] = {**spent, "command": step.command, "key": keys[step.command]}
-                write_json(path, done)
-                progress.done += step.cost
-            timings.append(_timing(phase, step, done))
+    ledger = _Ledger(steps, _lines(phases, total, shown, quiet), path, done, keys, left_out, ahead)
+    if parallel > 1:
+        run_side_by_side(steps, ledger, parallel, threads or 1, tell=report)
+    else:
+        with _threads(threads):
+            for number, step in enumerate(steps):
+                if not ledger.skip(number):
+                    _attempt(number, step, ledger)
     report(f"{total}/{total} {last}", quiet or not last)
-    return timings
+    return [_timing(phase, step, done) for phase in phases for step in phase.steps
+            if step.proof.parent not in (left_out or {})]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Set the threads of each operation of PyTorch; 0 leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _lines(phases: Sequence[Phase], total: int, shown: int, quiet: bool) -> list[str]:
+    """Returns what is said of each step when it begins; nothing of phases that were shown before."""
+    found = []
+    for number, phase in enumerate(phases, start=1):
+        for place in range(1, len(phase.steps) + 1):
+            many = f" ({place}/{len(phase.steps)})" if len(phase.steps) > 1 else ""
+            found.append("" if quiet or number <= shown else f"{number}/{total} {phase.title}{many}")
+    return found
+
+
+class _Ledger:
+    """What is known of the steps of a chain: said before each, and kept in steps.json after it."""
+
+    def __init__(self, steps: Sequence[Step], lines: Sequence[str], path: Path, done: dict[str, dict[str, Any]],
+                 keys: dict[str, str], left_out: dict[Path, str] | None, ahead: float) -> None:
+        self.steps, self.lines, self.path, self.done, self.keys = steps, lines, path, done, keys
+        self.left_out = left_out
+        known = [str(step.proof.parent) in done and step.proof.is_file() for step in steps]
+        self._known = known
+        self._progress = _Progress([step.cost for step in steps], known, ahead)
+
+    def skip(self, number: int) -> bool:
+        """Say and return whether a step is not to be run: it was done before, or what it reads was left out."""
+        step = self.steps[number]
+        if self.left_out and (why := _why_left_out(step, self.left_out)):
+            self.left_out[step.proof.parent] = why
+            self._say(number, f", left out: {why}")
+            return True
+        if self._known[number]:
+            self._say(number, ", done before")
+        return self._known[number]
+
+    def begin(self, number: int) -> str:
+        """Say that a step begins; returns its name, which is that of its folder."""
+        folder = self.steps[number].proof.parent
+        name = str(folder.relative_to(self.path.parent) if folder.is_relative_to(self.path.parent) else folder)
+        self._say(number, self._progress.text())
+        return name
+
+    def end(self, number: int, spent: dict[str, float]) -> None:
+        """Record a finished step with its time."""
+        step = self.steps[number]
+        self.done[str(step.proof.parent)] = {**spent, "command": step.command, "key": self.keys[step.command]}
+        write_json(self.path, self.done)
+        self._progress.done += step.cost
+
+    def leave_out(self, number: int, error: NothingLeft) -> None:
+        """Record a step that found no image left; raises the error where no step may be left out."""
+        if self.left_out is None:
+            raise error
+        self.left_out[self.steps[number].proof.parent] = str(error)
+
+    def _say(self, number: int, more: str) -> None:
+        report(f"{self.lines[number]}{more}", quiet=not self.lines[number])
+
+
+def _attempt(number: int, step: Step, ledger: _Ledger) -> None:
+    """Run a step in this process."""
+    ledger.begin(number)
+    try:
+        spent = timed(step)
+    except NothingLeft as error:
+        ledger.leave_out(number, error)
+    else:
+        ledger.end(number, spent)
 
 
 def _read_record(path: Path) -> dict[str, dict[str, Any]]:
@@ -123,19 +168,6 @@ def _is_record(record: Any) -> bool:
         isinstance(record.get(key), int | float) and 0 <= record[key] < _LONG for key in ("seconds", "cpu_seconds"))
 
 
-def _attempt(step: Step, left_out: dict[Path, str] | None) -> dict[str, float] | None:
-    """Run the step and return its time; None if it found no image left, which is recorded in `left_out`."""
-    clock, cpu = time.monotonic(), time.process_time()
-    try:
-        step.work(step.command)
-    except NothingLeft as error:
-        if left_out is None:
-            raise
-        left_out[step.proof.parent] = str(error)
-        return None
-    return {"seconds": round(time.monotonic() - clock, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
-
-
 def _timing(phase: Phase, step: Step, done: dict[str, dict[str, Any]]) -> Timing:
     took = done[str(step.proof.parent)]
     return Timing(title=phase.title, command=step.command, seconds=took["seconds"], cpu_seconds=took["cpu_seconds"])
@@ -143,8 +175,8 @@ def _timing(phase: Phase, step: Step, done: dict[str, dict[str, Any]]) -> Timing
 
 def _why_left_out(step: Step, left_out: dict[Path, str]) -> str | None:
     """Returns why a folder that this step reads was left out; None if none was."""
-    named = [*step.words, *map(str, step.needs)]
-    return next((why for folder, why in left_out.items() if any(_is_within(word, str(folder)) for word in named)), None)
+    return next((why for folder, why in left_out.items()
+                 if any(is_within(word, str(folder)) for word in step.named)), None)
 
 
 def _keys(steps: Sequence[Step], out: Path) -> dict[str, str]:
@@ -157,11 +189,10 @@ def _keys(steps: Sequence[Step], out: Path) -> dict[str, str]:
     keys: dict[str, str] = {}
     made: dict[str, str] = {}  # folder -> key of the step that makes it
     for step in steps:
-        named = [*step.words, *map(str, step.needs)]
-        above = {key for folder, key in made.items() if any(_is_within(word, folder) for word in named)}
+        above = {key for folder, key in made.items() if any(is_within(word, folder) for word in step.named)}
         # A command's first two words are not folders, even if folders of these names exist.
         above |= {held(Path(word), step.words[:1] in _OF_OTHERS) for word in (*step.words[2:], *map(str, step.needs))
-                  if not _is_within(word, str(out)) and os.path.exists(word)}
+                  if not is_within(word, str(out)) and os.path.exists(word)}
         if step.command in keys:
             raise UserError(f"a chain has this step twice: {step.command}")
         if (folder := str(step.proof.parent)) in made:
@@ -175,10 +206,6 @@ _OF_OTHERS = (("import",), ("simulate",))  # these commands read foreign layouts
 
 def _held(path: Path, is_of_others: bool) -> str:
     return all_contents(path) if is_of_others else contents(path)
-
-
-def _is_within(word: str, folder: str) -> bool:
-    return word == folder or word.startswith(f"{folder}/")
 
 
 def _is_stale(step: Step, done: dict[str, dict[str, Any]], key: str) -> bool:

@@ -29,9 +29,9 @@ class Demo(Study):
 
     folder: ClassVar[Path]
 
-    def run(self, name: str, out: Path, *, quiet: bool = False) -> Path:
-        """Run the demo in `out`; returns the path of its page."""
-        return run_study(name, self, out, quiet=quiet)
+    def run(self, name: str, out: Path, *, quiet: bool = False, parallel: str = "1") -> Path:
+        """Run the demo in `out`, so many steps side by side; returns the path of its page."""
+        return run_study(name, self, out, quiet=quiet, parallel=parallel)
 
 
 def compose_refining(report: StudyReport, *, photos: str, protocol: str, no_table: str = "") -> None:

@@ -34,7 +34,8 @@ def time_table(timings: Sequence[Timing]) -> Table:
     total = [round(sum(values), 1) for values in ((t.seconds for t in timings), (t.cpu_seconds for t in timings))]
     rows.append(["all", len(timings), *total])
     return Table(["step", "commands", "seconds", "seconds of one core"], rows,
-                 "Steps that an earlier call had done count with the time they took then.")
+                 "Steps that an earlier call had done count with the time they took then. Steps may have run side by "
+                 "side: their times are added up.")
 
 
 def machine_table(precision: str) -> Table:
@@ -43,7 +44,7 @@ def machine_table(precision: str) -> Table:
     return Table(["what", "which"], [
         ["migaki", __version__], ["Python", platform.python_version()], ["PyTorch", torch.__version__],
         ["NumPy", np.__version__], ["processor", f"{device}, {os.cpu_count()} cores"],
-        ["threads", str(torch.get_num_threads())], ["precision", precision], ["system", platform.system()],
+        ["threads of a step", "1"], ["precision", precision], ["system", platform.system()],
     ])
 
 

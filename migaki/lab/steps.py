@@ -106,12 +106,14 @@ def judge_step(judge: Judge, runs: Sequence[Path] = (), out: Path | None = None,
                 work=lambda command: judge_into(judge, runs, out, command=command, quiet=quiet))
 
 
-def call_step(about: str, work: Callable[[], object], proof: Path, needs: Sequence[Path], cost: float = 0.0) -> Step:
+def call_step(about: str, work: Callable[[], object], proof: Path, needs: Sequence[Path], cost: float = 0.0,
+              alone: bool = False) -> Step:
     """A step without a command: `work()` reads the folders `needs` and writes the file `proof`, atomically and last.
 
     `about` begins with a verb and contains every number on which the outcome depends, since it identifies the step.
+    `needs` names everything that it reads of other steps: steps that are not named may run at the same time.
     """
-    return Step(about=about, work=lambda _: work(), proof=proof, needs=tuple(needs), cost=cost)
+    return Step(about=about, work=lambda _: work(), proof=proof, needs=tuple(needs), cost=cost, alone=alone)
 
 
 @cache

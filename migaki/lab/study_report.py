@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -49,7 +48,7 @@ class StudyReport:
     def time_card(self) -> Number:
         """Returns a card with the time that all steps took."""
         return Number("time", f"{sum(t.seconds for t in self.timings) / 60:.1f} min",
-                      f"all steps, on {os.cpu_count()} cores")
+                      "all steps added up, one thread each")
 
     def free_cards(self, slug: str, measure: Measure) -> list[Number]:
         """Returns a card with the result of a model that ignores the arm's test pictures; no card if it is unknown."""

@@ -64,13 +64,13 @@ class DigitsDemo(Demo):
                 import_step("optdigits", SHIPPED, out / name, choice, quiet) for name, choice in scans)),
         ), arms=())
 
-    def run(self, name: str, out: Path, *, quiet: bool = False) -> Path:
+    def run(self, name: str, out: Path, *, quiet: bool = False, parallel: str = "1") -> Path:
         """Make the sets and adapt one to the other; returns the path of the page."""
         config = self.config
         options = Options(labelled=out / "scans_labelled", seeds=config.seeds, seed=config.seed, steps=config.steps,
                           arms=config.arms, choose="agreement", worths=())
         return adapt(out / "drawn", out / "scans", out, options, quiet=quiet, before=self.plan(out, quiet).phases,
-                     title=self.title)
+                     title=self.title, parallel=parallel)
 
     def compose(self, report: StudyReport) -> None:
         """The adaptation composes its own page."""

@@ -22,16 +22,19 @@ from migaki.data.batches.task_source import labelled_source, open_labelled
 from migaki.data.sets.class_labels import agreed_classes, check_names, class_key
 from migaki.losses.adaptation import (
     centroid_labels,
+    class_thresholds,
     confident_cross_entropy,
     domain_cross_entropy,
+    known_images,
     moved_centroids,
+    moved_sureness,
     mutual_information,
 )
 from migaki.metrics.classification import Accuracy
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops.strokes import rewrite
-from migaki.systems.classifier import written
+from migaki.systems.classifier import Looks, augmented
 
 _FEATURES = 256  # of SmallResNet, below its head
 _MOMENTUM = 0.9  # of the centroids, a batch
@@ -48,6 +51,10 @@ class AdaptedClassifier(System):
     - `confident` is self-training on the confident predictions of a moving average of the network (after Tarvainen and
       Valpola 2017, French et al. 2018, Sohn et al. 2020).
 
+    With `open_set` the photographs may hold classes that no label names. A photograph counts as known where the average
+    reads it, as it is and augmented, with little entropy and a clear margin; the others teach nothing. Each class has
+    its own threshold then.
+
     The two domains pass through the network in separate batches, so batch norm sees one domain at a time. The averaged
     network makes the predictions; its batch-norm statistics are those of the photographs (AdaBN). No label of a
     photograph is read.
@@ -58,7 +65,7 @@ class AdaptedClassifier(System):
         """What is trained and how; a weight of 0 switches a term off."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "steps batch_size handwriting augment",
+            "usual": "steps batch_size handwriting augment looks open_set threshold",
             "network": "channels height width num_classes features dropout",
         }
 
@@ -75,13 +82,17 @@ class AdaptedClassifier(System):
         weight_decay: float = 1e-2  # AdamW's
         label_smoothing: float = 0.05  # of the true labels
         handwriting: float = 1.0  # strength of the augmentation for characters; 0 = none
-        augment: bool = False  # where --handwriting is 0: small shifts, scales and turns; contrast, blur, noise
+        augment: bool = False  # where --handwriting is 0: small shifts, scales and turns; contrast, colour, blur, noise
+        looks: Looks = "auto"  # what augmentation imitates: scans, photographs; auto: photographs for RGB pictures
         max_norm: float = 5.0  # gradient clipping; 0 = off
         alignment: float = 0.0  # weight of fooling the judge of features
         information: float = 0.1  # weight of the information maximisation
         centroids: float = 0.1  # weight of the nearest-centroid pseudo-labels
         confident: float = 1.0  # weight of the self-training
         threshold: float = 0.9  # probability from which the average counts as sure
+        open_set: bool = False  # photographs may be of classes that no label names: unknown ones teach nothing
+        max_entropy: float = 0.35  # with --open-set: entropy of a known photograph, as a share of the largest
+        min_margin: float = 0.5  # with --open-set: least lead of a known photograph's first class over its second
         first: float = 0.15  # share of the steps before the terms on photographs begin; they are full at twice that
         ema: float = 0.99  # decay of the averaged network
         validate: float = 0.0  # share of the labelled images that is kept from training, and judged while it runs
@@ -94,8 +105,9 @@ class AdaptedClassifier(System):
         photos: Path  # unlabelled photographs of where the model will be used
 
     config: Config
-    training_only = ("net.", "judge.", "centres")
+    training_only = ("net.", "judge.", "centres", "sureness")
     centres: Tensor
+    sureness: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -104,6 +116,8 @@ class AdaptedClassifier(System):
         if min(config.height, config.width) < 4:
             raise UserError(f"adapted_classifier: images of {config.width}x{config.height} px are too small: at "
                             "least 4x4")
+        if config.open_set and config.num_classes < 2:
+            raise UserError("adapted_classifier: --open-set needs labels of at least two classes")
         check_names("adapted_classifier", config)
         self.config = config
         self.net = SmallResNet(config.channels, config.height, config.width, config.num_classes,
@@ -111,6 +125,7 @@ class AdaptedClassifier(System):
         self._averaging = MovingAverage(decay=config.ema)
         self.average = MovingAverage.start(self.net)
         self.register_buffer("centres", torch.zeros(config.num_classes, _FEATURES))
+        self.register_buffer("sureness", torch.zeros(config.num_classes))  # mean confidence of each class's readings
         self.optimizers = {"net": torch.optim.AdamW(
             self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)}
         self.judge: nn.Module | None = None
@@ -174,17 +189,36 @@ class AdaptedClassifier(System):
         with torch.no_grad():
             known = self.average.features(photos * 2 - 1)
             probabilities = torch.softmax(self.average.head(known).float(), dim=1)
-            self.centres.copy_(moved_centroids(self.centres, known, probabilities, _MOMENTUM))
+            weights, threshold = self._trusted(photos, probabilities, scalars) if config.open_set else (
+                None, config.threshold)
+            mass = probabilities if weights is None else probabilities * weights.unsqueeze(1)
+            self.centres.copy_(moved_centroids(self.centres, known, mass, _MOMENTUM))
             processes.average([self.centres])
             nearest = centroid_labels(known, self.centres)
         features = self.net.features(self._seen(photos))
         logits = self.net.head(features).float()
-        confident, share = confident_cross_entropy(logits, probabilities, config.threshold)
-        information = mutual_information(logits)
-        centred = F.cross_entropy(logits, nearest)
+        confident, share = confident_cross_entropy(logits, probabilities, threshold, weights)
+        information = mutual_information(logits, weights)
+        each = F.cross_entropy(logits, nearest, reduction="none")
+        centred = each.mean() if weights is None else (each * weights).mean()
         scalars |= {"real/information": information.detach(), "real/sure": share, "real/confident": confident.detach(),
                     "real/centroids_agree": (nearest == probabilities.argmax(1)).float().mean()}
         return features, config.confident * confident - config.information * information + config.centroids * centred
+
+    def _trusted(self, photos: Tensor, probabilities: Tensor, scalars: Scalars) -> tuple[Tensor, Tensor]:
+        """Return which photographs are known (B,), 0 or 1, and each class's threshold (K,); the share rejected is
+        logged as `real/unknown`.
+
+        The mean of two views decides: a network is often sure of what it does not know, but seldom of the same class
+        once the picture looks different.
+        """
+        config = self.config
+        other = torch.softmax(self.average(self._seen(photos)).float(), dim=1)
+        known = known_images((probabilities + other) / 2, config.max_entropy, config.min_margin)
+        self.sureness.copy_(moved_sureness(self.sureness, probabilities, known, _MOMENTUM))
+        processes.average([self.sureness])
+        scalars["real/unknown"] = 1 - known.mean()
+        return known, class_thresholds(self.sureness, config.threshold)
 
     def _judge_step(self, features: Tensor, real_features: Tensor) -> Scalars:
         """Update the discriminator, which tells the two domains apart by their features."""
@@ -199,7 +233,7 @@ class AdaptedClassifier(System):
         """Return the augmented training images, in [-1, 1], for images in [0, 1]."""
         if self.config.handwriting:
             return rewrite(images, self.config.handwriting) * 2 - 1
-        return (written(images) if self.config.augment else images) * 2 - 1
+        return (augmented(images, self.config.looks) if self.config.augment else images) * 2 - 1
 
     # ---------------------------------------------------------------------------------------------- use
 

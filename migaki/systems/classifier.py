@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,11 @@ from migaki.nets.pretrained import Kind, PretrainedNet, kind_of, load_backbone
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment
 from migaki.ops.multi_hot import multi_hot
+from migaki.ops.photograph import photograph_augment
 from migaki.ops.strokes import rewrite
+
+Looks = Literal["auto", "scans", "photographs"]
+"""What augmentation imitates: pen, paper and scanner, or light and camera; `auto`: a camera where pictures are RGB."""
 
 
 class Classifier(System):
@@ -41,7 +45,7 @@ class Classifier(System):
         """What is trained and how."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "steps batch_size several augment handwriting adapt_norm validate",
+            "usual": "steps batch_size several augment looks handwriting adapt_norm validate",
             "network": "channels height width num_classes features dropout backbone",
         }
 
@@ -60,7 +64,8 @@ class Classifier(System):
         learning_rate: float = 2e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
         label_smoothing: float = 0.05  # share of each label that is spread over all classes
-        augment: bool = True  # small shifts, scales and turns; contrast, blur, noise
+        augment: bool = True  # small shifts, scales and turns; contrast, colour, blur, noise; nothing is mirrored
+        looks: Looks = "auto"  # what augmentation imitates: scans, photographs; auto: photographs for RGB pictures
         handwriting: float = 0.0  # strength of the augmentation for characters instead: other hands, other pens
         max_norm: float = 5.0  # gradient clipping; 0 = off
         adapt_norm: bool = True  # with --photos: batch-norm statistics are taken from them (AdaBN)
@@ -129,7 +134,7 @@ class Classifier(System):
         config = self.config
         images = batch["image"]
         if config.augment:
-            images = rewrite(images, config.handwriting) if config.handwriting else written(images)
+            images = rewrite(images, config.handwriting) if config.handwriting else augmented(images, config.looks)
         one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
         logits: Tensor = self.net(images * 2 - 1)
         if config.several:
@@ -163,6 +168,16 @@ class Classifier(System):
         """Estimate the batch-norm statistics from the photographs, if there are any."""
         if self.config.adapt_norm and "real" in source.batch(0):
             adapt_norm_to_photos(self.net, source)
+
+
+def augmented(images: Tensor, looks: Looks) -> Tensor:
+    """Augment pictures (B, C, H, W) in [0, 1] as `looks` says; UserError for photographs of other than 3 channels."""
+    if looks == "scans" or (looks == "auto" and images.shape[1] != 3):
+        return written(images)
+    if images.shape[1] != 3:
+        raise UserError(f"--looks photographs: augments RGB pictures, and these have {images.shape[1]} channels: leave "
+                        "it out")
+    return photograph_augment(images)
 
 
 def written(images: Tensor) -> Tensor:

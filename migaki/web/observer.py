@@ -6,58 +6,33 @@ one by one like a person. If people guess and the machine does not, the fakes st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from migaki.core.errors import UserError
-from migaki.core.seeds import fold, generator
+from migaki.core.files import read_json, write_json
+from migaki.core.seeds import generator
 from migaki.data.folder import ImageFolder
+from migaki.judges.observers import (
+    ObserverConfig,
+    one_thread,
+    photographs_told_apart,
+    told_apart,
+    train,
+    verdicts,
+)
 from migaki.web.stimuli import Form, Pixels, StimulusSet, prepare, read_each
 
+__all__ = ["FILE_NAME", "ObserverConfig", "observe", "read_comparison", "write_comparison"]
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ObserverConfig:
-    """How the observer is trained. The values are our choice: about ten seconds on one processor core."""
-
-    width: int = 16
-    """Channels of the first layer; the later ones have twice and four times as many."""
-    crop: int = 48
-    """px, side of the random crops for training; smaller images are used whole."""
-    num_steps: int = 300
-    batch: int = 32
-    """Images per step, half of them real."""
-    learning_rate: float = 2e-3
-    """Highest rate of AdamW; it falls to zero along a cosine."""
-    min_per_class: int = 20
-    """Fewer training images than this would say little about the fakes."""
-    max_per_class: int = 1500
-
-
-class Observer(nn.Module):
-    """Four convolutions, an average over the image, one logit (above zero: real). Takes images of any size."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        sizes = [channels, width, 2 * width, 2 * width, 4 * width]
-        layers: list[nn.Module] = []
-        for index in range(4):
-            # The first layer keeps the resolution: what betrays a fake is often one pixel wide.
-            layers += [nn.Conv2d(sizes[index], sizes[index + 1], 3, stride=1 if index == 0 else 2, padding=1),
-                       nn.GroupNorm(8, sizes[index + 1]), nn.ReLU()]
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Linear(sizes[-1], 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Shape: (B, C, H, W) in [0, 1] to (B,) logits."""
-        features: Tensor = self.features((images - 0.5) / 0.25)
-        logits: Tensor = self.head(features.mean((2, 3)))
-        return logits[:, 0]
+FILE_NAME = "observer.json"
+_FEWEST = 32  # images of a set for the comparison
+_CNN = "a small CNN on held-out halves"
 
 
 def observe(real: Path, fake: Path, test: StimulusSet, seed: int, config: ObserverConfig | None = None) -> list[bool]:
@@ -67,41 +42,50 @@ def observe(real: Path, fake: Path, test: StimulusSet, seed: int, config: Observ
     """
     config = config or ObserverConfig()
     reals, fakes = (_others(path, role, test, seed, config) for path, role in ((real, "real"), (fake, "fake")))
-    with _one_thread():
+    with one_thread():
         observer = train(reals, fakes, seed, config)
         with torch.inference_mode():
             return [bool(observer(to_tensor([stimulus.pixels])).item() > 0) for stimulus in test.stimuli]
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Use one thread: sums then have one order on any number of cores, and a net this small is hardly slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def write_comparison(real: Path, fake: Path, unrefined: Path | None, test: StimulusSet, seed: int, out: Path) -> None:
+    """Write `observer.json`: how well a fresh CNN tells the fakes, the unrefined fakes and half of the photographs from
+    photographs (`judges.observers`), each trained on one half and judged on the other.
+
+    Sets of fewer than 32 images are left out, as their halves and quarters would say little.
+    """
+    config = ObserverConfig()
+    photos = _evenly(real, test.form, config.max_per_class)
+    found: dict[str, Any] = {}
+    for name, folder in (("refined", fake), ("unrefined", unrefined)):
+        images = None if folder is None else _evenly(folder, test.form, config.max_per_class)
+        if images is not None and min(len(images), len(photos)) >= _FEWEST:
+            found[name] = told_apart(images, photos, seed, config)
+    if len(photos) >= _FEWEST:
+        found["photographs_halved"] = photographs_told_apart(photos, seed, config)
+    said = verdicts({"cnn": found["unrefined"]}, {"cnn": found["refined"]}, {"cnn": _CNN}) if {
+        "refined", "unrefined"} <= found.keys() else []
+    write_json(out / FILE_NAME, {"figures": found, "verdicts": said})
 
 
-def train(reals: Tensor, fakes: Tensor, seed: int, config: ObserverConfig) -> Observer:
-    """Train a classifier of `reals` against `fakes`. Shape: each (N, C, H, W) in [0, 1]."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(fold(seed, 3))
-        observer = Observer(reals.shape[1], config.width)
-    optimizer = torch.optim.AdamW(observer.parameters(), lr=config.learning_rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.num_steps)
-    half = config.batch // 2
-    truth = torch.cat([torch.ones(half), torch.zeros(half)])
-    for step in range(config.num_steps):
-        draw = generator(seed, 4, step)
-        images = torch.cat([_crops(images, half, config.crop, draw) for images in (reals, fakes)])
-        loss = functional.binary_cross_entropy_with_logits(observer(images), truth)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-    return observer
+def read_comparison(out: Path) -> dict[str, Any]:
+    """Returns what `write_comparison` wrote, or empty figures; UserError for a file of another form."""
+    path = out / FILE_NAME
+    if not path.exists():
+        return {"figures": {}, "verdicts": []}
+    found = read_json(path)
+    if not isinstance(found, dict) or not isinstance(found.get("figures"), dict) or not all(
+            isinstance(one, dict) and isinstance(one.get("told_apart"), float) and isinstance(one.get("error"), float)
+            for one in found["figures"].values()) or not all(isinstance(one, str) for one in found.get("verdicts", ())):
+        raise UserError(f"{path}: not what the machine observer wrote: delete it and run the test with --machine")
+    return found
+
+
+def _evenly(path: Path, form: Form, count: int) -> Tensor:
+    """Read up to `count` evenly spaced images of a folder, in the test's form."""
+    folder = ImageFolder(path, channels=3)
+    places = np.linspace(0, len(folder) - 1, min(count, len(folder))).round().astype(int).tolist()
+    return to_tensor([_read(folder, place, form) for place in places])
 
 
 def to_tensor(pixels: Sequence[Pixels]) -> Tensor:
@@ -128,15 +112,3 @@ def _others(path: Path, role: str, test: StimulusSet, seed: int, config: Observe
 
 def _read(folder: ImageFolder, index: int, form: Form) -> Pixels:
     return prepare(read_each(folder, [index])[0], form)
-
-
-def _crops(images: Tensor, count: int, side: int, draw: torch.Generator) -> Tensor:
-    """`count` images drawn at random, cut at one random place, half of the time mirrored."""
-    height, width = images.shape[2:]
-    new_height, new_width = min(side, height), min(side, width)
-    top = int(torch.randint(height - new_height + 1, (), generator=draw))
-    left = int(torch.randint(width - new_width + 1, (), generator=draw))
-    chosen = torch.randint(len(images), (count,), generator=draw)
-    cut = images[chosen, :, top:top + new_height, left:left + new_width]
-    mirror = torch.rand(count, 1, 1, 1, generator=draw) < 0.5
-    return torch.where(mirror, cut.flip(3), cut)

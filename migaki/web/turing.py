@@ -22,7 +22,7 @@ from migaki.web.stimuli import assemble
 class TuringConfig:
     """Serve a visual Turing test, or report on it."""
 
-    GROUPS: ClassVar[dict[str, str]] = {"usual": "per_class seed machine report", "run": "host port token"}
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "per_class seed machine unrefined report", "run": "host port token"}
     NAMES: ClassVar[dict[str, str]] = {"real": "photos"}
 
     real: Path
@@ -45,6 +45,8 @@ class TuringConfig:
     """Only write turing.json and report.html from the answers so far, and stop."""
     machine: bool = False
     """First let a newly trained classifier take the test, once, on images that it has not seen."""
+    unrefined: Path | None = None
+    """The fakes before refining: the machine's figure for them stands beside the one for the fakes."""
 
 
 def run(config: TuringConfig, tell: Callable[[str], None] = tell_at_once) -> None:
@@ -92,6 +94,9 @@ def take_by_machine(config: TuringConfig, sittings: Sittings) -> str:
     kept = " It took the test before: its answers are kept." if record else ""
     if record is None:
         record = sittings.seat_machine(observer.observe(config.real, config.fake, sittings.stimuli(), config.seed))
+    if not (config.out / observer.FILE_NAME).exists():
+        observer.write_comparison(config.real, config.fake, config.unrefined, sittings.stimuli(), config.seed,
+                                  config.out)
     right = sum(answer.is_real == answer.said_real for answer in record.answers)
     return f"{record.code.capitalize()}: a fresh classifier was right on {right} of {record.total} images.{kept}"
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from migaki.core.files import make_folder, write_json, write_text
 from migaki.web.binomial import Confusion, wilson_interval
+from migaki.web.observer import read_comparison
 from migaki.web.sittings import Record, Sittings
 from migaki.web.stimuli import encode_png
 
@@ -85,14 +86,17 @@ def _most_mistaken(sittings: Sittings, records: list[Record]) -> list[dict[str, 
 def write_report(sittings: Sittings, out: Path) -> Path:
     """Write `turing.json` and `report.html` into `out`; returns the page's path."""
     make_folder(out)
-    write_json(out / "turing.json", tables(sittings))
+    write_json(out / "turing.json", tables(sittings) | {"observer": read_comparison(out)})
     page = out / "report.html"
-    write_text(page, html_report(sittings))
+    write_text(page, html_report(sittings, read_comparison(out)))
     return page
 
 
-def html_report(sittings: Sittings) -> str:
-    """Returns the figures as one page that fetches nothing: images are embedded, and no script runs."""
+def html_report(sittings: Sittings, observed: dict[str, Any] | None = None) -> str:
+    """Returns the figures as one page that fetches nothing: images are embedded, and no script runs.
+
+    `observed` is what `observer.read_comparison` returns.
+    """
     found = tables(sittings)
     pooled = found["pooled"]
     parts = [f"<h1>Visual Turing test</h1>{_lead(found)}"]
@@ -104,10 +108,28 @@ def html_report(sittings: Sittings) -> str:
         parts += [f"<h2>Machine observer: {html.escape(machine['code'])}</h2>",
                   "<p>A small classifier, trained on other images of the same two folders, took the same test.</p>",
                   _confusion_table(machine, ""), _figures(machine)]
+    parts += _observed(observed) if observed and observed["figures"] else []
     parts += ["<h2>Accuracy</h2>", _accuracy_table(found)]
     if found["most_mistaken"]:
         parts += ["<h2>Most mistaken images</h2>", _gallery(sittings, found["most_mistaken"])]
     return _TEMPLATE.format(style=_STYLE, body="\n".join(parts))
+
+
+_OBSERVED = {"refined": "the fakes", "unrefined": "the fakes before refining",
+             "photographs_halved": "photographs against photographs"}
+
+
+def _observed(found: dict[str, Any]) -> list[str]:
+    """Returns how well a small CNN tells each set from photographs that it has not seen."""
+    rows = "".join(f"<tr><th scope=row>{_OBSERVED.get(name, html.escape(name))}</th>"
+                   f"<td>{_percent(one['told_apart'])}</td><td>± {_percent(one['error'])}</td></tr>"
+                   for name, one in found["figures"].items())
+    said = "".join(f"<p>{html.escape(line)}</p>" for line in found["verdicts"])
+    return ["<h3>The same classifier on held-out halves</h3>",
+            "<p>A small CNN learns from half of both sets and judges the other half, then the other way round: 50 % is "
+            "chance. Photographs against photographs is what it finds where there is nothing to find.</p>",
+            "<div class=wide><table><thead><tr><td></td><th scope=col>told from photographs</th>"
+            f"<th scope=col>standard error</th></tr></thead><tbody>{rows}</tbody></table></div>{said}"]
 
 
 def _lead(found: dict[str, Any]) -> str:

@@ -73,7 +73,7 @@ def test_folds_are_judged_by_the_others(tmp_path: Path) -> None:
 def test_photographs_against_photographs_stand_beside_looks(tmp_path: Path) -> None:
     one, other = write_shades(tmp_path / "one", 40), write_shades(tmp_path / "other", 40, seed=5)
     bright = write_folder(tmp_path / "bright", 40, (12, 24))
-    found = run_judge(Looks(Looks.Config(synthetic=one, photos=other, refined=bright)), quiet=True)
+    found = run_judge(Looks(Looks.Config(synthetic=one, photos=other, refined=bright, observer_steps=20)), quiet=True)
     figures, base = found.figures, found.baseline
     assert figures["refined/pixels_told_apart"] > 0.9 > figures["synthetic/pixels_told_apart"]
     assert base["refined/pixels_told_apart"] < 0.75 and found.baseline_name == "photographs against photographs"

@@ -10,9 +10,12 @@ import torch
 
 from migaki.losses.adaptation import (
     centroid_labels,
+    class_thresholds,
     confident_cross_entropy,
     domain_cross_entropy,
+    known_images,
     moved_centroids,
+    moved_sureness,
     mutual_information,
 )
 
@@ -67,3 +70,46 @@ def test_domain_cross_entropy_is_that_of_the_logistic_model() -> None:
     assert domain_cross_entropy(logits, is_target=True).item() == pytest.approx(-np.log(probability).mean(), rel=1e-5)
     assert domain_cross_entropy(logits, is_target=False).item() == pytest.approx(-np.log(1 - probability).mean(),
                                                                                  rel=1e-5)
+
+
+def test_weights_count_images() -> None:
+    """A weight of 0 leaves an image out, of 2 counts it twice; without any image there is nothing to learn."""
+    logits = torch.from_numpy(DRAW.normal(size=(5, 4)))
+    weights = torch.tensor([1.0, 0.0, 2.0, 1.0, 0.0])
+    chosen = logits[[0, 2, 2, 3]]
+    torch.testing.assert_close(mutual_information(logits, weights), mutual_information(chosen), rtol=1e-5, atol=1e-6)
+    assert mutual_information(logits, torch.zeros(5)).item() == pytest.approx(0, abs=1e-5)
+    teacher = torch.softmax(torch.from_numpy(DRAW.normal(size=(5, 4)) * 3), 1)
+    loss, share = confident_cross_entropy(logits, teacher, 0.0, torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0]))
+    kept = [0, 2, 3]
+    only, _ = confident_cross_entropy(logits[kept], teacher[kept], 0.0)
+    assert loss.item() == pytest.approx(only.item() * 3 / 5, rel=1e-5) and share.item() == pytest.approx(0.6)
+
+
+def test_each_class_has_its_threshold() -> None:
+    logits, teacher = torch.zeros(2, 2), torch.tensor([[0.7, 0.3], [0.3, 0.7]])
+    _, share = confident_cross_entropy(logits, teacher, torch.tensor([0.6, 0.8]))
+    assert share.item() == 0.5
+    found = class_thresholds(torch.tensor([0.8, 0.4, 0.1, 0.0]), 0.9)
+    torch.testing.assert_close(found, torch.tensor([0.9, 0.45, 0.45, 0.9]))
+
+
+def test_known_images_by_entropy_and_margin() -> None:
+    probabilities = torch.from_numpy(softmax(DRAW.normal(size=(200, 4)) * 3))
+    entropy = -(probabilities * probabilities.log()).sum(1) / math.log(4)
+    ordered = probabilities.sort(1, descending=True).values
+    margin = ordered[:, 0] - ordered[:, 1]
+    for most, least in ((0.5, 0.0), (1.0, 0.4), (0.6, 0.3)):
+        expected = (entropy <= most) & (margin >= least)
+        found = known_images(probabilities, most, least)
+        assert torch.equal(found.bool(), expected) and 0 < expected.sum() < 200
+    assert known_images(torch.tensor([[1.0, 0.0, 0.0]]), 0.1, 0.9).item() == 1  # a zero is no trouble
+
+
+def test_sureness_follows_the_readings_of_known_images() -> None:
+    probabilities = torch.tensor([[0.9, 0.1, 0.0], [0.7, 0.3, 0.0], [0.2, 0.8, 0.0], [0.1, 0.5, 0.4]])
+    known = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    fresh = moved_sureness(torch.zeros(3), probabilities, known, 0.9)
+    torch.testing.assert_close(fresh, torch.tensor([0.8, 0.8, 0.0]))
+    later = moved_sureness(torch.tensor([0.4, 0.8, 0.6]), probabilities, known, 0.9)
+    torch.testing.assert_close(later, torch.tensor([0.4 + 0.1 * 0.4, 0.8, 0.6]))

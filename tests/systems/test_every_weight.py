@@ -44,7 +44,7 @@ PLAIN: dict[str, dict[str, Any]] = {
 }
 # Other branches of an update.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "adapted_classifier": [{"threshold": 0.0}],
+    "adapted_classifier": [{"threshold": 0.0}, {"open_set": True, "max_entropy": 1.1, "min_margin": 0.0017}],
     "camera_refiner": [{"match": False}, {"jpeg": False}, {"channels": 1}],
     "classifier": [{"label_smoothing": 0.0}, {"several": True}],
     "colourisation": [{"objective": "regression"}],
@@ -67,7 +67,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 NO_WEIGHTS = {
     "alignment": (), "all": ("learning_rate", "weight_decay", "max_norm", "dropout", "beta1", "ema", "validate",
                                 "backbone_rate"),
-    "adapted_classifier": ("handwriting", "threshold", "first"), "classifier": ("handwriting",),
+    "adapted_classifier": ("handwriting", "threshold", "first", "max_entropy", "min_margin"),
+    "classifier": ("handwriting",),
     "detector": ("min_score", "max_scale", "max_shift"), "segmenter": ("max_scale", "max_shift"),
     "colourisation": ("temperature",), "deep_detail": ("vivid", "eps"), "gaze": ("light", "drift_scale"),
     "hourglass": ("sigma", "max_turn", "max_scale", "max_shift"), "landmarks": ("light",),
@@ -150,6 +151,7 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
     if name == "adapted_classifier":
         system.centres.copy_(torch.randn(system.centres.shape, generator=draw))
         system.centres[1] = 0
+        system.sureness.copy_(torch.tensor([0.5, 0.0, 0.9]))
         batch["real"] = torch.rand(24, 1, 8, 8, generator=draw) * torch.linspace(0.1, 1, 24).view(-1, 1, 1, 1)
         with torch.no_grad():  # opinions that differ from image to image
             for parameter in [*system.net.parameters(), *system.average.parameters()]:

@@ -303,6 +303,30 @@ def classifier(system: Any, batch: Batch, step: int) -> Descents:
     return [("net", [("each class", 1.0, torch.stack(each).mean())])]
 
 
+def trusted_photographs(system: Any, photos: Tensor, taught: Tensor) -> tuple[Tensor, Tensor]:
+    """Which photographs count with `open_set`, and each class's threshold, picture by picture."""
+    config, count = system.config, taught.shape[1]
+    other = system.average(photos * 2 - 1).softmax(1)
+    trusted = torch.zeros(len(taught))
+    for row, both in enumerate(((taught + other) / 2).tolist()):
+        entropy = -sum(p * math.log(p) for p in both) / math.log(count)
+        first, second, *_ = sorted(both, reverse=True)
+        trusted[row] = entropy <= config.max_entropy and first - second >= config.min_margin
+    least = []
+    sureness = system.sureness.tolist()
+    for k in range(count):
+        read = [p[k] for p, is_known in zip(taught.tolist(), trusted.tolist(), strict=True)
+                if is_known and max(p) == p[k]]
+        if read:
+            rate = 1.0 if sureness[k] == 0 else 0.1
+            sureness[k] += rate * (sum(read) / len(read) - sureness[k])
+    for k in range(count):
+        share = sureness[k] / max(sureness) if sureness[k] else 1.0
+        least.append(config.threshold * max(0.5, share))
+    assert 0 < trusted.sum() < len(trusted), "the case shows nothing"
+    return trusted, torch.tensor(least)
+
+
 def adapted_classifier(system: Any, batch: Batch, step: int) -> Descents:
     """Cross-entropy on the labels; on the photographs ramped up, information raised and all else lowered."""
     config = system.config
@@ -311,8 +335,12 @@ def adapted_classifier(system: Any, batch: Batch, step: int) -> Descents:
     with torch.no_grad():
         known = system.average.features(batch["real"] * 2 - 1)
         taught = system.average.head(known).softmax(1)
-        seen = taught.sum(0)
-        means = (taught.T @ known) / seen[:, None]
+        trusted, least = torch.ones(len(taught)), torch.full((taught.shape[1],), config.threshold)
+        if config.open_set:
+            trusted, least = trusted_photographs(system, batch["real"], taught)
+        mass = taught * trusted[:, None]
+        seen = mass.sum(0)
+        means = (mass.T @ known) / seen.clamp_min(1e-6)[:, None]
         rate = (0.1 * seen.clamp_max(1))[:, None]
         centres = torch.where(system.centres.abs().sum(1, keepdim=True) == 0, means,
                               system.centres + rate * (means - system.centres))
@@ -321,14 +349,14 @@ def adapted_classifier(system: Any, batch: Batch, step: int) -> Descents:
     logs = logits.log_softmax(1)
     each = torch.arange(len(logs))
     sure, label = taught.max(1)
-    mean = logs.exp().mean(0)
-    information = -(mean * mean.log()).sum() + (logs.exp() * logs).sum(1).mean()
+    mean = (logs.exp() * trusted[:, None]).sum(0) / trusted.sum()
+    information = -(mean * mean.log()).sum() + ((logs.exp() * logs).sum(1) * trusted).sum() / trusted.sum()
     judged = system.judge(photos)
     terms = [
         *smoothed(system.net.head(source), batch["label"], config.label_smoothing),
-        ("confident", ramp * config.confident, (-logs[each, label] * (sure >= config.threshold)).mean()),
+        ("confident", ramp * config.confident, (-logs[each, label] * (sure >= least[label]) * trusted).mean()),
         ("information", -ramp * config.information, information),
-        ("centroids", ramp * config.centroids, -logs[each, nearest].mean()),
+        ("centroids", ramp * config.centroids, (-logs[each, nearest] * trusted).mean()),
         ("alignment", ramp * config.alignment, log_sigmoid_loss(judged, one=False))]
     return [("net", terms), ("judge", [
         ("source", 0.5, log_sigmoid_loss(system.judge(source.detach()), one=False)),

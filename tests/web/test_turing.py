@@ -132,7 +132,23 @@ def test_machine_and_report_together(config: TuringConfig, monkeypatch: pytest.M
     (machine,) = found["machines"]
     assert machine["code"] == "machine 1" and machine["total"] == 8 and machine["finished"]
     assert found["pooled"]["total"] == 0 and found["people"] == []  # never pooled with people
-    assert "Machine observer" in (config.out / "report.html").read_text(encoding="utf-8")
+    page = (config.out / "report.html").read_text(encoding="utf-8")
+    assert "Machine observer" in page and "photographs against photographs" in page
+
+
+def test_the_machine_says_whether_refining_made_the_fakes_easier_to_tell(
+        config: TuringConfig, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The `unrefined` fakes are photographs here, so that refining can only have done harm."""
+    monkeypatch.setattr("migaki.web.observer.ObserverConfig", lambda: QUICK)
+    run(replace(config, machine=True, report=True, unrefined=folders[0]), lambda _: None)
+    found = json.loads((config.out / "turing.json").read_text())["observer"]
+    figures = {name: one["told_apart"] for name, one in found["figures"].items()}
+    assert figures["refined"] > 0.9 > 0.7 > figures["photographs_halved"] and figures["unrefined"] < 0.7
+    assert "Easier to tell apart than before refining" in found["verdicts"][0]
+    assert found["verdicts"][0] in (config.out / "report.html").read_text(encoding="utf-8")
+    (config.out / "observer.json").write_text('{"figures": {"refined": 3}}')
+    with pytest.raises(UserError, match=r"observer\.json: not what the machine observer wrote: delete it"):
+        run(replace(config, report=True), lambda _: None)
 
 
 def test_a_machine_sits_once_however_often_the_test_is_started(config: TuringConfig,
@@ -144,6 +160,7 @@ def test_a_machine_sits_once_however_often_the_test_is_started(config: TuringCon
         return [len(trained) == 1 and one.is_real for one in test.stimuli]
 
     monkeypatch.setattr("migaki.web.observer.observe", observe)
+    monkeypatch.setattr("migaki.web.observer.ObserverConfig", lambda: QUICK)
     told: list[str] = []
     reports = []
     for _ in range(3):

@@ -25,6 +25,7 @@ _FEWEST_STEPS = 200  # updates of a model, before arms or seeds are left out ins
 _PICTURES_A_SECOND = 300  # that are read, changed or written by a step without training, at 64 x 64 px
 _REFINER_SHARE = 0.2  # of the budget, for the rounds of the refiner
 _FEWEST_ROUNDS = 300
+_GAIN = 0.6  # how much more is done in the same time for each further step at a time: some steps wait for others
 NEEDED = ("plain", "augmented", "adabn", "matched", "matched_adabn")
 """The arms whose training decides how long every model may be trained."""
 
@@ -88,14 +89,15 @@ def _seconds_a_step(cls: type[System], data: Any, config: Any) -> float:
 
 
 def plan(options: Options, speed: dict[str, float], recipes: Sequence[Recipe], budgeted: Budgeted,
-         counts: dict[str, int], out: Path) -> Plan:
+         counts: dict[str, int], out: Path, parallel: int = 1) -> Plan:
     """Returns the plan of an earlier call, with the arms that a larger budget adds, or a new one; keeps it in
     plan.json.
 
-    `recipes` are all arms, cheapest first; `counts` has the pictures of `simulated` and `photos`.
+    `recipes` are all arms, cheapest first; `counts` has the pictures of `simulated` and `photos`. With `parallel` steps
+    at a time the budget holds more.
     """
     known = _known(out / "plan.json")
-    found = _plan(options, speed, recipes, budgeted, counts, known)
+    found = _plan(options, speed, recipes, budgeted, counts, known, parallel)
     write_json(out / "plan.json", {"budget": options.budget, "steps": found.steps, "seeds": found.seeds,
                                    "rounds": found.rounds, "arms": list(found.arms), "left_out": found.left_out,
                                    "costs": found.costs})
@@ -112,8 +114,8 @@ def _known(path: Path) -> dict[str, Any] | None:
 
 
 def _plan(options: Options, speed: dict[str, float], recipes: Sequence[Recipe], budgeted: Budgeted,
-          counts: dict[str, int], known: dict[str, Any] | None) -> Plan:
-    total = seconds(options.budget)
+          counts: dict[str, int], known: dict[str, Any] | None, parallel: int = 1) -> Plan:
+    total = seconds(options.budget) * (1 + _GAIN * (parallel - 1))
     usual = budgeted.task.system
     step = speed[usual]
     full = find_class("systems", usual, System).Config().steps

@@ -15,7 +15,8 @@ from migaki.lab.adapt.reading import brought
 from migaki.lab.adapt.recipes import Recipe
 from migaki.lab.adapt.sets import open_sets, part_steps
 from migaki.lab.adapt.state import Adaptation
-from migaki.lab.chain import Phase, run_chain
+from migaki.lab.chain import Phase, report, run_chain
+from migaki.lab.side_by_side import STEP_THREADS, choose_parallel, side_by_side_line
 from migaki.lab.steps import call_step
 
 _USUAL = 12  # phases, before it is known how many there will be
@@ -23,10 +24,10 @@ _LETTER = 32  # px: larger pictures are no single characters
 
 
 def adapt(simulated: Path, photos: Path, out: Path, options: Options, *, quiet: bool = False,
-          before: Sequence[Phase] = (), title: str = page.TITLE) -> Path:
+          before: Sequence[Phase] = (), title: str = page.TITLE, parallel: str = "1") -> Path:
     """Adapt to `photos` what `simulated` teaches; returns the path of report.html.
 
-    A demo makes its sets `before`, below `out`.
+    A demo makes its sets `before`, below `out`. `parallel` is the number of steps that run side by side, or auto.
 
     An interrupted call goes on where it stopped, and a finished one changes nothing. Raises UserError, in one line,
     where it cannot go on.
@@ -34,6 +35,8 @@ def adapt(simulated: Path, photos: Path, out: Path, options: Options, *, quiet: 
     given = {"simulated": simulated, "photos": photos}
     given |= {"labelled": options.labelled} if options.labelled is not None else {}
     apart(out, *given.values())
+    many, why = choose_parallel(parallel)
+    report(side_by_side_line(many, why), quiet)
     _make(before, out, quiet)
     found = {name: brought(path, name, out, quiet) for name, path in given.items()}
     if imports := tuple(step for _, steps in found.values() for step in steps):
@@ -44,7 +47,8 @@ def adapt(simulated: Path, photos: Path, out: Path, options: Options, *, quiet: 
     sets = open_sets(simulated, photos, options)
     recipes.require_known(options.arms, sets.task)
     with exclusive(out):
-        work = Adaptation(sets=sets, options=options, out=out, quiet=quiet, phases=list(before), before=len(before))
+        work = Adaptation(sets=sets, options=options, out=out, quiet=quiet, phases=list(before), before=len(before),
+                          parallel=many)
         carry_out(work)
         return page.write(work, title)
 
@@ -53,7 +57,7 @@ def _make(phases: Sequence[Phase], out: Path, quiet: bool) -> None:
     """Carry out what comes before the sets can be opened."""
     if phases:
         with exclusive(out):
-            run_chain(phases, out, last="", quiet=quiet, total=len(phases) + _USUAL)
+            run_chain(phases, out, last="", quiet=quiet, total=len(phases) + _USUAL, threads=STEP_THREADS)
 
 
 def carry_out(work: Adaptation) -> None:
@@ -98,9 +102,10 @@ def _plan(work: Adaptation, everything: Sequence[Recipe]) -> None:
     work.go(Phase(title="measure the speed", steps=(call_step(
         "measure how long an update of each system takes", lambda: budget.measure_speed(
             budgeted, _first(work), work.sets.size, out), out / "speed" / "speed.json",
-        [out / "simulated", out / "photos"]),)))
+        [out / "simulated", out / "photos"], alone=True),)))
     counts = {name: len(ImageFolder(out / name)) for name in ("simulated", "photos")}
-    work.plan = budget.plan(work.options, read_json(out / "speed" / "speed.json"), everything, budgeted, counts, out)
+    work.plan = budget.plan(work.options, read_json(out / "speed" / "speed.json"), everything, budgeted, counts, out,
+                            work.parallel)
 
 
 def _look(work: Adaptation) -> Phase:

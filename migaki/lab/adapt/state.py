@@ -13,6 +13,7 @@ from migaki.lab.adapt.options import Options
 from migaki.lab.adapt.recipes import Budgeted, Recipe, model_folder
 from migaki.lab.adapt.sets import Sets
 from migaki.lab.chain import Phase, Timing, run_chain
+from migaki.lab.side_by_side import STEP_THREADS
 
 
 @dataclass
@@ -33,13 +34,15 @@ class Adaptation:
     scores: list[Scores] = field(default_factory=list)
     chosen: Scores | None = None
     plan: Plan | None = None
+    parallel: int = 1  # steps that run side by side
 
     def go(self, *phases: Phase) -> None:
         """Carry out further phases; what an earlier call has done is not done again."""
         shown = len(self.phases)
         self.phases += [phase for phase in phases if phase.steps]
         self.timings = run_chain(self.phases, self.out, last="", quiet=self.quiet, left_out=self.left_out, shown=shown,
-                                 total=max(self.total, len(self.phases)), ahead=self._ahead())
+                                 total=max(self.total, len(self.phases)), ahead=self._ahead(),
+                                 parallel=self.parallel, threads=STEP_THREADS)
 
     @property
     def total(self) -> int:

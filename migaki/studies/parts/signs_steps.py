@@ -1,0 +1,112 @@
+"""The steps of the signs study that no command covers: observers of each set, the blind choice, the pictures chosen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from migaki.core.files import make_folder, read_json, write_json
+from migaki.data.folder import ImageFolder
+from migaki.judges.choice import UNREFINED, Candidate, choose
+from migaki.judges.looks import distance, read_images
+from migaki.judges.observers import ObserverConfig, binomial_error, photographs_told_apart, told_apart
+from migaki.lab.chain import Step
+from migaki.lab.steps import call_step
+
+_FEW = 8  # pictures of a set, below which the CNN has nothing to learn from
+
+
+def observe_step(folder: Path, photos: Path, like: Path, out: Path, pictures: int, steps: int, cost: float) -> Step:
+    """The observers of `judges.looks` for one set against photographs, read in the size of the set `like`."""
+
+    def work() -> None:
+        size = ImageFolder(like)
+        write_json(make_folder(out) / "observers.json",
+                   _observed(read_images(folder, pictures, size), read_images(photos, pictures, size), steps))
+
+    about = f"have observers tell {folder.name} from photographs, {pictures} pictures, {steps} updates"
+    return call_step(about, work, out / "observers.json", [folder, photos, like], cost)
+
+
+def halves_step(photos: Path, like: Path, out: Path, pictures: int, steps: int, cost: float) -> Step:
+    """The same for photographs against photographs: what the observers find where there is nothing to find."""
+
+    def work() -> None:
+        real = read_images(photos, pictures, ImageFolder(like))
+        found = _observed(real[::2], real[1::2], 0)
+        if steps and len(real) >= 4 * _FEW:
+            found["cnn"] = photographs_told_apart(real, config=ObserverConfig(num_steps=steps))
+        write_json(make_folder(out) / "observers.json", found)
+
+    about = f"have observers tell photographs from photographs, {pictures} pictures, {steps} updates"
+    return call_step(about, work, out / "observers.json", [photos, like], cost)
+
+
+def _observed(images: Any, photos: Any, steps: int) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = dict(distance(images, photos))
+    for one in found.values():
+        one["error"] = binomial_error(one["told_apart"], 2 * min(len(images), len(photos)))
+    if steps and min(len(images), len(photos)) >= _FEW:
+        found["cnn"] = told_apart(images, photos, config=ObserverConfig(num_steps=steps))
+    return found
+
+
+def choice_step(sets: Mapping[str, Path], observed: Mapping[str, Path], drift: Mapping[str, Path], tolerance: float,
+                out: Path) -> Step:
+    """Choose among refined sets by observers and drift alone, as `migaki evaluate choice` does; writes `choice.json`.
+
+    The three mappings have the same keys: names of sets, in the order of the table; the first is the unrefined one.
+    """
+
+    def work() -> None:
+        found = [_candidate(name, observed[name], drift.get(name)) for name in sets]
+        chosen = choose(found, tolerance)
+        write_json(make_folder(out) / "choice.json", {
+            "chosen": chosen.name, "tolerance": tolerance,
+            "candidates": {one.name: one.figures() | {"error": one.error} for one in found}})
+
+    about = f"choose without labels among {', '.join(sets)}, at most {tolerance:g} % of classes flipped"
+    return call_step(about, work, out / "choice.json", [*observed.values(), *drift.values()])
+
+
+def _candidate(name: str, observed: Path, drift: Path | None) -> Candidate:
+    figures = read_json(observed / "observers.json")
+    shares = {key: float(one["told_apart"]) for key, one in figures.items()}
+    moved = 0.0 if drift is None else float(read_json(drift / "drift.json")["rows"][0]["drift"]["mean"])
+    return Candidate(name, shares, float(np.mean([one["error"] for one in figures.values()])), moved)
+
+
+def chosen_step(sets: Mapping[str, Path], choice: Path, out: Path) -> Step:
+    """Copy the chosen set to `out`, so that models can be trained on it whichever it is."""
+
+    def work() -> None:
+        partial = out.with_name(f".{out.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(out, ignore_errors=True)  # left by an interrupted call; nothing else writes there
+        shutil.copytree(sets[read_json(choice / "choice.json")["chosen"]], partial)
+        os.replace(partial, out)
+
+    return call_step(f"take the pictures that {choice.name} names", work, out / "dataset.json",
+                     [choice, *sets.values()])
+
+
+def regrets(choices: Sequence[Path], accuracies: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
+    """Returns for each refiner what was chosen, what would have been best by labels, and the difference.
+
+    `accuracies` maps names of sets to the mean accuracy, %, of the models trained on them.
+    """
+    found = []
+    for path, known in zip(choices, accuracies, strict=True):
+        chosen = str(read_json(path / "choice.json")["chosen"])
+        best = max(known, key=lambda name: known[name])
+        found.append({"chosen": chosen, "best": best, "accuracy": known[chosen], "best_accuracy": known[best],
+                      "regret": known[best] - known[chosen]})
+    return found
+
+
+__all__ = ["UNREFINED", "choice_step", "chosen_step", "halves_step", "observe_step", "regrets"]
