@@ -58,46 +58,49 @@ class InfraredEyes(Simulator):
         threads: int = 0  # 0: as many as NUMBA_NUM_THREADS or the machine allows; does not change any bit
 
         # The crop
-        across: Range = (38.0, 62.0)  # mm that the picture's width shows
-        shift: Range = (-0.1, 0.1)  # of the eye's middle from the picture's, in shares of its width
+        across: Range = (29.0, 58.0)  # mm that the picture's width shows
+        shift_x: Range = (-0.08, 0.08)  # of the middle of the eye's corners from the picture's, in shares of its width
+        shift_y: Range = (-0.02, 0.18)  # the same, downwards: a detector centres the iris, above the corners
         mirrored_share: float = 0.5  # of eyes with the nose on the right
         gaze_pitch: Range = (-4.0, 9.0)  # deg
         gaze_yaw: Range = (0.0, 13.0)  # deg
-        head_pitch: Range = (0.0, 9.0)  # deg
-        head_yaw: Range = (0.0, 12.0)  # deg
-        head_roll: Range = (0.0, 5.0)  # deg
+        head_pitch: Range = (0.0, 8.0)  # deg
+        head_yaw: Range = (0.0, 8.0)  # deg
+        head_roll: Range = (0.0, 8.0)  # deg
 
         # The eye
         shape_spread: float = 1.2  # standard deviations of the shape model
         pupil_radius: Range = (1.2, 3.6)  # mm; dilated in the dark
-        iris: Range = (0.55, 1.4)  # reflectance, times the texture
-        sclera: Range = (0.5, 1.1)  # reflectance, times the texture
+        iris: Range = (0.15, 0.9)  # reflectance, times the texture
+        sclera: Range = (0.2, 0.8)  # reflectance, times the texture
         skin: Range = (0.75, 1.15)  # reflectance, times the texture
         upper_lid: Range = (17.0, 4.5)  # deg, elevation for a straight gaze, mean and standard deviation
         lower_lid: Range = (-21.0, 3.5)  # deg
-        narrowed_share: float = 0.4  # of eyes whose lids are partly closed
-        narrowed: Range = (0.1, 0.7)  # share of the opening that is then closed
+        narrowed_share: float = 0.35  # of eyes whose lids are partly closed
+        narrowed: Range = (0.05, 0.5)  # share of the opening that is then closed
+        relief: Range = (0.1, 0.5)  # strength of the skin's relief in the shading
         lash_count: Range = (40.0, 140.0)  # of each lid
         lash_length: Range = (2.5, 8.0)  # mm
 
         # Light
         leds: tuple[int, int] = (1, 3)  # fewest and most
         led_spread: float = 0.3  # largest offset from the camera's axis, as a share of the distance
-        glint: Range = (5.0, 60.0)  # radiance of an LED
+        glint: Range = (5.0, 300.0)  # radiance of an LED
         ambient: Range = (0.3, 1.0)  # light from all around
         lamp: Range = (0.2, 1.2)  # light of the LEDs on the skin
-        gradient: float = 0.5  # standard deviation of the natural logarithm of the light's change across half a picture
-        veil: Range = (0.0, 0.35)  # stray light, as a share of the picture's mean
+        gradient: float = 0.25  # standard deviation of the natural logarithm of the light's change across half a picture
+        veil: Range = (0.0, 0.4)  # stray light, as a share of the picture's mean
+        falloff: Range = (0.0, 0.6)  # share of light that is lost in the corners
 
         # Glasses
         glasses_share: float = 0.25  # of people who wear them
         reflections: tuple[int, int] = (0, 3)  # fewest and most of the LEDs in the lens
-        reflection_light: Range = (0.3, 8.0)  # as a multiple of the picture's mean
+        reflection_light: Range = (0.5, 12.0)  # as a multiple of the picture's mean
 
         # Camera
-        exposure: Range = (0.04, 0.45)  # mean linear value of the picture
-        blur: Range = (0.3, 1.5)  # px
-        noise: Range = (0.004, 0.035)  # standard deviation, of [0, 1]
+        exposure: Range = (0.045, 0.25)  # mean linear value of the picture
+        blur: Range = (0.4, 2.2)  # px
+        noise: Range = (0.001, 0.008)  # standard deviation, of [0, 1]
 
         def __post_init__(self) -> None:
             if self.size < 8 or self.supersample < 1:
@@ -145,11 +148,12 @@ class InfraredEyes(Simulator):
         counts = (len(self._identities), len(parts.textures.iris), len(parts.geometry.components))
         scenes, coefficients = draw_scenes(self._eye, seed, places, counts, None)
         draws = Draws(image_keys(fold(seed, _STREAM), places), _NUM_DRAWS)
-        place_eye(scenes, draws, config.size, config.supersample, config.across, config.shift)
+        place_eye(scenes, draws, config.size, config.supersample, config.across,
+                  (config.shift_x, config.shift_y))
         narrow_lids(scenes, draws, config.narrowed_share, config.narrowed)
         light_leds(scenes, draws, config.leds, config.glint, config.led_spread)
         glasses = draw_glasses(draws, config.size, config.supersample, config.glasses_share, config.reflections,
-                               config.reflection_light, config.veil)
+                               config.reflection_light, config.veil, config.falloff)
         is_mirrored = torch.from_numpy(draws.unit() < config.mirrored_share)
 
         images = np.empty((len(places), 1, config.size, config.size), np.float32)
@@ -174,8 +178,8 @@ class InfraredEyes(Simulator):
         return batch | ({"mask": _mirrored(torch.from_numpy(masks), is_mirrored)} if config.mask else {})
 
 
-_UNIFORM = ("across", "shift", "pupil_radius", "iris", "sclera", "skin", "narrowed", "lash_count", "lash_length",
-            "glint", "ambient", "lamp", "veil", "reflection_light", "exposure", "blur", "noise")
+_UNIFORM = ("across", "shift_x", "shift_y", "relief", "pupil_radius", "iris", "sclera", "skin", "narrowed", "lash_count", "lash_length",
+            "glint", "ambient", "lamp", "veil", "falloff", "reflection_light", "exposure", "blur", "noise")
 
 
 def _eye_config(config: InfraredEyes.Config) -> EyeConfig:
@@ -184,7 +188,7 @@ def _eye_config(config: InfraredEyes.Config) -> EyeConfig:
         width=config.size, height=config.size, supersample=config.supersample, gaze_prior="normal",
         gaze_pitch=config.gaze_pitch, gaze_yaw=config.gaze_yaw, head_pitch=config.head_pitch, head_yaw=config.head_yaw,
         head_roll=config.head_roll, shape_spread=config.shape_spread, pupil_radius_range=config.pupil_radius,
-        iris_tint_range=config.iris, sclera_tint_range=config.sclera, skin_tint_range=config.skin,
+        iris_tint_range=config.iris, sclera_tint_range=config.sclera, skin_tint_range=config.skin, relief_range=config.relief,
         upper_lid_normal=config.upper_lid, lower_lid_normal=config.lower_lid, half_closed_share=0.0,
         lash_count_range=config.lash_count, lash_length_range=config.lash_length, ambient_range=config.ambient,
         key_range=config.lamp, fill_range=(0.0, 0.3), gradient_normal=(0.0, config.gradient),

@@ -15,16 +15,16 @@ _BLOB = ("x", "y", "wide", "high", "turn", "light")
 
 GLASSES = np.dtype(
     [(name, "f4") for name in ("worn", "x", "y", "half_width", "half_height", "turn", "rim", "rim_light", "lens",
-                               "veil")]
+                               "veil", "falloff")]
     + [(f"{name}_{k}", "f4") for k in range(NUM_REFLECTIONS) for name in _BLOB],
     align=True,
 )
 """The glasses of one image, lengths in supersampled px.
 
-`worn` is 0 or 1; the rest is used where it is 1, but `veil` always. `x`, `y` is the lens' middle, `turn` (rad) its
-tilt, `rim` the width of the frame and `rim_light` its light as a share of the picture's mean; `lens` is the share of
+`worn` is 0 or 1; the rest is used where it is 1, but `veil` and `falloff` always. `x`, `y` is the lens' middle, `turn`
+(rad) its tilt, `rim` the width of the frame and `rim_light` its light as a share of the picture's mean; `lens` is the share of
 light that passes. A reflection adds up to `light` times the mean, within an ellipse of half-axes `wide`, `high`.
-`veil` is stray light, as a share of the mean.
+`veil` is stray light, as a share of the mean; `falloff` the share of the LEDs' light that is lost in the corners.
 """
 
 
@@ -60,6 +60,8 @@ def paint_glasses(linear: Float, glasses: Any) -> None:
     is_worn = glasses.worn > 0.5
     for y in range(height):
         for x in range(width):
+            dx, dy = 2.0 * x / width - 1.0, 2.0 * y / height - 1.4  # the cheek is nearest to the lamps
+            lit = np.float32(1.0 - glasses.falloff * min(0.5 * (dx * dx + dy * dy), 1.0))
             shine, cover = 0.0, 0.0
             if is_worn:
                 cover = rim_coverage(x, y, glasses)
@@ -70,7 +72,7 @@ def paint_glasses(linear: Float, glasses: Any) -> None:
                 shine += glasses.light_2 * blob(x, y, glasses.x_2, glasses.y_2, glasses.wide_2, glasses.high_2,
                                                 glasses.turn_2)
             for c in range(channels):
-                light = linear[y, x, c]
+                light = linear[y, x, c] * lit
                 if is_worn:
                     light = light * glasses.lens + np.float32(shine * mean)
                     light += np.float32(cover) * (np.float32(glasses.rim_light * mean) - light)

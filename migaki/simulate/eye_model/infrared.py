@@ -17,25 +17,27 @@ from migaki.simulate.eye_model.photograph import shrink_mask
 from migaki.simulate.eye_model.renderer import paint_scene, photograph
 from migaki.simulate.eye_model.scene import Draws
 
-LED_SIZE = 0.02  # rad, angular radius of an LED as the cornea mirrors it, less the soft edge
+LED_SIZE = 0.06  # rad, angular radius of a panel of LEDs as the cornea mirrors it, with its halo on the sensor
 MM_AT_FULL_SCALE = 37.5  # across the picture of the normalised camera, 600 mm away
 
 
-def place_eye(scenes: NDArray[Any], draws: Draws, size: int, factor: int, across_mm: Range, shift: Range) -> None:
+def place_eye(scenes: NDArray[Any], draws: Draws, size: int, factor: int, across_mm: Range,
+              shift: tuple[Range, Range]) -> None:
     """Set distance and centre of square crops of `size` px, as a detector leaves them, in place.
 
-    `across_mm` is the width of the picture in mm at the eye, `shift` the offset of the eye's middle in shares of it.
+    `across_mm` is the width of the picture in mm at the eye, `shift` the offsets of the
+    corners' middle to the right and down, in shares of it.
     """
     scenes["distance"] = 600.0 * draws.uniform(across_mm) / MM_AT_FULL_SCALE
-    for name in ("cx", "cy"):
-        scenes[name] = (0.5 + draws.uniform(shift)) * size * factor - 0.5
+    for name, bounds in zip(("cx", "cy"), shift, strict=True):
+        scenes[name] = (0.5 + draws.uniform(bounds)) * size * factor - 0.5
 
 
 def narrow_lids(scenes: NDArray[Any], draws: Draws, share: float, closing: Range) -> None:
     """Narrow the opening of a `share` of the eyes by a part of it, mostly from above, in place."""
     amount = np.where(draws.unit() < share, draws.uniform(closing), 0.0) * (scenes["upper_lid"] - scenes["lower_lid"])
-    scenes["upper_lid"] -= 0.85 * amount
-    scenes["lower_lid"] += 0.15 * amount
+    scenes["upper_lid"] -= 0.7 * amount
+    scenes["lower_lid"] += 0.3 * amount
 
 
 def light_leds(scenes: NDArray[Any], draws: Draws, counts: tuple[int, int], glint: Range, spread: float) -> None:
@@ -45,7 +47,7 @@ def light_leds(scenes: NDArray[Any], draws: Draws, counts: tuple[int, int], glin
     a share of the distance. Only products and square roots, which no vector unit rounds differently.
     """
     number = counts[0] + draws.choice(counts[1] - counts[0] + 1)
-    radiance = draws.uniform(glint)
+    radiance = glint[0] + (glint[1] - glint[0]) * draws.unit() ** 2
     for place, lamp in enumerate(("key", "fill")):
         x, y = draws.uniform((-spread, spread)), draws.uniform((-spread, spread))
         scenes[f"{lamp}_x"], scenes[f"{lamp}_y"] = x, y
@@ -54,32 +56,35 @@ def light_leds(scenes: NDArray[Any], draws: Draws, counts: tuple[int, int], glin
         scenes[f"{lamp}_glint"] = np.where(number > place, radiance, 0.0)
     scenes["screen"] = np.where(number > 2, radiance, 0.0)
     scenes["screen_x"], scenes["screen_y"] = draws.uniform((-spread, spread)), draws.uniform((-spread, spread))
-    scenes["screen_width"] = LED_SIZE * draws.uniform((1.0, 2.0))
+    scenes["screen_width"] = LED_SIZE * draws.uniform((0.6, 1.6))
 
 
 def draw_glasses(draws: Draws, size: int, factor: int, share: float, reflections: tuple[int, int], light: Range,
-                 veil: Range) -> NDArray[Any]:
-    """Draw the glasses (B,) of type GLASSES; `share` of the images have them, `veil` is the stray light of all."""
+                 veil: Range, falloff: Range) -> NDArray[Any]:
+    """Draw the glasses (B,) of type GLASSES; `share` of the images have them, `veil` and
+    `falloff` are the stray light of all and the share of light that is lost in the corners."""
     side = float(size * factor)
     worn = draws.unit() < share
     glasses = np.zeros(len(worn), GLASSES)
     glasses["worn"] = worn
     glasses["x"], glasses["y"] = (0.5 + draws.uniform((-0.12, 0.12))) * side, (0.58 + draws.uniform((-0.2, 0.2))) * side
     glasses["half_width"] = draws.uniform((0.5, 0.85)) * side
-    glasses["half_height"] = draws.uniform((0.32, 0.62)) * side
+    glasses["half_height"] = draws.uniform((0.3, 0.55)) * side
     glasses["turn"] = draws.uniform((-0.15, 0.15))
     is_rimless = draws.unit() < 0.2
-    glasses["rim"] = np.where(is_rimless, 0.0, draws.uniform((0.015, 0.08))) * side
+    glasses["rim"] = np.where(is_rimless, 0.0, draws.uniform((0.006, 0.04))) * side
     is_bright = draws.unit() < 0.25
     glasses["rim_light"] = np.where(is_bright, draws.uniform((0.9, 2.0)), draws.uniform((0.05, 0.5)))
     glasses["lens"] = draws.uniform((0.8, 1.0))
     glasses["veil"] = draws.uniform(veil)
+    glasses["falloff"] = draws.uniform(falloff)
     number = reflections[0] + draws.choice(reflections[1] - reflections[0] + 1)
     for k in range(NUM_REFLECTIONS):
-        glasses[f"x_{k}"], glasses[f"y_{k}"] = (draws.uniform((0.1, 0.9)) * side for _ in range(2))
-        wide = 0.015 + 0.16 * draws.unit() ** 3  # most are small spots, a few hide half of the eye
+        glasses[f"x_{k}"] = draws.uniform((0.15, 0.85)) * side
+        glasses[f"y_{k}"] = draws.uniform((0.1, 0.8)) * side
+        wide = 0.012 + 0.08 * draws.unit() ** 2
         glasses[f"wide_{k}"] = wide * side
-        glasses[f"high_{k}"] = wide * draws.uniform((0.5, 1.6)) * side
+        glasses[f"high_{k}"] = wide * draws.uniform((0.7, 1.4)) * side
         glasses[f"turn_{k}"] = draws.uniform((-1.5, 1.5))
         glasses[f"light_{k}"] = np.where(number > k, draws.uniform(light), 0.0)
     return glasses

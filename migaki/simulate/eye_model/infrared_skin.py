@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from migaki.simulate.eye_model.eyeball import LIMBUS_EDGE, PUPIL_EDGE
 from migaki.simulate.eye_model.parts import Bytes, EyeParts, Textures
+from migaki.simulate.eye_model.skin import MM_PER_UV
 
 # Melanin and blood absorb little beyond 800 nm, so skins differ less there and irises of all colours are bright.
-SKIN_LEVEL, SKIN_CONTRAST = 0.78, 0.75  # gamma 2; exponent of the contrast within one skin
+SKIN_LEVEL, SKIN_CONTRAST = 0.78, 0.7  # gamma 2; exponent of the contrast within one skin
+SCATTER = 0.45  # mm, standard deviation of the blur by light that enters the skin and leaves it beside
 IRIS_LEVEL, IRIS_CONTRAST = 0.62, 0.45
 SCLERA_LEVEL, SCLERA_CONTRAST = 0.72, 0.8
 
@@ -33,8 +36,10 @@ def infrared_parts(parts: EyeParts) -> EyeParts:
 def _skin(open_lid: Bytes, lowered: Bytes) -> tuple[Bytes, Bytes]:
     """Returns one skin with open and lowered lids (R, R, 1), both in the level of the first."""
     level = float(np.median(open_lid[..., 0])) / 255
-    return _toned(open_lid[..., 0], level, SKIN_LEVEL, SKIN_CONTRAST), _toned(
-        lowered[..., 0], level, SKIN_LEVEL, SKIN_CONTRAST)
+    sigma = SCATTER / MM_PER_UV * len(open_lid)
+    first, second = (_toned(gaussian_filter(skin[..., 0], sigma, mode="nearest"), level, SKIN_LEVEL, SKIN_CONTRAST)
+                     for skin in (open_lid, lowered))
+    return first, second
 
 
 def _eyeball(texture: Bytes) -> Bytes:
