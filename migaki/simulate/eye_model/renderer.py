@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from migaki.simulate.eye_model.eyeball import IRIS, PUPIL, eyeball_colour, fresnel, trace
-from migaki.simulate.eye_model.jit import compiled
+from migaki.simulate.eye_model.jit import compiled, inlined
 from migaki.simulate.eye_model.landmarks import label_image, lid_curves
 from migaki.simulate.eye_model.lashes import draw_lashes
 from migaki.simulate.eye_model.lighting import irradiance, mirrored
@@ -171,7 +171,7 @@ def paint_lashes(
                 linear[y, x, c] *= 1.0 - coverage[y, x] * scene.lash_dark
 
 
-@compiled
+@inlined
 def paint_scene(
     geometry: Geometry, textures: Textures, scene: Any, coefficients: Float, factor: int,
     linear: Float, region: Bytes, labels: Any,
