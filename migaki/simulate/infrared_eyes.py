@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from migaki.core.batch import Batch, Key
 from migaki.core.damage import Range
@@ -18,7 +19,14 @@ from migaki.core.seeds import fold
 from migaki.core.simulator import Simulator
 from migaki.simulate.eye_model import assets
 from migaki.simulate.eye_model.builtin_skin import NUM_SKINS
-from migaki.simulate.eye_model.infrared import draw_glasses, light_leds, narrow_lids, place_eye, render_infrared
+from migaki.simulate.eye_model.infrared import (
+    draw_glasses,
+    light_leds,
+    narrow_lids,
+    open_lids,
+    place_eye,
+    render_infrared,
+)
 from migaki.simulate.eye_model.infrared_skin import infrared_parts
 from migaki.simulate.eye_model.jit import image_keys
 from migaki.simulate.eye_model.landmarks import LABELS
@@ -29,6 +37,15 @@ from migaki.simulate.eyes import MM_PER_UV, in_threads, load_parts
 _STREAM = 850  # nm; makes the camera's random numbers independent of the eye's
 _NUM_DRAWS = 80
 _MOST_LEDS = 3
+
+
+class _Seen(NamedTuple):
+    """The pictures of a batch as the kernel leaves them, not yet mirrored."""
+
+    images: NDArray[np.float32]  # (B, 1, S, S)
+    masks: NDArray[np.uint8]  # (B, S, S)
+    labels: NDArray[Any]  # (B,) of type LABELS
+    visible: NDArray[np.uint8]  # (B,)
 
 
 class InfraredEyes(Simulator):
@@ -76,9 +93,10 @@ class InfraredEyes(Simulator):
         skin: Range = (0.75, 1.15)  # reflectance, times the texture
         upper_lid: Range = (17.0, 4.5)  # deg, elevation for a straight gaze, mean and standard deviation
         lower_lid: Range = (-21.0, 3.5)  # deg
-        narrowed_share: float = 0.35  # of eyes whose lids are partly closed
-        narrowed: Range = (0.05, 0.5)  # share of the opening that is then closed
+        narrowed_share: float = 0.5  # of eyes whose lids are partly closed
+        narrowed: Range = (0.05, 0.6)  # share of the opening that is then closed
         relief: Range = (0.1, 0.5)  # strength of the skin's relief in the shading
+        hidden_share: float = 0.1  # of the pupils that a lid would cover remain so; the lids of the others are opened
         lash_count: Range = (40.0, 140.0)  # of each lid
         lash_length: Range = (2.5, 8.0)  # mm
 
@@ -88,7 +106,7 @@ class InfraredEyes(Simulator):
         glint: Range = (5.0, 300.0)  # radiance of an LED
         ambient: Range = (0.3, 1.0)  # light from all around
         lamp: Range = (0.2, 1.2)  # light of the LEDs on the skin
-        gradient: float = 0.25  # standard deviation of the natural logarithm of the light's change across half a picture
+        gradient: float = 0.25  # standard deviation of the logarithm of the light's change across half a picture
         veil: Range = (0.0, 0.4)  # stray light, as a share of the picture's mean
         falloff: Range = (0.0, 0.6)  # share of light that is lost in the corners
 
@@ -105,7 +123,7 @@ class InfraredEyes(Simulator):
         def __post_init__(self) -> None:
             if self.size < 8 or self.supersample < 1:
                 raise UserError("infrared_eyes: --size is at least 8 px, --supersample at least 1")
-            for name in ("glasses_share", "mirrored_share", "narrowed_share"):
+            for name in ("glasses_share", "mirrored_share", "narrowed_share", "hidden_share"):
                 if not 0 <= getattr(self, name) <= 1:
                     raise UserError(f"infrared_eyes: --{name.replace('_', '-')} is a share from 0 to 1")
             for name, most in (("leds", _MOST_LEDS), ("reflections", _MOST_LEDS)):
@@ -156,30 +174,47 @@ class InfraredEyes(Simulator):
                                config.reflection_light, config.veil, config.falloff)
         is_mirrored = torch.from_numpy(draws.unit() < config.mirrored_share)
 
-        images = np.empty((len(places), 1, config.size, config.size), np.float32)
-        masks = np.empty((len(places), config.size, config.size), np.uint8)
-        labels, visible = np.zeros(len(places), LABELS), np.zeros(len(places), np.uint8)
+        seen = self._photograph(parts, scenes, coefficients, glasses)
+        again = np.flatnonzero((seen.visible == 0) & (draws.unit() >= config.hidden_share))
+        if len(again):
+            opened = scenes[again]
+            open_lids(opened)
+            for whole, part in zip(seen, self._photograph(parts, opened, coefficients[again], glasses[again]),
+                                   strict=True):
+                whole[again] = part
+        return self._batch(seen, scenes, glasses, is_mirrored)
+
+    def _photograph(self, parts: EyeParts, scenes: NDArray[Any], coefficients: NDArray[np.float32],
+                    glasses: NDArray[Any]) -> _Seen:
+        config, count = self.config, len(scenes)
+        seen = _Seen(images=np.empty((count, 1, config.size, config.size), np.float32),
+                     masks=np.empty((count, config.size, config.size), np.uint8),
+                     labels=np.zeros(count, LABELS), visible=np.zeros(count, np.uint8))
 
         def work(start: int, stop: int) -> None:
             render_infrared(parts.geometry, parts.textures, scenes, glasses, coefficients, config.supersample, start,
-                            stop, images, masks, labels, visible)
+                            stop, seen.images, seen.masks, seen.labels, seen.visible)
 
-        in_threads(work, len(places), config.threads)
-        centre = torch.from_numpy(np.ascontiguousarray(labels["pupil_centre"]))
-        centre[:, 0] = torch.where(is_mirrored, config.size - 1 - centre[:, 0], centre[:, 0])
+        in_threads(work, count, config.threads)
+        return seen
+
+    def _batch(self, seen: _Seen, scenes: NDArray[Any], glasses: NDArray[Any], is_mirrored: torch.Tensor) -> Batch:
+        centre = torch.from_numpy(np.ascontiguousarray(seen.labels["pupil_centre"]))
+        centre[:, 0] = torch.where(is_mirrored, self.config.size - 1 - centre[:, 0], centre[:, 0])
         batch = {
-            "image": _mirrored(torch.from_numpy(images), is_mirrored),
+            "image": _mirrored(torch.from_numpy(seen.images), is_mirrored),
             "pupil_centre": centre,
-            "pupil_visible": torch.from_numpy(visible),
+            "pupil_visible": torch.from_numpy(seen.visible),
             "pupil_radius_mm": torch.from_numpy(scenes["pupil_radius"].astype(np.float32)),
             "glasses": torch.from_numpy(glasses["worn"].astype(np.uint8)),
             "identity": torch.from_numpy(np.asarray(self._identities, np.int64)[scenes["skin"]]),
         }
-        return batch | ({"mask": _mirrored(torch.from_numpy(masks), is_mirrored)} if config.mask else {})
+        return batch | ({"mask": _mirrored(torch.from_numpy(seen.masks), is_mirrored)} if self.config.mask else {})
 
 
-_UNIFORM = ("across", "shift_x", "shift_y", "relief", "pupil_radius", "iris", "sclera", "skin", "narrowed", "lash_count", "lash_length",
-            "glint", "ambient", "lamp", "veil", "falloff", "reflection_light", "exposure", "blur", "noise")
+_UNIFORM = ("across", "shift_x", "shift_y", "relief", "pupil_radius", "iris", "sclera", "skin", "narrowed",
+            "lash_count", "lash_length", "glint", "ambient", "lamp", "veil", "falloff", "reflection_light", "exposure",
+            "blur", "noise")
 
 
 def _eye_config(config: InfraredEyes.Config) -> EyeConfig:
@@ -188,7 +223,8 @@ def _eye_config(config: InfraredEyes.Config) -> EyeConfig:
         width=config.size, height=config.size, supersample=config.supersample, gaze_prior="normal",
         gaze_pitch=config.gaze_pitch, gaze_yaw=config.gaze_yaw, head_pitch=config.head_pitch, head_yaw=config.head_yaw,
         head_roll=config.head_roll, shape_spread=config.shape_spread, pupil_radius_range=config.pupil_radius,
-        iris_tint_range=config.iris, sclera_tint_range=config.sclera, skin_tint_range=config.skin, relief_range=config.relief,
+        iris_tint_range=config.iris, sclera_tint_range=config.sclera, skin_tint_range=config.skin,
+        relief_range=config.relief,
         upper_lid_normal=config.upper_lid, lower_lid_normal=config.lower_lid, half_closed_share=0.0,
         lash_count_range=config.lash_count, lash_length_range=config.lash_length, ambient_range=config.ambient,
         key_range=config.lamp, fill_range=(0.0, 0.3), gradient_normal=(0.0, config.gradient),

@@ -22,9 +22,9 @@ GLASSES = np.dtype(
 """The glasses of one image, lengths in supersampled px.
 
 `worn` is 0 or 1; the rest is used where it is 1, but `veil` and `falloff` always. `x`, `y` is the lens' middle, `turn`
-(rad) its tilt, `rim` the width of the frame and `rim_light` its light as a share of the picture's mean; `lens` is the share of
-light that passes. A reflection adds up to `light` times the mean, within an ellipse of half-axes `wide`, `high`.
-`veil` is stray light, as a share of the mean; `falloff` the share of the LEDs' light that is lost in the corners.
+(rad) its tilt, `rim` the width of the frame and `rim_light` its light as a share of the picture's mean; `lens` is the
+share of light that passes. A reflection adds up to `light` times the mean, within an ellipse of half-axes `wide`,
+`high`. `veil` is stray light, as a share of the mean; `falloff` the share of the LEDs' light lost in the corners.
 """
 
 

@@ -34,10 +34,20 @@ def place_eye(scenes: NDArray[Any], draws: Draws, size: int, factor: int, across
 
 
 def narrow_lids(scenes: NDArray[Any], draws: Draws, share: float, closing: Range) -> None:
-    """Narrow the opening of a `share` of the eyes by a part of it, mostly from above, in place."""
-    amount = np.where(draws.unit() < share, draws.uniform(closing), 0.0) * (scenes["upper_lid"] - scenes["lower_lid"])
-    scenes["upper_lid"] -= 0.7 * amount
-    scenes["lower_lid"] += 0.3 * amount
+    """Narrow the opening of a `share` of the eyes by the part `closing` of it, in place.
+
+    People who squint still look out: both lids come near the pupil, so that it shows in the slit.
+    """
+    amount = np.where(draws.unit() < share, draws.uniform(closing), 0.0)
+    middle = scenes["eye_pitch"] + np.radians(draws.normal((0.0, 3.0)))
+    for lid in ("upper_lid", "lower_lid"):
+        scenes[lid] += amount * (np.clip(middle, scenes["lower_lid"], scenes["upper_lid"]) - scenes[lid])
+
+
+def open_lids(scenes: NDArray[Any]) -> None:
+    """Open the lids so far that the pupil shows, in place."""
+    scenes["upper_lid"] = np.maximum(scenes["upper_lid"], scenes["eye_pitch"] + np.radians(13.0))
+    scenes["lower_lid"] = np.minimum(scenes["lower_lid"], scenes["eye_pitch"] - np.radians(9.0))
 
 
 def light_leds(scenes: NDArray[Any], draws: Draws, counts: tuple[int, int], glint: Range, spread: float) -> None:
