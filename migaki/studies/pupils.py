@@ -62,7 +62,7 @@ class Pupils(Study):
     class Config:
         """The photographs and the budget, which is the same for all arms."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "real test labelled person arms count seed seeds steps refiner_steps"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "real test labelled person arms count seed seeds steps"}
         NAMES: ClassVar[dict[str, str]] = {"real": "photos", "test": "data"}
 
         real: Path = Path("photos")  # unlabelled photographs of eyes, of other people than those of the test
