@@ -45,9 +45,10 @@ def rim_coverage(x: float, y: float, glasses: Any) -> float:
     dx, dy = x - glasses.x, y - glasses.y
     along, across = (c * dx + s * dy) / glasses.half_width, (c * dy - s * dx) / glasses.half_height
     radius = math.sqrt(math.sqrt(along**4 + across**4))
+    if radius < 0.2:
+        return 0.0
     # The distance to the outline, from the radius and its change by a pixel towards the middle.
-    far = math.sqrt(dx * dx + dy * dy) + 1e-6
-    away = abs(radius - 1.0) * far / max(radius, 1e-6)
+    away = abs(radius - 1.0) * math.sqrt(dx * dx + dy * dy) / radius
     return min(max(0.5 * glasses.rim - away + 0.5, 0.0), 1.0)
 
 
