@@ -1,4 +1,4 @@
-"""Draw docs/images/pupils_sheet.jpg: infrared eyes as `migaki simulate infrared_eyes` renders them, with their pupils."""
+"""Draw docs/images/pupils_sheet.jpg: eyes of `migaki simulate infrared_eyes`, with their pupils."""
 
 from __future__ import annotations
 

@@ -118,12 +118,12 @@ def compare_groups(groups: Groups, runs: Sequence[GroupMetrics], names: Sequence
     means = found.mean(0)
     sizes = np.bincount(groups.of, minlength=len(groups.names))
     order = np.argsort(means[:, 0] if metric.higher_is_better else -means[:, 0], kind="stable")
-    each = [names, found[:, :, 0]] if len(runs) > 1 else [(), found[:0, :, 0]]
+    is_one = len(runs) == 1  # its figures are the means
     rows = [[groups.names[g], int(sizes[g]), _plain(means[g, 0]), _plain(means[g, 1]),
-             *(_plain(value) for value in each[1][:, g])] for g in order]
+             *(() if is_one else map(_plain, found[:, g, 0]))] for g in order]
     called = " ".join(groups.columns)
     base = metric.baseline().name or "baseline"
-    heading = [called, "images", metric.main, f"{base} of the group", *each[0]]
+    heading = [called, "images", metric.main, f"{base} of the group", *(() if is_one else names)]
     there = means[~np.isnan(means[:, 0])]
     figures: dict[str, Any] = {"groups": len(there), "group_mean": _plain(there[:, 0].mean())}
     if len(there) >= FEWEST:

@@ -67,8 +67,9 @@ class Labels(Judge):
             metrics.append(metric_of(system, folder, config, share_of(progress, number * share, len(runs) * share),
                                      None if grouped is None else grouped.add))
             by_group += [] if grouped is None else [grouped]
-        record = {"run": str(runs[0]) if len(runs) == 1 else list(map(str, runs)), "data": str(config.data),
-                  "data_fingerprint": folder.fingerprint, "exclude": list(config.exclude), "version": __version__}
+        record: dict[str, Any] = {
+            "run": str(runs[0]) if len(runs) == 1 else list(map(str, runs)), "data": str(config.data),
+            "data_fingerprint": folder.fingerprint, "exclude": list(config.exclude), "version": __version__}
         record |= {"by": list(config.by)} if config.by else {}
         record |= {"calibrate": config.calibrate, "draws": config.draws} if config.calibrate else {}
         base, baseline = metrics[0].baseline(), dict(metrics[0].baseline().figures)

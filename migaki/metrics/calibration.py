@@ -71,7 +71,7 @@ def calibrate(predicted: Tensor, truth: Tensor, groups: Tensor, *, looks: int, d
         raise UserError(f"--calibrate {looks}: an affine map needs at least {FEWEST} looks, drawn at least once")
     predicted, truth = predicted.double().cpu(), truth.double().cpu()
     total, count, means = torch.zeros(len(truth)).double(), torch.zeros(len(truth)).double(), []
-    members = [torch.nonzero(groups == number)[:, 0] for number in groups.unique()]
+    members = [torch.nonzero(groups == number)[:, 0] for number in np.unique(groups.numpy())]
     smallest = min(map(len, members))
     if smallest <= looks:
         raise UserError(f"--calibrate {looks}: a group has {smallest} images, and needs more than {looks}: calibrate "

@@ -179,9 +179,9 @@ class InfraredEyes(Simulator):
         if len(again):
             opened = scenes[again]
             open_lids(opened)
-            for whole, part in zip(seen, self._photograph(parts, opened, coefficients[again], glasses[again]),
-                                   strict=True):
-                whole[again] = part
+            better = self._photograph(parts, opened, coefficients[again], glasses[again])
+            seen.images[again], seen.masks[again] = better.images, better.masks
+            seen.labels[again], seen.visible[again] = better.labels, better.visible
         return self._batch(seen, scenes, glasses, is_mirrored)
 
     def _photograph(self, parts: EyeParts, scenes: NDArray[Any], coefficients: NDArray[np.float32],

@@ -1,4 +1,4 @@
-"""Infrared eyes: the pupil lies where its label says and is dark, lids and mirrors are labelled, glasses are painted."""
+"""Infrared eyes: the pupil lies where its label says and is dark; lids and mirrors are labelled, glasses painted."""
 
 from __future__ import annotations
 
@@ -83,7 +83,8 @@ def test_crops_have_the_scale_and_place_that_are_asked_for() -> None:
     near, far = (eyes(**{**still, "across": (mm, mm)}).render(0, range(4)) for mm in (30.0, 60.0))
     areas = [(batch["mask"] >= 2).flatten(1).sum(1).float().mean() for batch in (near, far)]
     assert areas[0] / areas[1] == pytest.approx(4, rel=0.1)
-    lower = eyes(**{**still, "across": (60.0, 60.0), "shift_y": (0.2, 0.2), "shift_x": (0.05, 0.05)}).render(0, range(4))
+    shifted = {**still, "across": (60.0, 60.0), "shift_y": (0.2, 0.2), "shift_x": (0.05, 0.05)}
+    lower = eyes(**shifted).render(0, range(4))
     moved = (lower["pupil_centre"] - far["pupil_centre"]).mean(0) / 64
     assert moved.tolist() == pytest.approx([0.05, 0.1], abs=0.01)
 

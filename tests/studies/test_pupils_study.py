@@ -1,4 +1,4 @@
-"""The study of pupils in a small form, on renderings in the place of photographs, and real ones where there are some."""
+"""The study of pupils in a small form, on renderings in the place of photographs; real ones are read as they lie."""
 
 from __future__ import annotations
 

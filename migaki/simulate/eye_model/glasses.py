@@ -49,7 +49,7 @@ def rim_coverage(x: float, y: float, glasses: Any) -> float:
         return 0.0
     # The distance to the outline, from the radius and its change by a pixel towards the middle.
     away = abs(radius - 1.0) * math.sqrt(dx * dx + dy * dy) / radius
-    return min(max(0.5 * glasses.rim - away + 0.5, 0.0), 1.0)
+    return min(max(0.5 * glasses.rim - away + 0.5, 0.0), 1.0)  # type: ignore[no-any-return]
 
 
 @compiled

@@ -88,4 +88,5 @@ def _fill_keys(entropy: int, indices: NDArray[np.uint64], keys: NDArray[np.uint6
 
 def inlined(function: Function) -> Function:
     """The same as `compiled`, but written into its callers before they are compiled, as if it stood there."""
-    return numba.njit(nogil=True, fastmath=True, error_model="numpy", inline="always")(function)  # type: ignore[no-any-return, unused-ignore]
+    options: Any = {"nogil": True, "fastmath": True, "error_model": "numpy", "inline": "always"}
+    return numba.njit(**options)(function)  # type: ignore[no-any-return, unused-ignore]
