@@ -67,13 +67,8 @@ class Labels(Judge):
             metrics.append(metric_of(system, folder, config, share_of(progress, number * share, len(runs) * share),
                                      None if grouped is None else grouped.add))
             by_group += [] if grouped is None else [grouped]
-        record: dict[str, Any] = {
-            "run": str(runs[0]) if len(runs) == 1 else list(map(str, runs)), "data": str(config.data),
-            "data_fingerprint": folder.fingerprint, "exclude": list(config.exclude), "version": __version__}
-        record |= {"by": list(config.by)} if config.by else {}
-        record |= {"calibrate": config.calibrate, "draws": config.draws} if config.calibrate else {}
-        base, baseline = metrics[0].baseline(), dict(metrics[0].baseline().figures)
-        each, names = [metric.compute() for metric in metrics], [str(run) for run in runs]
+        base, names = metrics[0].baseline(), [str(run) for run in runs]
+        each, baseline = [metric.compute() for metric in metrics], dict(base.figures)
         sections, files = shown_by(metrics[0], folder.names, folder)
         notes: list[str] = []
         if config.calibrate:
@@ -92,8 +87,17 @@ class Labels(Judge):
             figures, baseline = figures | parts.figures, baseline | parts.baseline
             sections, files = [parts.section, *sections], files | {"groups.csv": parts.file}
             notes.append(parts.note)
-        return Findings(title="Evaluation", record=record, figures=figures, baseline=baseline,
+        return Findings(title="Evaluation", record=self._record(names, folder), figures=figures, baseline=baseline,
                         baseline_name=base.name, sections=sections, files=files, notes=notes)
+
+    def _record(self, names: Sequence[str], folder: ImageFolder) -> dict[str, Any]:
+        """Returns what was judged, and with which options."""
+        config = self.config
+        record: dict[str, Any] = {
+            "run": names[0] if len(names) == 1 else list(names), "data": str(config.data),
+            "data_fingerprint": folder.fingerprint, "exclude": list(config.exclude), "version": __version__}
+        record |= {"by": list(config.by)} if config.by else {}
+        return record | ({"calibrate": config.calibrate, "draws": config.draws} if config.calibrate else {})
 
 
 def open_for(system: System, config: Any) -> ImageFolder:
