@@ -82,7 +82,7 @@ class EyeSimulator(Simulator):
             render_range(parts.geometry, parts.textures, scenes, coefficients, config.supersample, start, stop,
                          images, masks, labels)
 
-        _in_threads(work, len(places), config.threads)
+        in_threads(work, len(places), config.threads)
         return _to_batch(images, masks if config.mask else None, labels, scenes, self._identities)
 
     def _chosen_identities(self) -> tuple[int, ...]:
@@ -97,12 +97,12 @@ class EyeSimulator(Simulator):
             config = self.config
             across = MM_PER_UV * 1.6 * config.width / 60 * 1.5  # texels per pixel, with a margin
             size = int(min(max(2 ** np.ceil(np.log2(across)), 128), 1024))
-            self._parts = _load_parts(config.assets, self._identities, size, config.channels)
+            self._parts = load_parts(config.assets, self._identities, size, config.channels)
         return self._parts
 
 
 @lru_cache(maxsize=4)
-def _load_parts(folder: Path | None, identities: tuple[int, ...], size: int, num_channels: int) -> EyeParts:
+def load_parts(folder: Path | None, identities: tuple[int, ...], size: int, num_channels: int) -> EyeParts:
     """Load the parts; they are read-only and shared by the simulators of a process."""
     if folder is not None:
         return assets.load_parts(folder, identities, size, num_channels)
@@ -110,7 +110,7 @@ def _load_parts(folder: Path | None, identities: tuple[int, ...], size: int, num
     return EyeParts(geometry=build_geometry(), textures=textures)
 
 
-def _in_threads(work: Any, count: int, threads: int) -> None:
+def in_threads(work: Any, count: int, threads: int) -> None:
     """Call work(start, stop) for equal ranges of 0..count, one per thread."""
     wanted = threads or int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
     wanted = max(1, min(wanted, count))

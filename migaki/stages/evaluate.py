@@ -24,11 +24,14 @@ __all__ = ["EvaluateJob", "evaluate", "evaluate_into", "judge_into", "measure", 
 class EvaluateJob:
     """How to evaluate a trained system's predictions: the options of the judge `labels`, and where to write."""
 
-    GROUPS: ClassVar[dict[str, str]] = {"usual": "out exclude", "run": "batch_size device precision"}
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "out exclude by calibrate", "run": "batch_size device precision"}
 
     data: Path  # a folder with labels
     out: Path | None = None  # folder for evaluation.json and the curve; default: the run's folder
     exclude: tuple[str, ...] = ()  # leave out rows where these columns are true, such as bad_crop
+    by: tuple[str, ...] = ()  # columns whose values make groups, such as person: figures for each, the worst first
+    calibrate: int = 0  # of gaze: labelled looks of each group (--by) that an affine map is fitted on; 0 = none
+    draws: int = 20  # times the looks of --calibrate are drawn
     batch_size: int = 256  # images at once
     device: hardware.Device = "auto"  # auto: a GPU if there is one
     precision: hardware.Precision = "auto"  # auto: bf16 if the hardware computes in it
@@ -87,8 +90,8 @@ def measure(system: System, folder: ImageFolder, job: EvaluateJob, *, quiet: boo
 
 def labels_of(job: EvaluateJob) -> Labels:
     """Returns the judge `labels` with the options of a job."""
-    return Labels(Labels.Config(data=job.data, exclude=job.exclude, batch_size=job.batch_size, device=job.device,
-                                precision=job.precision))
+    return Labels(Labels.Config(data=job.data, exclude=job.exclude, by=job.by, calibrate=job.calibrate, draws=job.draws,
+                                batch_size=job.batch_size, device=job.device, precision=job.precision))
 
 
 def require_own(out: Path) -> None:

@@ -84,3 +84,9 @@ def image_keys(seed: int, indices: NDArray[np.int64]) -> NDArray[np.uint64]:
 def _fill_keys(entropy: int, indices: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
     for i in range(len(indices)):
         keys[i] = mix(mix(np.uint64(entropy) + GOLDEN * indices[i]) + indices[i])
+
+
+def inlined(function: Function) -> Function:
+    """The same as `compiled`, but written into its callers before they are compiled, as if it stood there."""
+    options: Any = {"nogil": True, "fastmath": True, "error_model": "numpy", "inline": "always"}
+    return numba.njit(**options)(function)  # type: ignore[no-any-return, unused-ignore]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from migaki.simulate.eye_model.eyeball import IRIS, PUPIL, eyeball_colour, fresnel, trace
-from migaki.simulate.eye_model.jit import compiled
+from migaki.simulate.eye_model.jit import compiled, inlined
 from migaki.simulate.eye_model.landmarks import label_image, lid_curves
 from migaki.simulate.eye_model.lashes import draw_lashes
 from migaki.simulate.eye_model.lighting import irradiance, mirrored
@@ -171,16 +171,16 @@ def paint_lashes(
                 linear[y, x, c] *= 1.0 - coverage[y, x] * scene.lash_dark
 
 
-@compiled
-def render_image(
+@inlined
+def paint_scene(
     geometry: Geometry, textures: Textures, scene: Any, coefficients: Float, factor: int,
-    image: Float, mask: Bytes, labels: Any,
+    linear: Float, region: Bytes, labels: Any,
 ) -> None:
-    """Draw one scene into image (C, H, W) and mask (H, W), and write its labels.
+    """Draw the light of one scene into linear (Y, X, C) and its regions into `region` (Y, X); write its labels.
 
     `factor` is the supersampling; `scene.focal`, `scene.cx`, `scene.cy` are in supersampled pixels.
     """
-    channels, height, width = image.shape
+    channels = linear.shape[2]
     head = np.empty((3, 3), np.float32)
     rotation_of(scene.head_pitch, scene.head_yaw, scene.head_roll, head)
     points = np.empty((geometry.fine_index.shape[0], 3), np.float32)
@@ -194,17 +194,27 @@ def render_image(
         pixels[n, 0] = scene.focal * points[n, 0] / points[n, 2] + scene.cx
         pixels[n, 1] = scene.focal * points[n, 1] / points[n, 2] + scene.cy
     frame = eye_frame(scene, head)
-    linear = np.empty((height * factor, width * factor, channels), np.float32)
-    depth = np.full((height * factor, width * factor), FAR, np.float32)
-    region = np.zeros((height * factor, width * factor), np.uint8)
-    curves = np.empty((2, width * factor), np.float32)
+    depth = np.full(linear.shape[:2], FAR, np.float32)
+    curves = np.empty((2, linear.shape[1]), np.float32)
     lid_curves(geometry, pixels, curves)
     paint_skin(geometry, textures, scene, pixels, points, attributes, factor, depth, linear)
     paint_eyeball(textures, scene, frame, centre, curves, depth, region, linear)
     paint_lashes(geometry, scene, head, points, linear)
+    label_image(geometry, scene, factor, head, frame, centre, pixels, region, labels)
+
+
+@compiled
+def render_image(
+    geometry: Geometry, textures: Textures, scene: Any, coefficients: Float, factor: int,
+    image: Float, mask: Bytes, labels: Any,
+) -> None:
+    """Draw one scene into image (C, H, W) and mask (H, W), and write its labels; see `paint_scene`."""
+    channels, height, width = image.shape
+    linear = np.empty((height * factor, width * factor, channels), np.float32)
+    region = np.zeros((height * factor, width * factor), np.uint8)
+    paint_scene(geometry, textures, scene, coefficients, factor, linear, region, labels)
     photograph(linear, factor, scene, image)
     shrink_mask(region, factor, mask)
-    label_image(geometry, scene, factor, head, frame, centre, pixels, region, labels)
 
 
 @compiled
