@@ -21,7 +21,6 @@ from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.nets.published import PublishedNet, is_published, load_backbone
 
-
 _LISTED = 8  # classes that a message names
 
 
@@ -48,7 +47,7 @@ class Scorer(nn.Module, ABC):
         return self.classes[number] if 0 <= number < len(self.classes) else str(number)
 
     def class_number(self, word: str) -> int:
-        """Returns the number of a class that is given by its name or its number; UserError if there is no such class."""
+        """Returns the number of a class, given by its name or number; UserError if there is no such class."""
         places = {unicodedata.normalize("NFC", name): place for place, name in enumerate(self.classes)}
         place = places.get(unicodedata.normalize("NFC", word), -1)
         if place < 0 and word.isascii() and word.isdecimal() and len(word) < 10 and int(word) < self.num_classes:
