@@ -6,7 +6,7 @@ stand the heads.
 
 | network | names in the file | head |
 |---|---|---|
-| EfficientNet-Lite0 | `stem`, `block_0` ... `block_15`, `head`, `classifier` | `head` (1x1, ReLU6), mean, `classifier` |
+| EfficientNet-Lite0 | `stem`, `block_0` ..., `head`, `classifier` | `head` (1x1, ReLU6), mean, `classifier` |
 | SqueezeNet 1.1 | `conv1`, `fire2` ... `fire9`, `conv10` | `conv10` (1x1, ReLU), mean |
 | the same of torchvision | `features.N...`, `classifier.1`: `TORCHVISION_SQUEEZENET` | `classifier.1` is `conv10` |
 

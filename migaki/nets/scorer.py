@@ -73,6 +73,7 @@ class SystemScorer(Scorer):
                             "`migaki train classifier`")
         self.classes, self.shape = tuple(getattr(config, "classes", ())), system.shape
         self.several = bool(getattr(config, "several", False))
+        self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class. Scores of systems that give only probabilities are their logits."""
@@ -92,6 +93,7 @@ class PublishedScorer(Scorer):
                             "the classifier, or train one with `migaki train classifier --pretrained`")
         self.net, self.name = net.eval(), name
         self.classes, self.num_classes, self.shape = net.classes, net.num_classes, (3, 0, 0)
+        self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
