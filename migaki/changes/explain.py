@@ -95,7 +95,9 @@ class Explain(Change):
         self.scorer = open_scorer(config.model)
         self.scorer.requires_grad_(False)
         self._class = -1 if config.target in ("predicted", "label") else self.scorer.class_number(config.target)
-        self._renumber = self._numbers(ImageFolder(folder)) if config.target == "label" else None
+        self._renumber = None
+        if config.target == "label":
+            self._renumber = class_numbers(self.scorer, ImageFolder(folder), config.label)
         with fits(self.scorer):
             for name in (*config.layers, *((config.units,) if config.units else ())):
                 layer_name(self.scorer, name)
@@ -137,22 +139,26 @@ class Explain(Change):
             return scores.argmax(1)
         return torch.tensor([self._renumber[int(number)] for number in batch[self.config.label]])
 
-    def _numbers(self, folder: ImageFolder) -> dict[int, int]:
-        """The model's number of each class that the set has in the column of its labels."""
-        column = self.config.label
-        folder.require(column)
-        values = folder.labels[column]
-        if values.ndim != 1 or values.dtype.kind not in "iub" and (values != np.floor(values)).any():
-            raise UserError(f"{show(folder.path)}: '{column}' holds other values than classes: name the column of the "
-                            "true classes with --label")
-        names = folder.class_names(column)
-        found = {}
-        for number in sorted({int(value) for value in values}):
-            try:
-                found[number] = self.scorer.class_number(names[number] if 0 <= number < len(names) else str(number))
-            except UserError as error:
-                raise UserError(f"{show(folder.path)}: '{column}': {error}") from error
-        return found
+
+def class_numbers(scorer: Scorer, folder: ImageFolder, column: str) -> dict[int, int]:
+    """Returns the classifier's number of each class that the set has in this column, by the set's number.
+
+    Classes are matched by name where the set names them, else by number. UserError for a column without classes, and for
+    a class that the classifier does not know.
+    """
+    folder.require(column)
+    values = folder.labels[column]
+    if values.ndim != 1 or (values != np.floor(values)).any():
+        raise UserError(f"{show(folder.path)}: '{column}' holds other values than classes: name the column of the true "
+                        "classes with --label")
+    names = folder.class_names(column)
+    found = {}
+    for number in sorted({int(value) for value in values}):
+        try:
+            found[number] = scorer.class_number(names[number] if 0 <= number < len(names) else str(number))
+        except UserError as error:
+            raise UserError(f"{show(folder.path)}: '{column}': {error}: name a column of its classes with --label") from error
+    return found
 
 
 @contextmanager
