@@ -167,11 +167,13 @@ class Explanations(Judge):
                 for method in values]
         record = {"model": scorer.name, "data": str(config.data), "seeds": config.seeds, "version": __version__,
                   "methods": list(values)}
+        pictures_sheet = sheet(shown, min_side=96)
         return Findings(
             title="Explanations", record=record, figures=figures, baseline=base, notes=notes,
+            files={"pictures.png": pictures_sheet},
             baseline_name="the better of a random and a centre map",
             sections=[Section(heading="Methods", columns=["method", *(NAMES[name] for name in columns)], rows=rows),
-                      Section(heading="Pictures", picture=sheet(shown, min_side=96),
+                      Section(heading="Pictures", picture=pictures_sheet,
                               caption="The first pictures: red speaks for the true class, blue against it.")])
 
 
