@@ -39,7 +39,7 @@ def edge_rise(images: Tensor) -> Tensor:
         heights.append(rise.abs().flatten(1))
         steepest.append((steps * rise.sign()[..., None]).amax(3).flatten(1))
     height, steep = torch.cat(heights, 1), torch.cat(steepest, 1)
-    strong = height.sort(1, descending=True, stable=True).indices[:, : max(1, round(_STRONGEST * height.shape[1]))]
+    strong = height.sort(dim=1, descending=True, stable=True).indices[:, : max(1, round(_STRONGEST * height.shape[1]))]
     return steep.gather(1, strong).sum(1) / height.gather(1, strong).sum(1).clamp_min(1e-6)
 
 
@@ -81,7 +81,7 @@ def grain(images: Tensor) -> Tensor:
     slope = slope + (smooth[..., 2:, 1:-1] - smooth[..., :-2, 1:-1]).square()
     is_clipped = ((images < _CLIPPED) | (images > 1 - _CLIPPED)).any(1, keepdim=True).to(images.dtype)
     slope = (slope + 2 * F.max_pool2d(is_clipped, 3, 1)).flatten(1)
-    flat = slope.sort(1, stable=True).indices[:, : max(1, round(_FLATTEST * slope.shape[1]))]
+    flat = slope.sort(dim=1, stable=True).indices[:, : max(1, round(_FLATTEST * slope.shape[1]))]
     chosen = answer.gather(2, flat[:, None].expand(-1, channels, -1))
     return torch.einsum("bcn,bdn->bcd", chosen, chosen) / chosen.shape[2]
 

@@ -107,8 +107,8 @@ class Cut(System):
         least = max(3 << config.patch_layers, 4 << config.levels, 8)
         if min(config.height, config.width) < least:
             raise UserError(f"cut: images of {config.width}x{config.height} px are too small for {config.levels} "
-                            f"levels and {config.patch_layers} patch layers, which take {least}x{least}: lower --levels or "
-                            "--patch-layers")
+                            f"levels and {config.patch_layers} patch layers, which take {least}x{least}: lower "
+                            "--levels or --patch-layers")
         self.config = config
         self.refiner = Translator(config.channels, config.features, config.levels, config.blocks,
                                   shortcut=config.shortcut)
