@@ -69,13 +69,13 @@ def _back(moves: Tensor, basis: Tensor, side: int, channels: int) -> Tensor:
     """The mean move of each pixel over the patches that hold it: (B, K, H, W) -> (B, C, H, W)."""
     batch, _, height, width = moves.shape
     half = side // 2
+    patches = moves.new_zeros(batch, basis.shape[1], height, width)
+    for direction, row in enumerate(basis):
+        patches = patches + row.view(1, -1, 1, 1) * moves[:, direction, None]
     total = moves.new_zeros(batch, channels, height + 2 * half, width + 2 * half)
     for place in range(basis.shape[1]):
         channel, y, x = place // side**2, place // side % side, place % side
-        plane = moves.new_zeros(batch, height, width)
-        for direction in range(len(basis)):
-            plane = plane + basis[direction, place] * moves[:, direction]
-        total[:, channel, y : y + height, x : x + width] += plane
+        total[:, channel, y : y + height, x : x + width] += patches[:, place]
     inside = total[..., half : half + height, half : half + width]
     rows, columns = (_held(size, side, moves) for size in (height, width))
     return inside / (rows.view(-1, 1) * columns.view(1, -1))

@@ -26,9 +26,9 @@ def patches_of(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def naive(image: np.ndarray, photo: np.ndarray, bases: np.ndarray, side: int) -> np.ndarray:
-    """For each basis: sorted projections are swapped for the photograph's, and each pixel takes the mean of its patches.
+    """Sorted projections are swapped for the photograph's, and each pixel takes the mean of its patches.
 
-    Of two pictures of one size without ties."""
+    For two pictures of one size without ties."""
     half, (channels, height, width) = side // 2, image.shape
     for basis in bases:
         seen, wanted = patches_of(image, side) @ basis.T, patches_of(photo, side) @ basis.T
