@@ -23,7 +23,8 @@ class NormedBlock(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*_layer(features, features, 3), *_layer(features, features, 3)[:2])
+        first, second = _layer(features, features, 3), _layer(features, features, 3)
+        self.layers = nn.Sequential(*first, second[0], second[1])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, F, H, W) to the same."""

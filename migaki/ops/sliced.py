@@ -23,7 +23,8 @@ def random_bases(channels: int, side: int, count: int) -> Tensor:
     size = channels * side * side
     draw = torch.Generator().manual_seed(size)
     drawn = torch.randn(count, size, size, generator=draw, dtype=torch.float64)
-    return torch.linalg.qr(drawn).Q.mT.float()
+    bases: Tensor = torch.linalg.qr(drawn).Q
+    return bases.mT.float()
 
 
 @full_precision

@@ -15,7 +15,8 @@ Descents = list[tuple[str, list[tuple[str, float, Tensor]]]]
 
 def squares(scores: Tensor, wanted: float) -> Tensor:
     """The mean squared distance of a discriminator's scores from a number."""
-    return ((scores - wanted) ** 2).mean()
+    distance: Tensor = ((scores - wanted) ** 2).mean()
+    return distance
 
 
 def scores(discriminator: Any, images: Tensor) -> Tensor:
@@ -30,7 +31,8 @@ def drift(system: Any, before: Tensor, after: Tensor) -> Tensor:
     spread = ((first["gaze"] - first["gaze"].mean(0)) ** 2).mean(0)
     moved = ((last["gaze"] - first["gaze"]) ** 2 / spread).mean()
     p, q = first["logits"].softmax(1), last["logits"].softmax(1)
-    return (moved + (p * (p / q).log()).sum(1).mean()) / 2
+    total: Tensor = (moved + (p * (p / q).log()).sum(1).mean()) / 2
+    return total
 
 
 def contrast(system: Any, source: Tensor, made: Tensor, mirrored: bool = False) -> Tensor:
