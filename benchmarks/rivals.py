@@ -3,7 +3,7 @@
     MIGAKI_DATA=DIR python benchmarks/rivals.py OUT [--arms drawn mean ...] [--seeds 2] [--looks]
 
 Twelve classes, 3,000 drawings of 48 px a seed. Photographs in blocks of ten by turns: one half gives looks and no
-labels, the other half's twelve classes judge. Interrupted folders under OUT continue, and finished ones are not repeated.
+labels, the other half's twelve classes judge. Interrupted folders under OUT continue; finished ones are not repeated.
 """
 
 from __future__ import annotations
