@@ -64,8 +64,9 @@ def make(arm: str, seed: int, out: Path) -> Path:
             *MATCH[arm].split())
     if arm in SYSTEMS:
         refiner = out / f"ref_{arm}{seed}"
+        held = ["--estimator", out / f"run_drawn{seed}"] if arm == "cyc" else []  # of the arm `drawn`, before it
         run("train", SYSTEMS[arm], "--synthetic", drawn, "--photos", out / "photos", "--out", refiner, "--seed", seed,
-            *SHORT)
+            *SHORT, *held)
         run("apply", refiner, "--input", drawn, "--out", made, "--seed", seed)
     return made
 
