@@ -39,6 +39,7 @@ MASK = (rand(2, 9, 11) * 4).long()
 MASK[0, :2] = 255
 PIXELS = rand(2, 4, 9, 11) * 6 - 3
 HEAT = rand(2, 2, 8, 9)
+BASES = torch.linalg.qr(rand(2, 27, 27)).Q
 MOVES = torch.tensor([[[-1.1, 0, 17.3], [0, 1.1, 0.7]], [[0.9, 0, 1.1], [0, 0.9, -2.3]]])
 
 CASES: dict[str, tuple[Any, ...]] = {
@@ -48,6 +49,15 @@ CASES: dict[str, tuple[Any, ...]] = {
     "appearance.match_quantiles": (COLOURS, rand(2, 3, 9).sort(2).values),
     "appearance.low_amplitudes": (COLOURS, 3),
     "appearance.match_low_amplitudes": (COLOURS, rand(2, 3, 7, 4)),
+    "sliced.random_bases": (3, 3, 2), "sliced.sliced_quantiles": (COLOURS, BASES, 3, 9),
+    "sliced.match_sliced": (COLOURS, rand(2, 2, 27, 9).sort(3).values, BASES, 3),
+    "sharpness.edge_rise": (COLOURS,), "sharpness.match_edge_rise": (COLOURS, torch.tensor([0.3, 0.5])),
+    "sharpness.grain": (COLOURS,),
+    "sharpness.match_grain": (COLOURS, torch.eye(3).expand(2, 3, 3) * 0.01, COLOURS.flip(0) - 0.5),
+    "clusters.coarse_layout": (COLOURS,), "clusters.k_means": (FEATURES, 3),
+    "clusters.squared_distances": (FEATURES, FEATURES[:4]),
+    "translation.patch_squares": (PICTURES,), "translation.score_accuracy": (PICTURES,),
+    "translation.patch_nce": (rand(2, 5, 8) - 0.5, rand(2, 5, 8) - 0.5, 0.07),
     "camera.tone_curve": (COLOURS, rand(2), rand(2, 4)), "camera.mix_channels": (COLOURS, rand(2, 3, 3), rand(2, 3)),
     "camera.local_gain": (COLOURS, rand(2, 2, 3, 3, 3)), "camera.lens_blur": (COLOURS, rand(2, 4), rand(2, 4)),
     "camera.vignette": (COLOURS, rand(2)), "camera.jpeg": (COLOURS, rand(2, 8, 8) * 40, rand(2)),
@@ -138,7 +148,8 @@ CASES: dict[str, tuple[Any, ...]] = {
 }
 KEYWORDS = {"adaptation.domain_cross_entropy": {"is_target": True},
             "adversarial.patch_cross_entropy": {"is_refined": True},
-            "adversarial.patch_accuracy": {"is_refined": False}}
+            "adversarial.patch_accuracy": {"is_refined": False},
+            "translation.patch_squares": {"is_refined": True}, "translation.score_accuracy": {"is_refined": False}}
 # What takes no pictures or labels of 16 bits: a graph of autograd, any network, what keeps a type by design.
 KEEPS_ITS_TYPE = {"adversarial.gradient_penalty", "consistency.label_drift", "filtering.gaussian_kernel",
                   "full_precision.full_precision", "boxes.encode", "scene_moves.move_planes",

@@ -26,6 +26,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "camera_refiner": {"statistics": 0.71, "adversarial": 0.37, "keep": 0.29, "r1": 0.17},
     "classifier": {"augment": False, "label_smoothing": 0.13},
     "colourisation": {"patch": 32, "grid": 10},
+    "cut": {"history": 0, "nce": 0.87, "nce_identity": 0.43, "consistency": 1.31, "shortcut": False},
+    "cyclegan": {"history": 0, "cycle": 3.7, "identity": 0.9, "consistency": 1.31, "shortcut": False},
     "deep_detail": {"ssim_weight": 0.31, "patch": 16},
     "detector": {"augment": False, "geometry_weight": 0.83, "keypoint_weight": 1.7},
     "gaze": {"augment": False, "equalise": False},
@@ -48,6 +50,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "camera_refiner": [{"match": False}, {"jpeg": False}, {"channels": 1}],
     "classifier": [{"label_smoothing": 0.0}, {"several": True}],
     "colourisation": [{"objective": "regression"}],
+    "cut": [{"flip": False}, {"nce_identity": 0.0}, {"patches": 5}, {"levels": 0}, {"shortcut": True}],
+    "cyclegan": [{"identity": 0.0}, {"levels": 0}, {"shortcut": True}],
     "deep_detail": [{"loss": "l1"}, {"rung": "direct"}, {"rung": "resnet"}, {"rung": "neg_mapping"}],
     "detector": [{"num_keypoints": 0}],
     "gaze": [{"net": "paper"}, {"drift_scale": 1.7}, {"mirror_side": 0}, {"mirror_side": 1}, {"equalise": True}],
@@ -70,7 +74,8 @@ NO_WEIGHTS = {
     "adapted_classifier": ("handwriting", "threshold", "first", "max_entropy", "min_margin"),
     "classifier": ("handwriting",),
     "detector": ("min_score", "max_scale", "max_shift"), "segmenter": ("max_scale", "max_shift"),
-    "colourisation": ("temperature",), "deep_detail": ("vivid", "eps"), "gaze": ("light", "drift_scale"),
+    "colourisation": ("temperature",), "cut": ("temperature",), "deep_detail": ("vivid", "eps"),
+    "gaze": ("light", "drift_scale"),
     "hourglass": ("sigma", "max_turn", "max_scale", "max_shift"), "landmarks": ("light",),
     "keypoints": ("sigma", "max_turn", "max_scale", "max_shift", "light"),
     "regressor": ("light", "max_shift"), "simgan": ("variety", "discriminator_width", "instance_noise"),
@@ -82,6 +87,7 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "keypoints": ("heat_weight",), "detector": ("geometry_weight", "keypoint_weight"),
     "segmenter": ("dice_weight", "gradient_weight"),
     "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1", "statistics"),
+    "cut": ("nce", "nce_identity", "consistency"), "cyclegan": ("cycle", "identity", "consistency"),
 }
 OTHER_BRANCH: dict[str, dict[str, Any]] = {"gradient_weight": {"target": "depth"}}  # in which a weight counts
 STEP = 3
@@ -118,6 +124,13 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
         meter.calibrate([meter.read(batch)])
         for key in ("gaze", "logits") if config.hold == "label" else ():
             batch[key] = torch.randn(8, {"gaze": 2, "logits": 3}[key], generator=draw)
+    if name in ("cut", "cyclegan"):
+        with torch.no_grad():  # the generators are no identities
+            for key, parameter in system.named_parameters():
+                if not key.startswith("average."):
+                    parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.1)
+        system.judge(Reader(batch["image"][0].numel()))
+        system.meter.calibrate([system.meter.read(batch)])
     if name == "camera_refiner":
         with torch.no_grad():  # the camera is no identity, the discriminators have an opinion
             for parameter in system.camera.parameters():

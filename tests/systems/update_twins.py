@@ -13,6 +13,7 @@ from typing import Any
 import scene_twins
 import torch
 import torch.nn.functional as F
+import translation_twins
 from torch import Tensor, nn
 
 from migaki.core.batch import Batch
@@ -399,7 +400,8 @@ TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "deep_detail": deep_detail, "gaze": gaze, "hourglass": hourglass, "keypoints": hourglass,
     "landmarks": landmarks, "pix2pix": pix2pix, "regressor": regressor,
     "simgan": simgan, "super_resolution": super_resolution,
-    "detector": scene_twins.detector, "segmenter": scene_twins.segmenter}
+    "detector": scene_twins.detector, "segmenter": scene_twins.segmenter,
+    "cut": translation_twins.cut, "cyclegan": translation_twins.cyclegan}
 
 
 def half_cosine(rate: float, step: int, steps: int) -> float:
@@ -425,4 +427,5 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate},
     "super_resolution": {"net": half_cosine},
-    "detector": {"net": cycle}, "segmenter": {"net": cycle}}
+    "detector": {"net": cycle}, "segmenter": {"net": cycle},
+    **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")}}
