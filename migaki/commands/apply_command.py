@@ -14,7 +14,7 @@ from migaki.core.outline import docstring, load
 ABOUT = """Apply the trained system in the folder RUN, or the change called NAME, to a set of images.
 
 Labels, masks and further pictures are copied; positions in px move with the pixels. A system that takes pictures of any
-size keeps their bit depth, alpha and EXIF, and also takes a single picture or a video."""
+size keeps their bit depth, alpha and EXIF. The input may also be a film: what is random is drawn once for it."""
 
 _JOB = "migaki.stages.apply_job:ApplyJob"
 _RUN = Single(kind=Path, about="the folder of a trained run", operand="RUN")
