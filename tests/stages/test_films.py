@@ -100,8 +100,10 @@ def test_rows_of_films_in_time() -> None:
                     0: pytest.approx(side / (1 + 2 * side))}
     assert clips.around(3, 0) == {3: 1.0} and clips.around(4, 2.0) == {4: 1.0}
     assert clips_of([{"file_name": "x"}], "set") is None
-    for broken, word in (([{"clip": 1.5}], "name or the number"), ([{"clip": "a", "frame": "x"}], "number of a frame"),
-                         ([{"clip": "a", "frame": 1}, {"clip": "a"}], "number all or none")):
+    wrong: list[tuple[list[dict[str, Any]], str]] = [
+        ([{"clip": 1.5}], "name or the number"), ([{"clip": "a", "frame": "x"}], "number of a frame"),
+        ([{"clip": "a", "frame": 1}, {"clip": "a"}], "number all or none")]
+    for broken, word in wrong:
         assert word in message(partial(Clips, broken, "set"))
     found = averaged({"look": torch.tensor([[1.0, 0.0], [3.0, 4.0]])}, [5, 7], [{5: 0.25, 7: 0.75}, {7: 1.0}])
     assert found["look"].tolist() == [[2.5, 3.0], [3.0, 4.0]]
