@@ -37,7 +37,8 @@ from migaki.systems.simgan import SimGAN
 
 PEAKS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0, "A10": 125.0, "4090": 165.0,
          "V100": 125.0}
-"""TFLOP/s of dense bf16 (V100: fp16) by a part of the card's name, from the makers' data sheets; the first that fits."""
+"""TFLOP/s of dense bf16 (V100: fp16) by a part of the card's name, from the makers' data sheets; the first
+that fits counts."""
 
 COLUMNS = ("what", "signs", "eyes", "beside it")
 _ROUNDS = 5  # timed rounds after the warm-up
@@ -254,7 +255,7 @@ def refiner(device: torch.device, size: Size, budget: float, given_peak: float, 
         one.applied(clock)
         say(table(found, whence))
     kept = _SHARE_OF_APPLY * budget
-    for number, (name, one) in enumerate(found.items()):
+    for number, one in enumerate(found.values()):
         share = (clock.left - kept) / (len(found) - number)
         one.schedule(clock, clock.left - share)
         say(table(found, whence))

@@ -5,6 +5,7 @@ Zhou, Wang, Kraehenbuehl, "Objects as Points", 2019 (CenterNet), on a small resi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -31,6 +32,7 @@ from migaki.data.sets.box_classes import (
     complete_boxes,
     drop_unsure,
 )
+from migaki.data.sets.class_names import is_list_of_names
 from migaki.losses.detection import centre_focal, weighted_l1
 from migaki.metrics.detection import SURE, BoxPrecision
 from migaki.nets.batch_norm import adapt_norm_to_photos
@@ -65,6 +67,7 @@ class Detector(System):
         object_classes: tuple[str, ...] = ()  # their names in the order of the outputs; none = as the data
         keypoints: bool = True  # the keypoints of the objects are learned where the data have some
         num_keypoints: int = 0  # of each object; 0 = as the data
+        keypoint_names: tuple[str, ...] = ()  # their names; none = as dataset.json says
         flip_pairs: tuple[int, ...] = ()  # numbers of the keypoints that a mirror swaps: 1 2 3 4 swaps 1, 2 and 3, 4
         steps: int = 1000  # updates
         batch_size: int = 16  # images
@@ -134,7 +137,9 @@ class Detector(System):
         count = (config.num_keypoints or max(map(_count_keypoints, folders))) if config.keypoints else 0
         columns = [complete_boxes(folder, count) for folder in folders]
         classes, names = agreed_box_classes(folders, config.num_object_classes, config.object_classes)
-        config = replace(config, num_object_classes=classes, object_classes=names, num_keypoints=count)
+        points = config.keypoint_names or _point_names(folders)
+        config = replace(config, num_object_classes=classes, object_classes=names, num_keypoints=count,
+                         keypoint_names=points[:count])
         source = labelled_source(folders, ("image", *OBJECT_KEYS), config.batch_size, seed, photos, columns=columns,
                                  validate=config.validate)
         return config, source
@@ -228,7 +233,8 @@ class Detector(System):
     def metric(self) -> Metric:
         """Average precision."""
         config = self.config
-        return BoxPrecision(config.num_object_classes, config.object_classes, _STRIDE, config.max_objects)
+        return BoxPrecision(config.num_object_classes, config.object_classes, _STRIDE, config.max_objects,
+                            config.keypoint_names)
 
     def sheet(self, batch: Batch) -> Sheet:
         """Return images with the boxes that are read (red) and, if the batch has some, the true ones (green)."""
@@ -253,6 +259,15 @@ def _mirrored(config: Detector.Config) -> list[int]:
     for one, other in zip(config.flip_pairs[::2], config.flip_pairs[1::2], strict=True):
         order[one], order[other] = other, one
     return order
+
+
+def _point_names(folders: Sequence[ImageFolder]) -> tuple[str, ...]:
+    """The names of the keypoints, of the first folder that says them."""
+    for folder in folders:
+        found = folder.made.get("keypoint_names")
+        if is_list_of_names(found):
+            return tuple(found)
+    return ()
 
 
 def _count_keypoints(folder: ImageFolder) -> int:

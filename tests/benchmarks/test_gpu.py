@@ -27,7 +27,7 @@ def test_it_runs_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert gpu.main(words) == 0
     found = rows(out.read_text())
     assert out.read_text() in capsys.readouterr().out
-    assert len(found) == 9 and all("-" not in cell[:1] for name in found for cell in found[name][:2]), found
+    assert len(found) == 10 and all("-" not in cell[:1] for name in found for cell in found[name][:2]), found
     step = next(name for name in found if name.startswith("refiner step"))
     assert re.match(r"[\d.]+ ms \(", found[step][0]) and "limit: --peak 1 TFLOP/s" in found[
         "rate, and its share of the limit"][2]
