@@ -169,6 +169,8 @@ class ChangeWork(Work):
 
 
 def _refuse_estimators(name: str, job: ApplyJob) -> None:
+    if job.min_confidence:
+        raise UserError(f"apply {name}: only a trained system is sure or unsure: leave out --min-confidence")
     if job.estimator is not None or job.reject_drift or job.rejected != "drop":
         raise UserError(f"apply {name}: only a trained system has an estimate of drift: leave out --estimator, "
                         "--reject-drift and --rejected")

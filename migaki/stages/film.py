@@ -175,5 +175,7 @@ def _refuse_options(job: ApplyJob) -> None:
     if job.estimator is not None or job.reject_drift or job.rejected != "drop":
         raise UserError("--estimator, --reject-drift and --rejected: a film in a file has no labels that could drift: "
                         "give a folder of frames with --input, or leave them out")
+    if job.min_confidence:
+        raise UserError(f"--min-confidence {job.min_confidence:g}: nothing is read off a film in a file: leave it out")
     if job.smooth < 0:
         raise UserError(f"--smooth {job.smooth}: give a number of frames, or 0 for frames by themselves")

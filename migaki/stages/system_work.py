@@ -35,6 +35,7 @@ from migaki.judges.drift_meter import FolderMeter, written
 from migaki.metrics.drift import Tolerance, parse_tolerance
 from migaki.stages.apply_job import ApplyJob, naming
 from migaki.stages.in_films import InFilms
+from migaki.stages.unsure import check_confidence, sure_only
 
 _PIECE = 2**15  # px that a network processes at once on a CPU: its activations then fit into the cache
 _UNCHANGED = "unchanged"
@@ -83,7 +84,8 @@ class SystemWork(Work):
     def info(self) -> dict[str, Any]:
         """The record of what makes the images."""
         named = {name: list(value) for name, value in (("keep", self.job.keep), ("drop", self.job.drop)) if value}
-        return self._info | named
+        least = {"min_confidence": self.job.min_confidence} if self.job.min_confidence else {}
+        return self._info | named | least
 
     def _open_meter(self, estimator: Path | None) -> None:
         job = self.job
@@ -134,7 +136,10 @@ class SystemWork(Work):
 
     def _made(self, places: list[int], rows: list[int], batch: Batch) -> list[Done]:
         moved = {key: value.to(self.device) for key, value in batch.items()}
-        picture, made = split_made(self._run(self.system.predict, moved))
+        found = self._run(self.system.predict, moved)
+        if self.job.min_confidence:
+            found = sure_only(self.system, self._run, moved, found, self.job.min_confidence)
+        picture, made = split_made(found)
         if "image" not in batch and (picture is None or self.meter is not None):
             moved |= {key: value.to(self.device) for key, value in self.folder.read(rows, ("image",)).items()}
         columns = _columns(made, len(places))
@@ -196,6 +201,7 @@ class SystemWork(Work):
 
 
 def _check(job: ApplyJob, makes_several: bool) -> None:
+    check_confidence(job.min_confidence)
     if job.batch_size < 1:
         raise UserError(f"--batch-size {job.batch_size}: at least 1")
     if job.variants < 1 or (job.variants > 1 and not makes_several):

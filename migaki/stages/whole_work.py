@@ -79,6 +79,8 @@ class WholeWork(Work):
 
 
 def _refuse_options(job: ApplyJob) -> None:
+    if job.min_confidence:
+        raise UserError(f"--min-confidence {job.min_confidence:g}: a restorer reads nothing: leave it out")
     if job.variants != 1:
         raise UserError(f"--variants {job.variants}: only a refiner trained with --noise-channels makes several images")
     if job.estimator is not None or job.reject_drift or job.rejected != "drop":
