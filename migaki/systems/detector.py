@@ -37,7 +37,7 @@ from migaki.losses.detection import centre_focal, weighted_l1
 from migaki.metrics.detection import SURE, BoxPrecision
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.feature_unet import scene_net
-from migaki.nets.pretrained import Kind, kind_of, load_backbone
+from migaki.nets.transformers_backbone import SceneKind, load_scene_backbone, scene_kind
 from migaki.ops import scene_moves
 from migaki.ops.augment import scene_looks
 from migaki.ops.boxes import GEOMETRY, Labelled, decode, encode, to_object_maps
@@ -72,7 +72,8 @@ class Detector(System):
         steps: int = 1000  # updates
         batch_size: int = 16  # images
         features: int = 16  # width of the network
-        backbone: Kind = ""  # encoder in place of ours; taken from the file that --pretrained names
+        backbone: SceneKind = ""  # encoder in place of ours; taken from what --pretrained names
+        backbone_config: str = ""  # JSON of a transformers encoder; taken from the folder that --pretrained names
         backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the rest's; 0 = frozen
         learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
@@ -96,7 +97,7 @@ class Detector(System):
 
         data: tuple[Path, ...]  # with `boxes` and `classes`, or read by a model (`migaki apply`): self-training
         photos: Path | None = None  # unlabelled photographs of where the model will be used
-        pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1, trained on photographs
+        pretrained: Path | None = None  # EfficientNet-Lite0, SqueezeNet 1.1 (files), SegFormer, RT-DETR (folders)
 
     config: Config
     keys = (Key(name="object_maps", shape=("K", "H", "W"),
@@ -119,7 +120,7 @@ class Detector(System):
         self.register_buffer("mirror", torch.tensor(_mirrored(config), dtype=torch.int64), persistent=False)
         outputs = config.num_object_classes + GEOMETRY + 2 * config.num_keypoints
         shape = (config.channels, config.height, config.width)
-        self.net = scene_net(config.backbone, shape, outputs, config.features, _STRIDE)
+        self.net = scene_net(config.backbone, shape, outputs, config.features, _STRIDE, config.backbone_config)
         self.net.start_at(_RARE, config.num_object_classes)
         self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay,
                                         self.net.backbone, config.backbone_rate)}
@@ -129,7 +130,8 @@ class Detector(System):
         """Open the folders: the first sets the size, the others are scaled to it; classes are matched by name."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
         if data.pretrained is not None:
-            config = replace(config, backbone=kind_of(data.pretrained))
+            kind, described = scene_kind(data.pretrained)
+            config = replace(config, backbone=kind, backbone_config=described)
         for folder in folders:
             if drop_unsure(folder, config.min_score) == 0:
                 raise UserError(f"{show(folder.path)}: no box was read with a score of {config.min_score:g} or more: "
@@ -147,7 +149,7 @@ class Detector(System):
     def prepare(self, data: Data) -> None:
         """Load pretrained weights, if there are any."""
         if data.pretrained is not None and self.net.backbone is not None:
-            load_backbone(self.net.backbone, data.pretrained)
+            load_scene_backbone(self.net.backbone, data.pretrained)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
