@@ -1,8 +1,9 @@
 """SegFormer and RT-DETR as backbones, from a local folder of weights through `transformers` (`migaki[transformers]`).
 
 A folder holds `config.json` and `model.safetensors`, as `save_pretrained` writes them and as they are published.
-Nothing is fetched, nothing is unpickled, and no code in the folder is run. Of SegFormer (Xie et al., NeurIPS 2021) the encoder
-is taken, of RT-DETR (Zhao et al., CVPR 2024) the residual network and the hybrid encoder; the decoders are left out.
+Nothing is fetched, nothing is unpickled, and no code in the folder is run. Of SegFormer (Xie et al., NeurIPS 2021) the
+encoder is taken, of RT-DETR (Zhao et al., CVPR 2024) the residual network and the hybrid encoder; the decoders are left
+out.
 """
 
 from __future__ import annotations
@@ -161,9 +162,9 @@ def _check_numbers(value: Any, name: str = "") -> None:
     elif isinstance(value, list | tuple):
         for part in value:
             _check_numbers(part, name)
-    elif isinstance(value, int) and name != "positional_encoding_temperature":
-        if abs(value) > (_MOST_DEPTH if "depth" in name or "layers" in name else _MOST_WIDTH):
-            raise ValueError(f"{name} is {value}")
+    most = _MOST_DEPTH if "depth" in name or "layers" in name else _MOST_WIDTH
+    if isinstance(value, int) and name != "positional_encoding_temperature" and abs(value) > most:
+        raise ValueError(f"{name} is {value}")
 
 
 def _unfit(kind: str, error: Exception) -> UserError:
