@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from migaki.core.batch import Batch
+from migaki.core.batch import Batch, Key
 from migaki.core.change import Change
 from migaki.core.errors import UnfitPicture, UserError
 from migaki.core.files import show
@@ -74,6 +74,7 @@ class Match(Change):
                 raise UserError("--how none: nothing is left to match: add --blur or --grain")
 
     config: Config
+    keys = (Key(name="look", shape=("L",), unit="means, then deviations of the channels, averaged over time"),)
 
     def open(self, folder: Path) -> None:
         """Open the photographs; they are read as they are drawn, and their statistics kept."""
@@ -106,6 +107,7 @@ class Match(Change):
                                f"{sharpness.SMALLEST}x{sharpness.SMALLEST} px on: leave out --blur and --grain")
         is_lab = config.space == "lab" and images.shape[1] == 3
         # One picture at a time: a Fourier transform rounds differently in batches of another size.
+<<<<<<< HEAD
         made = [self._changed(one[None], int(seed), is_lab) for one, seed in zip(images, seeds, strict=True)]
         return {"image": torch.cat(made)}
 
@@ -125,6 +127,30 @@ class Match(Change):
             # Black, white and what a depth camera did not see are no readings that vary.
             image = torch.where((image > 0) & (image < 1), grainy, image)
         return image
+=======
+        own = list(batch["look"]) if "look" in batch else [None] * len(given)
+        matched = torch.cat([self._matched(one[None], looks, before)
+                             for one, looks, before in zip(given, drawn, own, strict=True)])
+        matched = (lab_to_rgb(matched) if is_lab else matched).clamp(0, 1)
+        return {"image": images + self.config.strength * (matched - images)}
+
+    def measured(self, batch: Batch) -> Batch:
+        """Return `look` (B, 2C), in the colours that count, where means and deviations are matched."""
+        images = batch["image"]
+        if self.config.how != "mean-deviation" or images.shape[1] not in (1, 3):
+            return {}
+        is_lab = self.config.space == "lab" and images.shape[1] == 3
+        return {"look": torch.cat(appearance.mean_deviation(rgb_to_lab(images) if is_lab else images), 1)}
+
+    def _matched(self, image: Tensor, looks: tuple[Tensor, ...], own: Tensor | None) -> Tensor:
+        """One picture (1, C, H, W) with the looks of `_measure`, not yet clipped; `own` is its `look` in a film."""
+        if self.config.how == "histogram":
+            return appearance.match_quantiles(image, looks[0])
+        if self.config.how == "spectrum":
+            return appearance.match_low_amplitudes(image, looks[0])
+        before = None if own is None else (own[None, : len(own) // 2], own[None, len(own) // 2 :])
+        return appearance.match_mean_deviation(image, looks[0], looks[1], before)
+>>>>>>> film
 
     def _matched(self, image: Tensor, looks: Looks) -> Tensor:
         """One picture (1, C, H, W) with the colours of `_colours`, not yet clipped."""

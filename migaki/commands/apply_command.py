@@ -6,6 +6,7 @@ from pathlib import Path
 
 from migaki.commands import help as pages
 from migaki.commands.options import Single, command_line, parse
+from migaki.commands.recorded import CONFIG, with_recorded
 from migaki.core.discovery import names_in, reference
 from migaki.core.errors import UserError
 from migaki.core.files import show
@@ -14,7 +15,7 @@ from migaki.core.outline import docstring, load
 ABOUT = """Apply the trained system in the folder RUN, or the change called NAME, to a set of images.
 
 Labels, masks and further pictures are copied; positions in px move with the pixels. A system that takes pictures of any
-size keeps their bit depth, alpha and EXIF, and also takes a single picture or a video."""
+size keeps their bit depth, alpha and EXIF. The input may also be a film: what is random is drawn once for it."""
 
 _JOB = "migaki.stages.apply_job:ApplyJob"
 _RUN = Single(kind=Path, about="the folder of a trained run", operand="RUN")
@@ -23,18 +24,20 @@ _RUN = Single(kind=Path, about="the folder of a trained run", operand="RUN")
 def run(words: list[str]) -> int:
     """Run the command."""
     changes = names_in("changes", "Change")
+    words = with_recorded("apply", words, changes)
     if not words:
         raise UserError(f"migaki apply: missing: RUN, the folder of a trained run, or one of {', '.join(changes)}")
     if words[0] in changes:
         name = words[0]
         cls = reference("changes", name, "Change")
-        options = parse(f"apply {name}", docstring(cls), words[1:], job=_JOB, config=f"{cls}.Config")
+        options = parse(f"apply {name}", docstring(cls), words[1:], also=(CONFIG,), job=_JOB,
+                        config=f"{cls}.Config")
         from migaki.stages.apply import apply_change
 
         out = apply_change(name, load(cls)(options.config), options.job, command=command_line())
     else:
         about = f"{ABOUT}\n\nNAME is one of\n{pages.table(changes)}\n\n`migaki apply NAME --help` lists its options."
-        options = parse("apply", about, words, run=_RUN, job=_JOB)
+        options = parse("apply", about, words, also=(CONFIG,), run=_RUN, job=_JOB)
         from migaki.stages.apply import apply
 
         out = apply(options.run, options.job, command=command_line())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from migaki.commands import help as pages
 from migaki.commands.options import Single, command_line, parse
+from migaki.commands.recorded import CONFIG, with_recorded
 from migaki.core.discovery import names_in, reference
 from migaki.core.files import show
 from migaki.core.outline import docstring, load
@@ -23,6 +24,7 @@ _RUN = Single(kind=Path, about="the folder of a trained run", operand="RUN")
 def run(words: list[str]) -> int:
     """Run the command."""
     judges = names_in("judges", "Judge")
+    words = with_recorded("evaluate", words, judges)
     if words and words[0] in judges:
         return _judge(words[0], words[1:])
     runs, rest = _runs(words)
@@ -32,7 +34,7 @@ def run(words: list[str]) -> int:
         return _judge("labels" if load_system(runs[0]).tiling is None else "pairs", rest, runs)
     about = f"{ABOUT}\n\nJUDGE is one of\n{pages.table(judges)}\n\n`migaki evaluate JUDGE --help` lists its options."
     labels = reference("judges", "labels", "Judge")
-    options = parse("evaluate", about, words, run=_RUN, out=_OUT, config=f"{labels}.Config")
+    options = parse("evaluate", about, words, also=(CONFIG,), run=_RUN, out=_OUT, config=f"{labels}.Config")
     from migaki.core.trained import load_system
 
     load_system(options.run)  # raises a UserError that names what is wrong with the run
@@ -67,7 +69,8 @@ def _is_value(words: list[str], place: int) -> bool:
 def _judge(name: str, words: list[str], runs: list[Path] | None = None) -> int:
     cls = reference("judges", name, "Judge")
     found, rest = ([], words) if runs is not None else _first_runs(words)
-    options = parse(f"evaluate {name}", docstring(cls), rest, out=_OUT, config=f"{cls}.Config")
+    options = parse(f"evaluate {name}", docstring(cls), rest, also=(CONFIG,), out=_OUT,
+                    config=f"{cls}.Config")
     from migaki.report.findings import figure_lines
     from migaki.stages.evaluate import judge_into
 

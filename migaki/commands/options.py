@@ -6,6 +6,7 @@ import dataclasses
 import math
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,17 +38,19 @@ PARALLEL = Single(kind=str, default="auto", group="run", about="steps that run s
                   "many as cores are idle. The results are the same bits")
 
 
-def parse(program: str, about: str, words: list[str], **parts: str | Single | Recipe) -> Any:
+def parse(program: str, about: str, words: list[str], *, also: Sequence[Option] = (),
+          **parts: str | Single | Recipe) -> Any:
     """Parse `words` into an object with one attribute for each of `parts`.
 
     A part is one of three: a reference to a dataclass (`module:Class`); a `Recipe`, which is such a reference whose
     defaults a preset or a file may change; or a `Single` option. The options of all parts carry no prefix. `--help`
-    reads the source files and does not import the referenced modules. Raises UserError for words that cannot be parsed.
+    reads the source files and does not import the referenced modules. `also` are options that the caller has taken from
+    the words and that the help lists. Raises UserError for words that cannot be parsed.
     """
     recipes, words = chosen(program, parts, words)
     listed = {name: _listed(name, part, recipes.get(name)) for name, part in parts.items()}
     options = [option for part in listed.values() for option in part]
-    _answer_help(program, about, words, [*options, *(line for part in parts.values() if isinstance(part, Recipe)
+    _answer_help(program, about, words, [*options, *also, *(line for part in parts.values() if isinstance(part, Recipe)
                                                      for line in part.own_options())])
     from migaki.commands import reading  # imports tyro, which the help does not need
 

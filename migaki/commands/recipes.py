@@ -55,8 +55,8 @@ def chosen(program: str, parts: Mapping[str, Any], words: list[str]) -> tuple[di
     offer = next((part for part in recipes.values() if part.offers), None)
     if offer is None:
         return {}, words
-    preset, words = _taken("preset", words)
-    file, words = _taken("config", words) if offer.section else (None, words)
+    preset, words = taken("preset", words)
+    file, words = taken("config", words) if offer.section else (None, words)
     if preset is not None and file is not None:
         raise UserError("--preset and --config both give the values to begin from: leave one out")
     if file is not None:
@@ -69,7 +69,7 @@ def chosen(program: str, parts: Mapping[str, Any], words: list[str]) -> tuple[di
     return {name: getattr(load(offer.reference), preset.replace("-", "_"))()}, words
 
 
-def _taken(name: str, words: list[str]) -> tuple[str | None, list[str]]:
+def taken(name: str, words: list[str]) -> tuple[str | None, list[str]]:
     """Returns the last value given for the option `--name` (None without one), and the words without the option."""
     value, left = None, []
     rest = iter(words)

@@ -35,6 +35,9 @@ class Change(ABC):
     set that was given, and the change."""
     parts: ClassVar[tuple[str, ...]] = ("",)
     """Folders below OUT that it writes: the value `image` of a key `input/image` goes into `input/`."""
+    is_film: ClassVar[bool] = False
+    """Whether the variants of a row are the frames of one film: they share a seed, `batch` has their numbers from 0 as
+    `frame` (B,), and the columns `clip` and `frame` are written."""
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
@@ -47,6 +50,13 @@ class Change(ABC):
 
     def reads(self) -> dict[str, Path]:
         """Returns further folders or files that decide the result, by option; the record stores their hashes."""
+        return {}
+
+    def measured(self, batch: Batch) -> Batch:
+        """Returns what `change` measures on whole pictures, (B, ...) float32 by keys that it accepts in their place.
+
+        In a film these numbers are averaged over time, so that the change does not flicker; by default there are none.
+        """
         return {}
 
     @abstractmethod

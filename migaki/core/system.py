@@ -84,6 +84,13 @@ class System(nn.Module, ABC):
         outputs behind it where a prediction is made of choices and has no gradient."""
         return self.predict(batch)
 
+    def measured(self, batch: Batch) -> Batch:
+        """Returns what `predict` measures on whole pictures, (B, ...) float32 by keys that it accepts in their place.
+
+        In a film these numbers are averaged over time, so that pictures do not flicker; by default there are none.
+        """
+        return {}
+
     @property
     def tiling(self) -> Tiling | None:
         """How to cut large pictures into tiles; None for a system that takes only the size in its configuration."""

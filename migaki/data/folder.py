@@ -13,11 +13,9 @@ Instead of image files the folder may hold shards: tar files (WebDataset) or Par
 from __future__ import annotations
 
 import copy
-import itertools
 import os
 import posixpath
 from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,6 +41,7 @@ from migaki.data.sets.class_names import (
     is_list_of_names,
 )
 from migaki.data.sets.contents import contents
+from migaki.data.sets.headers import headers_of
 from migaki.data.sets.labels import PLANE_KEYS, POINT_KEYS, Columns, gather_columns
 from migaki.data.sets.lazy_rows import LazyRows
 from migaki.data.sets.left_out import LeftOut
@@ -56,7 +55,6 @@ Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
 _STAYS = Move(np.eye(2, 3), (1, 1), (1, 1))
-_BLOCK = 256  # headers that one thread reads in sequence
 
 
 class ImageFolder:
@@ -215,14 +213,7 @@ class ImageFolder:
 
     @cached_property
     def _headers(self) -> list[Header]:
-        same: dict[Header, Header] = {}  # a million equal headers share one object
-
-        def look(start: int) -> list[Header]:
-            found = [read_header(self._place(index)) for index in range(start, min(start + _BLOCK, len(self)))]
-            return [same.setdefault(header, header) for header in found]
-
-        with ThreadPoolExecutor(4) as pool:  # in blocks, because a task per image would take a kilobyte each
-            return list(itertools.chain.from_iterable(pool.map(look, range(0, len(self), _BLOCK))))
+        return headers_of(self._place, len(self))
 
     @property
     def headers(self) -> list[Header]:

@@ -23,6 +23,7 @@ from migaki.data.files.image_file import read_header, read_image
 from migaki.data.sets.listing import check_inside
 from migaki.data.sets.splits import split_of
 from migaki.importers.importer import Array, Row, decimals
+from migaki.importers.untouched import untouched
 from migaki.ops.regions import fill_outlines, region_of_runs
 
 MAX_MASK_CLASSES: Final = 254
@@ -115,7 +116,10 @@ def index_mask(shapes: Sequence[Shape], classes: Sequence[str], size: tuple[int,
 
 
 def read_picture(path: Path) -> Array:
-    """A picture (C, H, W) uint8 of 1, 3 or 4 channels in its own size: 16 bits become 8, grey loses its alpha."""
+    """A picture (C, H, W) uint8 of 1, 3 or 4 channels in its own size: 16 bits become 8, grey loses its alpha.
+
+    That of a JPEG file remembers its file (`importers.untouched`), which is copied if the pixels stay as they are.
+    """
     array = check_values(read_image(path), None, path)
     if array.dtype == np.uint16:
         array = (array.astype(np.uint32) + 128) // 257
@@ -126,7 +130,7 @@ def read_picture(path: Path) -> Array:
     if len(array) not in (1, 3, 4):
         raise UserError(f"{show(path)}: has {len(array)} channels: convert it to grey or RGB")
     pixels: Array = array.astype(np.uint8)
-    return pixels
+    return untouched(pixels, path)
 
 
 def check_size(path: Path, image: Array, size: tuple[int, int] | None, by: Path) -> None:

@@ -25,7 +25,7 @@ from migaki.data.files.image_file import show
 from migaki.data.sets.contents import all_contents
 from migaki.data.sets.labels import plain
 from migaki.data.walk import Done, OutputJob, Work, walk
-from migaki.data.writers.record import plan
+from migaki.importers.untouched import record_of
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
@@ -132,8 +132,7 @@ class ImportWork(Work):
 
     def do(self, places: list[int]) -> list[Done]:
         """Load and encode these entries."""
-        return [Done(place=place, records=(plan(*self.importer.load(self.entries[place]), "png").encode("png"),))
-                for place in places]
+        return [Done(place=place, records=(record_of(*self.importer.load(self.entries[place])),)) for place in places]
 
 
 def _no_report(done: int, total: int) -> None:

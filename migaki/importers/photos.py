@@ -14,6 +14,7 @@ from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
 from migaki.data.further import carried_files
 from migaki.importers.importer import MAX_SIDE, Array, Importer, Row, check_option
+from migaki.importers.untouched import untouched
 from migaki.ops.histogram import equalise
 
 Half = Literal["all", "first", "second"]
@@ -83,7 +84,14 @@ class Photos(Importer):
             row = {key: value for key, value in self._folder.rows[entry].items() if key in _NO_LABELS}
         name = PurePosixPath(self._folder.names[entry])
         # Two files may differ only in their ending.
-        return f"{name.with_suffix('')}_{entry:06d}", pixels, row
+        return f"{name.with_suffix('')}_{entry:06d}", self._own(entry, pixels), row
+
+    def _own(self, entry: int, pixels: Array) -> Array:
+        """The pixels, marked as those of their file if nothing was done to them."""
+        config, header, file = self.config, self._folder.headers[entry], self._folder.file(entry)
+        is_same = (header.channels, header.height, header.width) == pixels.shape
+        return untouched(pixels, file) if is_same and not config.equalise and config.value_range is None and isinstance(
+            file, Path) else pixels
 
 
 def halved(count: int, half: Half) -> list[int]:

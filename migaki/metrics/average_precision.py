@@ -19,6 +19,8 @@ THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 MOST = 100
 """Detections an image and class, the surest, that count."""
+MOST_POSES = 20
+"""The same for keypoints."""
 
 
 class ImageObjects(NamedTuple):
@@ -57,25 +59,34 @@ def matched(read: ImageObjects, truth: ImageObjects, which: int, thresholds: Arr
     mine = np.flatnonzero(truth.classes == which)
     mine = mine[np.argsort(truth.crowd[mine], kind="stable")]  # crowds last
     crowd = truth.crowd[mine]
-    overlap = box_overlaps(read.boxes[chosen], truth.boxes[mine], crowd)
+    return matched_by(box_overlaps(read.boxes[chosen], truth.boxes[mine], crowd), read.scores[chosen], crowd, crowd,
+                      thresholds)
+
+
+def matched_by(overlap: Array, scores: Array, silent: Array, crowd: Array, thresholds: Array = THRESHOLDS) -> Matches:
+    """Match detections, the surest first, with true objects by their overlap.
+
+    Shape: overlap (N, M), scores (N,), `silent` (M,) true objects that do not count, `crowd` (M,) those of them that
+        swallow any number of detections
+    """
     reach = overlap.max(1, initial=0.0)
-    hit, ignored = (np.zeros((len(thresholds), len(chosen)), np.bool_) for _ in range(2))
+    hit, ignored = (np.zeros((len(thresholds), len(scores)), np.bool_) for _ in range(2))
     for row, threshold in enumerate(thresholds):
-        free = np.ones(len(mine), np.bool_)
+        free = np.ones(len(silent), np.bool_)
         for number in np.flatnonzero(reach >= min(threshold, 1 - 1e-10)).tolist():
-            best = _best(overlap[number], crowd, free, min(threshold, 1 - 1e-10))
+            best = _best(overlap[number], silent, free, min(threshold, 1 - 1e-10))
             if best < 0:
                 continue
-            free[best] = crowd[best]  # a crowd swallows any number
-            hit[row, number], ignored[row, number] = not crowd[best], crowd[best]
-    return Matches(read.scores[chosen], hit, ignored, int((~crowd).sum()))
+            free[best] = crowd[best]
+            hit[row, number], ignored[row, number] = not silent[best], silent[best]
+    return Matches(scores, hit, ignored, int((~silent).sum()))
 
 
-def _best(overlap: Array, crowd: Array, free: Array, threshold: float) -> int:
-    """The object that a detection hits, -1 for none: the highest overlap among the single ones, then among crowds.
+def _best(overlap: Array, silent: Array, free: Array, threshold: float) -> int:
+    """The object that a detection hits, -1 for none: the highest overlap among those that count, then among others.
 
     Of equal ones the last, as in COCO's code."""
-    for kind in (~crowd, crowd):
+    for kind in (~silent, silent):
         able = free & kind & (overlap >= threshold)
         if able.any():
             return int(np.flatnonzero(able & (overlap == overlap[able].max()))[-1])

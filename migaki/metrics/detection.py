@@ -20,6 +20,7 @@ from migaki.metrics.average_precision import (
     precision_and_recall,
 )
 from migaki.metrics.extremes import Extremes
+from migaki.metrics.keypoint_similarity import Poses, pose_figures, sigmas_of
 from migaki.ops.boxes import decode, from_object_maps
 
 Array = np.ndarray[Any, Any]
@@ -36,12 +37,16 @@ class BoxPrecision(Metric):
     """COCO's average precision of boxes (`metrics.average_precision`), over all classes and for each."""
 
     keys = ("boxes", "classes")
-    hints = ("crowd",)
+    hints = ("crowd", "object_keypoints")
     main = "ap50"
     higher_is_better = True
 
-    def __init__(self, num_classes: int, names: Sequence[str] = (), stride: int = 4, most: int = 100) -> None:
-        """`names` are those of the first classes; `stride` and `most` are those with which a detector decodes."""
+    def __init__(self, num_classes: int, names: Sequence[str] = (), stride: int = 4, most: int = 100,
+                 point_names: Sequence[str] = ()) -> None:
+        """`names` are those of the first classes; `stride` and `most` are those with which a detector decodes;
+        `point_names` are those of the keypoints, for the scatter of COCO's."""
+        self._point_names = tuple(point_names)
+        self._poses: list[tuple[Poses, Poses]] = []
         self.names = [*names, *map(str, range(len(names), num_classes))]
         self._stride, self._most = stride, most
         self.read: list[ImageObjects] = []
@@ -57,6 +62,8 @@ class BoxPrecision(Metric):
         read, truth = objects_of(predicted), objects_of(batch)
         if len(read) != len(truth):
             raise ValueError(f"boxes of {len(read)} images for {len(truth)} images")
+        if "object_keypoints" in predicted and "object_keypoints" in batch:
+            self._poses += zip(poses_of(predicted), poses_of(batch), strict=True)
         for one, other in zip(read, truth, strict=True):
             for side in (one, other):
                 if len(side.classes) and int(side.classes.max()) >= len(self.names):
@@ -72,13 +79,22 @@ class BoxPrecision(Metric):
 
         Keys: `count` of images, `objects`; `ap50`, the mean over classes of the average precision at an overlap of 0.5,
         `ap` its mean over 0.5, 0.55 ... 0.95 (COCO's AP), `ar` the mean recall over them at 100 boxes an image, `ar50`;
-        `class_ap50`, `class_ap`, `class_recall50`, one a class or None; `classes`, the names. Raises UserError when no
-        image has an object.
+        `class_ap50`, `class_ap`, `class_recall50`, one a class or None; `classes`, the names; of keypoints `oks_ap`,
+        `oks_ap50`, `oks_ap75` and `oks_ar`. Raises UserError when no image has an object.
         """
         if not any(len(one.classes) for one in self.truth):
             raise UserError("detection: no image has a true box, so there is nothing to find: check the labels")
         return {"count": len(self.truth), "objects": int(sum((~one.crowd).sum() for one in self.truth))} | _figures(
-            self.read, self.truth, len(self.names)) | {"classes": self.names}
+            self.read, self.truth, len(self.names)) | self._keypoints() | {"classes": self.names}
+
+    def _keypoints(self) -> dict[str, Any]:
+        """The figures of the objects' keypoints (`metrics.keypoint_similarity`), where these are read and known."""
+        points = [one.points.shape[1] for one, _ in self._poses if len(one.points)]
+        if not self._poses or any(len(other.points) and other.points.shape[1] != points[0]
+                                  for _, other in self._poses if points):
+            return {}
+        count = points[0] if points else max((other.points.shape[1] for _, other in self._poses), default=0)
+        return pose_figures(*zip(*self._poses, strict=True), len(self.names), sigmas_of(self._point_names, count))
 
     def baseline(self) -> Baseline:
         """Return the baseline that answers the same few boxes for every image: those that hit the most objects.
@@ -138,6 +154,18 @@ def objects_of(batch: Batch) -> list[ImageObjects]:
     return [ImageObjects(one[there].astype(np.float64), which[there].astype(np.int64), sure[there].astype(np.float64),
                          many[there])
             for one, which, sure, many in zip(boxes, classes, scores, crowd, strict=True) for there in [which >= 0]]
+
+
+def poses_of(batch: Batch) -> list[Poses]:
+    """The objects of each image of a batch with their keypoints, without the filling."""
+    found = []
+    for one, points, which in zip(objects_of(batch), batch["object_keypoints"].detach().cpu().numpy(),
+                                  batch["classes"].detach().cpu().numpy(), strict=True):
+        own = points[: len(which)][(which >= 0)[: len(points)]].astype(np.float64)
+        if len(own) != len(one.boxes):  # a set whose images have no keypoints at all
+            own = np.zeros((len(one.boxes), points.shape[1] if points.ndim > 1 else 1, 3))
+        found.append(Poses(own, *one))
+    return found
 
 
 def _figures(read: Sequence[ImageObjects], truth: Sequence[ImageObjects], num_classes: int) -> dict[str, Any]:

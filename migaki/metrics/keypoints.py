@@ -11,6 +11,7 @@ import torch
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.metric import Baseline, Metric
+from migaki.metrics.keypoint_similarity import sigmas_of, similarity
 
 WITHIN_PX = (2.5, 5.0, 10.0)
 """The thresholds that are reported; 5 is that of Shrivastava et al., CVPR 2017, table 4."""
@@ -95,7 +96,7 @@ class KeypointError(Metric):
         `images_within_T_px` (share of images by their mean error); `curve` {`px`, `share`, `share_of_images`: 41 each};
         `mean_px_by_landmark` and `within_5_px_by_landmark`, J numbers each. With a `side` also `pck_5_percent` and
         `pck_10_percent`: the share of landmarks within that share of it; with labels that are missing `num_landmarks`,
-        how many there are. Raises UserError when no image was added.
+        how many there are; of three landmarks or more `mean_oks`. Raises UserError when no image was added.
         """
         errors = self.errors_px()
         known = _known(errors)
@@ -108,12 +109,31 @@ class KeypointError(Metric):
         for at in WITHIN_PX:
             figures[f"within_{at:g}_px"], figures[f"images_within_{at:g}_px"] = self.within(at)
         curve = [self.within(at) for at in CURVE_PX]
+        if (oks := self._similarity()) is not None:
+            figures["mean_oks"] = oks
         figures["curve"] = {"px": list(CURVE_PX), "share": [share for share, _ in curve],
                             "share_of_images": [share for _, share in curve]}
         near = (errors <= 5).double().masked_fill(errors.isnan(), torch.nan)
         for name, each in (("mean_px_by_landmark", errors), ("within_5_px_by_landmark", near)):
             figures[name] = [None if value != value else value for value in _mean(each, 0).tolist()]
         return figures | ({"landmarks": list(self.names)} if self.names else {})
+
+    def _similarity(self) -> float | None:
+        """Return the mean over images of OKS (`metrics.keypoint_similarity`), None for fewer than three landmarks.
+
+        The scale of an object is the upright box round its labelled landmarks; images in which that is a line are left
+        out.
+        """
+        truth, errors = torch.cat(self._truth).numpy(), self.errors_px().numpy() / self._scale
+        labelled = np.isfinite(errors)
+        wide = [np.where(labelled, truth[..., k], -np.inf).max(1) - np.where(labelled, truth[..., k], np.inf).min(1)
+                for k in range(2)]
+        kept = (labelled.sum(1) >= 3) & (np.minimum(*wide) > 0)
+        if not kept.any():
+            return None
+        distances = np.where(labelled, errors, 0)[kept] ** 2
+        return float(similarity(distances, labelled[kept], (wide[0] * wide[1])[kept],
+                                sigmas_of(self.names, errors.shape[1])).mean())
 
     def baseline(self) -> Baseline:
         """Return the baseline that always answers each landmark's mean position over the evaluated images."""

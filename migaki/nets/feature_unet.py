@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from migaki.nets.pretrained import Backbone, Kind, build_backbone
+from migaki.nets.pretrained import Backbone
 from migaki.nets.small_resnet import ResidualUnit
+from migaki.nets.transformers_backbone import SceneKind, scene_backbone
 
 
 class ResidualEncoder(nn.Module):
@@ -35,16 +36,24 @@ class ResidualEncoder(nn.Module):
 
 class PretrainedEncoder(nn.Module):
     """Images (B, C, H, W) in [-1, 1] to features of a pretrained network (`nets.pretrained`) at strides 2, 4, 8 ...:
-    maps of exactly H / stride x W / stride, although the backbone may cut the margins."""
+    maps of exactly H / stride x W / stride, although the backbone may cut the margins. Strides that the network does
+    not have come from convolutions of our own."""
 
-    def __init__(self, kind: Kind, channels: int, height: int, width: int) -> None:
+    def __init__(self, backbone: Backbone, channels: int, features: int) -> None:
         super().__init__()
-        self.backbone = build_backbone(kind, channels, height, width)
-        self.widths = self.backbone.widths
+        self.backbone = backbone
+        missing = [stride for stride in (2, 4) if stride < backbone.strides[0]]
+        self.stems = nn.ModuleList([nn.Sequential(
+            nn.Conv2d(features if number else channels, features, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(features), nn.ReLU()) for number in range(len(missing))])
+        self.widths = (*(features for _ in missing), *backbone.widths)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Returns the features, the finest first."""
-        found = []
+        found, fine = [], images
+        for stem in self.stems:
+            fine = stem(fine)
+            found.append(fine)
         for one, stride in zip(self.backbone((images + 1) / 2), self.backbone.strides, strict=True):
             size = [side // stride for side in images.shape[2:]]
             fits = list(one.shape[2:]) == size
@@ -107,9 +116,13 @@ class FeatureUNet(nn.Module):
         return out
 
 
-def scene_net(kind: Kind, shape: tuple[int, int, int], num_outputs: int, features: int, stride: int) -> FeatureUNet:
-    """Returns a U-Net for images (C, H, W), on the backbone `kind` or, without one, on an encoder of our own."""
-    encoder = PretrainedEncoder(kind, *shape) if kind else None
+def scene_net(kind: SceneKind, shape: tuple[int, int, int], num_outputs: int, features: int, stride: int,
+              described: str = "") -> FeatureUNet:
+    """Returns a U-Net for images (C, H, W), on the backbone `kind` or, without one, on an encoder of our own.
+
+    `described` is the configuration of a backbone that has one (`nets.transformers_backbone`).
+    """
+    encoder = PretrainedEncoder(scene_backbone(kind, described, *shape), shape[0], features) if kind else None
     return FeatureUNet(shape[0], num_outputs, features, stride, encoder)
 
 

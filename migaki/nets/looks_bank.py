@@ -63,11 +63,14 @@ class LooksBank(nn.Module):
         return torch.where(usable[chosen].view(-1, 1, 1, 1), matched, images)
 
     @full_precision
-    def match_drawn(self, images: Tensor, share: Tensor) -> Tensor:
-        """Match each picture to the photograph at a share (B,) in [0, 1] of those stored; to none if none is."""
+    def match_drawn(self, images: Tensor, share: Tensor, own: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Match each picture to the photograph at a share (B,) in [0, 1] of those stored; to none if none is.
+
+        `own` are the means and deviations (B, C) of the pictures, where they are not those of each picture by itself.
+        """
         place = (share * self.count).floor().long().clamp_min(0)
         place = torch.minimum(place, (self.count - 1).clamp_min(0))
         mean, deviation = self.means[place], self.deviations[place]
         # Each picture by itself: what it is matched to must not depend on the batch.
         usable = (deviation.amax(1) >= _BLANK).view(-1, 1, 1, 1)
-        return torch.where(usable, match_mean_deviation(images, mean, deviation).clamp(0, 1), images)
+        return torch.where(usable, match_mean_deviation(images, mean, deviation, own).clamp(0, 1), images)

@@ -24,14 +24,15 @@ def mean_deviation(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @full_precision
-def match_mean_deviation(images: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+def match_mean_deviation(images: Tensor, mean: Tensor, deviation: Tensor,
+                         own: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Give each channel this mean and standard deviation (Reinhard et al., IEEE CG&A 21(5), 2001, equations 10, 11).
 
-    A channel of one tone only takes the mean.
+    A channel of one tone only takes the mean. `own` are its mean and deviation before, if not those of the image.
 
-    Shape: images (B, C, H, W), mean and deviation (B, C); result as images
+    Shape: images (B, C, H, W), mean, deviation and both of `own` (B, C); result as images
     """
-    own_mean, own_deviation = mean_deviation(images)
+    own_mean, own_deviation = mean_deviation(images) if own is None else own
     factor = torch.where(own_deviation > _LEAST_DEVIATION, deviation / own_deviation.clamp_min(_LEAST_DEVIATION), 0)
     return (images - own_mean[..., None, None]) * factor[..., None, None] + mean[..., None, None]
 

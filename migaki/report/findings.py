@@ -42,7 +42,8 @@ def write_findings(out: Path, findings: Findings, name: str, command: str = "") 
     plain = {key: value for key, value in findings.baseline.items() if not isinstance(value, list | dict)}
     free = {"name": findings.baseline_name, "figures": plain} if findings.baseline else None
     # Written last: if this file exists, all others do too.
-    write_json(out / f"{name}.json", {**findings.record, "figures": findings.figures, "costs_nothing": free})
+    write_json(out / f"{name}.json", {**findings.record, **({"command": command} if command else {}),
+                                      "figures": findings.figures, "costs_nothing": free})
 
 
 _MAIN = {"mean_deg": ("mean error", "{:.2f}°"), "within_7_deg": ("within 7 degrees", "{:.1%}"),

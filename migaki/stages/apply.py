@@ -7,16 +7,16 @@ from pathlib import Path
 from migaki.core.change import Change
 from migaki.core.discovery import find_class, names_in
 from migaki.core.errors import UserError
-from migaki.core.files import apart
+from migaki.core.files import apart, show
 from migaki.core.outline import load
 from migaki.core.trained import load_system
 from migaki.data.files.image_file import EXTENSIONS
-from migaki.data.files.video import VIDEO_EXTENSIONS
 from migaki.data.walk import walk
 from migaki.stages.apply_job import ApplyJob
 from migaki.stages.change_work import ChangeWork
+from migaki.stages.film import change_film, is_film, system_film
 from migaki.stages.system_work import SystemWork
-from migaki.stages.whole_work import WholeWork, restore_video
+from migaki.stages.whole_work import WholeWork
 
 __all__ = ["ApplyJob", "apply", "apply_change"]
 
@@ -29,17 +29,18 @@ def apply(what: Path | str, job: ApplyJob, *, command: str = "", quiet: bool = F
     `predicted_label`, which holds the class name if there is one. All other columns and files of the input are
     copied or moved by the rule of `data.sets.carry`. With an estimator the column `drift` holds its estimate of how far
     the label moved (unit: `drift_unit` in dataset.json); with several labels each also has a column `drift_<label>`.
-    Returns the path of the folder or video written. Raises UserError for pictures that do not fit.
+    A film in a file becomes a film (.mp4), without flicker: see `stages.film`. Returns the path of the folder or film
+    written. Raises UserError for pictures that do not fit.
     """
     if isinstance(what, str) and what in names_in("changes", "Change"):
         return apply_change(what, find_class("changes", what, Change)(), job, command=command, quiet=quiet)
+    _check_out(job)
     run = Path(what)
     apart(job.out, job.input)
     whole = load_system(run).tiling is not None
     if job.input.is_file():
-        suffix = job.input.suffix.lower()
-        if whole and suffix in VIDEO_EXTENSIONS:
-            return restore_video(run, job, quiet=quiet)
+        if is_film(job.input):
+            return system_film(run, job, quiet=quiet)
         _require_picture(job.input)
     walk(WholeWork if whole else SystemWork, (run, job), job, command=command, quiet=quiet)
     return job.out
@@ -47,13 +48,22 @@ def apply(what: Path | str, job: ApplyJob, *, command: str = "", quiet: bool = F
 
 def apply_change(name: str, change: Change, job: ApplyJob, *, command: str = "", quiet: bool = False) -> Path:
     """Apply the change to every row of `job.input` and write `job.out`; see `apply`."""
+    _check_out(job)
     apart(job.out, job.input, *change.reads().values())
     if job.input.is_file():
+        if is_film(job.input):
+            return change_film(name, change, job, quiet=quiet)
         _require_picture(job.input)
     walk(ChangeWork, (name, change, job), job, command=command, quiet=quiet)
     if change.page:
         load(change.page)(job.out, job.input, change)
     return job.out
+
+
+def _check_out(job: ApplyJob) -> None:
+    """UserError if a folder would get the name of a film."""
+    if is_film(job.out) and not is_film(job.input):
+        raise UserError(f"--out {show(job.out)}: only a film becomes a film: give --input a film, or --out a folder")
 
 
 def _require_picture(path: Path) -> None:

@@ -21,18 +21,21 @@ class ApplyJob(OutputJob):
     """Input, output and options of `migaki apply`."""
 
     GROUPS: ClassVar[dict[str, str]] = {
-        "usual": "seed variants keep drop estimator reject_drift rejected file_format value_range",
+        "usual": "seed variants smooth keep drop estimator reject_drift rejected min_confidence file_format "
+                 "value_range",
         "run": "batch_size device precision",
     }
 
-    input: Path  # a folder of images, labelled or not, or shards; also one picture or a video if any size is accepted
+    input: Path  # a folder of images, labelled or not, or shards; also one picture, or a film
     batch_size: int = 64  # images at once
     seed: int = 0  # of all random draws; row i of a seed is always the same
     variants: int = 1  # outputs of each input, for random changes and systems
+    smooth: float = 4.0  # frames: spread in time of what is measured on frames of films (column `clip`); 0 = off
     keep: tuple[str, ...] = ()  # columns to copy unchanged when pixels move, although they may hold positions
     drop: tuple[str, ...] = ()  # columns and further pictures to leave out
     estimator: Path | None = None  # a run that estimates each image's drift (a column); none: the refiner's own, if any
     reject_drift: str = ""  # reject images whose labels drift by more than this, such as 2deg or 1px
+    min_confidence: float = 0.0  # pixels of masks (255 instead) and boxes that are read less surely are left out
     rejected: Literal["drop", "flag"] = "drop"  # leave them out, or keep them with 1 in the column `rejected`
     file_format: FileFormat = "auto"  # of pictures of any size; auto: PNG of 8 or 16 bits; TIFF and .npy stay
     value_range: tuple[float, float] | None = None  # file values that map to 0 and 1; None: the files' type decides

@@ -17,15 +17,18 @@ from migaki.core.errors import UnfitPicture, UserError
 from migaki.core.seeds import fold
 from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image, show
+from migaki.data.files.names import stem_of
 from migaki.data.folder import ImageFolder
 from migaki.data.further import carried_files
 from migaki.data.sets.carry import Move, carried, places
+from migaki.data.sets.clips import CLIP, FRAME
 from migaki.data.sets.contents import contents
 from migaki.data.sets.labels import batch_rows
 from migaki.data.sets.said import said_of
 from migaki.data.walk import Done, Work
 from migaki.data.writers.record import Record, plan
 from migaki.stages.apply_job import ApplyJob, naming
+from migaki.stages.in_films import InFilms
 
 _FORMATS = {"auto": "png", "png": "png", "jpg": "jpg", "tiff": "tiff", "npy": "npy"}
 
@@ -53,13 +56,16 @@ class ChangeWork(Work):
                       *(key for key in change.hints if key in self.folder.labels or key in self.folder.files))
         self.name_of = naming(self.folder, job, digits)
         change.open(job.input)
+        self.films = InFilms.of(self.folder, job, measures=type(change).measured is not Change.measured)
+        if change.is_film and self.films.clips is not None:
+            raise UserError(f"{show(job.input)}: its pictures are frames of films already: give stills to {name}")
         self._info = {
             "change": name, "config": to_dict(change.config), "seed": job.seed, "variants": job.variants,
             "parent": str(job.input), "parent_fingerprint": self.folder.fingerprint, "version": __version__,
             **{f"{option}_contents": contents(path) for option, path in change.reads().items()},
             **{option: list(value) for option, value in (("keep", job.keep), ("drop", job.drop)) if value},
             **({"channels": channels} if channels is not None else {}),
-            **said_of(self.folder),
+            **said_of(self.folder), **self.films.info,
         }
 
     @property
@@ -90,17 +96,41 @@ class ChangeWork(Work):
         """Change and encode rows of one size as one batch."""
         places = [place for place, _ in read]
         rows = [place // self.job.variants for place in places]
-        batch: Batch = {"image": torch.stack([picture for _, picture in read])}
-        batch |= self.folder.read(rows, self.reads)
-        seeds = torch.tensor([fold(self.job.seed, place) for place in places])
+        batch = self._batch(places, [picture for _, picture in read])
+        seeds = torch.tensor([fold(self.job.seed, self._origin(place)) for place in places])
         try:
-            made = self.change.change(batch, seeds)
+            made = self.change.change(batch | self.films.steady(places, self._measured), seeds)
         except UnfitPicture as error:
             raise UserError(f"{show(self.folder.file(rows[0]))}: {error}") from error
         columns = [self._part(made, part, rows, batch["image"]) for part in self.change.parts]
         return [Done(place=place, records=tuple(
             self._record(place, row, *column[number]) for column in columns))
             for number, (place, row) in enumerate(zip(places, rows, strict=True))]
+
+    def _batch(self, places: list[int], pictures: list[torch.Tensor]) -> Batch:
+        """Returns pictures of one size with what else the change reads at these places."""
+        batch: Batch = {"image": torch.stack(pictures)}
+        batch |= self.folder.read([place // self.job.variants for place in places], self.reads)
+        if self.change.is_film:
+            batch[FRAME] = torch.tensor([place % self.job.variants for place in places])
+        return batch
+
+    def _origin(self, place: int) -> int:
+        """The place whose seed `place` has: that of the first frame of its film."""
+        return place - place % self.job.variants if self.change.is_film else self.films.origin(place)
+
+    def _measured(self, places: list[int]) -> Batch:
+        """What the change measures at these places, one picture at a time: frames may differ in size."""
+        found = [self.change.measured(self._batch([place], [self._picture(place // self.job.variants)]))
+                 for place in places]
+        return {key: torch.cat([one[key] for one in found]) for key in found[0]}
+
+    def _film_columns(self, place: int, row: dict[str, Any]) -> dict[str, Any]:
+        """The columns that say which film a picture belongs to."""
+        if not self.change.is_film:
+            return self.films.columns(place, row)
+        index, frame = divmod(place, self.job.variants)
+        return {CLIP: stem_of(self.folder.names[index]), FRAME: frame}
 
     def _part(self, made: Batch, part: str, rows: list[int],
               given: torch.Tensor) -> list[tuple[torch.Tensor, dict[str, Any], Move]]:
@@ -131,6 +161,7 @@ class ChangeWork(Work):
         where = f"{show(job.input)}: '{show(self.folder.names[index])}'"
         row = carried(self.folder.rows[index], move, where, keep=job.keep, drop={*job.drop, *columns})
         row |= carried_files(self.folder, index, move, drop={*job.drop, *columns}) | columns
+        row |= self._film_columns(place, row)
         try:
             return plan(self.name_of(place), image, row, self.image_format).encode(self.image_format)
         except ValueError as error:
@@ -138,6 +169,8 @@ class ChangeWork(Work):
 
 
 def _refuse_estimators(name: str, job: ApplyJob) -> None:
+    if job.min_confidence:
+        raise UserError(f"apply {name}: only a trained system is sure or unsure: leave out --min-confidence")
     if job.estimator is not None or job.reject_drift or job.rejected != "drop":
         raise UserError(f"apply {name}: only a trained system has an estimate of drift: leave out --estimator, "
                         "--reject-drift and --rejected")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
@@ -16,6 +17,7 @@ from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.glossary import glossary, keys_of
 from migaki.core.seeds import generator
+from migaki.core.system import System
 from migaki.core.trained import load_system, read_record
 from migaki.data.files.encoding import to_bytes
 from migaki.data.files.image_file import show
@@ -32,6 +34,8 @@ from migaki.data.writers.record import plan
 from migaki.judges.drift_meter import FolderMeter, written
 from migaki.metrics.drift import Tolerance, parse_tolerance
 from migaki.stages.apply_job import ApplyJob, naming
+from migaki.stages.in_films import InFilms
+from migaki.stages.unsure import check_confidence, sure_only
 
 _PIECE = 2**15  # px that a network processes at once on a CPU: its activations then fit into the cache
 _UNCHANGED = "unchanged"
@@ -60,6 +64,7 @@ class SystemWork(Work):
         self.batch_size = job.batch_size
         self.total = len(self.folder) * job.variants
         self.folder.require(*self.system.inputs)
+        self.films = InFilms.of(self.folder, job, measures=type(self.system).measured is not System.measured)
         self.reads = (*self.system.inputs, *(key for key in self.system.hints if key in self.folder.labels))
         self.name_of = naming(self.folder, job)
         self.folder.row(0, keep=job.keep, drop=job.drop)  # refuses labels that cannot be kept before any work begins
@@ -69,7 +74,7 @@ class SystemWork(Work):
             "system": record["system"], "run": contents(run), "parent": str(job.input),
             "parent_fingerprint": self.folder.fingerprint, "seed": job.seed, "variants": job.variants,
             "precision": self.precision, "version": __version__,
-        } | said_of(self.folder, self.system.config) | mask_names_of(self.system.config)
+        } | said_of(self.folder, self.system.config) | mask_names_of(self.system.config) | self.films.info
         self.limit: Tolerance | None = None
         self.meter: FolderMeter | None = None
         self.lost, estimator = estimator_of(record, job)
@@ -79,7 +84,8 @@ class SystemWork(Work):
     def info(self) -> dict[str, Any]:
         """The record of what makes the images."""
         named = {name: list(value) for name, value in (("keep", self.job.keep), ("drop", self.job.drop)) if value}
-        return self._info | named
+        least = {"min_confidence": self.job.min_confidence} if self.job.min_confidence else {}
+        return self._info | named | least
 
     def _open_meter(self, estimator: Path | None) -> None:
         job = self.job
@@ -114,17 +120,26 @@ class SystemWork(Work):
 
     def do(self, places: list[int]) -> list[Done]:
         """Read the rows at these places, apply the system and encode the results."""
+        rows, batch = self._read(places)
+        with self._turn:
+            batch |= self.films.steady(places, lambda near: self._run(self.system.measured, self._read(near)[1]))
+            return self._made(places, rows, batch)
+
+    def _read(self, places: list[int]) -> tuple[list[int], Batch]:
+        """Returns the rows at these places and what the system needs of them, random draws included."""
         rows = [place // self.job.variants for place in places]
         batch = self.folder.read(rows, self.reads)
         for key, shape in self.drawn.items():
-            batch[key] = torch.stack([torch.randn(shape, generator=generator(self.job.seed, place))
+            batch[key] = torch.stack([torch.randn(shape, generator=generator(self.job.seed, self.films.origin(place)))
                                       for place in places])
-        with self._turn:
-            return self._made(places, rows, batch)
+        return rows, batch
 
     def _made(self, places: list[int], rows: list[int], batch: Batch) -> list[Done]:
         moved = {key: value.to(self.device) for key, value in batch.items()}
-        picture, made = split_made(self._predict(moved))
+        found = self._run(self.system.predict, moved)
+        if self.job.min_confidence:
+            found = sure_only(self.system, self._run, moved, found, self.job.min_confidence)
+        picture, made = split_made(found)
         if "image" not in batch and (picture is None or self.meter is not None):
             moved |= {key: value.to(self.device) for key, value in self.folder.read(rows, ("image",)).items()}
         columns = _columns(made, len(places))
@@ -146,16 +161,16 @@ class SystemWork(Work):
         return [self._done(place, row, image, own, is_same) for place, row, image, own, is_same
                 in zip(places, rows, images, columns, same, strict=True)]
 
-    def _predict(self, batch: Batch) -> Batch:
+    def _run(self, what: Callable[[Batch], Batch], batch: Batch) -> Batch:
         """Returns the system's outputs for a batch, float32 on the CPU; a CPU processes the batch in pieces."""
+        batch = {key: value.to(self.device) for key, value in batch.items()}
         count = len(next(iter(batch.values())))
         image = batch.get("image")
         pixels = 1 if image is None else image.shape[2] * image.shape[3]
         piece = count if self.device.type != "cpu" else max(1, _PIECE // pixels)
         cut = {key: torch.split(value, piece) for key, value in batch.items()}
         with torch.inference_mode(), hardware.autocast(self.device, self.precision):
-            found = [self.system.predict(dict(zip(cut, parts, strict=True)))
-                     for parts in zip(*cut.values(), strict=True)]
+            found = [what(dict(zip(cut, parts, strict=True))) for parts in zip(*cut.values(), strict=True)]
             whole = {key: torch.cat([part[key] for part in found]).cpu() for key in found[0]}
             return {key: value.float() if value.is_floating_point() else value for key, value in whole.items()}
 
@@ -174,7 +189,7 @@ class SystemWork(Work):
         if twice := sorted(files.keys() & columns.keys()):
             raise UserError(f"{show(job.input)}: has a {twice[0]} of its own, and the system makes one too: leave out "
                             f"the set's with --drop {twice[0]}")
-        row |= files | columns
+        row |= self.films.columns(place, row) | files | columns
         if self.limit is not None:
             bad = row["drift"] is None or row["drift"] > self.limit.value  # None: not a number
             if bad and job.rejected == "drop":
@@ -186,6 +201,7 @@ class SystemWork(Work):
 
 
 def _check(job: ApplyJob, makes_several: bool) -> None:
+    check_confidence(job.min_confidence)
     if job.batch_size < 1:
         raise UserError(f"--batch-size {job.batch_size}: at least 1")
     if job.variants < 1 or (job.variants > 1 and not makes_several):

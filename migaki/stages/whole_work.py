@@ -9,12 +9,9 @@ import numpy as np
 
 from migaki import __version__
 from migaki.core.errors import UserError
-from migaki.core.files import make_folder
-from migaki.core.progress import Bar
 from migaki.core.trained import load_system, read_record
 from migaki.data.files.image_file import show
 from migaki.data.files.restored_file import encode_restored, read_original, restored_suffix
-from migaki.data.files.video import count_frames, transform_video
 from migaki.data.folder import ImageFolder
 from migaki.data.further import carried_files
 from migaki.data.sets.carry import carried, scaled
@@ -24,8 +21,6 @@ from migaki.data.walk import Done, Work
 from migaki.data.whole import restorer
 from migaki.data.writers.record import Record, plan
 from migaki.stages.apply_job import ApplyJob, naming
-
-Array = np.ndarray[Any, Any]
 
 
 class WholeWork(Work):
@@ -84,22 +79,10 @@ class WholeWork(Work):
 
 
 def _refuse_options(job: ApplyJob) -> None:
+    if job.min_confidence:
+        raise UserError(f"--min-confidence {job.min_confidence:g}: a restorer reads nothing: leave it out")
     if job.variants != 1:
         raise UserError(f"--variants {job.variants}: only a refiner trained with --noise-channels makes several images")
     if job.estimator is not None or job.reject_drift or job.rejected != "drop":
         raise UserError("--estimator, --reject-drift and --rejected: a restorer's pictures have no labels that could "
                         "drift: leave them out")
-
-
-def restore_video(run: Path, job: ApplyJob, *, quiet: bool = False) -> Path:
-    """Restore the video `job.input` frame by frame; returns the path of the video written into `job.out`."""
-    _refuse_options(job)
-    work = restorer(load_system(run), job.value_range, job.device, job.precision)
-    target = make_folder(job.out) / f"{job.input.stem}.mp4"
-    with Bar("restore frames", count_frames(job.input), quiet=quiet) as bar:
-        def frame(pixels: Array) -> Array:
-            bar.advance(1)
-            return work(pixels)[0]
-
-        transform_video(job.input, target, frame)
-    return target

@@ -22,6 +22,7 @@ from migaki.losses.adversarial import gradient_penalty, patch_accuracy, patch_cr
 from migaki.losses.statistics import picture_statistics, sliced_wasserstein, standardised, unevenness
 from migaki.nets.camera import CameraNet, TextureDiscriminator, uniform_of
 from migaki.nets.looks_bank import LooksBank
+from migaki.ops.appearance import mean_deviation
 from migaki.systems.parts.held_labels import HeldLabels
 
 _SHEET_WIDTH = 12
@@ -85,6 +86,8 @@ class CameraRefiner(System):
         Key(name="refined", shape=("C", "H", "W"), unit="float32 in [0, 1], what a refiner made of `image`",
             kind="picture"),
         Key(name="latent", shape=("Z",), unit="standard normal, drawn from the seed of the row"),
+        Key(name="look", shape=("L",), unit="means, then deviations of the channels, averaged over time"),
+        Key(name="settings", shape=("S",), unit="raw settings of a camera, averaged over time"),
     )
     training_only = ("discriminator.", "readings.")
     per_process = ("bank.",)
@@ -210,17 +213,41 @@ class CameraRefiner(System):
         return {"latent": (config.latent + 1,), "noise": (config.channels + 1, config.height, config.width)}
 
     def predict(self, batch: Batch) -> Batch:
-        """Return `refined` (B, C, H, W) in [0, 1] for `image`, `latent` and `noise` (zeros where absent: no grain)."""
-        images, config = batch["image"].float(), self.config
-        latent, noise = batch.get("latent"), batch.get("noise")
-        if latent is None:
-            latent = images.new_zeros(images.shape[0], config.latent + 1)
+        """Return `refined` (B, C, H, W) in [0, 1] for `image`, `latent` and `noise` (zeros where absent: no grain).
+
+        In a film `look` and `settings` come from `measured`, averaged over time.
+        """
+        images, noise = batch["image"].float(), batch.get("noise")
         if noise is None:
-            noise = images.new_zeros(images.shape[0], config.channels + 1, *images.shape[2:])
-        camera = self.camera if self.average is None else self.average
-        if config.match:
-            images = self.bank.match_drawn(images, uniform_of(latent[:, 0].float()))
-        return {"refined": camera(images, latent[:, 1:].float(), noise.float()).clamp(0, 1)}
+            noise = images.new_zeros(images.shape[0], self.config.channels + 1, *images.shape[2:])
+        images, latent = self._matched(images, batch), self._latent(batch)
+        camera = self._camera_in_use()
+        raw = batch["settings"] if "settings" in batch else camera.raw(images, latent[:, 1:])
+        return {"refined": camera.photograph(images, camera.settings(raw), noise.float()).clamp(0, 1)}
+
+    def measured(self, batch: Batch) -> Batch:
+        """Return `look` (B, 2C) of `image` and the raw `settings` (B, S) that the camera chooses for it."""
+        images = batch["image"].float()
+        raw = self._camera_in_use().raw(self._matched(images, batch), self._latent(batch)[:, 1:])
+        return {"look": torch.cat(mean_deviation(images), 1), "settings": raw}
+
+    def _camera_in_use(self) -> CameraNet:
+        return self.camera if self.average is None else self.average
+
+    def _latent(self, batch: Batch) -> Tensor:
+        latent = batch.get("latent")
+        return batch["image"].new_zeros(len(batch["image"]), self.config.latent + 1).float() if latent is None \
+            else latent.float()
+
+    def _matched(self, images: Tensor, batch: Batch) -> Tensor:
+        """Match images to the photograph that the first number of the latent chooses, where the camera matches."""
+        if not self.config.match:
+            return images
+        own = None
+        if "look" in batch:
+            mean, deviation = batch["look"].float().chunk(2, 1)
+            own = (mean, deviation)
+        return self.bank.match_drawn(images, uniform_of(self._latent(batch)[:, 0]), own)
 
     def sheet(self, batch: Batch) -> Sheet:
         """Return rows of synthetic images, refined images, the same once more with other noise, and photographs."""

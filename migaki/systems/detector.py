@@ -5,6 +5,7 @@ Zhou, Wang, Kraehenbuehl, "Objects as Points", 2019 (CenterNet), on a small resi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -31,11 +32,12 @@ from migaki.data.sets.box_classes import (
     complete_boxes,
     drop_unsure,
 )
+from migaki.data.sets.class_names import is_list_of_names
 from migaki.losses.detection import centre_focal, weighted_l1
 from migaki.metrics.detection import SURE, BoxPrecision
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.feature_unet import scene_net
-from migaki.nets.pretrained import Kind, kind_of, load_backbone
+from migaki.nets.transformers_backbone import SceneKind, load_scene_backbone, scene_kind
 from migaki.ops import scene_moves
 from migaki.ops.augment import scene_looks
 from migaki.ops.boxes import GEOMETRY, Labelled, decode, encode, to_object_maps
@@ -65,11 +67,13 @@ class Detector(System):
         object_classes: tuple[str, ...] = ()  # their names in the order of the outputs; none = as the data
         keypoints: bool = True  # the keypoints of the objects are learned where the data have some
         num_keypoints: int = 0  # of each object; 0 = as the data
+        keypoint_names: tuple[str, ...] = ()  # their names; none = as dataset.json says
         flip_pairs: tuple[int, ...] = ()  # numbers of the keypoints that a mirror swaps: 1 2 3 4 swaps 1, 2 and 3, 4
         steps: int = 1000  # updates
         batch_size: int = 16  # images
         features: int = 16  # width of the network
-        backbone: Kind = ""  # encoder in place of ours; taken from the file that --pretrained names
+        backbone: SceneKind = ""  # encoder in place of ours; taken from what --pretrained names
+        backbone_config: str = ""  # JSON of a transformers encoder; taken from the folder that --pretrained names
         backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the rest's; 0 = frozen
         learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
@@ -93,7 +97,7 @@ class Detector(System):
 
         data: tuple[Path, ...]  # with `boxes` and `classes`, or read by a model (`migaki apply`): self-training
         photos: Path | None = None  # unlabelled photographs of where the model will be used
-        pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1, trained on photographs
+        pretrained: Path | None = None  # EfficientNet-Lite0, SqueezeNet 1.1 (files), SegFormer, RT-DETR (folders)
 
     config: Config
     keys = (Key(name="object_maps", shape=("K", "H", "W"),
@@ -116,7 +120,7 @@ class Detector(System):
         self.register_buffer("mirror", torch.tensor(_mirrored(config), dtype=torch.int64), persistent=False)
         outputs = config.num_object_classes + GEOMETRY + 2 * config.num_keypoints
         shape = (config.channels, config.height, config.width)
-        self.net = scene_net(config.backbone, shape, outputs, config.features, _STRIDE)
+        self.net = scene_net(config.backbone, shape, outputs, config.features, _STRIDE, config.backbone_config)
         self.net.start_at(_RARE, config.num_object_classes)
         self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay,
                                         self.net.backbone, config.backbone_rate)}
@@ -126,7 +130,8 @@ class Detector(System):
         """Open the folders: the first sets the size, the others are scaled to it; classes are matched by name."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
         if data.pretrained is not None:
-            config = replace(config, backbone=kind_of(data.pretrained))
+            kind, described = scene_kind(data.pretrained)
+            config = replace(config, backbone=kind, backbone_config=described)
         for folder in folders:
             if drop_unsure(folder, config.min_score) == 0:
                 raise UserError(f"{show(folder.path)}: no box was read with a score of {config.min_score:g} or more: "
@@ -134,7 +139,9 @@ class Detector(System):
         count = (config.num_keypoints or max(map(_count_keypoints, folders))) if config.keypoints else 0
         columns = [complete_boxes(folder, count) for folder in folders]
         classes, names = agreed_box_classes(folders, config.num_object_classes, config.object_classes)
-        config = replace(config, num_object_classes=classes, object_classes=names, num_keypoints=count)
+        points = config.keypoint_names or _point_names(folders)
+        config = replace(config, num_object_classes=classes, object_classes=names, num_keypoints=count,
+                         keypoint_names=points[:count])
         source = labelled_source(folders, ("image", *OBJECT_KEYS), config.batch_size, seed, photos, columns=columns,
                                  validate=config.validate)
         return config, source
@@ -142,7 +149,7 @@ class Detector(System):
     def prepare(self, data: Data) -> None:
         """Load pretrained weights, if there are any."""
         if data.pretrained is not None and self.net.backbone is not None:
-            load_backbone(self.net.backbone, data.pretrained)
+            load_scene_backbone(self.net.backbone, data.pretrained)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -228,7 +235,8 @@ class Detector(System):
     def metric(self) -> Metric:
         """Average precision."""
         config = self.config
-        return BoxPrecision(config.num_object_classes, config.object_classes, _STRIDE, config.max_objects)
+        return BoxPrecision(config.num_object_classes, config.object_classes, _STRIDE, config.max_objects,
+                            config.keypoint_names)
 
     def sheet(self, batch: Batch) -> Sheet:
         """Return images with the boxes that are read (red) and, if the batch has some, the true ones (green)."""
@@ -253,6 +261,15 @@ def _mirrored(config: Detector.Config) -> list[int]:
     for one, other in zip(config.flip_pairs[::2], config.flip_pairs[1::2], strict=True):
         order[one], order[other] = other, one
     return order
+
+
+def _point_names(folders: Sequence[ImageFolder]) -> tuple[str, ...]:
+    """The names of the keypoints, of the first folder that says them."""
+    for folder in folders:
+        found = folder.made.get("keypoint_names")
+        if is_list_of_names(found):
+            return tuple(found)
+    return ()
 
 
 def _count_keypoints(folder: ImageFolder) -> int:

@@ -26,7 +26,7 @@ from migaki.losses.segmentation import masked_gradients, masked_l1, pixel_cross_
 from migaki.metrics.segmentation import DepthErrors, MaskOverlap, has_depth
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.feature_unet import scene_net
-from migaki.nets.pretrained import Kind, kind_of, load_backbone
+from migaki.nets.transformers_backbone import SceneKind, load_scene_backbone, scene_kind
 from migaki.ops import scene_moves
 from migaki.ops.augment import scene_looks
 from migaki.ops.full_precision import full_precision
@@ -62,7 +62,8 @@ class Segmenter(System):
         steps: int = 1000  # updates
         batch_size: int = 16  # images
         features: int = 16  # width of the network
-        backbone: Kind = ""  # encoder in place of ours; taken from the file that --pretrained names
+        backbone: SceneKind = ""  # encoder in place of ours; taken from what --pretrained names
+        backbone_config: str = ""  # JSON of a transformers encoder; taken from the folder that --pretrained names
         backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the rest's; 0 = frozen
         learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
@@ -84,7 +85,7 @@ class Segmenter(System):
 
         data: tuple[Path, ...]  # with a mask (or depth) an image, or read by a model (`migaki apply`): self-training
         photos: Path | None = None  # unlabelled photographs of where the model will be used
-        pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1, trained on photographs
+        pretrained: Path | None = None  # EfficientNet-Lite0, SqueezeNet 1.1 (files), SegFormer, RT-DETR (folders)
 
     config: Config
     keys = (Key(name="mask_logits", shape=("K", "H", "W"), unit="scores of each pixel's classes before the softmax"),)
@@ -103,7 +104,7 @@ class Segmenter(System):
         self.config = config
         outputs = config.num_mask_classes if config.target == "mask" else 1
         shape = (config.channels, config.height, config.width)
-        self.net = scene_net(config.backbone, shape, outputs, config.features, 2)
+        self.net = scene_net(config.backbone, shape, outputs, config.features, 2, config.backbone_config)
         # The logarithm of depth is mean + deviation * output.
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("deviation", torch.ones(()))
@@ -115,7 +116,8 @@ class Segmenter(System):
         """Open the folders: the first sets the size, the others are scaled to it; classes are matched by name."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
         if data.pretrained is not None:
-            config = replace(config, backbone=kind_of(data.pretrained))
+            kind, described = scene_kind(data.pretrained)
+            config = replace(config, backbone=kind, backbone_config=described)
         if config.target == "mask":
             count, names = agreed_mask_classes(folders, config.num_mask_classes, config.mask_classes)
             config = replace(config, num_mask_classes=count, mask_classes=names)
@@ -126,7 +128,7 @@ class Segmenter(System):
     def prepare(self, data: Data) -> None:
         """Load pretrained weights, and take mean and deviation of the logarithm of depth from the folders."""
         if data.pretrained is not None and self.net.backbone is not None:
-            load_backbone(self.net.backbone, data.pretrained)
+            load_scene_backbone(self.net.backbone, data.pretrained)
         if self.config.target != "depth":
             return
         parts = []

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
-
-Z_95 = 1.959963984540054
-"""The standard normal's 97.5 % point: a two-sided interval of 95 %."""
 
 ALPHA = 0.05
 """Answers with a p value below this do not count as guesses."""
@@ -17,24 +13,14 @@ ALPHA = 0.05
 def tail_p(right: int, total: int) -> float:
     """Returns P(X >= `right`) for X ~ Binomial(`total`, 1/2): how often pure guessing does at least as well.
 
-    The test is one-sided, as in the paper (517 of 1000 gives 0.148). The sum uses integers, so only the final division
-    rounds.
+    The exact test, one-sided as in the paper (517 of 1000 gives 0.148).
     """
-    _check(right, total)
-    ways, tail = math.comb(total, right), 0
-    for count in range(right, total + 1):
-        tail += ways
-        ways = ways * (total - count) // (count + 1)  # the next binomial coefficient
-    return tail / (1 << total)  # Python divides whole numbers of any size with correct rounding
+    return float(_test(right, total, "greater").pvalue) if total else 1.0
 
 
 def two_sided_p(right: int, total: int) -> float:
     """Returns P(|X - n/2| >= |`right` - n/2|) for X ~ Binomial(n = `total`, 1/2): the two-sided p value of guessing."""
-    _check(right, total)
-    far = max(right, total - right)
-    if 2 * far == total:
-        return 1.0
-    return min(1.0, 2.0 * tail_p(far, total))  # the two tails are mirror images at probability 1/2
+    return float(_test(right, total, "two-sided").pvalue) if total else 1.0
 
 
 def verdict(right: int, total: int) -> Literal["better", "guessing", "worse"] | None:
@@ -51,26 +37,24 @@ def verdict(right: int, total: int) -> Literal["better", "guessing", "worse"] | 
     return "worse" if 2 * right < total and two_sided_p(right, total) < ALPHA else "guessing"
 
 
-def wilson_interval(right: int, total: int, z: float = Z_95) -> tuple[float, float]:
-    """Returns Wilson's score interval of a proportion (Wilson 1927), in [0, 1]; (0, 1) without any observation.
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """Returns Wilson's 95 % score interval of a proportion (Wilson 1927); (0, 1) without any observation.
 
     Unlike the textbook p +- z sqrt(p (1 - p) / n) it neither leaves [0, 1] nor collapses at 0 % and 100 %.
     """
-    _check(right, total)
     if total == 0:
         return 0.0, 1.0
-    share, shrink = right / total, 1.0 + z * z / total
-    centre = (share + z * z / (2 * total)) / shrink
-    half = z * math.sqrt(share * (1.0 - share) / total + z * z / (4 * total * total)) / shrink
-    # At the ends the formula gives exactly 0 or 1; rounding must not push it past them.
-    low = 0.0 if right == 0 else max(0.0, centre - half)
-    high = 1.0 if right == total else min(1.0, centre + half)
-    return low, high
+    found = _test(right, total, "two-sided").proportion_ci(0.95, method="wilson")
+    return float(found.low), float(found.high)
 
 
-def _check(right: int, total: int) -> None:
+def _test(right: int, total: int, alternative: str) -> Any:
+    """SciPy's exact test of `right` of `total` answers against guessing."""
+    from scipy import stats  # the import takes half a second, and the page that asks needs it only at the end
+
     if not 0 <= right <= total:
         raise ValueError(f"{right} right answers of {total}")
+    return stats.binomtest(right, total, alternative=alternative)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -169,7 +169,7 @@ def test_links_that_lead_out_are_not_followed(tmp_path: Path) -> None:
 
 def test_yolo_boxes(tmp_path: Path) -> None:
     found = imported(Yolo(), sets.yolo(tmp_path / "in"), tmp_path / "out")
-    assert found.names == [f"images/train/{name}.png" for name in "abc"]
+    assert found.names == [f"images/train/{name}.jpg" for name in "abc"]
     assert found.rows[0]["boxes"] == [[0, 11.25, 20, 7.5], [18, 12, 4, 6]]
     assert found.rows[0]["classes"] == ["cat", "big dog"] and found.rows[1]["boxes"] == found.rows[2]["boxes"] == []
     assert found.made["classes"] == ["cat", "big dog"] and "mask_file_name" not in found.rows[0]
@@ -215,7 +215,7 @@ def test_yolo_without_a_description(tmp_path: Path) -> None:
 def test_yolo_lists_of_pictures(tmp_path: Path) -> None:
     source = sets.yolo(tmp_path / "in", yaml="train: train.txt\nval: images/train\nnames: ['cat', 'dog']\n")
     (source / "train.txt").write_text("./images/train/c.jpg\nimages/train/a.jpg\n")
-    assert imported(Yolo(), source, tmp_path / "out").names == ["images/train/c.png", "images/train/a.png"]
+    assert imported(Yolo(), source, tmp_path / "out").names == ["images/train/c.jpg", "images/train/a.jpg"]
     assert Yolo(Yolo.Config(split="val")).run(source / "data.yaml", tmp_path / "val") == 3
     (source / "train.txt").write_text("../../a.jpg\n")
     assert "leads out of the set" in refused(Yolo(), source, tmp_path)
@@ -262,7 +262,7 @@ def test_voc(tmp_path: Path) -> None:
     assert found.made["classes"] == list(VOC_CLASSES) and found.made["mask_classes"][12] == "dog"
     mask = found.plane("mask", 0)
     assert mask[4, 4] == 12 and mask[0, 0] == 255 and mask[20, 20] == 0 and "mask_file_name" not in found.rows[1]
-    assert imported(Voc(Voc.Config(split="val")), tmp_path / "in", tmp_path / "val").names == ["b.png"]
+    assert imported(Voc(Voc.Config(split="val")), tmp_path / "in", tmp_path / "val").names == ["b.jpg"]
     zero = imported(Voc(Voc.Config(first_pixel=0)), tmp_path / "in", tmp_path / "zero")
     assert zero.rows[0]["boxes"] == [[1, 1, 39, 29], [3, 4, 9, 5]]
 
@@ -284,7 +284,7 @@ def test_voc_masks_alone_and_in_colours(tmp_path: Path) -> None:
         file.unlink()
     assert [name for name, _ in recognise(source)] == ["voc"]
     found = imported(Voc(), source, tmp_path / "out")
-    assert found.names == ["a.png"] and "boxes" not in found.rows[0] and found.plane("mask", 0)[4, 4] == 12
+    assert found.names == ["a.jpg"] and "boxes" not in found.rows[0] and found.plane("mask", 0)[4, 4] == 12
     (source / "labelmap.txt").write_text("# label:color_rgb\nbackground:0,0,0::\nroad:128,0,0::\n")
     colours = np.zeros((30, 40, 3), np.uint8)
     colours[:5, :, 0] = 128
@@ -369,4 +369,4 @@ def test_pictures_keep_size_and_channels(tmp_path: Path) -> None:
 def test_names_that_differ_in_their_ending_alone(tmp_path: Path) -> None:
     sets.pictures(tmp_path / "in", "a.png", "a.jpg")
     (tmp_path / "in" / "a.txt").write_text("0 0.5 0.5 1 1\n")
-    assert sorted(imported(Yolo(), tmp_path / "in", tmp_path / "out").names) == ["a.jpg.png", "a.png"]
+    assert sorted(imported(Yolo(), tmp_path / "in", tmp_path / "out").names) == ["a.jpg.jpg", "a.png"]

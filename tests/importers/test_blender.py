@@ -52,7 +52,7 @@ def test_bop(tmp_path: Path) -> None:
     assert BOP.recognises(root) == "BOP: train_pbr/000003/scene_gt.json beside rgb"
     assert BOP().run(root, tmp_path / "out") == 2
     found = ImageFolder(tmp_path / "out")
-    assert found.names == ["000003/000000.png", "000003/000001.png"]
+    assert found.names == ["000003/000000.jpg", "000003/000001.jpg"]
     first, second = found.rows
     assert first["boxes"] == [[1, 1, 3, 2], [5, 4, 3, 2]] and first["classes"] == ["obj_000007", "obj_000005"]
     assert first["visible_share"] == [0.5, 1] and first["camera"] == [500, 501, 4, 3]

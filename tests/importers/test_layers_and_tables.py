@@ -36,7 +36,7 @@ def test_masks(mark: str, tmp_path: Path) -> None:
     assert Masks.recognises(root) == "masks: masks beside images"
     assert Masks(Masks.Config(classes=("nothing", "dog", "cat"))).run(root, tmp_path / "out") == 2
     found = ImageFolder(tmp_path / "out")
-    assert found.names == ["a.png", "sub/b.png"] and found.made["mask_classes"] == ["nothing", "dog", "cat"]
+    assert found.names == ["a.jpg", "sub/b.jpg"] and found.made["mask_classes"] == ["nothing", "dog", "cat"]
     assert (found.read([1])["mask"][0].numpy() == INDICES).all()
 
 
@@ -183,7 +183,7 @@ def test_class_folders(tmp_path: Path) -> None:
     assert not ClassFolders.recognises(set_of_masks(tmp_path / "masks"))
     assert ClassFolders().run(tmp_path / "in", tmp_path / "out") == 3
     found = ImageFolder(tmp_path / "out")
-    assert found.names == ["cat/1.png", "cat/deep/2.png", "dog/1.png"] and found.labels["label"].tolist() == [0, 0, 1]
+    assert found.names == ["cat/1.png", "cat/deep/2.png", "dog/1.jpg"] and found.labels["label"].tolist() == [0, 0, 1]
     assert found.made["classes"] == ["cat", "dog"]
     assert len(read_all(ClassFolders, tmp_path / "in", split="val")) == 2
 

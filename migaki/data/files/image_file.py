@@ -230,6 +230,15 @@ def open_picture(path: FilePath) -> Image.Image:
     return Image.open(whole if lean is None else io.BytesIO(lean), formats=_formats())
 
 
+def is_plain_jpeg(path: FilePath) -> bool:
+    """Whether a file is a JPEG of grey or RGB whose pixels are shown as they are stored: nothing in it turns them."""
+    try:
+        with open_picture(path) as image:
+            return image.format == "JPEG" and image.mode in ("L", "RGB") and _orientation(image) == 1
+    except (OSError, UserError, ValueError):
+        return False
+
+
 @functools.cache
 def _formats() -> tuple[str, ...]:
     """Returns the formats that Pillow may try; its others run programs or are no images of this kind."""

@@ -76,20 +76,43 @@ def transform_video(path: Path, target: Path, change: Callable[[Array], Array]) 
         raise UserError("videos need PyAV: pip install 'migaki[video]'") from error
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial.mp4")
     try:
-        with _opened(path) as source, av.open(str(partial), "w") as sink:
-            count = _copy(path, source, sink, change)
-        if not count:
-            raise UserError(f"{show(path)}: holds no picture: give a video")
-        os.replace(partial, target)
+        with _explained(path):
+            with _opened(path) as source, av.open(str(partial), "w") as sink:
+                count = _copy(path, source, sink, change)
+            if not count:
+                raise UserError(f"{show(path)}: holds no picture: give a video")
+            os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def frames_of(path: Path) -> Iterator[Array]:
+    """Yields the frames of a video one at a time, upright: (3, H, W) uint8 RGB. Raises as `transform_video`."""
+    try:
+        import av  # noqa: F401
+    except ImportError as error:
+        raise UserError("videos need PyAV: pip install 'migaki[video]'") from error
+    with _explained(path), _opened(path) as source:
+        if not source.streams.video:
+            raise UserError(f"{show(path)}: holds no picture stream: give a video")
+        for frame in source.decode(video=0):
+            yield _checked(path, frame)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn whatever FFmpeg says of a file into one line that says what to do."""
+    import av
+
+    try:
+        yield
     except (av.FFmpegError, ValueError, struct.error) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:120]
         raise UserError(f"{show(path)}: cannot be read or written as a video ({show(reason)}): give an MP4, MKV, WebM "
                         "or AVI file that plays, or convert it with ffmpeg") from error
     except OSError as error:
         raise explain(error, show(path)) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return count
 
 
 def _copy(path: Path, source: Any, sink: Any, change: Callable[[Array], Array]) -> int:
@@ -108,10 +131,7 @@ def _copy(path: Path, source: Any, sink: Any, change: Callable[[Array], Array]) 
                 sink.mux(packet)
             continue
         for frame in packet.decode():
-            if frame.width * frame.height > MAX_PIXELS:
-                raise UserError(f"{show(path)}: {frame.width} x {frame.height} pixels are more than the limit of "
-                                f"{MAX_PIXELS // 2**20} megapixels: scale the video")
-            made = change(upright(frame))
+            made = change(_checked(path, frame))
             if not count:
                 _, encoder.height, encoder.width = made.shape
                 # Most players need chroma at half resolution, which odd sides do not allow.
@@ -121,6 +141,14 @@ def _copy(path: Path, source: Any, sink: Any, change: Callable[[Array], Array]) 
             count += 1
     sink.mux(encoder.encode(None))
     return count
+
+
+def _checked(path: Path, frame: Any) -> Array:
+    """Returns a frame upright, if it is not too large."""
+    if frame.width * frame.height > MAX_PIXELS:
+        raise UserError(f"{show(path)}: {frame.width} x {frame.height} pixels are more than the limit of "
+                        f"{MAX_PIXELS // 2**20} megapixels: scale the video")
+    return upright(frame)
 
 
 def upright(frame: Any) -> Array:
