@@ -46,4 +46,6 @@ class GuidedReLUs(TorchFunctionMode):
         if func in _RELUS:
             given = args[0] if args else (kwargs or {})["input"]
             return guided_relu(given, _RELUS[func])
+        if func is F.hardtanh and (kwargs or {}).get("min_val", (*args, -1.0, 1.0)[1]) == 0:  # the module ReLU6
+            return guided_relu(args[0], (kwargs or {}).get("max_val", (*args, 0.0, 1.0)[2]))
         return func(*args, **(kwargs or {}))

@@ -22,13 +22,13 @@ _KEPT = 256  # photographs that stay in memory
 _MOST_PIXELS = 2**26
 
 
-def clutter(draw: np.random.Generator, size: int, num_shapes: int = 8) -> Array:
+def clutter(draw: np.random.Generator, size: int, num_shapes: int = 6) -> Array:
     """Returns a ground (size, size, 3) in [0, 1]: cloudy colours with discs, bars and rings of any size over them.
 
     Bars and rings have the widths and colours that pens have, so that no single colour or edge tells a digit.
     """
     ground = np.zeros((size, size, 3), np.float32) + draw.uniform(0.25, 0.75, 3).astype(np.float32)
-    for cells, strength in ((2, 0.3), (5, 0.2), (16, 0.12)):
+    for cells, strength in ((2, 0.12), (5, 0.06), (16, 0.03)):
         coarse = draw.normal(0, strength, (cells + 2, cells + 2, 3))
         zoom = (size / cells, size / cells, 1)
         ground += ndimage.zoom(coarse, zoom, order=1, mode="nearest")[:size, :size].astype(np.float32)

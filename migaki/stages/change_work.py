@@ -59,7 +59,7 @@ class ChangeWork(Work):
             **{f"{option}_contents": contents(path) for option, path in change.reads().items()},
             **{option: list(value) for option, value in (("keep", job.keep), ("drop", job.drop)) if value},
             **({"channels": channels} if channels is not None else {}),
-            **said_of(self.folder),
+            **said_of(self.folder), **change.names,
         }
 
     @property

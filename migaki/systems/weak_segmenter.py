@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -53,9 +53,30 @@ RUNGS = ("gradient", "guided", "layer", "difference", "layers", "scales")
 """The ways to make maps, each with one thing more than the one before: the gradient of the image; with guided ReLUs; of
 a layer in the middle; differences between classes; all layers; several sizes of the image."""
 
-_CHOSEN_ON = 96  # images from which the thresholds are chosen
+_CHOSEN_ON = 48  # images from which the thresholds are chosen
 _LEAST = 1e-4  # probability of a class that a map rules out
 _SHOWN = 8
+
+
+class Asked(NamedTuple):
+    """The classes of each image that maps are made of, `classes` (B, K), and which `counted` (B, K), 0 or 1.
+
+    The others are there to be compared with alone.
+    """
+
+    classes: Tensor
+    counted: Tensor
+
+    def mask(self, shares: Tensor) -> Tensor:
+        """Returns the class numbers (B, H, W) uint8 of the likeliest of shares (B, 1 + K, H, W)."""
+        numbers = F.pad(self.classes + 1, (1, 0))[:, :, None].expand(-1, -1, shares.shape[3])
+        return numbers.gather(1, shares.argmax(1)).to(torch.uint8)
+
+    def spread(self, shares: Tensor, num_classes: int) -> Tensor:
+        """Returns the shares (B, 1 + K, H, W) by class, (B, 1 + N, H, W); 0 for classes that are no candidates."""
+        numbers = F.pad(self.classes + 1, (1, 0))[:, :, None, None].expand_as(shares)
+        batch, _, height, width = shares.shape
+        return shares.new_zeros(batch, num_classes + 1, height, width).scatter(1, numbers, shares)
 
 
 class WeakSegmenter(System):
@@ -96,7 +117,7 @@ class WeakSegmenter(System):
         max_shift: float = 0.1  # share of width and height by which they are shifted
         max_norm: float = 5.0  # gradient clipping; 0 = off
         candidates: int = 3  # classes of an image whose maps are compared; tags beyond them get no mask
-        scales: tuple[float, ...] = (0.75, 1.0, 1.5)  # sizes of the image for the maps
+        scales: tuple[float, ...] = (0.75, 1.0, 1.25)  # sizes of the image for the maps
         crf_place: float = 0.12  # reach of the CRF among like colours, shares of the image's shorter side
         crf_colour: float = 0.08  # distance of colours that count as alike, of [0, 1]
         crf_weight: float = 5.0  # of like colours; 0 = no CRF
@@ -250,14 +271,15 @@ class WeakSegmenter(System):
         labels = batch["labels"] if "labels" in batch else batch[self._labels]
         present = multi_hot(labels.to(device), self.config.num_classes)
         with torch.no_grad(), evaluated(self):
-            shares = self.shares(images, present, "scales")
-            maps = self.refined(images, shares)
+            asked = self.asked(images, present)
+            maps = self.shares(images, asked, "scales")
+            first = self.refined(images, maps)
             if self._round <= 1:
-                return {"mask": hard(maps), "easiness": easiness([hard(shares), hard(maps)], shares.shape[1])}
+                return {"mask": asked.mask(first), "easiness": easiness([hard(maps), hard(first)], maps.shape[1])}
             net = self.nets[self._round - 2]
-            read, again = (self.read(net, images, present, factor) for factor in (1.0, 0.75))
-            return {"mask": hard(self.refined(images, read)),
-                    "easiness": easiness([hard(maps), hard(read), hard(again)], shares.shape[1])}
+            read, again = (self.read(net, images, asked, factor) for factor in (1.0, 0.75))
+            return {"mask": asked.mask(self.refined(images, read)),
+                    "easiness": easiness([hard(first), hard(read), hard(again)], maps.shape[1])}
 
     # ------------------------------------------------------------------------------- maps and masks
 
@@ -267,54 +289,55 @@ class WeakSegmenter(System):
         device, labels = self.thresholds.device, "labels"
         if self._seen is not None:
             count = len(self._seen)
-            places = [place * count // min(count, _CHOSEN_ON) for place in range(min(count, _CHOSEN_ON))]
-            batch, labels = self._seen.read(places), self._labels
+            most = min(count, _CHOSEN_ON)
+            batch, labels = self._seen.read([place * count // most for place in range(most)]), self._labels
         images = batch["image"].to(device)
         present = multi_hot(batch[labels].to(device), self.config.num_classes)
         with evaluated(self):
+            asked = self.asked(images, present)
             for place, rung in enumerate(RUNGS):
-                maps = self.maps(images, present, rung)
-                highest, tagged = maps.amax(1), present.amax(1)[:, None, None]
+                highest = self.maps(images, asked, rung).amax(1)
+                tagged = asked.counted.amax(1)[:, None, None]
                 self.thresholds[place] = otsu(highest, tagged.expand_as(highest))
 
-    def maps(self, images: Tensor, present: Tensor, rung: str) -> Tensor:
-        """Returns where each class is seen, (B, N, H, W) in [0, 1]; 0 for classes that are not `present` (B, N).
+    def asked(self, images: Tensor, present: Tensor) -> Asked:
+        """Returns the candidate classes of images: those `present` (B, N), then the likeliest, `candidates` of them."""
+        scores = self.classifier(images)[0].sigmoid()
+        classes = (2 * present + scores).topk(min(self.config.candidates, self.config.num_classes), 1)[1]
+        return Asked(classes, present.gather(1, classes))
+
+    def maps(self, images: Tensor, asked: Asked, rung: str) -> Tensor:
+        """Returns where each candidate is seen, (B, K, H, W) in [0, 1]; 0 for candidates that do not count.
 
         `rung` is one of `RUNGS`. The system must be in evaluation mode.
         """
-        config, place = self.config, RUNGS.index(rung)
-        size = (images.shape[2], images.shape[3])
-        scores = self.classifier(images)[0].sigmoid()
-        count = min(config.candidates, config.num_classes)
-        candidates = (2 * present + scores).topk(count, 1)[1]
-        counted = present.gather(1, candidates)
+        place, size = RUNGS.index(rung), (images.shape[2], images.shape[3])
         if place < 2:
-            (grads,) = class_gradients(self.classifier, images, candidates, guided=place == 1, of_image=True)
+            (grads,) = class_gradients(self.classifier, images, asked.classes, guided=place == 1, of_image=True)
             found = saliency(grads, positive=place == 1)
         else:
-            found = joined([self._distinct_maps(scaled(images, factor), candidates, rung, size)
-                            for factor in (config.scales if rung == "scales" else (1.0,))], size)
-        found = unit(found) * counted[:, :, None, None]
-        return found.new_zeros(len(images), config.num_classes, *size).scatter(
-            1, candidates[:, :, None, None].expand_as(found), found)
+            found = joined([self._layer_maps(scaled(images, factor), asked.classes, rung, size)
+                            for factor in (self.config.scales if rung == "scales" else (1.0,))], size)
+        return unit(found) * asked.counted[:, :, None, None]
 
-    def _distinct_maps(self, images: Tensor, candidates: Tensor, rung: str, size: tuple[int, int]) -> Tensor:
-        layers = class_gradients(self.classifier, images, candidates, guided=True)
+    def _layer_maps(self, images: Tensor, classes: Tensor, rung: str, size: tuple[int, int]) -> Tensor:
+        layers = class_gradients(self.classifier, images, classes, guided=True)
         seen = [saliency(layer, positive=True) for layer in layers]
         if rung in ("layer", "difference"):
             seen = [seen[len(seen) // 2]]
         return joined([each if rung == "layer" else distinct(each) for each in seen], size)
 
-    def shares(self, images: Tensor, present: Tensor, rung: str, threshold: Tensor | None = None) -> Tensor:
-        """Returns the shares (B, 1 + N, H, W) of the background and each class, at the rung's threshold or another."""
+    def shares(self, images: Tensor, asked: Asked, rung: str, threshold: Tensor | None = None) -> Tensor:
+        """Returns the shares (B, 1 + K, H, W) of background and candidates, at the rung's threshold or another."""
         chosen = self.thresholds[RUNGS.index(rung)] if threshold is None else threshold
-        return class_shares(self.maps(images, present, rung), chosen)
+        return class_shares(self.maps(images, asked, rung), chosen)
 
-    def read(self, net: nn.Module, images: Tensor, present: Tensor, factor: float = 1.0) -> Tensor:
-        """Returns the shares that a segmenter reads in images scaled by `factor`, within the classes `present`."""
+    def read(self, net: nn.Module, images: Tensor, asked: Asked, factor: float = 1.0) -> Tensor:
+        """Returns the shares (B, 1 + K, H, W) that a segmenter reads in images scaled by `factor`."""
         logits = self._logits(net, scaled(images, factor)).float()
-        allowed = F.pad(present, (1, 0), value=1.0)[:, :, None, None]
-        shares = logits.masked_fill(allowed == 0, -1e4).softmax(1)
+        places = F.pad(asked.classes + 1, (1, 0))[:, :, None, None].expand(-1, -1, *logits.shape[2:])
+        allowed = F.pad(asked.counted, (1, 0), value=1.0)[:, :, None, None]
+        shares = logits.gather(1, places).masked_fill(allowed == 0, -1e4).softmax(1)
         return joined([shares], (images.shape[2], images.shape[3]))
 
     def refined(self, images: Tensor, shares: Tensor) -> Tensor:
@@ -357,7 +380,7 @@ class WeakSegmenter(System):
 
 
 def hard(shares: Tensor) -> Tensor:
-    """Returns the likeliest class of each pixel: (B, K, H, W) to (B, H, W) uint8."""
+    """Returns the likeliest place along K of each pixel: (B, K, H, W) to (B, H, W) uint8."""
     return shares.argmax(1).to(torch.uint8)
 
 
