@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -12,8 +11,6 @@ from torch import Tensor
 from migaki.core.batch import Batch
 from migaki.core.change import Change
 from migaki.core.errors import UnfitPicture, UserError
-from migaki.core.files import show
-from migaki.data.folder import ImageFolder
 from migaki.ops.dense_crf import MOST_EXACT, Potentials, mean_field
 
 _LEAST = 1e-4  # probability of a class that a soft mask rules out
@@ -55,12 +52,6 @@ class Crf(Change):
         self._potentials = Potentials(
             spatial_sigma=own.smooth, spatial_weight=own.smooth_weight, bilateral_sigma=own.place,
             colour_sigma=own.colour, bilateral_weight=own.weight, rounds=own.rounds)
-
-    def open(self, folder: Path) -> None:
-        """Refuse a set without soft masks."""
-        if "soft_masks" not in ImageFolder(folder).files:
-            raise UserError(f"{show(folder)}: has no soft masks (column soft_masks_file_name): make them with `migaki "
-                            "apply weak_maps`")
 
     def change(self, batch: Batch, seeds: Tensor) -> Batch:
         """(B, K, H, W) soft masks to the same shape, and `mask` (B, H, W)."""

@@ -197,5 +197,15 @@ def _tags_of(truth: Tensor, size: int) -> Tensor:
 def _batches(folder: ImageFolder) -> Iterator[tuple[range, Tensor, Tensor]]:
     for start in range(0, len(folder), _BATCH):
         rows = range(start, min(start + _BATCH, len(folder)))
+        for index in rows:
+            _require_size(folder, index)
         batch = folder.read(rows, ("image", "mask"))
         yield rows, batch["image"], batch["mask"].long()
+
+
+def _require_size(folder: ImageFolder, index: int) -> None:
+    """UserError for a mask of another size than its image: scaled alone it would not fit."""
+    header, (height, width) = folder.headers[index], folder.plane("mask", index).shape
+    if (height, width) != (header.height, header.width):
+        raise UserError(f"{show(folder.path)}: the mask of '{show(folder.names[index])}' is {width} x {height} px, the "
+                        f"image {header.width} x {header.height}: bring them to one size")

@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from migaki.nets.pretrained import Backbone, Kind, build_backbone
+from migaki.nets.small_resnet import ResidualUnit
 
 
 class Localiser(nn.Module):
     """Images (B, C, H, W) in [0, 1] to scores (B, N) before the sigmoid, and the maps of its layers, the finest first.
 
-    Without a backbone: 3x3 convolutions with batch norm and ReLU, at strides 1, 2, 4 and 4, widths f, 2f, 4f and 4f.
+    Without a backbone: a convolution at stride 2 and three residual units at strides 2, 4 and 4, widths f, 2f, 4f and 4f.
     Normalisation is part of the network. Class maps are pooled by a smooth maximum over the places:
     log(mean exp(r s)) / r (Pinheiro, Collobert, CVPR 2015); r grows towards global max pooling.
     """
@@ -33,16 +34,14 @@ class Localiser(nn.Module):
             self.top = _unit(last, 4 * features)
             self.head = nn.Conv2d(4 * features, num_classes, 1)
             return
-        widths = (features, 2 * features, 4 * features)
         self.stages = nn.ModuleList([
-            nn.Sequential(_unit(channels, widths[0])),
-            nn.Sequential(nn.MaxPool2d(2), _unit(widths[0], widths[1])),
-            nn.Sequential(_unit(widths[1], widths[1])),
-            nn.Sequential(nn.MaxPool2d(2), _unit(widths[1], widths[2])),
-            nn.Sequential(_unit(widths[2], widths[2])),
-            nn.Sequential(_unit(widths[2], widths[2])),
+            nn.Sequential(nn.Conv2d(channels, features, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(features),
+                          nn.ReLU()),
+            ResidualUnit(features, 2 * features, 1),
+            ResidualUnit(2 * features, 4 * features, 2),
+            ResidualUnit(4 * features, 4 * features, 1),
         ])
-        self.head = nn.Conv2d(widths[2], num_classes, 1)
+        self.head = nn.Conv2d(4 * features, num_classes, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """See the class; any size of images."""

@@ -31,8 +31,8 @@ _OVERLAP = 0.1  # share of a digit's ink that may cover others, or is covered
 class DigitScenes(Simulator):
     """Draws digits like handwriting, each of a class and a colour of its own, over a ground.
 
-    Returns, first axis B: `image` (3, S, S) in [0, 1]; `mask` (S, S) 0 background, 1 to 10 the digits 0 to 9; `labels`
-    (3) the classes in the scene; `boxes` (3, 4) with `classes` (3). A digit's pixels are those that its ink covers by
+    Returns, first axis B: `image` (3, S, S) in [0, 1]; `mask` (S, S) 0 background, 1 and up the classes; `labels` (3)
+    the classes in the scene; `boxes` (3, 4) with `classes` (3). A digit's pixels are those that its ink covers by
     half or more. Digits hardly overlap; one without room is left out. Colours say nothing about classes.
     Raises UserError for grounds that are no photographs.
     """
@@ -41,10 +41,11 @@ class DigitScenes(Simulator):
     class Config:
         """Intervals are uniform."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "size digits grounds"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "size digits classes grounds"}
 
         size: int = 64  # px, height and width of the image
         digits: tuple[int, int] = (1, 3)  # of a scene, at least and at most
+        classes: tuple[int, ...] = ()  # the digits that are drawn, at least as many as a scene has; none = all ten
         grounds: Path | None = None  # a folder of photographs; none: clutter made from nothing
         extent: Interval = (0.3, 0.48)  # height of a digit, shares of the image's side
         pen: Interval = (0.13, 0.2)  # width of the stroke, digit heights
@@ -56,6 +57,10 @@ class DigitScenes(Simulator):
                 raise UserError(f"digit_scenes: size is {self.size}, it must lie between 16 and 1024 px")
             if not 1 <= self.digits[0] <= self.digits[1] <= 3:
                 raise UserError(f"digit_scenes: digits are {self.digits}, they must lie between 1 and 3")
+            if self.classes and (len(set(self.classes)) != len(self.classes) or not set(self.classes) <= set(range(10))
+                                 or len(self.classes) < self.digits[1]):
+                raise UserError(f"digit_scenes: --classes {' '.join(map(str, self.classes))}: give each digit once, and "
+                                f"at least as many as a scene may have ({self.digits[1]})")
             if not 0.1 <= self.extent[0] <= self.extent[1] <= 0.7 or not 0.01 <= self.pen[0] <= self.pen[1] <= 0.4:
                 raise UserError("digit_scenes: extent lies within 0.1 and 0.7, pen within 0.01 and 0.4, each a lower "
                                 "and an upper end")
@@ -67,6 +72,7 @@ class DigitScenes(Simulator):
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or self.Config()
         self._skeletons = skeletons()
+        self._digits = self.config.classes or tuple(range(10))
         ranges: dict[str, Interval] = GREY | {
             "taper": (-0.25, 0.25), "pressure": (0.0, 0.3), "blur": (0.2, 0.6), "intensity": (1.0, 1.0),
             "pen": self.config.pen, "extent": (_FILL, _FILL), "shift": (0.0, 0.0)}
@@ -76,7 +82,7 @@ class DigitScenes(Simulator):
     @property
     def names(self) -> dict[str, Any]:
         """The names of the classes, and of the indices of the mask."""
-        digits = [str(digit) for digit in range(10)]
+        digits = [str(digit) for digit in self._digits]
         return {"classes": digits, "mask_classes": ["background", *digits]}
 
     def render(self, seed: int, indices: Sequence[int]) -> Batch:
@@ -90,15 +96,15 @@ class DigitScenes(Simulator):
         mask, taken = np.zeros((size, size), np.uint8), np.zeros((size, size), np.float32)
         number = int(draw.integers(config.digits[0], config.digits[1] + 1))
         chosen = []
-        for digit in draw.permutation(10)[:number].tolist():
-            cover = self._placed(draw, digit, taken)
+        for place in draw.permutation(len(self._digits))[:number].tolist():
+            cover = self._placed(draw, self._digits[place], taken)
             if cover is None:
                 continue
             near = picture[cover > 0].mean(0)
             picture = picture + cover[..., None] * (_colour(draw, near, config.contrast) - picture)
-            mask[cover >= 0.5] = digit + 1
+            mask[cover >= 0.5] = place + 1
             taken = np.maximum(taken, cover)
-            chosen.append(digit)
+            chosen.append(place)
         picture = picture + draw.normal(0, config.noise, picture.shape).astype(np.float32)
         return {"image": to_planes(np.clip(picture, 0, 1).astype(np.float32)), "mask": mask} | _labels(mask, chosen)
 
@@ -152,9 +158,9 @@ def _colour(draw: np.random.Generator, near: npt.NDArray[Any], contrast: float) 
 def _labels(mask: npt.NDArray[np.uint8], chosen: list[int]) -> dict[str, npt.NDArray[Any]]:
     """Returns the labels of a scene, filled up to three digits; boxes go round what is seen."""
     labels, boxes = np.full(3, -1, np.int64), np.zeros((3, 4), np.float32)
-    seen = sorted(digit for digit in chosen if (mask == digit + 1).any())
-    for place, digit in enumerate(seen):
-        y, x = np.nonzero(mask == digit + 1)
-        labels[place] = digit
+    seen = sorted(label for label in chosen if (mask == label + 1).any())
+    for place, label in enumerate(seen):
+        y, x = np.nonzero(mask == label + 1)
+        labels[place] = label
         boxes[place] = x.min(), y.min(), x.max() - x.min() + 1, y.max() - y.min() + 1
     return {"labels": labels, "boxes": boxes, "classes": labels.copy()}
