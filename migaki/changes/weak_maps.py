@@ -47,7 +47,8 @@ class WeakMaps(Change):
         """Load the model; refuse a run of another kind, and with --tags a set without them."""
         system: Any = load_system(self.config.model)
         if not hasattr(system, "thresholds") or not hasattr(system, "asked"):
-            raise UserError(f"{show(self.config.model)}: is no run of `migaki train weak_segmenter`: give one as --model")
+            raise UserError(f"{show(self.config.model)}: is no run of `migaki train weak_segmenter`: give one "
+                            "as --model")
         self._system = system
         self._table: Tensor | None = None
         if not self.config.tags:

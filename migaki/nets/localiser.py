@@ -18,8 +18,8 @@ from migaki.nets.small_resnet import ResidualUnit
 class Localiser(nn.Module):
     """Images (B, C, H, W) in [0, 1] to scores (B, N) before the sigmoid, and the maps of its layers, the finest first.
 
-    Without a backbone: a convolution at stride 2 and three residual units at strides 2, 4 and 4, widths f, 2f, 4f and 4f.
-    Normalisation is part of the network. Class maps are pooled by a smooth maximum over the places:
+    Without a backbone: a convolution at stride 2 and three residual units at strides 2, 4 and 4, of widths f, 2f, 4f
+    and 4f. Normalisation is part of the network. Class maps are pooled by a smooth maximum over the places:
     log(mean exp(r s)) / r (Pinheiro, Collobert, CVPR 2015); r grows towards global max pooling.
     """
 

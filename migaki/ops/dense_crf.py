@@ -1,12 +1,12 @@
 """A fully connected conditional random field: every pixel speaks with every other of near place and like colour.
 
-Kraehenbuehl, Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NIPS 2011. The energy
-(eq. 1 to 3) is sum_i psi(x_i) + sum_{i<j} [x_i != x_j] k(i, j) with
+Kraehenbuehl, Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NIPS 2011. The
+energy (eq. 1 to 3) is sum_i psi(x_i) + sum_{i<j} [x_i != x_j] k(i, j) with
 
     k(i, j) = w1 exp(-|p_i - p_j|^2 / 2 a^2 - |I_i - I_j|^2 / 2 b^2) + w2 exp(-|p_i - p_j|^2 / 2 g^2).
 
-Mean field (algorithm 1): Q = softmax(-psi + sum over kernels of w K Q), repeated. As in the authors' code each kernel is
-normalised, D^-1/2 K D^-1/2 with D the row sums, and a pixel's message to itself is included.
+Mean field (algorithm 1): Q = softmax(-psi + sum over kernels of w K Q), repeated. As in the authors' code each kernel
+is normalised, D^-1/2 K D^-1/2 with D the row sums, and a pixel's message to itself is included.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def spatial(height: int, width: int, potentials: Potentials, like: Tensor) -> Fi
 
 def exact_bilateral(images: Tensor, potentials: Potentials) -> Filter:
     """The filter of place and colour as the sum over all pairs of pixels: memory (B, H W, H W)."""
-    batch, _, height, width = images.shape
+    height, width = images.shape[2:]
     if height * width > MOST_EXACT:
         raise ValueError(f"the exact sum is for at most {MOST_EXACT} pixels, not {height * width}")
     features = _features(images, potentials)

@@ -76,7 +76,7 @@ def build_lattice(features: Tensor, group: Tensor, num_groups: int, bounds: tupl
     weight = offset.new_zeros(points, size + 1)
     weight = weight.scatter_add(1, dims - rank, offset).scatter_add(1, dims - rank + 1, -offset)
     weight = torch.cat([weight[:, :1] + 1 + weight[:, -1:], weight[:, 1:-1]], 1)
-    reach = [int(math.ceil(limit)) + 2 * size for limit in _limits(bounds)]
+    reach = [math.ceil(limit) + 2 * size for limit in _limits(bounds)]
     strides = _strides(reach, num_groups)
     base = rounded.long()
     codes = []

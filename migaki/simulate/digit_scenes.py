@@ -57,10 +57,10 @@ class DigitScenes(Simulator):
                 raise UserError(f"digit_scenes: size is {self.size}, it must lie between 16 and 1024 px")
             if not 1 <= self.digits[0] <= self.digits[1] <= 3:
                 raise UserError(f"digit_scenes: digits are {self.digits}, they must lie between 1 and 3")
-            if self.classes and (len(set(self.classes)) != len(self.classes) or not set(self.classes) <= set(range(10))
-                                 or len(self.classes) < self.digits[1]):
-                raise UserError(f"digit_scenes: --classes {' '.join(map(str, self.classes))}: give each digit once, and "
-                                f"at least as many as a scene may have ({self.digits[1]})")
+            if self.classes and (len(set(self.classes)) != len(self.classes) or len(self.classes) < self.digits[1]
+                                 or not set(self.classes) <= set(range(10))):
+                raise UserError(f"digit_scenes: --classes {' '.join(map(str, self.classes))}: give each digit once, "
+                                f"and at least as many as a scene may have ({self.digits[1]})")
             if not 0.1 <= self.extent[0] <= self.extent[1] <= 0.7 or not 0.01 <= self.pen[0] <= self.pen[1] <= 0.4:
                 raise UserError("digit_scenes: extent lies within 0.1 and 0.7, pen within 0.01 and 0.4, each a lower "
                                 "and an upper end")

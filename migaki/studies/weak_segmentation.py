@@ -78,18 +78,19 @@ class WeakSegmentation(Study):
         pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1 for the classifier
         classes: tuple[str, ...] = ()  # the classes in the order of the masks' numbers, where masks have no names
         grounds: Path | None = None  # photographs behind the digits; None: clutter
+        digits: tuple[int, ...] = (0, 1, 2, 4, 7)  # the classes of the scenes
         size: int = 48  # px, sides of the scenes
         height: int = 0  # px, to which images of --data are brought; 0 = as they are
         width: int = 0  # px; 0 = as they are
-        count: int = 1200  # scenes for training
-        test_count: int = 200  # scenes to judge on
+        count: int = 800  # scenes for training
+        test_count: int = 150  # scenes to judge on
         seed: int = 0  # the first seed
         seeds: int = 3  # runs; may be raised later, finished ones are kept
-        steps: int = 2400  # updates of a run, of classifier and rounds together
-        classifier_share: float = 0.75  # of the steps that teach the classifier
-        bound_steps: int = 600  # updates of the supervised bound
-        rounds: int = 3  # segmenters, each of which learns from the one before
-        batch_size: int = 32  # images
+        steps: int = 2000  # updates of a run, of classifier and rounds together
+        classifier_share: float = 0.6  # of the steps that teach the classifier
+        bound_steps: int = 400  # updates of the supervised bound
+        rounds: int = 2  # segmenters, each of which learns from the one before
+        batch_size: int = 16  # images
         features: int = 16  # width of the networks
         candidates: int = 3  # classes of an image whose maps are compared
         flip: bool = False  # mirrored images as well; not for digits
@@ -139,9 +140,10 @@ class WeakSegmentation(Study):
         report.section("Rungs")
         report.compare("rungs", slugs, published=PUBLISHED, source="published, VOC 2012 val, %")
         several = self.measures[1]
-        report.contrasts("differences", [("gradient", "scales"), ("gradient_crf", "scales_crf"), ("layer", "difference"),
-                                         ("difference", "layers"), ("layers", "scales"), ("scales", "scales_crf"),
-                                         ("scales_crf", "round_1"), ("round_1", last)][: 7 + (last != "round_1")])
+        pairs = [("gradient", "scales"), ("gradient_crf", "scales_crf"), ("layer", "difference"),
+                 ("difference", "layers"), ("layers", "scales"), ("scales", "scales_crf"), ("scales_crf", "round_1"),
+                 ("round_1", last)]
+        report.contrasts("differences", pairs[: 7 + (last != "round_1")])
         report.contrasts("differences_several", [("gradient", "scales"), ("gradient_crf", "scales_crf"),
                                                  ("layer", "difference")], measure=several)
         report.section("The threshold")
@@ -176,7 +178,7 @@ class WeakSegmentation(Study):
 
     def _scenes(self, out: Path, quiet: bool) -> tuple[Step, ...]:
         config = self.config
-        scenes = DigitScenes.Config(size=config.size, grounds=config.grounds)
+        scenes = DigitScenes.Config(size=config.size, classes=config.digits, grounds=config.grounds)
         return tuple(simulate_step("digit_scenes", scenes, SimulateJob(
             out=out / name, count=count, seed=100 * config.seed + number), quiet, cost=count / 60)
             for name, count, number in (("scenes", config.count, 0), ("scenes_test", config.test_count, 1)))
@@ -197,7 +199,8 @@ class WeakSegmentation(Study):
             judged = replace(base, round=int(slug.removeprefix("round_")))
         else:
             judged = replace(base, rung=slug.removesuffix("_crf"), crf=slug.endswith("_crf"))
-        return judge_step(WeakMasks(judged), [out / f"weak_{seed}"], out / f"{slug}_{seed}_judged", quiet=quiet, cost=10)
+        return judge_step(WeakMasks(judged), [out / f"weak_{seed}"], out / f"{slug}_{seed}_judged", quiet=quiet,
+                          cost=10)
 
     def _supervised(self, out: Path, seed: int, quiet: bool) -> tuple[Step, ...]:
         config, folder = self.config, self._bound(out)

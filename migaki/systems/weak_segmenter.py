@@ -14,11 +14,10 @@ Ours: the smooth maximum; the threshold's rule; how easy an image is (`easiness`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -37,14 +36,15 @@ from migaki.data.folder import ImageFolder
 from migaki.data.sets.class_labels import agreed_classes, check_names, fill_alike, list_key
 from migaki.losses.segmentation import pixel_cross_entropy, soft_dice
 from migaki.metrics.segmentation import MaskOverlap
+from migaki.nets.evaluated import evaluated
 from migaki.nets.feature_unet import scene_net
 from migaki.nets.localiser import Localiser, scaled
 from migaki.nets.pretrained import Kind, kind_of, load_backbone
 from migaki.ops import scene_moves
 from migaki.ops.augment import scene_looks
+from migaki.ops.candidates import Asked, easiness, hard
 from migaki.ops.dense_crf import Potentials, mean_field
 from migaki.ops.distinct_maps import class_gradients, class_shares, distinct, joined, otsu, saliency, unit
-from migaki.ops.full_precision import full_precision
 from migaki.ops.masks import IGNORE
 from migaki.ops.multi_hot import multi_hot
 from migaki.ops.paint import paint_mask
@@ -56,27 +56,6 @@ a layer in the middle; differences between classes; all layers; several sizes of
 _CHOSEN_ON = 48  # images from which the thresholds are chosen
 _LEAST = 1e-4  # probability of a class that a map rules out
 _SHOWN = 8
-
-
-class Asked(NamedTuple):
-    """The classes of each image that maps are made of, `classes` (B, K), and which `counted` (B, K), 0 or 1.
-
-    The others are there to be compared with alone.
-    """
-
-    classes: Tensor
-    counted: Tensor
-
-    def mask(self, shares: Tensor) -> Tensor:
-        """Returns the class numbers (B, H, W) uint8 of the likeliest of shares (B, 1 + K, H, W)."""
-        numbers = F.pad(self.classes + 1, (1, 0))[:, :, None].expand(-1, -1, shares.shape[3])
-        return numbers.gather(1, shares.argmax(1)).to(torch.uint8)
-
-    def spread(self, shares: Tensor, num_classes: int) -> Tensor:
-        """Returns the shares (B, 1 + K, H, W) by class, (B, 1 + N, H, W); 0 for classes that are no candidates."""
-        numbers = F.pad(self.classes + 1, (1, 0))[:, :, None, None].expand_as(shares)
-        batch, _, height, width = shares.shape
-        return shares.new_zeros(batch, num_classes + 1, height, width).scatter(1, numbers, shares)
 
 
 class WeakSegmenter(System):
@@ -103,15 +82,15 @@ class WeakSegmenter(System):
         steps: int = 2000  # updates, of the classifier and of all rounds together
         classifier_share: float = 0.5  # of the steps that teach the classifier; the rounds share the rest
         rounds: int = 3  # segmenters, each of which learns from the one before
-        batch_size: int = 32  # images
+        batch_size: int = 16  # images
         features: int = 16  # width of the networks
         backbone: Kind = ""  # classifier's network in place of ours; taken from the file that --pretrained names
         backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the rest's; 0 = frozen
-        learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up, in each stage
+        learning_rate: float = 6e-3  # peak; one cycle of a cosine with a tenth of warm-up, in each stage
         weight_decay: float = 1e-2  # AdamW's
         sharpness: float = 4.0  # of the maximum over the places: small averages, large is global max pooling
         dice_weight: float = 1.0  # of the soft Dice beside the segmenters' cross-entropy
-        augment: bool = True  # other sizes and places; light, colour, blur and noise
+        augment: bool = True  # other sizes and places; for the segmenters also light, colour, blur and noise
         flip: bool = True  # with --augment: half of the images are mirrored; --no-flip for letters and digits
         max_scale: float = 0.3  # images are enlarged or made smaller by a factor of up to 1 + so much
         max_shift: float = 0.1  # share of width and height by which they are shifted
@@ -151,7 +130,9 @@ class WeakSegmenter(System):
         pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1, trained on photographs
 
     config: Config
-    keys = (Key(name="soft_masks", shape=("K", "H", "W"), unit="0 to 1, share of each class in a pixel", kind="signal"),)
+    keys = (
+        Key(name="soft_masks", shape=("K", "H", "W"), unit="0 to 1, share of each class in a pixel", kind="signal"),
+    )
     thresholds: Tensor
 
     def __init__(self, config: Config) -> None:
@@ -172,7 +153,8 @@ class WeakSegmenter(System):
             spatial_sigma=max(0.5, config.crf_smooth * side), spatial_weight=config.crf_smooth_weight,
             bilateral_sigma=max(1.0, config.crf_place * side), colour_sigma=config.crf_colour,
             bilateral_weight=config.crf_weight, rounds=config.crf_rounds)
-        self._seen: Remembered | None = None
+        self._located: Remembered | None = None
+        self._taught: Remembered | None = None
         self._round = 0  # whose teacher's masks are kept
 
     @classmethod
@@ -189,8 +171,9 @@ class WeakSegmenter(System):
         _, folders = _tagged(data, self.config)
         keys = {list_key(folder) for folder in folders}
         if len(keys) == 1:
-            self._labels = keys.pop()
-            self._seen = Remembered(folders, ("image", self._labels), self._teach)
+            read = ("image", *keys, PLACE)
+            self._located = Remembered(folders, read, self._locate)
+            self._taught = Remembered(folders, read, self._teach)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -239,8 +222,8 @@ class WeakSegmenter(System):
     def _classify(self, batch: Batch, place: int, steps: int) -> Scalars:
         config, images = self.config, batch["image"]
         if config.augment:
-            images = scene_looks(scene_moves.move_images(images, scene_moves.draw_moves(
-                images, config.flip, config.max_scale, config.max_shift)))
+            images = scene_moves.move_images(images, scene_moves.draw_moves(
+                images, config.flip, config.max_scale, config.max_shift))
         optimizer = self.optimizers["classifier"]
         one_cycle(optimizer, config.learning_rate, place, steps)
         scores, _ = self.classifier(images)
@@ -252,47 +235,61 @@ class WeakSegmenter(System):
 
     def _easiest(self, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
         """The images of a batch that round `number` learns from, and the teacher's masks (b, H, W)."""
-        if number != self._round and self._seen is not None:
-            self._seen.forget()
+        if number != self._round and self._taught is not None:
+            self._taught.forget()
         self._round = number
         images = batch["image"]
-        if self._seen is None or PLACE not in batch:
-            found = self._teach(batch)
-        else:
-            found = {key: value.to(images.device) for key, value in self._seen.values(batch[PLACE].tolist()).items()}
+        found = self._kept(self._located, batch, self._locate) if number == 1 else self._kept(
+            self._taught, batch, self._teach)
         share = self.config.easy + (1 - self.config.easy) * (number - 1) / max(1, self.config.rounds - 1)
         kept = found["easiness"].topk(max(1, round(share * len(images))))[1].sort()[0]
         return images[kept], found["mask"][kept]
 
-    def _teach(self, batch: Batch) -> Batch:
-        """What the teacher of the current round reads: `mask` (B, H, W) uint8 and `easiness` (B,)."""
-        device = self.thresholds.device
-        images = batch["image"].to(device)
-        labels = batch["labels"] if "labels" in batch else batch[self._labels]
-        present = multi_hot(labels.to(device), self.config.num_classes)
-        with torch.no_grad(), evaluated(self):
+    def _kept(self, kept: Remembered | None, batch: Batch, make: Callable[[Batch], Batch]) -> Batch:
+        """What `make` gives for a batch: kept from before, if the images are numbered."""
+        if kept is None or PLACE not in batch:
+            return make(batch)
+        return {key: value.to(self.thresholds.device) for key, value in kept.values(batch[PLACE].tolist()).items()}
+
+    def _tags(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Images, and which classes they are tagged with (B, N)."""
+        device, key = self.thresholds.device, "labels" if "labels" in batch else "predicted_labels"
+        return batch["image"].to(device), multi_hot(batch[key].to(device), self.config.num_classes)
+
+    @torch.no_grad()
+    def _locate(self, batch: Batch) -> Batch:
+        """What maps and CRF give: `mask` (B, H, W) uint8, and `easiness` (B,), how far the CRF agrees with the maps."""
+        images, present = self._tags(batch)
+        with evaluated(self):
             asked = self.asked(images, present)
-            maps = self.shares(images, asked, "scales")
-            first = self.refined(images, maps)
-            if self._round <= 1:
-                return {"mask": asked.mask(first), "easiness": easiness([hard(maps), hard(first)], maps.shape[1])}
-            net = self.nets[self._round - 2]
+            maps = self.shares(images, asked, RUNGS[-1])
+            refined = self.refined(images, maps)
+        return {"mask": asked.mask(refined), "easiness": easiness([hard(maps), hard(refined)], maps.shape[1])}
+
+    @torch.no_grad()
+    def _teach(self, batch: Batch) -> Batch:
+        """What the last round's segmenter reads: `mask` (B, H, W) uint8, and `easiness` (B,), how far it agrees with
+        itself on smaller images, and with maps and CRF."""
+        images, present = self._tags(batch)
+        first = self._kept(self._located, batch, self._locate)["mask"]
+        net = self.nets[self._round - 2]
+        with evaluated(self):
+            asked = self.asked(images, present)
             read, again = (self.read(net, images, asked, factor) for factor in (1.0, 0.75))
+            masks = [first, asked.mask(read), asked.mask(again)]
             return {"mask": asked.mask(self.refined(images, read)),
-                    "easiness": easiness([hard(first), hard(read), hard(again)], maps.shape[1])}
+                    "easiness": easiness(masks, self.config.num_mask_classes)}
 
     # ------------------------------------------------------------------------------- maps and masks
 
     @torch.no_grad()
     def choose_thresholds(self, batch: Batch) -> None:
         """Choose the threshold of each rung by Otsu's rule on the maps of tagged images, without a mask."""
-        device, labels = self.thresholds.device, "labels"
-        if self._seen is not None:
-            count = len(self._seen)
+        if self._located is not None:
+            count = len(self._located)
             most = min(count, _CHOSEN_ON)
-            batch, labels = self._seen.read([place * count // most for place in range(most)]), self._labels
-        images = batch["image"].to(device)
-        present = multi_hot(batch[labels].to(device), self.config.num_classes)
+            batch = self._located.read([place * count // most for place in range(most)])
+        images, present = self._tags(batch)
         with evaluated(self):
             asked = self.asked(images, present)
             for place, rung in enumerate(RUNGS):
@@ -379,39 +376,6 @@ class WeakSegmenter(System):
         return rows + ([("true", paint_mask(images, batch["mask"][:_SHOWN]))] if "mask" in batch else [])
 
 
-def hard(shares: Tensor) -> Tensor:
-    """Returns the likeliest place along K of each pixel: (B, K, H, W) to (B, H, W) uint8."""
-    return shares.argmax(1).to(torch.uint8)
-
-
-@full_precision
-def easiness(masks: list[Tensor], num_classes: int) -> Tensor:
-    """Returns how well several masks (B, H, W) of each image agree: the mean over pairs of their mean IoU, (B,).
-
-    The mean is over the classes in either mask. Ours: the source scores how easy an image is, and does not print how.
-    """
-    each = [F.one_hot(mask.long(), num_classes).flatten(1, 2).float() for mask in masks]
-    found = []
-    for first in range(len(each)):
-        for other in range(first + 1, len(each)):
-            both = (each[first] * each[other]).sum(1)
-            either = (each[first] + each[other]).sum(1) - both
-            there = (either > 0).float()
-            found.append((both / either.clamp_min(1)).sum(1) / there.sum(1))
-    return torch.stack(found).mean(0)
-
-
-@contextmanager
-def evaluated(system: nn.Module) -> Iterator[None]:
-    """Run a system in evaluation mode: teachers do not learn, and batch norm uses its statistics."""
-    mode = system.training
-    system.eval()
-    try:
-        yield
-    finally:
-        system.train(mode)
-
-
 def _tagged(data: WeakSegmenter.Data, config: WeakSegmenter.Config) -> tuple[Any, list[ImageFolder]]:
     """The completed configuration and the folders, their classes numbered alike, their images numbered."""
     config, folders, _ = open_labelled(config, data.data)
@@ -422,8 +386,8 @@ def _tagged(data: WeakSegmenter.Data, config: WeakSegmenter.Config) -> tuple[Any
             folder.require_column("labels")
     count, names = agreed_classes(folders, config.num_classes, config.classes, list_key)
     if count < 2:
-        raise UserError(f"{folders[0].path}: all tags are of one class, and what tells classes apart cannot be learned: "
-                        "add images of at least one other class, tagged with it")
+        raise UserError(f"{folders[0].path}: all tags are of one class, and what tells classes apart cannot be "
+                        "learned: add images of at least one other class, tagged with it")
     fill_alike(folders)
     number_images(folders)
     return replace(config, num_classes=count, classes=names), folders

@@ -44,8 +44,7 @@ def weak_segmenter(system: Any, batch: Batch, step: int) -> Descents:
         losses = [-(p[row, k].log() if k in batch["labels"][row] else (1 - p[row, k]).log())
                   for row in range(len(p)) for k in range(config.num_classes)]
         return [("classifier", [("tags", 1.0, torch.stack(losses).mean().float())])]
-    system._round = 1
-    taught = system._teach(batch)
+    taught = system._locate(batch)
     kept = taught["easiness"].argsort(descending=True)[:2].sort()[0]
     out = F.interpolate(system.nets[0](batch["image"][kept] * 2 - 1), scale_factor=2, mode="bilinear",
                         align_corners=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +24,12 @@ from migaki.core.batch import Batch
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.judges.weak_masks import WeakMasks
+from migaki.ops.candidates import Asked, easiness
 from migaki.stages.apply import ApplyJob, apply_change
 from migaki.stages.evaluate import EvaluateJob, evaluate, run_judge
 from migaki.stages.train import train
 from migaki.systems import weak_segmenter as module
-from migaki.systems.weak_segmenter import RUNGS, Asked, WeakSegmenter, easiness
+from migaki.systems.weak_segmenter import RUNGS, WeakSegmenter
 
 CONFIG = WeakSegmenter.Config(steps=150, classifier_share=0.6, rounds=2, batch_size=16, features=6, candidates=2,
                               learning_rate=1e-2, scales=(1.0, 1.5))
@@ -130,7 +132,8 @@ def test_bad_input_is_said_in_a_line(run: Path, tmp_path: Path, capfd: pytest.Ca
     good = tagged(tmp_path / "good", 6)
     for words, option in (("is a class as well", ["--background", "disc"]), ("--rounds must be", ["--rounds", "0"]),
                           ("--easy lies", ["--easy", "0"]), ("--candidates must be", ["--candidates", "0"]),
-                          ("must be positive", ["--crf-colour", "0"]), ("too small", ["--height", "8", "--width", "8"])):
+                          ("must be positive", ["--crf-colour", "0"]),
+                          ("too small", ["--height", "8", "--width", "8"])):
         assert words in last_line(capfd, [*train_on, str(good), *option])
     assert not out.exists() or not any(out.iterdir())
 
@@ -210,7 +213,7 @@ def test_maps_of_what_is_not_asked_are_empty_and_rungs_differ() -> None:
         assert one.shape == (4, 3, 16, 24) and one.min() >= 0 and one.max() <= 1
         assert torch.equal(one.amax((2, 3)) > 0, (asked.counted > 0) & (one.amax((2, 3)) > 0))
         assert not one[2].any()
-    for first, other in zip(RUNGS, RUNGS[1:], strict=False):
+    for first, other in itertools.pairwise(RUNGS):
         assert not torch.allclose(maps[first], maps[other])
     alone = torch.cat([system.maps(batch["image"][k : k + 1], Asked(*(part[k : k + 1] for part in asked)), "scales")
                        for k in range(4)])
@@ -274,7 +277,7 @@ def test_twice_the_weight_of_dice_adds_exactly_dice(monkeypatch: pytest.MonkeyPa
 def test_the_easiest_of_a_batch_are_learned_and_later_all(monkeypatch: pytest.MonkeyPatch) -> None:
     system, batch = tiny(rounds=3, steps=12, easy=0.5)
     masks = torch.arange(4, dtype=torch.uint8)[:, None, None].expand(4, 16, 24)
-    monkeypatch.setattr(system, "_teach", lambda _: {"mask": masks, "easiness": torch.tensor([0.1, 0.9, 0.3, 0.7])})
+    monkeypatch.setattr(system, "_kept", lambda *_: {"mask": masks, "easiness": torch.tensor([0.1, 0.9, 0.3, 0.7])})
     for number, wanted in ((1, [1, 3]), (2, [1, 2, 3]), (3, [0, 1, 2, 3])):
         images, learned = system._easiest(batch, number)
         assert learned[:, 0, 0].tolist() == wanted and torch.equal(images, batch["image"][wanted])
