@@ -19,8 +19,9 @@ from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.mask_classes import match_mask_classes
 from migaki.metrics.segmentation import confusion_of, figures_of, mean_overlap
+from migaki.nets.localiser import RUNGS
 from migaki.ops.distinct_maps import class_shares
-from migaki.systems.weak_segmenter import RUNGS, WeakSegmenter
+from migaki.systems.weak_segmenter import WeakSegmenter
 
 SWEEP = tuple(number / 20 for number in range(1, 19))
 """Thresholds of the oracle's sweep: the best is chosen on the true masks, which nobody has."""

@@ -6,6 +6,7 @@ The layers whose gradients say where a class is are returned with the scores (`o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,11 @@ from torch import Tensor, nn
 
 from migaki.nets.pretrained import Backbone, Kind, build_backbone
 from migaki.nets.small_resnet import ResidualUnit
+from migaki.ops.distinct_maps import class_gradients, distinct, joined, saliency, unit
+
+RUNGS = ("gradient", "guided", "layer", "difference", "layers", "scales")
+"""The ways to make maps, each with one thing more than the one before: the gradient of the image; with guided ReLUs; of
+a layer in the middle; differences between classes; all layers; several sizes of the image."""
 
 
 class Localiser(nn.Module):
@@ -64,6 +70,25 @@ def smooth_maximum(maps: Tensor, sharpness: float) -> Tensor:
     """Returns log(mean exp(r s)) / r over the places of maps (B, N, h, w), (B, N)."""
     flat = maps.flatten(2)
     return (torch.logsumexp(sharpness * flat, 2) - math.log(flat.shape[2])) / sharpness
+
+
+def class_maps(net: Localiser, images: Tensor, classes: Tensor, rung: str, scales: Sequence[float]) -> Tensor:
+    """Returns where a network in evaluation mode sees `classes` (B, K): (B, K, H, W) in [0, 1], the most being 1.
+
+    `rung` is one of `RUNGS`; `scales` are the sizes of the images for the last one.
+    """
+    place, size = RUNGS.index(rung), (images.shape[2], images.shape[3])
+    if place < 2:
+        (grads,) = class_gradients(net, images, classes, guided=place == 1, of_image=True)
+        return unit(saliency(grads, positive=place == 1))
+    found = []
+    for factor in scales if rung == "scales" else (1.0,):
+        layers = [saliency(layer, positive=True)
+                  for layer in class_gradients(net, scaled(images, factor), classes, guided=True)]
+        if rung in ("layer", "difference"):
+            layers = [layers[len(layers) // 2]]
+        found.append(joined([each if rung == "layer" else distinct(each) for each in layers], size))
+    return unit(joined(found, size))
 
 
 def scaled(images: Tensor, factor: float) -> Tensor:

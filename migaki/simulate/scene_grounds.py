@@ -46,7 +46,7 @@ def clutter(draw: np.random.Generator, size: int, num_shapes: int = 6) -> Array:
             edge = width - np.abs(np.hypot(along, across) - length / 2)
         share = np.clip(edge * size + 0.5, 0, 1)[..., None] * draw.uniform(0.5, 1)
         ground += (share * (colour - ground)).astype(np.float32)
-    return np.clip(ground, 0, 1)
+    return np.clip(ground, 0, 1).astype(np.float32)
 
 
 class Photographs:

@@ -38,20 +38,16 @@ from migaki.losses.segmentation import pixel_cross_entropy, soft_dice
 from migaki.metrics.segmentation import MaskOverlap
 from migaki.nets.evaluated import evaluated
 from migaki.nets.feature_unet import scene_net
-from migaki.nets.localiser import Localiser, scaled
+from migaki.nets.localiser import RUNGS, Localiser, class_maps, scaled
 from migaki.nets.pretrained import Kind, kind_of, load_backbone
 from migaki.ops import scene_moves
 from migaki.ops.augment import scene_looks
 from migaki.ops.candidates import Asked, easiness, hard
 from migaki.ops.dense_crf import Potentials, mean_field
-from migaki.ops.distinct_maps import class_gradients, class_shares, distinct, joined, otsu, saliency, unit
+from migaki.ops.distinct_maps import class_shares, joined, otsu
 from migaki.ops.masks import IGNORE
 from migaki.ops.multi_hot import multi_hot
 from migaki.ops.paint import paint_mask
-
-RUNGS = ("gradient", "guided", "layer", "difference", "layers", "scales")
-"""The ways to make maps, each with one thing more than the one before: the gradient of the image; with guided ReLUs; of
-a layer in the middle; differences between classes; all layers; several sizes of the image."""
 
 _CHOSEN_ON = 48  # images from which the thresholds are chosen
 _LEAST = 1e-4  # probability of a class that a map rules out
@@ -171,9 +167,8 @@ class WeakSegmenter(System):
         _, folders = _tagged(data, self.config)
         keys = {list_key(folder) for folder in folders}
         if len(keys) == 1:
-            read = ("image", *keys, PLACE)
-            self._located = Remembered(folders, read, self._locate)
-            self._taught = Remembered(folders, read, self._teach)
+            self._located, self._taught = (
+                Remembered(folders, ("image", *keys, PLACE), make) for make in (self._locate, self._teach))
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -308,21 +303,8 @@ class WeakSegmenter(System):
 
         `rung` is one of `RUNGS`. The system must be in evaluation mode.
         """
-        place, size = RUNGS.index(rung), (images.shape[2], images.shape[3])
-        if place < 2:
-            (grads,) = class_gradients(self.classifier, images, asked.classes, guided=place == 1, of_image=True)
-            found = saliency(grads, positive=place == 1)
-        else:
-            found = joined([self._layer_maps(scaled(images, factor), asked.classes, rung, size)
-                            for factor in (self.config.scales if rung == "scales" else (1.0,))], size)
-        return unit(found) * asked.counted[:, :, None, None]
-
-    def _layer_maps(self, images: Tensor, classes: Tensor, rung: str, size: tuple[int, int]) -> Tensor:
-        layers = class_gradients(self.classifier, images, classes, guided=True)
-        seen = [saliency(layer, positive=True) for layer in layers]
-        if rung in ("layer", "difference"):
-            seen = [seen[len(seen) // 2]]
-        return joined([each if rung == "layer" else distinct(each) for each in seen], size)
+        found = class_maps(self.classifier, images, asked.classes, rung, self.config.scales)
+        return found * asked.counted[:, :, None, None]
 
     def shares(self, images: Tensor, asked: Asked, rung: str, threshold: Tensor | None = None) -> Tensor:
         """Returns the shares (B, 1 + K, H, W) of background and candidates, at the rung's threshold or another."""
@@ -338,10 +320,9 @@ class WeakSegmenter(System):
         return joined([shares], (images.shape[2], images.shape[3]))
 
     def refined(self, images: Tensor, shares: Tensor) -> Tensor:
-        """Returns the shares after the CRF."""
-        if not self.config.crf_weight:
-            return shares
-        return mean_field(shares.clamp_min(_LEAST).log(), images, self._potentials)
+        """Returns the shares after the CRF, if there is one."""
+        weight = self.config.crf_weight
+        return mean_field(shares.clamp_min(_LEAST).log(), images, self._potentials) if weight else shares
 
     def recognised(self, images: Tensor) -> Tensor:
         """Returns the classes (B, N) that the classifier gives a half or more; the likeliest where there is none."""
@@ -356,8 +337,8 @@ class WeakSegmenter(System):
     def predict(self, batch: Batch) -> Batch:
         """Return for `image` the `mask` (B, H, W) uint8 of the last round, and `label_scores` (B, N) of the classifier.
         """
-        logits = self._logits(self.nets[-1], batch["image"])
-        return {"mask": logits.argmax(1).to(torch.uint8), "label_scores": self.classifier(batch["image"])[0].sigmoid()}
+        return {"mask": hard(self._logits(self.nets[-1], batch["image"])),
+                "label_scores": self.classifier(batch["image"])[0].sigmoid()}
 
     def reading(self, batch: Batch) -> Batch:
         """Return the scores of all classes, `mask_logits` (B, K, H, W), which have gradients."""
@@ -394,10 +375,9 @@ def _tagged(data: WeakSegmenter.Data, config: WeakSegmenter.Config) -> tuple[Any
 
 
 def _check(config: WeakSegmenter.Config) -> None:
-    if min(config.channels, config.height, config.width, config.num_classes) < 1:
-        raise UserError("weak_segmenter: channels, height, width and num_classes must be positive")
-    if min(config.height, config.width) < 16:
-        raise UserError(f"weak_segmenter: images of {config.width}x{config.height} px are too small: at least 16x16")
+    if min(config.channels, config.num_classes) < 1 or min(config.height, config.width) < 16:
+        raise UserError(f"weak_segmenter: images of {config.width}x{config.height} px, {config.channels} channels and "
+                        f"{config.num_classes} classes: at least 16x16, 1 and 1")
     check_names("weak_segmenter", config)
     if config.background in config.classes:
         raise UserError(f"weak_segmenter: '{config.background}' is a class as well: give --background another name")

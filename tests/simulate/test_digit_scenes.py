@@ -61,6 +61,19 @@ def test_all_digits_occur_and_look_like_themselves() -> None:
             assert np.mean([ink[18:22, 18:22].min() < 0.5 for ink in inks]) > 0.6
 
 
+def test_chosen_digits_are_numbered_in_their_order() -> None:
+    simulator = DigitScenes(Config(size=32, classes=(7, 1, 4), digits=(3, 3)))
+    assert simulator.names == {"classes": ["7", "1", "4"], "mask_classes": ["background", "7", "1", "4"]}
+    batch = simulator.render(0, range(12))
+    assert set(batch["labels"].unique().tolist()) <= {-1, 0, 1, 2} and set(batch["mask"].unique().tolist()) == {
+        0, 1, 2, 3}
+    only = DigitScenes(Config(size=32, classes=(0,), digits=(1, 1))).render(0, range(4))
+    assert only["labels"].tolist() == [[0, -1, -1]] * 4
+    for classes in ((1, 1, 2), (1, 2), (1, 2, 11)):
+        with pytest.raises(UserError, match="give each digit once"):
+            Config(classes=classes)
+
+
 def test_photographs_are_seen_around_the_digits(tmp_path: Path) -> None:
     for number, colour in enumerate(((200, 30, 30), (20, 30, 220))):
         Image.new("RGB", (90 + 20 * number, 70), colour).save(tmp_path / f"{number}.png")

@@ -24,12 +24,13 @@ from migaki.core.batch import Batch
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.judges.weak_masks import WeakMasks
+from migaki.nets.localiser import RUNGS
 from migaki.ops.candidates import Asked, easiness
 from migaki.stages.apply import ApplyJob, apply_change
 from migaki.stages.evaluate import EvaluateJob, evaluate, run_judge
 from migaki.stages.train import train
 from migaki.systems import weak_segmenter as module
-from migaki.systems.weak_segmenter import RUNGS, WeakSegmenter
+from migaki.systems.weak_segmenter import WeakSegmenter
 
 CONFIG = WeakSegmenter.Config(steps=150, classifier_share=0.6, rounds=2, batch_size=16, features=6, candidates=2,
                               learning_rate=1e-2, scales=(1.0, 1.5))
