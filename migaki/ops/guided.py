@@ -22,7 +22,7 @@ class _Guided(torch.autograd.Function):
         return x.clamp(0, most)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (active,) = ctx.saved_tensors
         return grad.clamp_min(0) * active, None
 

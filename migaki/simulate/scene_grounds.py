@@ -69,7 +69,7 @@ class Photographs:
         photo = self._photo(int(draw.integers(len(self.paths))), 2 * size)
         top, left = (int(draw.integers(side - size + 1)) for side in photo.shape[:2])
         found = photo[top : top + size, left : left + size]
-        return (found[:, ::-1] if draw.random() < 0.5 else found).astype(np.float32) / 255
+        return (found[:, ::-1] if draw.random() < 0.5 else found).astype(np.float32) / np.float32(255)
 
     def _photo(self, index: int, short: int) -> npt.NDArray[np.uint8]:
         """Returns a photograph (H, W, 3) whose short side is `short` px."""

@@ -76,6 +76,7 @@ class WeakSegmentation(Study):
         test: Path | None = None  # images with masks, to judge on; needs --data
         masks: Path | None = None  # images with masks for the supervised bound; needs --data; None: no bound
         pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1 for the classifier
+        backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the rest's; 0 = frozen
         classes: tuple[str, ...] = ()  # the classes in the order of the masks' numbers, where masks have no names
         grounds: Path | None = None  # photographs behind the digits; None: clutter
         digits: tuple[int, ...] = (0, 1, 2, 4, 7)  # the classes of the scenes
@@ -188,7 +189,7 @@ class WeakSegmentation(Study):
         weak = WeakSegmenter.Config(
             steps=config.steps, rounds=config.rounds, batch_size=config.batch_size, features=config.features,
             classifier_share=config.classifier_share, candidates=config.candidates, flip=config.flip,
-            classes=config.classes, height=config.height, width=config.width)
+            classes=config.classes, height=config.height, width=config.width, backbone_rate=config.backbone_rate)
         data = WeakSegmenter.Data(data=(self._data(out),), pretrained=config.pretrained)
         return train_step("weak_segmenter", data, weak, Run(seed=seed, sample_every=0), out / f"weak_{seed}", quiet,
                           cost=config.steps * config.batch_size / 200)
@@ -198,7 +199,8 @@ class WeakSegmentation(Study):
         if slug.startswith("round_"):
             judged = replace(base, round=int(slug.removeprefix("round_")))
         else:
-            judged = replace(base, rung=slug.removesuffix("_crf"), crf=slug.endswith("_crf"))
+            rung: Any = slug.removesuffix("_crf")
+            judged = replace(base, rung=rung, crf=slug.endswith("_crf"))
         return judge_step(WeakMasks(judged), [out / f"weak_{seed}"], out / f"{slug}_{seed}_judged", quiet=quiet,
                           cost=10)
 
