@@ -48,6 +48,12 @@ class Change(ABC):
         Called once in each process. Raises UserError for a set that does not fit.
         """
 
+    @property
+    def names(self) -> dict[str, Any]:
+        """What dataset.json says of the labels that the change makes (`classes`, `mask_classes`, ...); none by default.
+        """
+        return {}
+
     def reads(self) -> dict[str, Path]:
         """Returns further folders or files that decide the result, by option; the record stores their hashes."""
         return {}

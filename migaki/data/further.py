@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from migaki.core.errors import UserError
+from migaki.core.glossary import glossary
 from migaki.data.files import framing
 from migaki.data.files.image_file import read_image, show
 from migaki.data.files.member import place, stream
@@ -22,14 +23,15 @@ def carried_files(folder: ImageFolder, index: int, move: Move, *, drop: Collecti
 
     If no pixel moved, the file is copied unchanged. Otherwise planes are resampled at the nearest pixel and pictures
     linearly: by the folder's own framing if it has a size, else by `move`. Series of numbers are not pictures and are
-    copied unchanged. Raises UserError for a file that cannot be read.
+    copied unchanged, unless their key has an axis of rows and one of columns. Raises UserError for a file that cannot
+    be read.
     """
     found: Row = {}
     for key, names in folder.files.items():
         name = names[index]
         if name is None or key in drop or f"{key}_file_name" in drop:
             continue
-        if move.is_identity or key in SIGNAL_KEYS:
+        if move.is_identity or (key in SIGNAL_KEYS and not _has_pixels(key)):
             path = place(folder.path, folder.rows[index], f"{key}_file_name")
             with stream(path) as file:
                 found[key] = FileCopy(file.read(), path.suffix.lower() or ".png")
@@ -44,6 +46,11 @@ def carried_files(folder: ImageFolder, index: int, move: Move, *, drop: Collecti
         else:
             found[key] = _picture(folder, index, key, move)
     return found
+
+
+def _has_pixels(key: str) -> bool:
+    """Whether a series of numbers has a value for each pixel, such as soft masks."""
+    return {"H", "W"} <= set(glossary()[key].shape)
 
 
 def _picture(folder: ImageFolder, index: int, key: str, move: Move) -> Any:

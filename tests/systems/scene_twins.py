@@ -21,7 +21,10 @@ def segmenter(system: Any, batch: Batch, step: int) -> Descents:
     out = F.interpolate(system.net(batch["image"] * 2 - 1), scale_factor=2, mode="bilinear", align_corners=False)
     if config.target == "depth":
         return [("net", depth_terms(config, out[:, 0], batch["depth"], system.mean, system.deviation))]
-    mask = batch["mask"].long()
+    return [("net", mask_terms(config.dice_weight, out, batch["mask"].long()))]
+
+
+def mask_terms(weight: float, out: Tensor, mask: Tensor) -> Terms:
     known = mask != 255
     shares = out.softmax(1).permute(0, 2, 3, 1)[known]  # (N, K)
     truth = mask[known]
@@ -30,7 +33,22 @@ def segmenter(system: Any, batch: Batch, step: int) -> Descents:
     for k in truth.unique().tolist():
         mine = (truth == k).float()
         dice.append(1 - 2 * (shares[:, k] * mine).sum() / (shares[:, k].sum() + mine.sum()))
-    return [("net", [("entropy", 1.0, entropy), ("dice_weight", config.dice_weight, torch.stack(dice).mean())])]
+    return [("entropy", 1.0, entropy), ("dice_weight", weight, torch.stack(dice).mean())]
+
+
+def weak_segmenter(system: Any, batch: Batch, step: int) -> Descents:
+    """The tags by themselves; or the teacher's masks of the easiest half, pixel by pixel."""
+    config = system.config
+    if step < round(config.classifier_share * config.steps):
+        p = system.classifier(batch["image"])[0].double().sigmoid()
+        losses = [-(p[row, k].log() if k in batch["labels"][row] else (1 - p[row, k]).log())
+                  for row in range(len(p)) for k in range(config.num_classes)]
+        return [("classifier", [("tags", 1.0, torch.stack(losses).mean().float())])]
+    taught = system._locate(batch)
+    kept = taught["easiness"].argsort(descending=True)[:2].sort()[0]
+    out = F.interpolate(system.nets[0](batch["image"][kept] * 2 - 1), scale_factor=2, mode="bilinear",
+                        align_corners=False)
+    return [("round_1", mask_terms(config.dice_weight, out, taught["mask"][kept].long()))]
 
 
 def depth_terms(config: Any, read: Tensor, depth: Tensor, mean: Tensor, deviation: Tensor) -> Terms:

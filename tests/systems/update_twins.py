@@ -401,7 +401,11 @@ TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "landmarks": landmarks, "pix2pix": pix2pix, "regressor": regressor,
     "simgan": simgan, "super_resolution": super_resolution,
     "detector": scene_twins.detector, "segmenter": scene_twins.segmenter,
+<<<<<<< HEAD
     "cut": translation_twins.cut, "cyclegan": translation_twins.cyclegan}
+=======
+    "weak_segmenter": scene_twins.weak_segmenter}
+>>>>>>> weakseg
 
 
 def half_cosine(rate: float, step: int, steps: int) -> float:
@@ -410,7 +414,7 @@ def half_cosine(rate: float, step: int, steps: int) -> float:
 
 def cycle(rate: float, step: int, steps: int) -> float:
     """A tenth of linear warm-up, then half a cosine."""
-    warm = steps // 10
+    warm = max(1, steps // 10)
     return rate * (step + 1) / warm if step < warm else half_cosine(rate, step - warm, steps - warm)
 
 
@@ -428,4 +432,11 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate},
     "super_resolution": {"net": half_cosine},
     "detector": {"net": cycle}, "segmenter": {"net": cycle},
+<<<<<<< HEAD
     **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")}}
+=======
+    # Of 20 steps the classifier has 2, each of two rounds 9.
+    "weak_segmenter": {"classifier": lambda rate, step, _: cycle(rate, step, 2),
+                       "round_1": lambda rate, step, _: cycle(rate, step - 2, 9),
+                       "round_2": lambda rate, step, _: cycle(rate, step - 11, 9)}}
+>>>>>>> weakseg
