@@ -33,6 +33,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "keypoints": {"augment": False, "max_turn": 0.0, "max_scale": 0.0, "max_shift": 0.0, "heat_weight": 0.27,
                   "sigma": 0.8},
     "landmarks": {"augment": False, "equalise": False},
+    "patch": {"smooth": 0.43},
     "pix2pix": {"l1": 7.3},
     "regressor": {"augment": False},
     "segmenter": {"augment": False, "dice_weight": 0.61, "gradient_weight": 0.47},
@@ -53,6 +54,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "hourglass": [{"stride": 2}],
     "keypoints": [{"stride": 2}, {"stacks": 2}],
     "landmarks": [{"equalise": True}],
+    "patch": [{"outline": "square"}, {"channels": 1}],
     "pix2pix": [{"blend": True}, {"blend": True, "unveil": True}],
     "regressor": [{"circular": ()}, {"columns": ("number",), "circular": (), "units": ()}],
     "segmenter": [{"target": "depth"}],
@@ -67,7 +69,7 @@ NO_WEIGHTS = {
     "detector": ("min_score", "max_scale", "max_shift"), "segmenter": ("max_scale", "max_shift"),
     "colourisation": ("temperature",), "deep_detail": ("vivid", "eps"), "gaze": ("light", "drift_scale"),
     "hourglass": ("sigma", "max_turn", "max_scale", "max_shift"), "landmarks": ("light",),
-    "keypoints": ("sigma", "max_turn", "max_scale", "max_shift", "light"),
+    "keypoints": ("sigma", "max_turn", "max_scale", "max_shift", "light"), "patch": ("share",),
     "regressor": ("light", "max_shift"), "simgan": ("variety", "discriminator_width", "instance_noise"),
 }
 WEIGHTS: dict[str, tuple[str, ...]] = {
@@ -76,7 +78,7 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "classifier": ("label_smoothing",), "deep_detail": ("ssim_weight",), "hourglass": ("heat_weight",),
     "keypoints": ("heat_weight",), "detector": ("geometry_weight", "keypoint_weight"),
     "segmenter": ("dice_weight", "gradient_weight"),
-    "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1"),
+    "patch": ("smooth",), "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1"),
 }
 OTHER_BRANCH: dict[str, dict[str, Any]] = {"gradient_weight": {"target": "depth"}}  # in which a weight counts
 STEP = 3
@@ -118,6 +120,10 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
                 parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.2)
             for parameter in system.discriminator.parameters():
                 parameter.mul_(3)
+        batch = {key: value[:, : config.channels] for key, value in batch.items()}
+    if name == "patch":
+        with torch.no_grad():
+            system.colours.mul_(9)
         batch = {key: value[:, : config.channels] for key, value in batch.items()}
     if name == "detector":
         with torch.no_grad():  # no outputs that are far from the truth by nature

@@ -22,6 +22,8 @@ from migaki.metrics.restoration import ssim
 from migaki.ops.augment import equalise
 from migaki.ops.colour import rgb_to_lab, rgb_to_ycbcr
 from migaki.ops.filtering import guided_filter
+from migaki.ops.patches import covered, paste, place_matrices, side_of
+from migaki.ops.views import draw_views, photographed
 
 Terms = list[tuple[str, float, Tensor]]
 Descents = list[tuple[str, Terms]]
@@ -332,11 +334,29 @@ def super_resolution(system: Any, batch: Batch, step: int) -> Descents:
     return [("net", [("error", 1.0, wrong.abs().mean() if config.loss == "l1" else (wrong**2).mean())])]
 
 
+def patch(system: Any, batch: Batch, step: int) -> Descents:
+    """Brown et al. 2017: E[-log P(target | A(p, x, l, t))], and the total variation of the patch."""
+    config, images = system.config, batch["image"]
+    size = (config.height, config.width)
+    torch.manual_seed(5)  # as `descents` does
+    numbers = 2 * torch.rand(len(images), 6) - 1
+    seen = draw_views(config.views, len(images), size)
+    low, high = config.printed
+    colours = low + (high - low) * torch.sigmoid(system.colours)
+    side = side_of(config.share, config.outline, *size)
+    places = place_matrices(numbers, config.views, side, colours.shape[-1], *size)
+    put = paste(images, colours, covered(config.outline, colours.shape[-1]), places)
+    logits = F.adaptive_avg_pool2d(photographed(put, seen), 4).flatten(1) @ system.stand_in.T
+    miss = torch.stack([torch.logsumexp(row, 0) - row[int(config.target)] for row in logits]).mean()
+    grain = colours.diff(dim=2).abs().mean() + colours.diff(dim=3).abs().mean()
+    return [("patch", [("target", 1.0, miss), ("smooth", config.smooth, grain)])]
+
+
 TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "adapted_classifier": adapted_classifier, "camera_refiner": camera_refiner, "classifier": classifier,
     "colourisation": colourisation,
     "deep_detail": deep_detail, "gaze": gaze, "hourglass": hourglass, "keypoints": hourglass,
-    "landmarks": landmarks, "pix2pix": pix2pix, "regressor": regressor,
+    "landmarks": landmarks, "patch": patch, "pix2pix": pix2pix, "regressor": regressor,
     "simgan": simgan, "super_resolution": super_resolution,
     "detector": scene_twins.detector, "segmenter": scene_twins.segmenter}
 
@@ -361,7 +381,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "camera_refiner": {"camera": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate / 2},
     "colourisation": {"net": half_cosine}, "deep_detail": {"net": half_cosine}, "gaze": {"net": cycle},
     "hourglass": {"net": cycle}, "keypoints": {"net": cycle}, "landmarks": {"net": cycle},
-    "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
+    "patch": {"patch": lambda rate, *_: rate}, "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate},
     "super_resolution": {"net": half_cosine},
     "detector": {"net": cycle}, "segmenter": {"net": cycle}}
