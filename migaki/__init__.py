@@ -5,13 +5,13 @@ import types
 
 __version__ = "0.1.0"
 
-__all__ = ["Evaluation", "Folder", "Prediction", "Run", "UserError", "adapt", "apply", "judge", "load", "read",
-           "simulate", "train"]
+__all__ = ["Evaluation", "Folder", "Prediction", "Run", "UserError", "adapt", "apply", "judge", "load",
+           "load_backbone", "read", "simulate", "train"]
 
 _FOUND_IN = {"UserError": "migaki.core.errors"} | dict.fromkeys(
     ("adapt", "apply", "judge", "load", "read", "train"), "migaki.api.calls") | {
     "Evaluation": "migaki.api.evaluation", "Folder": "migaki.api.folder", "Prediction": "migaki.api.prediction",
-    "Run": "migaki.api.run"}
+    "Run": "migaki.api.run", "load_backbone": "migaki.nets.published"}
 
 
 def __getattr__(name: str) -> object:

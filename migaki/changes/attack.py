@@ -12,9 +12,9 @@ from torch import Tensor
 
 from migaki.core.batch import Batch, Key
 from migaki.core.change import Change
-from migaki.core.errors import UserError
+from migaki.core.errors import UnfitPicture, UserError
 from migaki.core.seeds import generator
-from migaki.nets.scorer import Scorer, load_scorer
+from migaki.nets.scorer import fit_pictures, open_single
 from migaki.ops import attacks
 from migaki.ops.attacks import Goal
 from migaki.ops.views import Views
@@ -37,7 +37,7 @@ class Attack(Change):
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "method target epsilon step steps samples lab_weight norm"}
 
-        model: Path  # the folder of a trained classifier, or the weights of EfficientNet-Lite0
+        model: Path  # the folder of a trained classifier, a file of weights, or the name of a published network
         method: Literal["fgsm", "pgd", "eot", "lbfgs", "noise"] = "pgd"  # noise: the control, with pgd's norm
         target: str = ""  # class to lead to, by name or number; none = away from what the model says
         epsilon: str = "8/255"  # largest change, in units of the range; lbfgs finds its own
@@ -70,17 +70,18 @@ class Attack(Change):
 
     def open(self, folder: Path) -> None:
         """Load the model and find the target among its classes."""
-        self._scores: Scorer = load_scorer(self.config.model)
-        self._target = self._scores.class_of(self.config.target) if self.config.target else None
+        self._scores = open_single(self.config.model)
+        self._target = self._scores.class_number(self.config.target) if self.config.target else None
 
     def reads(self) -> dict[str, Path]:
         """The model decides the result."""
-        return {"model": self.config.model}
+        return {"model": self.config.model} if self.config.model.exists() else {}
 
     def change(self, batch: Batch, seeds: Tensor) -> Batch:
         """(B, C, H, W) in [0, 1] to the same shape, multiples of 1/255, with the columns of the class."""
         images = batch["image"]
-        self._scores.require(*images.shape[1:])
+        if problem := fit_pictures(self._scores, images.shape[1:]):
+            raise UnfitPicture(problem)
         # One picture at a time: a network rounds differently in batches of another size, and steps follow signs.
         made = [self._one(image[None], int(seed)) for image, seed in zip(images, seeds, strict=True)]
         return {key: torch.cat([one[key] for one in made]) for key in made[0]}

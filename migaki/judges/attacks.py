@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from migaki import __version__
-from migaki.core.errors import UnfitPicture, UserError
+from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.judge import Findings, Judge, Progress, Section
 from migaki.core.seeds import fold, generator
 from migaki.data.files.names import stem_of
 from migaki.data.folder import ImageFolder
 from migaki.metrics.shares import share_of_pictures
-from migaki.nets.scorer import Scorer, load_scorer
+from migaki.nets.scorer import Scorer, fit_pictures, open_single
 from migaki.ops.attacks import Goal, lab_distance, noise_like, rounded
 from migaki.ops.views import Drawn, Views, draw_views, show_views, take
 from migaki.report.sheets import sheet
@@ -70,8 +70,8 @@ class Attacks(Judge):
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
         """Returns success with and without transforms, of the attack and its controls, and the distances."""
         config = self.config
-        scores = load_scorer(config.model)
-        target = scores.class_of(config.target) if config.target else None
+        scores = open_single(config.model)
+        target = scores.class_number(config.target) if config.target else None
         plain, attacked = ImageFolder(config.data), ImageFolder(config.attacked)
         pairs = paired(plain, attacked)
         rows: list[dict[str, Any]] = []
@@ -106,7 +106,7 @@ class Attacks(Judge):
         goal = Goal(said if target is None else torch.full_like(said, target), target is not None)
         seen = draw_views(config.views, config.transforms, (plain.shape[2], plain.shape[3]),
                           generator(config.seed, _HELD_OUT, fold(0, number) % 2**31))
-        found: dict[str, Any] = {"class_before": scores.name_of(int(said))}
+        found: dict[str, Any] = {"class_before": scores.class_name(int(said))}
         for name, picture in (("before", plain), ("attacked", attacked), ("noise", noisy)):
             found[f"{name}_flat"] = float(_reached(scores, goal, picture).mean())
             found[f"{name}_views"] = success_under(scores, goal, picture, seen)
@@ -153,10 +153,8 @@ def _picture(folder: ImageFolder, index: int, scores: Scorer) -> Tensor:
     alone = folder.select([index])
     alone.channels = None
     picture = alone.read([0], ("image",))["image"]
-    try:
-        scores.require(*picture.shape[1:])
-    except UnfitPicture as error:
-        raise UserError(f"{show(folder.file(index))}: {error}") from error
+    if problem := fit_pictures(scores, picture.shape[1:]):
+        raise UserError(f"{show(folder.file(index))}: {problem}")
     return picture
 
 

@@ -12,14 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from migaki import __version__
-from migaki.core.errors import UnfitPicture, UserError
+from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.judge import Findings, Judge, Progress, Section
 from migaki.core.seeds import generator
 from migaki.core.trained import load_system, read_record
 from migaki.data.folder import ImageFolder
 from migaki.metrics.shares import share_of_pictures
-from migaki.nets.scorer import Scorer, load_scorer
+from migaki.nets.published import is_published
+from migaki.nets.scorer import Scorer, fit_pictures, open_single
 from migaki.ops.patches import NUMBERS
 from migaki.ops.views import draw_views, photographed
 from migaki.report.print_sheet import as_pdf, as_png, print_sheet
@@ -113,7 +114,7 @@ class Patches(Judge):
     def _findings(self, run: Path, system: Patch, scores: Scorer, folder: ImageFolder, hits: dict[str, list[float]],
                   shown: list[Tensor]) -> Findings:
         config = self.config
-        target = scores.name_of(system.target)
+        target = scores.class_name(system.target)
         figures: dict[str, Any] = {"count": len(hits["patch"]), "area": system.config.share,
                                    **share_of_pictures("success", hits["patch"])}
         if "photo" in hits:
@@ -148,12 +149,12 @@ def _photo_patch(system: Patch, path: Path) -> Tensor:
 
 def _victim(run: Path, model: Path | None) -> Scorer:
     if model is not None:
-        return load_scorer(model)
+        return open_single(model)
     known = read_record(run).get("data", {}).get("model")
-    if not isinstance(known, str) or not Path(known).exists():
+    if not isinstance(known, str) or not (Path(known).exists() or is_published(known)):
         raise UserError(f"{run}: the classifier of its training is no longer at {show(str(known))}: name it with "
                         "--model")
-    return load_scorer(Path(known))
+    return open_single(known)
 
 
 def _opened(system: Patch, scores: Scorer, data: Path) -> ImageFolder:
@@ -161,9 +162,7 @@ def _opened(system: Patch, scores: Scorer, data: Path) -> ImageFolder:
     if scores.num_classes != config.num_classes:
         raise UserError(f"--model: knows {scores.num_classes} classes, and the patch was made for a model of "
                         f"{config.num_classes}: give a model of the same classes")
-    try:
-        scores.require(config.channels, config.height, config.width)
-    except UnfitPicture as error:
-        raise UserError(f"--model: a picture of the patch's training {error}") from error
+    if problem := fit_pictures(scores, (config.channels, config.height, config.width)):
+        raise UserError(f"--model: a picture of the patch's training {problem}")
     return ImageFolder(data, size=(config.height, config.width), channels=config.channels)
 

@@ -180,7 +180,7 @@ def build_backbone(kind: Kind, channels: int, height: int, width: int, last_stri
 
 def kind_of(path: Path) -> Kind:
     """Returns which backbone a file of weights holds; UserError for any other file."""
-    shapes = {name: tuple(value.shape) for name, value in _read(path).items()}
+    shapes = {name: tuple(value.shape) for name, value in read_weights(path).items()}
     kinds: tuple[Kind, ...] = ("efficientnet_lite0", "squeezenet1_1")
     for kind in kinds:
         with torch.device("meta"):
@@ -193,11 +193,11 @@ def kind_of(path: Path) -> Kind:
 
 def load_backbone(backbone: Backbone, path: Path) -> None:
     """Load the weights in the file `path` (see `kind_of`) into a backbone."""
-    found = _read(path)
+    found = read_weights(path)
     backbone.load_state_dict({name: found[name].float() for name in backbone.state_dict()})
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         with open_plain(path) as file:
             data = file.read(_MOST_BYTES + 1)

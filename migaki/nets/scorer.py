@@ -1,123 +1,141 @@
-"""Scorer: any classifier as a function from pictures in [0, 1] to scores before the softmax, frozen.
+"""A classifier seen as a function from pictures in [0, 1] to scores before the softmax, with names for its classes.
 
-A model is the folder of a trained run whose `predict` returns `logits`, or a file of weights of EfficientNet-Lite0 with
-its head (`nets.pretrained` says how it is laid out), which knows the 1,000 classes of ImageNet by number.
+What asks a classifier for its reasons, or attacks it, takes a `Scorer`: a trained run, or a published network with the
+head that it was trained with. What normalises the pixels is inside.
 """
 
 from __future__ import annotations
 
+import os
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from migaki.core.errors import UnfitPicture, UserError
+from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.system import System
 from migaki.core.trained import load_system
-from migaki.nets import pretrained
-
-_SMALLEST = 32  # px, of pictures that Lite0 takes
+from migaki.nets.published import PublishedNet, is_published, load_backbone
 
 
-class Scorer(nn.Module):
-    """A frozen classifier: images (B, C, H, W) in [0, 1] to scores (B, K); the normalisation lies inside.
+_LISTED = 8  # classes that a message names
 
-    `classes` are the names of the K classes, none if they have only numbers. `shape` is (C, H, W), where 0 stands for
-    any size.
+
+class Scorer(nn.Module, ABC):
+    """Images (B, C, H, W) in [0, 1] to scores (B, K) before the softmax or the sigmoid, float32.
+
+    `name` is what messages call it. `classes` are the names of the K classes, empty if they have none. `shape` is the
+    (C, H, W) of the pictures that it takes; 0 stands for any number. `several` tells whether each class is decided by
+    itself, so that a picture may have several.
     """
 
-    def __init__(self, net: nn.Module, num_classes: int, classes: tuple[str, ...], shape: tuple[int, int, int]) -> None:
+    name: str
+    classes: tuple[str, ...]
+    num_classes: int
+    shape: tuple[int, int, int]
+    several: bool = False
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+
+    def class_name(self, number: int) -> str:
+        """Returns the name of a class, or its number as text."""
+        return self.classes[number] if 0 <= number < len(self.classes) else str(number)
+
+    def class_number(self, word: str) -> int:
+        """Returns the number of a class that is given by its name or its number; UserError if there is no such class."""
+        places = {unicodedata.normalize("NFC", name): place for place, name in enumerate(self.classes)}
+        place = places.get(unicodedata.normalize("NFC", word), -1)
+        if place < 0 and word.isascii() and word.isdecimal() and len(word) < 10 and int(word) < self.num_classes:
+            place = int(word)
+        if place < 0:
+            more = f" and {len(self.classes) - _LISTED} more" if len(self.classes) > _LISTED else ""
+            known = ", ".join(f"'{show(name)}'" for name in self.classes[:_LISTED]) + more
+            raise UserError(f"{self.name}: has no class '{show(word)}': it knows "
+                            f"{known or f'the numbers from 0 to {self.num_classes - 1}'}")
+        return place
+
+
+class SystemScorer(Scorer):
+    """A trained system that gives class scores: the key `logits`, or the scores behind `label_scores`."""
+
+    def __init__(self, system: System, name: str) -> None:
         super().__init__()
-        self.net = net.requires_grad_(False).eval()
-        self.num_classes, self.classes, self.shape = num_classes, classes, shape
+        self.system, self.name = system.eval(), name
+        config = system.config
+        self.num_classes = int(getattr(config, "num_classes", 0))
+        if self.num_classes < 1 or system.shape is None or tuple(system.inputs) != ("image",):
+            raise UserError(f"{name}: is no classifier of pictures (it is a {type(system).__name__}): give a run of "
+                            "`migaki train classifier`")
+        self.classes, self.shape = tuple(getattr(config, "classes", ())), system.shape
+        self.several = bool(getattr(config, "several", False))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, K), float32."""
-        if isinstance(self.net, System):
-            return self.net.predict({"image": images})["logits"].float()
-        out: Tensor = self.net(images)
-        return out.float()
-
-    def train(self, mode: bool = True) -> Scorer:
-        """Always stays in evaluation mode."""
-        super().train(False)
-        return self
-
-    def class_of(self, name: str, option: str = "--target") -> int:
-        """Returns the number of a class that is given by its name or number; UserError if there is none."""
-        if name in self.classes:
-            return self.classes.index(name)
-        if name.isascii() and name.isdecimal() and int(name) < self.num_classes:
-            return int(name)
-        known = ", ".join(map(show, self.classes[:8])) + (", ..." if len(self.classes) > 8 else "")
-        raise UserError(f"{option} {show(name)}: the model has no such class: give one of {known}" if known else
-                        f"{option} {show(name)}: the model has no such class: give a number from 0 to "
-                        f"{self.num_classes - 1}")
-
-    def name_of(self, number: int) -> str:
-        """Returns the name of a class, or its number."""
-        return self.classes[number] if number < len(self.classes) else str(number)
-
-    def require(self, channels: int, height: int, width: int) -> None:
-        """Raises UnfitPicture for pictures that the classifier does not take."""
-        if channels != self.shape[0]:
-            to = f"`migaki import photos --channels {self.shape[0]}`"
-            raise UnfitPicture(f"has {channels} channel{'s' if channels > 1 else ''}, and the model takes "
-                               f"{self.shape[0]}: convert it with {to}")
-        if self.shape[1] and (height, width) != self.shape[1:]:
-            raise UnfitPicture(f"is {width} x {height} px, and the model takes {self.shape[2]} x {self.shape[1]}: bring "
-                               f"the set to that size with `migaki apply resize --width {self.shape[2]} --height "
-                               f"{self.shape[1]}`")
-        if min(height, width) < _SMALLEST and not self.shape[1]:
-            raise UnfitPicture(f"is {width} x {height} px, and the model takes {_SMALLEST} px and more: leave it out")
+        """See the class. Scores of systems that give only probabilities are their logits."""
+        made = self.system.predict({"image": images})
+        if "logits" in made:
+            return made["logits"].float()
+        return torch.logit(made["label_scores"].float().clamp(1e-6, 1 - 1e-6))
 
 
-class _Lite0(nn.Module):
-    """EfficientNet-Lite0 with its head."""
+class PublishedScorer(Scorer):
+    """A published network with its head."""
 
-    def __init__(self) -> None:
+    def __init__(self, net: PublishedNet, name: str) -> None:
         super().__init__()
-        self.backbone = pretrained.EfficientNetLite0()
-        self.head = nn.Conv2d(self.backbone.widths[-1], 1280, 1)
-        self.classifier = nn.Linear(1280, 1000)
+        if not net.num_classes:
+            raise UserError(f"{name}: holds the features of {net.kind} and not its last layer: give a file with "
+                            "the classifier, or train one with `migaki train classifier --pretrained`")
+        self.net, self.name = net.eval(), name
+        self.classes, self.num_classes, self.shape = net.classes, net.num_classes, (3, 0, 0)
 
     def forward(self, images: Tensor) -> Tensor:
-        top = F.relu6(self.head(self.backbone(images)[-1]))
-        out: Tensor = self.classifier(top.mean((2, 3)))
-        return out
+        """See the class."""
+        scores: Tensor = self.net(images)
+        return scores
 
 
-def load_scorer(model: Path) -> Scorer:
-    """Returns the classifier in `model`, on the CPU; UserError if it is neither a run nor a file that is known."""
-    if model.is_dir():
-        return _of_run(model)
-    kind = pretrained.kind_of(model)
-    weights = pretrained._read(model)
-    net = _Lite0()
-    named = {"head.weight", "head.bias", "classifier.weight", "classifier.bias"}
-    own = {name: tuple(value.shape) for name, value in net.state_dict().items() if name in named}
-    if kind != "efficientnet_lite0" or any(tuple(weights[name].shape) != size for name, size in own.items()
-                                           if name in weights) or not own.keys() <= weights.keys():
-        raise UserError(f"{model}: has no layer that says a class: give EfficientNet-Lite0 with `head` and "
-                        "`classifier`, or the folder of a trained classifier")
-    pretrained.load_backbone(net.backbone, model)
-    net.load_state_dict({name: weights[name].float() for name in named}, strict=False)
-    return Scorer(net, 1000, (), (3, 0, 0))
+def open_scorer(what: str | os.PathLike[str]) -> Scorer:
+    """Returns the classifier in a folder of a run, or in a file of weights, or of a published network's name.
+
+    Raises UserError for anything else, and for a system that is no classifier.
+    """
+    text = os.fspath(what)
+    path = Path(text)
+    if path.is_dir():
+        return SystemScorer(load_system(path), show(path))
+    if path.is_file() or is_published(text):
+        return PublishedScorer(load_backbone(text), show(path))
+    raise UserError(f"{show(path)}: neither a run, nor a file of weights, nor the name of a network: give the --out of "
+                    "`migaki train classifier`, a .safetensors file, or efficientnet_lite0")
 
 
-def _of_run(run: Path) -> Scorer:
-    system = load_system(run)
-    shape = system.shape
-    if shape is None or tuple(system.inputs) != ("image",):
-        raise UserError(f"{run}: is no classifier of pictures: give the folder of a trained classifier")
-    with torch.no_grad():
-        made = system.predict({"image": torch.zeros(1, *shape)})
-    logits = made.get("logits")
-    if logits is None or logits.ndim != 2:
-        raise UserError(f"{run}: says no single class of a picture (it makes {', '.join(made)}): give the folder of a "
-                        "trained classifier with one class an image")
-    names = cast(tuple[str, ...], tuple(getattr(system.config, "classes", ())))
-    return Scorer(system, logits.shape[1], names, shape)
+def open_single(what: str | os.PathLike[str]) -> Scorer:
+    """Returns the classifier as `open_scorer` does, frozen; UserError for one that gives a picture several classes."""
+    scorer = open_scorer(what)
+    if scorer.several:
+        raise UserError(f"{scorer.name}: decides each class by itself, and one class a picture is needed: give a "
+                        "classifier that was trained on a column `label`")
+    return scorer.requires_grad_(False)
+
+
+def fit_pictures(scorer: Scorer, shape: Sequence[int]) -> str:
+    """Returns what is wrong with pictures of `shape` (C, H, W) for a classifier, as the end of a sentence about them;
+    empty if they fit."""
+    wanted = scorer.shape
+    if wanted[0] and shape[0] != wanted[0]:
+        return (f"has {_channels(shape[0])}, and {scorer.name} takes {_channels(wanted[0])}: convert them with "
+                f"`migaki import photos --channels {wanted[0]}`")
+    if any(side and side != own for side, own in zip(wanted[1:], shape[1:], strict=True)):
+        return (f"is {shape[2]}x{shape[1]} px, and {scorer.name} takes {wanted[2]}x{wanted[1]}: bring the pictures to "
+                f"that size with `migaki apply resize --width {wanted[2]} --height {wanted[1]}`")
+    return ""
+
+
+def _channels(count: int) -> str:
+    return {1: "one channel (grey)", 3: "three channels (colour)"}.get(count, f"{count} channels")

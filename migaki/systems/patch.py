@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from migaki.core import processes
 from migaki.core.batch import Batch, Key, Scalars
-from migaki.core.errors import UnfitPicture, UserError
+from migaki.core.errors import UserError
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.data.batches.source import FolderSource, MixedSource
 from migaki.data.folder import ImageFolder
-from migaki.nets.scorer import Scorer, load_scorer
+from migaki.nets.scorer import Scorer, fit_pictures, open_single
 from migaki.ops.patches import (
     NUMBERS,
     covered,
@@ -71,7 +71,7 @@ class Patch(System):
     class Data:
         """The classifier, and the photographs into which the patch is put."""
 
-        model: Path  # the folder of a trained classifier, or the weights of EfficientNet-Lite0
+        model: Path  # the folder of a trained classifier, a file of weights, or the name of a published network
         data: tuple[Path, ...]  # photographs; no label is read
 
     config: Config
@@ -112,7 +112,7 @@ class Patch(System):
         """Open the photographs in the size that the classifier takes, and number the target among its classes."""
         if not config.target:
             raise UserError("--target: name the class that the classifier shall say")
-        scorer = load_scorer(data.model)
+        scorer = open_single(data.model)
         channels, height, width = scorer.shape
         if not height and config.height and config.width:
             height, width = config.height, config.width
@@ -120,12 +120,10 @@ class Patch(System):
         folders = [ImageFolder(data.data[0], size=size, channels=channels)]
         _, height, width = folders[0].shape
         folders += [ImageFolder(path, size=(height, width), channels=channels) for path in data.data[1:]]
-        try:
-            scorer.require(channels, height, width)
-        except UnfitPicture as error:
-            raise UserError(f"{data.data[0]}: a picture {error}") from error
+        if problem := fit_pictures(scorer, (channels, height, width)):
+            raise UserError(f"{data.data[0]}: a picture {problem}")
         config = replace(config, channels=channels, height=height, width=width, num_classes=scorer.num_classes,
-                         target=str(scorer.class_of(config.target)))
+                         target=str(scorer.class_number(config.target)))
         share = max(1, config.batch_size // len(folders))
         shard = (processes.rank(), processes.world())
         return config, MixedSource(*(FolderSource(folder, share, fold(seed, number), keys=("image",), shard=shard)
@@ -133,11 +131,18 @@ class Patch(System):
 
     def prepare(self, data: Data) -> None:
         """Load the classifier that is attacked."""
-        self.attack(load_scorer(data.model))
+        self.attack(open_single(data.model))
 
     def attack(self, victim: Scorer) -> None:
         """Set the classifier that is attacked; it stays frozen."""
-        self.victim = victim
+        self.victim = victim.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Patch:
+        """Set the mode; the classifier always stays in evaluation mode, because it is not trained."""
+        super().train(mode)
+        if self.victim is not None:
+            self.victim.eval()
+        return self
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
