@@ -143,8 +143,9 @@ def lbfgs(scores: Scores, image: Tensor, goal: Goal, *, steps: int = 50, searche
     """The nearest picture (1, C, H, W) of another class that L-BFGS-B finds (Szegedy et al., section 4.1).
 
     Minimises c |r|^2 / n - log P(goal | x + r) under 0 <= x + r <= 1, where n is the number of values, and searches
-    for the largest c whose minimum reaches the goal: c is multiplied by 10 or divided by 10 until both outcomes are known,
-    then bisected in its logarithm, `searches` minimisations in all. Returns the picture itself if none reaches it.
+    for the largest c whose minimum reaches the goal: c is multiplied by 10 or divided by 10 until both outcomes are
+    known, then bisected in its logarithm, `searches` minimisations in all. Returns the picture itself if none reaches
+    it.
     """
     reached: float | None = None
     missed: float | None = None

@@ -45,7 +45,7 @@ def test_the_matrix_leads_where_the_words_say() -> None:
     matrix = view_matrices(zoom, angle, shift, torch.zeros(1, 2))[0].numpy()
     for x, y in ((3.0, 1.0), (-2.0, 5.0)):
         seen = 1.3 * np.array([math.cos(0.4) * x - math.sin(0.4) * y, math.sin(0.4) * x + math.cos(0.4) * y])
-        back = matrix @ np.array([*(seen + [2.0, -1.0]), 1.0])
+        back = matrix @ np.array([seen[0] + 2.0, seen[1] - 1.0, 1.0])
         np.testing.assert_allclose(back, [x, y, 1.0], atol=1e-5)
 
 
@@ -89,7 +89,8 @@ def test_light_blur_and_noise_of_a_view() -> None:
     assert seen.seeds is not None and seen.most == (0.05 * 15, 0.02)
     grain = torch.stack([torch.randn(image.shape[1:], generator=torch.Generator().manual_seed(int(seed)))
                          for seed in seen.seeds])
-    expected = blurred_each(image, seen.blur, seen.most[0]) + seen.light.view(-1, 1, 1, 1) + seen.noise.view(-1, 1, 1, 1) * grain
+    blurred, lit = blurred_each(image, seen.blur, seen.most[0]), seen.light.view(-1, 1, 1, 1)
+    expected = blurred + lit + seen.noise.view(-1, 1, 1, 1) * grain
     torch.testing.assert_close(photographed(image, seen), expected.clamp(0, 1))
     assert len(set(seen.seeds.tolist())) == 2
 

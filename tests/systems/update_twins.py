@@ -381,7 +381,8 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "camera_refiner": {"camera": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate / 2},
     "colourisation": {"net": half_cosine}, "deep_detail": {"net": half_cosine}, "gaze": {"net": cycle},
     "hourglass": {"net": cycle}, "keypoints": {"net": cycle}, "landmarks": {"net": cycle},
-    "patch": {"patch": lambda rate, *_: rate}, "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
+    "patch": {"patch": lambda rate, *_: rate},
+    "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate},
     "super_resolution": {"net": half_cosine},
     "detector": {"net": cycle}, "segmenter": {"net": cycle}}
