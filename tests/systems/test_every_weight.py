@@ -28,6 +28,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "colourisation": {"patch": 32, "grid": 10},
     "deep_detail": {"ssim_weight": 0.31, "patch": 16},
     "detector": {"augment": False, "geometry_weight": 0.83, "keypoint_weight": 1.7},
+    "forgery_detector": {"mask_weight": 0.83, "kind_weight": 0.37, "ratio_weight": 0.59, "explore": 0.23},
     "gaze": {"augment": False, "equalise": False},
     "hourglass": {"max_turn": 0.0, "max_scale": 0.0, "max_shift": 0.0, "heat_weight": 0.27, "sigma": 0.8},
     "keypoints": {"augment": False, "max_turn": 0.0, "max_scale": 0.0, "max_shift": 0.0, "heat_weight": 0.27,
@@ -50,6 +51,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "colourisation": [{"objective": "regression"}],
     "deep_detail": [{"loss": "l1"}, {"rung": "direct"}, {"rung": "resnet"}, {"rung": "neg_mapping"}],
     "detector": [{"num_keypoints": 0}],
+    "forgery_detector": [{"adversarial": False}, {"kinds": ("gradient", "none")}, {"jpeg": (0.0, 0.0)}],
     "gaze": [{"net": "paper"}, {"drift_scale": 1.7}, {"mirror_side": 0}, {"mirror_side": 1}, {"equalise": True}],
     "hourglass": [{"stride": 2}],
     "keypoints": [{"stride": 2}, {"stacks": 2}],
@@ -67,6 +69,7 @@ NO_WEIGHTS = {
                                 "backbone_rate"),
     "adapted_classifier": ("handwriting", "threshold", "first"), "classifier": ("handwriting",),
     "detector": ("min_score", "max_scale", "max_shift"), "segmenter": ("max_scale", "max_shift"),
+    "forgery_detector": ("forger_rate", "own", "colour_match"),
     "colourisation": ("temperature",), "deep_detail": ("vivid", "eps"), "gaze": ("light", "drift_scale"),
     "hourglass": ("sigma", "max_turn", "max_scale", "max_shift"), "landmarks": ("light",),
     "keypoints": ("sigma", "max_turn", "max_scale", "max_shift", "light"), "patch": ("share",),
@@ -76,6 +79,7 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "adapted_classifier": ("alignment", "information", "centroids", "confident", "label_smoothing"),
     "camera_refiner": ("statistics", "adversarial", "keep", "r1"),
     "classifier": ("label_smoothing",), "deep_detail": ("ssim_weight",), "hourglass": ("heat_weight",),
+    "forgery_detector": ("mask_weight", "kind_weight", "ratio_weight", "explore"),
     "keypoints": ("heat_weight",), "detector": ("geometry_weight", "keypoint_weight"),
     "segmenter": ("dice_weight", "gradient_weight"),
     "patch": ("smooth",), "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1"),
@@ -121,6 +125,13 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
             for parameter in system.discriminator.parameters():
                 parameter.mul_(3)
         batch = {key: value[:, : config.channels] for key, value in batch.items()}
+    if name == "forgery_detector":
+        with torch.no_grad():  # the choices are no longer equally likely, and nothing is half and half
+            for parameter in system.choices.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=draw))
+            system.net.head.bias.add_(torch.randn(system.net.head.bias.shape, generator=draw))
+            system.net.head.weight.mul_(30)
+            system.net.location.bias.add_(0.7)
     if name == "patch":
         with torch.no_grad():
             system.colours.mul_(9)
