@@ -61,7 +61,6 @@ class Attacks(Judge):
                 raise UserError(f"--transforms {self.transforms}: at least 1")
 
     config: Config
-    file_name = "attacks"
 
     def sources(self) -> tuple[Path, ...]:
         """Returns both folders."""

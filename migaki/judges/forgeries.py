@@ -31,8 +31,8 @@ _REAL = ("real", "0", "authentic", "genuine", "pristine")  # names of a class th
 _ABOUT = (
     "AUC: how often a forged picture has a higher score than a real one (0.5 is chance), of each kind of forgery "
     "against all real pictures, with the 95 % interval over pictures. Sharpness is the variance of the Laplacian, and "
-    "less of it counts as forged. IoU: of the pixels with a probability above one half with those of the mask, the mean over "
-    "forged pictures that have a mask; beside it an ellipse in the middle that covers a quarter of the picture.")
+    "less of it counts as forged. IoU: of the pixels with a probability above one half with those of the mask, the "
+    "mean over forged pictures that have a mask; beside it an ellipse in the middle that covers a quarter of the picture.")
 
 
 class Forgeries(Judge):
@@ -55,7 +55,6 @@ class Forgeries(Judge):
 
     config: Config
     takes_runs = True
-    file_name = "forgeries"
 
     def sources(self) -> tuple[Path, ...]:
         """Returns the labelled set."""

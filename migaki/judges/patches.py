@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from migaki import __version__
@@ -62,7 +63,6 @@ class Patches(Judge):
 
     config: Config
     takes_runs = True
-    file_name = "patches"
 
     def sources(self) -> tuple[Path, ...]:
         """Returns the photographs."""
@@ -76,11 +76,10 @@ class Patches(Judge):
         """Returns the success of the patch and of its controls."""
         if len(runs) != 1:
             raise UserError("evaluate patches: name one run of `migaki train patch`")
-        system, config = load_system(runs[0]), self.config
-        if not isinstance(system, Patch):
-            raise UserError(f"{runs[0]}: is no patch: give a run of `migaki train patch`")
-        scores = _victim(runs[0], config.model)
-        folder = _opened(system, scores, config.data)
+        config = self.config
+        system, scores = opened_patch(runs[0], config.model)
+        folder = ImageFolder(config.data, size=(system.config.height, system.config.width),
+                             channels=system.config.channels)
         kinds = {"patch": system.patch.detach(), "noise": noise_patch(system, config.seed)}
         if config.photo is not None:
             kinds["photo"] = _photo_patch(system, config.photo)
@@ -122,14 +121,14 @@ class Patches(Judge):
         record = {"run": str(run), "data": str(config.data), "model": str(config.model or ""), "target": target,
                   "repeats": config.repeats, "seed": config.seed, "data_fingerprint": folder.fingerprint,
                   "version": __version__}
-        alone = (system.patch * system.shown + 1 - system.shown).detach()[0]
-        page = print_sheet(alone, config.print_cm, f"Adversarial patch, target: {target}")
+        page = sheet_of(system, scores, config.print_cm)
         return Findings(
             title="An adversarial patch", record=record, figures=figures,
             baseline=share_of_pictures("success", hits["noise"]), baseline_name="patch of random colours",
             notes=[_ABOUT], sections=[Section(heading="Pictures", picture=sheet([("patched", torch.cat(shown))]),
                                               caption="The first photographs with the patch.")],
-            files={"patch.png": image_png(alone, min_side=1), "sheet.png": as_png(page), "sheet.pdf": as_pdf(page)})
+            files={"patch.png": image_png(alone_on_white(system), min_side=1), "sheet.png": as_png(page),
+                   "sheet.pdf": as_pdf(page)})
 
 
 def noise_patch(system: Patch, seed: int) -> Tensor:
@@ -157,12 +156,27 @@ def _victim(run: Path, model: Path | None) -> Scorer:
     return open_single(known)
 
 
-def _opened(system: Patch, scores: Scorer, data: Path) -> ImageFolder:
-    config = system.config
+def opened_patch(run: Path, model: Path | None) -> tuple[Patch, Scorer]:
+    """Returns a trained patch, and the classifier `model` or by default that of its training; UserError if they do not
+    fit."""
+    system = load_system(run)
+    if not isinstance(system, Patch):
+        raise UserError(f"{run}: is no patch: give a run of `migaki train patch`")
+    scores, config = _victim(run, model), system.config
     if scores.num_classes != config.num_classes:
         raise UserError(f"--model: knows {scores.num_classes} classes, and the patch was made for a model of "
                         f"{config.num_classes}: give a model of the same classes")
     if problem := fit_pictures(scores, (config.channels, config.height, config.width)):
         raise UserError(f"--model: a picture of the patch's training {problem}")
-    return ImageFolder(data, size=(config.height, config.width), channels=config.channels)
+    return system, scores
 
+
+def alone_on_white(system: Patch) -> Tensor:
+    """Returns the patch (C, S, S), white where it is not shown."""
+    return (system.patch * system.shown + 1 - system.shown).detach()[0]
+
+
+def sheet_of(system: Patch, scores: Scorer, centimetres: float) -> Image.Image:
+    """Returns the sheet to print; see `report.print_sheet`."""
+    caption = f"Adversarial patch, target: {scores.class_name(system.target)}"
+    return print_sheet(alone_on_white(system), centimetres, caption)

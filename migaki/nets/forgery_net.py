@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from migaki.nets.small_resnet import ResidualUnit
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -19,6 +17,28 @@ class Verdict:
     location: Tensor  # (B, 1, H / 8, W / 8)
     kind: Tensor  # (B, kinds)
     ratio: Tensor  # (B,), of the sigmoid that gives the donor's share
+
+
+class _Level(nn.Module):
+    """Half the resolution by averaging, then two convolutions, added to the projected input.
+
+    Averages in place of strided convolutions: these would see every second pixel, and traces are fine.
+    """
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(before, after, 3, padding=1, bias=False)
+        self.first_norm = nn.BatchNorm2d(after)
+        self.second = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.second_norm = nn.BatchNorm2d(after)
+        self.project = nn.Conv2d(before, after, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F, H, W) to (B, F', H / 2, W / 2), rounded up."""
+        x = F.avg_pool2d(x, 2, ceil_mode=True)
+        y = F.relu(self.first_norm(self.first(x)))
+        out: Tensor = F.relu(self.project(x) + self.second_norm(self.second(y)))
+        return out
 
 
 class ForgeryNet(nn.Module):
@@ -32,8 +52,8 @@ class ForgeryNet(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(2 * channels, features, 3, padding=1, bias=False),
                                   nn.BatchNorm2d(features), nn.ReLU())
-        self.trunk = nn.Sequential(ResidualUnit(features, 2 * features, 2), ResidualUnit(2 * features, 4 * features, 2),
-                                   ResidualUnit(4 * features, 4 * features, 2))
+        self.trunk = nn.Sequential(_Level(features, 2 * features), _Level(2 * features, 4 * features),
+                                   _Level(4 * features, 4 * features))
         self.location = nn.Conv2d(4 * features, 1, 1)
         self.neck = nn.Sequential(nn.Linear(8 * features + 2, 64), nn.ReLU())
         self.head = nn.Linear(64, 2 + kinds)

@@ -161,7 +161,7 @@ def test_a_patch_from_training_to_paper(root: Path, tmp_path: Path, capsys: pyte
                  *CPU]) == 0
     assert main(["evaluate", "patches", str(patch), "--data", str(root / "data"), "--out", str(out), "--photo",
                  str(root / "data" / "000.png"), "--print-cm", "5"]) == 0
-    record = json.loads((out / "patches.json").read_text())
+    record = json.loads((out / "evaluation.json").read_text())
     assert record["target"] == "dark" and 0 < record["figures"]["count"] < 9
     assert record["figures"]["success"] > record["costs_nothing"]["figures"]["success"]
     assert record["figures"]["photo_success"] is not None
