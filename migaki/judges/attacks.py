@@ -26,7 +26,7 @@ from migaki.report.sheets import sheet
 from migaki.report.tables import Table
 
 _HELD_OUT = 7041  # folded into the seed, so that no attack has drawn the same views
-_CHUNK = 20  # views at once
+_CHUNK = 2**20  # values of the views that are shown at once
 _SHOWN = 8
 
 _ABOUT = (
@@ -118,8 +118,9 @@ class Attacks(Judge):
 
 def success_under(scores: Scorer, goal: Goal, picture: Tensor, seen: Drawn) -> float:
     """Returns the share of the drawn views of a picture (1, C, H, W) in which the goal is reached."""
+    many = max(1, _CHUNK // picture.numel())
     hits = [_reached(scores, Goal(goal.classes.expand(len(part)), goal.is_target), show_views(picture, part))
-            for part in (take(seen, start, start + _CHUNK) for start in range(0, len(seen), _CHUNK))]
+            for part in (take(seen, start, start + many) for start in range(0, len(seen), many))]
     return float(torch.cat(hits).mean())
 
 

@@ -84,9 +84,10 @@ class Forgeries(Judge):
 
     def _one(self, run: Path, number: int, total: int, progress: Progress) -> _Scored:
         system, config = load_system(run), self.config
-        if system.shape is None:
+        shape = system.shape
+        if shape is None:
             raise UserError(f"{run}: is no forgery detector: give a run of `migaki train forgery_detector`")
-        folder = ImageFolder(config.data, size=system.shape[1:], channels=system.shape[0])
+        folder = ImageFolder(config.data, size=shape[1:], channels=shape[0])
         truth, kinds = labels_of(folder)
         kept = [place for place, kind in enumerate(kinds) if kind not in config.exclude]
         if not any(truth[place] for place in kept) or all(truth[place] for place in kept):
@@ -104,7 +105,7 @@ class Forgeries(Judge):
                 raise UserError(f"{run}: is no forgery detector (it makes {', '.join(made)}): give a run of `migaki "
                                 "train forgery_detector`")
             for place, index in enumerate(part):
-                scored.add(folder.names[index], truth[index], kinds[index], _mask(folder, index, system.shape[1:]),
+                scored.add(folder.names[index], truth[index], kinds[index], _mask(folder, index),
                            float(made["forged_score"][place]), made["forged_map"][place], images[place : place + 1])
             progress(number * len(kept) + min(start + config.batch_size, len(kept)), total * len(kept))
         return scored
@@ -131,7 +132,7 @@ def labels_of(folder: ImageFolder) -> tuple[list[bool], list[str]]:
     return truth, kinds
 
 
-def _mask(folder: ImageFolder, index: int, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+def _mask(folder: ImageFolder, index: int) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
     """Returns which pixels are forged, in the size of the detector; None if the set does not say."""
     if folder.files.get("mask", [None] * len(folder))[index] is None:
         return None

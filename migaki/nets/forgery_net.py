@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from migaki.ops.full_precision import full_precision
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -44,13 +46,14 @@ class _Level(nn.Module):
 class ForgeryNet(nn.Module):
     """Images (B, C, H, W) in [-1, 1] of any size to a `Verdict`.
 
-    The picture's difference from its own local mean is shown beside it, since what blending leaves is weak and fine.
-    The whole is judged by mean and maximum of the features over all places.
+    Beside the picture the network sees its difference from the local mean, since what blending leaves is weak and fine,
+    and the logarithm of the energy of that difference around each pixel: how sharp the picture is there. The whole is
+    judged by mean and maximum of the features over all places.
     """
 
     def __init__(self, channels: int, kinds: int, features: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(2 * channels, features, 3, padding=1, bias=False),
+        self.stem = nn.Sequential(nn.Conv2d(2 * channels + 1, features, 3, padding=1, bias=False),
                                   nn.BatchNorm2d(features), nn.ReLU())
         self.trunk = nn.Sequential(_Level(features, 2 * features), _Level(2 * features, 4 * features),
                                    _Level(4 * features, 4 * features))
@@ -60,10 +63,17 @@ class ForgeryNet(nn.Module):
 
     def forward(self, images: Tensor) -> Verdict:
         """See the class."""
-        fine = images - F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        maps = self.trunk(self.stem(torch.cat([images, 4 * fine], 1)))
+        maps = self.trunk(self.stem(_with_traces(images)))
         places = self.location(maps)
         seen = torch.cat([maps.mean((2, 3)), maps.amax((2, 3)), places.mean((2, 3)), places.amax((2, 3))], 1)
         with torch.autocast(images.device.type, enabled=False):  # scores are compared: bf16 would make them equal
             said = self.head(self.neck(seen.float()))
         return Verdict(said[:, 0], places.float(), said[:, 2:], said[:, 1])
+
+
+@full_precision
+def _with_traces(images: Tensor) -> Tensor:
+    """The picture, what is fine in it, and the logarithm of how much there is: (B, 2 C + 1, H, W)."""
+    fine = images - F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    energy = F.avg_pool2d(F.pad(fine.square().mean(1, keepdim=True), (3, 3, 3, 3), mode="replicate"), 7, 1)
+    return torch.cat([images, 4 * fine, (energy + 1e-5).log() / 2 + 4], 1)

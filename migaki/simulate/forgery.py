@@ -72,7 +72,7 @@ class Forgery(Damage):
         choice = Choice(*(_one_of(known, chosen, dice) for known, chosen in (
             (REGIONS, config.regions), (KINDS, config.kinds), (RATIOS, config.ratios))))
         low, high = config.softness
-        levels = region_levels(choice.region, *source.shape[2:], dice)
+        levels = region_levels(choice.region, source.shape[2], source.shape[3], dice)
         softness, is_matched = low + (high - low) * dice.uniform(1), dice.uniform(1) < config.colour_match
         other = int(torch.randint(0, 2**62, (), generator=draw))
         is_own = float(dice.uniform(1)) < config.own or self.others is None

@@ -61,14 +61,14 @@ class ForgeryDetector(System):
         kinds: tuple[str, ...] = KINDS  # blending kinds that are forged: alpha, gradient, mixup, none
         adversarial: bool = True  # the choice follows what the detector finds hard; off: every choice is equally likely
         explore: float = 0.1  # weight of the entropy of the choice, so that none is given up
-        forger_rate: float = 10.0  # learning rate of the choice as a multiple of the network's
+        forger_rate: float = 5.0  # learning rate of the choice as a multiple of the network's
         own: float = 0.5  # share of the forgeries whose donor is the photograph itself, altered
         colour_match: float = 0.5  # share of the forgeries whose donor takes the colours of what it covers
         jpeg: tuple[float, float] = (0.1, 0.6)  # steps of the encoder of all crops (1: JPEG of quality 50); 0 0: none
         mask_weight: float = 1.0  # of the location's cross-entropy
         kind_weight: float = 0.2  # of the blending kind's cross-entropy
         ratio_weight: float = 0.2  # of the error of the donor's share
-        learning_rate: float = 2e-3  # peak; one cycle of a cosine with a tenth of warm-up
+        learning_rate: float = 4e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
         max_norm: float = 5.0  # gradient clipping; 0 = off
 

@@ -423,7 +423,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "colourisation": {"net": half_cosine}, "deep_detail": {"net": half_cosine}, "gaze": {"net": cycle},
     "hourglass": {"net": cycle}, "keypoints": {"net": cycle}, "landmarks": {"net": cycle},
     "patch": {"patch": lambda rate, *_: rate},
-    "forgery_detector": {"net": cycle, "forger": lambda rate, *_: 10 * rate},
+    "forgery_detector": {"net": cycle, "forger": lambda rate, *_: 5 * rate},
     "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate},
     "super_resolution": {"net": half_cosine},
