@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,6 +25,10 @@ class Damage(ABC):
 
     Config: ClassVar[type[Any]]
     config: Any
+    mixes: ClassVar[bool] = False
+    """Whether it mixes a picture with others of its set."""
+    others: Callable[[int, torch.Tensor], torch.Tensor] | None = None
+    """If it mixes and a set is at hand: another picture of the set, by any number, in the shape of the given one."""
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config

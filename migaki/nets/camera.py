@@ -26,6 +26,11 @@ _CHROMINANCE = (17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 
                 47, 66, 99, 99, 99, 99, 99, 99, *(99,) * 32)
 
 
+def jpeg_tables() -> Tensor:
+    """The tables of ITU-T T.81 for brightness and colour, (2, 8, 8)."""
+    return torch.tensor([_LUMINANCE, _CHROMINANCE]).float().view(2, 8, 8)
+
+
 class CameraNet(nn.Module):
     """Pictures (B, C, H, W) in [0, 1] and random numbers to the same pictures as another camera would take them.
 
@@ -55,7 +60,7 @@ class CameraNet(nn.Module):
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.register_buffer("tables", torch.tensor([_LUMINANCE, _CHROMINANCE]).float().view(2, 8, 8), persistent=False)
+        self.register_buffer("tables", jpeg_tables(), persistent=False)
         self.register_buffer("down", _pooling(height), persistent=False)
         self.register_buffer("across", _pooling(width), persistent=False)
 

@@ -116,6 +116,15 @@ def open_scorer(what: str | os.PathLike[str]) -> Scorer:
                     "`migaki train classifier`, a .safetensors file, or efficientnet_lite0")
 
 
+def open_single(what: str | os.PathLike[str]) -> Scorer:
+    """Returns the classifier as `open_scorer` does, frozen; UserError for one that gives a picture several classes."""
+    scorer = open_scorer(what)
+    if scorer.several:
+        raise UserError(f"{scorer.name}: decides each class by itself, and one class a picture is needed: give a "
+                        "classifier that was trained on a column `label`")
+    return scorer.requires_grad_(False)
+
+
 def fit_pictures(scorer: Scorer, shape: Sequence[int]) -> str:
     """Returns what is wrong with pictures of `shape` (C, H, W) for a classifier, as the end of a sentence about them;
     empty if they fit."""

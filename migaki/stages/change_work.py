@@ -65,11 +65,7 @@ class ChangeWork(Work):
             **{f"{option}_contents": contents(path) for option, path in change.reads().items()},
             **{option: list(value) for option, value in (("keep", job.keep), ("drop", job.drop)) if value},
             **({"channels": channels} if channels is not None else {}),
-<<<<<<< HEAD
-            **said_of(self.folder), **self.films.info,
-=======
-            **said_of(self.folder), **change.names,
->>>>>>> weakseg
+            **said_of(self.folder), **self.films.info, **change.names,
         }
 
     @property

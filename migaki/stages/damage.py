@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from migaki.core.damage import Damage
 from migaki.core.errors import UserError
 from migaki.core.files import apart
+from migaki.data.others import Others
 from migaki.data.walk import OutputJob, walk
 from migaki.simulate.damaged_pairs import DamagedPairs
 from migaki.stages.apply_job import ApplyJob
@@ -40,6 +41,8 @@ def damage_folder(name: str, damage: Damage, job: DamageJob, *, command: str = "
     if job.count < 1:
         raise UserError(f"--count {job.count}: give the number of variants of each photograph, at least 1")
     apart(job.out, job.input)
+    if damage.mixes:
+        damage.others = Others(job.input)
     asked = ApplyJob(input=job.input, out=job.out, seed=job.seed, variants=job.count, batch_size=job.count,
                      format=job.format, file_format=job.file_format, keep=job.keep, drop=job.drop)
     arguments = (f"damage {name}", DamagedPairs(damage), asked, job.channels, 2)

@@ -30,11 +30,13 @@ PLAIN: dict[str, dict[str, Any]] = {
     "cyclegan": {"history": 0, "cycle": 3.7, "identity": 0.9, "consistency": 1.31, "shortcut": False},
     "deep_detail": {"ssim_weight": 0.31, "patch": 16},
     "detector": {"augment": False, "geometry_weight": 0.83, "keypoint_weight": 1.7},
+    "forgery_detector": {"mask_weight": 0.83, "kind_weight": 0.37, "ratio_weight": 0.59, "explore": 0.23},
     "gaze": {"augment": False, "equalise": False},
     "hourglass": {"max_turn": 0.0, "max_scale": 0.0, "max_shift": 0.0, "heat_weight": 0.27, "sigma": 0.8},
     "keypoints": {"augment": False, "max_turn": 0.0, "max_scale": 0.0, "max_shift": 0.0, "heat_weight": 0.27,
                   "sigma": 0.8},
     "landmarks": {"augment": False, "equalise": False},
+    "patch": {"smooth": 0.43},
     "pix2pix": {"l1": 7.3},
     "regressor": {"augment": False},
     "segmenter": {"augment": False, "dice_weight": 0.61, "gradient_weight": 0.47},
@@ -55,10 +57,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "cyclegan": [{"identity": 0.0}, {"levels": 0}, {"shortcut": True}],
     "deep_detail": [{"loss": "l1"}, {"rung": "direct"}, {"rung": "resnet"}, {"rung": "neg_mapping"}],
     "detector": [{"num_keypoints": 0}],
+    "forgery_detector": [{"adversarial": False}, {"kinds": ("gradient", "none")}, {"jpeg": (0.0, 0.0)}],
     "gaze": [{"net": "paper"}, {"drift_scale": 1.7}, {"mirror_side": 0}, {"mirror_side": 1}, {"equalise": True}],
     "hourglass": [{"stride": 2}],
     "keypoints": [{"stride": 2}, {"stacks": 2}],
     "landmarks": [{"equalise": True}],
+    "patch": [{"outline": "square"}, {"channels": 1}],
     "pix2pix": [{"blend": True}, {"blend": True, "unveil": True}],
     "regressor": [{"circular": ()}, {"columns": ("number",), "circular": (), "units": ()}],
     "segmenter": [{"target": "depth"}],
@@ -78,8 +82,9 @@ NO_WEIGHTS = {
     "detector": ("min_score", "max_scale", "max_shift"), "segmenter": ("max_scale", "max_shift"),
     "colourisation": ("temperature",), "cut": ("temperature",), "deep_detail": ("vivid", "eps"),
     "gaze": ("light", "drift_scale"),
+    "forgery_detector": ("forger_rate", "own", "colour_match"),
     "hourglass": ("sigma", "max_turn", "max_scale", "max_shift"), "landmarks": ("light",),
-    "keypoints": ("sigma", "max_turn", "max_scale", "max_shift", "light"),
+    "keypoints": ("sigma", "max_turn", "max_scale", "max_shift", "light"), "patch": ("share",),
     "regressor": ("light", "max_shift"), "simgan": ("variety", "discriminator_width", "instance_noise"),
     "weak_segmenter": ("max_scale", "max_shift", "classifier_share", "sharpness", "easy", "crf_place", "crf_colour",
                        "crf_weight", "crf_smooth", "crf_smooth_weight"),
@@ -88,11 +93,13 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "adapted_classifier": ("alignment", "information", "centroids", "confident", "label_smoothing"),
     "camera_refiner": ("statistics", "adversarial", "keep", "r1"),
     "classifier": ("label_smoothing",), "deep_detail": ("ssim_weight",), "hourglass": ("heat_weight",),
+    "forgery_detector": ("mask_weight", "kind_weight", "ratio_weight", "explore"),
     "keypoints": ("heat_weight",), "detector": ("geometry_weight", "keypoint_weight"),
     "segmenter": ("dice_weight", "gradient_weight"),
     "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1", "statistics"),
     "cut": ("nce", "nce_identity", "consistency"), "cyclegan": ("cycle", "identity", "consistency"),
-    "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1"), "weak_segmenter": ("dice_weight",),
+    "weak_segmenter": ("dice_weight",),
+    "patch": ("smooth",),
 }
 OTHER_BRANCH: dict[str, dict[str, Any]] = {"gradient_weight": {"target": "depth"}}  # in which a weight counts
 STEP = 3
@@ -143,6 +150,17 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
                 parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.2)
             for parameter in system.discriminator.parameters():
                 parameter.mul_(3)
+        batch = {key: value[:, : config.channels] for key, value in batch.items()}
+    if name == "forgery_detector":
+        with torch.no_grad():  # the choices are no longer equally likely, and nothing is half and half
+            for parameter in system.choices.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=draw))
+            system.net.head.bias.add_(torch.randn(system.net.head.bias.shape, generator=draw))
+            system.net.head.weight.mul_(30)
+            system.net.location.bias.add_(0.7)
+    if name == "patch":
+        with torch.no_grad():
+            system.colours.mul_(9)
         batch = {key: value[:, : config.channels] for key, value in batch.items()}
     if name == "detector":
         with torch.no_grad():  # no outputs that are far from the truth by nature

@@ -23,6 +23,9 @@ from migaki.metrics.restoration import ssim
 from migaki.ops.augment import equalise
 from migaki.ops.colour import rgb_to_lab, rgb_to_ycbcr
 from migaki.ops.filtering import guided_filter
+from migaki.ops.forgery import KINDS, RATIOS, REGIONS
+from migaki.ops.patches import covered, paste, place_matrices, side_of
+from migaki.ops.views import draw_views, photographed
 
 Terms = list[tuple[str, float, Tensor]]
 Descents = list[tuple[str, Terms]]
@@ -394,18 +397,73 @@ def super_resolution(system: Any, batch: Batch, step: int) -> Descents:
     return [("net", [("error", 1.0, wrong.abs().mean() if config.loss == "l1" else (wrong**2).mean())])]
 
 
+def forgery_detector(system: Any, batch: Batch, step: int) -> Descents:
+    """Crops as they are and forged; the choices after REINFORCE (Williams 1992), eq. 4, with the mean as baseline."""
+    config, photos = system.config, batch["image"]
+    torch.manual_seed(5)  # as `descents` does
+    choice = system.chosen(len(photos))
+    real, fake, mask = system.forged_pair(photos, choice)
+    said = system.net(torch.cat([real, fake]) * 2 - 1)
+    truth = [float(one.float().mean() > 0.02) for one in mask]
+    p, cells = torch.sigmoid(said.forged), torch.sigmoid(said.location)
+    errors = [-(p[k].log() if k >= 4 and truth[k - 4] else (1 - p[k]).log()) for k in range(8)]
+    where = torch.cat([torch.zeros(4, 3, 3), F.avg_pool2d(mask.float()[:, None], 8)[:, 0]])
+    location = -(where * cells[:, 0].log() + (1 - where) * (1 - cells[:, 0]).log()).mean()
+    chosen = [k for k in range(4) if truth[k]]
+    share = [RATIOS[int(choice.ratio[k])] if KINDS[int(choice.kind[k])] == "mixup" else 1.0 for k in range(4)]
+    kind = torch.stack([-F.log_softmax(said.kind[4 + k], 0)[choice.kind[k]] for k in chosen]).mean()
+    ratio = torch.stack([(torch.sigmoid(said.ratio[4 + k]) - share[k]).abs() for k in chosen]).mean()
+    found: Descents = [("net", [("forged", 1.0, torch.stack(errors).mean()),
+                                ("mask_weight", config.mask_weight, location),
+                                ("kind_weight", config.kind_weight, kind),
+                                ("ratio_weight", config.ratio_weight, ratio)])]
+    if not config.adversarial:
+        return found
+    logs = {}
+    for name, known, allowed in (("region", REGIONS, config.regions), ("kind", KINDS, config.kinds),
+                                 ("ratio", RATIOS, RATIOS)):
+        kept = [k for k, value in enumerate(known) if value in allowed]
+        total = torch.logsumexp(system.choices[name][kept], 0)
+        logs[name] = {k: system.choices[name][k] - total for k in kept}
+    mean = sum(float(errors[4 + k]) for k in chosen) / len(chosen)
+    gains = []
+    for k in chosen:
+        taken = logs["region"][int(choice.region[k])] + logs["kind"][int(choice.kind[k])]
+        if KINDS[int(choice.kind[k])] == "mixup":
+            taken = taken + logs["ratio"][int(choice.ratio[k])]
+        gains.append((float(errors[4 + k]) - mean) * taken)
+    entropy = -torch.stack([log.exp() * log for each in logs.values() for log in each.values()]).sum()
+    return [*found, ("forger", [("reward", -1.0, torch.stack(gains).mean()), ("explore", -config.explore, entropy)])]
+
+
+def patch(system: Any, batch: Batch, step: int) -> Descents:
+    """Brown et al. 2017: E[-log P(target | A(p, x, l, t))], and the total variation of the patch."""
+    config, images = system.config, batch["image"]
+    size = (config.height, config.width)
+    torch.manual_seed(5)  # as `descents` does
+    numbers = 2 * torch.rand(len(images), 6) - 1
+    seen = draw_views(config.views, len(images), size)
+    low, high = config.printed
+    colours = low + (high - low) * torch.sigmoid(system.colours)
+    side = side_of(config.share, config.outline, *size)
+    places = place_matrices(numbers, config.views, side, colours.shape[-1], *size)
+    put = paste(images, colours, covered(config.outline, colours.shape[-1]), places)
+    logits = F.adaptive_avg_pool2d(photographed(put, seen), 4).flatten(1) @ system.stand_in.T
+    miss = torch.stack([torch.logsumexp(row, 0) - row[int(config.target)] for row in logits]).mean()
+    grain = colours.diff(dim=2).abs().mean() + colours.diff(dim=3).abs().mean()
+    return [("patch", [("target", 1.0, miss), ("smooth", config.smooth, grain)])]
+
+
 TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "adapted_classifier": adapted_classifier, "camera_refiner": camera_refiner, "classifier": classifier,
     "colourisation": colourisation,
-    "deep_detail": deep_detail, "gaze": gaze, "hourglass": hourglass, "keypoints": hourglass,
-    "landmarks": landmarks, "pix2pix": pix2pix, "regressor": regressor,
+    "deep_detail": deep_detail, "forgery_detector": forgery_detector, "gaze": gaze, "hourglass": hourglass,
+    "keypoints": hourglass,
+    "landmarks": landmarks, "patch": patch, "pix2pix": pix2pix, "regressor": regressor,
     "simgan": simgan, "super_resolution": super_resolution,
     "detector": scene_twins.detector, "segmenter": scene_twins.segmenter,
-<<<<<<< HEAD
-    "cut": translation_twins.cut, "cyclegan": translation_twins.cyclegan}
-=======
+    "cut": translation_twins.cut, "cyclegan": translation_twins.cyclegan,
     "weak_segmenter": scene_twins.weak_segmenter}
->>>>>>> weakseg
 
 
 def half_cosine(rate: float, step: int, steps: int) -> float:
@@ -428,15 +486,14 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "camera_refiner": {"camera": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate / 2},
     "colourisation": {"net": half_cosine}, "deep_detail": {"net": half_cosine}, "gaze": {"net": cycle},
     "hourglass": {"net": cycle}, "keypoints": {"net": cycle}, "landmarks": {"net": cycle},
+    "patch": {"patch": lambda rate, *_: rate},
+    "forgery_detector": {"net": cycle, "forger": lambda rate, *_: 5 * rate},
     "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate},
     "super_resolution": {"net": half_cosine},
     "detector": {"net": cycle}, "segmenter": {"net": cycle},
-<<<<<<< HEAD
-    **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")}}
-=======
+    **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")},
     # Of 20 steps the classifier has 2, each of two rounds 9.
     "weak_segmenter": {"classifier": lambda rate, step, _: cycle(rate, step, 2),
                        "round_1": lambda rate, step, _: cycle(rate, step - 2, 9),
                        "round_2": lambda rate, step, _: cycle(rate, step - 11, 9)}}
->>>>>>> weakseg
