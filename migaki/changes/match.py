@@ -107,32 +107,10 @@ class Match(Change):
                                f"{sharpness.SMALLEST}x{sharpness.SMALLEST} px on: leave out --blur and --grain")
         is_lab = config.space == "lab" and images.shape[1] == 3
         # One picture at a time: a Fourier transform rounds differently in batches of another size.
-<<<<<<< HEAD
-        made = [self._changed(one[None], int(seed), is_lab) for one, seed in zip(images, seeds, strict=True)]
+        own = list(batch["look"]) if "look" in batch else [None] * len(images)
+        made = [self._changed(one[None], int(seed), is_lab, before)
+                for one, seed, before in zip(images, seeds, own, strict=True)]
         return {"image": torch.cat(made)}
-
-    def _changed(self, image: Tensor, seed: int, is_lab: bool) -> Tensor:
-        """One picture (1, C, H, W) in the looks of its photograph."""
-        looks = self._draw(seed, image[0], is_lab)
-        if self.config.blur:
-            image = sharpness.match_edge_rise(image, looks["rise"])
-        if self.config.how != "none":
-            given = rgb_to_lab(image) if is_lab else image
-            matched = self._matched(given, looks)
-            matched = (lab_to_rgb(matched) if is_lab else matched).clamp(0, 1)
-            image = image + self.config.strength * (matched - image)
-        if self.config.grain:
-            noise = torch.randn(image.shape, generator=generator(seed, _DRAWS, _GRAIN))
-            grainy = sharpness.match_grain(image, looks["grain"], noise).clamp(0, 1)
-            # Black, white and what a depth camera did not see are no readings that vary.
-            image = torch.where((image > 0) & (image < 1), grainy, image)
-        return image
-=======
-        own = list(batch["look"]) if "look" in batch else [None] * len(given)
-        matched = torch.cat([self._matched(one[None], looks, before)
-                             for one, looks, before in zip(given, drawn, own, strict=True)])
-        matched = (lab_to_rgb(matched) if is_lab else matched).clamp(0, 1)
-        return {"image": images + self.config.strength * (matched - images)}
 
     def measured(self, batch: Batch) -> Batch:
         """Return `look` (B, 2C), in the colours that count, where means and deviations are matched."""
@@ -142,18 +120,25 @@ class Match(Change):
         is_lab = self.config.space == "lab" and images.shape[1] == 3
         return {"look": torch.cat(appearance.mean_deviation(rgb_to_lab(images) if is_lab else images), 1)}
 
-    def _matched(self, image: Tensor, looks: tuple[Tensor, ...], own: Tensor | None) -> Tensor:
-        """One picture (1, C, H, W) with the looks of `_measure`, not yet clipped; `own` is its `look` in a film."""
-        if self.config.how == "histogram":
-            return appearance.match_quantiles(image, looks[0])
-        if self.config.how == "spectrum":
-            return appearance.match_low_amplitudes(image, looks[0])
-        before = None if own is None else (own[None, : len(own) // 2], own[None, len(own) // 2 :])
-        return appearance.match_mean_deviation(image, looks[0], looks[1], before)
->>>>>>> film
+    def _changed(self, image: Tensor, seed: int, is_lab: bool, own: Tensor | None) -> Tensor:
+        """One picture (1, C, H, W) in the looks of its photograph; `own` is its `look` in a film."""
+        looks = self._draw(seed, image[0], is_lab)
+        if self.config.blur:
+            image = sharpness.match_edge_rise(image, looks["rise"])
+        if self.config.how != "none":
+            given = rgb_to_lab(image) if is_lab else image
+            matched = self._matched(given, looks, own)
+            matched = (lab_to_rgb(matched) if is_lab else matched).clamp(0, 1)
+            image = image + self.config.strength * (matched - image)
+        if self.config.grain:
+            noise = torch.randn(image.shape, generator=generator(seed, _DRAWS, _GRAIN))
+            grainy = sharpness.match_grain(image, looks["grain"], noise).clamp(0, 1)
+            # Black, white and what a depth camera did not see are no readings that vary.
+            image = torch.where((image > 0) & (image < 1), grainy, image)
+        return image
 
-    def _matched(self, image: Tensor, looks: Looks) -> Tensor:
-        """One picture (1, C, H, W) with the colours of `_colours`, not yet clipped."""
+    def _matched(self, image: Tensor, looks: Looks, own: Tensor | None) -> Tensor:
+        """One picture (1, C, H, W) with the colours of `_colours`, not yet clipped; `own` is its `look` in a film."""
         how = self.config.how
         if how == "histogram":
             return appearance.match_quantiles(image, looks["quantiles"])
@@ -161,7 +146,8 @@ class Match(Change):
             return appearance.match_low_amplitudes(image, looks["amplitudes"])
         if how == "sliced":
             return sliced.match_sliced(image, looks["slices"], self._bases(image.shape[1]), self.config.patch)
-        return appearance.match_mean_deviation(image, looks["mean"], looks["deviation"])
+        before = None if own is None else (own[None, : len(own) // 2], own[None, len(own) // 2 :])
+        return appearance.match_mean_deviation(image, looks["mean"], looks["deviation"], before)
 
     def _bases(self, channels: int) -> Tensor:
         return sliced.random_bases(channels, self.config.patch, self.config.rotations)
