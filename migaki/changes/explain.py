@@ -143,8 +143,8 @@ class Explain(Change):
 def class_numbers(scorer: Scorer, folder: ImageFolder, column: str) -> dict[int, int]:
     """Returns the classifier's number of each class that the set has in this column, by the set's number.
 
-    Classes are matched by name where the set names them, else by number. UserError for a column without classes, and for
-    a class that the classifier does not know.
+    Classes are matched by name where the set names them, else by number. UserError for a column without classes, and
+    for a class that the classifier does not know.
     """
     folder.require(column)
     values = folder.labels[column]
@@ -157,7 +157,8 @@ def class_numbers(scorer: Scorer, folder: ImageFolder, column: str) -> dict[int,
         try:
             found[number] = scorer.class_number(names[number] if 0 <= number < len(names) else str(number))
         except UserError as error:
-            raise UserError(f"{show(folder.path)}: '{column}': {error}: name a column of its classes with --label") from error
+            raise UserError(f"{show(folder.path)}: '{column}': {error}: name a column of its classes with "
+                            "--label") from error
     return found
 
 

@@ -31,13 +31,14 @@ NAMES = {
 """The columns of the table."""
 
 _ABOUT = """\
-Only pictures that the classifier reads rightly count, with their true class. Pointing: the highest pixel is on the object, \
-or 7 % of the shorter side away. Energy: the share of the map on the object. IoU: the pixels above half of the map's maximum \
-against the object; the best threshold is chosen on these masks, so it flatters. Grid: the share of the map in the right \
-quarter of a mosaic of four classes; chance is 25 %. Insertion (higher is better) and deletion (lower is better): the area \
-below the share of the class as pixels come and go, most important first. Sanity (nearer to 0 is better): the rank \
-correlation of the map with that of a network whose weights were shuffled; a map that stays the same explains the picture, \
-not the network. In brackets: 95 % intervals by bootstrap over pictures and seeds."""
+Only pictures that the classifier reads rightly count, with their true class. Pointing: the highest pixel is on the \
+object, or 7 % of the shorter side away. Energy: the share of the map on the object. IoU: the pixels above half of \
+the map's maximum against the object; the best threshold is chosen on these masks, so it flatters. Grid: the share \
+of the map in the right quarter of a mosaic of four classes; chance is 25 %. Insertion (higher is better) and \
+deletion (lower is better): the area below the share of the class as pixels come and go, most important first. \
+Sanity (nearer to 0 is better): the rank correlation of the map with that of a network whose weights were shuffled; \
+a map that stays the same explains the picture, not the network. In brackets: 95 % intervals by bootstrap over \
+pictures and seeds."""
 
 
 class Explanations(Judge):
@@ -138,7 +139,8 @@ class Explanations(Judge):
 
     def _values(self, explainer: parts.Explainer, method: str, pictures: parts.Pictures, maps: Tensor,
                 measures: Sequence[str]) -> parts.Values:
-        config, found = self.config, {}
+        config = self.config
+        found: parts.Values = {}
         if pictures.masks is not None and set(measures) & set(parts.MASKED):
             tolerance = round(_TOLERANCE * min(pictures.images.shape[2:]))
             placed = parts.place_values(maps, pictures.masks, tolerance)

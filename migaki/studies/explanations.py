@@ -1,7 +1,8 @@
 """Explanations: which method points at the object, and which follows the network, on classifiers trained here.
 
-Each seed trains a classifier on drawn traffic signs (which have masks) and asks it for its reasons by every method; beside
-them stand a random and a centre map, which ask no classifier. With `--model` a ready classifier is asked instead.
+Each seed trains a classifier on drawn traffic signs (which have masks) and asks it for its reasons by every method;
+beside them stand a random and a centre map, which ask no classifier. With `--model` a ready classifier is asked
+instead.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ _MEASURES = {key: Measure(key=key, name=f"{name}, %" if key in _SHARES else name
              for key, name in NAMES.items()}
 
 _PROTOCOL = """\
-Every method explains the true class of the pictures that the classifier reads rightly. Pointing: the highest pixel is on \
-the object, or 7 % of the shorter side away. Energy: the share of the map on the object. IoU: pixels above half of the map's \
-maximum against the object; the best threshold is chosen on the same masks, so it flatters. Grid: the share of the map in \
-the right quarter of a mosaic of four classes (25 % by chance). Insertion and deletion: the area below the class's share as \
-pixels come or go, most important first. Sanity: the rank correlation with the map of the same network after the weights of \
-its last layer, of the upper half of its layers, or of all were shuffled; near 1 means that the map explains the picture \
-and not the network."""
+Every method explains the true class of the pictures that the classifier reads rightly. Pointing: the highest pixel \
+is on the object, or 7 % of the shorter side away. Energy: the share of the map on the object. IoU: pixels above \
+half of the map's maximum against the object; the best threshold is chosen on the same masks, so it flatters. Grid: \
+the share of the map in the right quarter of a mosaic of four classes (25 % by chance). Insertion and deletion: the \
+area below the class's share as pixels come or go, most important first. Sanity: the rank correlation with the map \
+of the same network after the weights of its last layer, of the upper half of its layers, or of all were shuffled; \
+near 1 means that the map explains the picture and not the network."""
 
 
 class ExplanationStudy(Study):
@@ -56,10 +57,10 @@ class ExplanationStudy(Study):
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "model data label methods seeds"}
 
-        model: str = ""  # a ready classifier (a run, a file of weights, efficientnet_lite0) in place of those trained here
+        model: str = ""  # a ready classifier (run, file of weights, efficientnet_lite0) in place of those trained here
         data: Path | None = None  # pictures with classes to judge it on; needs --model
         label: str = "label"  # column with the true classes
-        methods: tuple[str, ...] = ()  # those of `apply explain`; none = all but cam, which needs a mean before the last layer
+        methods: tuple[str, ...] = ()  # those of `apply explain`; none = all but cam, which few networks fit
         seed: int = 0  # the first seed
         seeds: int = 2  # classifiers
         images: int = 3000  # drawn signs for training
@@ -76,12 +77,13 @@ class ExplanationStudy(Study):
         @classmethod
         def quick(cls) -> ExplanationStudy.Config:
             """One classifier and a small part of the budget: a few minutes of one core."""
-            return cls(seeds=1, images=1500, train_steps=150, count=16, mosaics=8, draws=1, curve_steps=8, sanity_count=4,
-                       samples=5, steps=10)
+            return cls(seeds=1, images=1500, train_steps=150, count=16, mosaics=8, draws=1, curve_steps=8,
+                       sanity_count=4, samples=5, steps=10)
 
         def __post_init__(self) -> None:
             if min(self.seeds, self.images, self.train_steps, self.draws) < 1:
-                raise UserError("migaki study explanations: --seeds, --images, --train-steps and --draws must be at least 1")
+                raise UserError("migaki study explanations: --seeds, --images, --train-steps and --draws must be at "
+                                "least 1")
             if bool(self.model) != (self.data is not None):
                 raise UserError("migaki study explanations: --model and --data go together: a ready classifier, and "
                                 "pictures to judge it on")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_scorer import ColourScorer, write_squares
 from torch import Tensor, nn
+from toy_scorer import ColourScorer, write_squares
 
 from migaki.core.errors import UserError
 from migaki.judges import explanations as judge
@@ -18,8 +18,8 @@ from migaki.metrics import explanations as figures
 from migaki.ops.shuffled import shuffled, weighted_layers
 from migaki.stages.evaluate import judge_into, run_judge
 
-TINY: dict[str, Any] = {"count": 8, "seeds": 2, "mosaics": 4, "sanity_count": 4, "curve_steps": 4, "samples": 2, "steps": 8,
-                        "size": 32}
+TINY: dict[str, Any] = {"count": 8, "seeds": 2, "mosaics": 4, "sanity_count": 4, "curve_steps": 4, "samples": 2,
+                        "steps": 8, "size": 32}
 
 
 @pytest.fixture

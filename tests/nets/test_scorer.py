@@ -16,9 +16,9 @@ from migaki.systems.regressor import Regressor
 
 
 def test_scores_before_the_softmax() -> None:
-    for system in (Classifier, AdaptedClassifier):
-        config, batch = system.tiny()
-        made = system(config).eval()
+    config, batch = Classifier.tiny()
+    other, _ = AdaptedClassifier.tiny()
+    for made in (Classifier(config).eval(), AdaptedClassifier(other).eval()):
         scorer = SystemScorer(made, "run")
         with torch.no_grad():
             assert torch.equal(scorer(batch["image"]), made.predict(batch)["logits"])

@@ -15,7 +15,8 @@ from migaki.judges import explanations as judge
 from migaki.lab.study import run_study
 from migaki.studies.explanations import ExplanationStudy
 
-SMALL: dict[str, Any] = {"count": 8, "mosaics": 4, "draws": 1, "curve_steps": 3, "sanity_count": 4, "samples": 2, "steps": 3}
+SMALL: dict[str, Any] = {"count": 8, "mosaics": 4, "draws": 1, "curve_steps": 3, "sanity_count": 4, "samples": 2,
+                         "steps": 3}
 
 
 def test_the_plan_trains_and_judges_every_classifier(tmp_path: Path) -> None:
