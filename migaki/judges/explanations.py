@@ -157,16 +157,18 @@ class Explanations(Judge):
     def _findings(self, scorer: Scorer, pictures: parts.Pictures, values: dict[str, parts.Values],
                   shown: list[tuple[str, Tensor]], notes: list[str]) -> Findings:
         config = self.config
-        spans = {f"{method}/{name}": bootstrap(table) for method, found in values.items()
-                 for name, table in found.items()}
-        figures: dict[str, Any] = {"count": len(pictures.images)}
-        for name, (mean, low, high) in spans.items():
-            figures |= {name: mean, f"{name}_interval": [low, high]}
-        base = {key: max((spans[f"{free}/{key.split('/')[1]}"][0] for free in FREE), key=_worth(key))
-                for key in spans if key.split("/")[0] not in FREE}
+        spans = {method: {name: bootstrap(table) for name, table in found.items()} for method, found in values.items()}
         columns = [name for name in NAMES if any(name in found for found in values.values())]
-        rows = [[method.replace("_", " "), *(_cell(spans.get(f"{method}/{name}")) for name in columns)]
-                for method in values]
+        main = columns[0]
+        best = max((spans[free][main][0] for free in FREE), key=_worth(main))
+        base = {f"{method}/{main}": best for method in spans if method not in FREE}
+        # The first measure of each method stands among the figures of the page; the table below it holds all.
+        figures: dict[str, Any] = {"count": len(pictures.images)} | {
+            f"{method}/{main}": found[main][0] for method, found in spans.items()} | {"methods": {
+                method: {name: {"mean": mean, "interval": [low, high]} for name, (mean, low, high) in found.items()}
+                for method, found in spans.items()}}
+        rows = [[method.replace("_", " "), *(_cell(found.get(name)) for name in columns)]
+                for method, found in spans.items()]
         record = {"model": scorer.name, "data": str(config.data), "seeds": config.seeds, "version": __version__,
                   "methods": list(values)}
         pictures_sheet = sheet(shown, min_side=96)
@@ -179,11 +181,11 @@ class Explanations(Judge):
                               caption="The first pictures: red speaks for the true class, blue against it.")])
 
 
-def _worth(key: str) -> Any:
+def _worth(name: str) -> Any:
     """How the figures of a measure are ordered, the better ones higher."""
-    name = key.split("/")[1]
-    return (lambda value: -value) if name == "deletion" else (lambda value: -abs(value)) if name.startswith(
-        "sanity") else (lambda value: value)
+    if name == "deletion":
+        return lambda value: -value
+    return (lambda value: -abs(value)) if name.startswith("sanity") else (lambda value: value)
 
 
 def _cell(span: tuple[float, float, float] | None) -> str:

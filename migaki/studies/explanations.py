@@ -160,8 +160,8 @@ class ExplanationStudy(Study):
 
 def _write(judged: Path, method: str, out: Path) -> None:
     """Write one method's figures as the evaluation of a trial."""
-    found = read_json(judged / "explanations.json")["figures"]
-    own = {key.removeprefix(f"{method}/"): value for key, value in found.items() if key.startswith(f"{method}/")}
+    found = read_json(judged / "explanations.json")["figures"]["methods"]
+    own = {name: figure["mean"] for name, figure in found.get(method, {}).items()}
     if not own:
         raise UserError(f"{show(judged)}: has no figures of {method}: delete it and run the study again")
     write_json(make_folder(out) / "evaluation.json", {"figures": own, "costs_nothing": None})

@@ -77,7 +77,7 @@ def test_overlays_are_red_for_and_blue_against() -> None:
     maps = torch.zeros(1, 20, 20)
     maps[0, :5], maps[0, 15:] = 2.0, -1.0
     painted = overlay(torch.full((1, 3, 20, 20), 0.5), maps)[0]
-    assert painted.shape == (3, 20, 20) and 0 <= painted.min() and painted.max() <= 1
+    assert painted.shape == (3, 20, 20) and painted.min() >= 0 and painted.max() <= 1
     assert painted[0, 0, 0] > painted[2, 0, 0] + 0.4 and painted[2, 19, 0] > painted[0, 19, 0] + 0.2
     assert painted[0, 10, 10] == painted[2, 10, 10]
     assert torch.equal(overlay(torch.full((1, 1, 20, 20), 0.5), maps)[0], painted)
