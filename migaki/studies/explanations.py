@@ -64,7 +64,7 @@ class ExplanationStudy(Study):
         seed: int = 0  # the first seed
         seeds: int = 2  # classifiers
         images: int = 3000  # drawn signs for training
-        size: int = 48  # px, sides of the drawn signs; of the pictures, for a ready classifier that takes any size
+        size: int = 0  # px, sides of the pictures; 0 = 48 for drawn signs, 160 for a ready classifier of any size
         train_steps: int = 300  # updates of each classifier
         count: int = 60  # pictures that are explained
         mosaics: int = 24  # for each of the judge's draws
@@ -84,6 +84,8 @@ class ExplanationStudy(Study):
             if min(self.seeds, self.images, self.train_steps, self.draws) < 1:
                 raise UserError("migaki study explanations: --seeds, --images, --train-steps and --draws must be at "
                                 "least 1")
+            if self.size and not 32 <= self.size <= 1024:
+                raise UserError(f"migaki study explanations: --size {self.size}: give 32 to 1024 px, or 0")
             if bool(self.model) != (self.data is not None):
                 raise UserError("migaki study explanations: --model and --data go together: a ready classifier, and "
                                 "pictures to judge it on")
@@ -127,7 +129,7 @@ class ExplanationStudy(Study):
 
     def _drawn(self, out: Path, quiet: bool) -> tuple[Step, ...]:
         config = self.config
-        return tuple(simulate_step("signs", SignSimulator.Config(size=config.size), SimulateJob(
+        return tuple(simulate_step("signs", SignSimulator.Config(size=config.size or 48), SimulateJob(
             out=out / name, count=count, seed=seed), quiet, cost=count / 200)
             for name, count, seed in (("signs", config.images, 2 * config.seed),
                                       ("signs_test", 4 * config.count, 2 * config.seed + 1)))
@@ -143,7 +145,7 @@ class ExplanationStudy(Study):
             model = str(out / f"classifier_{seed}")
         judge = Explanations(Explanations.Config(
             model=model, data=data, label=config.label, methods=tuple(self._methods()[len(FREE):]), count=config.count,
-            seeds=config.draws, size=max(32, config.size), mosaics=config.mosaics, sanity_count=config.sanity_count,
+            seeds=config.draws, size=config.size or 160, mosaics=config.mosaics, sanity_count=config.sanity_count,
             curve_steps=config.curve_steps, samples=config.samples, steps=config.steps))
         judged = out / f"judged_{seed}"
         steps.append(judge_step(judge, (), judged, quiet=quiet, cost=600))

@@ -48,7 +48,7 @@ def test_a_small_study_of_a_ready_classifier(monkeypatch: pytest.MonkeyPatch, tm
         check_fit(page)
 
 
-@pytest.mark.parametrize("options", [{"model": "toy"}, {"data": Path("x")}, {"seeds": 0}, {"images": 0}])
+@pytest.mark.parametrize("options", [{"model": "toy"}, {"data": Path("x")}, {"seeds": 0}, {"images": 0}, {"size": 8}])
 def test_options_that_contradict_each_other(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="migaki study explanations"):
         ExplanationStudy.Config(**options)
