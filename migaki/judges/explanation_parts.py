@@ -187,6 +187,6 @@ def sanity_values(explainer: Explainer, method: str, pictures: Pictures, maps: T
     return {name: torch.stack(values) for name, values in found.items()}
 
 
-def explainer_of(scorer: Scorer, settings: Settings, place: Path, count: int = 256) -> Explainer:
+def explainer_of(scorer: Scorer, settings: Settings, place: Path, size: int, count: int = 256) -> Explainer:
     """Returns what makes maps; the patterns are estimated from the judged set when they are first needed."""
-    return Explainer(scorer, settings, lambda: patterns_of(scorer, place, count))
+    return Explainer(scorer, settings, lambda: patterns_of(scorer, place, count, size))

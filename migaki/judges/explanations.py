@@ -102,7 +102,7 @@ class Explanations(Judge):
         measures = self._measures(pictures)
         settings = Settings(layers=config.layers, samples=config.samples, noise=config.noise, steps=config.steps,
                             patch=config.patch, rivals=config.rivals)
-        explainer = parts.explainer_of(scorer, settings, config.data)
+        explainer = parts.explainer_of(scorer, settings, config.data, config.size)
         methods = [*FREE, *(config.methods or METHODS)]
         values: dict[str, parts.Values] = {}
         shown: list[tuple[str, Tensor]] = [("picture", pictures.images[:_SHOWN])]
