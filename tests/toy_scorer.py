@@ -25,6 +25,7 @@ class ColourScorer(Scorer):
         self.conv, self.relu, self.head = nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Linear(4, 4)
         with torch.no_grad():
             self.conv.weight.copy_(torch.tensor([[-1.0, -1, 1], [-1, 1, -1], [1, -1, -1], [1, 1, 1]])[..., None, None])
+            assert self.conv.bias is not None
             self.conv.bias.copy_(torch.tensor([-0.2, -0.2, -0.2, -2.0]))
             self.head.weight.copy_(100 * torch.eye(4))
             self.head.bias.zero_()

@@ -143,8 +143,8 @@ class Explain(Change):
 def class_numbers(scorer: Scorer, folder: ImageFolder, column: str) -> dict[int, int]:
     """Returns the classifier's number of each class that the set has in this column, by the set's number.
 
-    Classes are matched by name where the set names them, else by number. UserError for a column without classes, and for
-    a class that the classifier does not know.
+    Classes are matched by name where the set names them, else by number. UserError for a column without classes, and
+    for a class that the classifier does not know.
     """
     folder.require(column)
     values = folder.labels[column]
@@ -157,7 +157,8 @@ def class_numbers(scorer: Scorer, folder: ImageFolder, column: str) -> dict[int,
         try:
             found[number] = scorer.class_number(names[number] if 0 <= number < len(names) else str(number))
         except UserError as error:
-            raise UserError(f"{show(folder.path)}: '{column}': {error}: name a column of its classes with --label") from error
+            raise UserError(f"{show(folder.path)}: '{column}': {error}: name a column of its classes with "
+                            "--label") from error
     return found
 
 
@@ -172,10 +173,13 @@ def fits(scorer: Scorer) -> Iterator[None]:
         raise UserError(f"{scorer.name}: explain: {error}") from error
 
 
-def patterns_of(scorer: Scorer, place: Path, count: int) -> Patterns:
-    """Returns the patterns of a classifier from up to `count` pictures of a set, evenly spaced."""
+def patterns_of(scorer: Scorer, place: Path, count: int, size: int = 224) -> Patterns:
+    """Returns the patterns of a classifier from up to `count` pictures of a set, evenly spaced.
+
+    They are brought to the classifier's size; for one that takes any size, to `size` x `size` px.
+    """
     channels, height, width = scorer.shape
-    folder = ImageFolder(place, size=(height, width) if height else None, channels=channels or None)
+    folder = ImageFolder(place, size=(height, width) if height else (size, size), channels=channels or None)
     rows = np.linspace(0, len(folder) - 1, min(count, len(folder))).round().astype(int).tolist()
     sizes: Iterator[Tensor] = (folder.read(rows[start : start + _AT_ONCE], ("image",))["image"]
                                for start in range(0, len(rows), _AT_ONCE))

@@ -67,8 +67,8 @@ def read_pictures(scorer: Scorer, place: Path, size: int, label: str, count: int
             right = scorer(batch["image"]).argmax(1) == truth
             kept += [row for row, is_right in zip(part, right.tolist(), strict=True) if is_right]
     if len(kept) < 4:
-        raise UserError(f"{show(place)}: {scorer.name} reads {len(kept)} of {len(rows)} pictures rightly, and at least 4 "
-                        "are needed: give another set, or a better classifier")
+        raise UserError(f"{show(place)}: {scorer.name} reads {len(kept)} of {len(rows)} pictures rightly, and at least "
+                        "4 are needed: give another set, or a better classifier")
     kept = [kept[place] for place in np.linspace(0, len(kept) - 1, min(count, len(kept))).round().astype(int)]
     targets = torch.tensor([numbers[int(number)] for number in folder.labels[label][kept]])
     masks = _masks(folder, kept, targets, scorer) if "mask" in folder.files else None
@@ -140,8 +140,8 @@ def mosaics(scorer: Scorer, pictures: Pictures, count: int, seed: int) -> tuple[
     random = np.random.default_rng([seed, 4])
     classes = sorted(set(pictures.targets.tolist()))
     if len(classes) < 4:
-        raise UserError(f"{scorer.name}: the grid needs pictures of four classes, and {len(classes)} were read rightly: "
-                        "leave `grid` out of --measures")
+        raise UserError(f"{scorer.name}: the grid needs pictures of four classes, and {len(classes)} were read "
+                        "rightly: leave `grid` out of --measures")
     images, targets, places = [], [], []
     for _ in range(count):
         four = [int(random.choice(np.flatnonzero(pictures.targets.numpy() == one)))
@@ -166,7 +166,8 @@ def grid_values(explainer: Explainer, method: str, pictures: Pictures, count: in
     return {"grid": torch.stack(found)}
 
 
-def sanity_values(explainer: Explainer, method: str, pictures: Pictures, maps: Tensor, count: int, seeds: int) -> Values:
+def sanity_values(explainer: Explainer, method: str, pictures: Pictures, maps: Tensor, count: int,
+                  seeds: int) -> Values:
     """How alike the maps of the first `count` pictures are when the last layer, half of the layers and all have
     forgotten: the rank correlation, and for all of them SSIM."""
     images, targets, scorer = pictures.images[:count], pictures.targets[:count], explainer.scorer
@@ -177,7 +178,7 @@ def sanity_values(explainer: Explainer, method: str, pictures: Pictures, maps: T
         before = maps[min(seed, len(maps) - 1), :count]
         for name, chosen in cascade.items():
             model = shuffled(scorer, chosen, seed)
-            patterns = estimate_patterns(model, pictures.images.split(_AT_ONCE)) if method in PATTERNED else None
+            patterns = estimate_patterns(model, torch.split(pictures.images, _AT_ONCE)) if method in PATTERNED else None
             drawn = seed + (1000 if method == "random" else 0)  # a random map knows no network: another draw
             after = explainer.maps(method, images, targets, drawn, model, patterns)
             found[name].append(figures.rank_correlation(before, after))
@@ -186,6 +187,6 @@ def sanity_values(explainer: Explainer, method: str, pictures: Pictures, maps: T
     return {name: torch.stack(values) for name, values in found.items()}
 
 
-def explainer_of(scorer: Scorer, settings: Settings, place: Path, count: int = 256) -> Explainer:
+def explainer_of(scorer: Scorer, settings: Settings, place: Path, size: int, count: int = 256) -> Explainer:
     """Returns what makes maps; the patterns are estimated from the judged set when they are first needed."""
-    return Explainer(scorer, settings, lambda: patterns_of(scorer, place, count))
+    return Explainer(scorer, settings, lambda: patterns_of(scorer, place, count, size))

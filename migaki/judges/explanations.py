@@ -31,13 +31,14 @@ NAMES = {
 """The columns of the table."""
 
 _ABOUT = """\
-Only pictures that the classifier reads rightly count, with their true class. Pointing: the highest pixel is on the object, \
-or 7 % of the shorter side away. Energy: the share of the map on the object. IoU: the pixels above half of the map's maximum \
-against the object; the best threshold is chosen on these masks, so it flatters. Grid: the share of the map in the right \
-quarter of a mosaic of four classes; chance is 25 %. Insertion (higher is better) and deletion (lower is better): the area \
-below the share of the class as pixels come and go, most important first. Sanity (nearer to 0 is better): the rank \
-correlation of the map with that of a network whose weights were shuffled; a map that stays the same explains the picture, \
-not the network. In brackets: 95 % intervals by bootstrap over pictures and seeds."""
+Only pictures that the classifier reads rightly count, with their true class. Pointing: the highest pixel is on the \
+object, or 7 % of the shorter side away. Energy: the share of the map on the object. IoU: the pixels above half of \
+the map's maximum against the object; the best threshold is chosen on these masks, so it flatters. Grid: the share \
+of the map in the right quarter of a mosaic of four classes; chance is 25 %. Insertion (higher is better) and \
+deletion (lower is better): the area below the share of the class as pixels come and go, most important first. \
+Sanity (nearer to 0 is better): the rank correlation of the map with that of a network whose weights were shuffled; \
+a map that stays the same explains the picture, not the network. In brackets: 95 % intervals by bootstrap over \
+pictures and seeds."""
 
 
 class Explanations(Judge):
@@ -101,7 +102,7 @@ class Explanations(Judge):
         measures = self._measures(pictures)
         settings = Settings(layers=config.layers, samples=config.samples, noise=config.noise, steps=config.steps,
                             patch=config.patch, rivals=config.rivals)
-        explainer = parts.explainer_of(scorer, settings, config.data)
+        explainer = parts.explainer_of(scorer, settings, config.data, config.size)
         methods = [*FREE, *(config.methods or METHODS)]
         values: dict[str, parts.Values] = {}
         shown: list[tuple[str, Tensor]] = [("picture", pictures.images[:_SHOWN])]
@@ -138,7 +139,8 @@ class Explanations(Judge):
 
     def _values(self, explainer: parts.Explainer, method: str, pictures: parts.Pictures, maps: Tensor,
                 measures: Sequence[str]) -> parts.Values:
-        config, found = self.config, {}
+        config = self.config
+        found: parts.Values = {}
         if pictures.masks is not None and set(measures) & set(parts.MASKED):
             tolerance = round(_TOLERANCE * min(pictures.images.shape[2:]))
             placed = parts.place_values(maps, pictures.masks, tolerance)
@@ -155,16 +157,18 @@ class Explanations(Judge):
     def _findings(self, scorer: Scorer, pictures: parts.Pictures, values: dict[str, parts.Values],
                   shown: list[tuple[str, Tensor]], notes: list[str]) -> Findings:
         config = self.config
-        spans = {f"{method}/{name}": bootstrap(table) for method, found in values.items()
-                 for name, table in found.items()}
-        figures: dict[str, Any] = {"count": len(pictures.images)}
-        for name, (mean, low, high) in spans.items():
-            figures |= {name: mean, f"{name}_interval": [low, high]}
-        base = {key: max((spans[f"{free}/{key.split('/')[1]}"][0] for free in FREE), key=_worth(key))
-                for key in spans if key.split("/")[0] not in FREE}
+        spans = {method: {name: bootstrap(table) for name, table in found.items()} for method, found in values.items()}
         columns = [name for name in NAMES if any(name in found for found in values.values())]
-        rows = [[method.replace("_", " "), *(_cell(spans.get(f"{method}/{name}")) for name in columns)]
-                for method in values]
+        main = columns[0]
+        best = max((spans[free][main][0] for free in FREE), key=_worth(main))
+        base = {f"{method}/{main}": best for method in spans if method not in FREE}
+        # The first measure of each method stands among the figures of the page; the table below it holds all.
+        figures: dict[str, Any] = {"count": len(pictures.images)} | {
+            f"{method}/{main}": found[main][0] for method, found in spans.items()} | {"methods": {
+                method: {name: {"mean": mean, "interval": [low, high]} for name, (mean, low, high) in found.items()}
+                for method, found in spans.items()}}
+        rows = [[method.replace("_", " "), *(_cell(found.get(name)) for name in columns)]
+                for method, found in spans.items()]
         record = {"model": scorer.name, "data": str(config.data), "seeds": config.seeds, "version": __version__,
                   "methods": list(values)}
         pictures_sheet = sheet(shown, min_side=96)
@@ -177,11 +181,11 @@ class Explanations(Judge):
                               caption="The first pictures: red speaks for the true class, blue against it.")])
 
 
-def _worth(key: str) -> Any:
+def _worth(name: str) -> Any:
     """How the figures of a measure are ordered, the better ones higher."""
-    name = key.split("/")[1]
-    return (lambda value: -value) if name == "deletion" else (lambda value: -abs(value)) if name.startswith(
-        "sanity") else (lambda value: value)
+    if name == "deletion":
+        return lambda value: -value
+    return (lambda value: -abs(value)) if name.startswith("sanity") else (lambda value: value)
 
 
 def _cell(span: tuple[float, float, float] | None) -> str:

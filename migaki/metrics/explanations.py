@@ -1,7 +1,7 @@
 """Is a map of importance where the object is, and does the score follow it? Each figure is one number an image.
 
-Shapes: `maps` (B, H, W) of any scale, higher is more important; `masks` (B, H, W) bool, True on the object. What is below
-0 speaks against the class and counts as 0, except for `pointing`, where only the order matters.
+Shapes: `maps` (B, H, W) of any scale, higher is more important; `masks` (B, H, W) bool, True on the object. What is
+below 0 speaks against the class and counts as 0, except for `pointing`, where only the order matters.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def mosaic(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def score_curves(model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor, steps: int = 16) -> tuple[Tensor, Tensor]:
+def score_curves(model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor,
+                 steps: int = 16) -> tuple[Tensor, Tensor]:
     """Insertion and deletion: the target's share as pixels come and go, most important first, both (B, steps + 1).
 
     Insertion begins with the blurred image (deviation: an eighth of the shorter side); deletion ends with the image's
@@ -110,7 +111,8 @@ def area(curves: Tensor) -> Tensor:
 def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
     """Spearman's correlation of the absolute values of two maps, (B,); 0 where one of them is constant."""
     found = []
-    for one, other in zip(maps.abs().flatten(1).double().numpy(), others.abs().flatten(1).double().numpy(), strict=True):
+    flat = [values.abs().flatten(1).double().numpy() for values in (maps, others)]
+    for one, other in zip(*flat, strict=True):
         constant = np.ptp(one) == 0 or np.ptp(other) == 0
         found.append(0.0 if constant else float(stats.spearmanr(one, other).statistic))
     return torch.tensor(found, dtype=torch.float64)
@@ -118,7 +120,8 @@ def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
 
 def similarity(maps: Tensor, others: Tensor) -> Tensor:
     """SSIM of the absolute values of two maps, each divided by its maximum, (B,). Pictures of at least 11 px."""
-    first, second = (values.abs() / values.abs().amax((1, 2), keepdim=True).clamp(min=1e-30) for values in (maps, others))
+    first, second = (values.abs() / values.abs().amax((1, 2), keepdim=True).clamp(min=1e-30)
+                     for values in (maps, others))
     return ssim(first[:, None], second[:, None])
 
 

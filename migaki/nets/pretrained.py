@@ -198,6 +198,7 @@ def load_backbone(backbone: Backbone, path: Path) -> None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
+    """Returns the tensors of a file of weights (safetensors), by name; UserError for any other or a damaged file."""
     try:
         with open_plain(path) as file:
             data = file.read(_MOST_BYTES + 1)

@@ -47,7 +47,8 @@ TORCHVISION_SQUEEZENET: Final = {
 """torchvision's names of the layers of SqueezeNet 1.1, and ours."""
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_SMALLEST = 32  # px
+SMALLEST: Final = 32
+"""px, the shorter side of a picture."""
 
 
 class _Rectified(nn.Conv2d):
@@ -92,9 +93,9 @@ class PublishedNet(nn.Module):
         """See the class. UserError for pictures that are too small, and for a network without its head."""
         if not self.num_classes:
             raise UserError(f"{self.kind}: has no head: give a file that holds its last layer")
-        if min(images.shape[2:]) < _SMALLEST:
+        if min(images.shape[2:]) < SMALLEST:
             raise UserError(f"{self.kind}: pictures of {images.shape[3]}x{images.shape[2]} px are too small: give at "
-                            f"least {_SMALLEST}x{_SMALLEST}")
+                            f"least {SMALLEST}x{SMALLEST}")
         maps = self.head(self.backbone(images)[-1]).float()
         pooled: Tensor = maps.mean((2, 3))
         with torch.autocast(images.device.type, enabled=False):

@@ -19,7 +19,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.system import System
 from migaki.core.trained import load_system
-from migaki.nets.published import PublishedNet, is_published, load_backbone
+from migaki.nets.published import SMALLEST, PublishedNet, is_published, load_backbone
 
 _LISTED = 8  # classes that a message names
 
@@ -28,8 +28,8 @@ class Scorer(nn.Module, ABC):
     """Images (B, C, H, W) in [0, 1] to scores (B, K) before the softmax or the sigmoid, float32.
 
     `name` is what messages call it. `classes` are the names of the K classes, empty if they have none. `shape` is the
-    (C, H, W) of the pictures that it takes; 0 stands for any number. `several` tells whether each class is decided by
-    itself, so that a picture may have several.
+    (C, H, W) of the pictures that it takes; 0 stands for any number, of px at least `smallest`. `several` tells
+    whether each class is decided by itself, so that a picture may have several.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Scorer(nn.Module, ABC):
     num_classes: int
     shape: tuple[int, int, int]
     several: bool = False
+    smallest: int = 1
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
@@ -85,6 +86,8 @@ class SystemScorer(Scorer):
 
 class PublishedScorer(Scorer):
     """A published network with its head."""
+
+    smallest = SMALLEST
 
     def __init__(self, net: PublishedNet, name: str) -> None:
         super().__init__()
@@ -135,6 +138,10 @@ def fit_pictures(scorer: Scorer, shape: Sequence[int]) -> str:
     if any(side and side != own for side, own in zip(wanted[1:], shape[1:], strict=True)):
         return (f"is {shape[2]}x{shape[1]} px, and {scorer.name} takes {wanted[2]}x{wanted[1]}: bring the pictures to "
                 f"that size with `migaki apply resize --width {wanted[2]} --height {wanted[1]}`")
+    if min(shape[1:]) < scorer.smallest:
+        least = f"{scorer.smallest}x{scorer.smallest}"
+        return (f"is {shape[2]}x{shape[1]} px, and {scorer.name} takes at least {least}: bring the pictures to a "
+                "larger size with `migaki apply resize`")
     return ""
 
 

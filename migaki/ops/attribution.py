@@ -61,7 +61,7 @@ def of_classes(scores: Tensor, classes: Tensor) -> Tensor:
         raise ValueError(f"classes must be whole numbers, a row for each of the {len(scores)} images")
     if len(scores) and not 0 <= int(classes.min()) <= int(classes.max()) < scores.shape[1]:
         raise ValueError(f"classes must be numbers from 0 to {scores.shape[1] - 1}")
-    columns = classes.reshape(len(classes), -1).to(scores.device)
+    columns = classes.reshape(len(classes), -1).to(scores.device).clone()  # which may come from inference mode
     return scores.gather(1, columns).reshape(classes.shape)
 
 

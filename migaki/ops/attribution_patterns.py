@@ -49,13 +49,15 @@ class _Call:
         """The sum of g x over all rows and positions, in the shape of the weight."""
         if self.options is None:
             return g.reshape(-1, g.shape[-1]).T @ x.reshape(-1, x.shape[-1])
-        return conv2d_weight(x, self.weight.shape, g, **self.options)
+        made: Tensor = conv2d_weight(x, self.weight.shape, g, **self.options)  # type: ignore[no-untyped-call]
+        return made
 
     def on_input(self, x: Tensor, g: Tensor, weight: Tensor) -> Tensor:
         """The gradient at the input, as if the layer had this weight."""
         if self.options is None:
             return g @ weight
-        return conv2d_input(x.shape, weight, g, **self.options)
+        made: Tensor = conv2d_input(x.shape, weight, g, **self.options)  # type: ignore[no-untyped-call]
+        return made
 
 
 class _Layers(TorchFunctionMode):

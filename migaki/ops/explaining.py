@@ -46,6 +46,7 @@ class Settings:
     rivals: int = 2
 
 
+@pixels.differentiated
 def explain(method: str, model: nn.Module, images: Tensor, targets: Tensor, seeds: Tensor, settings: Settings,
             found_patterns: patterns.Patterns | None = None) -> Tensor:
     """Returns the map (B, H, W) float32 of a method, also of one in `FREE`; higher is more important for the target.

@@ -21,7 +21,8 @@ def scaled_map(maps: Tensor) -> Tensor:
 
 @full_precision
 def overlay(images: Tensor, maps: Tensor) -> Tensor:
-    """Paints what speaks for a class red and what speaks against it blue, over the grey picture, (B, 3, H, W) in [0, 1].
+    """Paints what speaks for a class red and what speaks against it blue, over the grey picture, (B, 3, H, W) in [0,
+    1].
 
     Shape:
         images: (B, 1 or 3, H, W) in [0, 1]

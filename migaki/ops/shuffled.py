@@ -1,7 +1,7 @@
 """Networks that have forgotten what they learned: the sanity check of explanations.
 
-Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018: an explanation that looks the same after the weights were
-replaced by chance explains the picture and not the network.
+Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018: an explanation that looks the same after the weights
+were replaced by chance explains the picture and not the network.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def tapped(model: nn.Module, names: Collection[str] | None = None) -> Iterator[T
 def layer_name(model: nn.Module, name: str) -> str:
     """Returns the full name of a layer: `name` itself, or the only layer whose name ends with it (`block_10` for
     `backbone.block_10`). Raises UnfitModel, which lists what there is."""
-    every = [found for found, _ in model.named_modules() if found]
+    every: list[str] = [found for found, _ in model.named_modules() if found]
     if name in every:
         return name
     ends = [found for found in every if found.endswith(f".{name}")]

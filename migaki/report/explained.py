@@ -13,10 +13,11 @@ from migaki.changes.explain import Explain, fits
 from migaki.core.files import make_inner_folder, show
 from migaki.data.files import framing
 from migaki.data.files.image_file import read_image
+from migaki.data.files.member import place
 from migaki.data.folder import ImageFolder
 from migaki.nets.scorer import Scorer, open_scorer
 from migaki.ops.explaining import SIGNED
-from migaki.report.page import Page
+from migaki.report.page import Number, Page
 from migaki.report.sheets import image_png
 from migaki.report.tables import Table
 from migaki.report.units import write_units
@@ -33,22 +34,22 @@ def write_pages(out: Path, given: Path, change: Explain) -> None:
     if not config.pages and not config.units:
         return
     folder, scorer = ImageFolder(out), open_scorer(config.model)
-    place = make_inner_folder(out / FOLDER)
+    inner = make_inner_folder(out / FOLDER)
     index = Page("Explanations", f"{scorer.name}, method {config.method}: {show(out.name)}")
     links = []
     for number in range(min(config.pages, len(folder))):
         name = f"picture_{number:05d}.html"
-        _picture_page(folder, number, scorer, config).write(place / name)
+        _picture_page(folder, number, scorer, config).write(inner / name)
         links.append((_title(folder, number, scorer), name))
     if links:
         index.section("Pictures")
         index.links(links)
     if config.units:
         with fits(scorer):
-            found = write_units(place, ImageFolder(given), scorer, config)
+            found = write_units(inner, ImageFolder(given), scorer, config)
         index.section(f"Units of {config.units}")
         index.links(found)
-    index.write(place / "index.html")
+    index.write(inner / "index.html")
 
 
 def _title(folder: ImageFolder, number: int, scorer: Scorer) -> str:
@@ -61,21 +62,19 @@ def _picture_page(folder: ImageFolder, number: int, scorer: Scorer, config: Any)
     row, name = folder.rows[number], show(folder.names[number])
     explained = show(scorer.class_name(int(row["explained_class"])))
     page = Page(name, f"Why {scorer.name} says '{explained}', by {config.method.replace('_', ' ')}.")
-    cards = [("class", explained, "the one that is explained"), ("share", f"{row['explained_share']:.1%}"),
-             ("score", f"{row['explained_score']:.2f}", "before the softmax")]
+    cards = [Number("class", explained, "the one that is explained"),
+             Number("share", f"{row['explained_share']:.1%}"),
+             Number("score", f"{row['explained_score']:.2f}", "before the softmax")]
     if isinstance(row.get("label"), str | int):
-        cards.append(("label of the set", show(str(row["label"]))))
+        cards.append(Number("label of the set", show(str(row["label"]))))
     if row.get("completeness_gap") is not None:
-        cards.append(("completeness gap", f"{row['completeness_gap']:.3f}", "sum of the map less the rise of the score"))
+        cards.append(Number("completeness gap", f"{row['completeness_gap']:.3f}",
+                            "sum of the map less the rise of the score"))
     page.numbers(cards)
-    picture, painted = _read(folder.file(number)), _read(folder.path / row["overlay_file_name"]) \
-        if isinstance(folder.file(number), Path) and "overlay_file_name" in row else None
-    if painted is not None:
-        against = " Blue speaks against it." if config.method in SIGNED else ""
-        page.pair(image_png(picture), image_png(painted), f"Red speaks for '{explained}'.{against} The map itself is in "
-                  f"{show(row['explanation_file_name'])}.", names=("picture", "explanation"))
-    else:
-        page.figure(image_png(picture), name)
+    picture, painted = _read(folder.file(number)), _read(place(folder.path, row, "overlay_file_name"))
+    against = " Blue speaks against it." if config.method in SIGNED else ""
+    page.pair(image_png(picture), image_png(painted), f"Red speaks for '{explained}'.{against} The map itself is in "
+              f"{show(row['explanation_file_name'])}.", names=("picture", "explanation"))
     with torch.no_grad():
         scores = scorer(picture[None])[0]
     shares = torch.sigmoid(scores) if scorer.several else torch.softmax(scores, 0)

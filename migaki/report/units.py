@@ -1,4 +1,4 @@
-"""A page for each unit of a layer: the patches that excite it most, the pixels that took part, its profile of classes."""
+"""A page for each unit of a layer: the patches that excite it most, the pixels that took part, its classes."""
 
 from __future__ import annotations
 
@@ -42,13 +42,15 @@ def write_units(place: Path, folder: ImageFolder, scorer: Scorer, config: Any) -
     chosen = torch.argsort(peaks.std(0, correction=0), descending=True, stable=True)[: config.most_units].tolist()
     links = []
     for unit in sorted(chosen):
-        page = Page(f"Unit {unit} of {config.units}", f"{scorer.name}, {len(rows)} pictures of {show(folder.path.name)}.")
+        page = Page(f"Unit {unit} of {config.units}",
+                    f"{scorer.name}, {len(rows)} pictures of {show(folder.path.name)}.")
         top = torch.argsort(peaks[:, unit], descending=True, stable=True)[:_PATCHES].tolist()
         crops, painted = _patches(folder, [rows[one] for one in top], places[top, unit], scorer, config.units, unit)
         page.figure(sheet([("patch", crops), ("gradient", painted)], min_side=_SIDE, max_columns=_PATCHES),
                     "The pictures that excite the unit most, cut to its receptive field there: the pixels with 95 % of "
                     "its gradient. Below, painted by that gradient.")
-        page.table(Table(["picture", "value"], [[show(folder.names[rows[one]]), float(peaks[one, unit])] for one in top]))
+        page.table(Table(["picture", "value"], [
+            [show(folder.names[rows[one]]), float(peaks[one, unit])] for one in top]))
         page.section("Classes")
         page.text("The unit's mean value over the pictures of each class, the highest first. The whole set's mean is "
                   f"{float(peaks[:, unit].mean()):.3g}.")
@@ -85,7 +87,8 @@ def _labels(folder: ImageFolder, rows: list[int], scorer: Scorer) -> tuple[Tenso
 def _patches(folder: ImageFolder, rows: list[int], places: Tensor, scorer: Scorer, layer: str,
              unit: int) -> tuple[Tensor, Tensor]:
     """The patches (N, 3, side, side), and the same painted with the unit's gradient."""
-    crops, painted = [], []
+    crops: list[Tensor] = []
+    painted: list[Tensor] = []
     for row, place in zip(rows, places.tolist(), strict=True):
         image = _images(folder, [row])[0]
         slope = unit_slope(scorer, image, layer, unit, (place[0], place[1]))

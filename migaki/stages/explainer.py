@@ -58,7 +58,8 @@ class PictureExplainer:
         return tuple(method for method in METHODS if self._patterns is not None or method not in PATTERNED)
 
     def explain(self, pixels: Array, method: str, target: str = "") -> Answer:
-        """Explains a picture (C, H, W) of bytes, 16 bits or floats in [0, 1]; `target` is a class, the likeliest if empty.
+        """Explains a picture (C, H, W) of bytes, 16 bits or floats in [0, 1]; `target` is a class, the likeliest if
+        empty.
 
         Raises UserError for a method that does not apply, and for a class that there is not.
         """

@@ -1,7 +1,8 @@
 """Explanations: which method points at the object, and which follows the network, on classifiers trained here.
 
-Each seed trains a classifier on drawn traffic signs (which have masks) and asks it for its reasons by every method; beside
-them stand a random and a centre map, which ask no classifier. With `--model` a ready classifier is asked instead.
+Each seed trains a classifier on drawn traffic signs (which have masks) and asks it for its reasons by every method;
+beside them stand a random and a centre map, which ask no classifier. With `--model` a ready classifier is asked
+instead.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ _MEASURES = {key: Measure(key=key, name=f"{name}, %" if key in _SHARES else name
              for key, name in NAMES.items()}
 
 _PROTOCOL = """\
-Every method explains the true class of the pictures that the classifier reads rightly. Pointing: the highest pixel is on \
-the object, or 7 % of the shorter side away. Energy: the share of the map on the object. IoU: pixels above half of the map's \
-maximum against the object; the best threshold is chosen on the same masks, so it flatters. Grid: the share of the map in \
-the right quarter of a mosaic of four classes (25 % by chance). Insertion and deletion: the area below the class's share as \
-pixels come or go, most important first. Sanity: the rank correlation with the map of the same network after the weights of \
-its last layer, of the upper half of its layers, or of all were shuffled; near 1 means that the map explains the picture \
-and not the network."""
+Every method explains the true class of the pictures that the classifier reads rightly. Pointing: the highest pixel \
+is on the object, or 7 % of the shorter side away. Energy: the share of the map on the object. IoU: pixels above \
+half of the map's maximum against the object; the best threshold is chosen on the same masks, so it flatters. Grid: \
+the share of the map in the right quarter of a mosaic of four classes (25 % by chance). Insertion and deletion: the \
+area below the class's share as pixels come or go, most important first. Sanity: the rank correlation with the map \
+of the same network after the weights of its last layer, of the upper half of its layers, or of all were shuffled; \
+near 1 means that the map explains the picture and not the network."""
 
 
 class ExplanationStudy(Study):
@@ -56,14 +57,14 @@ class ExplanationStudy(Study):
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "model data label methods seeds"}
 
-        model: str = ""  # a ready classifier (a run, a file of weights, efficientnet_lite0) in place of those trained here
+        model: str = ""  # a ready classifier (run, file of weights, efficientnet_lite0) in place of those trained here
         data: Path | None = None  # pictures with classes to judge it on; needs --model
         label: str = "label"  # column with the true classes
-        methods: tuple[str, ...] = ()  # those of `apply explain`; none = all but cam, which needs a mean before the last layer
+        methods: tuple[str, ...] = ()  # those of `apply explain`; none = all but cam, which few networks fit
         seed: int = 0  # the first seed
         seeds: int = 2  # classifiers
         images: int = 3000  # drawn signs for training
-        size: int = 48  # px, sides of the drawn signs; of the pictures, for a ready classifier that takes any size
+        size: int = 0  # px, sides of the pictures; 0 = 48 for drawn signs, 160 for a ready classifier of any size
         train_steps: int = 300  # updates of each classifier
         count: int = 60  # pictures that are explained
         mosaics: int = 24  # for each of the judge's draws
@@ -76,12 +77,15 @@ class ExplanationStudy(Study):
         @classmethod
         def quick(cls) -> ExplanationStudy.Config:
             """One classifier and a small part of the budget: a few minutes of one core."""
-            return cls(seeds=1, images=1500, train_steps=150, count=16, mosaics=8, draws=1, curve_steps=8, sanity_count=4,
-                       samples=5, steps=10)
+            return cls(seeds=1, images=1500, train_steps=150, count=16, mosaics=8, draws=1, curve_steps=8,
+                       sanity_count=4, samples=5, steps=10)
 
         def __post_init__(self) -> None:
             if min(self.seeds, self.images, self.train_steps, self.draws) < 1:
-                raise UserError("migaki study explanations: --seeds, --images, --train-steps and --draws must be at least 1")
+                raise UserError("migaki study explanations: --seeds, --images, --train-steps and --draws must be at "
+                                "least 1")
+            if self.size and not 32 <= self.size <= 1024:
+                raise UserError(f"migaki study explanations: --size {self.size}: give 32 to 1024 px, or 0")
             if bool(self.model) != (self.data is not None):
                 raise UserError("migaki study explanations: --model and --data go together: a ready classifier, and "
                                 "pictures to judge it on")
@@ -125,7 +129,7 @@ class ExplanationStudy(Study):
 
     def _drawn(self, out: Path, quiet: bool) -> tuple[Step, ...]:
         config = self.config
-        return tuple(simulate_step("signs", SignSimulator.Config(size=config.size), SimulateJob(
+        return tuple(simulate_step("signs", SignSimulator.Config(size=config.size or 48), SimulateJob(
             out=out / name, count=count, seed=seed), quiet, cost=count / 200)
             for name, count, seed in (("signs", config.images, 2 * config.seed),
                                       ("signs_test", 4 * config.count, 2 * config.seed + 1)))
@@ -141,7 +145,7 @@ class ExplanationStudy(Study):
             model = str(out / f"classifier_{seed}")
         judge = Explanations(Explanations.Config(
             model=model, data=data, label=config.label, methods=tuple(self._methods()[len(FREE):]), count=config.count,
-            seeds=config.draws, size=max(32, config.size), mosaics=config.mosaics, sanity_count=config.sanity_count,
+            seeds=config.draws, size=config.size or 160, mosaics=config.mosaics, sanity_count=config.sanity_count,
             curve_steps=config.curve_steps, samples=config.samples, steps=config.steps))
         judged = out / f"judged_{seed}"
         steps.append(judge_step(judge, (), judged, quiet=quiet, cost=600))
@@ -158,8 +162,8 @@ class ExplanationStudy(Study):
 
 def _write(judged: Path, method: str, out: Path) -> None:
     """Write one method's figures as the evaluation of a trial."""
-    found = read_json(judged / "explanations.json")["figures"]
-    own = {key.removeprefix(f"{method}/"): value for key, value in found.items() if key.startswith(f"{method}/")}
+    found = read_json(judged / "explanations.json")["figures"]["methods"]
+    own = {name: figure["mean"] for name, figure in found.get(method, {}).items()}
     if not own:
         raise UserError(f"{show(judged)}: has no figures of {method}: delete it and run the study again")
     write_json(make_folder(out) / "evaluation.json", {"figures": own, "costs_nothing": None})

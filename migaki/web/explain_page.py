@@ -14,8 +14,8 @@ from migaki.web.serving import Tell, needs_extra, serve_app, tell_at_once
 class ExplainPage(ServedPage):
     """Serve a page that asks a classifier for its reasons: `migaki serve explain RUN`.
 
-    RUN is a trained run, a file of weights (.safetensors), or efficientnet_lite0. One drops a picture, picks a method and
-    a class, and sees the map. Pictures are sent to this server only and are not kept.
+    RUN is a trained run, a file of weights (.safetensors), or efficientnet_lite0. One drops a picture, picks a method
+    and a class, and sees the map. Pictures are sent to this server only and are not kept.
     """
 
     operand = "run"

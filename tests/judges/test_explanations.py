@@ -8,18 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_scorer import ColourScorer, write_squares
+from browsers import NO_BROWSER, check_fit
 from torch import Tensor, nn
+from toy_scorer import ColourScorer, write_squares
 
 from migaki.core.errors import UserError
+from migaki.core.judge import Findings
 from migaki.judges import explanations as judge
 from migaki.judges.explanation_parts import mosaics, read_pictures
 from migaki.metrics import explanations as figures
 from migaki.ops.shuffled import shuffled, weighted_layers
 from migaki.stages.evaluate import judge_into, run_judge
 
-TINY: dict[str, Any] = {"count": 8, "seeds": 2, "mosaics": 4, "sanity_count": 4, "curve_steps": 4, "samples": 2, "steps": 8,
-                        "size": 32}
+TINY: dict[str, Any] = {"count": 8, "seeds": 2, "mosaics": 4, "sanity_count": 4, "curve_steps": 4, "samples": 2,
+                        "steps": 8, "size": 32}
+
+
+def flat(findings: Findings) -> dict[str, float]:
+    """The means by method/measure."""
+    return {f"{method}/{name}": figure["mean"] for method, found in findings.figures["methods"].items()
+            for name, figure in found.items()}
 
 
 @pytest.fixture
@@ -34,7 +42,7 @@ def test_every_method_on_a_classifier_that_is_right_for_known_reasons(toy: Colou
     data = write_squares(tmp_path / "data")
     found = judge.Explanations(judge.Explanations.Config(model="toy", data=data, **TINY))
     out, findings = judge_into(found, out=tmp_path / "out", quiet=True)
-    got = findings.figures
+    got = flat(findings)
     methods = findings.record["methods"]
     assert methods[:2] == ["random", "centre"] and len(methods) == 13
     for method in ("cam", "grad_cam", "guided", "gradient_x_input", "integrated_gradients", "occlusion"):
@@ -44,20 +52,32 @@ def test_every_method_on_a_classifier_that_is_right_for_known_reasons(toy: Colou
     assert got["cam/iou"] == got["cam/iou_best"] == 1 and got["cam/energy"] == pytest.approx(1)
     assert got["random/sanity"] < 0.5 < got["centre/sanity"] == 1
     assert got["random/grid"] == pytest.approx(0.25, abs=0.08)
-    low, high = got["random/energy_interval"]
+    low, high = findings.figures["methods"]["random"]["energy"]["interval"]
     assert low < got["random/energy"] < high
     assert findings.baseline["cam/pointing"] == max(got["random/pointing"], got["centre/pointing"])
-    assert findings.baseline["cam/deletion"] == min(got["random/deletion"], got["centre/deletion"])
+    assert findings.figures["cam/pointing"] == got["cam/pointing"]
     assert (out / "explanations.html").is_file() and (out / "explanations.json").is_file()
-    again = run_judge(found, quiet=True).figures
-    assert again == got
+    assert run_judge(found, quiet=True).figures == findings.figures
+    if not NO_BROWSER:
+        check_fit(out / "explanations.html")
+
+
+@pytest.mark.parametrize("measure, better", [("deletion", min), ("insertion", max), ("sanity", min)])
+def test_the_better_of_the_free_maps_stands_beside_every_method(measure: str, better: Any, toy: ColourScorer,
+                                                                tmp_path: Path) -> None:
+    config = judge.Explanations.Config(model="toy", data=write_squares(tmp_path / "data"), methods=("gradient",),
+                                       measures=(measure,), **TINY)
+    findings = run_judge(judge.Explanations(config), quiet=True)
+    name = next(iter(findings.baseline)).split("/")[1]
+    got = flat(findings)
+    assert findings.baseline == {f"gradient/{name}": better((got[f"random/{name}"], got[f"centre/{name}"]), key=abs)}
 
 
 def test_a_set_without_masks_serves_the_other_measures(toy: ColourScorer, tmp_path: Path) -> None:
     data = write_squares(tmp_path / "data", masks=False)
     config = judge.Explanations.Config(model="toy", data=data, methods=("cam",), **TINY)
     findings = run_judge(judge.Explanations(config), quiet=True)
-    assert "cam/grid" in findings.figures and "cam/pointing" not in findings.figures
+    assert "cam/grid" in flat(findings) and "cam/pointing" not in flat(findings)
     assert any("has no masks" in note for note in findings.notes)
     config = judge.Explanations.Config(model="toy", data=data, methods=("cam",), measures=("grid", "energy"), **TINY)
     with pytest.raises(UserError, match="has no masks, which energy needs"):
@@ -75,7 +95,7 @@ def test_a_method_that_does_not_apply_is_left_out_unless_it_was_asked_for(monkey
     data = write_squares(tmp_path / "data")
     findings = run_judge(judge.Explanations(judge.Explanations.Config(
         model="toy", data=data, measures=("pointing",), **TINY)), quiet=True)
-    assert "guided/pointing" not in findings.figures and "gradient/pointing" in findings.figures
+    assert "guided/pointing" not in flat(findings) and "gradient/pointing" in flat(findings)
     assert any("Left out: guided" in note for note in findings.notes)
     with pytest.raises(UserError, match="toy: has the activation softplus"):
         run_judge(judge.Explanations(judge.Explanations.Config(

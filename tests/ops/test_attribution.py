@@ -9,8 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_input
-from toy_nets import Linear, Pooled, pictures, ready
+from toy_nets import Linear, Pooled, conv_back, pictures, ready
 
 from migaki.ops import attribution as a
 from migaki.ops.taps import UnfitModel
@@ -73,9 +72,9 @@ def twin_guided(model: Pooled, image: Tensor, target: int) -> Tensor:
     positions = second.shape[2] * second.shape[3]
     back = (model.head.weight[target] / positions)[None, :, None, None].expand_as(second)
     back = torch.where((second > 0) & (back > 0), back, 0.0)
-    back = conv2d_input(first.shape, model.second.weight, back, stride=2, padding=1)
+    back = conv_back(first.shape, model.second.weight, back, 2)
     back = torch.where((first > 0) & (back > 0), back, 0.0)
-    return conv2d_input(image[None].shape, model.first.weight, back, padding=1)[0]
+    return conv_back(image[None].shape, model.first.weight, back)[0]
 
 
 @pytest.mark.parametrize("kind", ["modules", "functions", "reused", "in_place"])

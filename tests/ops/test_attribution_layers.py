@@ -8,8 +8,7 @@ import threading
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.nn.grad import conv2d_input
-from toy_nets import Linear, Pooled, pictures, ready
+from toy_nets import Linear, Pooled, conv_back, pictures, ready
 
 from migaki.ops import attribution_layers as a
 from migaki.ops import taps
@@ -68,7 +67,7 @@ def twin_dcsm(model: Pooled, image: torch.Tensor, classes: list[int], layers: li
         back = (model.head.weight[c] / second[0, 0].numel())[None, :, None, None].expand_as(second)
         back = torch.where((second > 0) & (back > 0), back, 0.0)
         values["last"] += [back[0].amax(0)] if "last" in values else []
-        back = conv2d_input(first.shape, model.second.weight, back, stride=2, padding=1)
+        back = conv_back(first.shape, model.second.weight, back, 2)
         back = torch.where((first > 0) & (back > 0), back, 0.0)
         values["relu"] += [back[0].amax(0)] if "relu" in values else []
     total = torch.zeros(len(classes), *image.shape[1:])

@@ -6,8 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_input
-from toy_nets import Linear, Normed, Pooled, pictures, ready
+from toy_nets import Linear, Normed, Pooled, conv_back, pictures, ready
 
 from migaki.ops import attribution_patterns as a
 from migaki.ops.taps import UnfitModel
@@ -84,8 +83,8 @@ def test_the_backward_pass_of_two_layers_by_hand() -> None:
             score = model(images)[[0, 1, 2], TARGETS]
             back = score[:, None] * weights["head.weight"][TARGETS] / (second.shape[2] * second.shape[3])
             back = back[:, :, None, None] * (second > 0)
-            back = conv2d_input(first.shape, weights["second.weight"], back, stride=2, padding=1)
-            back = conv2d_input(images.shape, weights["first.weight"], back * (first > 0), padding=1)
+            back = conv_back(first.shape, weights["second.weight"], back, 2)
+            back = conv_back(images.shape, weights["first.weight"], back * (first > 0))
         assert torch.allclose(found, back, atol=1e-5)
 
 

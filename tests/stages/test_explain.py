@@ -110,6 +110,26 @@ def test_workers_and_a_second_call_give_the_same_bytes(run: Path, tmp_path: Path
             assert (tmp_path / "two" / path).read_bytes() == content, path
 
 
+def test_pictures_of_any_size_have_patterns_too(toy: ColourScorer, tmp_path: Path) -> None:
+    data = write_squares(tmp_path / "data", 4)
+    Image.fromarray(np.full((40, 50, 3), 90, np.uint8)).save(data / "0.png")
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
+    text = "".join(json.dumps({"file_name": row["file_name"]}) + "\n" for row in rows)
+    (data / "metadata.jsonl").write_text(text)
+    explained(data, tmp_path / "out", method="pattern_net")
+    assert Image.open(tmp_path / "out" / "explanations" / "0.tif").size == (50, 40)
+
+
+def test_shards_have_pages_too(toy: ColourScorer, tmp_path: Path) -> None:
+    data = write_squares(tmp_path / "data", 3)
+    config = change.Explain.Config(model="toy", pages=1)
+    job = ApplyJob(input=data, out=tmp_path / "out", format="webdataset")
+    apply_change("explain", change.Explain(config), job, quiet=True)
+    assert ImageFolder(tmp_path / "out").read([0, 2], ("explanation",))["explanation"].shape == (2, 32, 32)
+    text = (tmp_path / "out" / "pages" / "picture_00000.html").read_text()
+    assert text.count('src="data:image') == 2 and "The map itself is in" in text
+
+
 def test_pages_of_pictures_and_units_hold_hostile_names_as_text(toy: ColourScorer, tmp_path: Path) -> None:
     data = write_squares(tmp_path / "data", 6)
     rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]

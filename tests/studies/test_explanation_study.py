@@ -15,7 +15,8 @@ from migaki.judges import explanations as judge
 from migaki.lab.study import run_study
 from migaki.studies.explanations import ExplanationStudy
 
-SMALL: dict[str, Any] = {"count": 8, "mosaics": 4, "draws": 1, "curve_steps": 3, "sanity_count": 4, "samples": 2, "steps": 3}
+SMALL: dict[str, Any] = {"count": 8, "mosaics": 4, "draws": 1, "curve_steps": 3, "sanity_count": 4, "samples": 2,
+                         "steps": 3}
 
 
 def test_the_plan_trains_and_judges_every_classifier(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_a_small_study_of_a_ready_classifier(monkeypatch: pytest.MonkeyPatch, tm
         check_fit(page)
 
 
-@pytest.mark.parametrize("options", [{"model": "toy"}, {"data": Path("x")}, {"seeds": 0}, {"images": 0}])
+@pytest.mark.parametrize("options", [{"model": "toy"}, {"data": Path("x")}, {"seeds": 0}, {"images": 0}, {"size": 8}])
 def test_options_that_contradict_each_other(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="migaki study explanations"):
         ExplanationStudy.Config(**options)

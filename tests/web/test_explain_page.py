@@ -104,7 +104,8 @@ def test_a_token_keeps_strangers_out_and_names_end_no_script(explainer: stage.Pi
     body = {"picture": picture(), "method": "cam"}
     assert client.post("/api/explain", json=body).status_code == 401
     assert client.post("/api/explain", json=body, headers={"x-access": SECRET}).status_code == 200
-    assert client.post("/api/explain", json=body, headers={"x-access": SECRET, "host": "evil.example"}).status_code == 421
+    assert client.post("/api/explain", json=body, headers={
+        "x-access": SECRET, "host": "evil.example"}).status_code == 421
     assert client.post("/api/explain", json=body, headers={
         "x-access": SECRET, "origin": "http://evil.example"}).status_code == 403
 
