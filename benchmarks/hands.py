@@ -10,6 +10,7 @@ Baseline in the same run: the same rays traced against every cone of the hand, w
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from pathlib import Path
 
@@ -83,8 +84,9 @@ def compare(one: Path, other: Path) -> list[str]:
 
 def _errors(study: Path, arm: str) -> list[float]:
     """The mean error of each seed's network of an arm, in the order of their folders."""
-    found = sorted(study.glob(f"{arm}_[0-9]*/evaluation/evaluation.json"))
-    return [float(read_json(path)["figures"]["mean_px"]) for path in found]
+    seeds = sorted(int(name[1]) for path in study.iterdir() if (name := re.fullmatch(rf"{arm}_(\d+)", path.name)))
+    found = [study / f"{arm}_{seed}" / "evaluation" / "evaluation.json" for seed in seeds]
+    return [float(read_json(path)["figures"]["mean_px"]) for path in found if path.is_file()]
 
 
 def _marked(batch: dict[str, torch.Tensor]) -> torch.Tensor:
