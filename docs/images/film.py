@@ -1,4 +1,4 @@
-"""Draw docs/images/film.gif: a film of a rendered eye; refined frame by frame; refined as a film. Renders only.
+"""Draw docs/images/film.gif: a film of a rendered eye; matched frame by frame; matched as a film. Renders only.
 
 The "photographs" are renders through the stand-in for a camera (`simulate stand_in_camera`).
 """
@@ -13,37 +13,33 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from migaki.changes.match import Match
 from migaki.changes.pan import Pan
-from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
 from migaki.simulate.eyes import EyeSimulator
 from migaki.simulate.stand_in_camera import StandInCamera
-from migaki.stages.apply import ApplyJob, apply, apply_change
+from migaki.stages.apply import ApplyJob, apply_change
 from migaki.stages.simulate import SimulateJob, simulate
-from migaki.stages.train import train
-from migaki.systems.camera_refiner import CameraRefiner
 
-FRAMES, ENLARGED, SHOWN = 24, 4, 1  # frames; times; number of the film that is shown
+FRAMES, ENLARGED, SHOWN = 20, 2, 1  # frames; times; number of the film that is shown
 NAMES = ("rendered", "frame by frame", "as a film")
 
 
 def main(work: Path) -> None:
     """Make the sets below `work`, and write the picture beside this file."""
     stills = simulate("eyes", EyeSimulator(EyeSimulator.Config(width=90, height=54)),
-                      SimulateJob(out=work / "stills", count=24))
+                      SimulateJob(out=work / "stills", count=2))
     films = apply_change("pan", Pan(Pan.Config(window=2 / 3)),
                          ApplyJob(input=stills, out=work / "films", variants=FRAMES))
     photos = simulate("stand_in_camera", StandInCamera(StandInCamera.Config()),
-                      SimulateJob(out=work / "photos", count=400))
-    run = work / "camera"
-    train(CameraRefiner, CameraRefiner.Data(synthetic=films, real=photos), CameraRefiner.Config(steps=120),
-          Run(device="cpu", sample_every=0), run)
-    sets = [films, apply(run, ApplyJob(input=_loose(films, work / "loose"), out=work / "by_frame")),
-            apply(run, ApplyJob(input=films, out=work / "as_film"))]
+                      SimulateJob(out=work / "photos", count=60))
+    match = Match(Match.Config(to=photos))
+    sets = [films, *(apply_change("match", match, ApplyJob(input=given, out=work / out)) for given, out in
+                     ((_loose(films, work / "loose"), "by_frame"), (films, "as_film")))]
     rows = [slice(SHOWN * FRAMES, (SHOWN + 1) * FRAMES)] * len(sets)
     shown = [ImageFolder(one).read(range(row.start, row.stop), ("image",))["image"] for one, row in
              zip(sets, rows, strict=True)]
-    pictures = [_frame([one[number] for one in shown]) for number in [*range(FRAMES), *range(FRAMES - 2, 0, -1)]]
+    pictures = [_frame([one[number] for one in shown]) for number in range(FRAMES)]
     pictures[0].save(Path(__file__).with_suffix(".gif"), save_all=True, append_images=pictures[1:], duration=90, loop=0,
                      optimize=True)
 
@@ -74,7 +70,7 @@ def _frame(images: list[object]) -> Image.Image:
     sheet = Image.new("L", (sum(tile.width for tile in tiles), tiles[0].height), 255)
     for number, tile in enumerate(tiles):
         sheet.paste(tile, (number * tile.width, 0))
-    return sheet.quantize(64)
+    return sheet.point([value // 8 * 8 for value in range(256)])  # fewer greys: a smaller file
 
 
 if __name__ == "__main__":
