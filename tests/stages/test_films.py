@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from refusals import message
 
+import migaki as mg
 from migaki.changes.match import Match
 from migaki.changes.pan import Pan
 from migaki.core.fit import Run
@@ -251,6 +252,8 @@ def test_refused_films(runs: dict[str, Path], films: Path, stills: Path, tmp_pat
     assert "cut.mp4" in message(lambda: changed(runs["camera"], tmp_path / "cut.mp4", tmp_path / "o.mp4"))
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile 'in.mp4'\n")
     assert "list.mp4" in message(lambda: changed(runs["camera"], tmp_path / "list.mp4", tmp_path / "o.mp4"))
+    for what in ("match", str(runs["simgan"])):
+        assert "a film becomes a film" in message(partial(mg.apply, what, film, tmp_path / "folder", quiet=True))
     assert "takes no films" in message(lambda: apply_change("pan", Pan(), ApplyJob(input=film, out=tmp_path / "p.mp4"),
                                                             quiet=True))
     assert not (tmp_path / "o.mp4").exists()
