@@ -2,6 +2,7 @@
 
     python benchmarks/hands.py                                    # a table of sizes and threads
     python benchmarks/hands.py --sheet docs/images/hands_sheet.jpg [--poses TABLE.mat]
+    python benchmarks/hands.py --compare STUDY OTHER              # refined arms of two studies, seed by seed
 
 Baseline in the same run: the same rays traced against every cone of the hand, without tiles.
 """
@@ -9,6 +10,7 @@ Baseline in the same run: the same rays traced against every cone of the hand, w
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from pathlib import Path
 
@@ -16,10 +18,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from migaki.core.files import read_json
 from migaki.ops.depth import normalise_depth
 from migaki.simulate import hand_surface
 from migaki.simulate.depth_sensor import DepthSensor
 from migaki.simulate.hands import HandSimulator
+from migaki.studies.hands import ARMS
 
 
 def measure(count: int) -> None:
@@ -64,6 +68,27 @@ def sheet(out: Path, poses: Path | None) -> None:
     Image.fromarray((255 * pixels).round().byte().numpy()).save(out, quality=88)
 
 
+def compare(one: Path, other: Path) -> list[str]:
+    """Lines with the mean errors (px) of each arm of two studies of hands by seed, and both gains on rendered hands."""
+    lines, gains = ["| arm | " + " | ".join(str(study) for study in (one, other)) + " |", "|---|---|---|"], []
+    slugs = [arm[0] for arm in ARMS]
+    errors = [{arm: _errors(study, arm) for arm in slugs} for study in (one, other)]
+    for arm in slugs:
+        cells = [", ".join(f"{value:.2f}" for value in study[arm]) or "-" for study in errors]
+        lines.append(f"| {arm} | {cells[0]} | {cells[1]} |")
+    for study in errors:
+        pairs = zip(study["refined_3x"], study["synthetic_3x"], strict=False)
+        gains.append(", ".join(f"{after - before:+.2f}" for after, before in pairs) or "-")
+    return [*lines, f"| refined_3x - synthetic_3x | {gains[0]} | {gains[1]} |"]
+
+
+def _errors(study: Path, arm: str) -> list[float]:
+    """The mean error of each seed's network of an arm, in the order of their folders."""
+    seeds = sorted(int(name[1]) for path in study.iterdir() if (name := re.fullmatch(rf"{arm}_(\d+)", path.name)))
+    found = [study / f"{arm}_{seed}" / "evaluation" / "evaluation.json" for seed in seeds]
+    return [float(read_json(path)["figures"]["mean_px"]) for path in found if path.is_file()]
+
+
 def _marked(batch: dict[str, torch.Tensor]) -> torch.Tensor:
     images = batch["image"].repeat(1, 3, 1, 1)
     for image, joints, visible in zip(images, batch["joints"], batch["joint_visible"], strict=True):
@@ -79,8 +104,11 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--poses", type=Path)
+    parser.add_argument("--compare", type=Path, nargs=2, metavar=("STUDY", "OTHER"))
     arguments = parser.parse_args()
-    if arguments.sheet is None:
+    if arguments.compare is not None:
+        print("\n".join(compare(*arguments.compare)))
+    elif arguments.sheet is None:
         measure(arguments.count)
     else:
         sheet(arguments.sheet, arguments.poses)

@@ -1,4 +1,4 @@
-"""Times help, list, the first training step of the demo, and opening a large set."""
+"""Times the help of each command, list, the first training step of the demo, and opening a large set."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from statistics import median
 
 from speed_row import Row, repeated
 
+import migaki.commands
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.metadata import write_metadata
 
@@ -21,7 +22,9 @@ from migaki.data.sets.metadata import write_metadata
 def measure(folder: Path, quick: bool) -> list[Row]:
     """Seconds against the seconds that are allowed: ratio = measured / allowed."""
     rows = []
-    for words, allowed in ((["--help"], 0.3), (["list"], 1.0), (["train", "simgan", "--help"], 0.3)):
+    helped = [[name, "--help"] for name in commands()]
+    for words, allowed in ((["--help"], 0.3), (["list"], 1.0), (["train", "simgan", "--help"], 0.3),
+                           *((words, 0.3) for words in helped)):
         command = [sys.executable, "-m", "migaki", *words]
         took = repeated(partial(subprocess.run, command, check=True, capture_output=True), 3)
         rows.append(_waited(f"migaki {' '.join(words)}", took, allowed))
@@ -29,6 +32,12 @@ def measure(folder: Path, quick: bool) -> list[Row]:
     rows.append(_waited("migaki demo eyes: until the first training step", took, 10))
     rows.append(_open(folder / "set", 20_000 if quick else 100_000))
     return rows
+
+
+def commands() -> list[str]:
+    """The names of all commands."""
+    folder = Path(migaki.commands.__path__[0])
+    return sorted(path.stem.removesuffix("_command") for path in folder.glob("*_command.py"))
 
 
 def _waited(what: str, took: list[float], allowed: float) -> Row:

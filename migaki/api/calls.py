@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from migaki.api.evaluation import Evaluation
-from migaki.api.folder import Folder
+from migaki.api.folder import Folder, refuse_film
 from migaki.api.options import build
 from migaki.api.run import Run
 from migaki.commands.recipes import Recipe
@@ -101,6 +101,7 @@ def apply(what: Path_, input: Path_, out: Path_, *, quiet: bool = False, **optio
         return Run(what).apply(input, out, quiet=quiet, **options)
     from migaki.stages.apply import apply_change
 
+    refuse_film(input)
     cls = find_class("changes", what, Change)
     parts = build(f"apply {what}", {"input": input, "out": out, **options}, job="migaki.stages.apply_job:ApplyJob",
                   config=f"{reference('changes', what, 'Change')}.Config")

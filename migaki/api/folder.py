@@ -13,6 +13,7 @@ from PIL import Image
 from migaki.api.show import picture_html, title_html
 from migaki.core.errors import UserError
 from migaki.core.files import show
+from migaki.data.files.video import VIDEO_EXTENSIONS
 from migaki.data.folder import ImageFolder
 from migaki.report.labelled import labelled_picture, words_of
 
@@ -20,6 +21,13 @@ Array = np.ndarray[Any, Any]
 
 _SHOWN = 12  # pictures in a notebook
 _SIDE = 160  # px of each
+
+
+def refuse_film(path: str | os.PathLike[str]) -> None:
+    """UserError for a film in a file, whose result is no folder."""
+    if Path(path).is_file() and Path(path).suffix.lower() in VIDEO_EXTENSIONS:
+        raise UserError(f"{show(path)}: a film becomes a film, not a folder: use `migaki apply` on the command line, "
+                        "or bring it into a folder with `migaki import film`")
 
 
 class Folder:

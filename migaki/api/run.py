@@ -11,7 +11,7 @@ from typing import Any, overload
 import torch
 
 from migaki.api.evaluation import Evaluation
-from migaki.api.folder import Folder
+from migaki.api.folder import Folder, refuse_film
 from migaki.api.options import build
 from migaki.api.prediction import Picture, Prediction, Predictions, pixels_of
 from migaki.api.show import chart_html, embedded, table_html, title_html
@@ -123,6 +123,7 @@ class Run:
         """
         from migaki.stages.apply import apply
 
+        refuse_film(input)
         job = build("apply", {"input": input, "out": out, **options}, job="migaki.stages.apply_job:ApplyJob")["job"]
         command = shlex.join(["migaki", "apply", str(self.path), *option_words(job)])
         return Folder(apply(self.path, job, command=command, quiet=quiet))

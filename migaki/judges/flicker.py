@@ -18,7 +18,7 @@ from migaki.core.judge import Findings, Judge, Progress, Section
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.clips import CLIP, clips_of
 from migaki.judges.drift import pair
-from migaki.judges.drift_meter import FolderMeter
+from migaki.judges.drift_meter import CHUNK, FolderMeter
 from migaki.metrics.drift import headline, unit_name
 from migaki.metrics.flicker import tone_steps, warping_errors
 from migaki.report.sheets import sheet
@@ -146,9 +146,12 @@ def _measured(film: list[tuple[int, int]], before: ImageFolder, after: ImageFold
 def _drift(film: list[tuple[int, int]], before: ImageFolder, after: ImageFolder, meter: FolderMeter) -> Tensor:
     """The drift (T,) of each frame of a film."""
     sized = ImageFolder(after.path, size=before.shape[1:], channels=before.shape[0])
-    first, second = (meter.read(folder.read([one[side] for one in film], meter.keys_of(folder)))
-                     for side, folder in enumerate((before, sized)))
-    return headline(meter.meter.drift(second, first))
+    parts = []
+    for start in range(0, len(film), CHUNK):
+        first, second = (meter.read(folder.read([one[side] for one in film[start : start + CHUNK]],
+                                                meter.keys_of(folder))) for side, folder in enumerate((before, sized)))
+        parts.append(headline(meter.meter.drift(second, first)))
+    return torch.cat(parts)
 
 
 def _finite_mean(values: list[float]) -> float | None:

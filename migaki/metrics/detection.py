@@ -94,7 +94,8 @@ class BoxPrecision(Metric):
                                   for _, other in self._poses if points):
             return {}
         count = points[0] if points else max((other.points.shape[1] for _, other in self._poses), default=0)
-        return pose_figures(*zip(*self._poses, strict=True), len(self.names), sigmas_of(self._point_names, count))
+        read, truth = [one for one, _ in self._poses], [other for _, other in self._poses]
+        return pose_figures(read, truth, len(self.names), sigmas_of(self._point_names, count))
 
     def baseline(self) -> Baseline:
         """Return the baseline that answers the same few boxes for every image: those that hit the most objects.

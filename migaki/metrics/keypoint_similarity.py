@@ -54,7 +54,8 @@ def similarity(distances: Array, labelled: Array, area: Array, sigmas: Array) ->
     share = np.exp(-distances / (2 * (area[..., None] + _TINY) * (2 * sigmas) ** 2))
     count = labelled.sum(-1)
     total = np.where(labelled, share, 0).sum(-1)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    found: Array = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return found
 
 
 def pose_overlaps(read: Poses, truth: Poses, sigmas: Array) -> Array:

@@ -51,7 +51,12 @@ def film_target(job: ApplyJob) -> Path:
             raise UserError(f"--out {show(job.out)}: films are written as .mp4: give such a name, or a folder")
         make_folder(job.out.parent)
         return job.out
-    return make_folder(job.out) / f"{job.input.stem}.mp4"
+    target = job.out / f"{job.input.stem}.mp4"
+    if target.exists() and target.samefile(job.input):
+        raise UserError(f"--out {show(job.out)}: the film would take the place of the one that is read: choose another "
+                        "folder, or name the new film")
+    make_folder(job.out)
+    return target
 
 
 def system_film(run: Path, job: ApplyJob, *, quiet: bool = False) -> Path:

@@ -136,10 +136,10 @@ class SystemWork(Work):
 
     def _made(self, places: list[int], rows: list[int], batch: Batch) -> list[Done]:
         moved = {key: value.to(self.device) for key, value in batch.items()}
-        found = self._run(self.system.predict, moved)
+        outputs = self._run(self.system.predict, moved)
         if self.job.min_confidence:
-            found = sure_only(self.system, self._run, moved, found, self.job.min_confidence)
-        picture, made = split_made(found)
+            outputs = sure_only(self.system, self._run, moved, outputs, self.job.min_confidence)
+        picture, made = split_made(outputs)
         if "image" not in batch and (picture is None or self.meter is not None):
             moved |= {key: value.to(self.device) for key, value in self.folder.read(rows, ("image",)).items()}
         columns = _columns(made, len(places))

@@ -267,7 +267,7 @@ def _point_names(folders: Sequence[ImageFolder]) -> tuple[str, ...]:
     """The names of the keypoints, of the first folder that says them."""
     for folder in folders:
         found = folder.made.get("keypoint_names")
-        if is_list_of_names(found):
+        if isinstance(found, list) and is_list_of_names(found):
             return tuple(found)
     return ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-import gpu
+import gpu  # type: ignore[import-not-found, unused-ignore]
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -39,7 +40,7 @@ def test_the_flop_are_those_of_the_round() -> None:
     config = gpu.tasks(gpu.TINY)["eyes"][1]
     counts = []
     for batch in (2, 4):
-        one = gpu.Measured(gpu.replace(config, batch_size=batch), torch.device("cpu"), 1e12)
+        one = gpu.Measured(replace(config, batch_size=batch), torch.device("cpu"), 1e12)
         one.rate, one.images, one.photos = 100.0, torch.rand(8, 1, 36, 60), torch.rand(8, 1, 36, 60)
         one.build()
         one.step(gpu.Clock(0.0))

@@ -40,7 +40,8 @@ def said(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(("name", "why"), [
     ("IMG_1.HEIC", "1 .heic (not readable: convert them, e.g. `heif-convert IN OUT.jpg`)"),
     ("scan.jxl", "1 .jxl (not readable: convert them to PNG)"),
-    ("raw.CR2", "convert them"), ("film.mov", "ffmpeg"), ("more.zip", "unpack"), ("depth.exr", "TIFF or .npy"),
+    ("raw.CR2", "convert them"), ("film.mov", "migaki import film"), ("more.zip", "unpack"),
+    ("depth.exr", "TIFF or .npy"),
     ("a.txt", "1 .txt (no pictures)"), (".b.png", "1 hidden: .b.png"), (".old/b.png", "1 hidden: .old/"),
     ("@eaDir/a.png", "1 thumbnail: @eaDir/"), ("__MACOSX/a.png", "__MACOSX/"), ("._a.png", "1 thumbnail: ._a.png"),
     ("Thumbs.db", "Thumbs.db"), (".thumbnails/a.png", "1 thumbnail: .thumbnails/"), ("noending", "without ending"),

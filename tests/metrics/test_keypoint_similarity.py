@@ -56,7 +56,8 @@ def by_coco(read: list[Poses], true: list[Poses], sigmas: Array) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    notes, found = [], []
+    notes: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for n, (one, other) in enumerate(zip(read, true, strict=True)):
         for points, box, which, crowd in zip(other.points, other.boxes, other.classes, other.crowd, strict=True):
             notes.append({"id": len(notes) + 1, "image_id": n, "category_id": int(which) + 1, "bbox": box.tolist(),
@@ -137,9 +138,9 @@ def test_single_keypoints_have_the_mean_similarity() -> None:
     for n in range(1, 8):
         low, high = np.nanmin(truth[n], 0), np.nanmax(truth[n], 0)
         box = np.concatenate([low, high - low])[None]
-        both = [Poses(np.concatenate([one, labelled[n, :, None]], 1)[None], box, np.zeros(1, int), np.ones(1),
-                      np.zeros(1, np.bool_)) for one in (guess[n], points[n])]
-        found.append(pose_overlaps(*both, np.full(POINTS, SIGMA))[0, 0])
+        read, true = (Poses(np.concatenate([one, labelled[n, :, None]], 1)[None], box, np.zeros(1, int), np.ones(1),
+                            np.zeros(1, np.bool_)) for one in (guess[n], points[n]))
+        found.append(pose_overlaps(read, true, np.full(POINTS, SIGMA))[0, 0])
     for scale in (1.0, 2.5):
         metric = KeypointError("keypoints", scale, may_miss=True)
         metric.update({"keypoints": torch.from_numpy(guess)}, {"keypoints": torch.from_numpy(truth)})

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from refusals import message
 
+import migaki as mg
 from migaki.changes.match import Match
 from migaki.changes.pan import Pan
 from migaki.core.fit import Run
@@ -101,7 +102,7 @@ def test_rows_of_films_in_time() -> None:
     assert clips.around(3, 0) == {3: 1.0} and clips.around(4, 2.0) == {4: 1.0}
     assert clips_of([{"file_name": "x"}], "set") is None
     wrong: list[tuple[list[dict[str, Any]], str]] = [
-        ([{"clip": 1.5}], "name or the number"), ([{"clip": "a", "frame": "x"}], "number of a frame"),
+        ([{"clip": ["a"]}], "name or the number"), ([{"clip": "a", "frame": "x"}], "number of a frame"),
         ([{"clip": "a", "frame": 1}, {"clip": "a"}], "number all or none")]
     for broken, word in wrong:
         assert word in message(partial(Clips, broken, "set"))
@@ -251,9 +252,14 @@ def test_refused_films(runs: dict[str, Path], films: Path, stills: Path, tmp_pat
     assert "cut.mp4" in message(lambda: changed(runs["camera"], tmp_path / "cut.mp4", tmp_path / "o.mp4"))
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile 'in.mp4'\n")
     assert "list.mp4" in message(lambda: changed(runs["camera"], tmp_path / "list.mp4", tmp_path / "o.mp4"))
+    for what in ("match", str(runs["simgan"])):
+        assert "a film becomes a film" in message(partial(mg.apply, what, film, tmp_path / "folder", quiet=True))
     assert "takes no films" in message(lambda: apply_change("pan", Pan(), ApplyJob(input=film, out=tmp_path / "p.mp4"),
                                                             quiet=True))
     assert not (tmp_path / "o.mp4").exists()
+    kept = film.read_bytes()
+    assert "take the place of the one" in message(lambda: changed(runs["simgan"], film, tmp_path))
+    assert film.read_bytes() == kept
 
 
 def test_the_judge_of_flicker(runs: dict[str, Path], films: Path, stills: Path, tmp_path: Path) -> None:

@@ -26,13 +26,13 @@ class Clips:
     """The films of a set, by the numbers of its rows. Rows without a film are films of one frame."""
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], where: str) -> None:
-        found: dict[str | int, list[tuple[float, int]]] = {}
+        found: dict[str | int | float, list[tuple[float, int]]] = {}
         numbered: set[bool] = set()
         for number, row in enumerate(rows):
             clip, frame = row.get(CLIP), row.get(FRAME)
             if clip is None:
                 continue
-            if isinstance(clip, bool) or not isinstance(clip, str | int):
+            if isinstance(clip, bool) or not isinstance(clip, str | int | float) or clip != clip:
                 raise UserError(f"{where}: row {number + 1}: `{CLIP}` is the name or the number of a film: correct it")
             if frame is not None and (isinstance(frame, bool) or not isinstance(frame, int | float)
                                       or not math.isfinite(frame)):

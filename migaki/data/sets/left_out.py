@@ -20,7 +20,7 @@ _ADVICE = {
                     "convert them to PNG"),
     **dict.fromkeys((".exr", ".hdr", ".dcm", ".nii", ".fits", ".mat", ".npz", ".h5", ".hdf5"),
                     "save their pictures as TIFF or .npy"),
-    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"), "videos: `ffmpeg -i IN %06d.png`"),
+    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"), "videos: `migaki import film`"),
     **dict.fromkeys((".zip", ".7z", ".rar", ".gz", ".tgz", ".bz2", ".xz"), "packed: unpack them"),
 }
 """Advice for files that may hold pictures, by ending."""
