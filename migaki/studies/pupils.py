@@ -53,9 +53,9 @@ class Pupils(Study):
                "are in none of its sets."
     factors = ("seed",)
     measures = (
-        Measure(key="mean_px", name="mean error, crop widths", scale=1 / WIDTH, places=4),
-        Measure(key="group_mean", name="mean over people, crop widths", scale=1 / WIDTH, places=4),
-        Measure(key="pck_5_percent", name="within 0.05, %", scale=100, higher_is_better=True, places=1),
+        Measure(key="mean_px", name="mean error, % of the crop's width", places=2),
+        Measure(key="group_mean", name="mean over people, %", places=2),
+        Measure(key="pck_5_percent", name="within 5 % of it, % of pictures", scale=100, higher_is_better=True, places=1),
     )
 
     @dataclass(frozen=True, kw_only=True, slots=True)
