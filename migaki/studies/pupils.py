@@ -55,7 +55,7 @@ class Pupils(Study):
     measures = (
         Measure(key="mean_px", name="mean error, % of the crop's width", places=2),
         Measure(key="group_mean", name="mean over people, %", places=2),
-        Measure(key="pck_5_percent", name="within 5 % of it, % of pictures", scale=100, higher_is_better=True, places=1),
+        Measure(key="pck_5_percent", name="within 5 %, % of pictures", scale=100, higher_is_better=True, places=1),
     )
 
     @dataclass(frozen=True, kw_only=True, slots=True)
