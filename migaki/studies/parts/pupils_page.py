@@ -19,8 +19,8 @@ _SHOWN = 12
 _PROTOCOL = """\
 Every network is an hourglass with {features} features at {size} x {size} px and took {steps} updates of {batch} \
 pictures; the last weights are judged. Errors are the distance to the place that a person has clicked on, in per cent \
-of the width of the square crop. People are the unit of the intervals: pictures of one person are alike. Every seed has \
-its own refiners and networks; the rendered pictures are the same. No arm but "real labels" has seen a label of a \
+of the width of the square crop. People are the unit of the intervals: pictures of one person are alike. Every seed \
+has its own refiners and networks; the rendered pictures are the same. No arm but "real labels" has seen a label of a \
 photograph."""
 
 
