@@ -60,7 +60,7 @@ class InfraredEyes(Simulator):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """Pairs are ends of a uniform range; of `gaze_*` and `head_*` mean and standard deviation."""
+        """Pairs are the ends of a uniform range; of angles they are mean and standard deviation."""
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "size assets identities mask glasses_share",
@@ -79,11 +79,11 @@ class InfraredEyes(Simulator):
         shift_x: Range = (-0.08, 0.08)  # of the middle of the eye's corners from the picture's, in shares of its width
         shift_y: Range = (-0.02, 0.18)  # the same, downwards: a detector centres the iris, above the corners
         mirrored_share: float = 0.5  # of eyes with the nose on the right
-        gaze_pitch: Range = (-4.0, 9.0)  # deg
-        gaze_yaw: Range = (0.0, 13.0)  # deg
-        head_pitch: Range = (0.0, 8.0)  # deg
-        head_yaw: Range = (0.0, 8.0)  # deg
-        head_roll: Range = (0.0, 8.0)  # deg
+        gaze_pitch: Range = (-4.0, 9.0)  # deg, mean and standard deviation
+        gaze_yaw: Range = (0.0, 13.0)  # deg, mean and standard deviation
+        head_pitch: Range = (0.0, 8.0)  # deg, mean and standard deviation
+        head_yaw: Range = (0.0, 8.0)  # deg, mean and standard deviation
+        head_roll: Range = (0.0, 8.0)  # deg, mean and standard deviation
 
         # The eye
         shape_spread: float = 1.2  # standard deviations of the shape model
@@ -92,7 +92,7 @@ class InfraredEyes(Simulator):
         sclera: Range = (0.2, 0.8)  # reflectance, times the texture
         skin: Range = (0.75, 1.15)  # reflectance, times the texture
         upper_lid: Range = (17.0, 4.5)  # deg, elevation for a straight gaze, mean and standard deviation
-        lower_lid: Range = (-21.0, 3.5)  # deg
+        lower_lid: Range = (-21.0, 3.5)  # deg, the same
         narrowed_share: float = 0.5  # of eyes whose lids are partly closed
         narrowed: Range = (0.05, 0.6)  # share of the opening that is then closed
         relief: Range = (0.1, 0.5)  # strength of the skin's relief in the shading

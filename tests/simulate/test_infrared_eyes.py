@@ -69,6 +69,11 @@ def test_visibility_says_whether_the_pupil_shows_at_its_centre() -> None:
     assert torch.equal(opened["image"][same], batch["image"][same])  # only the others are drawn again
 
 
+def test_the_number_of_threads_changes_no_bit() -> None:
+    one, three = (eyes(threads=threads, mask=True).render(5, range(9)) for threads in (1, 3))
+    assert all(torch.equal(one[key], three[key]) for key in one)
+
+
 def test_mirrored_eyes_are_the_same_eyes_turned() -> None:
     one, other = (eyes(mirrored_share=share, mask=True, threads=1).render(1, range(6)) for share in (0.0, 1.0))
     assert torch.equal(one["image"].flip(-1), other["image"]) and torch.equal(one["mask"].flip(-1), other["mask"])

@@ -18,15 +18,16 @@ _SHOWN = 12
 
 _PROTOCOL = """\
 Every network is an hourglass with {features} features at {size} x {size} px and took {steps} updates of {batch} \
-pictures; the last weights are judged. Errors are the distance to the place that a person has clicked on, in widths of \
-the square crop. People are the unit of the intervals: pictures of one person are alike. Every seed has its own \
-refiners and networks; the rendered pictures are the same. No arm but "real labels" has seen a label of a photograph."""
+pictures; the last weights are judged. Errors are the distance to the place that a person has clicked on, in per cent \
+of the width of the square crop. People are the unit of the intervals: pictures of one person are alike. Every seed \
+has its own refiners and networks; the rendered pictures are the same. No arm but "real labels" has seen a label of a \
+photograph."""
 
 
 def compose_pupils(report: StudyReport, config: Any) -> None:
     """Compose the page; `config` is that of `studies.pupils`."""
     arms = list(config.chosen)
-    report.section("Error in widths of the crop")
+    report.section("Error in per cent of the crop's width")
     report.compare("pupils", arms)
     report.section("Person by person")
     report.table("people", people_table(report, arms))
@@ -46,10 +47,12 @@ def compose_pupils(report: StudyReport, config: Any) -> None:
 
 
 def by_person(report: StudyReport, slug: str) -> dict[str, float]:
-    """Returns each person's error in crop widths, averaged over the arm's networks; people without a label left out."""
-    scale = report.measures[0].scale
+    """Returns each person's error in per cent of the width, averaged over the arm's networks.
+
+    People without a label are left out.
+    """
     trials = [figures["by_group"] for figures in report[slug].figures]
-    return {name: scale * float(np.mean([trial[name] for trial in trials])) for name in trials[0]
+    return {name: float(np.mean([trial[name] for trial in trials])) for name in trials[0]
             if all(trial.get(name) is not None for trial in trials)}
 
 
