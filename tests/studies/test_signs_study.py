@@ -42,8 +42,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def tiny(folders: dict[str, Path]) -> SignsStudy.Config:
-    return SignsStudy.Config(**folders, label="sign", classes=CLASSES, size=16, count=12, refiners=1, models=1, steps=2,
-                             batch_size=4, features=2, camera_steps=2, rounds=2, pictures=12, observer_steps=2)
+    return SignsStudy.Config(photos=folders["photos"], labelled=folders["labelled"], label="sign", classes=CLASSES,
+                             size=16, count=12, refiners=1, models=1, steps=2, batch_size=4, features=2,
+                             camera_steps=2, rounds=2, pictures=12, observer_steps=2)
 
 
 def test_the_whole_study_and_a_second_call(folders: dict[str, Path], tmp_path: Path) -> None:
