@@ -28,7 +28,7 @@ def measure(folder: Path, quick: bool) -> list[Row]:
     def study(parallel: int) -> None:
         _run(folder / f"{next(number)}", steps, parallel)
 
-    pairs = in_turns(lambda: study(many), lambda: study(1), rounds=2 if quick else 3, warm=False)
+    pairs = in_turns(lambda: study(many), lambda: study(1), rounds=2 if quick else 3)
     _require_same(folder / "0", folder / "1")
     side, after = (min(values) for values in zip(*pairs, strict=True))
     return [Row(what=f"a study of {_MODELS} trainings, {many} steps side by side", figure=f"{side:.1f} s",

@@ -39,13 +39,13 @@ class Timing:
 
 def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = False,
               left_out: dict[Path, str] | None = None, shown: int = 0, total: int = 0,
-              ahead: float = 0.0, parallel: int = 1, threads: int = 0) -> list[Timing]:
+              ahead: float = 0.0, parallel: int = 1, threads: int = 0, first: str = "") -> list[Timing]:
     """Run the steps in order and skip those that an earlier call has done; returns the time that each step took.
 
-    `last` names what the caller does afterwards. A step is done if its proof exists and was written by the same command
-    (recorded by folder in `out`/steps.json) from inputs that the same commands made. Raises UserError, before any step
-    runs, for all folders that were made from other inputs or by another command: results of old data or other options
-    must not pass for new ones.
+    `first` is said before the first step, and `last` names what the caller does afterwards. A step is done if its proof
+    exists and was written by the same command (recorded by folder in `out`/steps.json) from inputs that the same
+    commands made. Raises UserError, before any step runs, for all folders that were made from other inputs or by
+    another command: results of old data or other options must not pass for new ones.
 
     Every step has `threads` threads (0: as many as this process; side by side 1), on which the last digits of its
     results may depend. With `parallel` above 1, steps that do not depend on each other run side by side, so many at a
@@ -63,6 +63,7 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
     steps = [step for phase in phases for step in phase.steps]
     keys = _keys(steps, out)
     _refuse_stale([step.proof.parent for step in steps if _is_stale(step, done, keys[step.command])], out)
+    report(first, quiet or not first)
     total = total or len(phases) + 1
     ledger = _Ledger(steps, _lines(phases, total, shown, quiet), path, done, keys, left_out, ahead)
     if parallel > 1:

@@ -51,7 +51,7 @@ from migaki.core.config import to_dict
 from migaki.core.errors import UserError
 from migaki.core.files import exclusive, write_json
 from migaki.lab.arms import Arm, Measure, Outcome, read_outcomes
-from migaki.lab.chain import Phase, report, run_chain
+from migaki.lab.chain import Phase, run_chain
 from migaki.lab.side_by_side import STEP_THREADS, choose_parallel, side_by_side_line
 from migaki.lab.study_report import StudyReport
 
@@ -105,20 +105,20 @@ def run_study(name: str, study: Study, out: Path, *, quiet: bool = False, parall
     plan = study.plan(out, quiet)
     with exclusive(out):
         left_out: dict[Path, str] = {}
-        report(side_by_side_line(many, why), quiet)
         timings = run_chain(plan.phases, out, last="compare the arms and write the report", quiet=quiet,
-                            left_out=left_out, parallel=many, threads=STEP_THREADS)
+                            left_out=left_out, parallel=many, threads=STEP_THREADS,
+                            first=side_by_side_line(many, why))
         outcomes = read_outcomes(_made(plan.arms, left_out))
         write_json(out / "study.json", {"study": name, "config": to_dict(study.config), "threads": STEP_THREADS,
                                         "version": __version__})
         write_json(out / "results.json", results(study.factors, list(outcomes.values())))
-        page = StudyReport(out, study.title, study.subtitle, factors=study.factors, measures=study.measures,
-                           outcomes=outcomes, timings=timings)
-        study.compose(page)
+        report = StudyReport(out, study.title, study.subtitle, factors=study.factors, measures=study.measures,
+                             outcomes=outcomes, timings=timings)
+        study.compose(report)
         if left_out:
-            page.section("Left out")
-            page.text("\n\n".join(dict.fromkeys(left_out.values())))
-        return page.write()
+            report.section("Left out")
+            report.text("\n\n".join(dict.fromkeys(left_out.values())))
+        return report.write()
 
 
 def _made(arms: Sequence[Arm], left_out: dict[Path, str]) -> list[Arm]:

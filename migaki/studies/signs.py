@@ -15,8 +15,6 @@ from typing import ClassVar
 from migaki.changes.match import Match
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
-from migaki.data.folder import ImageFolder
-from migaki.data.sets.overlap import require_others
 from migaki.importers.part import Part
 from migaki.judges.drift import Drift
 from migaki.lab.arms import Arm, Measure, Trial
@@ -29,7 +27,14 @@ from migaki.stages.apply import ApplyJob
 from migaki.stages.evaluate import EvaluateJob
 from migaki.stages.simulate import SimulateJob
 from migaki.studies.parts.signs_page import compose_signs
-from migaki.studies.parts.signs_steps import UNREFINED, choice_step, chosen_step, halves_step, observe_step
+from migaki.studies.parts.signs_steps import (
+    UNREFINED,
+    choice_step,
+    chosen_step,
+    halves_step,
+    observe_step,
+    photos_step,
+)
 from migaki.systems.adapted_classifier import AdaptedClassifier
 from migaki.systems.camera_refiner import CameraRefiner
 from migaki.systems.classifier import Classifier
@@ -111,7 +116,6 @@ class SignsStudy(Study):
     def plan(self, out: Path, quiet: bool) -> Plan:
         """Returns the steps: draw, match, one whole refiner after the other, and self-training at the end."""
         config = self.config
-        require_others(ImageFolder(config.labelled), ImageFolder(config.photos), "--photos")
         phases = [Phase(title="draw signs, take photographs", steps=self._material(out, quiet)),
                   Phase(title="models on unrefined signs", steps=(
                       *self._estimator(out, quiet), *self._models(out, self._plain(), None, quiet)))]
@@ -166,8 +170,9 @@ class SignsStudy(Study):
         judged = Part.Config(classes=config.classes, label=config.label, width=config.size, height=config.size)
         return (simulate_step("signs", signs, SimulateJob(out=out / "drawn", count=config.count, seed=config.seed),
                               quiet, cost=config.count / 1000),
+                photos_step(config.photos, config.labelled, config.size, out / "photos"),
                 import_step("part", config.labelled, out / "judged", judged, quiet, cost=3),
-                change_step("match", Match.Config(to=config.photos), ApplyJob(
+                change_step("match", Match.Config(to=out / "photos"), ApplyJob(
                     input=out / "drawn", out=out / "matched", seed=config.seed), quiet, cost=config.count / 1000),
                 halves_step(out / "judged", out / "drawn", out / "observed" / "halves", config.pictures,
                             config.observer_steps, cost=self._observing()),
@@ -203,11 +208,11 @@ class SignsStudy(Study):
         start = out / ("matched" if slug == "simgan_matched" else "drawn")
         run = Run(seed=seed, sample_every=0)
         if slug == "camera":
-            step = train_step("camera_refiner", CameraRefiner.Data(synthetic=start, real=config.photos),
+            step = train_step("camera_refiner", CameraRefiner.Data(synthetic=start, real=out / "photos"),
                               CameraRefiner.Config(steps=config.camera_steps), run, refiner, quiet,
                               cost=config.camera_steps / 6)
         else:
-            data = SimGAN.Data(synthetic=start, real=config.photos, estimator=out / "estimator")
+            data = SimGAN.Data(synthetic=start, real=out / "photos", estimator=out / "estimator")
             step = train_step("simgan", data, simgan_config(config.rounds), run, refiner, quiet,
                               cost=config.rounds / 10)
         return [step, apply_step(refiner, ApplyJob(input=start, out=made, seed=seed), quiet, cost=config.count / 500),
@@ -236,7 +241,7 @@ class SignsStudy(Study):
                                            handwriting=0.0, augment=True, open_set=True)
         for m in range(config.models):
             folder = self_folder(out, k, m)
-            data = AdaptedClassifier.Data(data=(out / f"chosen_{k}",), photos=config.photos)
+            data = AdaptedClassifier.Data(data=(out / f"chosen_{k}",), photos=out / "photos")
             steps += [train_step("adapted_classifier", data, adapted, Run(seed=config.seed + m, sample_every=0), folder,
                                  quiet, cost=3 * self._training()), self._judge(out, folder, quiet)]
         return steps

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -47,6 +48,11 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def has_ended(place: Path) -> bool:
+    """Whether the process of this folder of /proc has ended."""
+    return not place.exists() or "\nState:\tZ" in (place / "status").read_text()
+
+
 def test_the_same_bits_as_one_after_the_other(tmp_path: Path) -> None:
     def compute(folder: Path) -> None:
         torch.manual_seed(len(folder.name))
@@ -73,7 +79,11 @@ def test_independent_steps_meet_and_dependent_ones_wait(tmp_path: Path) -> None:
     """Each of the first two waits for the other one, which only works side by side."""
 
     def meet(other: str) -> Callable[[Path], object]:
-        return lambda folder: (write_text(folder / "here", ""), until((tmp_path / other / "here").exists))
+        def work(folder: Path) -> None:
+            write_text(folder / "here", "")
+            until((tmp_path / other / "here").exists)
+
+        return work
 
     def read(folder: Path) -> None:
         assert (tmp_path / "one" / "proof").exists() and (tmp_path / "other" / "proof").exists()
@@ -201,11 +211,11 @@ def test_steps_do_not_outlive_a_killed_chain(tmp_path: Path) -> None:
     parent.join()
     for name in "ab":
         place = Path("/proc") / (tmp_path / name / "pid").read_text()
-        until(lambda place=place: not place.exists() or "\nState:\tZ" in (place / "status").read_text())
+        until(partial(has_ended, place))
 
 
 def test_how_many_steps_run_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_by_side.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(side_by_side, "usable_cores", lambda: 8.0)
     monkeypatch.setattr(side_by_side, "free_cores", lambda: 5.6)
     monkeypatch.setattr(side_by_side, "free_memory", lambda: 64 * 2**30)
@@ -217,7 +227,7 @@ def test_how_many_steps_run_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("0", "-1", "many", "1.5", "999"):
         with pytest.raises(UserError, match=f"--parallel {wrong}: give a number of steps from 1 to 256, or auto"):
             choose_parallel(wrong)
-    monkeypatch.setattr(side_by_side.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_parallel("auto") == (1, "steps that use a GPU run one after the other")
     with pytest.raises(UserError, match="--parallel 2: steps that use a GPU"):
         choose_parallel("2")

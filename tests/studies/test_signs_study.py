@@ -12,10 +12,11 @@ import pytest
 from migaki.cli import main
 from migaki.core.errors import UserError
 from migaki.core.files import read_json
+from migaki.data.folder import ImageFolder
 from migaki.lab.study import run_study
 from migaki.simulate.signs import SignSimulator
 from migaki.stages.simulate import SimulateJob, simulate
-from migaki.studies.parts.signs_steps import regrets
+from migaki.studies.parts.signs_steps import photos_step, regrets
 from migaki.studies.signs import SETS, SignsStudy
 
 CLASSES = ("speed_40", "no_entry", "turn_right")
@@ -41,8 +42,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def tiny(folders: dict[str, Path]) -> SignsStudy.Config:
-    return SignsStudy.Config(**folders, label="sign", classes=CLASSES, size=16, count=12, refiners=1, models=1, steps=2,
-                             batch_size=4, features=2, camera_steps=2, rounds=2, pictures=12, observer_steps=2)
+    return SignsStudy.Config(photos=folders["photos"], labelled=folders["labelled"], label="sign", classes=CLASSES,
+                             size=16, count=12, refiners=1, models=1, steps=2, batch_size=4, features=2,
+                             camera_steps=2, rounds=2, pictures=12, observer_steps=2)
 
 
 def test_the_whole_study_and_a_second_call(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -89,8 +91,9 @@ def test_a_part_of_the_arms_by_the_command_line_side_by_side(folders: dict[str, 
 def test_no_step_but_the_judging_reads_labels_of_photographs(folders: dict[str, Path], tmp_path: Path) -> None:
     steps = [step for phase in SignsStudy(tiny(folders)).plan(tmp_path, quiet=True).phases for step in phase.steps]
     assert len({step.command for step in steps}) == len(steps) == len({step.proof.parent for step in steps})
-    readers = [step for step in steps if str(folders["labelled"]) in step.words]
-    assert [step.words[:2] for step in readers] == [("import", "part")]
+    readers = [step for step in steps if str(folders["labelled"]) in step.named]
+    assert [step.words[:2] or step.about.split()[:3] for step in readers] == [
+        ["take", "the", "photographs"], ("import", "part")]  # the first compares pixels
     judged = [step for step in steps if any("judged" in word for word in step.named)]
     assert {step.words[0] if step.words else step.about.split()[0] for step in judged} == {"import", "evaluate", "have"}
     for step in steps:
@@ -110,5 +113,19 @@ def test_what_cannot_be_is_refused(folders: dict[str, Path], tmp_path: Path) -> 
                              ({"classes": ("give_way",)}, "--classes needs two")):
         with pytest.raises(UserError, match=message):
             replace(tiny(folders), **changes)
-    with pytest.raises(UserError, match="pictures are in --photos"):
-        SignsStudy(replace(tiny(folders), photos=folders["labelled"])).plan(tmp_path, quiet=True)
+    with pytest.raises(UserError, match="0 photographs are left without the 20 that are in --labelled"):
+        run_study("signs", SignsStudy(replace(tiny(folders), photos=folders["labelled"])), tmp_path, quiet=True)
+
+
+def test_photographs_that_judge_are_not_seen_before(folders: dict[str, Path], tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed"
+    shutil.copytree(folders["photos"], mixed)
+    for number, path in enumerate(sorted(folders["labelled"].glob("*.png"))[:3]):
+        shutil.copy(path, mixed / f"copy_{number}.png")
+    lines = (mixed / "metadata.jsonl").read_text()
+    (mixed / "metadata.jsonl").write_text(lines + "".join(
+        json.dumps({"file_name": f"copy_{number}.png"}) + "\n" for number in range(3)))
+    step = photos_step(mixed, folders["labelled"], 16, tmp_path / "out")
+    step.work(step.command)
+    assert len(ImageFolder(tmp_path / "out")) == 16 and ImageFolder(tmp_path / "out").shape == (3, 16, 16)
+    assert read_json(tmp_path / "out" / "dataset.json")["copies_left_out"] == 3

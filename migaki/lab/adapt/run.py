@@ -15,7 +15,7 @@ from migaki.lab.adapt.reading import brought
 from migaki.lab.adapt.recipes import Recipe
 from migaki.lab.adapt.sets import open_sets, part_steps
 from migaki.lab.adapt.state import Adaptation
-from migaki.lab.chain import Phase, report, run_chain
+from migaki.lab.chain import Phase, run_chain
 from migaki.lab.side_by_side import STEP_THREADS, choose_parallel, side_by_side_line
 from migaki.lab.steps import call_step
 
@@ -36,7 +36,6 @@ def adapt(simulated: Path, photos: Path, out: Path, options: Options, *, quiet: 
     given |= {"labelled": options.labelled} if options.labelled is not None else {}
     apart(out, *given.values())
     many, why = choose_parallel(parallel)
-    report(side_by_side_line(many, why), quiet)
     _make(before, out, quiet)
     found = {name: brought(path, name, out, quiet) for name, path in given.items()}
     if imports := tuple(step for _, steps in found.values() for step in steps):
@@ -48,7 +47,7 @@ def adapt(simulated: Path, photos: Path, out: Path, options: Options, *, quiet: 
     recipes.require_known(options.arms, sets.task)
     with exclusive(out):
         work = Adaptation(sets=sets, options=options, out=out, quiet=quiet, phases=list(before), before=len(before),
-                          parallel=many)
+                          parallel=many, announcement=side_by_side_line(many, why))
         carry_out(work)
         return page.write(work, title)
 

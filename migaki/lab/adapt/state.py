@@ -35,6 +35,7 @@ class Adaptation:
     chosen: Scores | None = None
     plan: Plan | None = None
     parallel: int = 1  # steps that run side by side
+    announcement: str = ""  # said before the first step
 
     def go(self, *phases: Phase) -> None:
         """Carry out further phases; what an earlier call has done is not done again."""
@@ -42,7 +43,8 @@ class Adaptation:
         self.phases += [phase for phase in phases if phase.steps]
         self.timings = run_chain(self.phases, self.out, last="", quiet=self.quiet, left_out=self.left_out, shown=shown,
                                  total=max(self.total, len(self.phases)), ahead=self._ahead(),
-                                 parallel=self.parallel, threads=STEP_THREADS)
+                                 parallel=self.parallel, threads=STEP_THREADS, first=self.announcement)
+        self.announcement = ""
 
     @property
     def total(self) -> int:

@@ -28,7 +28,8 @@ _STEPS = (("drawn", "matched"), ("matched", "camera"), ("drawn", "simgan_drawn")
 
 _PROTOCOL = """\
 {count:,} signs of {classes} classes were drawn at {size} px. Matching, refiners and self-training saw the photographs \
-of {photos} without labels, also those of signs that are not drawn. Models are judged on {judged:,} photographs of \
+of {photos} without labels, also those of signs that are not drawn, but for {copies} that are also among the labelled \
+ones, pixel for pixel. Models are judged on {judged:,} photographs of \
 {labelled}, those of the drawn classes, whose labels nothing else has read. Every classifier took {steps} updates of \
 {batch} pictures, self-training as many, with as many photographs beside them; the last weights are judged. There are \
 {refiners} refiners of each kind and {models} models of each set and way. Observers and drift look at up to \
@@ -67,6 +68,7 @@ def compose_signs(report: StudyReport, config: Any, sets: Mapping[str, str]) -> 
         show_training(report.page, report.out / f"{refined[-1]}_refiner_0")
     report.section("Which data each model saw", is_folded=True)
     report.text(_PROTOCOL.format(
+        copies=read_json(report.out / "photos" / "dataset.json").get("copies_left_out", 0),
         count=config.count, classes=len(config.classes), size=config.size, photos=config.photos,
         labelled=config.labelled, judged=len(ImageFolder(report.out / "judged")), steps=config.steps,
         batch=config.batch_size, refiners=config.refiners, models=config.models, pictures=config.pictures))

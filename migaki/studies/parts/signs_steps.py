@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from migaki.core.files import make_folder, read_json, write_json
+from migaki.core.errors import UserError
+from migaki.core.files import make_folder, read_json, show, write_json
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.overlap import shared_pictures
+from migaki.data.writers.writer import FolderWriter
 from migaki.judges.choice import UNREFINED, Candidate, choose
 from migaki.judges.looks import distance, read_images
 from migaki.judges.observers import ObserverConfig, binomial_error, photographs_told_apart, told_apart
@@ -19,6 +22,37 @@ from migaki.lab.chain import Step
 from migaki.lab.steps import call_step
 
 _FEW = 8  # pictures of a set, below which the CNN has nothing to learn from
+
+
+def photos_step(photos: Path, labelled: Path, size: int, out: Path) -> Step:
+    """Copy the photographs, in one size and without labels, but for those that `labelled` holds too, pixel for pixel.
+
+    Photographs that judge must not be seen before, not even without their labels; collections often hold copies. The
+    number left out is written to dataset.json. Raises UserError if fewer than 8 photographs are left.
+    """
+
+    def work() -> None:
+        kept, gone = _apart(photos, labelled)
+        images = ImageFolder(photos, size=(size, size), channels=3)
+        shutil.rmtree(out, ignore_errors=True)  # left by an interrupted call; nothing else writes there
+        info = {"parent": str(photos), "parent_fingerprint": images.fingerprint, "copies_left_out": gone}
+        with FolderWriter(out, info, len(kept)) as writer:
+            for place, index in enumerate(kept):
+                writer.write(place, f"{index:06d}", images.read([index], ("image",))["image"][0], {})
+
+    return call_step(f"take the photographs that are not in {labelled} too, at {size} px", work, out / "dataset.json",
+                     [photos, labelled])
+
+
+def _apart(photos: Path, labelled: Path) -> tuple[list[int], int]:
+    """Returns the numbers of the photographs that are not among the labelled ones, and how many are."""
+    folder = ImageFolder(photos)
+    shared = set(shared_pictures(folder, ImageFolder(labelled)))
+    kept = [number for number, name in enumerate(folder.names) if name not in shared]
+    if len(kept) < _FEW:
+        raise UserError(f"{show(photos)}: {len(kept)} photographs are left without the {len(shared)} that are in "
+                        f"--labelled {show(labelled)} too: give other photographs")
+    return kept, len(shared)
 
 
 def observe_step(folder: Path, photos: Path, like: Path, out: Path, pictures: int, steps: int, cost: float) -> Step:
@@ -109,4 +143,4 @@ def regrets(choices: Sequence[Path], accuracies: Sequence[Mapping[str, float]]) 
     return found
 
 
-__all__ = ["UNREFINED", "choice_step", "chosen_step", "halves_step", "observe_step", "regrets"]
+__all__ = ["UNREFINED", "choice_step", "chosen_step", "halves_step", "observe_step", "photos_step", "regrets"]
