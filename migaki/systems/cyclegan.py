@@ -194,7 +194,7 @@ class CycleGAN(System):
         fool_back = patch_squares(self._scores(self.synthetic_discriminator, drawn), is_refined=False)
         cycle = (self.returner(made) - synthetic).abs().mean() + (self.refiner(drawn) - photos).abs().mean()
         loss = fool + fool_back + config.cycle * cycle
-        scalars = {"refiner/adversarial": fool.detach(), "returner/adversarial": fool_back.detach(),
+        scalars = {"refiner/adversarial": fool.detach(), "refiner/adversarial_back": fool_back.detach(),
                    "refiner/cycle": cycle.detach()}
         if config.identity:
             same = (self.refiner(photos) - photos).abs().mean() + (self.returner(synthetic) - synthetic).abs().mean()
@@ -223,7 +223,7 @@ class CycleGAN(System):
         back = 0.5 * (patch_squares(fake_back, is_refined=True) + patch_squares(true_back, is_refined=False))
         skipped = descend(loss + back, self.optimizers["discriminator"], self.config.max_norm)
         with torch.no_grad():
-            return {"discriminator/loss": loss.detach(), "synthetic_discriminator/loss": back.detach(),
+            return {"discriminator/loss": loss.detach(), "discriminator/loss_back": back.detach(),
                     "discriminator/skipped": skipped,
                     "discriminator/accuracy_refined": score_accuracy(fake, is_refined=True),
                     "discriminator/accuracy_real": score_accuracy(true, is_refined=False)}
