@@ -1,6 +1,6 @@
 """Drawn signs in the looks of photographs, by matching of every kind, CUT and CycleGAN (docs/rivals.md).
 
-    MIGAKI_DATA=DIR python benchmarks/rivals.py OUT [--arms drawn mean ...] [--seeds 2] [--looks]
+    MIGAKI_DATA=DIR python benchmarks/rivals.py OUT [--arms drawn mean ...] [--seeds 0 1] [--looks]
 
 Twelve classes, 3,000 drawings of 48 px a seed. Photographs in blocks of ten by turns: one half gives looks and no
 labels, the other half's twelve classes judge. Interrupted folders under OUT continue; finished ones are not repeated.
@@ -28,7 +28,8 @@ MATCH = {
 }
 """Options of `apply match` by arm."""
 SYSTEMS = {"cut": "cut", "cyc": "cyclegan"}
-SHORT = ["--steps", "400", "--features", "16", "--discriminator-features", "16", "--sample-every", "400"]
+SHORT = ["--steps", "400", "--features", "16", "--discriminator-features", "16", "--doubling", "repeat",
+         "--sample-every", "400"]
 LEARN = ["--steps", "300", "--features", "16", "--no-augment", "--sample-every", "0"]
 
 
@@ -61,7 +62,7 @@ def make(arm: str, seed: int, out: Path) -> Path:
     run("simulate", "signs", "--size", 48, "--classes", *CLASSES, "--count", 3000, "--seed", seed, "--out", drawn)
     if arm in MATCH:
         run("apply", "match", "--to", out / "photos", "--input", drawn, "--out", made, "--seed", seed,
-            *MATCH[arm].split())
+            "--workers", 1, *MATCH[arm].split())
     if arm in SYSTEMS:
         refiner = out / f"ref_{arm}{seed}"
         held = ["--estimator", out / f"run_drawn{seed}"] if arm == "cyc" else []  # of the arm `drawn`, before it
@@ -76,13 +77,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
     parser.add_argument("out", type=Path)
     parser.add_argument("--arms", nargs="+", default=["drawn", *MATCH, *SYSTEMS])
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--looks", action="store_true", help="also tell the pictures from the judged photographs")
     options = parser.parse_args()
     out: Path = options.out
     if not (out / "judged" / "metadata.jsonl").exists():
         split(out / "photos", out / "judged")
-    for seed in range(options.seeds):
+    for seed in options.seeds:
         for arm in options.arms:
             made = make(arm, seed, out)
             model, judged = out / f"run_{arm}{seed}", out / f"eval_{arm}{seed}"

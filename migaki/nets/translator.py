@@ -6,10 +6,13 @@ Johnson, Alahi, Fei-Fei, ECCV 2016, as used by CycleGAN (ICCV 2017, appendix 7.2
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Doublings = Literal["smooth", "repeat"]
 
 
 def _layer(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -32,17 +35,35 @@ class NormedBlock(nn.Module):
         return out
 
 
+class Doubling(nn.Module):
+    """Repeats pixels, and then smooths them by 1 2 1, which removes what alternates from pixel to pixel.
+
+    Without smoothing the next convolution sees even and odd pixels with other neighbours and learns stripes of 2 px.
+    """
+
+    def __init__(self, how: Doublings) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F, H, W) to (B, F, 2 H, 2 W)."""
+        x = F.interpolate(x, scale_factor=2.0)
+        if self.how == "repeat":
+            return x
+        return F.avg_pool2d(F.avg_pool2d(x, 2, 1, padding=1, count_include_pad=False), 2, 1)
+
+
 class Translator(nn.Module):
     """Images (B, C, H, W) in [-1, 1] to images of the same shape in [-1, 1].
 
-    conv 7x7, `levels` halvings, `blocks` residual blocks, `levels` doublings, conv 7x7, tanh. For pictures of 32 to 128
-    px it is narrower and halves less often than the papers' (64 features, 2 halvings, 9 blocks). Ours: doublings repeat
-    pixels, which leaves no checkerboard (as in `nets.unet`); norms have weights; `shortcut` adds the output to atanh
-    of the (shrunk) input before the tanh, so that an untrained translator is the identity.
+    conv 7x7, `levels` halvings, `blocks` residual blocks, `levels` doublings, conv 7x7, tanh. For pictures of 32 to
+    128 px it is narrower and halves less often than the papers' (64 features, 2 halvings, 9 blocks). Ours: `Doubling`
+    in place of transposed convolutions; norms have weights; `shortcut` adds the output to atanh of the (shrunk) input
+    before the tanh, so that an untrained translator is the identity.
     """
 
     def __init__(self, channels: int, features: int = 32, levels: int = 1, blocks: int = 4, *,
-                 shortcut: bool = True) -> None:
+                 shortcut: bool = True, doubling: Doublings = "smooth") -> None:
         super().__init__()
         self.levels, self.shortcut = levels, shortcut
         widths = [features * 2**level for level in range(levels + 1)]
@@ -50,7 +71,7 @@ class Translator(nn.Module):
         self.encoder = nn.ModuleList([
             _layer(channels, features, 7), *down, *(NormedBlock(widths[-1]) for _ in range(blocks))])
         self.decoder = nn.Sequential(*[
-            nn.Sequential(nn.Upsample(scale_factor=2), _layer(many, few, 3))
+            nn.Sequential(Doubling(doubling), _layer(many, few, 3))
             for few, many in zip(widths[-2::-1], widths[:0:-1], strict=True)])
         self.tail = nn.Conv2d(features, channels, 7, padding=3)
         if shortcut:

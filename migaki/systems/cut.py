@@ -27,7 +27,7 @@ from migaki.losses.translation import patch_nce, patch_squares, score_accuracy
 from migaki.metrics.drift import DriftMeter, calibration_indices, headline, unit_name
 from migaki.metrics.layout import LayoutGap
 from migaki.metrics.translation_watch import translation_warnings
-from migaki.nets.translator import PatchProjections, Translator
+from migaki.nets.translator import Doublings, PatchProjections, Translator
 from migaki.nets.unet import PatchGAN
 
 _SHEET_WIDTH = 12
@@ -48,8 +48,8 @@ class Cut(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "steps batch_size nce nce_identity consistency",
-            "network": "channels height width features levels blocks shortcut discriminator_features patch_layers "
-                       "projection",
+            "network": "channels height width features levels blocks shortcut doubling discriminator_features "
+                       "patch_layers projection",
         }
 
         channels: int = 0  # 0 = as the synthetic images
@@ -67,6 +67,7 @@ class Cut(System):
         levels: int = 1  # halvings in the generator (the paper: 2)
         blocks: int = 4  # residual blocks of the generator (the paper: 9)
         shortcut: bool = True  # the generator starts as the identity; ours
+        doubling: Doublings = "smooth"  # how resolution is gained; repeat: pixels alone, which leaves stripes
         projection: int = 64  # width of the projections (the paper: 256)
         discriminator_features: int = 32  # of the discriminator's first layer (the paper: 64)
         patch_layers: int = 2  # of the discriminator: 2 = patches of 34 px, 3 = 70 px (the paper)
@@ -111,7 +112,7 @@ class Cut(System):
                             "--levels or --patch-layers")
         self.config = config
         self.refiner = Translator(config.channels, config.features, config.levels, config.blocks,
-                                  shortcut=config.shortcut)
+                                  shortcut=config.shortcut, doubling=config.doubling)
         self._averaging = MovingAverage(decay=config.ema)
         self.average = MovingAverage.start(self.refiner) if config.ema else None
         self.projections = PatchProjections(self.refiner.widths, config.projection)

@@ -29,7 +29,7 @@ from migaki.losses.translation import patch_squares, score_accuracy
 from migaki.metrics.drift import DriftMeter, calibration_indices, headline, unit_name
 from migaki.metrics.layout import LayoutGap
 from migaki.metrics.translation_watch import translation_warnings
-from migaki.nets.translator import Translator
+from migaki.nets.translator import Doublings, Translator
 from migaki.nets.unet import PatchGAN
 
 _SHEET_WIDTH = 12
@@ -51,7 +51,8 @@ class CycleGAN(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "steps batch_size cycle identity consistency",
-            "network": "channels height width features levels blocks shortcut discriminator_features patch_layers",
+            "network": "channels height width features levels blocks shortcut doubling discriminator_features "
+                       "patch_layers",
         }
 
         channels: int = 0  # 0 = as the synthetic images
@@ -66,6 +67,7 @@ class CycleGAN(System):
         levels: int = 1  # halvings in the generators (the paper: 2)
         blocks: int = 4  # residual blocks of the generators (the paper: 6 for 128 px, 9 for 256)
         shortcut: bool = True  # the generators start as the identity; ours
+        doubling: Doublings = "smooth"  # how resolution is gained; repeat: pixels alone, which leaves stripes
         discriminator_features: int = 32  # of the discriminators' first layer (the paper: 64)
         patch_layers: int = 2  # of the discriminators: 2 = patches of 34 px, 3 = 70 px (the paper)
         history: int = 400  # capacity of each buffer of translated images (the paper: 50 at batches of 1); 0 = off
@@ -106,7 +108,8 @@ class CycleGAN(System):
         self.config = config
         shape = (config.channels, config.height, config.width)
         self.refiner, self.returner = (
-            Translator(config.channels, config.features, config.levels, config.blocks, shortcut=config.shortcut)
+            Translator(config.channels, config.features, config.levels, config.blocks, shortcut=config.shortcut,
+                       doubling=config.doubling)
             for _ in range(2))  # G of the paper, to photographs, and F, back
         self._averaging = MovingAverage(decay=config.ema)
         self.average = MovingAverage.start(self.refiner) if config.ema else None
@@ -194,7 +197,7 @@ class CycleGAN(System):
         fool_back = patch_squares(self._scores(self.synthetic_discriminator, drawn), is_refined=False)
         cycle = (self.returner(made) - synthetic).abs().mean() + (self.refiner(drawn) - photos).abs().mean()
         loss = fool + fool_back + config.cycle * cycle
-        scalars = {"refiner/adversarial": fool.detach(), "returner/adversarial": fool_back.detach(),
+        scalars = {"refiner/adversarial": fool.detach(), "refiner/adversarial_back": fool_back.detach(),
                    "refiner/cycle": cycle.detach()}
         if config.identity:
             same = (self.refiner(photos) - photos).abs().mean() + (self.returner(synthetic) - synthetic).abs().mean()
@@ -223,7 +226,7 @@ class CycleGAN(System):
         back = 0.5 * (patch_squares(fake_back, is_refined=True) + patch_squares(true_back, is_refined=False))
         skipped = descend(loss + back, self.optimizers["discriminator"], self.config.max_norm)
         with torch.no_grad():
-            return {"discriminator/loss": loss.detach(), "synthetic_discriminator/loss": back.detach(),
+            return {"discriminator/loss": loss.detach(), "discriminator/loss_back": back.detach(),
                     "discriminator/skipped": skipped,
                     "discriminator/accuracy_refined": score_accuracy(fake, is_refined=True),
                     "discriminator/accuracy_real": score_accuracy(true, is_refined=False)}

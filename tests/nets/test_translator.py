@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from migaki.nets.translator import PatchProjections, Translator
+from migaki.nets.translator import Doubling, PatchProjections, Translator
 
 
 def net(**options: object) -> Translator:
@@ -30,6 +30,17 @@ def test_with_the_shortcut_it_starts_as_the_identity_black_and_white_included() 
     images[0, 0, 0, :2] = torch.tensor([-1.0, 1.0])
     torch.testing.assert_close(net()(images), images, atol=1e-5, rtol=0)
     assert (net(shortcut=False)(images) - images).abs().mean() > 0.1
+
+
+def test_smooth_doubling_leaves_nothing_that_alternates() -> None:
+    x = torch.rand(1, 2, 5, 6, generator=torch.Generator().manual_seed(0))
+    rough, smooth = Doubling("repeat")(x), Doubling("smooth")(x)
+    assert torch.equal(rough, x.repeat_interleave(2, 2).repeat_interleave(2, 3)) and smooth.shape == rough.shape
+    weights = torch.tensor([0.25, 0.5, 0.25])
+    naive = torch.nn.functional.conv2d(rough.transpose(0, 1), torch.outer(weights, weights)[None, None])
+    torch.testing.assert_close(smooth[..., 1:-1, 1:-1], naive.transpose(0, 1))
+    flat = Doubling("smooth")(torch.full((1, 1, 3, 4), 0.7))
+    torch.testing.assert_close(flat, torch.full((1, 1, 6, 8), 0.7))
 
 
 def test_taps_are_the_papers_for_its_own_network() -> None:
