@@ -83,13 +83,13 @@ class WeakSegmentation(Study):
         size: int = 48  # px, sides of the scenes
         height: int = 0  # px, to which images of --data are brought; 0 = as they are
         width: int = 0  # px; 0 = as they are
-        count: int = 800  # scenes for training
-        test_count: int = 150  # scenes to judge on
+        count: int = 1000  # scenes for training
+        test_count: int = 100  # scenes to judge on
         seed: int = 0  # the first seed
         seeds: int = 3  # runs; may be raised later, finished ones are kept
-        steps: int = 2000  # updates of a run, of classifier and rounds together
-        classifier_share: float = 0.6  # of the steps that teach the classifier
-        bound_steps: int = 400  # updates of the supervised bound
+        steps: int = 1900  # updates of a run, of classifier and rounds together
+        classifier_share: float = 0.7  # of the steps that teach the classifier
+        bound_steps: int = 1000  # updates of the supervised bound
         rounds: int = 2  # segmenters, each of which learns from the one before
         batch_size: int = 16  # images
         features: int = 16  # width of the networks
