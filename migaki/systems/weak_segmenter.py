@@ -136,10 +136,12 @@ class WeakSegmenter(System):
         self.config = config
         shape = (config.channels, config.height, config.width)
         self.classifier = Localiser(*shape, config.num_classes, config.features, config.sharpness, config.backbone)
-        self.nets = nn.ModuleList([TrunkSegmenter(*shape, config.num_classes + 1, config.features, config.backbone)
-                                   for _ in range(config.rounds)])
+        nets = [TrunkSegmenter(*shape, config.num_classes + 1, config.features, config.backbone)
+                for _ in range(config.rounds)]
+        self.nets = nn.ModuleList(nets)
         self.register_buffer("thresholds", torch.full((len(RUNGS),), 0.5))
-        stages = {"classifier": self.classifier} | {f"round_{place}": net for place, net in enumerate(self.nets, 1)}
+        stages: dict[str, Localiser | TrunkSegmenter] = {"classifier": self.classifier}
+        stages |= {f"round_{place}": net for place, net in enumerate(nets, 1)}
         self.optimizers = {name: adamw(net, config.learning_rate, config.weight_decay, net.trunk.backbone,
                                        config.backbone_rate) for name, net in stages.items()}
         side = min(config.height, config.width)
@@ -198,7 +200,7 @@ class WeakSegmenter(System):
         if number == 1 and place == 0:
             self.choose_thresholds(batch)
         if place == 0 and number == 1:  # the segmenter begins with what the classifier sees
-            self.nets[0].trunk.load_state_dict(self.classifier.trunk.state_dict())
+            self.nets[0].get_submodule("trunk").load_state_dict(self.classifier.trunk.state_dict())
         elif place == 0:  # a round begins where the last one ended
             self.nets[number - 1].load_state_dict(self.nets[number - 2].state_dict())
         images, masks = self._easiest(batch, number)
