@@ -111,6 +111,18 @@ def test_soft_masks_are_written_and_refined_and_follow_their_pixels(run: Path, t
     assert float((small - F.avg_pool2d(soft[3:4], 2)).abs().mean()) < 0.05
 
 
+def test_pictures_of_another_size_are_brought_to_the_models(run: Path, tmp_path: Path) -> None:
+    large = scenes(tmp_path / "large", 3, side=48)
+    rewrite(large, [{key: row[key] for key in ("file_name", "boxes", "classes")} for row in rows_of(large)])
+    apply_change("weak_maps", WeakMaps(WeakMaps.Config(model=run)), ApplyJob(input=large, out=tmp_path / "out"),
+                 quiet=True)
+    folder = ImageFolder(tmp_path / "out")
+    batch = folder.read(range(3), ("image", "mask", "boxes"))
+    assert batch["image"].shape == (3, 1, 32, 32) and batch["mask"].shape == (3, 32, 32)
+    before = ImageFolder(large).read(range(3), ("boxes",))["boxes"]
+    torch.testing.assert_close(batch["boxes"], before * 2 / 3, atol=1e-3, rtol=0)
+
+
 def last_line(capfd: pytest.CaptureFixture[str], arguments: list[str], out: Path | None = None) -> str:
     """The last line that a command says before it ends with 2; `out` must not come to be."""
     capfd.readouterr()
@@ -140,8 +152,10 @@ def test_bad_input_is_said_in_a_line(run: Path, tmp_path: Path, capfd: pytest.Ca
 
     apply_to = ["apply", "weak_maps", "--out", str(out), "--model", str(run), "--input"]
     assert "has no label 'labels'" in last_line(capfd, [*apply_to, str(bare), "--tags"], out)
-    large = scenes(tmp_path / "large", 2, side=40, labels=False)
-    assert "the model takes 32 x 32" in last_line(capfd, [*apply_to, str(large)], out)
+    colour = tmp_path / "colour"
+    colour.mkdir()
+    Image.new("RGB", (32, 32)).save(colour / "0.png")
+    assert "has 3 channels, and the model takes 1" in last_line(capfd, [*apply_to, str(colour)], out)
     assert "no such folder" in last_line(capfd, [*apply_to[:-2], str(tmp_path / "none"), "--input", str(bare)], out)
     crf = ["apply", "crf", "--out", str(out), "--input", str(bare)]
     assert "has no label 'soft_masks'" in last_line(capfd, crf, out)
