@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from migaki.core.batch import Batch
-from migaki.core.change import Change
+from migaki.core.change import AFFINE, Change
 from migaki.core.errors import UnfitPicture, UserError
 from migaki.core.files import show
 from migaki.core.trained import load_system
+from migaki.data.files import framing
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.carry import framed
 from migaki.data.sets.class_labels import match_classes
 from migaki.data.sets.mask_classes import mask_names_of
 from migaki.ops.multi_hot import multi_hot
@@ -70,18 +73,25 @@ class WeakMaps(Change):
         return {"model": self.config.model}
 
     def change(self, batch: Batch, seeds: Tensor) -> Batch:
-        """(B, C, H, W) in [0, 1] to `soft_masks` (B, 1 + N, H, W) and `mask` (B, H, W)."""
+        """(B, C, H, W) in [0, 1] to `soft_masks` (B, 1 + N, h, w) and `mask` (B, h, w), at the model's size.
+
+        Pictures of another size are scaled to it, and labels in px follow.
+        """
         images, system = batch["image"], self._system
-        channels, height, width = system.shape
-        if images.shape[1:] != (channels, height, width):
-            raise UnfitPicture(f"has {images.shape[3]} x {images.shape[2]} px and {images.shape[1]} channels, and the "
-                               f"model takes {width} x {height} and {channels}: bring the set to them with `migaki "
-                               "import photos`")
+        channels, *size = system.shape
+        if images.shape[1] != channels:
+            raise UnfitPicture(f"has {images.shape[1]} channels, and the model takes {channels}: convert it with "
+                               f"`migaki import photos --channels {channels}`")
+        moved: Batch = {}
+        if list(images.shape[2:]) != size:
+            move = framed(images.shape[2], images.shape[3], (size[0], size[1]))
+            images = torch.from_numpy(np.stack([framing.resize(one, (size[0], size[1])) for one in images.numpy()]))
+            moved = {"image": images, AFFINE: torch.from_numpy(move.matrix).float().expand(len(images), 2, 3)}
         # One picture at a time: networks round differently in batches of another size.
         found = [self._shares(image[None], None if self._table is None else batch["labels"][place][None])
                  for place, image in enumerate(images)]
         soft = torch.cat(found)
-        return {"soft_masks": soft, "mask": soft.argmax(1).to(torch.uint8)}
+        return {"soft_masks": soft, "mask": soft.argmax(1).to(torch.uint8), **moved}
 
     def _shares(self, images: Tensor, labels: Tensor | None) -> Tensor:
         system, config = self._system, self.config

@@ -21,49 +21,84 @@ RUNGS = ("gradient", "guided", "layer", "difference", "layers", "scales")
 a layer in the middle; differences between classes; all layers; several sizes of the image."""
 
 
-class Localiser(nn.Module):
-    """Images (B, C, H, W) in [0, 1] to scores (B, N) before the sigmoid, and the maps of its layers, the finest first.
+class Trunk(nn.Module):
+    """Images (B, C, H, W) in [0, 1] to the maps of a few layers, the finest first; any size of images.
 
-    Without a backbone: a convolution at stride 2 and three residual units at strides 2, 4 and 4, of widths f, 2f, 4f
-    and 4f. Normalisation is part of the network. Class maps are pooled by a smooth maximum over the places:
-    log(mean exp(r s)) / r (Pinheiro, Collobert, CVPR 2015); r grows towards global max pooling.
+    Without a backbone: a convolution at stride 1 and three residual units at strides 2, 4 and 4, of widths f, 2f, 4f
+    and 4f. On a backbone: its features at strides 4, 8 and 16, and a convolution of width 4f on the last.
+    Normalisation is part of the network.
+    """
+
+    def __init__(self, channels: int, height: int, width: int, features: int, kind: Kind = "") -> None:
+        super().__init__()
+        self.backbone: Backbone | None = None
+        last = 4 * features
+        if kind:
+            self.backbone = build_backbone(kind, channels, height, width, 16)
+            self.widths = (*self.backbone.widths[1:], last)
+            self.stages = nn.ModuleList([_unit(self.widths[-2], last)])
+            return
+        self.widths = (features, 2 * features, last, last)
+        self.stages = nn.ModuleList([
+            _unit(channels, features), ResidualUnit(features, 2 * features, 2), ResidualUnit(2 * features, last, 2),
+            ResidualUnit(last, last, 1)])
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """See the class."""
+        layers = [] if self.backbone is None else self.backbone(images)[1:]
+        x = images * 2 - 1 if self.backbone is None else layers[-1]
+        for stage in self.stages:
+            x = stage(x)
+            layers.append(x)
+        return layers
+
+
+class Localiser(nn.Module):
+    """Images (B, C, H, W) in [0, 1] to scores (B, N) before the sigmoid, and the maps of the trunk's layers.
+
+    Class maps are pooled by a smooth maximum over the places: log(mean exp(r s)) / r (Pinheiro, Collobert, CVPR 2015);
+    r grows towards global max pooling.
     """
 
     def __init__(self, channels: int, height: int, width: int, num_classes: int, features: int, sharpness: float,
                  kind: Kind = "") -> None:
         super().__init__()
         self.sharpness = sharpness
-        self.backbone: Backbone | None = None
-        if kind:
-            self.backbone = build_backbone(kind, channels, height, width, 16)
-            last = self.backbone.widths[-1]
-            self.top = _unit(last, 4 * features)
-            self.head = nn.Conv2d(4 * features, num_classes, 1)
-            return
-        self.stages = nn.ModuleList([
-            nn.Sequential(nn.Conv2d(channels, features, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(features),
-                          nn.ReLU()),
-            ResidualUnit(features, 2 * features, 1),
-            ResidualUnit(2 * features, 4 * features, 2),
-            ResidualUnit(4 * features, 4 * features, 1),
-        ])
-        self.head = nn.Conv2d(4 * features, num_classes, 1)
+        self.trunk = Trunk(channels, height, width, features, kind)
+        self.head = nn.Conv2d(self.trunk.widths[-1], num_classes, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """See the class; any size of images."""
-        layers: list[Tensor] = []
-        if self.backbone is not None:
-            layers = self.backbone(images)[1:]
-            x = self.top(layers[-1])
-            layers.append(x)
-        else:
-            x = images * 2 - 1
-            for stage in self.stages:
-                x = stage(x)
-                layers.append(x)
+        """See the class."""
+        layers = self.trunk(images)
         with torch.autocast(images.device.type, enabled=False):  # scores are labels: bf16 would round them
-            maps = self.head(x.float())
-            return smooth_maximum(maps, self.sharpness), layers
+            return smooth_maximum(self.head(layers[-1].float()), self.sharpness), layers
+
+
+class TrunkSegmenter(nn.Module):
+    """Images (B, C, H, W) in [0, 1] to scores (B, K, H, W) of each pixel: a trunk, and a decoder that adds its layers.
+
+    From the coarsest layer to the finest the sum is enlarged and convolved (Lin et al., "Feature pyramid networks",
+    CVPR 2017). The trunk may begin with the weights of a classifier's.
+    """
+
+    def __init__(self, channels: int, height: int, width: int, num_outputs: int, features: int,
+                 kind: Kind = "") -> None:
+        super().__init__()
+        self.trunk = Trunk(channels, height, width, features, kind)
+        wide = 2 * features
+        self.sides = nn.ModuleList([nn.Conv2d(before, wide, 1) for before in self.trunk.widths])
+        self.merge = nn.ModuleList([_unit(wide, wide) for _ in self.trunk.widths[1:]])
+        self.head = nn.Conv2d(wide, num_outputs, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class; any size of images."""
+        layers = self.trunk(images)
+        x: Tensor = self.sides[-1](layers[-1])
+        for place in reversed(range(len(layers) - 1)):
+            side = self.sides[place](layers[place])
+            x = self.merge[place](side + F.interpolate(x, size=side.shape[2:], mode="bilinear", align_corners=False))
+        with torch.autocast(images.device.type, enabled=False):
+            return F.interpolate(self.head(x.float()), size=images.shape[2:], mode="bilinear", align_corners=False)
 
 
 def smooth_maximum(maps: Tensor, sharpness: float) -> Tensor:

@@ -43,29 +43,51 @@ class Potentials:
     rounds: int = 10  # of mean field
 
 
-@full_precision
-def mean_field(scores: Tensor, images: Tensor, potentials: Potentials, *, exact: bool = False) -> Tensor:
-    """Returns the marginals Q (B, K, H, W) of the pixels' classes, which sum to 1 over K.
+class DenseCRF:
+    """The field of some pictures (B, C, H, W) in [0, 1], whose kernels are built once and used for any scores.
 
-    Shape:
-        scores: (B, K, H, W), -psi: logarithms of probabilities, up to a constant for each pixel
-        images: (B, C, H, W) in [0, 1]
-
-    Differentiable in `scores`. With `exact` the bilateral kernel is the sum over all pairs, for pictures of at most
-    `MOST_EXACT` pixels (ValueError above); otherwise the permutohedral lattice approximates it. Computed in float32.
+    With `exact` the bilateral kernel is the sum over all pairs, for pictures of at most `MOST_EXACT` pixels (ValueError
+    above); otherwise the permutohedral lattice approximates it. All is computed in float32.
     """
-    height, width = scores.shape[2:]
-    if images.shape[2:] != scores.shape[2:] or len(images) != len(scores):
-        raise ValueError(f"scores {tuple(scores.shape)} and images {tuple(images.shape)} are of different pictures")
-    scores, images = scores.float(), images.float().clamp(0, 1)
+
+    def __init__(self, images: Tensor, potentials: Potentials, *, exact: bool = False) -> None:
+        self._rounds, self._shape = potentials.rounds, (len(images), *images.shape[2:])
+        self._terms = _terms(images, potentials, exact)
+
+    def marginals(self, scores: Tensor) -> Tensor:
+        """Returns the marginals Q (B, K, H, W) of the pixels' classes, which sum to 1 over K; differentiable in scores.
+
+        `scores` (B, K, H, W) are -psi: logarithms of probabilities, up to a constant for each pixel.
+        """
+        if (len(scores), *scores.shape[2:]) != self._shape:
+            raise ValueError(f"scores {tuple(scores.shape)} do not fit pictures (B, H, W) {self._shape}")
+        return _mean_field(scores, self._terms, self._rounds)
+
+
+def mean_field(scores: Tensor, images: Tensor, potentials: Potentials, *, exact: bool = False) -> Tensor:
+    """Returns `DenseCRF(images, potentials).marginals(scores)`."""
+    return DenseCRF(images, potentials, exact=exact).marginals(scores)
+
+
+@full_precision
+def _terms(images: Tensor, potentials: Potentials, exact: bool) -> list[tuple[float, Filter]]:
+    """The weights and normalised filters of the two kernels, without those of weight 0."""
+    images = images.float().clamp(0, 1)
     terms: list[tuple[float, Filter]] = []
     if potentials.spatial_weight:
-        terms.append((potentials.spatial_weight, _normalised(spatial(height, width, potentials, scores), scores)))
+        near = spatial(images.shape[2], images.shape[3], potentials, images)
+        terms.append((potentials.spatial_weight, _normalised(near, images)))
     if potentials.bilateral_weight:
         make = exact_bilateral if exact else lattice_bilateral
-        terms.append((potentials.bilateral_weight, _normalised(make(images, potentials), scores)))
+        terms.append((potentials.bilateral_weight, _normalised(make(images, potentials), images)))
+    return terms
+
+
+@full_precision
+def _mean_field(scores: Tensor, terms: list[tuple[float, Filter]], rounds: int) -> Tensor:
+    scores = scores.float()
     found = scores.softmax(1)
-    for _ in range(potentials.rounds):
+    for _ in range(rounds):
         message = scores
         for weight, each in terms:
             message = message + weight * each(found)

@@ -48,7 +48,7 @@ class DigitScenes(Simulator):
         classes: tuple[int, ...] = ()  # the digits that are drawn, at least as many as a scene has; none = all ten
         grounds: Path | None = None  # a folder of photographs; none: clutter made from nothing
         extent: Interval = (0.3, 0.48)  # height of a digit, shares of the image's side
-        pen: Interval = (0.13, 0.2)  # width of the stroke, digit heights
+        pen: Interval = (0.18, 0.26)  # width of the stroke, digit heights: thick, as if painted
         contrast: float = 0.35  # least distance of a digit's colour from the mean of the ground around, of sqrt(3)
         noise: float = 0.02  # standard deviation of the sensor's noise
 

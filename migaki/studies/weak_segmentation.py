@@ -83,13 +83,14 @@ class WeakSegmentation(Study):
         size: int = 48  # px, sides of the scenes
         height: int = 0  # px, to which images of --data are brought; 0 = as they are
         width: int = 0  # px; 0 = as they are
-        count: int = 800  # scenes for training
-        test_count: int = 150  # scenes to judge on
+        count: int = 1000  # scenes for training
+        test_count: int = 100  # scenes to judge on
         seed: int = 0  # the first seed
         seeds: int = 3  # runs; may be raised later, finished ones are kept
-        steps: int = 2000  # updates of a run, of classifier and rounds together
-        classifier_share: float = 0.6  # of the steps that teach the classifier
-        bound_steps: int = 400  # updates of the supervised bound
+        steps: int = 1900  # updates of a run, of classifier and rounds together
+        classifier_share: float = 0.7  # of the steps that teach the classifier
+        bound_steps: int = 1000  # updates of the supervised bound
+        bounds: int = 1  # supervised bounds, of the first seeds
         rounds: int = 2  # segmenters, each of which learns from the one before
         batch_size: int = 16  # images
         features: int = 16  # width of the networks
@@ -125,14 +126,15 @@ class WeakSegmentation(Study):
         for seed in self._seeds():
             phases.append(Phase(title=f"learn from tags, seed {seed}", steps=(
                 self._train(out, seed, quiet), *(self._judge(out, slug, seed, quiet) for slug, _ in self._rows()))))
-            if self._bound(out) is not None:
+            if self._bound(out) is not None and seed in self._bound_seeds():
                 phases.append(Phase(title=f"supervised bound, seed {seed}", steps=self._supervised(out, seed, quiet)))
-        rows = [(slug, name, "tags") for slug, name in self._rows()]
-        rows += [("supervised", "supervised", "masks (upper bound)")] if self._bound(out) is not None else []
+        rows = [(slug, name, "tags", self._seeds()) for slug, name in self._rows()]
+        if self._bound(out) is not None and self._bound_seeds():
+            rows.append(("supervised", "supervised", "masks (upper bound)", self._bound_seeds()))
         return Plan(phases=tuple(phases), arms=tuple(
             Arm(name=name, slug=slug, saw=saw, trials=tuple(
-                Trial(seeds=(seed,), evaluation=out / f"{slug}_{seed}_judged") for seed in self._seeds()))
-            for slug, name, saw in rows))
+                Trial(seeds=(seed,), evaluation=out / f"{slug}_{seed}_judged") for seed in seeds))
+            for slug, name, saw, seeds in rows))
 
     def compose(self, report: StudyReport) -> None:
         """Compose the page: the table of rungs, differences, thresholds, and masks on pictures."""
@@ -143,8 +145,8 @@ class WeakSegmentation(Study):
         several = self.measures[1]
         pairs = [("gradient", "scales"), ("gradient_crf", "scales_crf"), ("layer", "difference"),
                  ("difference", "layers"), ("layers", "scales"), ("scales", "scales_crf"), ("scales_crf", "round_1"),
-                 ("round_1", last)]
-        report.contrasts("differences", pairs[: 7 + (last != "round_1")])
+                 ("scales_crf", f"{last}_crf"), ("round_1", last)]
+        report.contrasts("differences", pairs[: 8 + (last != "round_1")])
         report.contrasts("differences_several", [("gradient", "scales"), ("gradient_crf", "scales_crf"),
                                                  ("layer", "difference")], measure=several)
         report.section("The threshold")
@@ -164,9 +166,13 @@ class WeakSegmentation(Study):
     def _seeds(self) -> range:
         return range(self.config.seed, self.config.seed + self.config.seeds)
 
+    def _bound_seeds(self) -> range:
+        return self._seeds()[: self.config.bounds]
+
     def _rows(self) -> list[tuple[str, str]]:
-        rounds = [(f"round_{number}", f"round {number}") for number in range(1, self.config.rounds + 1)]
-        return [(slug, name) for slug, name, _ in MAPS] + rounds
+        last = self.config.rounds
+        rounds = [(f"round_{number}", f"round {number}") for number in range(1, last + 1)]
+        return [(slug, name) for slug, name, _ in MAPS] + rounds + [(f"round_{last}_crf", f"round {last}, CRF")]
 
     def _data(self, out: Path) -> Path:
         return self.config.data or out / "scenes"
@@ -196,11 +202,12 @@ class WeakSegmentation(Study):
 
     def _judge(self, out: Path, slug: str, seed: int, quiet: bool) -> Step:
         base = WeakMasks.Config(data=self._test(out), prior=self.config.masks)
-        if slug.startswith("round_"):
-            judged = replace(base, round=int(slug.removeprefix("round_")))
+        base = replace(base, crf=slug.endswith("_crf"))
+        rung: Any = slug.removesuffix("_crf")
+        if rung.startswith("round_"):
+            judged = replace(base, round=int(rung.removeprefix("round_")))
         else:
-            rung: Any = slug.removesuffix("_crf")
-            judged = replace(base, rung=rung, crf=slug.endswith("_crf"))
+            judged = replace(base, rung=rung)
         return judge_step(WeakMasks(judged), [out / f"weak_{seed}"], out / f"{slug}_{seed}_judged", quiet=quiet,
                           cost=10)
 
@@ -210,9 +217,10 @@ class WeakSegmentation(Study):
         names = ("background", *config.classes) if config.classes else ()
         bound = Segmenter.Config(steps=config.bound_steps, batch_size=config.batch_size, features=config.features,
                                  flip=config.flip, validate=0.0, height=config.height, width=config.width,
-                                 num_mask_classes=len(names))
+                                 num_mask_classes=len(names), backbone_rate=config.backbone_rate)
         run = out / f"supervised_{seed}"
-        return (train_step("segmenter", Segmenter.Data(data=(folder,)), bound, Run(seed=seed, sample_every=0), run,
+        data = Segmenter.Data(data=(folder,), pretrained=config.pretrained)
+        return (train_step("segmenter", data, bound, Run(seed=seed, sample_every=0), run,
                            quiet, cost=config.bound_steps * config.batch_size / 200),
                 judge_step(WeakMasks(WeakMasks.Config(data=self._test(out))), [run], out / f"supervised_{seed}_judged",
                            quiet=quiet, cost=5))

@@ -6,7 +6,7 @@ Wei et al., "STC: A Simple to Complex Framework", TPAMI 2017. Four stages share 
 1. A fully convolutional classifier learns the tags (binary cross-entropy of each class, smooth maximum over places).
 2. DCSM: guided gradients of the tagged classes, their differences, over layers and scales; the threshold is Otsu's,
    which sees no mask. A dense CRF follows the edges of the picture.
-3. Round 1: a segmenter learns the resulting masks, of the easiest images of each batch.
+3. Round 1: a segmenter on the classifier's trunk learns the resulting masks, of the easiest images of each batch.
 4. Each further round: a new segmenter learns what the last one reads within the tags, after the CRF, of more images.
 
 Ours: the smooth maximum; the threshold's rule; how easy an image is (`easiness`), which the source does not print.
@@ -37,8 +37,7 @@ from migaki.data.sets.class_labels import agreed_classes, check_names, fill_alik
 from migaki.losses.segmentation import pixel_cross_entropy, soft_dice
 from migaki.metrics.segmentation import MaskOverlap
 from migaki.nets.evaluated import evaluated
-from migaki.nets.feature_unet import scene_net
-from migaki.nets.localiser import RUNGS, Localiser, class_maps, scaled
+from migaki.nets.localiser import RUNGS, Localiser, TrunkSegmenter, class_maps, scaled
 from migaki.nets.pretrained import Kind, kind_of, load_backbone
 from migaki.ops import scene_moves
 from migaki.ops.augment import scene_looks
@@ -93,7 +92,7 @@ class WeakSegmenter(System):
         max_norm: float = 5.0  # gradient clipping; 0 = off
         candidates: int = 3  # classes of an image whose maps are compared; tags beyond them get no mask
         scales: tuple[float, ...] = (0.75, 1.0, 1.25)  # sizes of the image for the maps
-        crf_place: float = 0.12  # reach of the CRF among like colours, shares of the image's shorter side
+        crf_place: float = 0.2  # reach of the CRF among like colours, shares of the image's shorter side
         crf_colour: float = 0.08  # distance of colours that count as alike, of [0, 1]
         crf_weight: float = 5.0  # of like colours; 0 = no CRF
         crf_smooth: float = 0.02  # reach of the CRF whatever the colours, shares of the image's shorter side
@@ -137,13 +136,14 @@ class WeakSegmenter(System):
         self.config = config
         shape = (config.channels, config.height, config.width)
         self.classifier = Localiser(*shape, config.num_classes, config.features, config.sharpness, config.backbone)
-        self.nets = nn.ModuleList([scene_net("", shape, config.num_classes + 1, config.features, 2)
-                                   for _ in range(config.rounds)])
+        nets = [TrunkSegmenter(*shape, config.num_classes + 1, config.features, config.backbone)
+                for _ in range(config.rounds)]
+        self.nets = nn.ModuleList(nets)
         self.register_buffer("thresholds", torch.full((len(RUNGS),), 0.5))
-        self.optimizers = {"classifier": adamw(self.classifier, config.learning_rate, config.weight_decay,
-                                               self.classifier.backbone, config.backbone_rate)}
-        self.optimizers |= {f"round_{number}": adamw(net, config.learning_rate, config.weight_decay)
-                            for number, net in enumerate(self.nets, 1)}
+        stages: dict[str, Localiser | TrunkSegmenter] = {"classifier": self.classifier}
+        stages |= {f"round_{place}": net for place, net in enumerate(nets, 1)}
+        self.optimizers = {name: adamw(net, config.learning_rate, config.weight_decay, net.trunk.backbone,
+                                       config.backbone_rate) for name, net in stages.items()}
         side = min(config.height, config.width)
         self._potentials = Potentials(
             spatial_sigma=max(0.5, config.crf_smooth * side), spatial_weight=config.crf_smooth_weight,
@@ -162,8 +162,8 @@ class WeakSegmenter(System):
 
     def prepare(self, data: Data) -> None:
         """Load pretrained weights, and keep the folders: each teacher reads every image once."""
-        if data.pretrained is not None and self.classifier.backbone is not None:
-            load_backbone(self.classifier.backbone, data.pretrained)
+        if data.pretrained is not None and self.classifier.trunk.backbone is not None:
+            load_backbone(self.classifier.trunk.backbone, data.pretrained)
         _, folders = _tagged(data, self.config)
         keys = {list_key(folder) for folder in folders}
         if len(keys) == 1:
@@ -199,7 +199,9 @@ class WeakSegmenter(System):
             return self._classify(batch, place, steps)
         if number == 1 and place == 0:
             self.choose_thresholds(batch)
-        if place == 0 and number > 1:  # a round begins where the last one ended
+        if place == 0 and number == 1:  # the segmenter begins with what the classifier sees
+            self.nets[0].get_submodule("trunk").load_state_dict(self.classifier.trunk.state_dict())
+        elif place == 0:  # a round begins where the last one ended
             self.nets[number - 1].load_state_dict(self.nets[number - 2].state_dict())
         images, masks = self._easiest(batch, number)
         if self.config.augment:
@@ -208,7 +210,7 @@ class WeakSegmenter(System):
             masks = scene_moves.move_planes(masks, moves, IGNORE)
         optimizer = self.optimizers[f"round_{number}"]
         one_cycle(optimizer, self.config.learning_rate, place, steps)
-        logits = self._logits(self.nets[number - 1], images)
+        logits = self.nets[number - 1](images)
         entropy, dice = pixel_cross_entropy(logits, masks), soft_dice(logits, masks)
         skipped = descend(entropy + self.config.dice_weight * dice, optimizer, self.config.max_norm)
         return {"net/cross_entropy": entropy.detach(), "net/dice": dice.detach(), "net/skipped": skipped,
@@ -313,7 +315,7 @@ class WeakSegmenter(System):
 
     def read(self, net: nn.Module, images: Tensor, asked: Asked, factor: float = 1.0) -> Tensor:
         """Returns the shares (B, 1 + K, H, W) that a segmenter reads in images scaled by `factor`."""
-        logits = self._logits(net, scaled(images, factor)).float()
+        logits = net(scaled(images, factor))
         places = F.pad(asked.classes + 1, (1, 0))[:, :, None, None].expand(-1, -1, *logits.shape[2:])
         allowed = F.pad(asked.counted, (1, 0), value=1.0)[:, :, None, None]
         shares = logits.gather(1, places).masked_fill(allowed == 0, -1e4).softmax(1)
@@ -329,20 +331,15 @@ class WeakSegmenter(System):
         scores = self.classifier(images)[0].sigmoid()
         return torch.maximum((scores >= 0.5).float(), (scores == scores.amax(1, keepdim=True)).float())
 
-    def _logits(self, net: nn.Module, images: Tensor) -> Tensor:
-        """A segmenter's outputs (B, 1 + N, H, W), from every second pixel to every one."""
-        full = F.interpolate(net(images * 2 - 1), scale_factor=2.0, mode="bilinear", align_corners=False)
-        return full[..., : images.shape[2], : images.shape[3]]
-
     def predict(self, batch: Batch) -> Batch:
         """Return for `image` the `mask` (B, H, W) uint8 of the last round, and `label_scores` (B, N) of the classifier.
         """
-        return {"mask": hard(self._logits(self.nets[-1], batch["image"])),
+        return {"mask": hard(self.nets[-1](batch["image"])),
                 "label_scores": self.classifier(batch["image"])[0].sigmoid()}
 
     def reading(self, batch: Batch) -> Batch:
         """Return the scores of all classes, `mask_logits` (B, K, H, W), which have gradients."""
-        return {"mask_logits": self._logits(self.nets[-1], batch["image"])}
+        return {"mask_logits": self.nets[-1](batch["image"])}
 
     def metric(self) -> Metric:
         """Intersection over union of the classes."""

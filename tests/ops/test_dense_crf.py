@@ -120,7 +120,7 @@ def test_it_computes_in_float32_under_autocast() -> None:
 
 def test_what_cannot_be_summed_is_refused() -> None:
     images, scores = picture(1, 8, 8)
-    with pytest.raises(ValueError, match="different pictures"):
+    with pytest.raises(ValueError, match="do not fit pictures"):
         mean_field(scores, images[..., :7], POTENTIALS)
     with pytest.raises(ValueError, match="at most 4096"):
         mean_field(torch.zeros(1, 2, 80, 80), torch.zeros(1, 3, 80, 80), POTENTIALS, exact=True)

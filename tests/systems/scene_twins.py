@@ -46,8 +46,7 @@ def weak_segmenter(system: Any, batch: Batch, step: int) -> Descents:
         return [("classifier", [("tags", 1.0, torch.stack(losses).mean().float())])]
     taught = system._locate(batch)
     kept = taught["easiness"].argsort(descending=True)[:2].sort()[0]
-    out = F.interpolate(system.nets[0](batch["image"][kept] * 2 - 1), scale_factor=2, mode="bilinear",
-                        align_corners=False)
+    out = system.nets[0](batch["image"][kept])
     return [("round_1", mask_terms(config.dice_weight, out, taught["mask"][kept].long()))]
 
 

@@ -111,6 +111,18 @@ def test_soft_masks_are_written_and_refined_and_follow_their_pixels(run: Path, t
     assert float((small - F.avg_pool2d(soft[3:4], 2)).abs().mean()) < 0.05
 
 
+def test_pictures_of_another_size_are_brought_to_the_models(run: Path, tmp_path: Path) -> None:
+    large = scenes(tmp_path / "large", 3, side=48)
+    rewrite(large, [{key: row[key] for key in ("file_name", "boxes", "classes")} for row in rows_of(large)])
+    apply_change("weak_maps", WeakMaps(WeakMaps.Config(model=run)), ApplyJob(input=large, out=tmp_path / "out"),
+                 quiet=True)
+    folder = ImageFolder(tmp_path / "out")
+    batch = folder.read(range(3), ("image", "mask", "boxes"))
+    assert batch["image"].shape == (3, 1, 32, 32) and batch["mask"].shape == (3, 32, 32)
+    before = ImageFolder(large).read(range(3), ("boxes",))["boxes"]
+    torch.testing.assert_close(batch["boxes"], before * 2 / 3, atol=1e-3, rtol=0)
+
+
 def last_line(capfd: pytest.CaptureFixture[str], arguments: list[str], out: Path | None = None) -> str:
     """The last line that a command says before it ends with 2; `out` must not come to be."""
     capfd.readouterr()
@@ -134,14 +146,16 @@ def test_bad_input_is_said_in_a_line(run: Path, tmp_path: Path, capfd: pytest.Ca
     for words, option in (("is a class as well", ["--background", "disc"]), ("--rounds must be", ["--rounds", "0"]),
                           ("--easy lies", ["--easy", "0"]), ("--candidates must be", ["--candidates", "0"]),
                           ("must be positive", ["--crf-colour", "0"]),
-                          ("too small", ["--height", "8", "--width", "8"])):
+                          ("at least 16x16", ["--height", "8", "--width", "8"])):
         assert words in last_line(capfd, [*train_on, str(good), *option])
     assert not out.exists() or not any(out.iterdir())
 
     apply_to = ["apply", "weak_maps", "--out", str(out), "--model", str(run), "--input"]
     assert "has no label 'labels'" in last_line(capfd, [*apply_to, str(bare), "--tags"], out)
-    large = scenes(tmp_path / "large", 2, side=40, labels=False)
-    assert "the model takes 32 x 32" in last_line(capfd, [*apply_to, str(large)], out)
+    colour = tmp_path / "colour"
+    colour.mkdir()
+    Image.new("RGB", (32, 32)).save(colour / "0.png")
+    assert "has 3 channels, and the model takes 1" in last_line(capfd, [*apply_to, str(colour)], out)
     assert "no such folder" in last_line(capfd, [*apply_to[:-2], str(tmp_path / "none"), "--input", str(bare)], out)
     crf = ["apply", "crf", "--out", str(out), "--input", str(bare)]
     assert "has no label 'soft_masks'" in last_line(capfd, crf, out)
@@ -271,8 +285,7 @@ def test_twice_the_weight_of_dice_adds_exactly_dice(monkeypatch: pytest.MonkeyPa
     assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-3) and losses[1] - losses[0] > 0.1
     system, _ = tiny(steps=40, classifier_share=0.5, augment=False, dice_weight=0.0)
     images, masks = system._easiest(batch, 1)
-    logits = F.interpolate(system.nets[0](images * 2 - 1), scale_factor=2, mode="bilinear", align_corners=False)
-    assert losses[0] == pytest.approx(float(F.cross_entropy(logits, masks.long()).detach()), rel=1e-4)
+    assert losses[0] == pytest.approx(float(F.cross_entropy(system.nets[0](images), masks.long()).detach()), rel=1e-4)
 
 
 def test_the_easiest_of_a_batch_are_learned_and_later_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,6 +299,11 @@ def test_the_easiest_of_a_batch_are_learned_and_later_all(monkeypatch: pytest.Mo
 
 def test_a_round_begins_where_the_last_one_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     system, batch = tiny(steps=40, classifier_share=0.5)
+    seen = system.classifier.trunk.state_dict()
+    caught(monkeypatch, system, batch, 21)
+    assert not torch.equal(system.nets[0].trunk.state_dict()["stages.1.first.weight"], seen["stages.1.first.weight"])
+    caught(monkeypatch, system, batch, 20)
+    assert torch.equal(system.nets[0].trunk.state_dict()["stages.1.first.weight"], seen["stages.1.first.weight"])
     before = [net.head.weight.detach().clone() for net in system.nets]
     caught(monkeypatch, system, batch, 31)
     assert torch.equal(system.nets[1].head.weight, before[1])
