@@ -101,26 +101,28 @@ class SimGAN(System):
         ema: float = 0.995  # decay of the averaged refiner that `apply` uses, after a warm-up; 0 = the last weights
 
         @classmethod
+        def pixels(cls) -> SimGAN.Config:
+            """The recipe of our first tables: every pixel is held in place, the paper's discriminator, no matching."""
+            return cls(match=False, psi="identity", layout="eyes", noise_channels=0, statistics=0.0, r1=0.0,
+                       instance_noise=0.1)
+
+        @classmethod
         def paper(cls) -> SimGAN.Config:
             """The published recipe for eyes.
 
             (m) The learning rate and the batch of 512 are as reported; B and lambda are not printed: ours are
             B = 25,600 (50 batches) and lambda = 1 with our mean reduction.
             """
-            return cls(
-                steps=2200, batch_size=512, num_refiner_steps=50, refiner_pretraining=1000,
+            return replace(
+                cls.pixels(), steps=2200, batch_size=512, num_refiner_steps=50, refiner_pretraining=1000,
                 discriminator_pretraining=200, history=25600, scale=1, shortcut=False, augment=False,
-                instance_noise=0.0, optimizer="sgd", learning_rate=0.001, max_norm=0.0, ema=0.0, match=False,
-                psi="identity", layout="eyes", noise_channels=0, r1=0.0, statistics=0.0,
-            )
+                instance_noise=0.0, optimizer="sgd", learning_rate=0.001, max_norm=0.0, ema=0.0)
 
         @classmethod
         def paper_hands(cls) -> SimGAN.Config:
             """The published recipe for 224x224 depth images of hands."""
-            return replace(
-                cls.paper(), layout="hands", blocks=10, first_kernel=7, num_refiner_steps=2, refiner_pretraining=500,
-                batch_size=32, history=1600,
-            )
+            return replace(cls.paper(), layout="hands", blocks=10, first_kernel=7, num_refiner_steps=2,
+                           refiner_pretraining=500, batch_size=32, history=1600)
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Data:
@@ -173,8 +175,7 @@ class SimGAN(System):
         self.looks = LooksWatch(config.channels)
         self.tolerance = parse_tolerance(config.max_drift, "--max-drift") if config.max_drift else None
         self.steering = Steering(self.tolerance.value) if self.tolerance else None
-        self.optimizers = {"refiner": self._optimizer(self.refiner),
-                           "discriminator": self._optimizer(self.discriminator)}
+        self.optimizers = {name: self._optimizer(getattr(self, name)) for name in ("refiner", "discriminator")}
         self._noise_level = 0.0  # of what D sees in this round
 
     def _optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
@@ -193,9 +194,9 @@ class SimGAN(System):
         require_estimator(data.estimator, data.further_estimators, config.max_drift)
         synthetic, real = open_two(data.synthetic, data.real, config.channels, config.height, config.width)
         channels, height, width = synthetic.shape
-        # Distances and alpha are no looks: another mean would move the one and uncover the other.
-        match = config.match and not config.lost_readings and not synthetic.has_alpha
-        config = replace(config, channels=channels, height=height, width=width, match=match)
+        config = replace(config, channels=channels, height=height, width=width)
+        if config.lost_readings or synthetic.has_alpha:  # distances and alpha are no looks that a picture may take
+            config = replace(config, match=False, statistics=0.0)
         keys: tuple[str, ...] = ("image",)
         if data.estimator is None:
             config = replace(config, consistency=0.0)
@@ -247,8 +248,8 @@ class SimGAN(System):
             labels = {key: value.chunk(count) for key, value in batch.items() if key not in ("image", "real")}
             for k in range(config.num_refiner_steps if step >= begins else 1):
                 truth = {key: chunks[k] for key, chunks in labels.items()}
-                photos = real[k % len(real)] if config.statistics else None
-                scalars |= self._refiner_step(synthetic[k], adversarial=step >= begins, truth=truth, photos=photos)
+                scalars |= self._refiner_step(synthetic[k], adversarial=step >= begins, truth=truth,
+                                              photos=real[k % len(real)])
                 if self.average is not None:  # before the two play it is the refiner itself
                     update = (step - self.beforehand) * config.num_refiner_steps + k
                     self._averaging.follow(self.average, self.refiner, update)
@@ -279,7 +280,7 @@ class SimGAN(System):
             fool = mean_cross_entropy(self._judged(refined), is_refined=False)
             scalars["refiner/adversarial"] = fool.detach()
             loss = loss + fool
-            if photos is not None:
+            if config.statistics and photos is not None:
                 apart = looks_distance(refined, photos)
                 scalars["refiner/statistics"] = apart.detach()
                 loss = loss + config.statistics * apart
@@ -350,10 +351,9 @@ class SimGAN(System):
 
     def refine(self, images: Tensor, noise: Tensor | None = None, *, averaged: bool = False) -> Tensor:
         """Return R(x) for images (B, C, H, W) in [-1, 1]; noise is drawn if the refiner needs it and none is given."""
-        net = self.average if averaged and self.average is not None else self.refiner
         if self.config.noise_channels and noise is None:
             noise = torch.randn(images.shape[0], self.config.noise_channels, *images.shape[2:], device=images.device)
-        refined: Tensor = net(images, noise)
+        refined: Tensor = (self.average if averaged and self.average is not None else self.refiner)(images, noise)
         return refined
 
     def drawn(self) -> dict[str, tuple[int, ...]]:
