@@ -95,7 +95,8 @@ class SimGAN(System):
         augment: bool = True  # D sees both sets through the same random augmentation
         instance_noise: float = 0.0  # standard deviation of noise on D's inputs, falling linearly to 0
         optimizer: Literal["adam", "sgd"] = "adam"  # of both networks; sgd: the paper's
-        learning_rate: float = 2e-4  # of both networks
+        learning_rate: float = 2e-4  # of the refiner
+        discriminator_rate: float = 4.0  # times that: the discriminator's learning rate
         beta1: float = 0.5  # of Adam
         max_norm: float = 10.0  # gradient clipping; 0 = off
         ema: float = 0.995  # decay of the averaged refiner that `apply` uses, after a warm-up; 0 = the last weights
@@ -104,14 +105,13 @@ class SimGAN(System):
         def pixels(cls) -> SimGAN.Config:
             """The recipe of our first tables: every pixel is held in place, the paper's discriminator, no matching."""
             return cls(match=False, psi="identity", layout="eyes", noise_channels=0, statistics=0.0, r1=0.0,
-                       instance_noise=0.1)
+                       instance_noise=0.1, discriminator_rate=1.0)
 
         @classmethod
         def paper(cls) -> SimGAN.Config:
-            """The published recipe for eyes.
+            """The published recipe for eyes. (m) The learning rate and the batch of 512 are as reported.
 
-            (m) The learning rate and the batch of 512 are as reported; B and lambda are not printed: ours are
-            B = 25,600 (50 batches) and lambda = 1 with our mean reduction.
+            B and lambda are not printed: ours are B = 25,600 (50 batches) and lambda = 1 with our mean reduction.
             """
             return replace(
                 cls.pixels(), steps=2200, batch_size=512, num_refiner_steps=50, refiner_pretraining=1000,
@@ -175,17 +175,18 @@ class SimGAN(System):
         self.looks = LooksWatch(config.channels)
         self.tolerance = parse_tolerance(config.max_drift, "--max-drift") if config.max_drift else None
         self.steering = Steering(self.tolerance.value) if self.tolerance else None
-        self.optimizers = {name: self._optimizer(getattr(self, name)) for name in ("refiner", "discriminator")}
+        self.optimizers = {"refiner": self._optimizer(self.refiner, 1.0),
+                           "discriminator": self._optimizer(self.discriminator, config.discriminator_rate)}
         self._noise_level = 0.0  # of what D sees in this round
 
-    def _optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
-        if self.config.optimizer == "sgd":
-            return torch.optim.SGD(module.parameters(), lr=self.config.learning_rate)
-        return torch.optim.Adam(module.parameters(), lr=self.config.learning_rate, betas=(self.config.beta1, 0.999))
+    def _optimizer(self, module: nn.Module, factor: float) -> torch.optim.Optimizer:
+        rate, is_plain = factor * self.config.learning_rate, self.config.optimizer == "sgd"
+        return (torch.optim.SGD(module.parameters(), lr=rate) if is_plain else
+                torch.optim.Adam(module.parameters(), lr=rate, betas=(self.config.beta1, 0.999)))
 
     @property
     def beforehand(self) -> int:
-        """Return the number of rounds of both pre-trainings, before adversarial training starts."""
+        """Return the number of rounds of both pre-trainings."""
         return self.config.refiner_pretraining + self.config.discriminator_pretraining
 
     @classmethod
@@ -228,9 +229,8 @@ class SimGAN(System):
             channels=1, height=12, width=16, steps=6, batch_size=4, features=8, blocks=1, history=8,
             refiner_pretraining=1, discriminator_pretraining=1, noise_channels=1, r1=0.1, discriminator_width=0.1,
         )
-        draw = torch.Generator().manual_seed(0)
-        return config, {"image": torch.rand(8, 1, 12, 16, generator=draw),
-                        "real": torch.rand(4, 1, 12, 16, generator=draw)}
+        images = torch.rand(12, 1, 12, 16, generator=torch.Generator().manual_seed(0))
+        return config, {"image": images[:8], "real": images[8:]}
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """One round of Algorithm 1: K_g steps of eq. 4, then K_d steps of eq. 2."""
@@ -363,9 +363,9 @@ class SimGAN(System):
 
     def matched(self, batch: Batch) -> Tensor:
         """Return `image` in the looks of the stored photograph that `partner` chooses (the middle one if absent)."""
-        if self.bank is None:
-            return batch["image"]
         images = batch["image"]
+        if self.bank is None:
+            return images
         partner = batch.get("partner", images.new_zeros(len(images), 1))
         return self.bank.match_drawn(images.float(), uniform_of(partner[:, 0].float()))
 

@@ -72,7 +72,8 @@ NO_WEIGHTS = {
     "colourisation": ("temperature",), "deep_detail": ("vivid", "eps"), "gaze": ("light", "drift_scale"),
     "hourglass": ("sigma", "max_turn", "max_scale", "max_shift"), "landmarks": ("light",),
     "keypoints": ("sigma", "max_turn", "max_scale", "max_shift", "light"),
-    "regressor": ("light", "max_shift"), "simgan": ("variety", "discriminator_width", "instance_noise"),
+    "regressor": ("light", "max_shift"),
+    "simgan": ("variety", "discriminator_width", "instance_noise", "discriminator_rate"),
 }
 WEIGHTS: dict[str, tuple[str, ...]] = {
     "adapted_classifier": ("alignment", "information", "centroids", "confident", "label_smoothing"),

@@ -395,6 +395,6 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "colourisation": {"net": half_cosine}, "deep_detail": {"net": half_cosine}, "gaze": {"net": cycle},
     "hourglass": {"net": cycle}, "keypoints": {"net": cycle}, "landmarks": {"net": cycle},
     "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
-    "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate},
+    "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: 4 * rate},
     "super_resolution": {"net": half_cosine},
     "detector": {"net": cycle}, "segmenter": {"net": cycle}}
