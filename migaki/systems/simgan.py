@@ -366,7 +366,7 @@ class SimGAN(System):
         images = batch["image"]
         if self.bank is None:
             return images
-        partner = batch.get("partner", images.new_zeros(len(images), 1))
+        partner = batch["partner"] if "partner" in batch else images.new_zeros(images.shape[0], 1)
         return self.bank.match_drawn(images.float(), uniform_of(partner[:, 0].float()))
 
     def predict(self, batch: Batch) -> Batch:
