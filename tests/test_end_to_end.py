@@ -31,6 +31,7 @@ def test_refined_discs_look_like_the_photographs_and_stay_in_their_places(image_
         refiner_pretraining=0, discriminator_pretraining=20, noise_channels=0, r1=0.0, discriminator_width=0.25,
         num_refiner_steps=1, num_discriminator_steps=1, shortcut=True, scale=1, lambda_reg=0.05, psi="identity",
         learning_rate=2e-3, beta1=0.5, optimizer="adam", ema=0.95, augment=False, instance_noise=0.1, max_norm=10.0,
+        match=False, layout="eyes", statistics=0.0, discriminator_rate=1.0,
     )
     run = Run(device="cpu", precision="fp32", sample_every=0, log_every=20)
     train(SimGAN, SimGAN.Data(synthetic=synthetic, real=real), config, run, tmp_path / "run", quiet=True)

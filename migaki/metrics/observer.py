@@ -45,11 +45,11 @@ class Observer(nn.Module):
         before there are enough rows.
         """
         filled = min(int(self.count), self.capacity)
-        photos, given, refined = (part[:filled] for part in self.rows)
+        photos, given, refined = (part[:filled].double() for part in self.rows)  # autocast leaves double alone
         even = (photos[:, 0] * 10_000).floor().remainder(2) == 0
         turns = torch.arange(filled, device=photos.device).remainder(2) == 0
         if min(int(even.sum()), int((~even).sum()), filled // 2) < 8:
-            return [(photos.new_full((), 0.5), photos.new_zeros(()))] * 2
+            return [(self.rows.new_full((), 0.5), self.rows.new_zeros(()))] * 2
         return [_told(photos, even, pictures, turns) for pictures in (given, refined)]
 
 
@@ -62,12 +62,11 @@ def _told(photos: Tensor, even: Tensor, pictures: Tensor, turns: Tensor) -> tupl
         shares += [(low <= threshold).float().mean(), (high > threshold).float().mean()]
         deviation = ((low.var(correction=0) + high.var(correction=0)) / 2).sqrt().clamp_min(1e-6)
         gaps.append((high.mean() - low.mean()) / deviation)
-    return torch.stack(shares).mean(), torch.stack(gaps).mean()
+    return torch.stack(shares).mean(), torch.stack(gaps).mean().float()
 
 
 def _discriminant(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Weights (F,) and a threshold that rows of the second set exceed (Fisher 1936, with a ridge)."""
-    first, second = first.double(), second.double()
     scale = torch.cat([first, second]).std(0, correction=0).clamp_min(1e-6)
     a, b = first / scale, second / scale
     centred = torch.cat([a - a.mean(0), b - b.mean(0)])
@@ -75,4 +74,4 @@ def _discriminant(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     ridge = _RIDGE * torch.eye(within.shape[0], dtype=within.dtype, device=within.device)
     weights = torch.linalg.solve(within + ridge, b.mean(0) - a.mean(0)) / scale
     threshold = (first.mean(0) + second.mean(0)) @ weights / 2
-    return weights.float(), threshold.float()
+    return weights, threshold

@@ -62,7 +62,8 @@ def _filters(count: int, channels: int, draw: torch.Generator) -> Tensor:
     """Random filters (count, channels, 3, 3), each of mean 0 in every channel, that keep the mean square."""
     found = torch.randn(count, channels, 3, 3, generator=draw)
     found = found - found.mean((2, 3), keepdim=True)
-    return found / found.flatten(1).norm(dim=1).view(-1, 1, 1, 1) * math.sqrt(2)
+    filters: Tensor = F.normalize(found.flatten(1), dim=1).view_as(found) * math.sqrt(2)
+    return filters
 
 
 def _same(images: Tensor, filters: Tensor) -> Tensor:

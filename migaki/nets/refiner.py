@@ -67,6 +67,9 @@ class RefinerNet(nn.Module):
             self.far = nn.Conv2d(features, _NEAR, 1)
             self.near = nn.Conv2d(channels + noise_channels, _NEAR, 3, padding=1)
             self.join = nn.Conv2d(_NEAR, _NEAR, 3, padding=1)
+            with torch.no_grad():  # as strong as the pixels, noise would blur what is learned of these at first
+                self.near.weight[:, channels:].zero_()
+                self.head.weight[:, channels * cell :].zero_()
         self.tail = nn.Conv2d(_NEAR if scale > 1 else features, channels + lost_readings, 1)
         if shortcut:
             nn.init.zeros_(self.tail.weight)

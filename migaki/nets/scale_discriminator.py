@@ -65,12 +65,12 @@ def patch_spectrum(images: Tensor, side: int) -> Tensor:
     place a patch
     """
     if images.shape[1] == 3:
-        red, green, blue = images.split(1, 1)
-        images = torch.cat([images.mean(1, keepdim=True), red - green, blue - green], 1)
+        green = images[:, 1:2]
+        images = torch.cat([images.mean(1, keepdim=True), images[:, :1] - green, images[:, 2:] - green], 1)
     step = side // 2
     patches = images.unfold(2, side, step).unfold(3, side, step)  # (B, C, h, w, side, side)
     window = torch.hann_window(side, device=images.device)
     centred = (patches - patches.mean((4, 5), keepdim=True)) * torch.outer(window, window)
     power = torch.fft.rfft2(centred, norm="ortho").abs().square()
-    logs = ((power + _FLOOR).log() + 6) / 3
+    logs: Tensor = ((power + _FLOOR).log() + 6) / 3
     return logs.permute(0, 1, 4, 5, 2, 3).flatten(1, 3)

@@ -190,7 +190,8 @@ class _Steps:
     def _polish(self) -> Step:
         options, out = self.config, self.out
         # The run is short: the learning rate is twice the default, and the averaged refiner must follow faster.
-        config = SimGAN.Config(steps=options.refiner_steps, batch_size=32, history=1600, discriminator_pretraining=30,
+        config = replace(SimGAN.Config.pixels(), steps=options.refiner_steps, batch_size=32, history=1600,
+                         discriminator_pretraining=30,
                                lambda_reg=0.3, learning_rate=4e-4, scale=2, ema=0.98)
         run = Run(seed=options.seed, sample_every=max(1, options.refiner_steps // 4))
         # The first model trained on synthetic eyes: its prediction for an image must not change by refining.

@@ -8,7 +8,7 @@ weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -169,7 +169,8 @@ class Digits(Study):
     def _refine(self, out: Path, way: str, kind: str, quiet: bool) -> list[Step]:
         """Returns steps that train a direction's refiner on framed pictures and refine the source's training set."""
         config, (source, target) = self.config, _WAYS[way]
-        refiner = SimGAN.Config(channels=1, height=config.size, width=config.size, steps=config.refiner_steps,
+        refiner = replace(SimGAN.Config.pixels(), channels=1, height=config.size, width=config.size,
+                          steps=config.refiner_steps,
                                 batch_size=64, features=32, blocks=3, history=3200, discriminator_width=0.5,
                                 learning_rate=4e-4, augment=False, ema=0.99)
         estimator = out / way / f"augmented_{config.seed}" if kind == "kept" else None

@@ -7,7 +7,7 @@ other poses of the same rendered hand, damaged by published models of a depth se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -183,14 +183,14 @@ class Hands(Study):
     def _refine(self, out: Path, seed: int, quiet: bool) -> tuple[Step, ...]:
         """Returns steps that train this seed's refiner on the first part and refine all three parts."""
         config = self.config
-        refiner = SimGAN.Config(
-            height=config.size, width=config.size, channels=1, steps=config.refiner_steps, batch_size=32,
+        refiner = replace(
+            SimGAN.Config.pixels(), height=config.size, width=config.size, channels=1, steps=config.refiner_steps,
+            batch_size=32,
             features=config.refiner_features, blocks=3, lambda_reg=config.lambda_reg, scale=1,
             noise_channels=config.noise_channels, lost_readings=config.lost_readings,
             discriminator_width=0.5, history=1600,
             # Most patches show only background; the discriminator needs a while to find the others.
             discriminator_pretraining=min(300, 2 * config.refiner_steps // 5), augment=False, instance_noise=0.02,
-            match=False,  # distances are no looks
             ema=0.98)
         data = SimGAN.Data(synthetic=out / PARTS[0], real=self._real(out),
                            estimator=out / f"{ARMS[0][0]}_{seed}" if config.hold else None)

@@ -79,48 +79,50 @@ class SimGAN(System):
         history: int = 3200  # capacity B of the buffer of refined images (sec. 2.3); 0 = off
         layout: Layout = "scales"  # of D: ours, or the paper's for 55x35 or 224x224 px
         is_global: bool = False  # the ablation: one judgement an image instead of one a patch; of the paper's alone
-        features: int = 64  # width of the refiner
-        blocks: int = 4  # residual blocks of the refiner: 4 for eyes, 10 for hands
+        features: int = 32  # width of the refiner; the paper's: 64
+        blocks: int = 3  # residual blocks of the refiner; the paper's: 4 for eyes, 10 for hands
         first_kernel: int = 3  # px: 3 for eyes, 7 for hands
         scale: Literal[1, 2] = 2  # the refiner works at 1/scale of the resolution
         shortcut: bool = True  # the refiner starts as the identity
         noise_channels: int = 1  # channels of a noise input: several refined images of one synthetic one
-        statistics: float = 0.5  # weight of the distance between statistics of refined pictures and of photographs
+        statistics: float = 1.0  # weight of the distance between statistics of refined pictures and of photographs
         variety: float = 0.0  # mean difference (of the range) asked for between refined images of one synthetic one
         lost_readings: bool = False  # depth: pixels may be lost (white) by chance, as sensors do; needs a noise input
         discriminator_width: float = 1.0  # times the paper's features
         spectral: bool = False  # spectral norm in D
         r1: float = 0.5  # weight of the gradient penalty at real images
         r1_every: int = 4  # steps of D from one penalty, which counts so many times, to the next
-        augment: bool = True  # D sees both sets through the same random augmentation
+        augment: bool = False  # D sees both sets through one random augmentation, for very few photographs
         instance_noise: float = 0.0  # standard deviation of noise on D's inputs, falling linearly to 0
         optimizer: Literal["adam", "sgd"] = "adam"  # of both networks; sgd: the paper's
-        learning_rate: float = 2e-4  # of both networks
+        learning_rate: float = 1e-3  # of the refiner
+        discriminator_rate: float = 4.0  # times that: the discriminator's learning rate
         beta1: float = 0.5  # of Adam
         max_norm: float = 10.0  # gradient clipping; 0 = off
-        ema: float = 0.995  # decay of the averaged refiner that `apply` uses, after a warm-up; 0 = the last weights
+        ema: float = 0.98  # decay of the averaged refiner that `apply` uses, after a warm-up; 0 = the last weights
+
+        @classmethod
+        def pixels(cls) -> SimGAN.Config:
+            """The recipe of our first tables: every pixel is held in place, the paper's discriminator, no matching."""
+            return cls(match=False, psi="identity", layout="eyes", features=64, blocks=4, noise_channels=0, r1=0.0,
+                       statistics=0.0, augment=True, instance_noise=0.1, learning_rate=2e-4, discriminator_rate=1.0,
+                       ema=0.995)
 
         @classmethod
         def paper(cls) -> SimGAN.Config:
-            """The published recipe for eyes.
-
-            (m) The learning rate and the batch of 512 are as reported; B and lambda are not printed: ours are
-            B = 25,600 (50 batches) and lambda = 1 with our mean reduction.
+            """The published recipe for eyes, (m) its learning rate and batch. B and lambda are not printed: ours are
+            25,600 (50 batches) and 1 with our mean reduction.
             """
-            return cls(
-                steps=2200, batch_size=512, num_refiner_steps=50, refiner_pretraining=1000,
+            return replace(
+                cls.pixels(), steps=2200, batch_size=512, num_refiner_steps=50, refiner_pretraining=1000,
                 discriminator_pretraining=200, history=25600, scale=1, shortcut=False, augment=False,
-                instance_noise=0.0, optimizer="sgd", learning_rate=0.001, max_norm=0.0, ema=0.0, match=False,
-                psi="identity", layout="eyes", noise_channels=0, r1=0.0, statistics=0.0,
-            )
+                instance_noise=0.0, optimizer="sgd", learning_rate=0.001, max_norm=0.0, ema=0.0)
 
         @classmethod
         def paper_hands(cls) -> SimGAN.Config:
             """The published recipe for 224x224 depth images of hands."""
-            return replace(
-                cls.paper(), layout="hands", blocks=10, first_kernel=7, num_refiner_steps=2, refiner_pretraining=500,
-                batch_size=32, history=1600,
-            )
+            return replace(cls.paper(), layout="hands", blocks=10, first_kernel=7, num_refiner_steps=2,
+                           refiner_pretraining=500, batch_size=32, history=1600)
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Data:
@@ -173,18 +175,18 @@ class SimGAN(System):
         self.looks = LooksWatch(config.channels)
         self.tolerance = parse_tolerance(config.max_drift, "--max-drift") if config.max_drift else None
         self.steering = Steering(self.tolerance.value) if self.tolerance else None
-        self.optimizers = {"refiner": self._optimizer(self.refiner),
-                           "discriminator": self._optimizer(self.discriminator)}
+        self.optimizers = {"refiner": self._optimizer(self.refiner, 1.0),
+                           "discriminator": self._optimizer(self.discriminator, config.discriminator_rate)}
         self._noise_level = 0.0  # of what D sees in this round
 
-    def _optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
-        if self.config.optimizer == "sgd":
-            return torch.optim.SGD(module.parameters(), lr=self.config.learning_rate)
-        return torch.optim.Adam(module.parameters(), lr=self.config.learning_rate, betas=(self.config.beta1, 0.999))
+    def _optimizer(self, module: nn.Module, factor: float) -> torch.optim.Optimizer:
+        rate, is_plain = factor * self.config.learning_rate, self.config.optimizer == "sgd"
+        return (torch.optim.SGD(module.parameters(), lr=rate) if is_plain else
+                torch.optim.Adam(module.parameters(), lr=rate, betas=(self.config.beta1, 0.999)))
 
     @property
     def beforehand(self) -> int:
-        """Return the number of rounds of both pre-trainings, before adversarial training starts."""
+        """Return the number of rounds of both pre-trainings."""
         return self.config.refiner_pretraining + self.config.discriminator_pretraining
 
     @classmethod
@@ -193,9 +195,9 @@ class SimGAN(System):
         require_estimator(data.estimator, data.further_estimators, config.max_drift)
         synthetic, real = open_two(data.synthetic, data.real, config.channels, config.height, config.width)
         channels, height, width = synthetic.shape
-        # Distances and alpha are no looks: another mean would move the one and uncover the other.
-        match = config.match and not config.lost_readings and not synthetic.has_alpha
-        config = replace(config, channels=channels, height=height, width=width, match=match)
+        config = replace(config, channels=channels, height=height, width=width)
+        if config.lost_readings or synthetic.has_alpha:  # distances and alpha are no looks that a picture may take
+            config = replace(config, match=False, statistics=0.0)
         keys: tuple[str, ...] = ("image",)
         if data.estimator is None:
             config = replace(config, consistency=0.0)
@@ -227,9 +229,8 @@ class SimGAN(System):
             channels=1, height=12, width=16, steps=6, batch_size=4, features=8, blocks=1, history=8,
             refiner_pretraining=1, discriminator_pretraining=1, noise_channels=1, r1=0.1, discriminator_width=0.1,
         )
-        draw = torch.Generator().manual_seed(0)
-        return config, {"image": torch.rand(8, 1, 12, 16, generator=draw),
-                        "real": torch.rand(4, 1, 12, 16, generator=draw)}
+        images = torch.rand(12, 1, 12, 16, generator=torch.Generator().manual_seed(0))
+        return config, {"image": images[:8], "real": images[8:]}
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """One round of Algorithm 1: K_g steps of eq. 4, then K_d steps of eq. 2."""
@@ -247,8 +248,8 @@ class SimGAN(System):
             labels = {key: value.chunk(count) for key, value in batch.items() if key not in ("image", "real")}
             for k in range(config.num_refiner_steps if step >= begins else 1):
                 truth = {key: chunks[k] for key, chunks in labels.items()}
-                photos = real[k % len(real)] if config.statistics else None
-                scalars |= self._refiner_step(synthetic[k], adversarial=step >= begins, truth=truth, photos=photos)
+                scalars |= self._refiner_step(synthetic[k], adversarial=step >= begins, truth=truth,
+                                              photos=real[k % len(real)])
                 if self.average is not None:  # before the two play it is the refiner itself
                     update = (step - self.beforehand) * config.num_refiner_steps + k
                     self._averaging.follow(self.average, self.refiner, update)
@@ -279,7 +280,7 @@ class SimGAN(System):
             fool = mean_cross_entropy(self._judged(refined), is_refined=False)
             scalars["refiner/adversarial"] = fool.detach()
             loss = loss + fool
-            if photos is not None:
+            if config.statistics and photos is not None:
                 apart = looks_distance(refined, photos)
                 scalars["refiner/statistics"] = apart.detach()
                 loss = loss + config.statistics * apart
@@ -318,7 +319,7 @@ class SimGAN(System):
         if config.r1 and step % config.r1_every == config.r1_every - 1:
             loss = loss + config.r1_every * config.r1 * penalty_at(self.discriminator, photos)
         skipped = descend(loss, self.optimizers["discriminator"], config.max_norm)
-        looks = self.looks.see(*((one + 1) / 2 for one in (photos, synthetic, refined)), step)
+        looks = self.looks.see((photos + 1) / 2, (synthetic + 1) / 2, (refined + 1) / 2, step)
         with torch.no_grad():
             fresh = [one[: max(1, len(one) // 2)] for one in fake]
             told = {"history/fullness": self.history.fullness(), "history/age": self.history.mean_age(step)}
@@ -350,10 +351,9 @@ class SimGAN(System):
 
     def refine(self, images: Tensor, noise: Tensor | None = None, *, averaged: bool = False) -> Tensor:
         """Return R(x) for images (B, C, H, W) in [-1, 1]; noise is drawn if the refiner needs it and none is given."""
-        net = self.average if averaged and self.average is not None else self.refiner
         if self.config.noise_channels and noise is None:
             noise = torch.randn(images.shape[0], self.config.noise_channels, *images.shape[2:], device=images.device)
-        refined: Tensor = net(images, noise)
+        refined: Tensor = (self.average if averaged and self.average is not None else self.refiner)(images, noise)
         return refined
 
     def drawn(self) -> dict[str, tuple[int, ...]]:
@@ -363,10 +363,10 @@ class SimGAN(System):
 
     def matched(self, batch: Batch) -> Tensor:
         """Return `image` in the looks of the stored photograph that `partner` chooses (the middle one if absent)."""
-        if self.bank is None:
-            return batch["image"]
         images = batch["image"]
-        partner = batch.get("partner", images.new_zeros(len(images), 1))
+        if self.bank is None:
+            return images
+        partner = batch["partner"] if "partner" in batch else images.new_zeros(images.shape[0], 1)
         return self.bank.match_drawn(images.float(), uniform_of(partner[:, 0].float()))
 
     def predict(self, batch: Batch) -> Batch:

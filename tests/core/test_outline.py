@@ -72,7 +72,7 @@ def test_every_option_has_one_group_and_a_text(place: str) -> None:
 
 
 def test_presets_are_read_too() -> None:
-    assert outline("migaki.systems.simgan:SimGAN.Config").presets == ("paper", "paper_hands")
+    assert outline("migaki.systems.simgan:SimGAN.Config").presets == ("pixels", "paper", "paper_hands")
 
 
 @pytest.mark.parametrize(("value", "words"), [

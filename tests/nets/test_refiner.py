@@ -101,3 +101,15 @@ def test_the_chance_of_a_loss_is_learned() -> None:
 def test_dice_are_needed() -> None:
     with pytest.raises(UserError, match="--noise-channels 1"):
         RefinerNet(1, 8, 1, lost_readings=True)
+
+
+def test_at_half_size_noise_is_learned_to_be_used_and_no_phase_of_a_cell_is_another() -> None:
+    """Sub-pixel convolution gave each pixel of a cell filters of its own: a flat picture got a pattern of 2 px."""
+    torch.manual_seed(0)
+    net = RefinerNet(1, 16, 1, scale=2, noise_channels=1)
+    images, noise = torch.full((1, 1, 24, 24), 0.3), torch.randn(1, 1, 24, 24)
+    torch.testing.assert_close(net(images, noise), net(images))  # at first noise does nothing
+    inside = net(images)[0, 0, 8:16, 8:16]
+    assert float(inside.max() - inside.min()) < 1e-5
+    (slope,) = torch.autograd.grad(net(images, noise).square().sum(), net.near.weight)
+    assert slope[:, 1].any()  # but its weights learn

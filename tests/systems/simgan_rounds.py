@@ -15,7 +15,7 @@ PLAIN: dict[str, Any] = {
     "augment": False, "instance_noise": 0.0, "r1": 0.0, "noise_channels": 0, "refiner_pretraining": 0,
     "discriminator_pretraining": 0, "optimizer": "adam", "learning_rate": 1e-3, "num_refiner_steps": 1,
     "num_discriminator_steps": 1, "lambda_reg": 1.0, "consistency": 0.0, "psi": "identity", "spectral": False,
-    "match": False, "layout": "eyes", "statistics": 0.0, "discriminator_width": 0.4,
+    "match": False, "layout": "eyes", "statistics": 0.0, "discriminator_rate": 1.0, "discriminator_width": 0.4,
 }
 """Nothing but Algorithm 1, so that no default of ours decides a test."""
 

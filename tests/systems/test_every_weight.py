@@ -86,7 +86,8 @@ NO_WEIGHTS = {
     "forgery_detector": ("forger_rate", "own", "colour_match"),
     "hourglass": ("sigma", "max_turn", "max_scale", "max_shift"), "landmarks": ("light",),
     "keypoints": ("sigma", "max_turn", "max_scale", "max_shift", "light"), "patch": ("share",),
-    "regressor": ("light", "max_shift"), "simgan": ("variety", "discriminator_width", "instance_noise"),
+    "regressor": ("light", "max_shift"),
+    "simgan": ("variety", "discriminator_width", "instance_noise", "discriminator_rate"),
     "weak_segmenter": ("max_scale", "max_shift", "classifier_share", "sharpness", "easy", "crf_place", "crf_colour",
                        "crf_weight", "crf_smooth", "crf_smooth_weight"),
 }

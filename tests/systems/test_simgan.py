@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from simgan_rounds import Spy, changed, plain, round_of, weights
-from torch import Tensor
+from torch import Tensor, nn
 
 from migaki.core.batch import Batch
 from migaki.core.fit import Run, fit
 from migaki.core.system import descend
 from migaki.losses.adversarial import patch_accuracy, patch_cross_entropy
 from migaki.systems import simgan
+from migaki.systems.simgan import SimGAN
 
 # ------------------------------------------------------------------------------------------------ the round
 
@@ -199,3 +202,35 @@ def test_the_checkpoint_holds_the_buffer_and_the_model_does_not(tmp_path: Path) 
     assert torch.equal(state["system"]["history.images"], system.history.images) and system.history.images.any()
     assert set(state["optimizers"]) == {"refiner", "discriminator"}
     assert b"history" not in (tmp_path / "run" / "model.safetensors").read_bytes()[:20000]
+
+
+# ------------------------------------------------------------------------------------------------ the paper's preset
+
+
+def test_the_papers_first_round_is_algorithm_1_with_plain_descent() -> None:
+    """None of our terms, no matching, no average: R moves down eq. 4, then D down eq. 2 on what the new R makes."""
+    config = replace(SimGAN.Config.paper(), channels=1, height=12, width=16, batch_size=4, features=8, blocks=1,
+                     refiner_pretraining=0, discriminator_pretraining=0, num_refiner_steps=1, history=4,
+                     learning_rate=0.1)
+    torch.manual_seed(0)
+    system = SimGAN(config).train()
+    refiner, discriminator = copy.deepcopy(system.refiner), copy.deepcopy(system.discriminator)
+    batch = {"image": torch.rand(8, 1, 12, 16), "real": torch.rand(4, 1, 12, 16)}
+    (first, second), photos = (batch["image"] * 2 - 1).chunk(2), batch["real"] * 2 - 1
+    system.update(batch, 0)
+    refined = refiner(first)
+    eq4 = torch.nn.functional.softplus(discriminator(refined)).mean() + (refined - first).abs().mean()
+    stepped(refiner, eq4, system.refiner)
+    with torch.no_grad():
+        shown = system.refiner(second)
+    eq2 = (torch.nn.functional.softplus(-discriminator(shown)).mean()
+           + torch.nn.functional.softplus(discriminator(photos)).mean())
+    stepped(discriminator, eq2, system.discriminator)
+    assert system.average is None and system.bank is None
+
+
+def stepped(before: nn.Module, loss: Tensor, after: nn.Module) -> None:
+    """`after` is `before` moved down the gradient of the loss by a tenth of it."""
+    slopes = torch.autograd.grad(loss, list(before.parameters()))
+    for old, slope, new in zip(before.parameters(), slopes, after.parameters(), strict=True):
+        torch.testing.assert_close(new, old - 0.1 * slope, atol=1e-6, rtol=1e-4)

@@ -109,3 +109,25 @@ def test_no_watchman_cries_over_a_real_round() -> None:
         pick = torch.randint(0, 200, (24,))
         scalars = system.update({"image": base[pick[:16]], "real": 0.85 * base[pick[16:]] + 0.1}, step)
     assert words(system, scalars) == ""
+
+
+def test_watchmen_of_looks_speak_in_a_run_and_are_silent_in_another() -> None:
+    """A refiner that draws grain and a checkerboard on smooth pictures, among smooth photographs; one that does not."""
+    torch.manual_seed(0)
+    base = torch.nn.functional.interpolate(torch.rand(600, 1, 3, 4), (24, 32), mode="bilinear") * 0.6 + 0.2
+    y, x = torch.meshgrid(torch.arange(24), torch.arange(32), indexing="ij")
+    board = 0.1 * (1 - 2 * ((x + y) % 2)) + 0.1 * torch.randn(24, 32)
+    for drawn in (0.0, 1.0):
+        system = plain(height=24, width=32, batch_size=16, shortcut=True, ema=0.0)
+        refine = system.refiner.forward
+        system.refiner.forward = lambda *given, refine=refine, drawn=drawn: refine(*given) + drawn * board
+        for step in range(41):
+            pick = torch.randint(0, 300, (48,))
+            scalars = system.update({"image": base[pick[:32]], "real": base[300 + pick[32:]]}, step)
+        said = words(system, {key: value for key, value in scalars.items() if key.startswith(LOOKS)} | QUIET)
+        for text in ("draws grain", "checkerboard", "easier to tell"):
+            assert (text in said) == bool(drawn), (text, said)
+
+
+LOOKS = ("grain/", "checkerboard/", "apart/", "told/")
+QUIET = {"refiner/skipped": torch.zeros(())}

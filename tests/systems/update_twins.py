@@ -489,7 +489,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "patch": {"patch": lambda rate, *_: rate},
     "forgery_detector": {"net": cycle, "forger": lambda rate, *_: 5 * rate},
     "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
-    "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate},
+    "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: 4 * rate},
     "super_resolution": {"net": half_cosine},
     "detector": {"net": cycle}, "segmenter": {"net": cycle},
     **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")},

@@ -120,8 +120,9 @@ class GazeRecipe:
 
     def refiner(self) -> SimGAN.Config:
         """Returns the refiner of all arms except the ablations."""
-        return SimGAN.Config(steps=self.rounds, batch_size=self.refiner_batch, lambda_reg=self.lambda_reg,
-                             consistency=self.consistency, discriminator_pretraining=min(50, self.rounds // 10))
+        return replace(SimGAN.Config.pixels(), steps=self.rounds, batch_size=self.refiner_batch,
+                       lambda_reg=self.lambda_reg, consistency=self.consistency,
+                       discriminator_pretraining=min(50, self.rounds // 10))
 
     def cnn_run(self, seed: int) -> Run:
         """Returns the run's options of a CNN."""
