@@ -14,10 +14,10 @@ from migaki.core.batch import Batch, Key
 from migaki.core.change import Change
 from migaki.core.errors import UnfitPicture, UserError
 from migaki.core.seeds import generator
+from migaki.core.view_ranges import Views
 from migaki.nets.scorer import fit_pictures, open_single
 from migaki.ops import attacks
 from migaki.ops.attacks import Goal
-from migaki.ops.views import Views
 
 _START = 1  # folded into the seed of a row for the random start
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from migaki.ops.colour import rgb_to_lab
 from migaki.ops.full_precision import full_precision
-from migaki.ops.views import Views, draw_views, show_views
+from migaki.ops.views import Ranges, draw_views, show_views
 
 Scores = Callable[[Tensor], Tensor]
 
@@ -101,7 +101,7 @@ def _unit(slope: Tensor, norm: str) -> Tensor:
     return slope / slope.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-20)
 
 
-def eot(scores: Scores, image: Tensor, goal: Goal, epsilon: float, step: float, steps: int, *, views: Views,
+def eot(scores: Scores, image: Tensor, goal: Goal, epsilon: float, step: float, steps: int, *, views: Ranges,
         samples: int, lab_weight: float, draw: torch.Generator) -> Tensor:
     """Expectation over transformation: lead one picture (1, C, H, W) to its goal under `samples` new views a step.
 

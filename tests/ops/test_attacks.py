@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from skimage import color
 from torch import Tensor, nn
 
+from migaki.core.view_ranges import Views
 from migaki.ops import attacks
 from migaki.ops.attacks import Goal
-from migaki.ops.views import Views, draw_views, show_views
+from migaki.ops.views import draw_views, show_views
 
 
 class Linear(nn.Module):
