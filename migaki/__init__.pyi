@@ -10,6 +10,7 @@ from migaki.api.folder import Folder as Folder
 from migaki.api.prediction import Prediction as Prediction
 from migaki.api.run import Run as Run
 from migaki.core.errors import UserError as UserError
+from migaki.nets.published import load_backbone as load_backbone
 
 __version__: str
 __all__: list[str]

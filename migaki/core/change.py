@@ -30,6 +30,9 @@ class Change(ABC):
     """The keys that `change` uses if the set has them."""
     keys: ClassVar[tuple[Key, ...]] = ()
     """Additional keys that this class declares, with literal values: see `core.glossary`."""
+    page: ClassVar[str] = ""
+    """A function `module:name` of the package that writes pages about the finished set: called with its folder, the
+    set that was given, and the change."""
     parts: ClassVar[tuple[str, ...]] = ("",)
     """Folders below OUT that it writes: the value `image` of a key `input/image` goes into `input/`."""
 

@@ -1,7 +1,7 @@
 """The names of the 1,000 classes of ImageNet-1k, in the order in which networks number them.
 
-They are the first words of the classes' synsets in WordNet; `crane` and `maillot`, which name two classes each, were told
-apart.
+They are the first words of the classes' synsets in WordNet; `crane` and `maillot`, which name two classes each, were
+told apart.
 """
 
 from __future__ import annotations

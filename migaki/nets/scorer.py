@@ -19,8 +19,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.system import System
 from migaki.core.trained import load_system
-from migaki.nets.published import PublishedNet, is_published, load_backbone
-
+from migaki.nets.published import SMALLEST, PublishedNet, is_published, load_backbone
 
 _LISTED = 8  # classes that a message names
 
@@ -29,8 +28,8 @@ class Scorer(nn.Module, ABC):
     """Images (B, C, H, W) in [0, 1] to scores (B, K) before the softmax or the sigmoid, float32.
 
     `name` is what messages call it. `classes` are the names of the K classes, empty if they have none. `shape` is the
-    (C, H, W) of the pictures that it takes; 0 stands for any number. `several` tells whether each class is decided by
-    itself, so that a picture may have several.
+    (C, H, W) of the pictures that it takes; 0 stands for any number, of px at least `smallest`. `several` tells
+    whether each class is decided by itself, so that a picture may have several.
     """
 
     name: str
@@ -38,6 +37,7 @@ class Scorer(nn.Module, ABC):
     num_classes: int
     shape: tuple[int, int, int]
     several: bool = False
+    smallest: int = 1
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class Scorer(nn.Module, ABC):
         return self.classes[number] if 0 <= number < len(self.classes) else str(number)
 
     def class_number(self, word: str) -> int:
-        """Returns the number of a class that is given by its name or its number; UserError if there is no such class."""
+        """Returns the number of a class, given by its name or number; UserError if there is no such class."""
         places = {unicodedata.normalize("NFC", name): place for place, name in enumerate(self.classes)}
         place = places.get(unicodedata.normalize("NFC", word), -1)
         if place < 0 and word.isascii() and word.isdecimal() and len(word) < 10 and int(word) < self.num_classes:
@@ -74,6 +74,7 @@ class SystemScorer(Scorer):
                             "`migaki train classifier`")
         self.classes, self.shape = tuple(getattr(config, "classes", ())), system.shape
         self.several = bool(getattr(config, "several", False))
+        self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class. Scores of systems that give only probabilities are their logits."""
@@ -86,6 +87,8 @@ class SystemScorer(Scorer):
 class PublishedScorer(Scorer):
     """A published network with its head."""
 
+    smallest = SMALLEST
+
     def __init__(self, net: PublishedNet, name: str) -> None:
         super().__init__()
         if not net.num_classes:
@@ -93,6 +96,7 @@ class PublishedScorer(Scorer):
                             "the classifier, or train one with `migaki train classifier --pretrained`")
         self.net, self.name = net.eval(), name
         self.classes, self.num_classes, self.shape = net.classes, net.num_classes, (3, 0, 0)
+        self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
@@ -134,6 +138,10 @@ def fit_pictures(scorer: Scorer, shape: Sequence[int]) -> str:
     if any(side and side != own for side, own in zip(wanted[1:], shape[1:], strict=True)):
         return (f"is {shape[2]}x{shape[1]} px, and {scorer.name} takes {wanted[2]}x{wanted[1]}: bring the pictures to "
                 f"that size with `migaki apply resize --width {wanted[2]} --height {wanted[1]}`")
+    if min(shape[1:]) < scorer.smallest:
+        least = f"{scorer.smallest}x{scorer.smallest}"
+        return (f"is {shape[2]}x{shape[1]} px, and {scorer.name} takes at least {least}: bring the pictures to a "
+                "larger size with `migaki apply resize`")
     return ""
 
 

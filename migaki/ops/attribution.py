@@ -1,11 +1,11 @@
 """Why a classifier says so, pixel by pixel: pure functions of (model, images, targets), by `torch.autograd.grad`.
 
-`model` maps images (B, C, H, W) in [0, 1] to scores (B, K) before the softmax; whatever normalises the pixels is part of
-it. `targets` (B,) int64 are the classes to explain. Every function returns float32 on the images' device, changes
+`model` maps images (B, C, H, W) in [0, 1] to scores (B, K) before the softmax; whatever normalises the pixels is part
+of it. `targets` (B,) int64 are the classes to explain. Every function returns float32 on the images' device, changes
 neither the model nor any gradient in it, and treats each row by itself: the batch decides nothing. They compute in
 float32 under autocast, and also inside `inference_mode`.
 
-Raises: UnfitModel (a ValueError) for a model to which a method does not apply, in evaluation mode or not; ValueError for
+Raises: UnfitModel (a ValueError) for a model in training mode, or to which a method does not apply; ValueError for
 targets that are no classes of the model.
 """
 
@@ -44,10 +44,11 @@ def leaf(images: Tensor) -> Tensor:
 
 
 def all_scores(model: nn.Module, images: Tensor) -> Tensor:
-    """Returns the scores (B, K), float32. Raises UnfitModel for a model that gives no such scores, or not always the same."""
+    """Returns the scores (B, K), float32. Raises UnfitModel for a model that gives no such scores, or not always the
+    same."""
     if any(module.training for module in model.modules()):
-        raise UnfitModel("is in training mode, in which dropout and batch norm make every answer another one: call eval() "
-                         "first")
+        raise UnfitModel("is in training mode, in which dropout and batch norm make every answer another one: call "
+                         "eval() first")
     scores: Tensor = model(images)
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
         raise UnfitModel("does not return one row of class scores for each picture: it is no classifier")
@@ -60,7 +61,7 @@ def of_classes(scores: Tensor, classes: Tensor) -> Tensor:
         raise ValueError(f"classes must be whole numbers, a row for each of the {len(scores)} images")
     if len(scores) and not 0 <= int(classes.min()) <= int(classes.max()) < scores.shape[1]:
         raise ValueError(f"classes must be numbers from 0 to {scores.shape[1] - 1}")
-    columns = classes.reshape(len(classes), -1).to(scores.device)
+    columns = classes.reshape(len(classes), -1).to(scores.device).clone()  # which may come from inference mode
     return scores.gather(1, columns).reshape(classes.shape)
 
 
@@ -86,8 +87,8 @@ def slopes(score: Tensor, of: Tensor) -> Tensor:
 def gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     """The gradient of the target's score, (B, C, H, W).
 
-    Simonyan, Vedaldi, Zisserman, "Deep inside convolutional networks", ICLR workshop 2014, section 3.1; their map is the
-    largest absolute value over the channels (`largest`).
+    Simonyan, Vedaldi, Zisserman, "Deep inside convolutional networks", ICLR workshop 2014, section 3.1; their map is
+    the largest absolute value over the channels (`largest`).
     """
     x = leaf(images)
     return slopes(class_scores(model, x, targets), x)
@@ -125,7 +126,8 @@ def smooth_grad(model: nn.Module, images: Tensor, targets: Tensor, seeds: Tensor
 @differentiated
 def integrated_gradients(model: nn.Module, images: Tensor, targets: Tensor, baseline: Tensor | float = 0.0,
                          steps: int = 50) -> Tensor:
-    """The gradient integrated along the straight line from `baseline` to the image, times their difference, (B, C, H, W).
+    """The gradient integrated along the straight line from `baseline` to the image, times their difference, (B, C, H,
+    W).
 
     Its sum is F(image) - F(baseline) but for the error of the midpoint rule of `steps` points, which `completeness_gap`
     measures. Sundararajan, Taly, Yan, "Axiomatic attribution for deep networks", ICML 2017, equations 1 and 3.
@@ -164,7 +166,8 @@ def guided(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
 @differentiated
 def occlusion(model: nn.Module, images: Tensor, targets: Tensor, patch: int = 16, stride: int = 8,
               fill: float = 0.5) -> Tensor:
-    """By how much the score falls when a square is painted over, (B, H, W): the mean over all squares that cover a pixel.
+    """By how much the score falls when a square is painted over, (B, H, W): the mean over all squares that cover a
+    pixel.
 
     Squares of `patch` px stand every `stride` px, and flush with the right and the lower edge; pixels under them become
     `fill`. Zeiler, Fergus, "Visualizing and understanding convolutional networks", ECCV 2014, section 4.2.

@@ -18,11 +18,13 @@ _ALIKE = 1e-3  # of the largest score: how well a sum of maps must give the scor
 
 @differentiated
 def cam(model: nn.Module, images: Tensor, targets: Tensor, layer: str = "") -> Tensor:
-    """The class activation map, (B, h, w) at the layer's size: sum_k w_ck f_k, whose mean is the score but for its bias.
+    """The class activation map, (B, h, w) at the layer's size: sum_k w_ck f_k, whose mean is the score but for its
+    bias.
 
-    It needs a model that takes the mean over all positions of the maps f, followed by one linear layer (EfficientNet), or
-    whose maps are those of the classes themselves (SqueezeNet); this is checked on the images. `layer` names the maps f;
-    the last ones by default. Zhou et al., "Learning deep features for discriminative localization", CVPR 2016, equation 2.
+    It needs a model that takes the mean over all positions of the maps f, followed by one linear layer (EfficientNet),
+    or whose maps are those of the classes themselves (SqueezeNet); this is checked on the images. `layer` names the
+    maps f; the last ones by default. Zhou et al., "Learning deep features for discriminative localization", CVPR 2016,
+    equation 2.
     """
     with torch.no_grad():
         name = layer_name(model, layer) if layer else last_maps(model, images)
@@ -98,12 +100,12 @@ def dcsm(model: nn.Module, images: Tensor, classes: Tensor, layers: Sequence[str
          scales: Sequence[float] = (1.0,), sharpness: float = 3.0) -> Tensor:
     """Distinct class-specific saliency maps of several classes at once, (B, K, H, W) in [0, 1], in the images' size.
 
-    `classes` (B, K), K at least 2, are explained against each other: at each layer the largest gradient over the channels,
-    v_c, is compared with those of the other classes, D_c = sum over c' of tanh(s (v_c - v_c') / max), and
-    tanh(s D_c / max) is added up over the layers. `layers` default to `dcsm_layers`. `scales` of the images are averaged;
-    the model must take pictures of any size for others than 1. Shimoda, Yanai, "Distinct class-specific saliency maps for
-    weakly supervised semantic segmentation", ECCV 2016; s = 3 is that of the authors' code. The gradient is that of guided
-    backpropagation unless `is_guided` is false.
+    `classes` (B, K), K at least 2, are explained against each other: at each layer the largest gradient over the
+    channels, v_c, is compared with those of the other classes, D_c = sum over c' of tanh(s (v_c - v_c') / max), and
+    tanh(s D_c / max) is added up over the layers. `layers` default to `dcsm_layers`. `scales` of the images are
+    averaged; the model must take pictures of any size for others than 1. Shimoda, Yanai, "Distinct class-specific
+    saliency maps for weakly supervised semantic segmentation", ECCV 2016; s = 3 is that of the authors' code. The
+    gradient is that of guided backpropagation unless `is_guided` is false.
     """
     if classes.ndim != 2 or classes.shape[1] < 2:
         raise ValueError("dcsm compares classes: give at least two for each image, (B, K)")
@@ -144,8 +146,9 @@ def class_gradients(model: nn.Module, images: Tensor, classes: Tensor, layers: S
                     is_guided: bool = True) -> list[Tensor]:
     """For each layer the largest gradient over the channels (no absolute value), (B, K, h, w), of each of the classes.
 
-    A layer that ends with a ReLU counts with it: the gradient is that at the ReLU's input. (At its output it would be the
-    same everywhere for the last maps of a network that takes their mean.) One forward pass serves all classes and layers.
+    A layer that ends with a ReLU counts with it: the gradient is that at the ReLU's input. (At its output it would be
+    the same everywhere for the last maps of a network that takes their mean.) One forward pass serves all classes and
+    layers.
     """
     names = [layer_name(model, name) for name in layers]
     x = leaf(images)

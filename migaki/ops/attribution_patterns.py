@@ -1,15 +1,16 @@
 """PatternNet and PatternAttribution: the backward pass with what a layer looks for replaced by what it finds.
 
-A layer's weight w also has to cancel the distractors in its input, so w does not point to the signal. The pattern a does:
-it is the direction in which the input varies together with the layer's output y. For a layer before a ReLU (where y > 0):
+A layer's weight w also has to cancel the distractors in its input, so w does not point to the signal. The pattern a
+does: it is the direction in which the input varies together with the layer's output y. For a layer before a ReLU
+(where y > 0):
 
     a = (E+[x y] - E+[x] E+[y]) / (w' E+[x y] - w' E+[x] E+[y])
 
 and the same with E in place of E+ for a layer that no ReLU follows. PatternNet replaces w by a in the backward pass,
-PatternAttribution by w a (element by element). Kindermans et al., "Learning how to explain neural networks: PatternNet and
-PatternAttribution", ICLR 2018, section 4. A batch norm counts as a part of the layer before it, as if it were folded into
-its weights. Layers whose outputs are added before the ReLU (residual networks) count as linear; that is our choice, the
-paper has no such network.
+PatternAttribution by w a (element by element). Kindermans et al., "Learning how to explain neural networks: PatternNet
+and PatternAttribution", ICLR 2018, section 4. A batch norm counts as a part of the layer before it, as if it were
+folded into its weights. Layers whose outputs are added before the ReLU (residual networks) count as linear; that is
+our choice, the paper has no such network.
 
 Calls of `conv2d` and `linear` are seen by a mode of the thread, whoever makes them; the network is not touched.
 """
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input, conv2d_weight
 from torch.overrides import TorchFunctionMode
 
 from migaki.ops.attribution import class_scores, differentiated, leaf, slopes
@@ -47,13 +49,15 @@ class _Call:
         """The sum of g x over all rows and positions, in the shape of the weight."""
         if self.options is None:
             return g.reshape(-1, g.shape[-1]).T @ x.reshape(-1, x.shape[-1])
-        return torch.nn.grad.conv2d_weight(x, self.weight.shape, g, **self.options)  # type: ignore[arg-type]
+        made: Tensor = conv2d_weight(x, self.weight.shape, g, **self.options)  # type: ignore[no-untyped-call]
+        return made
 
     def on_input(self, x: Tensor, g: Tensor, weight: Tensor) -> Tensor:
         """The gradient at the input, as if the layer had this weight."""
         if self.options is None:
             return g @ weight
-        return torch.nn.grad.conv2d_input(x.shape, weight, g, **self.options)  # type: ignore[arg-type]
+        made: Tensor = conv2d_input(x.shape, weight, g, **self.options)  # type: ignore[no-untyped-call]
+        return made
 
 
 class _Layers(TorchFunctionMode):

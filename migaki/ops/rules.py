@@ -50,7 +50,7 @@ class Relus(TorchFunctionMode):
         return x.clamp_(0, top) if is_in_place else x.clamp(0, top)
 
     def through(self, made: Tensor, slope: Tensor) -> Tensor:
-        """Leads a gradient at the output `made` of a layer back through the ReLU that the layer ends with, if it does."""
+        """Leads a gradient at the output `made` of a layer back through the ReLU that the layer ends with, if any."""
         for value, top in self._outputs:
             if value is made:
                 return self.rule(slope) * ((made > 0) & (made < top))
@@ -80,13 +80,14 @@ def relu_call(func: Any, args: Any, kwargs: Any) -> tuple[Tensor, float, bool] |
     Raises UnfitModel for another activation, for which the rules say nothing.
     """
     if func in OTHERS:
-        raise UnfitModel(f"has the activation {func.__name__}, and this method is defined for ReLU alone: choose another "
-                         "method")
+        raise UnfitModel(f"has the activation {func.__name__}, and this method is defined for ReLU alone: choose "
+                         "another method")
     if func not in RELUS:
         return None
     values = dict(zip(_NAMES.get(func, ("input",)), args, strict=False)) | kwargs
     if func is F.hardtanh and values.get("min_val", -1.0) != 0:
-        raise UnfitModel("has the activation hardtanh, and this method is defined for ReLU alone: choose another method")
+        raise UnfitModel("has the activation hardtanh, and this method is defined for ReLU alone: choose another "
+                         "method")
     top = 6.0 if func is F.relu6 else float(values.get("max_val", 1.0)) if func is F.hardtanh else math.inf
     fixed = RELUS[func]
     return values["input"], top, bool(values.get("inplace", False)) if fixed is None else fixed

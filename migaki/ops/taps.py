@@ -1,8 +1,8 @@
 """The outputs of a network's layers during one forward pass; afterwards nothing of it is left in the network.
 
-Hooks are the only way to see a layer's output without a change of the network. They go wrong in silence where a layer is
-used twice, or where the next one overwrites its output. Here both are found and named. A hook belongs to the thread that
-set it, so that several threads may read one network.
+Hooks are the only way to see a layer's output without a change of the network. They go wrong in silence where a layer
+is used twice, or where the next one overwrites its output. Here both are found and named. A hook belongs to the thread
+that set it, so that several threads may read one network.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def tapped(model: nn.Module, names: Collection[str] | None = None) -> Iterator[T
 def layer_name(model: nn.Module, name: str) -> str:
     """Returns the full name of a layer: `name` itself, or the only layer whose name ends with it (`block_10` for
     `backbone.block_10`). Raises UnfitModel, which lists what there is."""
-    every = [found for found, _ in model.named_modules() if found]
+    every: list[str] = [found for found, _ in model.named_modules() if found]
     if name in every:
         return name
     ends = [found for found in every if found.endswith(f".{name}")]
@@ -115,8 +115,8 @@ def is_map(value: Tensor) -> bool:
 
 
 def stage_layers(model: nn.Module, images: Tensor) -> list[str]:
-    """Returns the layers that lie side by side on the highest level of the network: its blocks, without the convolutions
-    and norms whose output a ReLU has still to pass."""
+    """Returns the layers that lie side by side on the highest level of the network: its blocks, without the
+    convolutions and norms whose output a ReLU has still to pass."""
     maps = map_layers(model, images)
     parent = ""
     while True:

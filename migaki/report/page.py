@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from migaki.core.errors import UserError
 from migaki.core.files import make_folder, write_text
@@ -121,6 +122,11 @@ class Page:
         caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
         self._parts.append(f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead>'
                            f"<tbody>{body}</tbody></table></div>")
+
+    def links(self, links: Iterable[tuple[str, str]]) -> None:
+        """Add a list of links (text, address relative to this page)."""
+        items = "".join(f'<li><a href="{escape(quote(place))}">{escape(text)}</a></li>' for text, place in links)
+        self._parts.append(f'<ul class="links">{items}</ul>')
 
     def code(self, lines: str | Sequence[str]) -> None:
         """Add commands or code with a copy button; the block is folded unless the section already is."""

@@ -8,6 +8,7 @@ from migaki.core.change import Change
 from migaki.core.discovery import find_class, names_in
 from migaki.core.errors import UserError
 from migaki.core.files import apart
+from migaki.core.outline import load
 from migaki.core.trained import load_system
 from migaki.data.files.image_file import EXTENSIONS
 from migaki.data.files.video import VIDEO_EXTENSIONS
@@ -50,6 +51,8 @@ def apply_change(name: str, change: Change, job: ApplyJob, *, command: str = "",
     if job.input.is_file():
         _require_picture(job.input)
     walk(ChangeWork, (name, change, job), job, command=command, quiet=quiet)
+    if change.page:
+        load(change.page)(job.out, job.input, change)
     return job.out
 
 

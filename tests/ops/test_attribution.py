@@ -1,4 +1,4 @@
-"""Attributions of pixels against finite differences, closed forms and naive twins; what they refuse; what they leave."""
+"""Attributions of pixels against finite differences, closed forms and naive twins; what they refuse and leave."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from toy_nets import Linear, Pooled, pictures, ready
+from toy_nets import Linear, Pooled, conv_back, pictures, ready
 
 from migaki.ops import attribution as a
 from migaki.ops.taps import UnfitModel
@@ -72,9 +72,9 @@ def twin_guided(model: Pooled, image: Tensor, target: int) -> Tensor:
     positions = second.shape[2] * second.shape[3]
     back = (model.head.weight[target] / positions)[None, :, None, None].expand_as(second)
     back = torch.where((second > 0) & (back > 0), back, 0.0)
-    back = torch.nn.grad.conv2d_input(first.shape, model.second.weight, back, stride=2, padding=1)
+    back = conv_back(first.shape, model.second.weight, back, 2)
     back = torch.where((first > 0) & (back > 0), back, 0.0)
-    return torch.nn.grad.conv2d_input(image[None].shape, model.first.weight, back, padding=1)[0]
+    return conv_back(image[None].shape, model.first.weight, back)[0]
 
 
 @pytest.mark.parametrize("kind", ["modules", "functions", "reused", "in_place"])
@@ -112,7 +112,8 @@ def test_occlusion_against_a_loop_over_squares() -> None:
             seen[top : top + 4, left : left + 4] += 1
     assert torch.allclose(found, total / seen, atol=1e-5)
     large = a.occlusion(model, images, torch.tensor([1]), patch=50, stride=50)
-    assert torch.allclose(large, torch.full_like(large, whole - model(torch.full_like(images, 0.5))[0, 1].item()), atol=1e-5)
+    fall = whole - model(torch.full_like(images, 0.5))[0, 1].item()
+    assert torch.allclose(large, torch.full_like(large, fall), atol=1e-5)
 
 
 def test_smooth_grad_is_the_mean_over_noisy_copies_row_by_row() -> None:
@@ -130,8 +131,8 @@ def test_smooth_grad_is_the_mean_over_noisy_copies_row_by_row() -> None:
 
 METHODS: dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
     "gradient": a.gradient, "gradient_x_input": a.gradient_x_input, "guided": a.guided,
-    "integrated": lambda *given: a.integrated_gradients(*given, steps=4),
-    "occlusion": lambda *given: a.occlusion(*given, patch=4, stride=4)}
+    "integrated": lambda model, images, targets: a.integrated_gradients(model, images, targets, steps=4),
+    "occlusion": lambda model, images, targets: a.occlusion(model, images, targets, patch=4, stride=4)}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -139,7 +140,8 @@ def test_nothing_is_left_behind_and_the_batch_decides_nothing(name: str) -> None
     model, images = ready(Pooled()), pictures()
     whole = METHODS[name](model, images, TARGETS)
     for row in range(3):
-        assert torch.allclose(METHODS[name](model, images[row : row + 1], TARGETS[row : row + 1])[0], whole[row], atol=1e-6)
+        alone = METHODS[name](model, images[row : row + 1], TARGETS[row : row + 1])[0]
+        assert torch.allclose(alone, whole[row], atol=1e-6)
     assert all(value.grad is None for value in model.parameters()) and not images.requires_grad
     assert all(not module._forward_hooks and not module._backward_hooks for module in model.modules())
     assert not whole.requires_grad and whole.dtype == torch.float32
@@ -175,9 +177,9 @@ def test_what_is_refused() -> None:
 
     with pytest.raises(UnfitModel, match="without a gradient"):
         a.gradient(Detached().eval(), images, TARGETS)
-    for options in ({"patch": 2, "stride": 3}, {"patch": 0, "stride": 0}):
+    for patch, stride in ((2, 3), (0, 0)):
         with pytest.raises(ValueError, match="occlusion"):
-            a.occlusion(model, images, TARGETS, **options)
+            a.occlusion(model, images, TARGETS, patch, stride)
 
 
 def test_reductions() -> None:

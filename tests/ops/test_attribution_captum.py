@@ -19,7 +19,8 @@ if importlib.util.find_spec("captum"):
         start = torch.zeros_like(images)
         pairs: list[tuple[Any, Any]] = [
             (a.gradient(model, images, targets), captum.Saliency(model).attribute(images, target=targets, abs=False)),
-            (a.gradient_x_input(model, images, targets), captum.InputXGradient(model).attribute(images, target=targets)),
+            (a.gradient_x_input(model, images, targets),
+             captum.InputXGradient(model).attribute(images, target=targets)),
             (a.integrated_gradients(model, images, targets, steps=20), captum.IntegratedGradients(model).attribute(
                 images, start, target=targets, n_steps=20, method="riemann_middle")),
             (a.guided(model, images, targets), captum.GuidedBackprop(model).attribute(images, target=targets)),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from toy_nets import Linear, Normed, Pooled, pictures, ready
 from torch import Tensor, nn
+from toy_nets import Linear, Normed, Pooled, conv_back, pictures, ready
 
 from migaki.ops import attribution_patterns as a
 from migaki.ops.taps import UnfitModel
@@ -27,7 +27,7 @@ def twin_pattern(weight: Tensor, bias: Tensor, x: Tensor, top: float | None) -> 
 def test_patterns_of_every_layer_against_the_equation() -> None:
     model, images = ready(Pooled()), pictures(40)
     assert isinstance(model, Pooled)
-    found = a.estimate_patterns(model, images.split(7))
+    found = a.estimate_patterns(model, torch.split(images, 7))
     assert set(found) == {"first.weight", "second.weight", "head.weight"}
     with torch.no_grad():
         inputs = {"first": (images, 1), "second": (F.relu(model.first(images)), 2)}
@@ -83,8 +83,8 @@ def test_the_backward_pass_of_two_layers_by_hand() -> None:
             score = model(images)[[0, 1, 2], TARGETS]
             back = score[:, None] * weights["head.weight"][TARGETS] / (second.shape[2] * second.shape[3])
             back = back[:, :, None, None] * (second > 0)
-            back = torch.nn.grad.conv2d_input(first.shape, weights["second.weight"], back, stride=2, padding=1) * (first > 0)
-            back = torch.nn.grad.conv2d_input(images.shape, weights["first.weight"], back, padding=1)
+            back = conv_back(first.shape, weights["second.weight"], back, 2)
+            back = conv_back(images.shape, weights["first.weight"], back * (first > 0))
         assert torch.allclose(found, back, atol=1e-5)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import grad
 
 
 class Pooled(nn.Module):
@@ -74,3 +75,9 @@ def ready(model: nn.Module, seed: int = 0) -> nn.Module:
 def pictures(count: int = 3, channels: int = 3, height: int = 12, width: int = 10, seed: int = 1) -> Tensor:
     """Random pictures in [0, 1]."""
     return torch.rand(count, channels, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def conv_back(shape: torch.Size, weight: Tensor, gradient: Tensor, stride: int = 1) -> Tensor:
+    """The gradient at the input of a 3x3 convolution with a padding of 1."""
+    found: Tensor = grad.conv2d_input(shape, weight, gradient, stride=stride, padding=1)  # type: ignore[no-untyped-call]
+    return found
