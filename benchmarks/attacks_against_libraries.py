@@ -3,9 +3,9 @@
     pip install foolbox adversarial-robustness-toolbox      # in an environment of its own
     python benchmarks/attacks_against_libraries.py
 
-A small convolutional network of random weights, 16 random pictures (multiples of 1/255, and not), three sizes of change,
-towards a class and away from one. Prints the number of equal comparisons, and the largest difference of those that are
-not. foolbox has no targeted FGSM.
+A small convolutional network of random weights, 16 random pictures (multiples of 1/255, and not), three sizes of
+change, towards a class and away from one. Prints the number of equal comparisons, and the largest difference of those
+that are not. foolbox has no targeted FGSM.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ STEPS = 7
 def network() -> nn.Module:
     """Three layers for pictures of 32x32 px, ten classes."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2), nn.ReLU(), nn.Flatten(),
-                         nn.Linear(8 * 15 * 15, 10)).eval()
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2), nn.ReLU(),
+                         nn.Flatten(), nn.Linear(8 * 15 * 15, 10)).eval()
 
 
 def of_foolbox(net: nn.Module, images: Tensor, goal: Goal, epsilon: float) -> dict[str, Tensor]:
