@@ -14,10 +14,10 @@ from migaki.core.batch import Batch, Key
 from migaki.core.change import Change
 from migaki.core.errors import UnfitPicture, UserError
 from migaki.core.seeds import generator
+from migaki.core.view_ranges import Views
 from migaki.nets.scorer import fit_pictures, open_single
 from migaki.ops import attacks
 from migaki.ops.attacks import Goal
-from migaki.ops.views import Views
 
 _START = 1  # folded into the seed of a row for the random start
 
@@ -98,7 +98,7 @@ class Attack(Change):
         return {
             "image": changed, "attack_success": goal.reached(scores).long(), "attack_from": before,
             "attack_to": scores.argmax(1), "attack_l2": apart.square().mean((1, 2, 3)).sqrt(),
-            "attack_linf": apart.abs().amax((1, 2, 3)), "attack_lab": _lab(image, changed),
+            "attack_linf": apart.abs().amax((1, 2, 3)), "attack_lab": attacks.lab_distance(image, changed),
         }
 
     def _attacked(self, image: Tensor, goal: Goal, seed: int) -> Tensor:
@@ -119,12 +119,6 @@ class Attack(Change):
         if config.method == "noise":
             return attacks.noise_like(image, attacks.rounded(found), [generator(seed, 2)])
         return found
-
-
-def _lab(image: Tensor, changed: Tensor) -> Tensor:
-    if image.shape[1] not in (1, 3):
-        return torch.zeros(len(image))
-    return attacks.lab_distance(image, changed)
 
 
 def share(option: str, text: str) -> float:

@@ -16,12 +16,13 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.judge import Findings, Judge, Progress, Section
 from migaki.core.seeds import fold, generator
+from migaki.core.view_ranges import Views
 from migaki.data.files.names import stem_of
 from migaki.data.folder import ImageFolder
 from migaki.metrics.shares import share_of_pictures
 from migaki.nets.scorer import Scorer, fit_pictures, open_single
 from migaki.ops.attacks import Goal, lab_distance, noise_like, rounded
-from migaki.ops.views import Drawn, Views, draw_views, show_views, take
+from migaki.ops.views import Drawn, draw_views, show_views, take
 from migaki.report.sheets import sheet
 from migaki.report.tables import Table
 

@@ -32,7 +32,8 @@ _ABOUT = (
     "AUC: how often a forged picture has a higher score than a real one (0.5 is chance), of each kind of forgery "
     "against all real pictures, with the 95 % interval over pictures. Sharpness is the variance of the Laplacian, and "
     "less of it counts as forged. IoU: of the pixels with a probability above one half with those of the mask, the "
-    "mean over forged pictures that have a mask; beside it an ellipse in the middle that covers a quarter of the picture.")
+    "mean over forged pictures that have a mask; beside it an ellipse in the middle that covers a quarter of the "
+    "picture.")
 
 
 class Forgeries(Judge):

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from migaki.ops.colour import rgb_to_lab
 from migaki.ops.full_precision import full_precision
-from migaki.ops.views import Views, draw_views, show_views
+from migaki.ops.views import Ranges, draw_views, show_views
 
 Scores = Callable[[Tensor], Tensor]
 
@@ -101,7 +101,7 @@ def _unit(slope: Tensor, norm: str) -> Tensor:
     return slope / slope.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-20)
 
 
-def eot(scores: Scores, image: Tensor, goal: Goal, epsilon: float, step: float, steps: int, *, views: Views,
+def eot(scores: Scores, image: Tensor, goal: Goal, epsilon: float, step: float, steps: int, *, views: Ranges,
         samples: int, lab_weight: float, draw: torch.Generator) -> Tensor:
     """Expectation over transformation: lead one picture (1, C, H, W) to its goal under `samples` new views a step.
 
@@ -131,10 +131,11 @@ def eot(scores: Scores, image: Tensor, goal: Goal, epsilon: float, step: float, 
 def lab_distance(images: Tensor, others: Tensor) -> Tensor:
     """Returns the mean Euclidean distance of the colours in CIE L*a*b*, (B,), divided by 100 (white is 1 from black).
 
-    Of grey pictures, the distance in lightness.
+    Of grey pictures it is the distance in lightness. Of pictures with two channels the first counts, with four and more
+    the first three.
     """
-    first, second = (rgb_to_lab(one.float().expand(-1, 3, -1, -1) if one.shape[1] == 1 else one.float())
-                     for one in (images, others))
+    kept = 3 if images.shape[1] >= 3 else 1
+    first, second = (rgb_to_lab(one[:, :kept].float().expand(-1, 3, -1, -1)) for one in (images, others))
     return ((first - second).square().sum(1) + 1e-12).sqrt().mean((1, 2)) / 100
 
 

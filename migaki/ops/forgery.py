@@ -6,7 +6,7 @@ host. Random numbers come from `draw`, or without one from the global generator.
 Sources: Chen et al., "Self-supervised learning of adversarial example: towards good generalizations for deepfake
 detection" (SLADD), CVPR 2022: region, blending kind and ratio are chosen, the mask is deformed by a coarse grid, and
 colours are matched. Shiohara, Yamasaki, "Detecting deepfakes with self-blended images", CVPR 2022: the donor may be the
-picture itself, altered. Regions are ellipses in a picture that a face fills, or anywhere (`blob`); no landmark is needed.
+picture itself, altered. Regions are ellipses in a picture that a face fills, or anywhere (`blob`), without landmarks.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Adding the membrane of (source - donor) to a donor is gradient-domain blending: the donor's gradients, the source's
 values at the border. Source: Perez, Gangnet, Blake, "Poisson image editing", SIGGRAPH 2003, eq. 5 to 7 (the correction
 function is harmonic). Solved from coarse to fine with a few sweeps a level, so the number of operations is fixed and
-the solution approximate; `tests/ops/test_forgery.py` compares it with the exact one.
+the solution approximate; `tests/ops/test_forged_pixels.py` compares it with the exact one.
 """
 
 from __future__ import annotations

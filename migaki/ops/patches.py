@@ -11,9 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from migaki.core.errors import UserError
 from migaki.ops.full_precision import full_precision
-from migaki.ops.views import Views, view_matrices, warped
+from migaki.ops.views import Ranges, view_matrices, warped
 
 Outline = Literal["circle", "square"]
 
@@ -24,15 +23,15 @@ NUMBERS = 6
 def side_of(share: float, outline: Outline, height: int, width: int) -> float:
     """Returns the side (the diameter of a circle) in px of a patch that covers `share` of a picture's area.
 
-    Raises UserError for a patch that does not fit the picture.
+    Raises ValueError, with what is wrong, for a patch that does not fit the picture.
     """
     if not 0 < share < 1:
-        raise UserError(f"--share {share:g}: give the patch's share of the picture's area, between 0 and 1")
+        raise ValueError(f"--share {share:g}: give the patch's share of the picture's area, between 0 and 1")
     area = share * height * width
     side = 2 * math.sqrt(area / math.pi) if outline == "circle" else math.sqrt(area)
     if side > min(height, width):
-        raise UserError(f"--share {share:g}: a {outline} of {side:.0f} px is larger than the pictures of {width} x "
-                        f"{height} px: give a smaller share")
+        raise ValueError(f"--share {share:g}: a {outline} of {side:.0f} px is larger than the pictures of {width} x "
+                         f"{height} px: give a smaller share")
     return side
 
 
@@ -46,7 +45,7 @@ def covered(outline: Outline, size: int) -> Tensor:
 
 
 @full_precision
-def place_matrices(numbers: Tensor, views: Views, side: float, size: int, height: int, width: int) -> Tensor:
+def place_matrices(numbers: Tensor, views: Ranges, side: float, size: int, height: int, width: int) -> Tensor:
     """Matrices (B, 3, 3) from positions in pictures to positions in the patch, both in px from their middles.
 
     `numbers` (B, 6) in [-1, 1] decide x, y, size, turn and slants within the ranges of `views`; the patch's middle is

@@ -3,55 +3,53 @@
 A view is drawn (`draw_views`) and then shown (`show_views`), so that the same views can be shown of several pictures
 and an attack can be judged by views that it has not seen. Positions are in px from the picture's middle, x to the
 right and y down.
-
-Source of the ranges: Athalye, Engstrom, Ilyas, Kwok, "Synthesizing robust adversarial examples", ICML 2018, appendix,
-table 3 (2D case): scale 0.9 to 1.4, rotation +-22.5 degrees, lighten or darken +-0.05, Gaussian noise of a deviation
-up to 0.1, any translation. Perspective and blur are ours.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from migaki.core.errors import UserError
 from migaki.ops.full_precision import full_precision
 
 _LEAST_DEPTH = 0.2  # of the third coordinate under a perspective; below it the plane would pass the camera
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Views:
-    """The range of each transform; every value is uniform and drawn for each view."""
+class Ranges(Protocol):
+    """The range of each transform: `core.view_ranges.Views` says what each means."""
 
-    GROUPS: ClassVar[dict[str, str]] = {"usual": "scale turn shift perspective light noise blur"}
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Factors of size."""
 
-    scale: tuple[float, float] = (0.9, 1.4)  # factor of size
-    turn: float = 22.5  # degrees, to either side
-    shift: float = 0.1  # share of width and height, to either side
-    perspective: float = 0.0  # change of scale from the middle to the edge, to either side
-    light: float = 0.05  # added to all values, to either side
-    noise: float = 0.1  # largest standard deviation of Gaussian noise
-    blur: float = 0.0  # largest standard deviation of the Gaussian blur as a share of the width
+    @property
+    def turn(self) -> float:
+        """Degrees, to either side."""
 
-    def __post_init__(self) -> None:
-        low, high = self.scale
-        if not 0.05 <= low <= high <= 20:
-            raise UserError(f"--views.scale {low:g} {high:g}: give two ascending factors from 0.05 to 20")
-        if not (0 <= self.turn <= 180 and 0 <= self.shift <= 1 and 0 <= self.perspective <= 0.4):
-            raise UserError("--views.turn is from 0 to 180 degrees, --views.shift from 0 to 1, --views.perspective "
-                            "from 0 to 0.4")
-        if not (0 <= self.light <= 1 and 0 <= self.noise <= 1 and 0 <= self.blur <= 0.2):
-            raise UserError("--views.light and --views.noise are from 0 to 1, --views.blur from 0 to 0.2")
+    @property
+    def shift(self) -> float:
+        """Share of width and height, to either side."""
 
+    @property
+    def perspective(self) -> float:
+        """Change of scale from the middle to the edge, to either side."""
 
-PRINTED = Views(scale=(0.7, 1.3), turn=20.0, shift=0.0, perspective=0.15, light=0.1, noise=0.05, blur=0.006)
-"""Views of something that was printed and photographed again; its place is another matter."""
+    @property
+    def light(self) -> float:
+        """Added to all values, to either side."""
+
+    @property
+    def noise(self) -> float:
+        """Largest standard deviation."""
+
+    @property
+    def blur(self) -> float:
+        """Largest standard deviation as a share of the width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class Drawn:
 
 
 @full_precision
-def draw_views(views: Views, count: int, size: tuple[int, int], draw: torch.Generator | None = None,
+def draw_views(views: Ranges, count: int, size: tuple[int, int], draw: torch.Generator | None = None,
                device: torch.device | str = "cpu") -> Drawn:
     """Draw `count` views of pictures of `size` (H, W).
 

@@ -61,7 +61,7 @@ def _ruler(draw: ImageDraw.ImageDraw, left: int, y: int, font: ImageFont.FreeTyp
 def as_png(page: Image.Image) -> bytes:
     """Returns the sheet as PNG that says its resolution."""
     file = io.BytesIO()
-    page.save(file, "PNG", dpi=(DPI, DPI), optimize=True)
+    page.save(file, "PNG", dpi=(DPI, DPI), compress_level=3)  # most of the sheet is white
     return file.getvalue()
 
 

@@ -15,6 +15,7 @@ from typing import ClassVar
 from migaki.changes.attack import Attack
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
+from migaki.core.view_ranges import Views
 from migaki.judges.attacks import Attacks as AttacksJudge
 from migaki.judges.patches import Patches
 from migaki.lab.arms import Arm, Measure, Trial
@@ -22,7 +23,6 @@ from migaki.lab.chain import Phase, Step
 from migaki.lab.steps import change_step, judge_step, train_step
 from migaki.lab.study import Plan, Study
 from migaki.lab.study_report import StudyReport
-from migaki.ops.views import Views
 from migaki.report.tables import Entry, Table
 from migaki.stages.apply import ApplyJob
 from migaki.systems.patch import Patch
@@ -160,13 +160,13 @@ class Attacks(Study):
              report[_slug(share)].free_spread(_SUCCESS)] for share in self._shares]
         return Table(["", "success, %", "patch of random colours, %"], rows,
                      f"The share of {self.config.repeats} placements in each picture in which the model says the "
-                     f"target {self.config.target}, of pictures of which it does not say it by itself. The pictures are not "
-                     "those on which the patch was made.")
+                     f"target {self.config.target}, of pictures of which it does not say it by itself. The patch was "
+                     "made on other pictures.")
 
 
 _CAPTION = "The share of {transforms} views of each picture in which the model says {goal}, and the same of the " \
-           "picture as it was written; {seeds} seeds. Distances are means over pictures: root mean square and largest " \
-           "change in units of the range, mean distance in CIE L*a*b* (1 is white from black)."
+           "picture as it was written; {seeds} seeds. Distances are means over pictures: root mean square and " \
+           "largest change in units of the range, mean distance in CIE L*a*b* (1 is white from black)."
 _BY_SEED = "Seeds differ in random starts and drawn views, not in pictures."
 
 

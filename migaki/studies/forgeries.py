@@ -55,7 +55,7 @@ class Forgeries(Study):
         held_out: Path  # real photographs of others, of which the judged forgeries are made
         judged: Path | None = None  # real and forged pictures by another hand, judged by detectors of all kinds
         left_out: tuple[str, ...] = KINDS  # kinds that are left out in turn
-        variants: tuple[str, ...] = ("whole", "equal", "bare")  # equal: no adversarial choice; bare: no sub tasks either
+        variants: tuple[str, ...] = ("whole", "equal", "bare")  # equal: no adversarial choice; bare: nor sub tasks
         steps: int = 600  # updates of each detector
         batch_size: int = 12  # photographs of each update
         features: int = 12  # width of the network
@@ -133,8 +133,8 @@ class Forgeries(Study):
         free = "sharpness" if measure is _AUC else "an ellipse in the middle"
         return Table(["left out of the training", *(_VARIANTS[name][0] for name in self.config.variants), free], rows,
                      f"Each detector took {self.config.steps} updates of {self.config.batch_size} photographs, each as "
-                     "it is and forged; the last weights are judged. Forgeries of the kind that was left out are made of "
-                     "photographs that no detector has seen.")
+                     "it is and forged; the last weights are judged. Forgeries of the kind that was left out are made "
+                     "of photographs that no detector has seen.")
 
 
 def _forge_step(photos: Path, out: Path, kind: str, quiet: bool) -> Step:

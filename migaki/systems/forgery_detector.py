@@ -30,6 +30,7 @@ from migaki.ops.paint import paint_mask
 
 _SHOWN = 8
 _LEAST = 0.02  # share of a crop that must be forged for it to count as forged
+_CHANCE = 0.55  # accuracy on crops of which up to half are forged
 _PARTS = (("region", REGIONS), ("kind", KINDS), ("ratio", RATIOS))
 
 
@@ -242,6 +243,14 @@ class ForgeryDetector(System):
     def metric(self) -> Metric:
         """The area under the ROC curve."""
         return Roc()
+
+    def watch(self, scalars: dict[str, float], step: int) -> list[str]:
+        """Warn of a detector that cannot tell its own forgeries."""
+        said = super().watch(scalars, step)
+        if step > self.config.steps // 2 and scalars["net/accuracy"] < _CHANCE:
+            said.append("the detector hardly tells its own forgeries from real crops (accuracy below 55 %): train for "
+                        "more --steps, with more photographs, or begin with --kinds none alpha")
+        return said
 
     def sheet(self, batch: Batch) -> Sheet:
         """Return photographs, and the places that are taken for forged."""

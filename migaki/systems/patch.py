@@ -16,6 +16,7 @@ from migaki.core.errors import UserError
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
+from migaki.core.view_ranges import Views
 from migaki.data.batches.source import FolderSource, MixedSource
 from migaki.data.folder import ImageFolder
 from migaki.nets.scorer import Scorer, fit_pictures, open_single
@@ -28,7 +29,7 @@ from migaki.ops.patches import (
     total_variation,
     uniform_of,
 )
-from migaki.ops.views import Views, draw_views, photographed
+from migaki.ops.views import draw_views, photographed
 
 _SHOWN = 12
 
@@ -92,7 +93,10 @@ class Patch(System):
         if config.smooth < 0:
             raise UserError(f"--smooth {config.smooth:g}: must not be negative")
         self.config = config
-        self.side = side_of(config.share, config.outline, config.height, config.width)
+        try:
+            self.side = side_of(config.share, config.outline, config.height, config.width)
+        except ValueError as error:
+            raise UserError(str(error)) from error
         size = config.size or max(4, round(2 * self.side))
         draw = torch.Generator().manual_seed(0)
         self.colours = nn.Parameter(0.1 * torch.randn(1, config.channels, size, size, generator=draw))

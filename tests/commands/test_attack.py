@@ -133,7 +133,8 @@ def test_the_judge_counts_views_beside_noise_of_equal_norm(root: Path, tmp_path:
     # Of one picture, by hand.
     scores, plain = open_single(root / "run"), ImageFolder(root / "data").read([4], ("image",))["image"]
     from migaki.core.seeds import fold
-    from migaki.ops.views import Views, draw_views, show_views
+    from migaki.core.view_ranges import Views
+    from migaki.ops.views import draw_views, show_views
 
     seen = draw_views(Views(), 24, (16, 20), generator(0, 7041, fold(0, 4) % 2**31))
     hits = (scores(show_views(ImageFolder(out).read([4], ("image",))["image"], seen)).argmax(1) == 2).float().mean()

@@ -1,4 +1,4 @@
-"""Forgeries from end to end: `simulate forgery`, `train forgery_detector`, `evaluate forgeries`, and what is refused."""
+"""Forgeries from end to end: `simulate forgery`, `train forgery_detector`, `evaluate forgeries`, and refusals."""
 
 from __future__ import annotations
 

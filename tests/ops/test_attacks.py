@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from skimage import color
 from torch import Tensor, nn
 
+from migaki.core.view_ranges import Views
 from migaki.ops import attacks
 from migaki.ops.attacks import Goal
-from migaki.ops.views import Views, draw_views, show_views
+from migaki.ops.views import draw_views, show_views
 
 
 class Linear(nn.Module):
@@ -145,7 +146,10 @@ def test_colours_are_compared_as_scikit_image_does() -> None:
     expected = np.linalg.norm(lab[0] - lab[1], axis=-1).mean((1, 2)) / 100
     np.testing.assert_allclose(attacks.lab_distance(first, second).numpy(), expected, atol=1e-3)
     black, white = torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
-    assert math.isclose(float(attacks.lab_distance(black, white)), 1.0, rel_tol=1e-3)
+    for channels, compared in ((1, 1), (2, 1), (4, 3)):
+        pair = [torch.cat([one.expand(1, compared, 4, 4), torch.rand(1, channels - compared, 4, 4)], 1)
+                for one in (black, white)]
+        assert math.isclose(float(attacks.lab_distance(pair[0], pair[1])), 1.0, rel_tol=1e-3)
 
 
 def test_noise_has_the_norm_of_the_change() -> None:

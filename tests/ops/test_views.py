@@ -11,9 +11,9 @@ import torch
 from scipy import ndimage
 
 from migaki.core.errors import UserError
+from migaki.core.view_ranges import Views
 from migaki.ops.views import (
     Drawn,
-    Views,
     blurred_each,
     draw_views,
     photographed,

@@ -94,11 +94,6 @@ def test_each_kind_is_what_it_says(kind: str) -> None:
             fill = np.stack([exact(one[c].astype(float) - other[c], mask[0] == 0) for c in range(3)])
             expected = np.where(mask > 0, (other + fill).clip(0, 1), one)
             assert np.abs(made[number].numpy() - expected).max() < 0.05
-            # The donor's gradients inside.
-            core = ndimage.binary_erosion(mask[0] > 0, iterations=3)
-            slopes = [np.diff(picture, axis=2)[:, core[:, 1:]] for picture in (made[number].numpy(), other)]
-            strange = np.abs(slopes[1] - np.diff(one, axis=2)[:, core[:, 1:]]).mean()
-            assert np.abs(slopes[0] - slopes[1]).mean() < 0.4 * strange
         else:
             edge = (1 - levels[number].numpy()) / float(softness[number]) + 0.5
             opacity = mask if kind == "none" else edge.clip(0, 1) * (RATIOS[(0, 2)[number]] if kind == "mixup" else 1)

@@ -7,9 +7,8 @@ import math
 import pytest
 import torch
 
-from migaki.core.errors import UserError
+from migaki.core.view_ranges import Views
 from migaki.ops.patches import covered, paste, place_matrices, side_of, total_variation, uniform_of
-from migaki.ops.views import Views
 
 STILL = Views(scale=(1, 1), turn=0, shift=0, light=0, noise=0)
 
@@ -24,10 +23,10 @@ def test_the_patch_covers_its_share() -> None:
 
 
 def test_larger_than_the_picture_is_refused() -> None:
-    with pytest.raises(UserError, match=r"a circle of 57 px is larger than the pictures of 120 x 40 px"):
+    with pytest.raises(ValueError, match=r"a circle of 57 px is larger than the pictures of 120 x 40 px"):
         side_of(0.53, "circle", 40, 120)
     for share in (0.0, 1.0, float("nan")):
-        with pytest.raises(UserError, match="--share"):
+        with pytest.raises(ValueError, match="--share"):
             side_of(share, "square", 40, 40)
 
 
