@@ -21,8 +21,8 @@ from migaki.systems.simgan import SimGAN
 
 RUN = Run(device="cpu", precision="fp32", log_every=5, checkpoint_every=10, sample_every=0)
 SMALL = SimGAN.Config(steps=30, batch_size=8, features=4, blocks=1, history=16, discriminator_width=0.2,
-                      discriminator_pretraining=0, shortcut=False, lambda_reg=0.05, learning_rate=2e-3,
-                      match=False)
+                      discriminator_pretraining=0, shortcut=False, lambda_reg=0.05, learning_rate=2e-3, match=False,
+                      statistics=0.0, psi="identity")
 """A refiner that begins far from the identity with a weak consistency: its labels drift."""
 
 
