@@ -102,6 +102,6 @@ class WeakMaps(Change):
             asked = system.asked(images, present)
             shares = system.read(system.nets[-1], images, asked) if config.rung == "round" else system.shares(
                 images, asked, config.rung)
-            shares = system.refined(images, shares) if config.crf else shares
+            shares = system.refined(images, shares)[0] if config.crf else shares
             spread: Tensor = asked.spread(shares, system.config.num_classes)
         return spread

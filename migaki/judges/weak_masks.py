@@ -135,7 +135,7 @@ class _Reader:
             own = system.thresholds[self.place]
             shares = [class_shares(maps, own), *(class_shares(maps, torch.full((), one)) for one in SWEEP)]
         if config.crf:
-            shares = [system.refined(images, one) for one in shares[:1]]
+            shares = system.refined(images, *shares)
         return [asked.mask(one) for one in shares]
 
     def figures(self) -> dict[str, Any]:

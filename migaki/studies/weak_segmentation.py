@@ -35,10 +35,10 @@ from migaki.stages.simulate import SimulateJob
 from migaki.systems.segmenter import Segmenter
 from migaki.systems.weak_segmenter import WeakSegmenter
 
-MAPS = (("gradient", "gradient", False), ("gradient_crf", "gradient, CRF", True), ("guided", "guided gradient", False),
-        ("layer", "one layer", False), ("difference", "difference of classes", False),
-        ("layers", "all layers", False), ("scales", "all sizes (DCSM)", False), ("scales_crf", "DCSM, CRF", True))
-"""Slug, name, with the CRF or not; a slug without `_crf` is the rung's name."""
+MAPS = (("gradient", "gradient"), ("gradient_crf", "gradient, CRF"), ("guided", "guided gradient"),
+        ("layer", "one layer"), ("difference", "difference of classes"), ("layers", "all layers"),
+        ("scales", "all sizes (DCSM)"), ("scales_crf", "DCSM, CRF"))
+"""Slug and name; a slug is the rung's name, with `_crf` after the CRF."""
 
 PUBLISHED: dict[str, float | str] = {"gradient_crf": 33.8, "scales": 40.5, "scales_crf": 44.1}
 """Shimoda and Yanai, VOC 2012 val, mean IoU in per cent from image labels."""
@@ -150,8 +150,7 @@ class WeakSegmentation(Study):
         report.contrasts("differences_several", [("gradient", "scales"), ("gradient_crf", "scales_crf"),
                                                  ("layer", "difference")], measure=several)
         report.section("The threshold")
-        maps = [slug for slug, _, with_crf in MAPS if not with_crf]
-        report.compare("thresholds", maps, measures=[
+        report.compare("thresholds", [slug for slug, _ in MAPS], measures=[
             self.measures[0],
             Measure(key="oracle_miou", name="mean IoU at the oracle's threshold, %", scale=100, higher_is_better=True,
                     places=1),
@@ -172,7 +171,7 @@ class WeakSegmentation(Study):
     def _rows(self) -> list[tuple[str, str]]:
         last = self.config.rounds
         rounds = [(f"round_{number}", f"round {number}") for number in range(1, last + 1)]
-        return [(slug, name) for slug, name, _ in MAPS] + rounds + [(f"round_{last}_crf", f"round {last}, CRF")]
+        return [*MAPS, *rounds, (f"round_{last}_crf", f"round {last}, CRF")]
 
     def _data(self, out: Path) -> Path:
         return self.config.data or out / "scenes"
@@ -238,7 +237,7 @@ class WeakSegmentation(Study):
             asked = system.asked(images, system.recognised(images))
             for name, rung in (("gradient", "gradient"), ("one layer", "layer"), ("DCSM", "scales")):
                 shown[name] = system.shares(images, asked, rung)
-            shown["DCSM, CRF"] = system.refined(images, shown["DCSM"])
+            (shown["DCSM, CRF"],) = system.refined(images, shown["DCSM"])
             shown["last round"] = system.read(system.nets[-1], images, asked)
         return [("image", images), *((name, paint_mask(images, asked.mask(one))) for name, one in shown.items()),
                 ("true", paint_mask(images, batch["mask"]))]

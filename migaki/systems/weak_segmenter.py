@@ -42,7 +42,7 @@ from migaki.nets.pretrained import Kind, kind_of, load_backbone
 from migaki.ops import scene_moves
 from migaki.ops.augment import scene_looks
 from migaki.ops.candidates import Asked, easiness, hard
-from migaki.ops.dense_crf import Potentials, mean_field
+from migaki.ops.dense_crf import DenseCRF, Potentials
 from migaki.ops.distinct_maps import class_shares, joined, otsu
 from migaki.ops.masks import IGNORE
 from migaki.ops.multi_hot import multi_hot
@@ -260,7 +260,7 @@ class WeakSegmenter(System):
         with evaluated(self):
             asked = self.asked(images, present)
             maps = self.shares(images, asked, RUNGS[-1])
-            refined = self.refined(images, maps)
+            (refined,) = self.refined(images, maps)
         return {"mask": asked.mask(refined), "easiness": easiness([hard(maps), hard(refined)], maps.shape[1])}
 
     @torch.no_grad()
@@ -274,7 +274,7 @@ class WeakSegmenter(System):
             asked = self.asked(images, present)
             read, again = (self.read(net, images, asked, factor) for factor in (1.0, 0.75))
             masks = [first, asked.mask(read), asked.mask(again)]
-            return {"mask": asked.mask(self.refined(images, read)),
+            return {"mask": asked.mask(self.refined(images, read)[0]),
                     "easiness": easiness(masks, self.config.num_mask_classes)}
 
     # ------------------------------------------------------------------------------- maps and masks
@@ -321,10 +321,12 @@ class WeakSegmenter(System):
         shares = logits.gather(1, places).masked_fill(allowed == 0, -1e4).softmax(1)
         return joined([shares], (images.shape[2], images.shape[3]))
 
-    def refined(self, images: Tensor, shares: Tensor) -> Tensor:
-        """Returns the shares after the CRF, if there is one."""
-        weight = self.config.crf_weight
-        return mean_field(shares.clamp_min(_LEAST).log(), images, self._potentials) if weight else shares
+    def refined(self, images: Tensor, *shares: Tensor) -> list[Tensor]:
+        """Returns shares of the same images after the CRF, if there is one."""
+        if not self.config.crf_weight:
+            return list(shares)
+        field = DenseCRF(images, self._potentials)
+        return [field.marginals(each.clamp_min(_LEAST).log()) for each in shares]
 
     def recognised(self, images: Tensor) -> Tensor:
         """Returns the classes (B, N) that the classifier gives a half or more; the likeliest where there is none."""
