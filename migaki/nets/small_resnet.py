@@ -25,15 +25,19 @@ class ResidualUnit(nn.Module):
         self.first_norm = nn.BatchNorm2d(after)
         self.second = nn.Conv2d(after, after, 3, padding=1, bias=False)
         self.second_norm = nn.BatchNorm2d(after)
+        # The places are taken before the convolution: the gradient of a 1x1 convolution with a stride writes outside its
+        # memory on CPUs in PyTorch 2.13, if it has fewer than 16 channels in channels_last.
+        self.stride = stride
         self.project = (
-            nn.Sequential(nn.Conv2d(before, after, 1, stride=stride, bias=False), nn.BatchNorm2d(after))
+            nn.Sequential(nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
             if stride > 1 or before != after else nn.Identity()
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, F, H, W) to (B, F', H / stride, W / stride)."""
         y = F.relu(self.first_norm(self.first(x)))
-        out: Tensor = F.relu(self.project(x) + self.second_norm(self.second(y)))
+        taken = x[..., :: self.stride, :: self.stride] if self.stride > 1 else x
+        out: Tensor = F.relu(self.project(taken) + self.second_norm(self.second(y)))
         return out
 
 

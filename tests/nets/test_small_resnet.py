@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from migaki.core.discovery import find_class, names_in
+from migaki.core.system import System
 from migaki.nets.batch_norm import adapt_norm
 from migaki.nets.small_resnet import ResidualUnit, SmallResNet, flat_size
 
@@ -32,6 +34,25 @@ def test_a_unit_with_silent_convolutions_passes_its_input_on() -> None:
     nn.init.zeros_(unit.second_norm.weight)
     x = torch.rand(2, 4, 6, 6)
     torch.testing.assert_close(unit(x), x)
+
+
+def test_a_unit_with_a_stride_projects_every_other_place() -> None:
+    torch.manual_seed(0)
+    unit = ResidualUnit(4, 8, 2).eval()
+    x = torch.rand(2, 4, 7, 6)
+    weight, norm = unit.project[0].weight, unit.project[1]  # type: ignore[index]
+    projected = norm(nn.functional.conv2d(x, weight, stride=2))
+    y = unit.second_norm(unit.second(torch.relu(unit.first_norm(unit.first(x)))))
+    torch.testing.assert_close(unit(x), torch.relu(projected + y))
+
+
+@pytest.mark.parametrize("name", sorted(names_in("systems", "System")))
+def test_no_1x1_convolution_has_a_stride(name: str) -> None:
+    """In channels_last its gradient writes outside its memory (PyTorch 2.13 on CPUs), if it has few channels."""
+    system = find_class("systems", name, System)
+    for module in system(system.tiny()[0]).modules():
+        if isinstance(module, nn.Conv2d) and set(module.kernel_size) == {1}:
+            assert set(module.stride) == {1}
 
 
 def test_flat_size_leaves_the_mode_alone() -> None:
