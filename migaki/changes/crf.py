@@ -27,21 +27,21 @@ class Crf(Change):
     class Config:
         """The kernels."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "place colour weight smooth smooth_weight rounds"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "place colour weight near near_weight rounds"}
 
         place: float = 50.0  # px, reach among like colours
         colour: float = 0.05  # distance of colours that count as alike, of [0, 1]
         weight: float = 10.0  # of like colours
-        smooth: float = 3.0  # px, reach whatever the colours
-        smooth_weight: float = 3.0  # of near places
+        near: float = 3.0  # px, reach whatever the colours
+        near_weight: float = 3.0  # of near places
         rounds: int = 10  # of mean field
         exact: bool = False  # the sum over all pairs of pixels, for pictures of up to 4096 px; else a lattice
 
         def __post_init__(self) -> None:
-            if min(self.place, self.colour, self.smooth) <= 0:
-                raise UserError("apply crf: --place, --colour and --smooth must be positive")
-            if min(self.weight, self.smooth_weight) < 0 or self.rounds < 1:
-                raise UserError("apply crf: --weight and --smooth-weight must not be negative, --rounds at least 1")
+            if min(self.place, self.colour, self.near) <= 0:
+                raise UserError("apply crf: --place, --colour and --near must be positive")
+            if min(self.weight, self.near_weight) < 0 or self.rounds < 1:
+                raise UserError("apply crf: --weight and --near-weight must not be negative, --rounds at least 1")
 
     config: Config
     inputs = ("image", "soft_masks")
@@ -50,7 +50,7 @@ class Crf(Change):
         super().__init__(config)
         own = self.config
         self._potentials = Potentials(
-            spatial_sigma=own.smooth, spatial_weight=own.smooth_weight, bilateral_sigma=own.place,
+            spatial_sigma=own.near, spatial_weight=own.near_weight, bilateral_sigma=own.place,
             colour_sigma=own.colour, bilateral_weight=own.weight, rounds=own.rounds)
 
     def change(self, batch: Batch, seeds: Tensor) -> Batch:

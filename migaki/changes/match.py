@@ -79,7 +79,8 @@ class Match(Change):
     def open(self, folder: Path) -> None:
         """Open the photographs; they are read as they are drawn, and their statistics kept."""
         config = self.config
-        if config.depth or ImageFolder(folder).made.get("simulator") in _DEPTH_SIMULATORS:
+        is_set = folder.is_dir()  # else a film, which no simulator of depth makes
+        if config.depth or (is_set and ImageFolder(folder).made.get("simulator") in _DEPTH_SIMULATORS):
             self._refuse_false_depth(folder)
         self._photos = ImageFolder(config.to)
         self._known: dict[tuple[int, ...], Looks | None] = {}

@@ -9,15 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from migaki.core import processes
 from migaki.core.batch import Batch, Key, Scalars
 from migaki.core.errors import UserError
 from migaki.core.moving_average import MovingAverage
-from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.data.batches.source import FolderSource, PairedSource
-from migaki.data.batches.two_folders import open_two
+from migaki.data.batches.two_folders import unpaired
 from migaki.losses.adversarial import gradient_penalty, patch_accuracy, patch_cross_entropy
 from migaki.losses.statistics import picture_statistics, sliced_wasserstein, standardised, unevenness
 from migaki.nets.camera import CameraNet, TextureDiscriminator, uniform_of
@@ -119,13 +116,9 @@ class CameraRefiner(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open both folders: photographs are scaled to the synthetic images' size."""
-        synthetic, real = open_two(data.synthetic, data.real, config.channels, config.height, config.width)
-        channels, height, width = synthetic.shape
-        shard = (processes.rank(), processes.world())
-        return replace(config, channels=channels, height=height, width=width), PairedSource(
-            FolderSource(synthetic, config.batch_size, fold(seed, 0), keys=("image",), shard=shard),
-            FolderSource(real, config.batch_size, fold(seed, 1), keys=("image",), rename={"image": "real"},
-                         shard=shard))
+        shape, source = unpaired(data.synthetic, data.real, (config.channels, config.height, config.width),
+                                 config.batch_size, seed)
+        return replace(config, channels=shape[0], height=shape[1], width=shape[2]), source
 
     def prepare(self, data: Data) -> None:
         """Load the estimator whose readings are watched, if there is one."""

@@ -5,7 +5,6 @@ Park, Efros, Zhang, Zhu, "Contrastive Learning for Unpaired Image-to-Image Trans
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -18,20 +17,18 @@ from migaki.core.errors import UserError
 from migaki.core.history import ImageHistory
 from migaki.core.moving_average import MovingAverage
 from migaki.core.source import Source
-from migaki.core.system import Sheet, System, descend, reading_of
-from migaki.core.trained import load_system
-from migaki.data.batches.unpaired import unpaired
-from migaki.data.folder import ImageFolder
-from migaki.losses.consistency import label_drift
+from migaki.core.system import Sheet, System, descend
+from migaki.data.batches.two_folders import unpaired
 from migaki.losses.translation import patch_nce, patch_squares, score_accuracy
-from migaki.metrics.drift import DriftMeter, calibration_indices, headline, unit_name
 from migaki.metrics.layout import LayoutGap
 from migaki.metrics.translation_watch import translation_warnings
 from migaki.nets.translator import Doublings, PatchProjections, Translator
 from migaki.nets.unet import PatchGAN
+from migaki.systems.parts.held_labels import HeldLabels
+from migaki.systems.parts.looks_watch import spread
+from migaki.systems.parts.translation import decay_rates, require_room, scores_of, translated
 
 _SHEET_WIDTH = 12
-_READ = 64  # batch size when the estimator is calibrated, images
 
 
 class Cut(System):
@@ -98,18 +95,14 @@ class Cut(System):
         Key(name="refined", shape=("C", "H", "W"), unit="float32 in [0, 1], what a refiner made of `image`",
             kind="picture"),
     )
-    training_only = ("history.", "estimator.", "layout.", "discriminator.", "projections.")
+    training_only = ("history.", "readings.", "layout.", "discriminator.", "projections.")
     per_process = ("history.",)
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         if min(config.channels, config.height, config.width, config.blocks, config.patches) < 1 or config.levels < 0:
             raise UserError("cut: channels, height, width, blocks and patches must be positive, levels not negative")
-        least = max(3 << config.patch_layers, 4 << config.levels, 8)
-        if min(config.height, config.width) < least:
-            raise UserError(f"cut: images of {config.width}x{config.height} px are too small for {config.levels} "
-                            f"levels and {config.patch_layers} patch layers, which take {least}x{least}: lower "
-                            "--levels or --patch-layers")
+        require_room("cut", config.height, config.width, config.levels, config.patch_layers)
         self.config = config
         self.refiner = Translator(config.channels, config.features, config.levels, config.blocks,
                                   shortcut=config.shortcut, doubling=config.doubling)
@@ -120,8 +113,7 @@ class Cut(System):
                                       num_layers=config.patch_layers, norm="instance")
         self.history = ImageHistory(config.history, (config.channels, config.height, config.width))
         self.layout = LayoutGap(config.channels)
-        self.estimator: System | None = None
-        self.meter: DriftMeter | None = None
+        self.readings = HeldLabels()
         nets: dict[str, nn.Module] = {"refiner": nn.ModuleList([self.refiner, self.projections]),
                                       "discriminator": self.discriminator}
         self.optimizers = {name: torch.optim.Adam(net.parameters(), lr=config.learning_rate,
@@ -138,32 +130,10 @@ class Cut(System):
 
     def prepare(self, data: Data) -> None:
         """Load the frozen estimator for the label consistency, if there is one."""
-        config = self.config
         if data.estimator is None:
             return
-        self.judge(load_system(data.estimator))
-        assert self.meter is not None
-        self.meter.require_shape((config.channels, config.height, config.width), data.estimator)
-        folder = ImageFolder(data.synthetic, size=(config.height, config.width), channels=config.channels)
-        places = calibration_indices(len(folder))
-        readings = (self.meter.read(folder.read(places[start : start + _READ], ("image",)))
-                    for start in range(0, len(places), _READ))
-        first = next(readings)
-        self.meter.unit(first)
-        if self.meter.needs_calibration:
-            self.meter.calibrate(itertools.chain([first], readings))
-
-    def judge(self, estimator: System) -> None:
-        """Set the estimator that measures the label drift, and freeze it."""
-        self.estimator = estimator.requires_grad_(False).eval()
-        self.meter = DriftMeter(self.estimator)
-
-    def train(self, mode: bool = True) -> Cut:
-        """Set the mode; the estimator always stays in evaluation mode, because it is not trained."""
-        super().train(mode)
-        if self.estimator is not None:
-            self.estimator.eval()
-        return self
+        config = self.config
+        self.readings.prepare([data.estimator], data.synthetic, (config.channels, config.height, config.width))
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -178,10 +148,7 @@ class Cut(System):
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """One step of the discriminator, then one of the generator with the projections (eq. 5)."""
-        fade = min(1.0, 2 * (1 - step / self.config.steps))
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * fade
+        decay_rates(self.optimizers.values(), self.config.learning_rate, step, self.config.steps)
         synthetic, photos = batch["image"] * 2 - 1, batch["real"] * 2 - 1
         is_mirrored = self.config.flip and step % 2 == 1  # the paper draws by chance: a resumed run has the step alone
         made: Tensor = self.refiner(synthetic.flip(3) if is_mirrored else synthetic)
@@ -196,7 +163,7 @@ class Cut(System):
     def _discriminator_step(self, made: Tensor, photos: Tensor, step: int) -> Scalars:
         """Take one step of D on least squares, halved so that it learns slowly against the generator."""
         shown = self.history.mix(made, step) if self.config.history else made
-        fake, true = self._scores(shown), self._scores(photos)
+        fake, true = scores_of(self.discriminator, shown), scores_of(self.discriminator, photos)
         loss = 0.5 * (patch_squares(fake, is_refined=True) + patch_squares(true, is_refined=False))
         skipped = descend(loss, self.optimizers["discriminator"], self.config.max_norm)
         with torch.no_grad():
@@ -210,7 +177,7 @@ class Cut(System):
         If `is_mirrored`, `made` was made of the mirrored input.
         """
         config = self.config
-        fool = patch_squares(self._scores(made), is_refined=False)
+        fool = patch_squares(scores_of(self.discriminator, made), is_refined=False)
         contrast = self._contrast(synthetic, made, is_mirrored=is_mirrored)
         made = made.flip(3) if is_mirrored else made
         loss = fool + config.nce * contrast
@@ -219,21 +186,16 @@ class Cut(System):
             identity = self._contrast(photos, self.refiner(photos))
             scalars["refiner/nce_identity"] = identity.detach()
             loss = loss + config.nce_identity * identity
-        if self.estimator is not None:
-            before, after = self._readings(synthetic, made)
-            moved = label_drift(after, before, self.meter.periods if self.meter is not None else {})
+        if self.readings:
+            before, after = self.readings.around((synthetic + 1) / 2, (made + 1) / 2, learn=config.consistency > 0)
+            moved = self.readings.drift(after, before)
             scalars["refiner/label_drift"] = moved.detach()
             loss = loss + config.consistency * moved
-            scalars |= self._drift(after, before)
+            scalars |= self.readings.moved(after, before)
         scalars["refiner/skipped"] = descend(loss, self.optimizers["refiner"], config.max_norm)
         with torch.no_grad():
             return scalars | {"refiner/change": (made - synthetic).abs().mean(),
-                              "refiner/diversity": _spread(made) / _spread(synthetic)}
-
-    def _scores(self, images: Tensor) -> Tensor:
-        """The discriminator's scores (B, 1, h, w) of images in [-1, 1]; it has no condition."""
-        scores: Tensor = self.discriminator(images[:, :0], (images + 1) / 2)
-        return scores.float()
+                              "refiner/diversity": spread(made) / spread(synthetic)}
 
     def _contrast(self, source: Tensor, made: Tensor, *, is_mirrored: bool = False) -> Tensor:
         """PatchNCE of images made of `source` (eq. 4), the mean over the feature maps; no gradient through the keys.
@@ -249,26 +211,11 @@ class Cut(System):
                  for query, key in zip(self.projections(asked, places), keys, strict=True)]
         return torch.stack(terms).mean()
 
-    def _readings(self, synthetic: Tensor, made: Tensor) -> tuple[Batch, Batch]:
-        """Return the estimator's readings before and after translation, for images in [-1, 1]."""
-        assert self.estimator is not None
-        with torch.no_grad():
-            before = reading_of(self.estimator, {"image": (synthetic + 1) / 2})
-        with torch.set_grad_enabled(self.config.consistency > 0 and torch.is_grad_enabled()):
-            return before, reading_of(self.estimator, {"image": (made + 1) / 2})
-
-    @torch.no_grad()
-    def _drift(self, after: Batch, before: Batch) -> Scalars:
-        """The mean drift in the label's unit."""
-        assert self.meter is not None
-        return {f"drift/{unit_name(self.meter.unit(before))}": headline(self.meter.drift(after, before)).mean()}
-
     # ---------------------------------------------------------------------------------------------- use
 
     def predict(self, batch: Batch) -> Batch:
         """Return `refined` (B, C, H, W) in [0, 1] for `image`."""
-        net = self.refiner if self.average is None else self.average
-        return {"refined": ((net(batch["image"] * 2 - 1) + 1) / 2).clamp(0, 1)}
+        return {"refined": translated(self.refiner if self.average is None else self.average, batch["image"])}
 
     def sheet(self, batch: Batch) -> Sheet:
         """Return rows of synthetic images, translated ones, changes (grey = none), and photographs."""
@@ -284,8 +231,3 @@ class Cut(System):
         if step < min(300, self.config.steps // 3):  # the two networks need time to balance
             return said
         return said + translation_warnings(scalars, "--nce", is_layout_known=self.layout.is_known)
-
-
-def _spread(images: Tensor) -> Tensor:
-    """Return the mean over pixels of the standard deviation over a batch; a small number, not NaN, for one image."""
-    return images.std(dim=0, unbiased=False).mean() + 1e-6

@@ -7,7 +7,6 @@ the label consistency follows Hoffman et al., "CyCADA", ICML 2018, eq. 4.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -20,20 +19,18 @@ from migaki.core.errors import UserError
 from migaki.core.history import ImageHistory
 from migaki.core.moving_average import MovingAverage
 from migaki.core.source import Source
-from migaki.core.system import Sheet, System, descend, reading_of
-from migaki.core.trained import load_system
-from migaki.data.batches.unpaired import unpaired
-from migaki.data.folder import ImageFolder
-from migaki.losses.consistency import label_drift
+from migaki.core.system import Sheet, System, descend
+from migaki.data.batches.two_folders import unpaired
 from migaki.losses.translation import patch_squares, score_accuracy
-from migaki.metrics.drift import DriftMeter, calibration_indices, headline, unit_name
 from migaki.metrics.layout import LayoutGap
 from migaki.metrics.translation_watch import translation_warnings
 from migaki.nets.translator import Doublings, Translator
 from migaki.nets.unet import PatchGAN
+from migaki.systems.parts.held_labels import HeldLabels
+from migaki.systems.parts.looks_watch import spread
+from migaki.systems.parts.translation import decay_rates, require_room, scores_of, translated
 
 _SHEET_WIDTH = 12
-_READ = 64  # batch size when the estimator is calibrated, images
 
 
 class CycleGAN(System):
@@ -92,7 +89,7 @@ class CycleGAN(System):
         Key(name="refined", shape=("C", "H", "W"), unit="float32 in [0, 1], what a refiner made of `image`",
             kind="picture"),
     )
-    training_only = ("history.", "synthetic_history.", "returner.", "estimator.", "layout.", "discriminator.",
+    training_only = ("history.", "synthetic_history.", "returner.", "readings.", "layout.", "discriminator.",
                      "synthetic_discriminator.")
     per_process = ("history.", "synthetic_history.")
 
@@ -100,11 +97,7 @@ class CycleGAN(System):
         super().__init__()
         if min(config.channels, config.height, config.width, config.blocks) < 1 or config.levels < 0:
             raise UserError("cyclegan: channels, height, width and blocks must be positive, levels not negative")
-        least = max(3 << config.patch_layers, 4 << config.levels, 8)
-        if min(config.height, config.width) < least:
-            raise UserError(f"cyclegan: images of {config.width}x{config.height} px are too small for {config.levels} "
-                            f"levels and {config.patch_layers} patch layers, which take {least}x{least}: lower "
-                            "--levels or --patch-layers")
+        require_room("cyclegan", config.height, config.width, config.levels, config.patch_layers)
         self.config = config
         shape = (config.channels, config.height, config.width)
         self.refiner, self.returner = (
@@ -118,8 +111,7 @@ class CycleGAN(System):
                      norm="instance") for _ in range(2))  # D_Y and D_X
         self.history, self.synthetic_history = ImageHistory(config.history, shape), ImageHistory(config.history, shape)
         self.layout = LayoutGap(config.channels)
-        self.estimator: System | None = None
-        self.meter: DriftMeter | None = None
+        self.readings = HeldLabels()
         nets = {"refiner": nn.ModuleList([self.refiner, self.returner]),
                 "discriminator": nn.ModuleList([self.discriminator, self.synthetic_discriminator])}
         self.optimizers = {name: torch.optim.Adam(net.parameters(), lr=config.learning_rate,
@@ -136,32 +128,10 @@ class CycleGAN(System):
 
     def prepare(self, data: Data) -> None:
         """Load the frozen estimator for the label consistency, if there is one."""
-        config = self.config
         if data.estimator is None:
             return
-        self.judge(load_system(data.estimator))
-        assert self.meter is not None
-        self.meter.require_shape((config.channels, config.height, config.width), data.estimator)
-        folder = ImageFolder(data.synthetic, size=(config.height, config.width), channels=config.channels)
-        places = calibration_indices(len(folder))
-        readings = (self.meter.read(folder.read(places[start : start + _READ], ("image",)))
-                    for start in range(0, len(places), _READ))
-        first = next(readings)
-        self.meter.unit(first)
-        if self.meter.needs_calibration:
-            self.meter.calibrate(itertools.chain([first], readings))
-
-    def judge(self, estimator: System) -> None:
-        """Set the estimator that measures the label drift, and freeze it."""
-        self.estimator = estimator.requires_grad_(False).eval()
-        self.meter = DriftMeter(self.estimator)
-
-    def train(self, mode: bool = True) -> CycleGAN:
-        """Set the mode; the estimator always stays in evaluation mode, because it is not trained."""
-        super().train(mode)
-        if self.estimator is not None:
-            self.estimator.eval()
-        return self
+        config = self.config
+        self.readings.prepare([data.estimator], data.synthetic, (config.channels, config.height, config.width))
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -176,10 +146,7 @@ class CycleGAN(System):
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """One step of both generators on eq. 3, then one of both discriminators on the same images."""
-        fade = min(1.0, 2 * (1 - step / self.config.steps))
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * fade
+        decay_rates(self.optimizers.values(), self.config.learning_rate, step, self.config.steps)
         synthetic, photos = batch["image"] * 2 - 1, batch["real"] * 2 - 1
         made, drawn = self.refiner(synthetic), self.returner(photos)  # G(x), F(y)
         scalars = self._refiner_step(synthetic, photos, made, drawn)
@@ -193,8 +160,8 @@ class CycleGAN(System):
     def _refiner_step(self, synthetic: Tensor, photos: Tensor, made: Tensor, drawn: Tensor) -> Scalars:
         """Take one step of both generators on eq. 3, the identities, and the label consistency, if it is on."""
         config = self.config
-        fool = patch_squares(self._scores(self.discriminator, made), is_refined=False)
-        fool_back = patch_squares(self._scores(self.synthetic_discriminator, drawn), is_refined=False)
+        fool = patch_squares(scores_of(self.discriminator, made), is_refined=False)
+        fool_back = patch_squares(scores_of(self.synthetic_discriminator, drawn), is_refined=False)
         cycle = (self.returner(made) - synthetic).abs().mean() + (self.refiner(drawn) - photos).abs().mean()
         loss = fool + fool_back + config.cycle * cycle
         scalars = {"refiner/adversarial": fool.detach(), "refiner/adversarial_back": fool_back.detach(),
@@ -203,25 +170,25 @@ class CycleGAN(System):
             same = (self.refiner(photos) - photos).abs().mean() + (self.returner(synthetic) - synthetic).abs().mean()
             scalars["refiner/identity"] = same.detach()
             loss = loss + config.identity * same
-        if self.estimator is not None:
-            before, after = self._readings(synthetic, made)
-            moved = label_drift(after, before, self.meter.periods if self.meter is not None else {})
+        if self.readings:
+            before, after = self.readings.around((synthetic + 1) / 2, (made + 1) / 2, learn=config.consistency > 0)
+            moved = self.readings.drift(after, before)
             scalars["refiner/label_drift"] = moved.detach()
             loss = loss + config.consistency * moved
-            scalars |= self._drift(after, before)
+            scalars |= self.readings.moved(after, before)
         scalars["refiner/skipped"] = descend(loss, self.optimizers["refiner"], config.max_norm)
         with torch.no_grad():
             return scalars | {"refiner/change": (made - synthetic).abs().mean(),
-                              "refiner/diversity": _spread(made) / _spread(synthetic)}
+                              "refiner/diversity": spread(made) / spread(synthetic)}
 
     def _discriminator_step(self, synthetic: Tensor, photos: Tensor, made: Tensor, drawn: Tensor,
                             step: int) -> Scalars:
         """Take one step of both discriminators on least squares, halved as in the paper (appendix 7.1)."""
         if self.config.history:
             made, drawn = self.history.mix(made, step), self.synthetic_history.mix(drawn, step)
-        fake, true = self._scores(self.discriminator, made), self._scores(self.discriminator, photos)
-        fake_back = self._scores(self.synthetic_discriminator, drawn)
-        true_back = self._scores(self.synthetic_discriminator, synthetic)
+        fake, true = scores_of(self.discriminator, made), scores_of(self.discriminator, photos)
+        fake_back = scores_of(self.synthetic_discriminator, drawn)
+        true_back = scores_of(self.synthetic_discriminator, synthetic)
         loss = 0.5 * (patch_squares(fake, is_refined=True) + patch_squares(true, is_refined=False))
         back = 0.5 * (patch_squares(fake_back, is_refined=True) + patch_squares(true_back, is_refined=False))
         skipped = descend(loss + back, self.optimizers["discriminator"], self.config.max_norm)
@@ -231,38 +198,17 @@ class CycleGAN(System):
                     "discriminator/accuracy_refined": score_accuracy(fake, is_refined=True),
                     "discriminator/accuracy_real": score_accuracy(true, is_refined=False)}
 
-    @staticmethod
-    def _scores(discriminator: PatchGAN, images: Tensor) -> Tensor:
-        """A discriminator's scores (B, 1, h, w) of images in [-1, 1]; it has no condition."""
-        scores: Tensor = discriminator(images[:, :0], (images + 1) / 2)
-        return scores.float()
-
-    def _readings(self, synthetic: Tensor, made: Tensor) -> tuple[Batch, Batch]:
-        """Return the estimator's readings before and after translation, for images in [-1, 1]."""
-        assert self.estimator is not None
-        with torch.no_grad():
-            before = reading_of(self.estimator, {"image": (synthetic + 1) / 2})
-        with torch.set_grad_enabled(self.config.consistency > 0 and torch.is_grad_enabled()):
-            return before, reading_of(self.estimator, {"image": (made + 1) / 2})
-
-    @torch.no_grad()
-    def _drift(self, after: Batch, before: Batch) -> Scalars:
-        """The mean drift in the label's unit."""
-        assert self.meter is not None
-        return {f"drift/{unit_name(self.meter.unit(before))}": headline(self.meter.drift(after, before)).mean()}
-
     # ---------------------------------------------------------------------------------------------- use
 
     def predict(self, batch: Batch) -> Batch:
         """Return `refined` (B, C, H, W) in [0, 1] for `image`."""
-        net = self.refiner if self.average is None else self.average
-        return {"refined": ((net(batch["image"] * 2 - 1) + 1) / 2).clamp(0, 1)}
+        return {"refined": translated(self.refiner if self.average is None else self.average, batch["image"])}
 
     def sheet(self, batch: Batch) -> Sheet:
         """Return rows of synthetic images, translated ones, those back again, changes (grey = none), photographs."""
         images = batch["image"][:_SHEET_WIDTH]
         refined = self.predict({"image": images})["refined"].float()
-        back = ((self.returner(refined * 2 - 1).float() + 1) / 2).clamp(0, 1)
+        back = translated(self.returner, refined).float()
         return [("synthetic", images), ("translated", refined), ("translated back", back),
                 ("translated - synthetic, x2", ((refined - images) + 0.5).clamp(0, 1)),
                 ("real, unpaired", batch["real"][:_SHEET_WIDTH])]
@@ -273,8 +219,3 @@ class CycleGAN(System):
         if step < min(300, self.config.steps // 3):  # the two networks need time to balance
             return said
         return said + translation_warnings(scalars, "--cycle", is_layout_known=self.layout.is_known)
-
-
-def _spread(images: Tensor) -> Tensor:
-    """Return the mean over pixels of the standard deviation over a batch; a small number, not NaN, for one image."""
-    return images.std(dim=0, unbiased=False).mean() + 1e-6

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from migaki.metrics.shares import wilson
+
 ALPHA = 0.05
 """Answers with a p value below this do not count as guesses."""
 
@@ -42,10 +44,9 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
 
     Unlike the textbook p +- z sqrt(p (1 - p) / n) it neither leaves [0, 1] nor collapses at 0 % and 100 %.
     """
-    if total == 0:
-        return 0.0, 1.0
-    found = _test(right, total, "two-sided").proportion_ci(0.95, method="wilson")
-    return float(found.low), float(found.high)
+    if not 0 <= right <= total:
+        raise ValueError(f"{right} right answers of {total}")
+    return wilson(right / total if total else 0.0, total)
 
 
 def _test(right: int, total: int, alternative: str) -> Any:

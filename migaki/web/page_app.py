@@ -56,7 +56,8 @@ def page_html(name: str, facts: dict[str, Any]) -> str:
     facts_json = json.dumps(facts).replace("<", "\\u003c")
     parts = {"STYLE": page_style() + (_PLACE / "served.css").read_text(encoding="utf-8"),
              "SCRIPT": f"{page_script()}\nconst facts = {facts_json};\n"
-                       + (_PLACE / "served.js").read_text(encoding="utf-8")}
+                       + (_PLACE / "served.js").read_text(encoding="utf-8"),
+             "PICTURES": (_PLACE / "pictures.js").read_text(encoding="utf-8")}
     for mark, text in parts.items():
         html = html.replace(f"/*{mark}*/", text)
     return html

@@ -47,6 +47,15 @@ def test_help_of_every_command(command: str, call: Call) -> None:
     assert code == 0 and not complaint and "usage: migaki" in said and len(said) > 60
 
 
+@pytest.mark.parametrize(("command", "shelf", "base"), [("apply", "changes", "Change"), ("train", "systems", "System"),
+                                                        ("evaluate", "judges", "Judge")])
+def test_options_of_a_method_are_not_those_of_its_command(command: str, shelf: str, base: str, call: Call) -> None:
+    """Two of one name could not be told apart: the parser would end with a traceback."""
+    for name in names_in(shelf, base):
+        code, _, complaint = call(command, name, "--no-such-option")
+        assert code == 2 and "--no-such-option" in complaint, name
+
+
 def names_of(command: str, call: Call) -> list[str]:
     """What may stand behind a command; [""] where nothing has to."""
     words = call(command, "--help-names")[1].split()

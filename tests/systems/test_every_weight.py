@@ -119,6 +119,13 @@ class Descent:
     gradient: Tensor
 
 
+def calibrate(system: Any, batch: Batch) -> None:
+    """Give a refiner an estimator, and its meter the spread of what that reads off a batch."""
+    system.readings.add(Reader(batch["image"][0].numel()))
+    (meter,) = system.readings.meters
+    meter.calibrate([meter.read(batch)])
+
+
 def build(name: str, **changes: Any) -> tuple[System, Batch]:
     """A tiny system whose weights and buffers are no round numbers, and a batch with whatever its update may read."""
     cls = find_class("systems", name, System)
@@ -133,10 +140,7 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
                 parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.1)
             for parameter in system.discriminator.parameters():
                 parameter.mul_(3)
-        reader = Reader(batch["image"][0].numel())
-        system.readings.add(reader)
-        (meter,) = system.readings.meters
-        meter.calibrate([meter.read(batch)])
+        calibrate(system, batch)
         for key in ("gaze", "logits") if config.hold == "label" else ():
             batch[key] = torch.randn(8, {"gaze": 2, "logits": 3}[key], generator=draw)
     if name in ("cut", "cyclegan"):
@@ -144,8 +148,7 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
             for key, parameter in system.named_parameters():
                 if not key.startswith("average."):
                     parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.1)
-        system.judge(Reader(batch["image"][0].numel()))
-        system.meter.calibrate([system.meter.read(batch)])
+        calibrate(system, batch)
     if name == "camera_refiner":
         with torch.no_grad():  # the camera is no identity, the discriminators have an opinion
             for parameter in system.camera.parameters():

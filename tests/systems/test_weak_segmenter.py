@@ -99,7 +99,7 @@ def test_soft_masks_are_written_and_refined_and_follow_their_pixels(run: Path, t
         expected = asked.spread(system.shares(batch["image"], asked, "scales"), 2)
     torch.testing.assert_close(soft, expected, atol=1e-3, rtol=0)
 
-    crf = Crf(Crf.Config(place=4, colour=0.1, weight=5, smooth=1, smooth_weight=2, rounds=5))
+    crf = Crf(Crf.Config(place=4, colour=0.1, weight=5, near=1, near_weight=2, rounds=5))
     apply_change("crf", crf, ApplyJob(input=tmp_path / "maps", out=tmp_path / "crf"), quiet=True)
     refined = ImageFolder(tmp_path / "crf").read(range(12), ("soft_masks", "mask"))
     assert not torch.allclose(refined["soft_masks"], soft)

@@ -27,7 +27,7 @@ def scores(discriminator: Any, images: Tensor) -> Tensor:
 
 def drift(system: Any, before: Tensor, after: Tensor) -> Tensor:
     """The change of the estimator's numbers in units of their variance, and the divergence of its classes."""
-    first, last = (system.estimator.predict({"image": (one + 1) / 2}) for one in (before, after))
+    first, last = (system.readings.estimators[0].predict({"image": (one + 1) / 2}) for one in (before, after))
     spread = ((first["gaze"] - first["gaze"].mean(0)) ** 2).mean(0)
     moved = ((last["gaze"] - first["gaze"]) ** 2 / spread).mean()
     p, q = first["logits"].softmax(1), last["logits"].softmax(1)

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
+from browsers import NO_BROWSER
+from page_server import Server
 from PIL import Image
 
-from migaki.web.connections import ConnectionLimits, server_config
-from migaki.web.serving import bind
-from migaki.web.sittings import FILE_NAME, Sittings
+from migaki.web.connections import ConnectionLimits
+from migaki.web.sittings import Sittings
 from migaki.web.turing import TuringConfig, open_test
-from migaki.web.turing_app import build_app
-
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-NO_BROWSER = ("there is no Chromium (apt-get install chromium, or set CHROMIUM)" if not CHROMIUM else
-              "playwright is not installed" if not importlib.util.find_spec("playwright") else "")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -81,36 +70,6 @@ def sittings(config: TuringConfig) -> Iterator[Sittings]:
     opened = open_test(config)
     yield opened
     opened.close()
-
-
-class Server:
-    """A server on a thread, which can be stopped in the middle of a test and started again at the same port."""
-
-    def __init__(self, config: TuringConfig, limits: ConnectionLimits | None = None) -> None:
-        self.config, self.port, self.limits = config, 0, limits
-        self.start()
-
-    def start(self) -> None:
-        self.sittings = Sittings(self.config.out / FILE_NAME) if self.port else open_test(self.config)
-        self.listener = bind("127.0.0.1", self.port)
-        self.port = self.listener.getsockname()[1]
-        app = build_app(self.sittings, host="127.0.0.1", token=self.config.token)
-        self.server = uvicorn.Server(server_config(app, self.limits))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listener]}, daemon=True)
-        self.thread.start()
-        deadline = time.monotonic() + 10
-        while not self.server.started and time.monotonic() < deadline:
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join(10)
-        self.listener.close()
-        self.sittings.close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
 
 
 @pytest.fixture

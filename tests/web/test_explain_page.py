@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 from browsers import CHROMIUM
 from fastapi.testclient import TestClient
+from page_server import served
 from PIL import Image
 from toy_scorer import ColourScorer, write_squares
 
@@ -23,8 +19,6 @@ from migaki.cli import main
 from migaki.core.errors import UserError
 from migaki.stages import explainer as stage
 from migaki.web import explain_app, try_app
-from migaki.web.connections import server_config
-from migaki.web.serving import bind
 
 SECRET = "s" * 20
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -126,26 +120,13 @@ def test_commands_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
         assert message in capsys.readouterr().err
 
 
-@contextmanager
-def served(app: Any) -> Iterator[str]:
-    with bind("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(server_config(app, try_app.CONNECTIONS))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        server.should_exit = True
-        thread.join(10)
-
-
 @pytest.mark.browser
 def test_the_page_in_a_browser(explainer: stage.PictureExplainer, tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright
 
     complaints: list[str] = []
     app = explain_app.build_app(explainer, host="127.0.0.1", token=SECRET)
-    with served(app) as url, sync_playwright() as playwright:
+    with served(app, try_app.CONNECTIONS) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         for width, height in ((1280, 900), (390, 844)):
             page = browser.new_context(viewport={"width": width, "height": height}).new_page()

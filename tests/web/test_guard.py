@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Server
 from fastapi.testclient import TestClient
+from page_server import Server
 
 from migaki.core.errors import UserError
 from migaki.web.guard import SAFE_HEADERS, Buckets, Guard, Limits, check_binding, is_loopback, page_policy

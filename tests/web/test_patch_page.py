@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import uvicorn
 from browsers import CHROMIUM
 from fastapi.testclient import TestClient
+from page_server import served
 from PIL import Image
 from toy_folders import write_folder
 
@@ -25,8 +23,6 @@ from migaki.stages.train import train
 from migaki.systems.classifier import Classifier
 from migaki.systems.patch import Patch
 from migaki.web import patch_app
-from migaki.web.connections import server_config
-from migaki.web.serving import bind
 
 
 @pytest.fixture(scope="module")
@@ -88,15 +84,8 @@ def test_what_is_refused(app: Any, root: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.fixture
 def url(app: Any) -> Iterator[str]:
-    with bind("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(server_config(app))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        server.should_exit = True
-        thread.join(10)
+    with served(app) as found:
+        yield found
 
 
 @pytest.mark.browser

@@ -7,18 +7,16 @@ import io
 import json
 import re
 import shutil
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from browsers import CHROMIUM
 from fastapi.testclient import TestClient
+from page_server import served
 from PIL import Image
 from toy_folders import write_folder
 
@@ -30,9 +28,7 @@ from migaki.stages.predict import Predictor
 from migaki.stages.train import train
 from migaki.systems.classifier import Classifier
 from migaki.web import folder_app, run_app, try_app
-from migaki.web.connections import ConnectionLimits, server_config
 from migaki.web.folder_table import FolderTable, Query
-from migaki.web.serving import bind
 
 PHONE: Any = {"width": 390, "height": 844}
 DESK: Any = {"width": 1280, "height": 900}
@@ -219,19 +215,6 @@ def test_what_is_no_picture_is_refused_in_one_sentence(asked: TestClient) -> Non
 
 
 # --------------------------------------------------------------------------------------------- in a browser
-
-
-@contextmanager
-def served(app: Any, limits: ConnectionLimits | None = None) -> Iterator[str]:
-    with bind("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(server_config(app, limits))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        server.should_exit = True
-        thread.join(10)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import Server
 from fastapi.testclient import TestClient
+from page_server import Server
 
 from migaki.web.sittings import Sittings
 from migaki.web.turing_app import build_app

@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from conftest import CHROMIUM, Server
+from browsers import CHROMIUM, PHONE
+from page_server import Server
 
 from migaki.web.turing import TuringConfig
 
 pytestmark = pytest.mark.browser
-
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
 @pytest.fixture(scope="module")

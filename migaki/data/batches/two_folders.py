@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from migaki.core import processes
 from migaki.core.batch import Batch
+from migaki.core.seeds import fold
 from migaki.data.batches.common_channels import common_channels
+from migaki.data.batches.source import FolderSource, PairedSource
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.overlap import refuse_swapped
 
@@ -27,6 +30,19 @@ def open_two(synthetic: Path, photos: Path, channels: int = 0, height: int = 0,
     real = ImageFolder(photos, size=shape[1:], channels=shape[0])
     refuse_swapped(images, real)
     return images, real
+
+
+def unpaired(synthetic: Path, photos: Path, shape: tuple[int, int, int], batch_size: int,
+             seed: int) -> tuple[tuple[int, int, int], PairedSource]:
+    """Returns the shape (C, H, W) of batches and their source: `image` of one folder, `real` of the other.
+
+    A number of 0 in `shape` is taken from the synthetic images. Raises UserError as `open_two` does.
+    """
+    images, real = open_two(synthetic, photos, *shape)
+    shard = (processes.rank(), processes.world())
+    return images.shape, PairedSource(
+        FolderSource(images, batch_size, fold(seed, 0), keys=("image",), shard=shard),
+        FolderSource(real, batch_size, fold(seed, 1), keys=("image",), rename={"image": "real"}, shard=shard))
 
 
 def in_parts(folder: ImageFolder, indices: Sequence[int]) -> Iterator[Batch]:

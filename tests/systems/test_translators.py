@@ -101,13 +101,14 @@ def test_apply_uses_the_average_and_saves_no_more_than_it_needs(name: str) -> No
 def test_the_estimator_stays_as_it_is_and_its_drift_is_logged(name: str) -> None:
     system, batch = build(name)
     reader = Reader(batch["image"][0].numel())
-    system.judge(reader)
-    system.meter.calibrate([system.meter.read(batch)])
+    system.readings.add(reader)
+    (meter,) = system.readings.meters
+    meter.calibrate([meter.read(batch)])
     before = [value.clone() for value in reader.parameters()]
     scalars = [system.update(batch, step) for step in range(3)]
     assert all(torch.equal(old, new) for old, new in zip(before, reader.parameters(), strict=True))
     assert float(scalars[0]["drift/std"]) == pytest.approx(0, abs=1e-3)  # it starts as the identity
-    assert float(scalars[-1]["drift/std"]) > 0 and not system.train().estimator.training
+    assert float(scalars[-1]["drift/std"]) > 0 and not system.train().readings.estimators[0].training
 
 
 @both
