@@ -50,6 +50,7 @@ from migaki.data.sets.metadata import find_metadata
 from migaki.data.sets.moved_labels import move_objects
 from migaki.data.sets.objects import of_objects
 from migaki.data.sets.rows import listed_rows, metadata_rows, shard_rows
+from migaki.data.sets.stacked import stacked
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
@@ -332,7 +333,7 @@ class ImageFolder:
     def read_label(self, key: str, indices: Sequence[int]) -> torch.Tensor:
         """Returns one label or further picture at these indices as a tensor `(B, ...)`."""
         if key in self.files:
-            return torch.from_numpy(np.stack([self.decode_file(key, index) for index in indices]))
+            return torch.from_numpy(stacked([self.decode_file(key, index) for index in indices], self.path, key))
         self.require_column(key)
         values = self.labels[key][np.asarray(indices, np.int64)]
         return torch.from_numpy(values.astype(np.uint8) if values.dtype == np.bool_ else values)

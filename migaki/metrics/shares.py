@@ -24,7 +24,8 @@ def wilson(share: float, count: float, z: float = Z_95) -> tuple[float, float]:
         return 0.0, 1.0
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     reach = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    # At the ends the bound is the end itself, and rounding would leave 1e-17 of it.
+    return 0.0 if share == 0 else max(0.0, middle - reach), 1.0 if share == 1 else min(1.0, middle + reach)
 
 
 def share_of_pictures(name: str, shares: Sequence[float] | npt.NDArray[np.float64]) -> dict[str, Any]:

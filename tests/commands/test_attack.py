@@ -22,7 +22,7 @@ from migaki.core.seeds import generator
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.judges.attacks import Attacks
-from migaki.judges.patches import noise_patch
+from migaki.judges.patches import Patches, noise_patch
 from migaki.metrics.shares import share_of_pictures, wilson
 from migaki.nets.scorer import open_single
 from migaki.ops import attacks
@@ -101,7 +101,8 @@ def test_refusals_of_an_attack(root: Path, tmp_path: Path, capsys: pytest.Captur
     for options, said in (({"target": "blue"}, "has no class 'blue'.*'dark', 'grey', 'light'"),
                           ({"target": "3"}, "has no class '3'"), ({"epsilon": "two"}, "--epsilon two: give a number"),
                           ({"epsilon": "1/0"}, "--epsilon 1/0"), ({"epsilon": "1e99999999"}, "at most 1"),
-                          ({"epsilon": "nan"}, "more than 0"), ({"epsilon": "1/2/3"}, "give a number"), ({"step": "2"}, "more than 0 and at most 1"),
+                          ({"epsilon": "nan"}, "more than 0"), ({"epsilon": "1/2/3"}, "give a number"),
+                          ({"step": "2"}, "more than 0 and at most 1"),
                           ({"steps": 0}, "at least 1"), ({"lab_weight": -1.0}, "not be negative")):
         import re
 
@@ -197,6 +198,7 @@ def test_refusals_of_a_patch(root: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert not (tmp_path / "out").exists()
     assert main(["evaluate", "patches", str(root / "run"), "--data", str(root / "data")]) == 2
     assert "is no patch" in capsys.readouterr().err
+    assert "17 cm wide" in message(lambda: Patches.Config(data=root / "none", print_cm=30.0))
     assert "17 cm wide" in message(lambda: print_sheet(torch.zeros(3, 8, 8), 30.0, ""))
 
 
@@ -211,7 +213,7 @@ def test_the_sheet_prints_the_true_size() -> None:
 def test_wilsons_interval_is_statsmodels_and_counts_pictures() -> None:
     for right, total, low, high in ((5, 10, 0.2366, 0.7634), (0, 20, 0.0, 0.1611), (81, 100, 0.7222, 0.8749)):
         assert wilson(right / total, total) == pytest.approx((low, high), abs=1e-4)
-    assert wilson(0.0, 0) == (0.0, 1.0)
+    assert wilson(0.0, 0) == (0.0, 1.0) and wilson(0.0, 12)[0] == 0.0 and wilson(1.0, 12)[1] == 1.0
     found = share_of_pictures("success", [1.0, 0.5, 0.0, 0.5])
     assert found["success"] == 0.5 and (found["success_low"], found["success_high"]) == wilson(0.5, 4)
     assert share_of_pictures("x", []) == {"x": None, "x_low": None, "x_high": None}
