@@ -93,9 +93,7 @@ class ImageFolder:
         left_out = LeftOut()
         files = list_files(self.path, left_out) if single is None else [single]
         if single is None and (self._root / JOURNAL).exists():
-            raise UserError(
-                f"{show(self.path)}: is not finished: run the command that writes it again to continue"
-            )
+            raise UserError(f"{show(self.path)}: is not finished: run the command that writes it again to continue")
         self._metadata = find_metadata(self.path, files)
         self.rows: Sequence[Row]
         shards = None if self._metadata else shard_rows(self.path, files)

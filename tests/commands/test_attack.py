@@ -191,6 +191,10 @@ def test_refusals_of_a_patch(root: Path, tmp_path: Path, capsys: pytest.CaptureF
     for more, said in ((["--target", "dark", "--share", "0.9"], "larger than the pictures of 20 x 16 px"),
                        (["--target", "blue"], "has no class 'blue'"), ([], "--target: name the class"),
                        (["--target", "dark", "--printed", "0.9", "0.1"], "--printed 0.9 0.1"),
+                       (["--target", "dark", "--size", "1"], "--size 1: the patch itself has 4 to 1024 px"),
+                       (["--target", "dark", "--size", "5000"], "--size 5000"),
+                       (["--target", "dark", "--num-classes", "4"], "--num-classes 4: the classifier"),
+                       (["--target", "dark", "--channels", "1"], "--channels 1: the classifier"),
                        (["--target", "dark", "--smooth", "-1"], "--smooth -1")):
         assert main([*words, *more]) == 2
         error = capsys.readouterr().err
