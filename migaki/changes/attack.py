@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -123,8 +122,9 @@ class Attack(Change):
 
 def share(option: str, text: str) -> float:
     """Returns a number above 0 and up to 1 that is written as 0.03 or 8/255; UserError for any other text."""
+    above, stroke, below = text.partition("/")
     try:
-        value = float(Fraction(text.replace(" ", "")))
+        value = float(above) / (float(below) if stroke else 1.0)
     except (ValueError, ZeroDivisionError) as error:
         raise UserError(f"--{option} {text}: give a number such as 0.03 or 8/255") from error
     if not 0 < value <= 1:

@@ -33,13 +33,14 @@ class Crf(Change):
         colour: float = 0.05  # distance of colours that count as alike, of [0, 1]
         weight: float = 10.0  # of like colours
         near: float = 3.0  # px, reach whatever the colours
-        near_weight: float = 3.0  # of near places
+        near_weight: float = 3.0  # of near places whatever the colours
         rounds: int = 10  # of mean field
         exact: bool = False  # the sum over all pairs of pixels, for pictures of up to 4096 px; else a lattice
 
         def __post_init__(self) -> None:
-            if min(self.place, self.colour, self.near) <= 0:
-                raise UserError("apply crf: --place, --colour and --near must be positive")
+            # Below that no two pixels are near or alike, and the lattice has no numbers for its corners.
+            if min(self.place, self.near) < 0.1 or self.colour < 0.001:
+                raise UserError("apply crf: --place and --near are at least 0.1 px, --colour at least 0.001")
             if min(self.weight, self.near_weight) < 0 or self.rounds < 1:
                 raise UserError("apply crf: --weight and --near-weight must not be negative, --rounds at least 1")
 
@@ -59,6 +60,8 @@ class Crf(Change):
         if soft.shape[2:] != images.shape[2:]:
             raise UnfitPicture(f"has {images.shape[3]} x {images.shape[2]} px, and its soft masks {soft.shape[3]} x "
                                f"{soft.shape[2]}: make them anew with `migaki apply weak_maps`")
+        if soft.shape[1] < 2:
+            raise UnfitPicture("has soft masks of one channel: they need one for the background and one for each class")
         if self.config.exact and images.shape[2] * images.shape[3] > MOST_EXACT:
             raise UnfitPicture(f"has more than {MOST_EXACT} pixels, too many for the exact sum: leave out --exact")
         scores = soft.clamp_min(_LEAST).log()

@@ -50,6 +50,7 @@ from migaki.data.sets.metadata import find_metadata
 from migaki.data.sets.moved_labels import move_objects
 from migaki.data.sets.objects import of_objects
 from migaki.data.sets.rows import listed_rows, metadata_rows, shard_rows
+from migaki.data.sets.stacked import stacked
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
@@ -92,9 +93,7 @@ class ImageFolder:
         left_out = LeftOut()
         files = list_files(self.path, left_out) if single is None else [single]
         if single is None and (self._root / JOURNAL).exists():
-            raise UserError(
-                f"{show(self.path)}: is not finished: run the command that writes it again to continue"
-            )
+            raise UserError(f"{show(self.path)}: is not finished: run the command that writes it again to continue")
         self._metadata = find_metadata(self.path, files)
         self.rows: Sequence[Row]
         shards = None if self._metadata else shard_rows(self.path, files)
@@ -332,7 +331,7 @@ class ImageFolder:
     def read_label(self, key: str, indices: Sequence[int]) -> torch.Tensor:
         """Returns one label or further picture at these indices as a tensor `(B, ...)`."""
         if key in self.files:
-            return torch.from_numpy(np.stack([self.decode_file(key, index) for index in indices]))
+            return torch.from_numpy(stacked([self.decode_file(key, index) for index in indices], self.path, key))
         self.require_column(key)
         values = self.labels[key][np.asarray(indices, np.int64)]
         return torch.from_numpy(values.astype(np.uint8) if values.dtype == np.bool_ else values)

@@ -146,7 +146,7 @@ def paired(plain: ImageFolder, attacked: ImageFolder) -> list[tuple[int, int]]:
     found = [(places[stem_of(name)], place) for place, name in enumerate(attacked.names) if stem_of(name) in places]
     if not found:
         raise UserError(f"{show(attacked.path)}: shares no name with {show(plain.path)}: give what `migaki apply "
-                        "attack` made of --data")
+                        "attack` made of --data, without --variants")
     return found
 
 

@@ -90,6 +90,7 @@ class Forgeries(Judge):
             raise UserError(f"{run}: is no forgery detector: give a run of `migaki train forgery_detector`")
         folder = ImageFolder(config.data, size=shape[1:], channels=shape[0])
         truth, kinds = labels_of(folder)
+        _require_kinds(config.exclude, kinds)
         kept = [place for place, kind in enumerate(kinds) if kind not in config.exclude]
         if not any(truth[place] for place in kept) or all(truth[place] for place in kept):
             raise UserError(f"{show(folder.path)}: needs real and forged pictures: choose another set, or fewer "
@@ -113,24 +114,49 @@ class Forgeries(Judge):
 
 
 def labels_of(folder: ImageFolder) -> tuple[list[bool], list[str]]:
-    """Returns for each picture whether it is forged, and the kind of forgery (empty if real); UserError without such
-    labels."""
+    """Returns for each picture whether it is forged, and the kind of forgery (empty if real).
+
+    Raises UserError for a set without such labels, and for one that lacks the label of a picture.
+    """
     names = folder.class_names("label")
     if "forged" in folder.labels:
-        truth = [bool(value > 0) for value in folder.labels["forged"]]
+        values = _whole(folder, "forged", 2)
+        truth = [value == 1 for value in values]
     elif "label" in folder.labels and any(name.lower() in _REAL for name in names):
-        truth = [names[int(value)].lower() not in _REAL for value in folder.labels["label"]]
+        truth = [names[value].lower() not in _REAL for value in _whole(folder, "label", len(names))]
     else:
         raise UserError(f"{show(folder.path)}: does not say which pictures are forged: add a column `forged` (0 or 1) "
                         "to its metadata")
     numbered = ("real", *KINDS)
     kinds = []
     for row, is_forged in zip(folder.rows, truth, strict=True):
-        value = row.get("kind", row.get("forgery_kind", "forged"))
+        value = row.get("kind", row.get("forgery_kind"))
         if isinstance(value, int | float) and 0 <= value < len(numbered):
             value = numbered[int(value)]
-        kinds.append(str(value) if is_forged else "")
+        kinds.append("" if not is_forged else "forged" if value is None or value != value else str(value))
     return truth, kinds
+
+
+def _whole(folder: ImageFolder, column: str, count: int) -> list[int]:
+    """Returns a column of numbers from 0 to `count` - 1; UserError that names the first picture with another value."""
+    values = folder.labels[column]
+    if values.ndim != 1:
+        raise UserError(f"{show(folder.path)}: '{column}' holds several values a picture: give one, from 0 to "
+                        f"{count - 1}")
+    wrong = np.flatnonzero(~np.isin(values, range(count)))
+    if len(wrong):
+        raise UserError(f"{show(folder.path)}: '{column}' of '{show(folder.names[int(wrong[0])])}' is missing or no "
+                        f"number from 0 to {count - 1}: correct it, or take the picture out of the set")
+    return [int(value) for value in values]
+
+
+def _require_kinds(given: Sequence[str], kinds: Sequence[str]) -> None:
+    """UserError for kinds to leave out that the set does not have."""
+    known = sorted({kind for kind in kinds if kind})
+    for kind in given:
+        if kind not in known and kind not in KINDS:
+            raise UserError(f"--exclude {show(kind)}: the set has no such kind of forgery: it has "
+                            f"{', '.join(map(show, known)) or 'none'}")
 
 
 def _mask(folder: ImageFolder, index: int) -> np.ndarray[Any, np.dtype[np.bool_]] | None:

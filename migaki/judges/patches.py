@@ -24,7 +24,7 @@ from migaki.nets.published import is_published
 from migaki.nets.scorer import Scorer, fit_pictures, open_single
 from migaki.ops.patches import NUMBERS
 from migaki.ops.views import draw_views, photographed
-from migaki.report.print_sheet import as_pdf, as_png, print_sheet
+from migaki.report.print_sheet import as_pdf, as_png, print_sheet, require_width
 from migaki.report.sheets import image_png, sheet
 from migaki.systems.patch import Patch
 
@@ -60,6 +60,7 @@ class Patches(Judge):
         def __post_init__(self) -> None:
             if self.repeats < 1:
                 raise UserError(f"--repeats {self.repeats}: at least 1")
+            require_width(self.print_cm)
 
     config: Config
     takes_runs = True

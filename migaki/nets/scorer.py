@@ -70,11 +70,11 @@ class SystemScorer(Scorer):
         config = system.config
         self.num_classes = int(getattr(config, "num_classes", 0))
         if self.num_classes < 1 or system.shape is None or tuple(system.inputs) != ("image",):
-            raise UserError(f"{name}: is no classifier of pictures (it is a {type(system).__name__}): give a run of "
-                            "`migaki train classifier`")
+            raise UserError(_no_classifier(name, system))
         self.classes, self.shape = tuple(getattr(config, "classes", ())), system.shape
         self.several = bool(getattr(config, "several", False))
         self.eval()
+        self._require_scores()
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class. Scores of systems that give only probabilities are their logits."""
@@ -82,6 +82,20 @@ class SystemScorer(Scorer):
         if "logits" in made:
             return made["logits"].float()
         return torch.logit(made["label_scores"].float().clamp(1e-6, 1 - 1e-6))
+
+    def _require_scores(self) -> None:
+        """UserError for a system that knows classes but scores no whole pictures, as a segmenter or a patch."""
+        channels, height, width = self.shape
+        with torch.no_grad():
+            made = self.system.predict({"image": torch.zeros(1, channels or 3, height or 64, width or 64)})
+        scores = made.get("logits", made.get("label_scores"))
+        if scores is None or tuple(scores.shape) != (1, self.num_classes):
+            raise UserError(_no_classifier(self.name, self.system))
+
+
+def _no_classifier(name: str, system: System) -> str:
+    return (f"{name}: is no classifier of pictures (it is a {type(system).__name__}): give a run of `migaki train "
+            "classifier`")
 
 
 class PublishedScorer(Scorer):

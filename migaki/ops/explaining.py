@@ -94,7 +94,10 @@ _MAKERS: Final[dict[str, _Maker]] = {
 
 
 def patch_of(settings: Settings, images: Tensor) -> int:
-    """The side of occlusion's square in px."""
+    """The side of occlusion's square in px; ValueError for one that hides more than the picture."""
+    if settings.patch > min(images.shape[2:]):
+        raise ValueError(f"the patch of occlusion has {settings.patch} px, and the picture {images.shape[3]} x "
+                         f"{images.shape[2]}: choose a smaller patch")
     return settings.patch or max(2, min(images.shape[2:]) // 6)
 
 

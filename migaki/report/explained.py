@@ -66,7 +66,7 @@ def _picture_page(folder: ImageFolder, number: int, scorer: Scorer, config: Any)
              Number("share", f"{row['explained_share']:.1%}"),
              Number("score", f"{row['explained_score']:.2f}", "before the softmax")]
     if isinstance(row.get("label"), str | int):
-        cards.append(Number("label of the set", show(str(row["label"]))))
+        cards.append(Number("label of the set", show(_label_name(folder, row["label"]))))
     if row.get("completeness_gap") is not None:
         cards.append(Number("completeness gap", f"{row['completeness_gap']:.3f}",
                             "sum of the map less the rise of the score"))
@@ -83,6 +83,11 @@ def _picture_page(folder: ImageFolder, number: int, scorer: Scorer, config: Any)
         [show(scorer.class_name(place)), float(scores[place]), 100 * float(shares[place])]
         for place in scores.topk(min(_BEST, len(scores))).indices.tolist()]))
     return page
+
+
+def _label_name(folder: ImageFolder, label: str | int) -> str:
+    names = folder.class_names("label")
+    return names[label] if isinstance(label, int) and 0 <= label < len(names) else str(label)
 
 
 def _read(path: Any) -> Tensor:

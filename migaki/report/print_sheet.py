@@ -23,15 +23,20 @@ def px(centimetres: float) -> int:
     return round(centimetres * DPI / 2.54)
 
 
+def require_width(centimetres: float) -> None:
+    """UserError for a patch that does not fit the paper."""
+    most = (_PAPER[0] - 4 * _MARGIN) * 2.54 / DPI
+    if not 1 <= centimetres <= most:
+        raise UserError(f"--print-cm {centimetres:g}: the patch is from 1 to {most:.0f} cm wide on A4")
+
+
 def print_sheet(patch: Tensor, centimetres: float, caption: str) -> Image.Image:
     """Returns the sheet of a patch (C, S, S) in [0, 1] that is `centimetres` wide and high when printed at full size.
 
     Raises UserError for a patch that does not fit the paper.
     """
+    require_width(centimetres)
     side = px(centimetres)
-    if centimetres < 1 or side > _PAPER[0] - 4 * _MARGIN:
-        most = (_PAPER[0] - 4 * _MARGIN) * 2.54 / DPI
-        raise UserError(f"--print-cm {centimetres:g}: the patch is from 1 to {most:.0f} cm wide on A4")
     page = Image.new("RGB", _PAPER, (255, 255, 255))
     draw = ImageDraw.Draw(page)
     left, top = (_PAPER[0] - side) // 2, (_PAPER[1] - side) // 2

@@ -32,6 +32,7 @@ from migaki.ops.patches import (
 from migaki.ops.views import draw_views, photographed
 
 _SHOWN = 12
+_LARGEST = 1024  # px, side of the patch itself: an A4 sheet shows no more, and each step warps all of it
 
 
 class Patch(System):
@@ -90,6 +91,9 @@ class Patch(System):
         low, high = config.printed
         if not 0 <= low < high <= 1:
             raise UserError(f"--printed {low:g} {high:g}: give two ascending values from 0 to 1")
+        if config.size and not 4 <= config.size <= _LARGEST:
+            raise UserError(f"--size {config.size}: the patch itself has 4 to {_LARGEST} px; 0 = twice its side in the "
+                            "picture")
         if config.smooth < 0:
             raise UserError(f"--smooth {config.smooth:g}: must not be negative")
         self.config = config
@@ -126,8 +130,12 @@ class Patch(System):
         folders += [ImageFolder(path, size=(height, width), channels=channels) for path in data.data[1:]]
         if problem := fit_pictures(scorer, (channels, height, width)):
             raise UserError(f"{data.data[0]}: a picture {problem}")
-        config = replace(config, channels=channels, height=height, width=width, num_classes=scorer.num_classes,
-                         target=str(scorer.class_number(config.target)))
+        found = {"channels": channels, "height": height, "width": width, "num_classes": scorer.num_classes}
+        for name, value in found.items():
+            if getattr(config, name) not in (0, value):
+                raise UserError(f"--{name.replace('_', '-')} {getattr(config, name)}: the classifier and the data say "
+                                f"{value}: leave it out")
+        config = replace(config, **found, target=str(scorer.class_number(config.target)))
         share = max(1, config.batch_size // len(folders))
         shard = (processes.rank(), processes.world())
         return config, MixedSource(*(FolderSource(folder, share, fold(seed, number), keys=("image",), shard=shard)

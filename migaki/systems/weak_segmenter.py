@@ -386,5 +386,6 @@ def _check(config: WeakSegmenter.Config) -> None:
         raise UserError("weak_segmenter: --easy lies above 0 and at most 1, --classifier-share between 0 and 1")
     if config.candidates < 1 or not config.scales or min(config.scales) <= 0 or max(config.scales) > 4:
         raise UserError("weak_segmenter: --candidates must be at least 1, each of --scales above 0 and at most 4")
-    if min(config.crf_place, config.crf_colour, config.crf_smooth, config.sharpness) <= 0:
-        raise UserError("weak_segmenter: --crf-place, --crf-colour, --crf-smooth and --sharpness must be positive")
+    if min(config.crf_place, config.crf_smooth, config.sharpness) <= 0 or config.crf_colour < 0.001:
+        raise UserError("weak_segmenter: --crf-place, --crf-smooth and --sharpness must be positive, --crf-colour at "
+                        "least 0.001")

@@ -22,7 +22,7 @@ from migaki.core.seeds import generator
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.judges.attacks import Attacks
-from migaki.judges.patches import noise_patch
+from migaki.judges.patches import Patches, noise_patch
 from migaki.metrics.shares import share_of_pictures, wilson
 from migaki.nets.scorer import open_single
 from migaki.ops import attacks
@@ -100,7 +100,9 @@ def test_away_from_what_the_model_says_and_the_same_bits_again(root: Path, tmp_p
 def test_refusals_of_an_attack(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for options, said in (({"target": "blue"}, "has no class 'blue'.*'dark', 'grey', 'light'"),
                           ({"target": "3"}, "has no class '3'"), ({"epsilon": "two"}, "--epsilon two: give a number"),
-                          ({"epsilon": "1/0"}, "--epsilon 1/0"), ({"step": "2"}, "more than 0 and at most 1"),
+                          ({"epsilon": "1/0"}, "--epsilon 1/0"), ({"epsilon": "1e99999999"}, "at most 1"),
+                          ({"epsilon": "nan"}, "more than 0"), ({"epsilon": "1/2/3"}, "give a number"),
+                          ({"step": "2"}, "more than 0 and at most 1"),
                           ({"steps": 0}, "at least 1"), ({"lab_weight": -1.0}, "not be negative")):
         import re
 
@@ -116,7 +118,7 @@ def test_refusals_of_an_attack(root: Path, tmp_path: Path, capsys: pytest.Captur
     assert main([*words, str(tmp_path / "weights.safetensors")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()
-    assert share("epsilon", "8/255") == 8 / 255
+    assert share("epsilon", "8/255") == share("epsilon", " 8 / 255") == 8 / 255
 
 
 def test_the_judge_counts_views_beside_noise_of_equal_norm(root: Path, tmp_path: Path) -> None:
@@ -189,6 +191,10 @@ def test_refusals_of_a_patch(root: Path, tmp_path: Path, capsys: pytest.CaptureF
     for more, said in ((["--target", "dark", "--share", "0.9"], "larger than the pictures of 20 x 16 px"),
                        (["--target", "blue"], "has no class 'blue'"), ([], "--target: name the class"),
                        (["--target", "dark", "--printed", "0.9", "0.1"], "--printed 0.9 0.1"),
+                       (["--target", "dark", "--size", "1"], "--size 1: the patch itself has 4 to 1024 px"),
+                       (["--target", "dark", "--size", "5000"], "--size 5000"),
+                       (["--target", "dark", "--num-classes", "4"], "--num-classes 4: the classifier"),
+                       (["--target", "dark", "--channels", "1"], "--channels 1: the classifier"),
                        (["--target", "dark", "--smooth", "-1"], "--smooth -1")):
         assert main([*words, *more]) == 2
         error = capsys.readouterr().err
@@ -196,6 +202,7 @@ def test_refusals_of_a_patch(root: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert not (tmp_path / "out").exists()
     assert main(["evaluate", "patches", str(root / "run"), "--data", str(root / "data")]) == 2
     assert "is no patch" in capsys.readouterr().err
+    assert "17 cm wide" in message(lambda: Patches.Config(data=root / "none", print_cm=30.0))
     assert "17 cm wide" in message(lambda: print_sheet(torch.zeros(3, 8, 8), 30.0, ""))
 
 
@@ -210,7 +217,7 @@ def test_the_sheet_prints_the_true_size() -> None:
 def test_wilsons_interval_is_statsmodels_and_counts_pictures() -> None:
     for right, total, low, high in ((5, 10, 0.2366, 0.7634), (0, 20, 0.0, 0.1611), (81, 100, 0.7222, 0.8749)):
         assert wilson(right / total, total) == pytest.approx((low, high), abs=1e-4)
-    assert wilson(0.0, 0) == (0.0, 1.0)
+    assert wilson(0.0, 0) == (0.0, 1.0) and wilson(0.0, 12)[0] == 0.0 and wilson(1.0, 12)[1] == 1.0
     found = share_of_pictures("success", [1.0, 0.5, 0.0, 0.5])
     assert found["success"] == 0.5 and (found["success_low"], found["success_high"]) == wilson(0.5, 4)
     assert share_of_pictures("x", []) == {"x": None, "x_low": None, "x_high": None}

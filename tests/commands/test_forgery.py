@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from migaki.cli import main
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.others import Others
+from migaki.judges.forgeries import labels_of
 from migaki.metrics.roc import Roc, auc, auc_interval, overlap
 from migaki.ops.forgery import sharpness
 from migaki.simulate.forgery import Forgery
@@ -119,6 +121,27 @@ def test_a_set_by_another_hand_with_classes_and_kinds(root: Path, tmp_path: Path
     figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())["figures"]
     assert figures["runs"] == 2 and figures["forged"] == 3 and figures["auc_swap"] == figures["auc"]
     assert 0 <= figures["iou_swap"] <= 1
+
+
+@pytest.mark.parametrize(("column", "values"), [("forged", (None, 1, 0)), ("forged", (2, 1, 0)), ("forged", (-1, 1, 0)),
+                                                ("label", (None, "fake", "real"))])
+def test_a_picture_without_its_label_does_not_count_as_real(
+        column: str, values: tuple[Any, ...], root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_folder(tmp_path / "some", 3, SIZE, channels=3, labels=())
+    (folder / "metadata.jsonl").write_text("".join(json.dumps({"file_name": f"{k:03d}.png", column: value}) + "\n"
+                                                   for k, value in enumerate(values)))
+    assert main(["evaluate", "forgeries", str(root / "run"), "--data", str(folder), "--out", str(tmp_path / "o")]) == 2
+    error = capsys.readouterr().err
+    assert f"'{column}'" in error and error.count("\n") == 1 and not (tmp_path / "o").exists()
+
+
+def test_forgeries_without_a_kind_are_of_one_kind(root: Path, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "some", 4, SIZE, channels=3, labels=())
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(
+        {"file_name": f"{k:03d}.png", "forged": k % 2, "kind": "swap" if k == 1 else None}) + "\n" for k in range(4)))
+    assert labels_of(ImageFolder(folder)) == ([False, True, False, True], ["", "swap", "", "forged"])
+    assert main(["evaluate", "forgeries", str(root / "run"), "--data", str(folder), "--out", str(tmp_path / "o"),
+                 "--exclude", "swop"]) == 2
 
 
 def test_refusals(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

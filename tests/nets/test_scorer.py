@@ -8,7 +8,9 @@ import pytest
 import torch
 from published_files import write_net
 
+from migaki.core.discovery import find_class, names_in
 from migaki.core.errors import UserError
+from migaki.core.system import System
 from migaki.nets.scorer import SystemScorer, fit_pictures, open_scorer
 from migaki.ops.attribution_layers import cam, dcsm, dcsm_layers, grad_cam
 from migaki.systems.adapted_classifier import AdaptedClassifier
@@ -41,6 +43,20 @@ def test_a_system_that_is_no_classifier() -> None:
     config, _ = Regressor.tiny()
     with pytest.raises(UserError, match="run: is no classifier of pictures"):
         SystemScorer(Regressor(config).eval(), "run")
+
+
+@pytest.mark.parametrize("name", sorted(names_in("systems", "System")))
+def test_every_system_is_a_classifier_or_refused(name: str) -> None:
+    made: type[System] = find_class("systems", name, System)
+    config, batch = made.tiny()
+    system = made(config).eval()
+    try:
+        scorer = SystemScorer(system, "run")
+    except UserError as error:
+        assert "run: is no classifier of pictures" in str(error)
+        return
+    with torch.no_grad():
+        assert scorer(batch["image"]).shape == (len(batch["image"]), scorer.num_classes)
 
 
 def test_published_files(tmp_path: Path) -> None:

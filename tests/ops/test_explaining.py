@@ -68,7 +68,8 @@ def test_maps_that_ask_no_model() -> None:
 def test_what_is_refused() -> None:
     model, images = ready(Pooled()), pictures()
     for method, settings, message in (("magic", Settings(), "is no method"), ("pattern_net", Settings(), "patterns"),
-                                      ("cam", Settings(layers=("first", "second")), "one layer")):
+                                      ("cam", Settings(layers=("first", "second")), "one layer"),
+                                      ("occlusion", Settings(patch=500), "choose a smaller patch")):
         with pytest.raises(ValueError, match=message):
             explain(method, model, images, TARGETS, SEEDS, settings)
 

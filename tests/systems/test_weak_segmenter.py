@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from refusals import message
 from scene_folders import QUICK, rewrite, rows_of, scenes
 from torch import Tensor
 
@@ -109,6 +111,20 @@ def test_soft_masks_are_written_and_refined_and_follow_their_pixels(run: Path, t
     small = ImageFolder(tmp_path / "small").read([3], ("soft_masks",))["soft_masks"]
     assert small.shape == (1, 3, 16, 16)
     assert float((small - F.avg_pool2d(soft[3:4], 2)).abs().mean()) < 0.05
+
+
+def test_soft_masks_that_no_crf_can_refine(tmp_path: Path) -> None:
+    folder = scenes(tmp_path / "set", 2)
+    (folder / "soft").mkdir()
+    rewrite(folder, [{"file_name": row["file_name"], "soft_masks_file_name": f"soft/{place}.tif"}
+                     for place, row in enumerate(rows_of(folder))])
+    for counts, said in (((1, 1), "one channel"), ((2, 3), "differ in shape")):
+        for place, count in enumerate(counts):
+            tifffile.imwrite(folder / "soft" / f"{place}.tif", np.full((count, 32, 32), 0.5, np.float32))
+        job = ApplyJob(input=folder, out=tmp_path / "out")
+        assert said in message(lambda job=job: apply_change("crf", Crf(), job, quiet=True))  # type: ignore[misc]
+    for options in ({"colour": 1e-30}, {"near": 0.0}, {"place": 0.0}):
+        assert "at least 0.1 px" in message(lambda given=options: Crf.Config(**given))  # type: ignore[misc]
 
 
 def test_pictures_of_another_size_are_brought_to_the_models(run: Path, tmp_path: Path) -> None:
