@@ -105,6 +105,8 @@ class Cut(System):
         super().__init__()
         if min(config.channels, config.height, config.width, config.blocks, config.patches) < 1 or config.levels < 0:
             raise UserError("cut: channels, height, width, blocks and patches must be positive, levels not negative")
+        if config.temperature <= 0:
+            raise UserError(f"--temperature {config.temperature}: must be above 0: similarities are divided by it")
         least = max(3 << config.patch_layers, 4 << config.levels, 8)
         if min(config.height, config.width) < least:
             raise UserError(f"cut: images of {config.width}x{config.height} px are too small for {config.levels} "
