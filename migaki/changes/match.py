@@ -17,6 +17,7 @@ from migaki.core.files import show
 from migaki.core.seeds import fold, generator
 from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image
+from migaki.data.files.video import VIDEO_EXTENSIONS
 from migaki.data.folder import ImageFolder
 from migaki.data.partners import Partners, Partnership, spaced
 from migaki.ops import appearance, sharpness, sliced
@@ -79,8 +80,8 @@ class Match(Change):
     def open(self, folder: Path) -> None:
         """Open the photographs; they are read as they are drawn, and their statistics kept."""
         config = self.config
-        is_set = folder.is_dir()  # else a film, which no simulator of depth makes
-        if config.depth or (is_set and ImageFolder(folder).made.get("simulator") in _DEPTH_SIMULATORS):
+        is_film = folder.suffix.lower() in VIDEO_EXTENSIONS and folder.is_file()  # a file says no simulator
+        if config.depth or (not is_film and ImageFolder(folder).made.get("simulator") in _DEPTH_SIMULATORS):
             self._refuse_false_depth(folder)
         self._photos = ImageFolder(config.to)
         self._known: dict[tuple[int, ...], Looks | None] = {}

@@ -97,8 +97,8 @@ def open_own(path: Path, mode: str) -> IO[bytes]:
 
 
 def _open_plain(path: str, flags: int) -> int:
-    wrong = UserError(f"{show(path)}: is a folder, a pipe or a device in the place of a file: delete it or choose "
-                      "another folder")
+    wrong = UserError(f"{show(path)}: is a folder, a pipe or a device in the place of a file: name a file, or "
+                      "choose another folder")
     try:
         handle = os.open(path, flags | os.O_NONBLOCK, 0o666)  # so that opening a pipe does not block
     except OSError as error:

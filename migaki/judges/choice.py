@@ -87,13 +87,17 @@ class Choice(Judge):
         paths = _distinct((*runs, *config.candidates))
         if config.pictures < 16:
             raise UserError(f"--pictures {config.pictures}: at least 16")
+        if config.observer_steps < 0:
+            raise UserError(f"--observer-steps {config.observer_steps}: at least 1, or 0 to leave the CNN out")
         _check_models(config, len(paths))
         sets = _Sets(config)
+        tolerance = _tolerance(config, sets.meter)
+        for path in paths:
+            sets.check(path)  # before the observers take their minutes
         found = [sets.look(UNREFINED, None)]
         for number, path in enumerate(paths, 1):
             progress(number, len(paths) + 1)
             found.append(sets.look(show(path), path))
-        tolerance = _tolerance(config.tolerance, sets.meter)
         chosen = choose(found, tolerance.value)
         figures: dict[str, Any] = {f"{one.name}/{key}": value for one in found for key, value in one.figures().items()}
         record = {"synthetic": str(config.synthetic), "photos": str(config.photos), "estimator": str(config.estimator),
@@ -174,17 +178,29 @@ class _Sets:
         if path is None:
             return self.folder.read(self.chosen, ("image",))["image"]
         if (path / "config.json").is_file():
-            return self._refined(path)
+            return self._refined(path, self.chosen)
+        after, places = self._paired(path)
+        return after.read([places[place] for place in self.chosen], ("image",))["image"]
+
+    def check(self, path: Path) -> None:
+        """UserError for a run that refines no such pictures, and for a set that lacks some of them."""
+        if (path / "config.json").is_file():
+            self._refined(path, self.chosen[:1])
+        else:
+            self._paired(path)
+
+    def _paired(self, path: Path) -> tuple[ImageFolder, dict[int, int]]:
+        """Returns a refined set, and by the place of a picture in the set before refining its place in this one."""
         after = ImageFolder(path, size=self.folder.shape[1:], channels=self.folder.shape[0])
         places = {before: behind for before, behind in reversed(pair(self.folder, after))}
         lacking = [place for place in self.chosen if place not in places]
         if lacking:
             raise UserError(f"{show(path)}: lacks '{show(self.folder.names[lacking[0]])}' and perhaps more of "
                             f"{show(self.folder.path)}: give sets in which no picture was rejected")
-        return after.read([places[place] for place in self.chosen], ("image",))["image"]
+        return after, places
 
-    def _refined(self, run: Path) -> Tensor:
-        """Returns what a trained refiner makes of the pictures, rounded as if written to files."""
+    def _refined(self, run: Path, chosen: Sequence[int]) -> Tensor:
+        """Returns what a trained refiner makes of the pictures at these places, rounded as if written to files."""
         system = load_system(run).to(device=self.device)
         if system.shape is not None and system.shape != self.folder.shape:
             raise UserError(f"{show(run)}: refines pictures of {system.shape[2]}x{system.shape[1]} px in "
@@ -192,8 +208,8 @@ class _Sets:
                             "was trained on them")
         reads = (*system.inputs, *(key for key in system.hints if key in self.folder.labels))
         parts = []
-        for start in range(0, len(self.chosen), _PIECE):
-            rows = self.chosen[start : start + _PIECE]
+        for start in range(0, len(chosen), _PIECE):
+            rows = chosen[start : start + _PIECE]
             batch = self.folder.read(rows, reads)
             for key, shape in system.drawn().items():
                 batch[key] = torch.stack([torch.randn(shape, generator=generator(self.config.seed, row))
@@ -226,11 +242,11 @@ def _distinct(paths: Sequence[Path]) -> list[Path]:
     return list(paths)
 
 
-def _tolerance(asked: str, meter: FolderMeter) -> Tolerance:
-    if not asked:
-        return Tolerance(_TOLERATED.get(meter.unit, 0.0), meter.unit) if meter.unit in _TOLERATED else _required(meter)
-    found = parse_tolerance(asked, "--tolerance")
-    found.require(meter.unit, "--tolerance", meter.meter.estimator)
+def _tolerance(config: Choice.Config, meter: FolderMeter) -> Tolerance:
+    if not config.tolerance:
+        return Tolerance(_TOLERATED[meter.unit], meter.unit) if meter.unit in _TOLERATED else _required(meter)
+    found = parse_tolerance(config.tolerance, "--tolerance")
+    found.require(meter.unit, "--tolerance", show(config.estimator))
     return found
 
 
@@ -245,6 +261,10 @@ def _check_models(config: Choice.Config, count: int) -> None:
     if len(config.models) % (count + 1):
         raise UserError(f"--models: {len(config.models)} are given; name equally many for the unrefined pictures and "
                         f"for each of the {count} candidates, in this order")
+    for run in config.models:
+        metric = load_system(run).metric()
+        if metric is None or not metric.main:
+            raise UserError(f"{show(run)}: has no figure by which labels judge it: name task models with --models")
 
 
 def _regret(config: Choice.Config, found: Sequence[Candidate], chosen: Candidate) -> tuple[str, dict[str, float]]:
@@ -258,8 +278,7 @@ def _regret(config: Choice.Config, found: Sequence[Candidate], chosen: Candidate
         for run in config.models[number * each : (number + 1) * each]:
             system = load_system(run)
             metric = system.metric()
-            if metric is None or not metric.main:
-                raise UserError(f"{show(run)}: has no figure by which labels judge it: name task models with --models")
+            assert metric is not None  # `_check_models`
             main, sign = metric.main, 1 if metric.higher_is_better else -1
             job = Labels.Config(data=config.labelled, device=config.device)
             shares.append(float(metric_of(system, open_for(system, job), job, lambda _: None)

@@ -110,7 +110,7 @@ def _check(real: Rows, images: Rows) -> None:
     if real.ndim != 2 or images.ndim != 2 or real.shape[1] != images.shape[1]:
         raise UserError(f"features must be (N, D) and (M, D), got {real.shape} and {images.shape}")
     if min(len(real), len(images)) < 2:
-        raise UserError(f"a distance needs at least two images of each set, "
-                        f"got {len(real)} and {len(images)}")
+        raise UserError(f"a distance needs at least two photographs and two images, got {len(real)} and {len(images)}: "
+                        "give more")
     if not (np.isfinite(real).all() and np.isfinite(images).all()):
         raise UserError("a feature is not finite: the network that made the features has diverged")

@@ -116,6 +116,9 @@ class AdaptedClassifier(System):
         if min(config.height, config.width) < 4:
             raise UserError(f"adapted_classifier: images of {config.width}x{config.height} px are too small: at "
                             "least 4x4")
+        if not (0 < config.max_entropy <= 1 and config.min_margin <= 1):
+            raise UserError(f"--max-entropy {config.max_entropy} --min-margin {config.min_margin}: both are shares, at "
+                            "most 1, and the entropy's is above 0")
         if config.open_set and config.num_classes < 2:
             raise UserError("adapted_classifier: --open-set needs labels of at least two classes")
         check_names("adapted_classifier", config)

@@ -102,6 +102,8 @@ class Cut(System):
         super().__init__()
         if min(config.channels, config.height, config.width, config.blocks, config.patches) < 1 or config.levels < 0:
             raise UserError("cut: channels, height, width, blocks and patches must be positive, levels not negative")
+        if config.temperature <= 0:
+            raise UserError(f"--temperature {config.temperature}: must be above 0: similarities are divided by it")
         require_room("cut", config.height, config.width, config.levels, config.patch_layers)
         self.config = config
         self.refiner = Translator(config.channels, config.features, config.levels, config.blocks,

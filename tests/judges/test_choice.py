@@ -117,10 +117,32 @@ def test_what_cannot_be_is_refused_in_one_line(sets: dict[str, Path], tmp_path: 
     for changes, message in (({"candidates": ()}, "name refiners as RUN"), ({"pictures": 4}, "--pictures 4"),
                              ({"labelled": sets["photos"]}, "--labelled and --models go together"),
                              ({"labelled": sets["photos"], "models": (sets["estimator"],)}, "--models: 1 are given"),
-                             ({"tolerance": "1px"}, "--tolerance 1px: the estimator"),
+                             ({"tolerance": "1px"}, f"--tolerance 1px: the estimator {sets['estimator']} reads %"),
+                             ({"observer_steps": -5}, "--observer-steps -5: at least 1, or 0"),
                              ({"candidates": (sets["estimator"],)}, "makes no pictures: name runs of refiners")):
         with pytest.raises(UserError, match=message):
-            run_judge(Choice(replace(config(sets, "good"), observer_steps=0, **changes)), quiet=True)
+            run_judge(Choice(replace(config(sets, "good"), **{"observer_steps": 0} | changes)), quiet=True)
     part = bars(tmp_path / "part", 0, count=20)
     with pytest.raises(UserError, match="lacks '02"):
         run_judge(Choice(replace(config(sets), candidates=(part,), observer_steps=0)), quiet=True)
+
+
+def test_mistakes_are_found_before_anything_is_computed(sets: dict[str, Path], tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The observers take minutes: a wrong tolerance, candidate or model must not wait for them."""
+    def never(*_: object) -> None:
+        raise AssertionError("an observer was asked")
+
+    monkeypatch.setattr("migaki.judges.choice.distance", never)
+    tiny = replace(CameraRefiner.tiny()[0], channels=0, height=0, width=0, steps=2)
+    train(CameraRefiner, CameraRefiner.Data(synthetic=sets["drawn"], real=sets["photos"]), tiny, RUN,
+          tmp_path / "refiner", quiet=True)
+    refiner = tmp_path / "refiner"
+    models = {"labelled": sets["photos"], "models": (sets["estimator"], refiner)}
+    changes: dict[str, object]
+    for changes, message in (({"tolerance": "1px"}, "--tolerance 1px"), ({"tolerance": "much"}, "--tolerance much"),
+                             ({"candidates": (sets["good"], sets["estimator"])}, "makes no pictures"),
+                             ({"candidates": (sets["good"], tmp_path)}, "holds no images"),
+                             (models, "has no figure by which labels judge it")):
+        with pytest.raises(UserError, match=message):
+            run_judge(Choice(replace(config(sets, "good"), **changes)), quiet=True)

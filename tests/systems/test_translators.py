@@ -166,6 +166,9 @@ def test_mistakes_are_one_line(name: str, tmp_path: Path) -> None:
         cls(cls.Config(channels=1, height=10, width=10))
     with pytest.raises(UserError, match="must be positive"):
         cls(cls.Config(channels=1, height=32, width=32, blocks=0))
+    if name == "cut":
+        with pytest.raises(UserError, match=r"--temperature 0.*must be above 0"):
+            cls(cls.Config(channels=1, height=32, width=32, temperature=0.0))
     drawn = folder(tmp_path / "drawn", 4, 0, 1)
     with pytest.raises(UserError, match="missing"):
         cls.open(cls.Data(synthetic=drawn, real=tmp_path / "missing"), cls.Config(), 0)
