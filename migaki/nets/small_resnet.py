@@ -25,7 +25,7 @@ class ResidualUnit(nn.Module):
         self.first_norm = nn.BatchNorm2d(after)
         self.second = nn.Conv2d(after, after, 3, padding=1, bias=False)
         self.second_norm = nn.BatchNorm2d(after)
-        # The places are taken before the convolution: the gradient of a 1x1 convolution with a stride writes outside its
+        # Places are taken before the convolution: the gradient of a 1x1 convolution with a stride writes outside its
         # memory on CPUs in PyTorch 2.13, if it has fewer than 16 channels in channels_last.
         self.stride = stride
         self.project = (
