@@ -77,8 +77,8 @@ def test_a_judge_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for number in range(10):
             pixels = np.random.default_rng(number).integers(0, 255, (16, 16, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
-    first = ["evaluate", "looks", "--synthetic", str(tmp_path / "films"), "--photos", str(tmp_path / "photos"), "--out",
-             str(tmp_path / "first")]
+    first = ["evaluate", "looks", "--synthetic", str(tmp_path / "films"), "--photos", str(tmp_path / "photos"),
+             "--observer-steps", "5", "--out", str(tmp_path / "first")]
     monkeypatch.setattr("sys.argv", ["migaki", *first])
     assert main(first) == 0
     assert main(["evaluate", "looks", "--config", str(tmp_path / "first" / "looks.json"), "--out",
