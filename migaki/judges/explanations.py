@@ -126,7 +126,7 @@ class Explanations(Judge):
 
     def _measures(self, pictures: parts.Pictures) -> tuple[str, ...]:
         """What is measured. UserError for measures that need masks where there are none."""
-        has_grid = len(pictures.targets.unique()) >= 4
+        has_grid = len(set(pictures.targets.tolist())) >= 4
         wanted = self.config.measures or tuple(name for name in parts.MEASURES if name != "grid" or has_grid)
         if pictures.masks is not None:
             return wanted
