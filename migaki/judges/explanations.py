@@ -120,11 +120,14 @@ class Explanations(Judge):
             progress(number + 1, len(methods))
         if pictures.masks is None and not config.measures:
             notes.append("The set has no masks: pointing, energy and IoU were not measured.")
+        if not config.measures and "grid" not in measures:
+            notes.append("Fewer than four classes were read rightly: the grid was not measured.")
         return self._findings(scorer, pictures, values, shown, notes)
 
     def _measures(self, pictures: parts.Pictures) -> tuple[str, ...]:
         """What is measured. UserError for measures that need masks where there are none."""
-        wanted = self.config.measures or parts.MEASURES
+        has_grid = len(set(pictures.targets.tolist())) >= 4
+        wanted = self.config.measures or tuple(name for name in parts.MEASURES if name != "grid" or has_grid)
         if pictures.masks is not None:
             return wanted
         lost = [name for name in self.config.measures if name in parts.MASKED]

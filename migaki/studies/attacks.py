@@ -16,6 +16,7 @@ from migaki.changes.attack import Attack
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.core.view_ranges import Views
+from migaki.data.folder import ImageFolder
 from migaki.judges.attacks import Attacks as AttacksJudge
 from migaki.judges.patches import Patches
 from migaki.lab.arms import Arm, Measure, Trial
@@ -23,6 +24,7 @@ from migaki.lab.chain import Phase, Step
 from migaki.lab.steps import change_step, judge_step, train_step
 from migaki.lab.study import Plan, Study
 from migaki.lab.study_report import StudyReport
+from migaki.nets.scorer import open_single
 from migaki.report.tables import Entry, Table
 from migaki.stages.apply import ApplyJob
 from migaki.systems.patch import Patch
@@ -72,6 +74,10 @@ class Attacks(Study):
             strange = [name for name in self.methods if name not in _NAMES]
             if strange:
                 raise UserError(f"migaki study attacks: --methods {' '.join(strange)}: known are {', '.join(_NAMES)}")
+            if len({*self.methods}) < len(self.methods) or len({*map(_slug, self.shares)}) < len(self.shares):
+                raise UserError("migaki study attacks: --methods and --shares: give each once")
+            if not all(0 < share < 1 for share in self.shares):
+                raise UserError("migaki study attacks: --shares: give shares of the picture's area, between 0 and 1")
             if min(self.steps, self.samples, self.transforms, self.patch_steps, self.repeats, self.seeds) < 1:
                 raise UserError("migaki study attacks: --steps, --samples, --transforms, --patch-steps, --repeats and "
                                 "--seeds must be at least 1")
@@ -85,6 +91,11 @@ class Attacks(Study):
     def plan(self, out: Path, quiet: bool) -> Plan:
         """Returns the steps: attacks seed by seed, then patches; each is judged at once."""
         config = self.config
+        scorer = open_single(config.model)  # and the rest: a mistake shows before hours of work, not after them
+        if config.target:
+            scorer.class_number(config.target)
+        for folder in (config.data, *([config.patch_data] if config.patch_data is not None else [])):
+            ImageFolder(folder)
         phases, trials = [], {name: list[Trial]() for name in (*config.methods, *map(_slug, self._shares))}
         for seed in range(config.seed, config.seed + config.seeds):
             steps: list[Step] = []

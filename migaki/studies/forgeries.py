@@ -15,7 +15,9 @@ from typing import Any, ClassVar
 
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
+from migaki.data.folder import ImageFolder
 from migaki.judges.forgeries import Forgeries as ForgeriesJudge
+from migaki.judges.forgeries import labels_of
 from migaki.lab.arms import Arm, Measure, Trial
 from migaki.lab.chain import Phase, Step
 from migaki.lab.steps import judge_step, option_words, train_step
@@ -69,6 +71,8 @@ class Forgeries(Study):
                 if strange:
                     raise UserError(f"migaki study forgeries: --{name} {' '.join(strange)}: known are "
                                     f"{', '.join(known)}")
+                if len({*values}) < len(values):
+                    raise UserError(f"migaki study forgeries: --{name} {' '.join(values)}: give each once")
             if not self.variants or min(self.steps, self.batch_size, self.features, self.seeds) < 1:
                 raise UserError("migaki study forgeries: --variants, --steps, --batch-size, --features and --seeds "
                                 "must be at least 1")
@@ -80,6 +84,10 @@ class Forgeries(Study):
     def plan(self, out: Path, quiet: bool) -> Plan:
         """Returns the steps: the sets to judge on, then all detectors seed by seed."""
         config = self.config
+        for folder in (config.photos, config.held_out):  # a mistake shows before hours of work, not after them
+            ImageFolder(folder)
+        if config.judged is not None:
+            labels_of(ImageFolder(config.judged))
         phases = [Phase(title="make the forgeries to judge on", steps=tuple(
             _forge_step(config.held_out, out / f"made_{kind}", kind, quiet) for kind in config.left_out))]
         trials: dict[tuple[str, str], list[Trial]] = {}

@@ -135,7 +135,8 @@ class Patch(System):
             if getattr(config, name) not in (0, value):
                 raise UserError(f"--{name.replace('_', '-')} {getattr(config, name)}: the classifier and the data say "
                                 f"{value}: leave it out")
-        config = replace(config, **found, target=str(scorer.class_number(config.target)))
+        config = replace(config, channels=channels, height=height, width=width, num_classes=scorer.num_classes,
+                         target=str(scorer.class_number(config.target)))
         share = max(1, config.batch_size // len(folders))
         shard = (processes.rank(), processes.world())
         return config, MixedSource(*(FolderSource(folder, share, fold(seed, number), keys=("image",), shard=shard)

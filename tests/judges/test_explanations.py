@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,20 @@ def test_a_method_that_does_not_apply_is_left_out_unless_it_was_asked_for(monkey
     with pytest.raises(UserError, match="toy: has the activation softplus"):
         run_judge(judge.Explanations(judge.Explanations.Config(
             model="toy", data=data, methods=("guided",), measures=("pointing",), **TINY)), quiet=True)
+
+
+def test_the_grid_is_left_out_where_the_set_does_not_allow_it(toy: ColourScorer, tmp_path: Path) -> None:
+    data = write_squares(tmp_path / "data")
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
+    kept = [row for row in rows if row["label"] != rows[0]["label"]]
+    for row in rows:
+        if row not in kept:
+            (data / row["file_name"]).unlink()
+    (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    findings = run_judge(judge.Explanations(judge.Explanations.Config(
+        model="toy", data=data, methods=("gradient",), **TINY)), quiet=True)
+    assert "gradient/energy" in flat(findings) and "gradient/grid" not in flat(findings)
+    assert any("the grid was not measured" in note for note in findings.notes)
 
 
 @pytest.mark.parametrize("options, message", [

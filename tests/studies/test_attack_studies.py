@@ -77,3 +77,18 @@ def test_refusals(tmp_path: Path) -> None:
                           ({"variants": ("magic",)}, "--variants magic"),
                           ({"steps": 0}, "at least 1"), ({"left_out": ()}, "nothing to judge")):
         assert said in message(lambda given=options: Forgeries.Config(photos=place, held_out=place, **given))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("words", [
+    ["attacks", "--model", "none", "--data", "others"], ["forgeries", "--photos", "none", "--held-out", "others"],
+    ["forgeries", "--photos", "others", "--held-out", "others", "--judged", "others"],
+    ["forgeries", "--photos", "others", "--held-out", "others", "--variants", "bare", "bare"],
+    ["attacks", "--model", "none", "--data", "others", "--methods", "fgsm", "fgsm"],
+    ["attacks", "--model", "none", "--data", "others", "--shares", "0"]])
+def test_a_mistake_shows_before_the_first_step(
+        words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "others", 2, (40, 44), channels=3)
+    assert main(["study", *words, "--out", "out"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and not any(path.is_dir() for path in Path("out").glob("*"))
