@@ -42,14 +42,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from migaki import __version__
 from migaki.core.config import to_dict
 from migaki.core.errors import UserError
-from migaki.core.files import exclusive, write_json
+from migaki.core.files import apart, exclusive, write_json
 from migaki.lab.arms import Arm, Measure, Outcome, read_outcomes
 from migaki.lab.chain import Phase, run_chain
 from migaki.lab.side_by_side import STEP_THREADS, choose_parallel, side_by_side_line
@@ -102,6 +102,8 @@ def run_study(name: str, study: Study, out: Path, *, quiet: bool = False, parall
     `out`.
     """
     many, why = choose_parallel(parallel)
+    apart(out, *(value for value in (getattr(study.config, one.name) for one in fields(study.config))
+                 if isinstance(value, Path)))
     plan = study.plan(out, quiet)
     with exclusive(out):
         left_out: dict[Path, str] = {}

@@ -15,6 +15,7 @@ from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.overlap import require_others
+from migaki.judges.groups import groups_of
 from migaki.lab.arms import Arm, Measure, Trial
 from migaki.lab.chain import Phase, Step
 from migaki.lab.steps import apply_step, change_step, evaluate_step, simulate_step, train_step
@@ -110,9 +111,12 @@ class Pupils(Study):
     def plan(self, out: Path, quiet: bool) -> Plan:
         """Returns the steps: render and match once, then one whole seed after the other."""
         config = self.config
+        test = ImageFolder(config.test)
+        test.require(KEY)  # before anything is trained that could not be judged
+        groups_of(test, (config.person,))
         for name, folder in (("--photos", config.real), ("--labelled", config.labelled)):
             if folder is not None:
-                require_others(ImageFolder(config.test), ImageFolder(folder), name)
+                require_others(test, ImageFolder(folder), name)
         eyes = InfraredEyes.Config(size=config.size)
         matching = ApplyJob(input=out / "rendered", out=out / "matched", seed=config.seed)
         phases = [Phase(title="render and match", steps=(

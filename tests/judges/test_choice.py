@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,6 +115,7 @@ def test_snapshots_of_a_run_are_candidates(sets: dict[str, Path], tmp_path: Path
 
 
 def test_what_cannot_be_is_refused_in_one_line(sets: dict[str, Path], tmp_path: Path) -> None:
+    changes: dict[str, Any]
     for changes, message in (({"candidates": ()}, "name refiners as RUN"), ({"pictures": 4}, "--pictures 4"),
                              ({"labelled": sets["photos"]}, "--labelled and --models go together"),
                              ({"labelled": sets["photos"], "models": (sets["estimator"],)}, "--models: 1 are given"),
@@ -139,7 +141,7 @@ def test_mistakes_are_found_before_anything_is_computed(sets: dict[str, Path], t
           tmp_path / "refiner", quiet=True)
     refiner = tmp_path / "refiner"
     models = {"labelled": sets["photos"], "models": (sets["estimator"], refiner)}
-    changes: dict[str, object]
+    changes: dict[str, Any]
     for changes, message in (({"tolerance": "1px"}, "--tolerance 1px"), ({"tolerance": "much"}, "--tolerance much"),
                              ({"candidates": (sets["good"], sets["estimator"])}, "makes no pictures"),
                              ({"candidates": (sets["good"], tmp_path)}, "holds no images"),

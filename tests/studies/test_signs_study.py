@@ -129,3 +129,11 @@ def test_photographs_that_judge_are_not_seen_before(folders: dict[str, Path], tm
     step.work(step.command)
     assert len(ImageFolder(tmp_path / "out")) == 16 and ImageFolder(tmp_path / "out").shape == (3, 16, 16)
     assert read_json(tmp_path / "out" / "dataset.json")["copies_left_out"] == 3
+
+
+def test_a_study_does_not_write_into_its_photographs(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    study = SignsStudy(SignsStudy.Config(photos=tmp_path / "photos", labelled=tmp_path / "labelled"))
+    with pytest.raises(UserError, match=r"lies within .*photos, which is an input"):
+        run_study("signs", study, tmp_path / "photos" / "out", quiet=True)
+    assert not list((tmp_path / "photos").iterdir())

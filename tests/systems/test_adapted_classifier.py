@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -89,6 +90,7 @@ def test_terms_on_photographs_begin_late_and_by_a_ramp() -> None:
 
 
 def test_shares_of_the_open_set_that_cannot_be_are_refused() -> None:
+    mistake: dict[str, Any]
     for mistake in ({"max_entropy": 0.0}, {"max_entropy": 1.5}, {"min_margin": 2.0}):
         with pytest.raises(UserError, match=r"--max-entropy .* --min-margin .*: both are shares"):
             AdaptedClassifier(AdaptedClassifier.Config(channels=1, height=8, width=8, num_classes=3, **mistake))
