@@ -42,6 +42,7 @@ def class_gradients(classifier: Classifier, images: Tensor, candidates: Tensor, 
     return [torch.stack([each[place].detach() for each in found], 1) for place in range(len(wanted))]
 
 
+@full_precision
 def saliency(gradients: Tensor, *, positive: bool) -> Tensor:
     """Returns the largest gradient over the channels: (B, K, F, h, w) to (B, K, h, w).
 
@@ -50,11 +51,13 @@ def saliency(gradients: Tensor, *, positive: bool) -> Tensor:
     return gradients.amax(2) if positive else gradients.abs().amax(2)
 
 
+@full_precision
 def squashed(maps: Tensor) -> Tensor:
     """Returns tanh(3 m / max m) of maps (B, K, h, w), each by its own largest value."""
     return torch.tanh(STEEPNESS * maps / maps.amax((2, 3), keepdim=True).clamp_min(_TINY))
 
 
+@full_precision
 def distinct(maps: Tensor) -> Tensor:
     """Returns what distinguishes each map from the other candidates', (B, K, h, w) in [-1, 1].
 
@@ -77,6 +80,7 @@ def joined(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     return torch.stack(full).mean(0)
 
 
+@full_precision
 def unit(maps: Tensor) -> Tensor:
     """Returns maps (B, K, h, w) without their negative values, each divided by its largest: [0, 1]."""
     positive = maps.clamp_min(0)
@@ -98,6 +102,7 @@ def otsu(values: Tensor, counted: Tensor, bins: int = 64) -> Tensor:
     return (between[:-1].argmax() + 1.0) / bins
 
 
+@full_precision
 def class_shares(maps: Tensor, threshold: Tensor) -> Tensor:
     """Returns probabilities (B, 1 + K, H, W) of the background and of each map (B, K, H, W) in [0, 1].
 

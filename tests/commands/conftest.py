@@ -42,7 +42,7 @@ def refused(call: Call) -> Callable[..., str]:
         assert code == 2, complaint
         *progress, line = complaint.splitlines()
         assert line.startswith("migaki: ") and complaint.endswith("\n"), complaint
-        shown = r"(watch: |hands: |train \w+: |[\w ]+: \d+(/| of )\d+|\d+/\d+ )"
+        shown = r"(watch: |hands: |steps run |train \w+: |[\w ]+: \d+(/| of )\d+|\d+/\d+ )"
         assert all(re.match(shown, other) for other in progress), complaint
         return line
 

@@ -80,7 +80,7 @@ def test_a_checkpoint_runs_no_code(road: Path, tmp_path: Path, copied: Callable[
 def test_wrong_kinds_of_runs(road: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "no config.json" in refused("apply", road / "eyes", "--input", road / "eyes", "--out", tmp_path / "out")
     assert "evaluate the task model" in refused("evaluate", road / "refiner", "--data", road / "eyes")
-    assert "--noise-channels" in refused("apply", road / "refiner", "--input", road / "eyes", "--out", tmp_path / "out",
-                                         "--variants", "3")
+    assert "--variants" in refused("apply", road / "gaze", "--input", road / "eyes", "--out", tmp_path / "out",
+                                   "--variants", "3")
     assert "has no label 'no_column'" in refused("evaluate", road / "gaze", "--data", road / "eyes",
                                                  "--exclude", "no_column")

@@ -124,7 +124,7 @@ def test_misspelt_words_get_a_suggestion(refused: Callable[..., str], call: Call
 
 
 def test_presets(refused: Callable[..., str], call: Call, road: Path, tmp_path: Path) -> None:
-    assert "default, paper" in refused("train", "simgan", "--synthetic", "x", "--real", "y", "--out", "z",
+    assert "default, pixels, paper" in refused("train", "simgan", "--synthetic", "x", "--real", "y", "--out", "z",
                                        "--preset", "papper")
     assert call("train", "simgan", "--preset", "paper", "--synthetic", road / "eyes", "--real", road / "photos",
                 "--out", tmp_path / "run", *TINY["simgan"])[0] == 0

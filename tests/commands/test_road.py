@@ -79,5 +79,8 @@ def test_export_is_checked_with_onnxruntime(run: str, road: Path, tmp_path: Path
     assert code == 0 and "differ by at most" in said, complaint
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     for batch in (1, 5):
-        made = session.run(None, {"image": np.random.default_rng(0).random((batch, 1, 24, 40), np.float32)})
+        draw = np.random.default_rng(0)
+        fed = {one.name: draw.random((batch, *one.shape[1:]), np.float32) for one in session.get_inputs()}
+        assert fed["image"].shape == (batch, 1, 24, 40)
+        made = session.run(None, fed)
         assert len(made[0]) == batch and np.isfinite(made[0]).all()

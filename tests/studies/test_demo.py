@@ -81,7 +81,8 @@ def test_a_second_call_makes_nothing_again(demo: tuple[list[str], Path], capsys:
     before = written(demo[1])
     assert main(demo[0]) == 0
     assert written(demo[1]) == before
-    said = capsys.readouterr().err.splitlines()
+    first, *said = capsys.readouterr().err.splitlines()
+    assert first.startswith("steps run ")
     assert all(line.endswith(", done before") for line in said[:-1]) and re.match(r"(\d)/\1 compare the arms", said[-1])
 
 
@@ -121,7 +122,8 @@ def test_one_arm_has_one_figure_wherever_it_stands(demo: tuple[list[str], Path])
 
 def test_demos_are_found_by_their_files_and_are_no_studies(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(names_in("studies", "Demo")) == {"demo_eyes", "demo_digits", "demo_rain"}
-    assert set(names_in("studies", "Study")) == {"gaze", "digits", "hands"}
+    assert set(names_in("studies", "Study")) == {
+        "gaze", "digits", "hands", "signs", "pupils", "explanations", "attacks", "forgeries", "weak_segmentation"}
     assert main(["demo", "--help"]) == 0
     listed = capsys.readouterr().out
     assert all(f"\n  {name} " in listed for name in ("eyes", "digits", "rain"))

@@ -49,7 +49,7 @@ PLAIN: dict[str, dict[str, Any]] = {
 }
 # Other branches of an update.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "adapted_classifier": [{"threshold": 0.0}, {"open_set": True, "max_entropy": 1.1, "min_margin": 0.0017}],
+    "adapted_classifier": [{"threshold": 0.0}, {"open_set": True, "max_entropy": 1.0, "min_margin": 0.0017}],
     "camera_refiner": [{"match": False}, {"jpeg": False}, {"channels": 1}],
     "classifier": [{"label_smoothing": 0.0}, {"several": True}],
     "colourisation": [{"objective": "regression"}],

@@ -52,9 +52,9 @@ def test_noise_gives_variants_and_none_gives_the_same() -> None:
 def test_variety_makes_variants_differ_as_much_as_asked() -> None:
     spread = {}
     for variety in (0.0, 0.03, 0.06):
-        system = plain(noise_channels=2, learning_rate=3e-3, variety=variety, steps=400, ema=0.0)
+        system = plain(noise_channels=2, learning_rate=1e-3, variety=variety, steps=400, ema=0.0)
         batch = round_of(system)
-        for step in range(21):
+        for step in range(60):  # noise starts silent, so the term overshoots before it rests
             told = system.update(batch, step)
         assert ("refiner/variety" in told) == (variety > 0)
         image = batch["image"][:1].expand(32, -1, -1, -1)
