@@ -59,10 +59,10 @@ def made(sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bits(out: Path) -> dict[str, bytes]:
-    """The files whose bits follow from the options and the data alone."""
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*"))
-            if path.name in ("model.safetensors", "metadata.jsonl", "agreement.json", "evaluation.json", "infer.py",
-                             "look.json")}
+    """The files whose bits follow from the options and the data alone. A call without a shell records no command."""
+    named = ("model.safetensors", "metadata.jsonl", "agreement.json", "evaluation.json", "infer.py", "look.json")
+    return {str(path.relative_to(out)): re.sub(rb'"command": "[^"]*",', b"", path.read_bytes())
+            for path in sorted(out.rglob("*")) if path.name in named}
 
 
 def decision(out: Path) -> dict[str, Any]:
