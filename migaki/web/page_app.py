@@ -50,8 +50,10 @@ def build_page(name: str, routes: Callable[[APIRouter], None], *, host: str, tok
 
 
 def page_html(name: str, facts: dict[str, Any]) -> str:
-    """Returns the HTML of a page, with the styles and scripts that all pages share."""
-    html = (_PLACE / f"{name}.html").read_text(encoding="utf-8")
+    """Returns the HTML of a page: its title (first line of its file) and body, in what all pages share."""
+    title, body = (_PLACE / f"{name}.html").read_text(encoding="utf-8").split("\n", 1)
+    html = (_PLACE / "served.html").read_text(encoding="utf-8")
+    html = html.replace("<title></title>", title).replace("<!--BODY-->", body)
     # The text must not end the script, whatever names the user's files have.
     facts_json = json.dumps(facts).replace("<", "\\u003c")
     parts = {"STYLE": page_style() + (_PLACE / "served.css").read_text(encoding="utf-8"),
