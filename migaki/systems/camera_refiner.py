@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -21,6 +20,7 @@ from migaki.nets.camera import CameraNet, TextureDiscriminator, uniform_of
 from migaki.nets.looks_bank import LooksBank
 from migaki.ops.appearance import mean_deviation
 from migaki.systems.parts.held_labels import HeldLabels
+from migaki.systems.parts.two_folders import TwoFolders
 
 _SHEET_WIDTH = 12
 _LAZY = 4  # steps from one gradient penalty to the next
@@ -67,16 +67,7 @@ class CameraRefiner(System):
         max_norm: float = 10.0  # gradient clipping; 0 = off
         ema: float = 0.98  # decay of the averaged camera that `apply` uses, after a warm-up; 0 = the last weights
 
-    @dataclass(frozen=True, kw_only=True, slots=True)
-    class Data:
-        """The two folders; their sizes and counts may differ."""
-
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "estimator"}
-        NAMES: ClassVar[dict[str, str]] = {"real": "photos"}
-
-        synthetic: Path  # labelled synthetic images
-        real: Path  # unlabelled photographs
-        estimator: Path | None = None  # a run trained on the synthetic images: measures the drift of its readings
+    Data = TwoFolders
 
     config: Config
     keys = (
@@ -114,18 +105,16 @@ class CameraRefiner(System):
         return torch.optim.Adam(module.parameters(), lr=factor * config.learning_rate, betas=(config.beta1, 0.99))
 
     @classmethod
-    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+    def open(cls, data: TwoFolders, config: Config, seed: int) -> tuple[Config, Source]:
         """Open both folders: photographs are scaled to the synthetic images' size."""
         shape, source = unpaired(data.synthetic, data.real, (config.channels, config.height, config.width),
                                  config.batch_size, seed)
         return replace(config, channels=shape[0], height=shape[1], width=shape[2]), source
 
-    def prepare(self, data: Data) -> None:
+    def prepare(self, data: TwoFolders) -> None:
         """Load the estimator whose readings are watched, if there is one."""
-        if data.estimator is None:
-            return
         config = self.config
-        self.readings.prepare([data.estimator], data.synthetic, (config.channels, config.height, config.width))
+        self.readings.prepare(data.estimators, data.synthetic, (config.channels, config.height, config.width))
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:

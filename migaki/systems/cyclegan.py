@@ -8,7 +8,6 @@ the label consistency follows Hoffman et al., "CyCADA", ICML 2018, eq. 4.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -29,6 +28,7 @@ from migaki.nets.unet import PatchGAN
 from migaki.systems.parts.held_labels import HeldLabels
 from migaki.systems.parts.looks_watch import spread
 from migaki.systems.parts.translation import decay_rates, require_room, scores_of, translated
+from migaki.systems.parts.two_folders import TwoFolders
 
 _SHEET_WIDTH = 12
 
@@ -73,16 +73,7 @@ class CycleGAN(System):
         max_norm: float = 0.0  # gradient clipping; 0 = off
         ema: float = 0.995  # decay of the averaged generator that `apply` uses, after a warm-up; 0 = the last weights
 
-    @dataclass(frozen=True, kw_only=True, slots=True)
-    class Data:
-        """The two folders; their sizes and counts may differ."""
-
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "estimator"}
-        NAMES: ClassVar[dict[str, str]] = {"real": "photos"}
-
-        synthetic: Path  # labelled synthetic images
-        real: Path  # unlabelled photographs
-        estimator: Path | None = None  # a run trained on the synthetic images: holds the labels
+    Data = TwoFolders
 
     config: Config
     keys = (
@@ -118,7 +109,7 @@ class CycleGAN(System):
                                                   betas=(config.beta1, 0.999)) for name, net in nets.items()}
 
     @classmethod
-    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+    def open(cls, data: TwoFolders, config: Config, seed: int) -> tuple[Config, Source]:
         """Open both folders: photographs are scaled to the synthetic images' size."""
         shape, source = unpaired(data.synthetic, data.real, (config.channels, config.height, config.width),
                                  config.batch_size, seed)
@@ -126,12 +117,10 @@ class CycleGAN(System):
             config = replace(config, consistency=0.0)
         return replace(config, channels=shape[0], height=shape[1], width=shape[2]), source
 
-    def prepare(self, data: Data) -> None:
+    def prepare(self, data: TwoFolders) -> None:
         """Load the frozen estimator for the label consistency, if there is one."""
-        if data.estimator is None:
-            return
         config = self.config
-        self.readings.prepare([data.estimator], data.synthetic, (config.channels, config.height, config.width))
+        self.readings.prepare(data.estimators, data.synthetic, (config.channels, config.height, config.width))
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:

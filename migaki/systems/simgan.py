@@ -38,6 +38,7 @@ from migaki.systems.parts.critic import Layout, build_discriminator, maps_of, pe
 from migaki.systems.parts.feature_map import FeatureMap
 from migaki.systems.parts.held_labels import HeldLabels, require_estimator
 from migaki.systems.parts.looks_watch import LooksWatch, looks_distance, refiner_sheet, spread
+from migaki.systems.parts.two_folders import TwoFolders
 
 _SHEET_WIDTH = 12
 
@@ -125,16 +126,12 @@ class SimGAN(System):
                            refiner_pretraining=500, batch_size=32, history=1600)
 
     @dataclass(frozen=True, kw_only=True, slots=True)
-    class Data:
+    class Data(TwoFolders):
         """The two folders; their sizes and counts may differ."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "estimator further_estimators pretrained"}
-        NAMES: ClassVar[dict[str, str]] = {"real": "photos"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "further_estimators pretrained"}
 
-        synthetic: Path  # labelled synthetic images
-        real: Path  # unlabelled photographs
         pretrained: Path | None = None  # weights for psi = backbone, trained on photographs; else random filters
-        estimator: Path | None = None  # a run trained on the synthetic images: holds the labels
         further_estimators: tuple[Path, ...] = ()  # more such runs, of other seeds: what all of them read is held
 
     config: Config

@@ -60,7 +60,7 @@ class HeldLabels(nn.Module):
         """Load the estimators, check that they fit, and measure the spread of readings whose unit is `std`.
 
         Args:
-            runs: The folder of each estimator.
+            runs: The folder of each estimator, if any.
             synthetic: The synthetic images.
             shape: (C, H, W) in which they are read.
             tolerance: The value of --max-drift; every estimator must read its unit.
@@ -68,6 +68,8 @@ class HeldLabels(nn.Module):
         Raises:
             UserError: if an estimator takes other pictures, reads nothing, or has another unit than the tolerance.
         """
+        if not runs:
+            return
         folder = ImageFolder(synthetic, size=shape[1:], channels=shape[0])
         chosen = calibration_indices(len(folder))
         for run in runs:
