@@ -8,11 +8,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from twin_parts import Descents, Terms
 
 from migaki.core.batch import Batch
-
-Terms = list[tuple[str, float, Tensor]]
-Descents = list[tuple[str, Terms]]
 
 
 def segmenter(system: Any, batch: Batch, step: int) -> Descents:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from prepared_systems import prepared
 from torch import Tensor
-from update_twins import RATES, TWINS, Reader
+from update_twins import RATES, TWINS
 
 from migaki.core.batch import Batch
 from migaki.core.discovery import find_class, names_in
@@ -119,13 +120,6 @@ class Descent:
     gradient: Tensor
 
 
-def calibrate(system: Any, batch: Batch) -> None:
-    """Give a refiner an estimator, and its meter the spread of what that reads off a batch."""
-    system.readings.add(Reader(batch["image"][0].numel()))
-    (meter,) = system.readings.meters
-    meter.calibrate([meter.read(batch)])
-
-
 def build(name: str, **changes: Any) -> tuple[System, Batch]:
     """A tiny system whose weights and buffers are no round numbers, and a batch with whatever its update may read."""
     cls = find_class("systems", name, System)
@@ -133,75 +127,7 @@ def build(name: str, **changes: Any) -> tuple[System, Batch]:
     config = replace(config, steps=20, **{**PLAIN[name], **changes})
     torch.manual_seed(1)
     system = cls(config).eval()
-    draw = torch.Generator().manual_seed(2)
-    if name == "simgan":
-        with torch.no_grad():  # the refiner is no identity, the discriminator has an opinion
-            for parameter in system.refiner.parameters():
-                parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.1)
-            for parameter in system.discriminator.parameters():
-                parameter.mul_(3)
-        calibrate(system, batch)
-        for key in ("gaze", "logits") if config.hold == "label" else ():
-            batch[key] = torch.randn(8, {"gaze": 2, "logits": 3}[key], generator=draw)
-    if name in ("cut", "cyclegan"):
-        with torch.no_grad():  # the generators are no identities
-            for key, parameter in system.named_parameters():
-                if not key.startswith("average."):
-                    parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.1)
-        calibrate(system, batch)
-    if name == "camera_refiner":
-        with torch.no_grad():  # the camera is no identity, the discriminators have an opinion
-            for parameter in system.camera.parameters():
-                parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.2)
-            for parameter in system.discriminator.parameters():
-                parameter.mul_(3)
-        batch = {key: value[:, : config.channels] for key, value in batch.items()}
-    if name == "forgery_detector":
-        with torch.no_grad():  # the choices are no longer equally likely, and nothing is half and half
-            for parameter in system.choices.parameters():
-                parameter.add_(torch.randn(parameter.shape, generator=draw))
-            system.net.head.bias.add_(torch.randn(system.net.head.bias.shape, generator=draw))
-            system.net.head.weight.mul_(30)
-            system.net.location.bias.add_(0.7)
-    if name == "patch":
-        with torch.no_grad():
-            system.colours.mul_(9)
-        batch = {key: value[:, : config.channels] for key, value in batch.items()}
-    if name == "detector":
-        with torch.no_grad():  # no outputs that are far from the truth by nature
-            system.net.head.weight.mul_(3)
-        if not config.num_keypoints:
-            batch["object_keypoints"] = batch["object_keypoints"][:, :, :0]
-    if name == "segmenter":
-        system.mean.fill_(5.6)
-        system.deviation.fill_(1.3)
-    if name == "gaze":
-        batch |= {"side": torch.tensor([0, 1, 1, 0]), "drift": torch.rand(4, generator=draw) * 4}
-    if name == "regressor":
-        system.mean.copy_(torch.tensor([0.7, 0.0][: len(config.columns)]))
-        system.deviation.copy_(torch.tensor([1.9, 1.0][: len(config.columns)]))
-    if name == "hourglass":
-        batch["joints"][0, 0, 0], batch["joints"][1, 2, 1] = -3.0, 40.0  # two outside
-    if name == "classifier":
-        batch["labels"] = torch.tensor([[0, 2], [-1, -1], [1, -1], [2, 1]])
-    if name == "keypoints":
-        batch["keypoints"][0, 0, 0], batch["keypoints"][1, 1, 1] = -3.0, 40.0  # two outside
-    if name == "super_resolution" and config.scale == 3:
-        batch = {"image": torch.rand(4, 3, 8, 8, generator=draw), "target": torch.rand(4, 3, 24, 24, generator=draw)}
-    if name == "colourisation":
-        system.weights.copy_(torch.rand(len(system.classes), generator=draw) + 0.5)
-    if name == "adapted_classifier":
-        system.centres.copy_(torch.randn(system.centres.shape, generator=draw))
-        system.centres[1] = 0
-        system.sureness.copy_(torch.tensor([0.5, 0.0, 0.9]))
-        batch["real"] = torch.rand(24, 1, 8, 8, generator=draw) * torch.linspace(0.1, 1, 24).view(-1, 1, 1, 1)
-        with torch.no_grad():  # opinions that differ from image to image
-            for parameter in [*system.net.parameters(), *system.average.parameters()]:
-                parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.1)
-            for net in (system.net, system.average):
-                net.head.weight.mul_(6)
-                net.head.bias.sub_(net(batch["real"] * 2 - 1).mean(0))
-    return system, batch
+    return system, prepared(name, system, batch)
 
 
 def slope(loss: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from update_twins import Reader
+from twin_parts import Reader
 
 from migaki.core.batch import Batch
 from migaki.data.batches.source import FolderSource

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+import twin_parts
 from torch import Tensor
+from twin_parts import Descents
 
 from migaki.core.batch import Batch
-
-Descents = list[tuple[str, list[tuple[str, float, Tensor]]]]
 
 
 def squares(scores: Tensor, wanted: float) -> Tensor:
@@ -26,13 +26,9 @@ def scores(discriminator: Any, images: Tensor) -> Tensor:
 
 
 def drift(system: Any, before: Tensor, after: Tensor) -> Tensor:
-    """The change of the estimator's numbers in units of their variance, and the divergence of its classes."""
+    """The drift of the estimator's readings of images in [-1, 1]."""
     first, last = (system.readings.estimators[0].predict({"image": (one + 1) / 2}) for one in (before, after))
-    spread = ((first["gaze"] - first["gaze"].mean(0)) ** 2).mean(0)
-    moved = ((last["gaze"] - first["gaze"]) ** 2 / spread).mean()
-    p, q = first["logits"].softmax(1), last["logits"].softmax(1)
-    total: Tensor = (moved + (p * (p / q).log()).sum(1).mean()) / 2
-    return total
+    return twin_parts.drift(first, last)
 
 
 def contrast(system: Any, source: Tensor, made: Tensor, mirrored: bool = False) -> Tensor:

@@ -10,158 +10,21 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import attack_twins
+import refiner_twins
 import scene_twins
 import torch
 import torch.nn.functional as F
 import translation_twins
-from torch import Tensor, nn
+from torch import Tensor
+from twin_parts import Descents, Terms, log_sigmoid_loss
 
 from migaki.core.batch import Batch
 from migaki.core.system import System
-from migaki.losses.statistics import picture_statistics
 from migaki.metrics.restoration import ssim
 from migaki.ops.augment import equalise
 from migaki.ops.colour import rgb_to_lab, rgb_to_ycbcr
 from migaki.ops.filtering import guided_filter
-from migaki.ops.forgery import KINDS, RATIOS, REGIONS
-from migaki.ops.patches import covered, paste, place_matrices, side_of
-from migaki.ops.views import draw_views, photographed
-
-Terms = list[tuple[str, float, Tensor]]
-Descents = list[tuple[str, Terms]]
-
-
-class Reader(nn.Module):
-    """An estimator: two numbers and three scores of an image."""
-
-    inputs, hints, shape = ("image",), (), None
-
-    def __init__(self, pixels: int) -> None:
-        super().__init__()
-        self.read = nn.Linear(pixels, 5)
-        self.config = None
-
-    def predict(self, batch: Batch) -> Batch:
-        out = self.read(batch["image"].flatten(1))
-        return {"gaze": out[:, :2], "logits": out[:, 2:]}
-
-    def metric(self) -> None:
-        return None
-
-
-def log_sigmoid_loss(logits: Tensor, *, one: bool) -> Tensor:
-    """-log p where the truth is one, -log(1 - p) where it is zero; p is the sigmoid of the logits."""
-    p = torch.sigmoid(logits.double())
-    return -torch.log(p if one else 1 - p).mean().float()
-
-
-def drift(before: Batch, after: Batch) -> Tensor:
-    """The mean of a squared change in units of the variance, and of a divergence of classes."""
-    spread = ((before["gaze"] - before["gaze"].mean(0)) ** 2).mean(0)
-    moved = ((after["gaze"] - before["gaze"]) ** 2 / spread).mean()
-    p, q = before["logits"].softmax(1), after["logits"].softmax(1)
-    return (moved + (p * (p / q).log()).sum(1).mean()) / 2
-
-
-def apart_in_looks(made: Tensor, wanted: Tensor, lines: Tensor) -> Tensor:
-    """The mean difference of sorted projections of statistics, in units of the deviation of what is wanted."""
-    lines = lines / (lines**2).sum(0).sqrt()
-    width = wanted.std(0, correction=0).clamp_min(0.02)
-    first, second = (((rows - wanted.mean(0)) / width @ lines).sort(0).values for rows in (made, wanted))
-    return (first - second).abs().mean()
-
-
-def maps_of(system: Any, images: Tensor) -> list[Tensor]:
-    """The discriminator's maps; the paper's has one."""
-    found = system.discriminator(images)
-    return found if isinstance(found, list) else [found]
-
-
-def judged(system: Any, images: Tensor, *, one: bool) -> Tensor:
-    """The mean over the maps of the cross-entropy."""
-    maps = maps_of(system, images)
-    return sum((log_sigmoid_loss(logits, one=one) for logits in maps), torch.zeros(())) / len(maps)
-
-
-def in_the_looks_of(photos: Tensor, images: Tensor) -> Tensor:
-    """Every picture with the mean and deviation of each channel of a photograph, which take turns."""
-    photos = photos.repeat(-(-len(images) // len(photos)), 1, 1, 1)[: len(images)]
-    (mean, spread), (own, width) = (
-        (picture.mean((2, 3), keepdim=True), picture.std((2, 3), keepdim=True, correction=0))
-        for picture in (photos, images))
-    return ((images - own) / width * spread + mean).clamp(0, 1)
-
-
-def simgan(system: Any, batch: Batch, step: int) -> Descents:
-    """Eq. 4, then eq. 2; a refiner with noise, an estimator, no augmentation, no history."""
-    config = system.config
-    images = in_the_looks_of(batch["real"], batch["image"]) if config.match else batch["image"]
-    first, second = (images * 2 - 1).chunk(2)
-    photos = batch["real"] * 2 - 1
-    torch.manual_seed(5)
-    refined = system.refine(first)
-    clear = [(pictures.mean(1, keepdim=True) + 1) / 2 for pictures in (refined, photos)]
-    pairs = [(refined, first)] if config.psi == "identity" else list(
-        zip(*(system.psi(images, system.discriminator) for images in (refined, first)), strict=True))
-    keep = ("lambda_reg", config.lambda_reg, sum((a - b).abs().mean() for a, b in pairs) / len(pairs))
-    estimator = system.readings.meters[0].estimator
-    sure = estimator.predict({"image": images.chunk(2)[0]})
-    held = drift(batch if config.hold == "label" else sure, estimator.predict({"image": (refined + 1) / 2}))
-    terms: Terms = []
-    begins = config.refiner_pretraining
-    if step >= begins:
-        terms += [("fool", 1.0, judged(system, refined, one=False))]
-        if config.statistics:
-            wanted = picture_statistics(clear[1])
-            apart = apart_in_looks(picture_statistics(clear[0]), wanted, torch.randn(wanted.shape[1], 64))
-            terms += [("statistics", config.statistics, apart)]
-        if config.variety:
-            variety = 0.5 * (system.refine(first) - refined).abs().mean()
-            terms += [("sameness", 1.0, (1 - variety / config.variety).clamp_min(0))]
-    else:
-        keep = ("keep", 1.0, keep[2])
-    terms += [keep, ("consistency", config.consistency, held)]
-    if step < begins:
-        return [("refiner", terms)]
-    shown = system.refine(second).detach()
-    seen = photos.clone().requires_grad_()
-    judge: Terms = [("refined", 1.0, judged(system, shown, one=True)), ("real", 1.0, judged(system, photos, one=False))]
-    if step % config.r1_every == config.r1_every - 1:
-        maps = maps_of(system, seen)
-        for one in maps:
-            (slope,) = torch.autograd.grad(one.flatten(1).mean(1).sum(), seen, create_graph=True)
-            judge.append(("r1", config.r1_every * config.r1 / len(maps), 0.5 * (slope**2).flatten(1).sum(1).mean()))
-    if begins <= step < begins + config.discriminator_pretraining:
-        torch.manual_seed(5)
-        return [("discriminator", [("refined", 1.0, judged(system, system.refine(second).detach(), one=True)),
-                                   *judge[1:]])]
-    return [("refiner", terms), ("discriminator", judge)]
-
-
-def camera_refiner(system: Any, batch: Batch, step: int) -> Descents:
-    """Statistics, two discriminators and the settings' size; then the discriminators with R1 at every fourth step."""
-    config, images, photos = system.config, batch["image"], batch["real"]
-    torch.manual_seed(5)
-    if config.match:
-        images = in_the_looks_of(photos, images)
-    raw = system.camera.raw(images, torch.randn(len(images), config.latent))
-    noise = torch.randn(len(images), config.channels + 1, *images.shape[2:])
-    taken = system.camera.photograph(images, system.camera.settings(raw), noise)
-    seen = taken + (taken.clamp(0, 1) - taken).detach()
-    wanted = picture_statistics(photos)
-    apart = apart_in_looks(picture_statistics(seen), wanted, torch.randn(wanted.shape[1], config.directions))
-    fools = [log_sigmoid_loss(scale, one=False) for scale in system.discriminator(seen * 2 - 1)]
-    judged = system.discriminator(seen.detach() * 2 - 1), system.discriminator(photos * 2 - 1)
-    judge: Terms = [*(("refined", 0.5, log_sigmoid_loss(scale, one=True)) for scale in judged[0]),
-                    *(("real", 0.5, log_sigmoid_loss(scale, one=False)) for scale in judged[1])]
-    if step % 4 == 3:
-        given = (photos * 2 - 1).requires_grad_()
-        for scale in system.discriminator(given):
-            (slope,) = torch.autograd.grad(scale.flatten(1).mean(1).sum(), given, create_graph=True)
-            judge.append(("r1", 4 * config.r1 / 2, 0.5 * (slope**2).flatten(1).sum(1).mean()))
-    return [("camera", [("statistics", config.statistics, apart),
-                        *(("adversarial", config.adversarial / 2, fool) for fool in fools),
-                        ("keep", config.keep, (raw**2).mean())]), ("discriminator", judge)]
 
 
 def film(maps: Tensor) -> Tensor:
@@ -397,70 +260,13 @@ def super_resolution(system: Any, batch: Batch, step: int) -> Descents:
     return [("net", [("error", 1.0, wrong.abs().mean() if config.loss == "l1" else (wrong**2).mean())])]
 
 
-def forgery_detector(system: Any, batch: Batch, step: int) -> Descents:
-    """Crops as they are and forged; the choices after REINFORCE (Williams 1992), eq. 4, with the mean as baseline."""
-    config, photos = system.config, batch["image"]
-    torch.manual_seed(5)  # as `descents` does
-    choice = system.chosen(len(photos))
-    real, fake, mask = system.forged_pair(photos, choice)
-    said = system.net(torch.cat([real, fake]) * 2 - 1)
-    truth = [float(one.float().mean() > 0.02) for one in mask]
-    p, cells = torch.sigmoid(said.forged), torch.sigmoid(said.location)
-    errors = [-(p[k].log() if k >= 4 and truth[k - 4] else (1 - p[k]).log()) for k in range(8)]
-    where = torch.cat([torch.zeros(4, 3, 3), F.avg_pool2d(mask.float()[:, None], 8)[:, 0]])
-    location = -(where * cells[:, 0].log() + (1 - where) * (1 - cells[:, 0]).log()).mean()
-    chosen = [k for k in range(4) if truth[k]]
-    share = [RATIOS[int(choice.ratio[k])] if KINDS[int(choice.kind[k])] == "mixup" else 1.0 for k in range(4)]
-    kind = torch.stack([-F.log_softmax(said.kind[4 + k], 0)[choice.kind[k]] for k in chosen]).mean()
-    ratio = torch.stack([(torch.sigmoid(said.ratio[4 + k]) - share[k]).abs() for k in chosen]).mean()
-    found: Descents = [("net", [("forged", 1.0, torch.stack(errors).mean()),
-                                ("mask_weight", config.mask_weight, location),
-                                ("kind_weight", config.kind_weight, kind),
-                                ("ratio_weight", config.ratio_weight, ratio)])]
-    if not config.adversarial:
-        return found
-    logs = {}
-    for name, known, allowed in (("region", REGIONS, config.regions), ("kind", KINDS, config.kinds),
-                                 ("ratio", RATIOS, RATIOS)):
-        kept = [k for k, value in enumerate(known) if value in allowed]
-        total = torch.logsumexp(system.choices[name][kept], 0)
-        logs[name] = {k: system.choices[name][k] - total for k in kept}
-    mean = sum(float(errors[4 + k]) for k in chosen) / len(chosen)
-    gains = []
-    for k in chosen:
-        taken = logs["region"][int(choice.region[k])] + logs["kind"][int(choice.kind[k])]
-        if KINDS[int(choice.kind[k])] == "mixup":
-            taken = taken + logs["ratio"][int(choice.ratio[k])]
-        gains.append((float(errors[4 + k]) - mean) * taken)
-    entropy = -torch.stack([log.exp() * log for each in logs.values() for log in each.values()]).sum()
-    return [*found, ("forger", [("reward", -1.0, torch.stack(gains).mean()), ("explore", -config.explore, entropy)])]
-
-
-def patch(system: Any, batch: Batch, step: int) -> Descents:
-    """Brown et al. 2017: E[-log P(target | A(p, x, l, t))], and the total variation of the patch."""
-    config, images = system.config, batch["image"]
-    size = (config.height, config.width)
-    torch.manual_seed(5)  # as `descents` does
-    numbers = 2 * torch.rand(len(images), 6) - 1
-    seen = draw_views(config.views, len(images), size)
-    low, high = config.printed
-    colours = low + (high - low) * torch.sigmoid(system.colours)
-    side = side_of(config.share, config.outline, *size)
-    places = place_matrices(numbers, config.views, side, colours.shape[-1], *size)
-    put = paste(images, colours, covered(config.outline, colours.shape[-1]), places)
-    logits = F.adaptive_avg_pool2d(photographed(put, seen), 4).flatten(1) @ system.stand_in.T
-    miss = torch.stack([torch.logsumexp(row, 0) - row[int(config.target)] for row in logits]).mean()
-    grain = colours.diff(dim=2).abs().mean() + colours.diff(dim=3).abs().mean()
-    return [("patch", [("target", 1.0, miss), ("smooth", config.smooth, grain)])]
-
-
 TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
-    "adapted_classifier": adapted_classifier, "camera_refiner": camera_refiner, "classifier": classifier,
+    "adapted_classifier": adapted_classifier, "camera_refiner": refiner_twins.camera_refiner, "classifier": classifier,
     "colourisation": colourisation,
-    "deep_detail": deep_detail, "forgery_detector": forgery_detector, "gaze": gaze, "hourglass": hourglass,
+    "deep_detail": deep_detail, "forgery_detector": attack_twins.forgery_detector, "gaze": gaze, "hourglass": hourglass,
     "keypoints": hourglass,
-    "landmarks": landmarks, "patch": patch, "pix2pix": pix2pix, "regressor": regressor,
-    "simgan": simgan, "super_resolution": super_resolution,
+    "landmarks": landmarks, "patch": attack_twins.patch, "pix2pix": pix2pix, "regressor": regressor,
+    "simgan": refiner_twins.simgan, "super_resolution": super_resolution,
     "detector": scene_twins.detector, "segmenter": scene_twins.segmenter,
     "cut": translation_twins.cut, "cyclegan": translation_twins.cyclegan,
     "weak_segmenter": scene_twins.weak_segmenter}
