@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from update_twins import Reader
+from twin_parts import Reader
 
 from migaki.core.discovery import find_class
 from migaki.core.errors import UserError

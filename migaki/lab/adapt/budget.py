@@ -26,7 +26,7 @@ _PICTURES_A_SECOND = 300  # that are read, changed or written by a step without 
 _REFINER_SHARE = 0.2  # of the budget, for the rounds of the refiner
 _FEWEST_ROUNDS = 300
 _GAIN = 0.6  # how much more is done in the same time for each further step at a time: some steps wait for others
-NEEDED = ("plain", "augmented", "adabn", "matched", "matched_adabn")
+NEEDED = ("plain", "augmented", "adabn", "matched_plain", "matched", "matched_adabn")
 """The arms whose training decides how long every model may be trained."""
 
 
@@ -46,12 +46,15 @@ class Plan:
         return ", ".join(f"{names.get(slug, slug)} (about {duration(cost)})" for slug, cost in self.left_out.items())
 
 
-def refiner_config(size: tuple[int, int], rounds: int, tolerance: str) -> SimGAN.Config:
-    """Returns how the refiner is trained on pictures of `size` (H, W); tiny ones stand no shifts and no half scale."""
+def refiner_config(size: tuple[int, int], rounds: int, tolerance: str, *, is_matched: bool = False) -> SimGAN.Config:
+    """Returns how the refiner is trained on pictures of `size` (H, W), which may be matched already.
+
+    Tiny ones stand no shifts, no half scale and no patches of 24 px: for them it is the recipe that was measured.
+    """
     if min(size) <= 16:
-        return SimGAN.Config(steps=rounds, batch_size=64, scale=1, features=32, learning_rate=4e-4, augment=False,
-                             ema=0.98, discriminator_pretraining=30, max_drift=tolerance)
-    return SimGAN.Config(steps=rounds, max_drift=tolerance)
+        return replace(SimGAN.Config.pixels(), steps=rounds, batch_size=64, scale=1, features=32, learning_rate=4e-4,
+                       augment=False, ema=0.98, discriminator_pretraining=30, max_drift=tolerance)
+    return SimGAN.Config(steps=rounds, max_drift=tolerance, match=not is_matched)
 
 
 def measure_speed(budgeted: Budgeted, recipes: Sequence[Recipe], size: tuple[int, int], out: Path) -> None:
@@ -155,7 +158,7 @@ def _cost(recipe: Recipe, speed: dict[str, float], lengths: Budgeted, seeds: int
           counts: dict[str, int]) -> float:
     """Returns the estimated seconds of an arm, with what is made for it alone."""
     cost = seeds * lengths.steps_of(recipe) * speed[recipe.system or lengths.task.system]
-    if recipe.slug in ("matched", "refined"):
+    if recipe.slug in ("matched_plain", "refined"):
         cost += counts["simulated"] / _PICTURES_A_SECOND
     if recipe.slug == "refined":
         cost += rounds * speed["simgan"]

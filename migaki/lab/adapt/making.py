@@ -91,10 +91,10 @@ def _refine(work: Adaptation) -> tuple[Step, ...]:
     """Returns the steps of refining: it starts from the matched pictures, and a model of theirs holds the labels."""
     assert work.plan is not None
     out, trained = work.out, {arm.slug for arm in work.arms}
-    start = next(slug for slug in ("matched", "augmented", "plain", *trained) if slug in trained)
+    start = next(slug for slug in ("matched", "matched_plain", "augmented", "plain", *trained) if slug in trained)
     is_matched = any(step.proof.parent == out / "matched" for phase in work.phases for step in phase.steps)
     source = out / ("matched" if is_matched else "simulated")
-    config = refiner_config(work.sets.size, work.plan.rounds, work.options.tolerance)
+    config = refiner_config(work.sets.size, work.plan.rounds, work.options.tolerance, is_matched=is_matched)
     data = SimGAN.Data(synthetic=source, real=out / "photos", estimator=model_folder(out, start, 0))
     run = Run(seed=work.options.seed, sample_every=max(1, work.plan.rounds // 4))
     return (train_step("simgan", data, config, run, out / "refiner", work.quiet,

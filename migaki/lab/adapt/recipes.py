@@ -51,6 +51,7 @@ def first_arms(task: Task, *, is_writing: bool = False) -> list[Recipe]:
     arms = [
         Recipe(slug="plain", name="simulated", data=("simulated",), augment=False),
         Recipe(slug="augmented", name="simulated, augmented", data=("simulated",)),
+        Recipe(slug="matched_plain", name="matched", data=("matched",), augment=False, saw=_PHOTOS),
         Recipe(slug="matched", name="matched, augmented", data=("matched",), saw=_PHOTOS),
         Recipe(slug="adabn", name="simulated, augmented, AdaBN", data=("simulated",), photos=True, saw=_PHOTOS),
         Recipe(slug="matched_adabn", name="matched, augmented, AdaBN", data=("matched",), photos=True, saw=_PHOTOS),

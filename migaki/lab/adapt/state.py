@@ -52,7 +52,7 @@ class Adaptation:
         allowed = set(self.plan.arms) if self.plan is not None else {"matched", "self", "refined"}
         builds = allowed & {"self", "adapted_matched", "refined", "refined_mixed"}
         return 7 + self.before + sum(map(bool, (
-            allowed & {"matched", "matched_adabn", "mixed", "adapted_matched"}, "self" in allowed,
+            allowed & {"matched", "matched_plain", "matched_adabn", "mixed", "adapted_matched"}, "self" in allowed,
             allowed & {"refined", "refined_mixed"}, builds, builds, self.has_real)))
 
     def _ahead(self) -> float:
