@@ -20,6 +20,7 @@ from migaki.core.simulator import Simulator
 from migaki.simulate.eye_model import assets
 from migaki.simulate.eye_model.builtin_skin import NUM_SKINS
 from migaki.simulate.eye_model.infrared import (
+    close_lids,
     draw_glasses,
     light_leds,
     narrow_lids,
@@ -36,6 +37,8 @@ from migaki.simulate.eyes import MM_PER_UV, in_threads, load_parts
 
 _STREAM = 850  # nm; makes the camera's random numbers independent of the eye's
 _NUM_DRAWS = 80
+_NUM_CLOSED_DRAWS = 2
+_CLOSED_STREAM = 851  # its own, so that an eye that stays open keeps its bits whatever the share of closed ones
 _MOST_LEDS = 3
 
 
@@ -54,7 +57,8 @@ class InfraredEyes(Simulator):
     Skin and iris are bright, the pupil is dark; one to three LEDs glint in the cornea; some people wear glasses, whose
     lenses mirror the LEDs. Returns, first axis B: `image` (1, S, S) in [0, 1]; `pupil_centre` (2) px x, y, as the
     cornea shows it, also where a lid covers it; `pupil_visible` 0 or 1; `pupil_radius_mm`; `glasses` 0 or 1;
-    `identity`; with `mask` the regions (S, S) 0 skin, 1 sclera, 2 iris, 3 pupil. Half of the eyes are mirrored, so
+    `identity`; with `mask` the regions (S, S) 0 skin, 1 sclera, 2 iris, 3 pupil; with `closed_share`
+    `label` 0 closed, 1 open. Half of the eyes are mirrored, so
     that the nose may be on either side. The eye is that of `eyes`. Raises UserError for assets that cannot be read.
     """
 
@@ -63,7 +67,7 @@ class InfraredEyes(Simulator):
         """Pairs are the ends of a uniform range; of angles they are mean and standard deviation."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "size assets identities mask glasses_share",
+            "usual": "size assets identities mask glasses_share closed_share",
             "run": "threads",
         }
 
@@ -95,6 +99,7 @@ class InfraredEyes(Simulator):
         lower_lid: Range = (-21.0, 3.5)  # deg, the same
         narrowed_share: float = 0.5  # of eyes whose lids are partly closed
         narrowed: Range = (0.05, 0.6)  # share of the opening that is then closed
+        closed_share: float = 0.0  # of eyes that are shut; above 0 each row has a label: closed or open
         relief: Range = (0.1, 0.5)  # strength of the skin's relief in the shading
         hidden_share: float = 0.1  # of the pupils that a lid would cover remain so; the lids of the others are opened
         lash_count: Range = (40.0, 140.0)  # of each lid
@@ -123,7 +128,7 @@ class InfraredEyes(Simulator):
         def __post_init__(self) -> None:
             if self.size < 8 or self.supersample < 1:
                 raise UserError("infrared_eyes: --size is at least 8 px, --supersample at least 1")
-            for name in ("glasses_share", "mirrored_share", "narrowed_share", "hidden_share"):
+            for name in ("glasses_share", "mirrored_share", "narrowed_share", "hidden_share", "closed_share"):
                 if not 0 <= getattr(self, name) <= 1:
                     raise UserError(f"infrared_eyes: --{name.replace('_', '-')} is a share from 0 to 1")
             for name, most in (("leds", _MOST_LEDS), ("reflections", _MOST_LEDS)):
@@ -155,8 +160,9 @@ class InfraredEyes(Simulator):
 
     @property
     def names(self) -> dict[str, Any]:
-        """The names of the mask's indices."""
-        return {"mask_classes": ["skin", "sclera", "iris", "pupil"]} if self.config.mask else {}
+        """The names of the mask's indices and of the classes, where there are some."""
+        return ({"mask_classes": ["skin", "sclera", "iris", "pupil"]} if self.config.mask else {}) | (
+            {"classes": ["closed", "open"]} if self.config.closed_share else {})
 
     def render(self, seed: int, indices: Sequence[int]) -> Batch:
         """Render the images `indices` of `seed`; image i has the same bits for every batch and thread count."""
@@ -169,20 +175,23 @@ class InfraredEyes(Simulator):
         place_eye(scenes, draws, config.size, config.supersample, config.across,
                   (config.shift_x, config.shift_y))
         narrow_lids(scenes, draws, config.narrowed_share, config.narrowed)
+        shut = Draws(image_keys(fold(seed, _CLOSED_STREAM), places), _NUM_CLOSED_DRAWS)
+        is_closed = close_lids(scenes, shut, config.closed_share)
         light_leds(scenes, draws, config.leds, config.glint, config.led_spread)
         glasses = draw_glasses(draws, config.size, config.supersample, config.glasses_share, config.reflections,
                                config.reflection_light, config.veil, config.falloff)
         is_mirrored = torch.from_numpy(draws.unit() < config.mirrored_share)
 
         seen = self._photograph(parts, scenes, coefficients, glasses)
-        again = np.flatnonzero((seen.visible == 0) & (draws.unit() >= config.hidden_share))
+        again = np.flatnonzero((seen.visible == 0) & (draws.unit() >= config.hidden_share) & ~is_closed)
         if len(again):
             opened = scenes[again]
             open_lids(opened)
             better = self._photograph(parts, opened, coefficients[again], glasses[again])
             seen.images[again], seen.masks[again] = better.images, better.masks
             seen.labels[again], seen.visible[again] = better.labels, better.visible
-        return self._batch(seen, scenes, glasses, is_mirrored)
+        made = self._batch(seen, scenes, glasses, is_mirrored)
+        return made | {"label": torch.from_numpy((~is_closed).astype(np.int64))} if config.closed_share else made
 
     def _photograph(self, parts: EyeParts, scenes: NDArray[Any], coefficients: NDArray[np.float32],
                     glasses: NDArray[Any]) -> _Seen:

@@ -69,6 +69,22 @@ def test_visibility_says_whether_the_pupil_shows_at_its_centre() -> None:
     assert torch.equal(opened["image"][same], batch["image"][same])  # only the others are drawn again
 
 
+def test_closed_eyes_show_no_pupil_and_the_open_ones_keep_their_bits() -> None:
+    """The label says which are closed, and an eye that stays open is the one of a set without closed ones."""
+    settings = {**CLEAR, "narrowed_share": 0.5, "narrowed": (0.05, 0.6), "noise": (0.01, 0.02)}
+    half = eyes(**settings, closed_share=0.5)
+    assert half.names["classes"] == ["closed", "open"] and "classes" not in eyes(**settings).names
+    batch, all_open = half.render(3, range(60)), eyes(**settings).render(3, range(60))
+    assert "label" not in all_open
+    is_open = batch["label"] == 1
+    assert 0.3 < is_open.float().mean() < 0.7
+    assert torch.equal(batch["image"][is_open], all_open["image"][is_open])
+    inside = (batch["mask"] > 0).float().mean((1, 2))
+    assert inside[~is_open].max() < 0.01 < inside[is_open].median()
+    assert (batch["pupil_visible"][~is_open] == 1).float().mean() < 0.05
+    assert eyes(**settings, closed_share=1.0).render(3, range(9))["label"].sum() == 0
+
+
 def test_the_number_of_threads_changes_no_bit() -> None:
     one, three = (eyes(threads=threads, mask=True).render(5, range(9)) for threads in (1, 3))
     assert all(torch.equal(one[key], three[key]) for key in one)

@@ -44,6 +44,15 @@ def narrow_lids(scenes: NDArray[Any], draws: Draws, share: float, closing: Range
         scenes[lid] += amount * (np.clip(middle, scenes["lower_lid"], scenes["upper_lid"]) - scenes[lid])
 
 
+def close_lids(scenes: NDArray[Any], draws: Draws, share: float) -> NDArray[np.bool_]:
+    """Shut a `share` of the eyes, in place: the lids meet in the lower third of the opening. Returns which (B,)."""
+    is_closed = draws.unit() < share
+    meet = scenes["lower_lid"] + draws.uniform((0.0, 0.35)) * (scenes["upper_lid"] - scenes["lower_lid"])
+    for lid in ("upper_lid", "lower_lid"):
+        scenes[lid] = np.where(is_closed, meet, scenes[lid])
+    return is_closed
+
+
 def open_lids(scenes: NDArray[Any]) -> None:
     """Open the lids so far that the pupil shows, in place."""
     scenes["upper_lid"] = np.maximum(scenes["upper_lid"], scenes["eye_pitch"] + np.radians(13.0))
