@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _terminated_as_interrupted():
             return _run(words)
     except UserError as error:
-        print(f"migaki: {show(str(error))}", file=sys.stderr)
+        line = show(str(error))
+        print(line if line.startswith("migaki ") else f"migaki: {line}", file=sys.stderr)  # it may name its command
         return 2
     except KeyboardInterrupt:
         if arguments is None:  # this is the program itself: a repeated signal must not disturb its exit

@@ -128,7 +128,11 @@ def compare_groups(groups: Groups, runs: Sequence[GroupMetrics], names: Sequence
     figures: dict[str, Any] = {"groups": len(there), "group_mean": _plain(there[:, 0].mean())}
     if len(there) >= FEWEST:
         half = float(student.ppf(0.975, len(there) - 1)) * there[:, 0].std(ddof=1) / math.sqrt(len(there))
-        figures |= {"group_mean_low": figures["group_mean"] - half, "group_mean_high": figures["group_mean"] + half}
+        # An error is never below 0 and a share never above 1, whatever a t interval of few groups says.
+        most = 1.0 if metric.higher_is_better and ((there[:, 0] >= 0) & (there[:, 0] <= 1)).all() else math.inf
+        least = 0.0 if not metric.higher_is_better or most == 1.0 else -math.inf
+        figures |= {"group_mean_low": max(least, figures["group_mean"] - half),
+                    "group_mean_high": min(most, figures["group_mean"] + half)}
     figures["by_group"] = {groups.names[g]: _plain(means[g, 0]) for g in range(len(groups.names))}
     note = (f"group_mean is the mean of {metric.main} over {len(there)} groups by {called}, each of which counts the "
             "same; its interval takes the groups as the unit. Beside it stands a model that knows each group's own "

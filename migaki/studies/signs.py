@@ -168,10 +168,11 @@ class SignsStudy(Study):
         config = self.config
         signs = SignSimulator.Config(size=config.size, classes=config.classes)
         judged = Part.Config(classes=config.classes, label=config.label, width=config.size, height=config.size)
-        return (simulate_step("signs", signs, SimulateJob(out=out / "drawn", count=config.count, seed=config.seed),
-                              quiet, cost=config.count / 1000),
+        # What the user gave comes first: a mistake in it shows within seconds.
+        return (import_step("part", config.labelled, out / "judged", judged, quiet, cost=3),
                 photos_step(config.photos, config.labelled, config.size, out / "photos"),
-                import_step("part", config.labelled, out / "judged", judged, quiet, cost=3),
+                simulate_step("signs", signs, SimulateJob(out=out / "drawn", count=config.count, seed=config.seed),
+                              quiet, cost=config.count / 1000),
                 change_step("match", Match.Config(to=out / "photos"), ApplyJob(
                     input=out / "drawn", out=out / "matched", seed=config.seed), quiet, cost=config.count / 1000),
                 halves_step(out / "judged", out / "drawn", out / "observed" / "halves", config.pictures,

@@ -25,7 +25,9 @@ def forgery_detector(system: Any, batch: Batch, step: int) -> Descents:
     p, cells = torch.sigmoid(said.forged), torch.sigmoid(said.location)
     errors = [-(p[k].log() if k >= 4 and truth[k - 4] else (1 - p[k]).log()) for k in range(8)]
     where = torch.cat([torch.zeros(4, 3, 3), F.avg_pool2d(mask.float()[:, None], 8)[:, 0]])
-    location = -(where * cells[:, 0].log() + (1 - where) * (1 - cells[:, 0]).log()).mean()
+    untouched = 1 - where
+    location = -((where * cells[:, 0].log()).sum() / max(float(where.sum()), 1)
+                 + (untouched * (1 - cells[:, 0]).log()).sum() / float(untouched.sum())) / 2
     chosen = [k for k in range(4) if truth[k]]
     share = [RATIOS[int(choice.ratio[k])] if KINDS[int(choice.kind[k])] == "mixup" else 1.0 for k in range(4)]
     kind = torch.stack([-F.log_softmax(said.kind[4 + k], 0)[choice.kind[k]] for k in chosen]).mean()

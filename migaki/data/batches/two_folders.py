@@ -7,6 +7,8 @@ from pathlib import Path
 
 from migaki.core import processes
 from migaki.core.batch import Batch
+from migaki.core.files import show
+from migaki.core.notices import notice
 from migaki.core.seeds import fold
 from migaki.data.batches.common_channels import common_channels
 from migaki.data.batches.source import FolderSource, PairedSource
@@ -14,6 +16,7 @@ from migaki.data.folder import ImageFolder
 from migaki.data.sets.overlap import refuse_swapped
 
 _READ = 64  # images read at a time
+_FEW = 10  # pictures, of which a discriminator learns each one instead of what they share
 
 
 def open_two(synthetic: Path, photos: Path, channels: int = 0, height: int = 0,
@@ -29,6 +32,10 @@ def open_two(synthetic: Path, photos: Path, channels: int = 0, height: int = 0,
         images = ImageFolder(synthetic, size=shape[1:], channels=shape[0])
     real = ImageFolder(photos, size=shape[1:], channels=shape[0])
     refuse_swapped(images, real)
+    for folder, option, what in ((images, "--synthetic", "rendered pictures"), (real, "--photos", "photographs")):
+        if len(folder) < _FEW:
+            notice(f"{option} {show(folder.path)}: {len(folder)} {what} only: the looks of so few are learned by heart; "
+                   "give some hundreds")
     return images, real
 
 
