@@ -34,7 +34,7 @@ def open_two(synthetic: Path, photos: Path, channels: int = 0, height: int = 0,
     refuse_swapped(images, real)
     for folder, option, what in ((images, "--synthetic", "rendered pictures"), (real, "--photos", "photographs")):
         if len(folder) < _FEW:
-            notice(f"{option} {show(folder.path)}: {len(folder)} {what} only: the looks of so few are learned by heart; "
+            notice(f"{option} {show(folder.path)}: {len(folder)} {what}: the looks of so few are learned by heart; "
                    "give some hundreds")
     return images, real
 
