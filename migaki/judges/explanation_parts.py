@@ -93,6 +93,7 @@ class Explainer:
     scorer: Scorer
     settings: Settings
     pattern_pictures: Callable[[], Patterns]
+    ignorant: Scorer | None = None  # learned the same pictures with random labels
     _patterns: Patterns | None = field(default=None)
 
     def maps(self, method: str, images: Tensor, targets: Tensor, seed: int, model: nn.Module | None = None,
@@ -169,7 +170,7 @@ def grid_values(explainer: Explainer, method: str, pictures: Pictures, count: in
 def sanity_values(explainer: Explainer, method: str, pictures: Pictures, maps: Tensor, count: int,
                   seeds: int) -> Values:
     """How alike the maps of the first `count` pictures are when the last layer, half of the layers and all have
-    forgotten: the rank correlation, and for all of them SSIM."""
+    forgotten: the rank correlation, and for all of them SSIM; and those of a network that learned random labels."""
     images, targets, scorer = pictures.images[:count], pictures.targets[:count], explainer.scorer
     layers = weighted_layers(scorer, images[:1])
     cascade = {"sanity_last": layers[-1:], "sanity_half": layers[len(layers) // 2 :], "sanity": layers}
@@ -177,14 +178,22 @@ def sanity_values(explainer: Explainer, method: str, pictures: Pictures, maps: T
     for seed in range(seeds):
         before = maps[min(seed, len(maps) - 1), :count]
         for name, chosen in cascade.items():
-            model = shuffled(scorer, chosen, seed)
-            patterns = estimate_patterns(model, torch.split(pictures.images, _AT_ONCE)) if method in PATTERNED else None
-            drawn = seed + (1000 if method == "random" else 0)  # a random map knows no network: another draw
-            after = explainer.maps(method, images, targets, drawn, model, patterns)
+            after = _maps_of(explainer, shuffled(scorer, chosen, seed), method, images, targets, seed, pictures.images)
             found[name].append(figures.rank_correlation(before, after))
             if name == "sanity":
                 found["sanity_ssim"].append(figures.similarity(before, after))
+        if explainer.ignorant is not None:
+            after = _maps_of(explainer, explainer.ignorant, method, images, targets, seed, pictures.images)
+            found.setdefault("sanity_labels", []).append(figures.rank_correlation(before, after))
     return {name: torch.stack(values) for name, values in found.items()}
+
+
+def _maps_of(explainer: Explainer, model: nn.Module, method: str, images: Tensor, targets: Tensor, seed: int,
+             seen: Tensor) -> Tensor:
+    """The maps of another network than the explainer's own, whose patterns are estimated from the pictures `seen`."""
+    patterns = estimate_patterns(model, torch.split(seen, _AT_ONCE)) if method in PATTERNED else None
+    drawn = seed + (1000 if method == "random" else 0)  # a random map knows no network: another draw
+    return explainer.maps(method, images, targets, drawn, model, patterns)
 
 
 def explainer_of(scorer: Scorer, settings: Settings, place: Path, size: int, count: int = 256) -> Explainer:

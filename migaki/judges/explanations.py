@@ -27,7 +27,8 @@ _TOLERANCE = 15 / 224  # of the shorter side: the 15 px of the pointing game, at
 NAMES = {
     "pointing": "pointing", "energy": "energy", "iou": "IoU at half", "iou_best": "best IoU", "grid": "grid",
     "insertion": "insertion", "deletion": "deletion", "sanity_last": "sanity, last layer",
-    "sanity_half": "sanity, upper half", "sanity": "sanity, all", "sanity_ssim": "sanity, all, SSIM"}
+    "sanity_half": "sanity, upper half", "sanity": "sanity, all", "sanity_ssim": "sanity, all, SSIM",
+    "sanity_labels": "sanity, random labels"}
 """The columns of the table."""
 
 _ABOUT = """\
@@ -36,9 +37,9 @@ object, or 7 % of the shorter side away. Energy: the share of the map on the obj
 the map's maximum against the object; the best threshold is chosen on these masks, so it flatters. Grid: the share \
 of the map in the right quarter of a mosaic of four classes; chance is 25 %. Insertion (higher is better) and \
 deletion (lower is better): the area below the share of the class as pixels come and go, most important first. \
-Sanity (nearer to 0 is better): the rank correlation of the map with that of a network whose weights were shuffled; \
-a map that stays the same explains the picture, not the network. In brackets: 95 % intervals by bootstrap over \
-pictures and seeds."""
+Sanity (nearer to 0 is better): the rank correlation of the map with that of a network whose weights were shuffled, \
+or that learned random labels; a map that stays the same explains the picture, not the network. In brackets: 95 % \
+intervals by bootstrap over pictures and seeds."""
 
 
 class Explanations(Judge):
@@ -53,7 +54,7 @@ class Explanations(Judge):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "methods measures label count seeds size",
-            "rest": "mosaics sanity_count curve_steps layers samples noise steps patch rivals",
+            "rest": "random_labels mosaics sanity_count curve_steps layers samples noise steps patch rivals",
         }
 
         model: str  # a trained run, a file of weights (.safetensors), or efficientnet_lite0
@@ -66,6 +67,7 @@ class Explanations(Judge):
         size: int = 160  # px, for a classifier that takes any size
         mosaics: int = 24  # a seed
         sanity_count: int = 12  # pictures of the sanity check
+        random_labels: str = ""  # a run of the same classes and pictures whose labels were random: sanity asks it too
         curve_steps: int = 16  # of insertion and deletion
         layers: tuple[str, ...] = ()  # for cam and grad_cam one, for dcsm any; none = the method's usual ones
         samples: int = 15  # smooth_grad: noisy copies
@@ -103,6 +105,7 @@ class Explanations(Judge):
         settings = Settings(layers=config.layers, samples=config.samples, noise=config.noise, steps=config.steps,
                             patch=config.patch, rivals=config.rivals)
         explainer = parts.explainer_of(scorer, settings, config.data, config.size)
+        explainer.ignorant = self._ignorant(scorer)
         methods = [*FREE, *(config.methods or METHODS)]
         values: dict[str, parts.Values] = {}
         shown: list[tuple[str, Tensor]] = [("picture", pictures.images[:_SHOWN])]
@@ -135,6 +138,18 @@ class Explanations(Judge):
             raise UserError(f"{show(self.config.data)}: has no masks, which {', '.join(lost)} needs: give a set with "
                             "mask_file_name, or leave these out of --measures")
         return tuple(name for name in wanted if name not in parts.MASKED)
+
+    def _ignorant(self, scorer: Scorer) -> Scorer | None:
+        """The classifier that learned random labels. UserError for one of other pictures or classes."""
+        name = self.config.random_labels
+        if not name:
+            return None
+        other = open_scorer(name)
+        if other.shape != scorer.shape or list(other.classes) != list(scorer.classes):
+            raise UserError(f"--random-labels {show(name)}: has other pictures or classes than {scorer.name}: train it "
+                            "on the same set with its labels permuted")
+        other.requires_grad_(False)
+        return other
 
     def _maps(self, explainer: parts.Explainer, method: str, pictures: parts.Pictures) -> Iterator[Tensor]:
         for seed in range(self.config.seeds if method in parts.DRAWN else 1):

@@ -7,9 +7,14 @@ instead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
+
+import numpy as np
 
 from migaki.core.errors import UserError
 from migaki.core.files import make_folder, read_json, show, write_json
@@ -26,7 +31,7 @@ from migaki.simulate.signs import SignSimulator
 from migaki.stages.simulate import SimulateJob
 from migaki.systems.classifier import Classifier
 
-_LOWER = ("deletion", "sanity_last", "sanity_half", "sanity", "sanity_ssim")
+_LOWER = ("deletion", "sanity_last", "sanity_half", "sanity", "sanity_ssim", "sanity_labels")
 _SHARES = ("pointing", "energy", "grid")
 
 _MEASURES = {key: Measure(key=key, name=f"{name}, %" if key in _SHARES else name, scale=100 if key in _SHARES else 1,
@@ -39,8 +44,9 @@ is on the object, or 7 % of the shorter side away. Energy: the share of the map 
 half of the map's maximum against the object; the best threshold is chosen on the same masks, so it flatters. Grid: \
 the share of the map in the right quarter of a mosaic of four classes (25 % by chance). Insertion and deletion: the \
 area below the class's share as pixels come or go, most important first. Sanity: the rank correlation with the map \
-of the same network after the weights of its last layer, of the upper half of its layers, or of all were shuffled; \
-near 1 means that the map explains the picture and not the network."""
+of the same network after the weights of its last layer, of the upper half of its layers, or of all were shuffled, \
+and with the map of a network that learned the same pictures with random labels; near 1 means that the map explains \
+the picture and not the network."""
 
 
 class ExplanationStudy(Study):
@@ -55,7 +61,7 @@ class ExplanationStudy(Study):
     class Config:
         """The classifiers, and how much is measured; the defaults take about an hour of one core."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "model data label methods seeds"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "model data label methods seeds random_labels"}
 
         model: str = ""  # a ready classifier (run, file of weights, efficientnet_lite0) in place of those trained here
         data: Path | None = None  # pictures with classes to judge it on; needs --model
@@ -66,6 +72,7 @@ class ExplanationStudy(Study):
         images: int = 3000  # drawn signs for training
         size: int = 0  # px, sides of the pictures; 0 = 48 for drawn signs, 160 for a ready classifier of any size
         train_steps: int = 300  # updates of each classifier
+        random_labels: bool = True  # also train each classifier on permuted labels, for the sanity check
         count: int = 60  # pictures that are explained
         mosaics: int = 24  # for each of the judge's draws
         draws: int = 2  # of mosaics and of shuffled networks
@@ -135,7 +142,7 @@ class ExplanationStudy(Study):
                                       ("signs_test", 4 * config.count, 2 * config.seed + 1)))
 
     def _classifier(self, out: Path, seed: int, quiet: bool) -> tuple[Step, ...]:
-        config, steps = self.config, []
+        config, steps, ignorant = self.config, [], ""
         model, data = config.model, config.data or out / "signs_test"
         if not model:
             network = Classifier.Config(steps=config.train_steps)
@@ -143,10 +150,18 @@ class ExplanationStudy(Study):
                                     Run(seed=seed, sample_every=0), out / f"classifier_{seed}", quiet,
                                     cost=config.train_steps / 2))
             model = str(out / f"classifier_{seed}")
+            if config.random_labels:  # twice as long and not augmented: they can only be learned by heart
+                ignorant = str(out / f"random_{seed}")
+                steps += [call_step(f"permute the labels of the signs, classifier {seed}",
+                                    lambda: _permute(out / "signs", out / f"signs_random_{seed}", seed),
+                                    out / f"signs_random_{seed}" / "dataset.json", [out / "signs"]),
+                          train_step("classifier", Classifier.Data(data=(out / f"signs_random_{seed}",)),
+                                     replace(network, steps=2 * config.train_steps, augment=False),
+                                     Run(seed=seed, sample_every=0), Path(ignorant), quiet, cost=config.train_steps)]
         judge = Explanations(Explanations.Config(
             model=model, data=data, label=config.label, methods=tuple(self._methods()[len(FREE):]), count=config.count,
             seeds=config.draws, size=config.size or 160, mosaics=config.mosaics, sanity_count=config.sanity_count,
-            curve_steps=config.curve_steps, samples=config.samples, steps=config.steps))
+            curve_steps=config.curve_steps, samples=config.samples, steps=config.steps, random_labels=ignorant))
         judged = out / f"judged_{seed}"
         steps.append(judge_step(judge, (), judged, quiet=quiet, cost=600))
 
@@ -158,6 +173,18 @@ class ExplanationStudy(Study):
         steps.append(call_step(f"list the figures of {len(self._methods())} methods, classifier {seed}", split,
                                out / f"{first}_{seed}" / "evaluation.json", [judged]))
         return tuple(steps)
+
+
+def _permute(source: Path, out: Path, seed: int) -> None:
+    """Write the set `source` once more, each picture with the label of another one, whole or not at all."""
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial)
+    rows = [json.loads(line) for line in (partial / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
+    order = np.random.default_rng([seed, 1]).permutation(len(rows))
+    lines = [json.dumps(row | {"label": rows[other]["label"]}) for row, other in zip(rows, order, strict=True)]
+    (partial / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    os.replace(partial, out)
 
 
 def _write(judged: Path, method: str, out: Path) -> None:

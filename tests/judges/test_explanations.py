@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from browsers import NO_BROWSER, check_fit
+from refusals import message
 from torch import Tensor, nn
 from toy_scorer import ColourScorer, write_squares
 
@@ -61,6 +62,28 @@ def test_every_method_on_a_classifier_that_is_right_for_known_reasons(toy: Colou
     assert run_judge(found, quiet=True).figures == findings.figures
     if not NO_BROWSER:
         check_fit(out / "explanations.html")
+
+
+def test_a_network_that_learned_random_labels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The network itself gives the same map, one that looks at the ground another; a centre map knows none."""
+    true, other, third = ColourScorer(), ColourScorer(), ColourScorer()
+    with torch.no_grad():
+        other.conv.weight.neg_()
+        other.conv.bias.fill_(1.0)  # type: ignore[union-attr]
+    third.classes = ("a", "b", "c", "d")
+    known = {"toy": true, "same": true, "other": other, "third": third}
+    monkeypatch.setattr(judge, "open_scorer", lambda what: known[what])
+    data = write_squares(tmp_path / "data")
+
+    def correlation(name: str, method: str = "grad_cam") -> float:
+        config = judge.Explanations.Config(model="toy", data=data, measures=("sanity",), methods=(method,),
+                                           random_labels=name, **TINY)
+        found = flat(run_judge(judge.Explanations(config), quiet=True))
+        assert found["centre/sanity_labels"] == 1
+        return found[f"{method}/sanity_labels"]
+
+    assert correlation("same") == pytest.approx(1) and correlation("other") < 0
+    assert "--random-labels" in message(lambda: correlation("third"))
 
 
 @pytest.mark.parametrize("measure, better", [("deletion", min), ("insertion", max), ("sanity", min)])
@@ -127,9 +150,9 @@ def test_options_that_make_no_sense(options: dict[str, Any], message: str, tmp_p
 
 def test_sets_that_do_not_fit(toy: ColourScorer, tmp_path: Path) -> None:
     data = write_squares(tmp_path / "data", kind="violet", wrong=3)
-    for label, message in (("kind", "has no label 'kind'|cannot be used"), ("wrong", "reads 3 of 12")):
+    for label, words in (("kind", "has no label 'kind'|cannot be used"), ("wrong", "reads 3 of 12")):
         config = judge.Explanations.Config(model="toy", data=data, label=label, **TINY)
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(UserError, match=words):
             run_judge(judge.Explanations(config), quiet=True)
 
 
