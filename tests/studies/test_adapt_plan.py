@@ -13,9 +13,11 @@ from PIL import Image
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
 from migaki.lab.adapt import budget, choice
+from migaki.lab.adapt.making import _fault
 from migaki.lab.adapt.options import Options, duration, seconds
 from migaki.lab.adapt.recipes import Budgeted, first_arms, later_arms
 from migaki.lab.tasks import TASKS, task_of
+from migaki.metrics.watchmen import looks_warnings
 
 LABEL = next(task for task in TASKS if task.name == "label")
 
@@ -119,3 +121,13 @@ def test_agreement_chooses_where_there_are_no_labels_and_labels_where_there_are(
     assert choice.choose(seen, higher_is_better=False).slug == "b"
     assert choice.by_agreement(seen).slug == "b"
     assert choice.choose([scored("a", 0.1, out="bad")], higher_is_better=True).slug == "a"
+
+
+def test_looks_alone_are_no_fault_of_a_refiner(tmp_path: Path) -> None:
+    """An arm is left out for what makes its labels or its training wrong, not for grain that is left."""
+    grain = {"step": 9, "grain/photos": 0.0, "grain/given": 3.0, "grain/refined": 3.0}
+    looks = looks_warnings(grain)
+    assert len(looks) == 1
+    for said, expected in ((looks, ""), ([*looks, "labels drift"], "labels drift"), ([], "")):
+        (tmp_path / "metrics.jsonl").write_text(json.dumps(grain | {"watch": said}) + "\n")
+        assert _fault(tmp_path) == expected

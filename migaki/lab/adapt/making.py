@@ -18,6 +18,7 @@ from migaki.lab.adapt.recipes import Recipe, model_folder
 from migaki.lab.adapt.state import Adaptation
 from migaki.lab.chain import Phase, Step
 from migaki.lab.steps import apply_step, call_step, change_step, evaluate_step, import_step, judge_step, train_step
+from migaki.metrics.watchmen import looks_warnings
 from migaki.stages.apply import ApplyJob
 from migaki.stages.evaluate import EvaluateJob
 from migaki.systems.simgan import SimGAN
@@ -103,10 +104,13 @@ def _refine(work: Adaptation) -> tuple[Step, ...]:
 
 
 def _fault(refiner: Path) -> str:
-    """Returns what the watchmen say of the last state of the refiner; "" if nothing."""
+    """Returns what the watchmen say of the last state of the refiner; "" if nothing.
+
+    What they say of looks alone (grain, checkerboards) is no fault here: the arm's models are judged like all others.
+    """
     rows = read_rows(refiner / "metrics.jsonl")
-    said = rows[-1].get("watch", []) if rows else []
-    return str(said[0]) if said else ""
+    looks = looks_warnings(rows[-1]) if rows else []
+    return next((str(line) for line in (rows[-1].get("watch", []) if rows else []) if line not in looks), "")
 
 
 def prove(work: Adaptation) -> list[Step]:
