@@ -1,4 +1,4 @@
-"""Augmentation of RGB pictures as light, camera and distance vary: nothing is mirrored, and nothing moves far."""
+"""Augmentation of pictures as light, camera and distance vary: nothing is mirrored, and nothing moves far."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def photometric_distortion(images: Tensor, strength: float = 1.0) -> Tensor:
     Each picture draws how strong its changes are, from 0 to `strength`, so that a part of every batch stays nearly as
     it was.
 
-    Shape: images (B, 3, H, W) in [0, 1]; result as images, clipped to [0, 1]
+    Shape: images (B, C, H, W) in [0, 1], C of 3, or of 1: then nothing happens to colour; result as images, clipped
     """
     batch, channels, height, width = images.shape
     device = images.device
@@ -39,7 +39,7 @@ def photometric_distortion(images: Tensor, strength: float = 1.0) -> Tensor:
     def draw(*shape: int) -> Tensor:
         return (torch.rand(batch, *shape, device=device) * 2 - 1) * level
 
-    grey = luma(images)
+    grey = luma(images) if channels == 3 else images
     images = grey + (images - grey) * (1 - _SATURATION * draw(1, 1, 1).abs())
     images = images * torch.exp(_GAIN * draw(channels, 1, 1)) + _SHIFT * draw(channels, 1, 1)
     bend = draw(1, 1, 1)
@@ -55,11 +55,11 @@ def photometric_distortion(images: Tensor, strength: float = 1.0) -> Tensor:
 
 @full_precision
 def photograph_augment(images: Tensor) -> Tensor:
-    """Augment RGB pictures in [0, 1] for a task model: small shifts, scales and turns, then `photometric_distortion`.
+    """Augment pictures in [0, 1] for a task model: small shifts, scales and turns, then `photometric_distortion`.
 
     Nothing is mirrored, since signs, letters and hands have sides.
 
-    Shape: images (B, 3, H, W); result the same
+    Shape: images (B, C, H, W), C of 1 or 3; result the same
     """
     size = images.shape[-1]
     return photometric_distortion(affine(images, max_shift=0.06 * size, max_scale=0.12, max_angle=0.12))

@@ -171,12 +171,12 @@ class Classifier(System):
 
 
 def augmented(images: Tensor, looks: Looks) -> Tensor:
-    """Augment pictures (B, C, H, W) in [0, 1] as `looks` says; UserError for photographs of other than 3 channels."""
+    """Augment pictures (B, C, H, W) in [0, 1] as `looks` says; UserError for photographs with alpha."""
     if looks == "scans" or (looks == "auto" and images.shape[1] != 3):
         return written(images)
-    if images.shape[1] != 3:
-        raise UserError(f"--looks photographs: augments RGB pictures, and these have {images.shape[1]} channels: leave "
-                        "it out")
+    if images.shape[1] not in (1, 3):
+        raise UserError(f"--looks photographs: augments grey and RGB pictures, and these have {images.shape[1]} "
+                        "channels: leave it out")
     return photograph_augment(images)
 
 

@@ -71,5 +71,15 @@ def test_rgb_pictures_are_augmented_as_photographs_and_grey_ones_as_scans() -> N
 
     assert same(colour, "auto", photograph_augment) and same(grey, "auto", written)
     assert same(colour, "scans", written) and same(colour, "photographs", photograph_augment)
-    with pytest.raises(UserError, match="--looks photographs: augments RGB pictures, and these have 1 channels"):
-        augmented(grey, "photographs")
+    assert same(grey, "photographs", photograph_augment)
+    with pytest.raises(UserError, match="--looks photographs: augments grey and RGB pictures, and these have 4 channels"):
+        augmented(torch.rand(4, 4, 16, 16), "photographs")
+
+
+def test_grey_pictures_vary_as_the_grey_of_colour_ones_without_their_colour() -> None:
+    """The same light, blur and noise as three equal channels, and still one channel in [0, 1]."""
+    grey = torch.rand(64, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(3)
+    made = photograph_augment(grey)
+    assert made.shape == grey.shape and made.min() >= 0 and made.max() <= 1
+    assert made.mean((1, 2, 3)).std() > 0.05 > grey.mean((1, 2, 3)).std()
