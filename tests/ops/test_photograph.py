@@ -72,7 +72,7 @@ def test_rgb_pictures_are_augmented_as_photographs_and_grey_ones_as_scans() -> N
     assert same(colour, "auto", photograph_augment) and same(grey, "auto", written)
     assert same(colour, "scans", written) and same(colour, "photographs", photograph_augment)
     assert same(grey, "photographs", photograph_augment)
-    with pytest.raises(UserError, match="--looks photographs: augments grey and RGB pictures, and these have 4 channels"):
+    with pytest.raises(UserError, match="augments grey and RGB pictures, and these have 4 channels"):
         augmented(torch.rand(4, 4, 16, 16), "photographs")
 
 
