@@ -131,3 +131,13 @@ def test_looks_alone_are_no_fault_of_a_refiner(tmp_path: Path) -> None:
     for said, expected in ((looks, ""), ([*looks, "labels drift"], "labels drift"), ([], "")):
         (tmp_path / "metrics.jsonl").write_text(json.dumps(grain | {"watch": said}) + "\n")
         assert _fault(tmp_path) == expected
+
+
+def test_grey_photographs_are_augmented_as_photographs() -> None:
+    """What augmentation imitates reaches the systems that have such an option, and no others."""
+    arm = first_arms(LABEL)[1]
+    made = Budgeted(task=LABEL, steps=9, seed=0, looks="photographs").config(arm)
+    assert made.augment and made.looks == "photographs"
+    assert Budgeted(task=LABEL, steps=9, seed=0).config(arm).looks == "auto"
+    boxes = next(task for task in TASKS if task.name == "boxes")
+    assert not hasattr(Budgeted(task=boxes, steps=9, seed=0, looks="photographs").config(first_arms(boxes)[1]), "looks")

@@ -104,6 +104,7 @@ class Budgeted:
     steps: int
     seed: int
     quiet: bool = False
+    looks: str = "auto"  # what a classifier's augmentation imitates
 
     def train(self, recipe: Recipe, number: int, out: Path, more: tuple[Path, ...] = (), slug: str = "",
               cost: float = 0.0) -> Step:
@@ -129,6 +130,7 @@ class Budgeted:
         cls = find_class("systems", recipe.system or self.task.system, System).Config
         wanted = {"steps": self.steps_of(recipe), "augment": recipe.augment, "validate": 0.0, **dict(recipe.changes)}
         wanted |= dict(self.task.options) if not recipe.system else {}
+        wanted |= {"looks": self.looks}
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in wanted.items() if name in known})
 

@@ -20,7 +20,6 @@ from migaki.lab.side_by_side import STEP_THREADS, choose_parallel, side_by_side_
 from migaki.lab.steps import call_step
 
 _USUAL = 12  # phases, before it is known how many there will be
-_LETTER = 32  # px: larger pictures are no single characters
 
 
 def adapt(simulated: Path, photos: Path, out: Path, options: Options, *, quiet: bool = False,
@@ -85,8 +84,7 @@ def carry_out(work: Adaptation) -> None:
 
 
 def _first(work: Adaptation) -> list[Recipe]:
-    is_writing = work.sets.channels == 1 and max(work.sets.size) <= _LETTER
-    return recipes.first_arms(work.sets.task, is_writing=is_writing)
+    return recipes.first_arms(work.sets.task, is_writing=work.is_writing)
 
 
 def _all_recipes(work: Adaptation) -> list[Recipe]:

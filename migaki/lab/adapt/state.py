@@ -15,6 +15,8 @@ from migaki.lab.adapt.sets import Sets
 from migaki.lab.chain import Phase, Timing, run_chain
 from migaki.lab.side_by_side import STEP_THREADS
 
+_LETTER = 32  # px: larger pictures are no single characters
+
 
 @dataclass
 class Adaptation:
@@ -82,7 +84,14 @@ class Adaptation:
     def budgeted(self) -> Budgeted:
         """How long models are trained."""
         steps_ = self.plan.steps if self.plan is not None else self.options.steps or 1
-        return Budgeted(task=self.sets.task, steps=steps_, seed=self.options.seed, quiet=self.quiet)
+        # Grey pictures that are no writing are photographs without colour: light and camera vary, not pen and scanner.
+        looks = "photographs" if self.sets.channels == 1 and not self.is_writing else "auto"
+        return Budgeted(task=self.sets.task, steps=steps_, seed=self.options.seed, quiet=self.quiet, looks=looks)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the pictures may be single characters: grey and tiny."""
+        return self.sets.channels == 1 and max(self.sets.size) <= _LETTER
 
     def recipe(self, slug: str) -> Recipe:
         """Returns a trained arm."""
