@@ -43,6 +43,11 @@ def _few_runs(what: str, numbers: str, first: Outcome, other: Outcome, measure: 
     trend = trend_of(first.spread(measure).mean, other.spread(measure).mean, measure.higher_is_better)
     many = "1 run of an arm has" if runs == 1 else f"{runs} runs of each arm have"
     gap = picture_gap(first, other, measure)
+    signs = {value > 0 for value in pairs(first, other, measure).values() if value}
+    if gap is None and runs > 1 and len(signs) == 1 and trend in ("better", "worse"):  # nothing tells what chance does
+        did = "seems to have helped" if trend == "better" else "seems to have done harm"
+        return (f"{what} {did}: {numbers}, {trend} with every seed. Whether other trainings would show the same is "
+                f"unknown: {many} no interval.")
     if gap is None or not gap.is_sure or gap.trend != trend:
         return f"{what} made no difference beyond chance: {numbers}; {many} no interval."
     did = "helped" if trend == "better" else "did harm"

@@ -210,6 +210,21 @@ def test_the_verdict_is_what_the_figures_show(tmp_path: Path) -> None:
     assert words(0.0, 3).startswith("Refining made no difference beyond chance")
 
 
+def test_two_runs_without_errors_by_picture_are_not_called_chance(tmp_path: Path,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """Average precision has no error by picture: 2 to 90 % with both seeds is no proof, and no chance either."""
+    monkeypatch.setattr("migaki.lab.verdict.picture_gap", lambda *_: None)
+
+    def words(other: list[list[float]]) -> str:
+        report = _report(tmp_path / str(other), {"first": [[5.0, 6.0], [5.5, 6.5]], "other": other})
+        return verdict("Refining", report["first"], report["other"], replace(ERROR, places=2), ("seed",))
+
+    assert words([[1.0, 2.0], [1.5, 2.5]]).startswith("Refining seems to have helped: ")
+    worse = words([[8.0, 9.0], [8.5, 9.5]])
+    assert worse.startswith("Refining seems to have done harm: ") and "2 runs of each arm have no interval" in worse
+    assert words([[4.0, 5.0], [6.5, 7.6]]).startswith("Refining made no difference beyond chance")
+
+
 def test_a_difference_of_two_runs_has_no_interval_on_the_page(tmp_path: Path) -> None:
     report = _report(tmp_path, {"first": [[5.0, 6.0, 7.0], [5.5, 6.5, 7.5]],
                                 "other": [[6.0, 7.5, 8.0], [6.2, 7.5, 8.1]]})

@@ -57,7 +57,8 @@ def _proved(work: Adaptation, start: Outcome, best: Outcome, measure: Measure) -
     assert gap is not None
     gap = gap.judged(higher_is_better=measure.higher_is_better)
     interval = f" The difference is {gap}." if gap.t_low is not None else ""
-    return text + interval, " helped" in text.split(":")[0]
+    claim = text.split(":")[0]
+    return text + interval, None if " seems " in claim else " helped" in claim
 
 
 def _regret(work: Adaptation, outcomes: Mapping[str, Outcome], best: Outcome, measure: Measure) -> tuple[float, str]:
