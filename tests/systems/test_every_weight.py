@@ -46,6 +46,7 @@ PLAIN: dict[str, dict[str, Any]] = {
                "discriminator_pretraining": 0, "match": False, "layout": "eyes", "psi": "identity",
                "discriminator_width": 0.4, "statistics": 0.57},
     "super_resolution": {},
+    "simclr": {"temperature": 0.37},
     "weak_segmenter": {"augment": False, "dice_weight": 0.61, "classifier_share": 0.1},
 }
 # Other branches of an update.
@@ -72,6 +73,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
                {"match": True}, {"match": True, "hold": "label"}, {"layout": "scales"}, {"psi": "lowpass"},
                {"psi": "backbone", "layout": "scales", "match": True}, {"r1_every": 1}, {"r1_every": 5},
                {"statistics": 0.0}],
+    "simclr": [{"recipe": "large"}],
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
     "weak_segmenter": [{"classifier_share": 0.5}],
 }
@@ -89,6 +91,7 @@ NO_WEIGHTS = {
     "keypoints": ("sigma", "max_turn", "max_scale", "max_shift", "light"), "patch": ("share",),
     "regressor": ("light", "max_shift"),
     "simgan": ("variety", "discriminator_width", "instance_noise", "discriminator_rate"),
+    "simclr": ("mirrored", "temperature"),
     "weak_segmenter": ("max_scale", "max_shift", "classifier_share", "sharpness", "easy", "crf_place", "crf_colour",
                        "crf_weight", "crf_smooth", "crf_smooth_weight"),
 }

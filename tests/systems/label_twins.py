@@ -1,0 +1,26 @@
+"""The losses of systems that learn with few labels or none, written out: see `update_twins`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from twin_parts import Descents
+
+from migaki.core.batch import Batch
+from migaki.ops.pair_views import pair_views
+
+
+def simclr(system: Any, batch: Batch, step: int) -> Descents:
+    """Eq. 1 of Chen et al.: each view finds its partner among all other views of the batch."""
+    images = batch["image"]
+    torch.manual_seed(5)  # as `descents` does
+    views = [pair_views(images, system.views) for _ in "12"]
+    z = system.projector(system.encoder(torch.cat(views)))
+    z = z / z.norm(dim=1, keepdim=True)
+    count, terms = len(images), []
+    for i in range(2 * count):
+        j = (i + count) % (2 * count)
+        rivals = torch.stack([torch.exp(z[i] @ z[k] / system.config.temperature) for k in range(2 * count) if k != i])
+        terms.append(rivals.sum().log() - z[i] @ z[j] / system.config.temperature)
+    return [("net", [("pairs", 1.0, torch.stack(terms).mean())])]
