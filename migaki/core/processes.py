@@ -113,7 +113,7 @@ class _Gather(torch.autograd.Function):
     """Joins the tensors of all processes; the gradient of a process's part is the sum over all processes."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
         own = tensor.to(_device()).contiguous()
         places = [torch.empty_like(own) for _ in range(world())]
         with _together():
@@ -121,7 +121,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat(places).to(tensor.device)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         whole = gradient.to(_device()).contiguous()
         with _together():
             dist.all_reduce(whole)

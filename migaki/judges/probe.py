@@ -124,7 +124,7 @@ def balanced_draw(labels: Tensor, count: int, seed: int) -> Tensor:
     """Returns the places of `count` labels, as equally many of each class as there are, chosen by `seed`, ascending."""
     order = torch.randperm(len(labels), generator=generator(seed, count))
     rank = torch.zeros(len(labels), dtype=torch.int64)  # of each row among those of its class
-    for one in labels.unique():
+    for one in torch.unique(labels):
         places = order[labels[order] == one]
         rank[places] = torch.arange(len(places))
     by_rank = order[torch.argsort(rank[order], stable=True)]

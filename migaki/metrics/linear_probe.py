@@ -45,7 +45,7 @@ def _fitted(known: Tensor, labels: Tensor, classes: int, decay: float) -> tuple[
     def closure() -> Tensor:
         optimizer.zero_grad()
         loss = F.cross_entropy(known @ weights + biases, labels) + decay / 2 * weights.square().sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
@@ -65,7 +65,7 @@ def neighbour_accuracy(known: Tensor, labels: Tensor, seen: Tensor, truth: Tenso
     classes = int(max(labels.max(), truth.max())) + 1
     known, right = F.normalize(known, dim=1), 0
     votes_of = F.one_hot(labels, classes).float()
-    for part, true in zip(F.normalize(seen, dim=1).split(1024), truth.split(1024), strict=True):
+    for part, true in zip(torch.split(F.normalize(seen, dim=1), 1024), torch.split(truth, 1024), strict=True):
         near = (part @ known.T).topk(min(count, len(known)), dim=1)
         votes = torch.einsum("nk,nkc->nc", ((near.values - 1) / _TEMPERATURE).exp(), votes_of[near.indices])
         right += int((votes.argmax(1) == true).sum())

@@ -47,10 +47,7 @@ def pair_views(images: Tensor, recipe: PairViews, draw: torch.Generator | None =
     numbers = (torch.rand(count, _NUMBERS, generator=draw).to(images.device) if draw is not None
                else torch.rand(count, _NUMBERS, device=images.device))
     seen = warped(images, crop_matrices(numbers[:, :5], recipe, (height, width)))
-    if channels == 3:
-        seen = _coloured(seen, numbers[:, 5:12], recipe)
-    else:
-        seen = _lit(seen, numbers[:, 5:8], recipe)
+    seen = _coloured(seen, numbers[:, 5:12], recipe) if channels == 3 else _lit(seen, numbers[:, 5:8], recipe)
     if recipe.blur:
         low, high = (sigma * width / 224 for sigma in recipe.sigma)
         sigmas = torch.where(numbers[:, 12] < recipe.blur, low + (high - low) * numbers[:, 13], 0.0)
