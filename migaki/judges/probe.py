@@ -16,10 +16,10 @@ from migaki.core import hardware
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.judge import Findings, Judge, Progress, Section
-from migaki.core.seeds import generator
 from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.few_labels import balanced_draw
 from migaki.metrics.linear_probe import neighbour_accuracy, probe_accuracy
 from migaki.report.several import over_runs
 
@@ -118,17 +118,6 @@ class Probe(Judge):
         sections = [Section(columns=heading, rows=rows), *([section] if section is not None else [])]
         return Findings(title="What the features are worth", record=record, figures=figures, baseline=found[-1],
                         baseline_name=names[-1], notes=[_ABOUT], sections=sections)
-
-
-def balanced_draw(labels: Tensor, count: int, seed: int) -> Tensor:
-    """Returns the places of `count` labels, as equally many of each class as there are, chosen by `seed`, ascending."""
-    order = torch.randperm(len(labels), generator=generator(seed, count))
-    rank = torch.zeros(len(labels), dtype=torch.int64)  # of each row among those of its class
-    for one in torch.unique(labels):
-        places = order[labels[order] == one]
-        rank[places] = torch.arange(len(places))
-    by_rank = order[torch.argsort(rank[order], stable=True)]
-    return by_rank[:count].sort().values
 
 
 def _classes(known: ImageFolder, tested: ImageFolder) -> tuple[Tensor, Tensor]:

@@ -55,6 +55,21 @@ def pair_views(images: Tensor, recipe: PairViews, draw: torch.Generator | None =
     return seen.clamp(0, 1)
 
 
+@full_precision
+def covered(images: Tensor, share: float) -> Tensor:
+    """Cover a square of each picture, its middle anywhere, its side up to `share` of the shorter one, with mid grey.
+
+    Cutout (DeVries and Taylor, 2017). Numbers come from the global generator. Shape: images (B, C, H, W); result same
+    """
+    count, _, height, width = images.shape
+    half, x, y = torch.rand(3, count, 1, 1, 1, device=images.device)
+    half = half * share * min(height, width) / 2
+    rows = torch.arange(height, device=images.device).view(1, 1, -1, 1)
+    columns = torch.arange(width, device=images.device).view(1, 1, 1, -1)
+    is_inside = ((rows - y * height).abs() < half) & ((columns - x * width).abs() < half)
+    return torch.where(is_inside, 0.5, images)
+
+
 def crop_matrices(numbers: Tensor, recipe: PairViews, size: tuple[int, int]) -> Tensor:
     """Matrices (B, 3, 3) from places in a view to places in the picture, in px from the middle, for `ops.views.warped`.
 

@@ -24,3 +24,26 @@ def simclr(system: Any, batch: Batch, step: int) -> Descents:
         rivals = torch.stack([torch.exp(z[i] @ z[k] / system.config.temperature) for k in range(2 * count) if k != i])
         terms.append(rivals.sum().log() - z[i] @ z[j] / system.config.temperature)
     return [("net", [("pairs", 1.0, torch.stack(terms).mean())])]
+
+
+def semi_supervised(system: Any, batch: Batch, step: int) -> Descents:
+    """Eq. 3 and 4 of Sohn et al.: unsure pictures count in the mean with 0."""
+    config, photos = system.config, batch["real"]
+    torch.manual_seed(5)
+    given = system._weak(batch["image"])
+    if config.method == "none":
+        scores = torch.log_softmax(system.net(given), 1)
+        own = [-scores[k, int(c)] for k, c in enumerate(batch["label"])]
+        return [("net", [("label", 1.0, torch.stack(own).mean())])]
+    weak = system._weak(photos)
+    strong = system._strong(photos) if config.method == "fixmatch" else weak
+    scores = torch.log_softmax(system.net(torch.cat([given, weak, strong])), 1)
+    labelled = [-scores[k, int(c)] for k, c in enumerate(batch["label"])]
+    pseudo, count = [], len(photos)
+    for k in range(count):
+        guess = scores[4 + k].exp().detach()
+        if guess.max() >= config.threshold:
+            pseudo.append(-scores[4 + count + k, int(guess.argmax())])
+    assert len(pseudo) > 0
+    return [("net", [("label", 1.0, torch.stack(labelled).mean()),
+                     ("unlabelled", config.unlabelled, torch.stack(pseudo).sum() / count)])]

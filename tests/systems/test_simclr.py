@@ -10,40 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
 from refusals import message
+from shape_sets import shapes
 
 from migaki.core.files import read_json
 from migaki.core.fit import Run
-from migaki.judges.probe import Probe, balanced_draw
+from migaki.data.sets.few_labels import balanced_draw
+from migaki.judges.probe import Probe
 from migaki.metrics.linear_probe import neighbour_accuracy, probe_accuracy
 from migaki.stages.evaluate import judge_into, run_judge
 from migaki.stages.train import train
 from migaki.systems.simclr import SimCLR
 
 QUICK = Run(device="cpu", precision="fp32", sample_every=0, log_every=10)
-
-
-def shapes(folder: Path, count: int, seed: int = 0, *, labels: bool = True, side: int = 16) -> Path:
-    """Discs, squares and crosses of any colour on any ground, anywhere: neighbours in pixels share the ground."""
-    folder.mkdir()
-    random, lines = np.random.default_rng(seed), []
-    for number in range(count):
-        ground, colour = (tuple(map(int, random.integers(0, 256, 3))) for _ in "ab")
-        picture = Image.new("RGB", (side, side), ground)
-        pen, (x, y) = ImageDraw.Draw(picture), random.integers(2, side - 9, 2)
-        kind = number % 3
-        if kind == 0:
-            pen.ellipse([x, y, x + 7, y + 7], fill=colour)
-        elif kind == 1:
-            pen.rectangle([x, y + 2, x + 7, y + 5], fill=colour)
-        else:
-            pen.line([x, y, x + 7, y + 7], fill=colour, width=2)
-            pen.line([x, y + 7, x + 7, y], fill=colour, width=2)
-        picture.save(folder / f"{number}.png")
-        lines.append({"file_name": f"{number}.png"} | ({"label": ("disc", "bar", "cross")[kind]} if labels else {}))
-    (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
 
 
 @pytest.fixture(scope="module")
