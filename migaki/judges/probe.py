@@ -20,6 +20,7 @@ from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import balanced_draw
+from migaki.judges.described import describe
 from migaki.metrics.linear_probe import neighbour_accuracy, probe_accuracy
 from migaki.report.several import over_runs
 
@@ -86,7 +87,8 @@ class Probe(Judge):
         total, found = len(runs) + 2, []
         untrained = _untrained(systems[0])
         for number, encode in enumerate([*systems, untrained, None]):
-            pair = [_features(encode, folder, device) for folder in (known, tested)]
+            pair = [_thumbnails(folder) if encode is None else describe(encode, folder, device)
+                    for folder in (known, tested)]
             found.append(self._figures(pair[0], labels, pair[1], truth, counts))
             progress(number + 1, total)
         names = [*(str(run) for run in runs), "untrained network", f"thumbnails of {_THUMBNAIL} px"]
@@ -150,19 +152,8 @@ def _untrained(system: System) -> System:
         return type(system)(system.config)
 
 
-@torch.inference_mode()
-def _features(system: System | None, folder: ImageFolder, device: torch.device) -> Tensor:
-    """The features (N, D) of all pictures; without a system the pictures as thumbnails."""
-    if system is not None:
-        system.to(device).eval()
-    parts = []
-    for start in range(0, len(folder), _CHUNK):
-        images = folder.read(range(start, min(start + _CHUNK, len(folder))), ("image",))["image"]
-        if system is None:
-            parts.append(F.adaptive_avg_pool2d(images, _THUMBNAIL).flatten(1))
-            continue
-        made = system.predict({"image": images.to(device)})
-        if "features" not in made:
-            raise UserError(f"{type(system).__name__} gives no features: judge a run of an encoder, such as simclr")
-        parts.append(made["features"].float().cpu())
-    return torch.cat(parts)
+def _thumbnails(folder: ImageFolder) -> Tensor:
+    """The pictures at 8 x 8 px (N, D)."""
+    parts = [range(start, min(start + _CHUNK, len(folder))) for start in range(0, len(folder), _CHUNK)]
+    return torch.cat([F.adaptive_avg_pool2d(folder.read(part, ("image",))["image"], _THUMBNAIL).flatten(1)
+                      for part in parts])

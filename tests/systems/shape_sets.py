@@ -11,8 +11,7 @@ from PIL import Image, ImageDraw
 
 def shapes(folder: Path, count: int, seed: int = 0, *, labels: bool = True, side: int = 16,
            plain: bool = False) -> Path:
-    """Discs, bars and crosses of any colour on any ground, anywhere: neighbours in pixels share the ground. `plain` ones
-    are light on a dark ground."""
+    """Discs, bars and crosses of any colour on any ground, anywhere; `plain` ones are light on a dark ground."""
     folder.mkdir()
     random, lines = np.random.default_rng(seed), []
     for number in range(count):
