@@ -26,8 +26,8 @@ _THUMBNAIL = 8  # px
 _ABOUT = (
     "muAP: all pairs of all queries and references in one ranking (micro average precision); queries without a "
     "reference count against it. Recall: the largest share of copies found at a precision of 90 %, from the threshold "
-    "beside it. First: the best match of a copy is its original. With a background set, each query's mean likeness to its three "
-    "nearest pictures there is taken off its scores.")
+    "beside it. First: the best match of a copy is its original. With a background set, each query's mean likeness to "
+    "its three nearest pictures there is taken off its scores.")
 
 
 class Copies(Judge):
@@ -123,7 +123,10 @@ def _truth(queries: ImageFolder, references: ImageFolder) -> tuple[Tensor, dict[
 
 
 def _thumbnails(folder: ImageFolder) -> Tensor:
-    """Grey pictures of 8 x 8 px, centred, as descriptors."""
-    images = folder.read(range(len(folder)), ("image",))["image"]
-    flat = F.adaptive_avg_pool2d(images, _THUMBNAIL).mean(1).flatten(1)
-    return flat - flat.mean(1, keepdim=True)
+    """Whole grey pictures at 8 x 8 px, whatever their sizes, centred, as descriptors."""
+    whole, found = ImageFolder(folder.path), []
+    for index in range(len(whole)):
+        picture = whole.select([index]).read([0], ("image",))["image"]
+        flat = F.adaptive_avg_pool2d(picture.mean(1, keepdim=True), _THUMBNAIL).flatten()
+        found.append(flat - flat.mean())
+    return torch.stack(found)

@@ -29,6 +29,21 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(scores, start + (rows + count) % (2 * count))
 
 
+@full_precision
+def nearest_entropy(values: Tensor, group: Tensor) -> Tensor:
+    """-mean over i of log of the distance to the nearest j of another `group`: small where descriptors are spread.
+
+    SSCD's term (Pizzi et al., CVPR 2022, section 3.2; the estimator of Kozachenko and Leonenko). Distances are at
+    least 1e-3.
+
+    Shape: values (N, D) of unit length; group (N,) int64, equal for views of one picture; a scalar
+    """
+    # From differences: 2 - 2 * cosine has no digits left where two descriptors are close, which is where it counts.
+    apart = torch.cdist(values, values, compute_mode="donot_use_mm_for_euclid_dist")
+    apart = apart.masked_fill(group[:, None] == group[None], torch.inf)
+    return -apart.amin(1).clamp_min(1e-3).log().mean()
+
+
 @torch.no_grad()
 @full_precision
 def alignment(first: Tensor, second: Tensor) -> Tensor:

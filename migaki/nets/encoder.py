@@ -34,10 +34,14 @@ class Encoder(nn.Module):
             ResidualUnit(4 * features, 8 * features, 2))
         self.dim = 8 * features
 
+    def maps(self, images: Tensor) -> Tensor:
+        """Returns the maps (B, `dim`, h, w) whose means are the features."""
+        found: Tensor = self.trunk(self.stem(images * 2 - 1))
+        return found
+
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        maps: Tensor = self.trunk(self.stem(images * 2 - 1))
-        return maps.float().mean((2, 3))
+        return self.maps(images).float().mean((2, 3))
 
 
 class Projector(nn.Module):

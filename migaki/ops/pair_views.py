@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from migaki.ops.camera import jpeg
 from migaki.ops.colour import luma
 from migaki.ops.full_precision import full_precision
-from migaki.ops.views import blurred_each, warped
+from migaki.ops.views import blurred_each, view_matrices, warped
 
 _NUMBERS = 15  # drawn for each picture
 _RATIO = math.log(4 / 3)  # largest change of a crop's shape, natural logarithm of width over height
@@ -123,3 +124,34 @@ def _turned_hue(images: Tensor, angle: Tensor) -> Tensor:
                         torch.stack([zero, sin, cos], 1)], 1)
     whole = torch.linalg.inv(into) @ turn @ into
     return torch.einsum("bij,bjhw->bihw", whole, images)
+
+
+@full_precision
+def altered_views(images: Tensor, recipe: PairViews, tables: Tensor) -> Tensor:
+    """Views as people alter copies: besides `pair_views`, turned, laid onto another picture, covered, encoded.
+
+    Our own mixture of SSCD's (Pizzi et al., CVPR 2022, section 3.4): a third is turned by up to 45 degrees or by
+    quarters, a fifth is laid onto another picture of the batch, a third partly covered, a third encoded as JPEG of
+    quality 10 to 50. Numbers come from the global generator.
+
+    Shape: images (B, C, H, W) in [0, 1]; tables (2, 8, 8) of `nets.camera.jpeg_tables`; result as images
+    """
+    count, _, height, width = images.shape
+    device = images.device
+    lots = torch.rand(count, 10, device=device)
+    seen = pair_views(images, recipe)
+    quarter = (lots[:, 1] * 4).floor() * (torch.pi / 2)
+    angle = torch.where(lots[:, 2] < 0.2, quarter, (lots[:, 1] - 0.5) * torch.pi / 2)
+    zoom, shift = torch.ones(count, device=device), torch.zeros(count, 2, device=device)
+    turned = warped(seen, view_matrices(zoom, angle, shift, shift))
+    seen = torch.where((lots[:, 0] < 0.33).view(-1, 1, 1, 1), turned, seen)
+    size = 0.5 + 0.4 * lots[:, 4]
+    place = (lots[:, 5:7] - 0.5) * (1 - size[:, None]) * torch.tensor([width, height], device=device)
+    small = view_matrices(size, torch.zeros(count, device=device), place, shift)
+    laid = warped(torch.cat([seen, torch.ones_like(seen[:, :1])], 1), small, outside="zeros")
+    under = images.roll(1, 0)
+    laid = laid[:, :-1] + (1 - laid[:, -1:]) * under
+    seen = torch.where((lots[:, 3] < 0.2).view(-1, 1, 1, 1), laid, seen)
+    seen = torch.where((lots[:, 7] < 0.33).view(-1, 1, 1, 1), covered(seen, 0.5), seen)
+    encoded = jpeg(seen, tables, 1 + 4 * lots[:, 9]).clamp(0, 1)
+    return torch.where((lots[:, 8] < 0.33).view(-1, 1, 1, 1), encoded, seen)

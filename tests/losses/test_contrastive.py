@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from migaki.losses.contrastive import alignment, effective_rank, nt_xent, uniformity
+from migaki.losses.contrastive import alignment, effective_rank, nearest_entropy, nt_xent, uniformity
 
 
 def twin(first: np.ndarray, second: np.ndarray, temperature: float) -> float:
@@ -53,3 +53,13 @@ def test_alignment_uniformity_and_rank() -> None:
     assert float(effective_rank(torch.outer(torch.arange(6.0), torch.ones(3)))) == pytest.approx(1, abs=1e-4)
     square = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
     assert float(effective_rank(square)) == pytest.approx(2, abs=1e-4)
+
+
+def test_the_entropy_by_hand() -> None:
+    """Two views each of three pictures: the nearest of another picture, at least 0.001 away."""
+    values = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0.6, 0.8], [0.6, 0.8], [0, 1]])
+    group = torch.tensor([0, 1, 0, 2, 2, 1])
+    near = [math.sqrt(0.8), math.sqrt(0.4), math.sqrt(0.8), math.sqrt(0.4), math.sqrt(0.4), math.sqrt(0.4)]
+    assert float(nearest_entropy(values, group)) == pytest.approx(-sum(map(math.log, near)) / 6, rel=1e-5)
+    same = torch.tensor([[1.0, 0], [1.0, 0]])
+    assert float(nearest_entropy(same, torch.tensor([0, 1]))) == pytest.approx(-math.log(1e-3))

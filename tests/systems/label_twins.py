@@ -8,7 +8,7 @@ import torch
 from twin_parts import Descents
 
 from migaki.core.batch import Batch
-from migaki.ops.pair_views import pair_views
+from migaki.ops.pair_views import altered_views, pair_views
 
 
 def simclr(system: Any, batch: Batch, step: int) -> Descents:
@@ -47,3 +47,18 @@ def semi_supervised(system: Any, batch: Batch, step: int) -> Descents:
     assert len(pseudo) > 0
     return [("net", [("label", 1.0, torch.stack(labelled).mean()),
                      ("unlabelled", config.unlabelled, torch.stack(pseudo).sum() / count)])]
+
+
+def copy_detector(system: Any, batch: Batch, step: int) -> Descents:
+    """SSCD's two terms: telling pairs apart, and the logarithm of the distance to the nearest other picture."""
+    images, config = batch["image"], system.config
+    torch.manual_seed(5)
+    z = system.net(torch.cat([altered_views(images, system.views, system.tables) for _ in "12"]))
+    count, pairs, near = len(images), [], []
+    for i in range(2 * count):
+        j = (i + count) % (2 * count)
+        rivals = torch.stack([torch.exp(z[i] @ z[k] / config.temperature) for k in range(2 * count) if k != i])
+        pairs.append(rivals.sum().log() - z[i] @ z[j] / config.temperature)
+        near.append(torch.stack([(z[i] - z[k]).norm() for k in range(2 * count) if k % count != i % count]).min().log())
+    return [("net", [("pairs", 1.0, torch.stack(pairs).mean()),
+                     ("entropy", config.entropy, -torch.stack(near).mean())])]
