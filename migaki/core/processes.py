@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -106,6 +107,36 @@ def collect(tensor: torch.Tensor) -> list[torch.Tensor]:
     with _together():
         dist.gather(own, places)
     return [place.cpu() for place in places or []]
+
+
+class _Gather(torch.autograd.Function):
+    """Joins the tensors of all processes; the gradient of a process's part is the sum over all processes."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        own = tensor.to(_device()).contiguous()
+        places = [torch.empty_like(own) for _ in range(world())]
+        with _together():
+            dist.all_gather(places, own)
+        return torch.cat(places).to(tensor.device)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        whole = gradient.to(_device()).contiguous()
+        with _together():
+            dist.all_reduce(whole)
+        count = len(whole) // world()
+        return whole[rank() * count : (rank() + 1) * count].to(gradient.device)
+
+
+def gathered(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Returns the tensors (N, ...) of all processes, joined along their first axis, and the place of one's own.
+
+    Gradients pass through: each process receives those of all. All processes must have the same N.
+    """
+    if world() == 1:
+        return tensor, 0
+    return _Gather.apply(tensor), rank() * len(tensor)  # type: ignore[no-untyped-call]
 
 
 def _device() -> torch.device:

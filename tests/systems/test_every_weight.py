@@ -46,6 +46,8 @@ PLAIN: dict[str, dict[str, Any]] = {
                "discriminator_pretraining": 0, "match": False, "layout": "eyes", "psi": "identity",
                "discriminator_width": 0.4, "statistics": 0.57},
     "super_resolution": {},
+    "simclr": {"temperature": 0.37}, "copy_detector": {"entropy": 0.83, "temperature": 0.37},
+    "semi_supervised": {"unlabelled": 0.73, "threshold": 0.34},
     "weak_segmenter": {"augment": False, "dice_weight": 0.61, "classifier_share": 0.1},
 }
 # Other branches of an update.
@@ -72,6 +74,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
                {"match": True}, {"match": True, "hold": "label"}, {"layout": "scales"}, {"psi": "lowpass"},
                {"psi": "backbone", "layout": "scales", "match": True}, {"r1_every": 1}, {"r1_every": 5},
                {"statistics": 0.0}],
+    "simclr": [{"recipe": "large"}], "copy_detector": [{"crop": (0.9, 1.0)}],
+    "semi_supervised": [{"method": "pseudo"}, {"method": "none"}],
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
     "weak_segmenter": [{"classifier_share": 0.5}],
 }
@@ -89,6 +93,8 @@ NO_WEIGHTS = {
     "keypoints": ("sigma", "max_turn", "max_scale", "max_shift", "light"), "patch": ("share",),
     "regressor": ("light", "max_shift"),
     "simgan": ("variety", "discriminator_width", "instance_noise", "discriminator_rate"),
+    "simclr": ("mirrored", "temperature"), "semi_supervised": ("mirrored", "threshold"),
+    "copy_detector": ("temperature",),
     "weak_segmenter": ("max_scale", "max_shift", "classifier_share", "sharpness", "easy", "crf_place", "crf_colour",
                        "crf_weight", "crf_smooth", "crf_smooth_weight"),
 }
@@ -101,7 +107,7 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "segmenter": ("dice_weight", "gradient_weight"),
     "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1", "statistics"),
     "cut": ("nce", "nce_identity", "consistency"), "cyclegan": ("cycle", "identity", "consistency"),
-    "weak_segmenter": ("dice_weight",),
+    "weak_segmenter": ("dice_weight",), "semi_supervised": ("unlabelled",), "copy_detector": ("entropy",),
     "patch": ("smooth",),
 }
 OTHER_BRANCH: dict[str, dict[str, Any]] = {"gradient_weight": {"target": "depth"}}  # in which a weight counts

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attack_twins
+import label_twins
 import refiner_twins
 import scene_twins
 import torch
@@ -269,7 +270,9 @@ TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "simgan": refiner_twins.simgan, "super_resolution": super_resolution,
     "detector": scene_twins.detector, "segmenter": scene_twins.segmenter,
     "cut": translation_twins.cut, "cyclegan": translation_twins.cyclegan,
-    "weak_segmenter": scene_twins.weak_segmenter}
+    "weak_segmenter": scene_twins.weak_segmenter,
+    "simclr": label_twins.simclr, "semi_supervised": label_twins.semi_supervised,
+    "copy_detector": label_twins.copy_detector}
 
 
 def half_cosine(rate: float, step: int, steps: int) -> float:
@@ -297,6 +300,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: 4 * rate},
     "super_resolution": {"net": half_cosine},
+    "simclr": {"net": cycle}, "semi_supervised": {"net": cycle}, "copy_detector": {"net": cycle},
     "detector": {"net": cycle}, "segmenter": {"net": cycle},
     **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")},
     # Of 20 steps the classifier has 2, each of two rounds 9.

@@ -48,12 +48,16 @@ def as_numbers(words: Iterable[str]) -> dict[str, int] | None:
 
 
 def class_column(rows: Sequence[Row], key: str, known: Sequence[str]) -> ClassColumn:
-    """Convert a column of words to numbers: their positions in `known` (the declared names), else in sorted order."""
-    if not any(isinstance(row.get(key), str) for row in itertools.islice(iter(rows), _FIRST_ROWS)):
+    """Convert a column of words to numbers: their positions in `known` (the declared names), else in sorted order.
+
+    A blank or missing word means that the image has no label (NaN).
+    """
+    first = next((value for value in (row.get(key) for row in rows) if not is_blank(value)), None)
+    if not isinstance(first, str):
         return ClassColumn(None, tuple(known))
     words: list[str | None] = []
     for number, row in enumerate(rows, 1):
-        word = row.get(key)
+        word = None if is_blank(row.get(key)) else row[key]
         if word is not None and not isinstance(word, str):
             return ClassColumn(None, (), f"row {number} holds {word!r} instead of a name")
         words.append(word)
@@ -68,6 +72,11 @@ def class_column(rows: Sequence[Row], key: str, known: Sequence[str]) -> ClassCo
         gaps = [np.nan if word is None else places[word] for word in words]
         return ClassColumn(np.array(gaps, np.float32), names)
     return ClassColumn(np.array([places[word] for word in words if word is not None], np.int64), names)
+
+
+def is_blank(value: object) -> bool:
+    """Whether a cell says nothing: missing, or text without a letter."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def class_lists(rows: Sequence[Row], key: str, known: Sequence[str]) -> ClassColumn:

@@ -1,0 +1,31 @@
+"""Few labels: which rows of a set have one, and a draw of some of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from migaki.core.seeds import generator
+from migaki.data.folder import ImageFolder
+from migaki.data.sets.class_names import is_blank
+
+
+def with_labels(folder: ImageFolder) -> list[int]:
+    """Returns the places of the rows whose `label` is neither missing nor blank, ascending."""
+    if "label" in folder.labels and not any("label" in row for row in folder.rows[:1]):
+        return list(range(len(folder)))  # the subfolders are the classes
+    return [place for place, row in enumerate(folder.rows) if not is_blank(row.get("label"))]
+
+
+def balanced_draw(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Returns the places of `count` labels, as equally many of each class as there are, chosen by `seed`, ascending.
+
+    Shape: labels (N,) int64; result (count,) int64
+    """
+    order = torch.randperm(len(labels), generator=generator(seed, count))
+    rank = torch.zeros(len(labels), dtype=torch.int64)  # of each row among those of its class
+    for one in torch.unique(labels):
+        places = order[labels[order] == one]
+        rank[places] = torch.arange(len(places))
+    by_rank = order[torch.argsort(rank[order], stable=True)]
+    return by_rank[:count].sort().values

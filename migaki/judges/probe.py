@@ -1,0 +1,159 @@
+"""What features are worth: a linear probe and nearest neighbours, beside raw pixels and an untrained network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from migaki import __version__
+from migaki.core import hardware
+from migaki.core.errors import UserError
+from migaki.core.files import show
+from migaki.core.judge import Findings, Judge, Progress, Section
+from migaki.core.system import System
+from migaki.core.trained import load_system
+from migaki.data.folder import ImageFolder
+from migaki.data.sets.few_labels import balanced_draw
+from migaki.judges.described import describe
+from migaki.metrics.linear_probe import neighbour_accuracy, probe_accuracy
+from migaki.report.several import over_runs
+
+_CHUNK = 256
+_THUMBNAIL = 8  # px, side of the raw pictures beside which the features stand
+
+_ABOUT = (
+    "The network is frozen; batch norm uses its running statistics. Probe: logistic regression on the features, its "
+    "weight decay chosen on a tenth of the labels. Neighbours: cosine, weighted votes, all labels of --train. "
+    "Thumbnails are the pictures at 8 x 8 px; the untrained network is the same one with its first weights. Draws "
+    "choose which labels are used.")
+
+
+class Probe(Judge):
+    """Judges frozen features by a linear probe with few and many labels, and by nearest neighbours.
+
+    Beside them stand raw thumbnails and the same network untrained. Runs are encoders: systems whose prediction holds
+    `features`.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """The two labelled sets and how they are used."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "labels draws k", "run": "device"}
+
+        train: Path  # labelled pictures that teach the probe
+        data: Path  # labelled pictures of the test
+        labels: tuple[int, ...] = (100, 1000, 0)  # labels that teach; 0: all of --train
+        draws: int = 3  # of each number of labels
+        k: int = 20  # neighbours
+        device: hardware.Device = "auto"  # auto: a GPU where there is one
+
+        def __post_init__(self) -> None:
+            if self.draws < 1 or self.k < 1 or not self.labels or min(self.labels) < 0:
+                raise UserError("evaluate probe: --draws and --k must be at least 1, --labels 0 (all) or more")
+
+    config: Config
+    takes_runs = True
+    file_name = "probe"
+
+    def sources(self) -> tuple[Path, ...]:
+        """Both sets."""
+        return (self.config.train, self.config.data)
+
+    def default_out(self, runs: Sequence[Path]) -> Path | None:
+        """Returns a folder in the first run."""
+        return runs[0] / "probe" if runs else None
+
+    def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
+        """Returns the accuracies of every run, their mean, and those of what costs nothing."""
+        if not runs:
+            raise UserError("evaluate probe: name a run whose features are judged, such as one of simclr")
+        config, systems = self.config, [load_system(run) for run in runs]
+        device = hardware.choose_device(config.device)
+        shape = systems[0].shape
+        if shape is None or any(system.shape != shape for system in systems):
+            raise UserError("evaluate probe: the runs must take pictures of one size: judge them one by one")
+        known, tested = (ImageFolder(path, size=shape[1:], channels=shape[0]) for path in (config.train, config.data))
+        labels, truth = _classes(known, tested)
+        counts = [count or len(known) for count in config.labels]
+        if max(counts) > len(known):
+            raise UserError(f"--labels {max(counts)}: {show(known.path)} has {len(known)}: give at most as many")
+        total, found = len(runs) + 2, []
+        untrained = _untrained(systems[0])
+        for number, encode in enumerate([*systems, untrained, None]):
+            pair = [_thumbnails(folder) if encode is None else describe(encode, folder, device)
+                    for folder in (known, tested)]
+            found.append(self._figures(pair[0], labels, pair[1], truth, counts))
+            progress(number + 1, total)
+        names = [*(str(run) for run in runs), "untrained network", f"thumbnails of {_THUMBNAIL} px"]
+        return self._findings(runs, names, found, counts, labels)
+
+    def _figures(self, known: Tensor, labels: Tensor, seen: Tensor, truth: Tensor,
+                 counts: Sequence[int]) -> dict[str, float]:
+        config, figures = self.config, {}
+        for count in counts:
+            draws = config.draws if count < len(known) else 1
+            shares = []
+            for draw in range(draws):
+                chosen = balanced_draw(labels, count, draw)
+                shares.append(probe_accuracy(known[chosen], labels[chosen], seen, truth, draw))
+            figures[f"probe_{count}"] = sum(shares) / len(shares)
+        figures["neighbours"] = neighbour_accuracy(known, labels, seen, truth, config.k)
+        return figures
+
+    def _findings(self, runs: Sequence[Path], names: list[str], found: list[dict[str, float]], counts: Sequence[int],
+                  labels: Tensor) -> Findings:
+        own = found[: len(runs)]
+        figures, section = over_runs(names[: len(runs)], own) if len(runs) > 1 else (dict(own[0]), None)
+        majority = float(torch.bincount(labels).max() / len(labels))
+        rows = [[name, *(100 * one[key] for key in own[0])] for name, one in zip(names, found, strict=True)]
+        rows.append(["always the most frequent class", *(100 * majority for _ in own[0])])
+        heading = ["features", *(f"probe, {count} labels, %" for count in counts), f"{self.config.k} neighbours, %"]
+        record = {"runs": list(map(str, runs)), "train": str(self.config.train), "data": str(self.config.data),
+                  "draws": self.config.draws, "version": __version__}
+        sections = [Section(columns=heading, rows=rows), *([section] if section is not None else [])]
+        return Findings(title="What the features are worth", record=record, figures=figures, baseline=found[-1],
+                        baseline_name=names[-1], notes=[_ABOUT], sections=sections)
+
+
+def _classes(known: ImageFolder, tested: ImageFolder) -> tuple[Tensor, Tensor]:
+    """The classes (N,) and (M,) of both sets, matched by name where they have names."""
+    names: dict[str, int] = {}
+    found = []
+    for folder in (known, tested):
+        if "label" not in folder.labels:
+            raise UserError(f"{show(folder.path)}: has no class labels: give a set with a column `label`, or one "
+                            "subfolder a class")
+        called = folder.classes
+        words = [called[int(value)] if called else str(int(value))
+                 for value in folder.read_label("label", range(len(folder)))]
+        if folder is known:
+            names = {word: number for number, word in enumerate(sorted(set(words)))}
+        strange = sorted(set(words) - set(names))
+        if strange:
+            raise UserError(f"{show(tested.path)}: has classes that {show(known.path)} lacks ({show(strange[0])}): "
+                            "give sets of the same classes")
+        found.append(torch.tensor([names[word] for word in words]))
+    if len(names) < 2:
+        raise UserError(f"{show(known.path)}: has one class only: a probe tells at least two apart")
+    return found[0], found[1]
+
+
+def _untrained(system: System) -> System:
+    """The same system with the weights that it started from."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return type(system)(system.config)
+
+
+def _thumbnails(folder: ImageFolder) -> Tensor:
+    """The pictures at 8 x 8 px (N, D)."""
+    parts = [range(start, min(start + _CHUNK, len(folder))) for start in range(0, len(folder), _CHUNK)]
+    return torch.cat([F.adaptive_avg_pool2d(folder.read(part, ("image",))["image"], _THUMBNAIL).flatten(1)
+                      for part in parts])

@@ -1,0 +1,139 @@
+"""Copy detector: descriptors that stay when a picture is altered and that lie far apart for other pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from migaki.core.batch import Batch, Scalars
+from migaki.core.errors import UserError
+from migaki.core.optimizers import adamw
+from migaki.core.schedule import one_cycle
+from migaki.core.source import Source
+from migaki.core.system import Sheet, System, descend
+from migaki.data.batches.task_source import labelled_source, open_labelled
+from migaki.losses.contrastive import nearest_entropy, nt_xent
+from migaki.nets.camera import jpeg_tables
+from migaki.nets.descriptor import Descriptor
+from migaki.nets.pretrained import Kind, kind_of, load_backbone
+from migaki.ops.pair_views import PairViews, altered_views
+
+_SHOWN = 8
+
+
+class CopyDetector(System):
+    """Learns descriptors by which altered copies are found (after SSCD, Pizzi et al., CVPR 2022); no label is read.
+
+    The loss tells two altered views of a picture from all other pictures (`temperature` is small, so that the nearest
+    rivals count) and spreads descriptors apart (`entropy`). `migaki evaluate copies RUN` judges them.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """What is trained and how."""
+
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "steps batch_size entropy temperature",
+            "network": "channels height width features size backbone",
+        }
+
+        channels: int = 0  # 0 = as the data
+        height: int = 0  # px; 0 = as the data
+        width: int = 0  # px; 0 = as the data
+        steps: int = 1000  # updates
+        batch_size: int = 64  # pictures; each is seen in two views
+        size: int = 256  # numbers in a descriptor
+        temperature: float = 0.05  # of the loss
+        entropy: float = 10.0  # weight of the spread of descriptors
+        crop: tuple[float, float] = (0.3, 1.0)  # share of a picture's area that a view shows
+        features: int = 24  # width of our own network
+        backbone: Kind = ""  # network in place of ours; taken from the file that --pretrained names
+        backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the head's; 0 = frozen
+        learning_rate: float = 2e-3  # peak; one cycle of a cosine with a tenth of warm-up
+        weight_decay: float = 1e-4  # AdamW's
+        max_norm: float = 5.0  # gradient clipping; 0 = off
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Data:
+        """Pictures, drawn from equally often of each folder; labels are not read."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "pretrained"}
+
+        data: tuple[Path, ...]  # pictures without copies of each other
+        pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1, trained on photographs
+
+    config: Config
+    tables: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if config.channels not in (1, 3) or min(config.height, config.width) < 16:
+            raise UserError(f"copy_detector: pictures must have 1 or 3 channels and at least 16 px, not "
+                            f"{config.channels} channels and {config.width}x{config.height} px")
+        if config.temperature <= 0 or config.entropy < 0 or config.batch_size < 2:
+            raise UserError(f"--temperature {config.temperature:g} --entropy {config.entropy:g} --batch-size "
+                            f"{config.batch_size}: above 0, at least 0, at least 2")
+        low, high = config.crop
+        if not 0 < low <= high <= 1:
+            raise UserError(f"--crop {low:g} {high:g}: give two ascending shares of the area, above 0 and at most 1")
+        self.config = config
+        self.net = Descriptor(config.channels, config.height, config.width, config.features, config.size,
+                              config.backbone)
+        self.views = PairViews(crop=config.crop, strength=1.0, blur=0.5, sigma=(0.5, 5.0))
+        self.register_buffer("tables", jpeg_tables(), persistent=False)
+        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay, self.net.backbone,
+                                        config.backbone_rate) if config.backbone else torch.optim.AdamW(
+            self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)}
+
+    @classmethod
+    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+        """Open the folders: the first sets the size, the others are scaled to it."""
+        config, folders, _ = open_labelled(config, data.data)
+        if data.pretrained is not None:
+            config = replace(config, backbone=kind_of(data.pretrained))
+        fewest = min(len(folder) for folder in folders)
+        if fewest * len(folders) < config.batch_size:
+            raise UserError(f"{data.data[0]}: {fewest} pictures are fewer than --batch-size {config.batch_size}: a "
+                            "batch would hold a picture twice, as its own rival: lower --batch-size or add pictures")
+        return config, labelled_source(folders, ("image",), config.batch_size, seed)
+
+    @classmethod
+    def tiny(cls) -> tuple[Config, Batch]:
+        """A narrow network on 16x16 pictures."""
+        config = cls.Config(channels=3, height=16, width=16, steps=6, batch_size=4, features=4, size=6)
+        return config, {"image": torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))}
+
+    def prepare(self, data: Data) -> None:
+        """Load pretrained weights, if there are any."""
+        if data.pretrained is not None:
+            load_backbone(self.net.backbone, data.pretrained)
+
+    def update(self, batch: Batch, step: int) -> Scalars:
+        """One step on telling copies from other pictures, and on the spread of descriptors."""
+        config, images = self.config, batch["image"]
+        one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
+        both = torch.cat([altered_views(images, self.views, self.tables) for _ in "12"])
+        values = self.net(both)
+        first, second = values.chunk(2)
+        pairs = nt_xent(first, second, config.temperature)
+        group = torch.arange(len(images), device=images.device).repeat(2)
+        spread = nearest_entropy(values, group)
+        loss = pairs + config.entropy * spread
+        skipped = descend(loss, self.optimizers["net"], config.max_norm)
+        likeness = (first.detach() * second.detach()).sum(1).mean()
+        return {"net/loss": loss.detach(), "net/pairs": pairs.detach(), "net/entropy": spread.detach(),
+                "views/cosine": likeness, "net/skipped": skipped}
+
+    def predict(self, batch: Batch) -> Batch:
+        """Return `features` (B, size) of unit length for `image`."""
+        return {"features": self.net(batch["image"])}
+
+    def sheet(self, batch: Batch) -> Sheet:
+        """Return pictures and two altered views of each."""
+        images = batch["image"][:_SHOWN]
+        return [("pictures", images), *((f"{name} views", altered_views(images, self.views, self.tables))
+                                        for name in ("first", "second"))]

@@ -1,0 +1,214 @@
+"""Semi-supervised classification: a few labels, many pictures without, by pseudo labels or FixMatch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from migaki.core import processes
+from migaki.core.batch import Batch, Scalars
+from migaki.core.errors import UserError
+from migaki.core.files import show
+from migaki.core.metric import Metric
+from migaki.core.moving_average import MovingAverage
+from migaki.core.schedule import one_cycle
+from migaki.core.seeds import fold
+from migaki.core.source import Source
+from migaki.core.system import Sheet, System, descend
+from migaki.data.batches.source import FolderSource, PairedSource
+from migaki.data.batches.task_source import open_labelled
+from migaki.data.sets.class_labels import agreed_classes, check_names
+from migaki.data.sets.few_labels import balanced_draw, with_labels
+from migaki.metrics.classification import Accuracy
+from migaki.nets.encoded_classifier import EncodedClassifier
+from migaki.ops.augment import affine
+from migaki.ops.pair_views import PairViews, covered, pair_views
+
+_LABELLED, _UNLABELLED = 0, 1
+_SHOWN = 8
+_HARDLY = 0.02  # share of the pictures that are sure, below which they teach nothing
+
+
+class SemiSupervised(System):
+    """A classifier that learns from a few labels and from its own sure answers about pictures without labels.
+
+    `fixmatch`: the class of a weakly altered picture, where it is sure, is the label of the same picture strongly
+    altered (Sohn et al., NeurIPS 2020). `pseudo`: of the same picture altered as weakly (Lee 2013). `none` learns from
+    the labels alone. Which labels were used is written into the run. An average of the weights predicts.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """What is trained and how."""
+
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "labels draw method steps batch_size ratio threshold mirrored",
+            "network": "channels height width num_classes features",
+        }
+
+        channels: int = 0  # 0 = as the data
+        height: int = 0  # px; 0 = as the data
+        width: int = 0  # px; 0 = as the data
+        num_classes: int = 0  # 0 = as the data
+        classes: tuple[str, ...] = ()  # their names in the order of the outputs; none = as the data
+        labels: int = 0  # labels that are used, as equally many of each class as there are; 0 = all there are
+        draw: int = 0  # which labels: another number draws others
+        used: tuple[str, ...] = ()  # the pictures whose labels were used, where they were drawn; written by the command
+        method: Literal["fixmatch", "pseudo", "none"] = "fixmatch"  # how pictures without labels teach
+        steps: int = 2000  # updates
+        batch_size: int = 64  # labelled pictures
+        ratio: int = 3  # pictures without labels for each labelled one
+        threshold: float = 0.95  # probability from which an answer counts as sure
+        unlabelled: float = 1.0  # weight of the pictures without labels
+        mirrored: float = 0.5  # share of mirrored views; 0 where left and right matter, as for digits
+        features: int = 24  # width of the network
+        learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
+        weight_decay: float = 1e-3  # AdamW's
+        max_norm: float = 5.0  # gradient clipping; 0 = off
+        ema: float = 0.995  # decay of the averaged network
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Data:
+        """A labelled folder, whose rows may lack their label, and further pictures without labels."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos"}
+
+        data: Path  # class labels in a column `label`; a blank or missing label means that there is none
+        photos: Path | None = None  # more pictures without labels
+
+    config: Config
+    training_only = ("net.",)
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if config.channels not in (1, 3) or min(config.height, config.width) < 8 or config.num_classes < 2:
+            raise UserError("semi_supervised: pictures must have 1 or 3 channels and at least 8 px, and two classes "
+                            f"or more, not {config.channels} channels, {config.width}x{config.height} px and "
+                            f"{config.num_classes} classes")
+        if not 0 < config.threshold <= 1 or config.ratio < 1:
+            raise UserError(f"--threshold {config.threshold:g} --ratio {config.ratio}: a probability, and at least 1")
+        check_names("semi_supervised", config)
+        self.config = config
+        self.net = EncodedClassifier(config.channels, config.height, config.width, config.num_classes, config.features)
+        self._averaging = MovingAverage(decay=config.ema, with_buffers=True)
+        self.average = MovingAverage.start(self.net)
+        self.strong = PairViews(crop=(0.4, 1.0), mirrored=config.mirrored, jitter=1.0, strength=1.0, grey=0.1)
+        self.optimizers = {"net": torch.optim.AdamW(self.net.parameters(), lr=config.learning_rate,
+                                                    weight_decay=config.weight_decay)}
+
+    @classmethod
+    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+        """Open the folder, draw the labels that are used, and join what is left with the other pictures."""
+        config, (folder,), photos = open_labelled(config, [data.data], data.photos)
+        known = with_labels(folder)
+        if not len(known):
+            raise UserError(f"{show(folder.path)}: no picture has a label: give some a class in the column `label`")
+        labelled = folder.select(known)
+        if "label" in labelled.labels:  # blanks made it a column of numbers with gaps
+            labelled.set_label("label", labelled.labels["label"].astype(np.int64))
+        count, names = agreed_classes([labelled], config.num_classes, config.classes)
+        classes = labelled.labels["label"]
+        if config.labels > len(known):
+            raise UserError(f"--labels {config.labels}: {show(folder.path)} has {len(known)}: give at most as many")
+        if config.labels:
+            chosen = balanced_draw(torch.from_numpy(classes).long(), config.labels, config.draw)
+            labelled = labelled.select(chosen.numpy())
+            config = replace(config, used=tuple(labelled.names))
+        lacking = sorted(set(range(count)) - set(labelled.labels["label"].tolist()))
+        if lacking:
+            called = names[lacking[0]] if names else lacking[0]
+            raise UserError(f"--labels {config.labels}: no label of class {called} is among them: give more")
+        shard = (processes.rank(), processes.world())
+        source: Source = FolderSource(labelled, config.batch_size, fold(seed, _LABELLED), keys=("image", "label"),
+                                      shard=shard)
+        others = [folder, *([] if photos is None else [photos])]
+        share = max(1, config.batch_size * config.ratio // len(others))
+        for number, other in enumerate(others):
+            name = "real" if number == 0 else "more"
+            source = PairedSource(source, FolderSource(other, share, fold(seed, _UNLABELLED, number), keys=("image",),
+                                                       rename={"image": name}, shard=shard))
+        return replace(config, num_classes=count, classes=names), source
+
+    @classmethod
+    def tiny(cls) -> tuple[Config, Batch]:
+        """A narrow network on 12x12 pictures of three classes."""
+        config = cls.Config(channels=3, height=12, width=12, num_classes=3, steps=6, batch_size=4, features=4,
+                            threshold=0.2)
+        draw = torch.Generator().manual_seed(0)
+        return config, {"image": torch.rand(4, 3, 12, 12, generator=draw), "label": torch.tensor([0, 1, 2, 1]),
+                        "real": torch.rand(6, 3, 12, 12, generator=draw)}
+
+    # ---------------------------------------------------------------------------------------------- training
+
+    def update(self, batch: Batch, step: int) -> Scalars:
+        """One step on the labels and, where the network is sure, on its own answers."""
+        config, truth = self.config, batch["label"].long()
+        one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
+        photos = torch.cat([batch[key] for key in ("real", "more") if key in batch])
+        given = self._weak(batch["image"])
+        if config.method == "none":
+            logits = self.net(given)
+            loss = F.cross_entropy(logits, truth)
+            scalars: Scalars = {}
+        else:
+            weak = self._weak(photos)
+            taught = self._strong(photos) if config.method == "fixmatch" else weak
+            # One batch, so that batch norm sees labelled, weak and strong pictures alike.
+            logits, guessed, answered = torch.split(self.net(torch.cat([given, weak, taught])),
+                                                    [len(given), len(weak), len(taught)])
+            labelled = F.cross_entropy(logits, truth)
+            share, pseudo = self._pseudo(guessed.detach(), answered)
+            loss = labelled + config.unlabelled * pseudo
+            scalars = {"real/sure": share, "real/loss": pseudo.detach()}
+        scalars |= {"net/loss": loss.detach(), "net/accuracy": (logits.detach().argmax(1) == truth).float().mean(),
+                    "net/skipped": descend(loss, self.optimizers["net"], config.max_norm)}
+        self._averaging.follow(self.average, self.net, step)
+        return scalars
+
+    def _pseudo(self, guessed: Tensor, answered: Tensor) -> tuple[Tensor, Tensor]:
+        """The share of pictures whose class is sure, and the mean cross-entropy over all, unsure ones counting 0."""
+        sure, classes = torch.softmax(guessed, 1).max(1)
+        weights = (sure >= self.config.threshold).float()
+        return weights.mean(), (F.cross_entropy(answered, classes, reduction="none") * weights).mean()
+
+    def _weak(self, images: Tensor) -> Tensor:
+        """Mirrored by chance and moved by an eighth at most."""
+        moved = affine(images, max_shift=0.125 * images.shape[-1], max_scale=0.0, max_angle=0.0)
+        turned = torch.rand(len(images), 1, 1, 1, device=images.device) < self.config.mirrored
+        return torch.where(turned, moved.flip(3), moved)
+
+    def _strong(self, images: Tensor) -> Tensor:
+        """Cropped, mirrored, turned, its colours changed, and a square of it covered."""
+        turned = affine(images, max_shift=0.0, max_scale=0.0, max_angle=0.4)
+        return covered(pair_views(turned, self.strong), 0.5)
+
+    # ---------------------------------------------------------------------------------------------- use
+
+    def predict(self, batch: Batch) -> Batch:
+        """Return `logits` (B, num_classes) and `features` for `image`, from the averaged network."""
+        features = self.average.encoder(batch["image"])
+        return {"logits": self.average.head(features), "features": features}
+
+    def metric(self) -> Metric:
+        """Accuracy and confusion matrix."""
+        return Accuracy(self.config.num_classes, self.config.classes)
+
+    def watch(self, scalars: dict[str, float], step: int) -> list[str]:
+        """Warn of pictures without labels that teach nothing."""
+        said = super().watch(scalars, step)
+        if step > self.config.steps // 2 and scalars.get("real/sure", 1.0) < _HARDLY:
+            said.append("hardly a picture without a label has a sure class, so they teach nothing: lower --threshold, "
+                        "give more labels, or train longer")
+        return said
+
+    def sheet(self, batch: Batch) -> Sheet:
+        """Return pictures without labels, weakly and strongly altered."""
+        images = batch["real"][:_SHOWN]
+        return [("pictures", images), ("weakly altered", self._weak(images)), ("strongly", self._strong(images))]
+

@@ -1,0 +1,102 @@
+"""Finding copies: the ranking against a loop, comparable scores, and the judge on sets whose answer is known."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from refusals import message
+
+from migaki.judges.copies import Copies
+from migaki.metrics.copies import normalised_scores, rank_copies
+from migaki.stages.evaluate import run_judge
+
+
+def twin(scores: np.ndarray, truth: list[int]) -> float:
+    """Average precision by a loop over all pairs, the best score first."""
+    pairs = sorted(((scores[q, r], truth[q] == r) for q in range(scores.shape[0]) for r in range(scores.shape[1])),
+                   key=lambda pair: -pair[0])
+    right, total = 0, 0.0
+    for taken, (_, is_right) in enumerate(pairs, 1):
+        if is_right:
+            right += 1
+            total += right / taken
+    return total / sum(place >= 0 for place in truth)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_ranking_against_a_loop(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    scores, truth = random.normal(size=(9, 6)), [0, 3, -1, 5, 2, -1, -1, 1, 4]
+    for row, place in enumerate(truth):
+        scores[row, max(0, place)] += 1.5 * (place >= 0)
+    found = rank_copies(torch.from_numpy(scores), torch.tensor(truth))
+    assert found.micro_ap == pytest.approx(twin(scores, truth))
+    assert found.first == pytest.approx(np.mean([scores[q].argmax() == r for q, r in enumerate(truth) if r >= 0]))
+
+
+def test_recall_where_nine_of_ten_are_right() -> None:
+    """Ten right pairs and one wrong one above the last of them: the precision there is 10 / 11."""
+    scores = torch.full((11, 11), -1.0)
+    for k in range(11):
+        scores[k, k] = 1 - k / 20
+    truth = torch.arange(11)
+    truth[9] = -1  # its best match is wrong
+    found = rank_copies(scores, truth)
+    assert found.recall == 1 and found.threshold == pytest.approx(0.5)
+    truth[0] = -1  # and the very first: 9 of 11
+    assert rank_copies(scores, truth).recall < 1
+
+
+def test_pairs_of_equal_score_count_as_one_step() -> None:
+    same = torch.zeros(4, 5)
+    assert rank_copies(same, torch.tensor([0, 1, 2, -1])).micro_ap == pytest.approx(3 / 20)
+
+
+def test_what_is_like_everything_is_no_evidence() -> None:
+    """A grey query is close to all references; its likeness to the background is taken off, and the true pair leads."""
+    queries = torch.tensor([[1.0, 1, 1], [0.2, 1, -0.2]])
+    references = torch.tensor([[1.0, 0.9, 1], [0.0, 1, 0]])
+    background = torch.tensor([[1.0, 1, 0.9], [0.9, 1, 1], [1, 0.9, 1]])
+    truth = torch.tensor([-1, 1])
+    assert rank_copies(normalised_scores(queries, references), truth).micro_ap == pytest.approx(1 / 2)
+    assert rank_copies(normalised_scores(queries, references, background), truth).micro_ap == 1
+
+
+def write(folder: Path, pictures: list[np.ndarray], rows: list[dict[str, object]]) -> Path:
+    folder.mkdir()
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    (folder / "metadata.jsonl").write_text("".join(
+        json.dumps({"file_name": f"{number}.png", **row}) + "\n" for number, row in enumerate(rows)))
+    return folder
+
+
+def test_thumbnails_find_what_was_darkened_and_not_what_was_mirrored(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    pictures = [np.asarray(Image.fromarray(random.integers(0, 256, (6, 6), np.uint8)).resize((48, 48)))
+                for _ in range(12)]
+    references = write(tmp_path / "references", pictures[:8], [{} for _ in range(8)])
+    altered = [(picture * 0.6).astype(np.uint8) for picture in pictures[:4]]
+    altered += [picture[:, ::-1].copy() for picture in pictures[4:8]]
+    queries = write(tmp_path / "queries", altered + pictures[8:], [
+        {"reference": f"{k}.png", "operators": ["dark" if k < 4 else "mirror"]} for k in range(8)] + [
+        {"reference": None, "operators": []} for _ in range(4)])
+    found = run_judge(Copies(Copies.Config(references=references, data=queries, device="cpu")), quiet=True)
+    assert found.figures["micro_ap_dark"] == pytest.approx(1) and found.figures["micro_ap_mirror"] < 0.5
+    assert found.figures["micro_ap"] == found.baseline["micro_ap"]
+
+
+def test_queries_that_say_nothing(tmp_path: Path) -> None:
+    plain = [np.zeros((8, 8), np.uint8)]
+    references = write(tmp_path / "references", plain, [{}])
+    for number, (rows, word) in enumerate((([{}], "no column 'reference'"), ([{"reference": "9.png"}], "9.png"),
+                                           ([{"reference": None}], "no query has an original"))):
+        queries = write(tmp_path / f"queries{number}", plain, rows)  # type: ignore[arg-type]
+        judge = Copies(Copies.Config(references=references, data=queries))
+        assert word in message(partial(run_judge, judge, quiet=True))

@@ -1,0 +1,90 @@
+"""The copy detector: mirrored copies are found, where thumbnails fail; its views and pooling."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from refusals import message
+
+from migaki.core.fit import Run
+from migaki.judges.copies import Copies
+from migaki.nets.camera import jpeg_tables
+from migaki.nets.descriptor import generalised_mean
+from migaki.ops.pair_views import PairViews, altered_views
+from migaki.stages.evaluate import run_judge
+from migaki.stages.train import train
+from migaki.systems.copy_detector import CopyDetector
+
+
+def pictures(count: int, seed: int) -> list[Image.Image]:
+    random = np.random.default_rng(seed)
+    return [Image.fromarray(random.integers(0, 256, (5, 5, 3), np.uint8)).resize((24, 24), Image.Resampling.BICUBIC)
+            for _ in range(count)]
+
+
+def write(folder: Path, made: list[Image.Image], rows: list[dict[str, Any]]) -> Path:
+    folder.mkdir()
+    for number, picture in enumerate(made):
+        picture.save(folder / f"{number}.png")
+    (folder / "metadata.jsonl").write_text("".join(
+        json.dumps({"file_name": f"{number}.png", **row}) + "\n" for number, row in enumerate(rows)))
+    return folder
+
+
+def test_it_finds_what_thumbnails_do_not(tmp_path: Path) -> None:
+    known, decoys = pictures(20, 1), pictures(6, 2)
+    altered = [picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for picture in known]
+    references = write(tmp_path / "references", known, [{}] * 20)
+    queries = write(tmp_path / "queries", [*altered, *decoys], [
+        {"reference": f"{k}.png", "operators": ["mirrored"]} for k in range(20)]
+        + [{"reference": None}] * 6)
+    others = write(tmp_path / "others", pictures(128, 3), [{}] * 128)
+    config = CopyDetector.Config(steps=100, batch_size=32, features=8, size=32, learning_rate=5e-3, entropy=0.3,
+                                 temperature=0.1, crop=(0.7, 1.0))
+    train(CopyDetector, CopyDetector.Data(data=(others,)), config,
+          Run(device="cpu", precision="fp32", sample_every=0), tmp_path / "run", quiet=True)
+    found = run_judge(Copies(Copies.Config(references=references, data=queries, background=others, device="cpu")),
+                      [tmp_path / "run"], quiet=True)
+    assert found.figures["micro_ap"] > found.baseline["micro_ap"] + 0.3
+    assert found.figures["micro_ap_mirrored"] == pytest.approx(found.figures["micro_ap"])  # all copies are mirrored
+
+
+def test_each_alteration_happens_about_as_often_as_it_says() -> None:
+    nothing = PairViews(crop=(1.0, 1.0), mirrored=0.0, jitter=0.0, grey=0.0)
+    torch.manual_seed(0)
+    images = torch.rand(300, 3, 24, 24)
+    seen = altered_views(images, nothing, jpeg_tables())
+    assert seen.shape == images.shape and seen.min() >= 0 and seen.max() <= 1 and seen.isfinite().all()
+    covered = ((seen - 0.5).abs() < 1e-6).all(1).flatten(1).sum(1) > 4
+    assert 0.15 < covered.float().mean() < 0.4
+    torch.manual_seed(0)
+    torch.rand(300, 3, 24, 24)
+    torch.testing.assert_close(altered_views(images, nothing, jpeg_tables()), seen)
+
+
+def test_the_generalised_mean_lies_between_mean_and_maximum() -> None:
+    maps = torch.rand(3, 4, 5, 6, generator=torch.Generator().manual_seed(0)) + 0.1
+    torch.testing.assert_close(generalised_mean(maps, torch.tensor([1.0])), maps.mean((2, 3)))
+    torch.testing.assert_close(generalised_mean(maps, torch.tensor([60.0])), maps.amax((2, 3)), rtol=0.1, atol=0)
+    cubed = (maps**3).sum((2, 3)) / 30
+    torch.testing.assert_close(generalised_mean(maps, torch.tensor([3.0])), cubed ** (1 / 3))
+
+
+@pytest.mark.parametrize(("options", "word"), [
+    ({"temperature": 0.0}, "--temperature"), ({"crop": (0.9, 0.1)}, "--crop"), ({"height": 8}, "at least 16 px"),
+    ({"entropy": -1.0}, "--entropy")])
+def test_options_that_make_no_sense(options: dict[str, Any], word: str) -> None:
+    assert word in message(lambda: CopyDetector(CopyDetector.Config(**{
+        "channels": 3, "height": 32, "width": 32, **options})))
+
+
+def test_fewer_pictures_than_a_batch(tmp_path: Path) -> None:
+    few = write(tmp_path / "few", pictures(5, 0), [{}] * 5)
+    data, config = CopyDetector.Data(data=(few,)), CopyDetector.Config()
+    assert "--batch-size" in message(lambda: CopyDetector.open(data, config, 0))

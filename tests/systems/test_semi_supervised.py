@@ -1,0 +1,84 @@
+"""Semi-supervised learning: pictures without labels help, blanks are no labels, and the drawn ones are written down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from refusals import message
+from shape_sets import shapes
+
+from migaki.core.fit import Run
+from migaki.core.trained import load_system
+from migaki.stages.evaluate import EvaluateJob, evaluate
+from migaki.stages.train import train
+from migaki.systems.semi_supervised import SemiSupervised
+
+QUICK = Run(device="cpu", precision="fp32", sample_every=0, log_every=10)
+SMALL: dict[str, Any] = {"steps": 160, "batch_size": 24, "ratio": 2, "features": 8, "threshold": 0.8, "ema": 0.95}
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    place = tmp_path_factory.mktemp("shapes")
+    return shapes(place / "train", 300, plain=True), shapes(place / "test", 150, 1, plain=True)
+
+
+def accuracy(method: str, sets: tuple[Path, Path], out: Path) -> float:
+    config = SemiSupervised.Config(labels=9, method=method, **SMALL)  # type: ignore[arg-type]
+    train(SemiSupervised, SemiSupervised.Data(data=sets[0]), config, QUICK, out / method, quiet=True)
+    return float(evaluate(out / method, EvaluateJob(data=sets[1], device="cpu"), quiet=True)["accuracy"])
+
+
+def test_pictures_without_labels_help_and_the_labels_are_written_down(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    helped, alone = accuracy("fixmatch", sets, tmp_path), accuracy("none", sets, tmp_path)
+    assert helped > alone + 0.05 and helped > 0.6
+    used = load_system(tmp_path / "fixmatch").config.used
+    lines = (sets[0] / "metadata.jsonl").read_text().splitlines()
+    rows = {row["file_name"]: row["label"] for row in map(json.loads, lines)}
+    assert len(used) == 9 and sorted(rows[name] for name in used) == ["bar"] * 3 + ["cross"] * 3 + ["disc"] * 3
+    assert used == load_system(tmp_path / "none").config.used
+
+
+def test_a_blank_or_missing_label_is_none(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    """All but nine labels are blanked: the rest are pictures without labels, and blanks are no class."""
+    folder = shapes(tmp_path / "set", 60)
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows[9:]):
+        row["label"] = "" if number % 2 else None
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config, source = SemiSupervised.open(SemiSupervised.Data(data=folder, photos=sets[1]), SemiSupervised.Config(
+        batch_size=9, ratio=4), 0)
+    batch = source.batch(0)
+    assert config.num_classes == 3 and sorted(config.classes) == ["bar", "cross", "disc"] and config.used == ()
+    assert sorted(batch["label"].tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert len(batch["real"]) == len(batch["more"]) == 18
+
+
+def test_no_label_of_a_picture_without_label_is_read(sets: tuple[Path, Path]) -> None:
+    _, source = SemiSupervised.open(SemiSupervised.Data(data=sets[0]), SemiSupervised.Config(labels=6, batch_size=6), 0)
+    assert set(source.batch(0)) == {"image", "label", "real"} and len(source.batch(0)["label"]) == 6
+
+
+@pytest.mark.parametrize(("options", "word"), [({"labels": 400}, "--labels 400"), ({"labels": 2}, "no label of class")])
+def test_labels_that_are_too_many_or_too_few(options: dict[str, int], word: str, sets: tuple[Path, Path]) -> None:
+    data, config = SemiSupervised.Data(data=sets[0]), SemiSupervised.Config(**options)  # type: ignore[arg-type]
+    assert word in message(lambda: SemiSupervised.open(data, config, 0))
+
+
+def test_a_set_without_labels(tmp_path: Path) -> None:
+    bare = shapes(tmp_path / "bare", 6, labels=False)
+    assert "no picture has a label" in message(lambda: SemiSupervised.open(
+        SemiSupervised.Data(data=bare), SemiSupervised.Config(), 0))
+
+
+def test_nothing_sure_is_said() -> None:
+    system = SemiSupervised(SemiSupervised.Config(channels=1, height=8, width=8, num_classes=2, steps=90, features=4))
+    quiet = {"net/loss": 1.0, "net/skipped": 0.0, "real/sure": 0.5}
+    assert system.watch(quiet, 80) == [] and "hardly a picture" in system.watch(quiet | {"real/sure": 0.0}, 80)[0]
+    assert system.watch(quiet | {"real/sure": 0.0}, 9) == []
+    weak = system._weak(torch.rand(5, 1, 8, 8))
+    assert weak.shape == (5, 1, 8, 8)

@@ -1,0 +1,109 @@
+"""SimCLR on pictures whose classes are shapes: what it learns beats raw pixels and an untrained network."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from refusals import message
+from shape_sets import shapes
+
+from migaki.core.files import read_json
+from migaki.core.fit import Run
+from migaki.data.sets.few_labels import balanced_draw
+from migaki.judges.probe import Probe
+from migaki.metrics.linear_probe import neighbour_accuracy, probe_accuracy
+from migaki.stages.evaluate import judge_into, run_judge
+from migaki.stages.train import train
+from migaki.systems.simclr import SimCLR
+
+QUICK = Run(device="cpu", precision="fp32", sample_every=0, log_every=10)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    place = tmp_path_factory.mktemp("shapes")
+    return shapes(place / "train", 300), shapes(place / "test", 150, 1)
+
+
+@pytest.fixture(scope="module")
+def run(sets: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    unlabelled = shapes(tmp_path_factory.mktemp("unlabelled") / "set", 300, labels=False)
+    config = SimCLR.Config(steps=150, batch_size=64, features=8, inside=64, projected=32, crop=(0.5, 1.0))
+    out = tmp_path_factory.mktemp("run") / "run"
+    train(SimCLR, SimCLR.Data(data=(unlabelled,)), config, QUICK, out, quiet=True)
+    return out
+
+
+def test_features_beat_pixels_and_an_untrained_network(run: Path, sets: tuple[Path, Path], tmp_path: Path) -> None:
+    judge = Probe(Probe.Config(train=sets[0], data=sets[1], labels=(60, 0), draws=2, device="cpu"))
+    out, found = judge_into(judge, [run], out=tmp_path / "out", quiet=True)
+    rows = {row[0]: row[1:] for row in found.sections[0].rows}
+    own, untrained, pixels, majority = rows.values()
+    assert own[1] > max(untrained[1], pixels[1]) + 5 and majority[0] == pytest.approx(100 / 3)
+    assert found.figures["probe_300"] == pytest.approx(own[1] / 100) and found.baseline["probe_300"] == pixels[1] / 100
+    assert read_json(out / "probe.json")["figures"] == found.figures
+    assert run_judge(judge, [run], quiet=True).figures == found.figures
+
+
+def test_the_loss_falls_from_where_nothing_is_known(run: Path) -> None:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["net/loss"] for row in rows]
+    assert losses[-1] < losses[0] - 0.3 and losses[0] < np.log(127) + 0.2
+    assert 1 < rows[-1]["features/rank"] <= 64 and "views/uniformity" in rows[-1]
+    assert not any(row.get("watch") for row in rows)
+
+
+def test_a_collapse_and_a_loss_that_stays_are_said() -> None:
+    system = SimCLR(SimCLR.Config(channels=1, height=8, width=8, steps=90, batch_size=8, features=4))
+    good = {"net/loss": 1.0, "net/skipped": 0.0, "features/rank": 9.0}
+    assert system.watch(good, 80) == []
+    assert "collapsed" in system.watch(good | {"features/rank": 1.2}, 1)[0]
+    blind = good | {"net/loss": float(np.log(15))}
+    assert system.watch(blind, 10) == [] and "without any information" in system.watch(blind, 40)[0]
+
+
+@pytest.mark.parametrize(("options", "word"), [
+    ({"temperature": 0.0}, "--temperature"), ({"crop": (0.5, 0.2)}, "--crop"), ({"batch_size": 1}, "--batch-size"),
+    ({"channels": 2}, "channels")])
+def test_options_that_make_no_sense(options: dict[str, Any], word: str) -> None:
+    assert word in message(lambda: SimCLR(SimCLR.Config(**{"channels": 1, "height": 16, "width": 16, **options})))
+
+
+def test_sets_that_do_not_fit(run: Path, sets: tuple[Path, Path], tmp_path: Path) -> None:
+    few = shapes(tmp_path / "few", 5)
+    assert "--batch-size" in message(lambda: SimCLR.open(SimCLR.Data(data=(few,)), SimCLR.Config(), 0))
+    bare = shapes(tmp_path / "bare", 9, labels=False)
+    for config, word in ((Probe.Config(train=sets[0], data=bare), "no class labels"),
+                         (Probe.Config(train=few, data=sets[1], labels=(400,)), "--labels 400")):
+        assert word in message(partial(run_judge, Probe(config), [run], quiet=True))
+    assert "name a run" in message(lambda: run_judge(Probe(Probe.Config(train=few, data=few)), [], quiet=True))
+
+
+def test_a_draw_has_as_many_of_each_class() -> None:
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0] * 50 + [1] * 7 + [2] * 43)[order]
+    for count, expected in ((15, [5, 5, 5]), (30, [12, 7, 11]), (100, [50, 7, 43])):
+        chosen = balanced_draw(labels, count, 3)
+        counts = torch.bincount(labels[chosen], minlength=3)
+        assert len(chosen.unique()) == count and counts.sum() == count
+        assert counts[1] == expected[1] and (counts - torch.tensor(expected)).abs().max() <= 1
+    assert not torch.equal(balanced_draw(labels, 15, 0), balanced_draw(labels, 15, 1))
+
+
+def test_the_probe_and_the_neighbours_on_known_features() -> None:
+    draw = torch.Generator().manual_seed(0)
+    truth = torch.randint(0, 3, (200,), generator=draw)
+    noise = torch.randn(200, 5, generator=draw)
+    apart = torch.cat([3.0 * torch.eye(3)[truth], noise], 1)
+    assert probe_accuracy(apart[:100], truth[:100], apart[100:], truth[100:]) > 0.9
+    assert probe_accuracy(noise[:100], truth[:100], noise[100:], truth[100:]) < 0.5
+    assert neighbour_accuracy(apart[:100], truth[:100], apart[100:], truth[100:], 5) > 0.8
+    one = torch.tensor([[1.0, 0], [0, 1.0], [0.9, 0.1]])
+    assert neighbour_accuracy(one, torch.tensor([0, 1, 1]), one[:1], torch.tensor([0]), 1) == 1
+    assert neighbour_accuracy(one, torch.tensor([0, 1, 1]), one[:1], torch.tensor([0]), 3) == 1  # it outvotes two
