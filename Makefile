@@ -6,11 +6,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint pytest bench reliability audit docs clean core dev
+.PHONY: help demo test test-long lint pytest bench reliability audit docs clean core dev
 
 help:
 	@echo "make demo   install what migaki needs and run the whole road on built-in material, into demo/"
 	@echo "make test   install everything; ruff, mypy --strict, pytest"
+	@echo "make test-long  the same, with the tests that are long and have a fast sibling"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make bench  speed and memory, each against a baseline of the same run: one table, bench.json"
 	@echo "make reliability  kill every stage 25 times, fuzz every reader: docs/reliability.md (about an hour)"
@@ -23,6 +24,9 @@ demo: core
 	$(BIN)/migaki demo --out demo
 
 test: lint pytest
+
+test-long: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m ""
 
 lint: dev
 	$(BIN)/ruff check .

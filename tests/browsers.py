@@ -36,37 +36,53 @@ _TABLES = """() => [...document.querySelectorAll('.scroll')].map(box => {
 
 
 @contextmanager
-def open_file(path: Path, **options: Any) -> Iterator[Any]:
-    """The page in a browser; it may load nothing but itself and raise no error."""
+def chromium() -> Iterator[Any]:
+    """A browser. Its start costs a second, a further page in it little."""
     from playwright.sync_api import sync_playwright
 
-    complaints: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
             "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
             "--disable-sync"])
-        page = browser.new_context(**options).new_page()
-        page.set_default_timeout(15_000)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda request: complaints.append(request.url)
-                if not request.url.startswith(("data:", path.resolve().as_uri())) else None)
-        page.goto(path.resolve().as_uri())
-        yield page
+        yield browser
         browser.close()
+
+
+@contextmanager
+def open_file(path: Path, **options: Any) -> Iterator[Any]:
+    """The page in a browser of its own; it may load nothing but itself and raise no error."""
+    with chromium() as browser, open_in(browser, path, **options) as page:
+        yield page
+
+
+@contextmanager
+def open_in(browser: Any, path: Path, **options: Any) -> Iterator[Any]:
+    """The page in this browser, apart from its other pages; it may load nothing but itself and raise no error."""
+    complaints: list[str] = []
+    context = browser.new_context(**options)
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: complaints.append(request.url)
+            if not request.url.startswith(("data:", path.resolve().as_uri())) else None)
+    page.goto(path.resolve().as_uri())
+    yield page
+    context.close()
     assert complaints == []
 
 
 def check_fit(path: Path) -> None:
     """At both widths nothing is wider than the page; on a phone every table shows its first figures at once, and
     when it is scrolled to its end its last ones beside the first column."""
-    for options in (DESK, PHONE):
-        with open_file(path, **options) as page:
-            for part in page.query_selector_all("details > summary"):
-                part.click()
-            width = options["viewport"]["width"]  # type: ignore[index]
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} at {width} px"
-            tables = page.evaluate(_TABLES)
-            assert tables, "there is a table to look at"
-            for table in tables:
-                assert not table["hidden"] and not table["lost"], f"{path} at {width} px: {table}"
+    with chromium() as browser:
+        for options in (DESK, PHONE):
+            with open_in(browser, path, **options) as page:
+                for part in page.query_selector_all("details > summary"):
+                    part.click()
+                width = options["viewport"]["width"]  # type: ignore[index]
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} at {width} px"
+                tables = page.evaluate(_TABLES)
+                assert tables, "there is a table to look at"
+                for table in tables:
+                    assert not table["hidden"] and not table["lost"], f"{path} at {width} px: {table}"

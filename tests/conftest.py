@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch and numpy are first imported
@@ -14,6 +16,17 @@ from toy_folders import write_folder
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("MIGAKI_DATA", CHECKOUT.parent / "shared" / "data"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collecting makes millions of objects that stay: looking for garbage among them cost a third of its time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +57,17 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
         return write_folder(tmp_path / name, count, size, **more)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def one_operator_table() -> Iterator[None]:
+    """For tests that export: PyTorch reads its table of ONNX operators anew for each export, the same each time."""
+    from torch.onnx._internal.exporter import _registration as exporter  # slow to import: only where it is asked for
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter.ONNXRegistry, "from_torchlib",
+                      staticmethod(cache(exporter.ONNXRegistry.from_torchlib)))
+        yield
 
 
 @pytest.fixture(scope="session")

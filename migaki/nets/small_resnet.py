@@ -58,7 +58,11 @@ class SmallResNet(nn.Module):
             ResidualUnit(2 * features, 4 * features, 2),
             nn.Conv2d(4 * features, 2 * features, 1, bias=False), nn.BatchNorm2d(2 * features), nn.ReLU(),
         )
-        flat = flat_size(self.trunk, channels, height, width)
+        if min(channels, height, width) < 1:
+            raise ValueError(f"there are no images of {width} x {height} px in {channels} channels")
+        # Counted, not tried out as in `flat_size`: batch norm on the device `meta` takes milliseconds, and every model
+        # is built there before it is loaded. Each of the three strides of 2 halves a side and rounds it up.
+        flat = 2 * features * -(-height // 8) * -(-width // 8)
         self.neck = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(flat, 256), nn.ReLU())
         self.head = nn.Linear(256, num_outputs)
 

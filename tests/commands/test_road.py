@@ -70,8 +70,8 @@ def test_begin_again(road: Path, copied: Callable[[str], Path], call: Call) -> N
 
 
 @pytest.mark.skipif(not HAVE_ONNX, reason="needs the extra migaki[export]")
-@pytest.mark.slow
-@pytest.mark.parametrize("run", ["refiner", "gaze", "classifier"])
+@pytest.mark.usefixtures("one_operator_table")
+@pytest.mark.parametrize("run", ["refiner", pytest.param("gaze", marks=pytest.mark.long)])
 def test_export_is_checked_with_onnxruntime(run: str, road: Path, tmp_path: Path, call: Call) -> None:
     import onnxruntime
 

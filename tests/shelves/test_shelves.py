@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from forked_command import CommandServer
 from PIL import Image
 from toys import SYSTEMS, write_toys
 
@@ -43,13 +45,32 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def migaki(toys: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own: what it has imported before must not matter."""
+@pytest.fixture(scope="module")
+def server() -> Iterator[CommandServer]:
+    running = CommandServer(CHECKOUT)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def migaki(server: CommandServer, toys: Path) -> Callable[..., str]:
+    """The command in a process of its own: what it has imported before must not matter. Returns what it said."""
+
+    def run(*words: object) -> str:
+        code, said, complaint = server.run(*words, environment={"MIGAKI_PATH": str(toys)})
+        assert code == 0, complaint[-2000:]
+        return said
+
+    return run
+
+
+def fresh(toys: Path, *words: object) -> str:
+    """The same in a process that is not even forked from another."""
     environment = os.environ | {"MIGAKI_PATH": str(toys), "PYTHONPATH": str(CHECKOUT)}
     done = subprocess.run([sys.executable, "-m", "migaki", *map(str, words)], env=environment, capture_output=True,
                           text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
-    return done
+    return done.stdout
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -57,24 +78,24 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_a_system_whose_input_is_no_single_picture_works_everywhere(name: str, toys: Path, data: Path,
+def test_a_system_whose_input_is_no_single_picture_works_everywhere(name: str, migaki: Callable[..., str], data: Path,
                                                                     tmp_path: Path) -> None:
     run = tmp_path / "run"
-    migaki(toys, "train", name, "--data", data, "--out", run, *CPU, "--log-every", 1)
-    migaki(toys, "apply", run, "--input", data, "--out", tmp_path / "made", *CPU, "--batch-size", 2)
+    migaki("train", name, "--data", data, "--out", run, *CPU, "--log-every", 1)
+    migaki("apply", run, "--input", data, "--out", tmp_path / "made", *CPU, "--batch-size", 2)
     made = rows(tmp_path / "made")
     assert [row["name"] for row in made] == ["bolt"] * 6 and all(row["predicted_level"] is not None for row in made)
     assert all((tmp_path / "made" / row["mask_file_name"]).is_file() for row in made)
-    found = migaki(toys, "evaluate", run, "--data", data, *CPU)
-    assert "always the mean" in found.stdout and "error" in found.stdout
-    migaki(toys, "export", run, "--out", tmp_path / "model.onnx")
+    found = migaki("evaluate", run, "--data", data, *CPU)
+    assert "always the mean" in found and "error" in found
+    migaki("export", run, "--out", tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx").stat().st_size > 100
 
 
-def test_a_change_moves_labels_and_writes_signals_with_any_number_of_workers(toys: Path, data: Path,
-                                                                             tmp_path: Path) -> None:
-    migaki(toys, "apply", "toy_flip", "--input", data, "--out", tmp_path / "one", "--batch-size", 2)
-    migaki(toys, "apply", "toy_flip", "--input", data, "--out", tmp_path / "two", "--batch-size", 2, "--workers", 2)
+def test_a_change_moves_labels_and_writes_signals_with_any_number_of_workers(migaki: Callable[..., str],
+                                                                             toys: Path, data: Path, tmp_path: Path) -> None:
+    migaki("apply", "toy_flip", "--input", data, "--out", tmp_path / "one", "--batch-size", 2)
+    fresh(toys, "apply", "toy_flip", "--input", data, "--out", tmp_path / "two", "--batch-size", 2, "--workers", 2)
     trees = [{path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")
               if path.is_file() and path.name != "dataset.json"}  # which holds the command
              for folder in (tmp_path / "one", tmp_path / "two")]
@@ -90,19 +111,19 @@ def test_a_change_moves_labels_and_writes_signals_with_any_number_of_workers(toy
     assert len({row["chance"] for row in rows(tmp_path / "one")}) == 6
 
 
-def test_a_simulator_a_damage_an_importer_and_a_judge(toys: Path, tmp_path: Path) -> None:
-    migaki(toys, "simulate", "toy_squares", "--count", 4, "--out", tmp_path / "squares", "--workers", 2)
+def test_a_simulator_a_damage_an_importer_and_a_judge(migaki: Callable[..., str], toys: Path, tmp_path: Path) -> None:
+    migaki("simulate", "toy_squares", "--count", 4, "--out", tmp_path / "squares", "--workers", 2)
     assert [row["level"] for row in rows(tmp_path / "squares")] == pytest.approx([0, 1 / 7, 2 / 7, 3 / 7], abs=1e-6)
-    migaki(toys, "simulate", "toy_dark", "--input", tmp_path / "squares", "--out", tmp_path / "pairs")
+    migaki("simulate", "toy_dark", "--input", tmp_path / "squares", "--out", tmp_path / "pairs")
     assert [row["level"] for row in rows(tmp_path / "pairs" / "input")] == [
         row["level"] for row in rows(tmp_path / "squares")]
     (tmp_path / "text").mkdir()
     for number in (3, 5):
         (tmp_path / "text" / f"{number}.txt").write_text(str(number))
-    migaki(toys, "import", "toy_text", tmp_path / "text", "--out", tmp_path / "read")
+    migaki("import", "toy_text", tmp_path / "text", "--out", tmp_path / "read")
     assert [row["value"] for row in rows(tmp_path / "read")] == [3, 5]
-    found = migaki(toys, "evaluate", "toy_count", "--data", tmp_path / "squares", "--out", tmp_path / "count")
-    assert "images" in found.stdout and json.loads((tmp_path / "count/evaluation.json").read_text())["figures"] == {
+    found = migaki("evaluate", "toy_count", "--data", tmp_path / "squares", "--out", tmp_path / "count")
+    assert "images" in found and json.loads((tmp_path / "count/evaluation.json").read_text())["figures"] == {
         "images": 4}
-    listed = migaki(toys, "list").stdout
+    listed = fresh(toys, "list")
     assert all(name in listed for name in ("toy_rays", "toy_flip", "toy_squares", "toy_dark", "toy_text", "toy_count"))

@@ -20,6 +20,10 @@ from migaki.systems.deep_detail import DeepDetail
 from migaki.systems.gaze import Gaze
 
 pytest.importorskip("onnxruntime", reason="the extra migaki[export] is not installed")
+pytestmark = pytest.mark.usefixtures("one_operator_table")
+
+# Tracing takes seconds. Each of these has the network and the operators of the system behind it, which is always checked.
+TWINS = {"adapted_classifier": "classifier", "hourglass": "keypoints", "cut": "cyclegan"}
 
 
 class Same:
@@ -39,7 +43,14 @@ def trained(cls: type[Any], out: Path) -> Path:
     return out
 
 
-@pytest.mark.parametrize("name", names_in("systems", "System"))
+def every_system() -> list[Any]:
+    """Every system by its name; twins are for `make test-long`."""
+    names = names_in("systems", "System")
+    assert set(TWINS) | set(TWINS.values()) <= set(names) and not set(TWINS) & set(TWINS.values())
+    return [pytest.param(name, marks=pytest.mark.long) if name in TWINS else name for name in names]
+
+
+@pytest.mark.parametrize("name", every_system())
 def test_every_trained_system_runs_in_onnxruntime(name: str, tmp_path: Path) -> None:
     run = trained(find_class("systems", name, System), tmp_path / "run")
     gaps = export(run, tmp_path / "model.onnx")

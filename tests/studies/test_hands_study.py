@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +28,12 @@ SMALL = Hands.Config(size=32, count=6, real_count=6, test_count=5, seeds=1, step
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small study on the stand-in, done once."""
-    out = tmp_path_factory.mktemp("hands") / "out"
-    run_study("hands", Hands(SMALL), out, quiet=True)
-    return out
+    """The small study on the stand-in, done once; its commands name relative folders, so that a copy goes on."""
+    place = tmp_path_factory.mktemp("hands")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        run_study("hands", Hands(SMALL), Path("out"), quiet=True)
+    return place / "out"
 
 
 def test_the_table_has_every_arm_beside_the_paper(walked: Path) -> None:
@@ -46,15 +49,17 @@ def test_the_table_has_every_arm_beside_the_paper(walked: Path) -> None:
     assert figures["count"] == 5
 
 
-def test_a_second_seed_is_added_and_the_first_is_not_made_again(tmp_path: Path) -> None:
-    made = []
-    for seeds in (1, 2):
-        run_study("hands", Hands(replace(SMALL, seeds=seeds)), tmp_path, quiet=True)
-        made.append({path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")})
+def test_a_second_seed_is_added_and_the_first_is_not_made_again(walked: Path, tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(walked, tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    made = [{path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}]
+    run_study("hands", Hands(replace(SMALL, seeds=2)), Path("out"), quiet=True)
+    made.append({path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")})
     assert len(made[1]) == 2 * len(made[0]) and made[0].items() <= made[1].items()
-    with open(tmp_path / "tables" / "table4.csv", newline="", encoding="utf-8") as file:
+    with open(tmp_path / "out" / "tables" / "table4.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    figures = [json.loads((tmp_path / f"refined_{seed}" / "evaluation" / "evaluation.json").read_text())["figures"]
+    figures = [json.loads((tmp_path / "out" / f"refined_{seed}" / "evaluation" / "evaluation.json").read_text())["figures"]
                for seed in (0, 1)]
     assert float(rows[1]["mean error, px"]) == pytest.approx(np.mean([one["mean_px"] for one in figures]))
 
@@ -74,10 +79,11 @@ def test_sets_do_not_meet_and_labels_are_kept(walked: Path) -> None:
     assert np.array_equal(refined.labels["joints"], folders[1].labels["joints"])
 
 
-def test_nothing_is_made_twice(walked: Path) -> None:
+def test_nothing_is_made_twice(walked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(walked.parent)
     before = {path: path.stat().st_mtime_ns for path in walked.rglob("model.safetensors")}
     assert len(before) == len(ARMS) + 1
-    run_study("hands", Hands(SMALL), walked, quiet=True)
+    run_study("hands", Hands(SMALL), Path("out"), quiet=True)
     assert {path: path.stat().st_mtime_ns for path in walked.rglob("model.safetensors")} == before
 
 
