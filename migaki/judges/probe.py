@@ -21,7 +21,7 @@ from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import balanced_draw
 from migaki.judges.described import describe
-from migaki.metrics.linear_probe import neighbour_accuracy, probe_accuracy
+from migaki.metrics.logistic_probe import neighbour_accuracy, probe_accuracy
 from migaki.report.several import over_runs
 
 _CHUNK = 256

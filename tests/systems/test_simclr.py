@@ -17,7 +17,7 @@ from migaki.core.files import read_json
 from migaki.core.fit import Run
 from migaki.data.sets.few_labels import balanced_draw
 from migaki.judges.probe import Probe
-from migaki.metrics.linear_probe import neighbour_accuracy, probe_accuracy
+from migaki.metrics.logistic_probe import neighbour_accuracy, probe_accuracy
 from migaki.stages.evaluate import judge_into, run_judge
 from migaki.stages.train import train
 from migaki.systems.simclr import SimCLR
