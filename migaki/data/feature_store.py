@@ -151,8 +151,7 @@ class FeatureStore:
         if not files:
             raise UserError("no picture to compute features of: check the folder")
         _check(size, quality, scales)
-        recipe = Recipe(features, features.names_of(layer),
-                        PlainPooling(pooling) if isinstance(pooling, str) else pooling, size, quality, tuple(scales))
+        recipe = Recipe(features, features.names_of(layer), pooling_of(pooling), size, quality, tuple(scales))
         space = _Space(self.folder, recipe.space)
         keys, known = _keys(files), space.places()
         todo = {key: path for key, path in zip(keys, files, strict=True) if key not in known}
@@ -166,6 +165,14 @@ class FeatureStore:
             done += len(chunk)
             tell(done, total)
         return space.read(keys)
+
+
+def pooling_of(pooling: Pooling | str) -> Pooling:
+    """Returns a pooling, given by itself or by its name; UserError for a name that there is not."""
+    try:
+        return PlainPooling(pooling) if isinstance(pooling, str) else pooling
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _check(size: int, quality: int, scales: Sequence[float]) -> None:
@@ -249,13 +256,10 @@ class _Space:
     """The rows of one recipe on disk."""
 
     def __init__(self, store: Path, made: dict[str, Any]) -> None:
-        name = digest(json.dumps(made, sort_keys=True))
-        make_folder(store)
-        self.folder = make_inner_folder(store / name)
+        self._store, self._made = store, made
+        self.folder = store / digest(json.dumps(made, sort_keys=True))
         about = self.folder / "space.json"
-        if not about.exists():
-            write_json(about, made)
-        elif read_json(about) != made:
+        if about.exists() and read_json(about) != made:
             raise UserError(f"{show(about)}: describes other rows than its folder's name: delete the folder "
                             f"{show(self.folder)}; its rows are computed again")
         self._keys, self._rows = self.folder / "keys", self.folder / "rows.f32"
@@ -287,8 +291,12 @@ class _Space:
 
     def append(self, keys: Sequence[bytes], rows: Array) -> None:
         """Add rows (n, D) whose keys nobody has added meanwhile; on the disk when this returns."""
+        make_folder(self._store)
+        make_inner_folder(self.folder)
         try:
             with self._locked():
+                if not (self.folder / "space.json").exists():
+                    write_json(self.folder / "space.json", self._made)
                 if not self.width:
                     write_json(self._width, rows.shape[1])
                 if rows.shape[1] != self.width:
