@@ -14,8 +14,11 @@ from PIL import Image
 
 from migaki.core.errors import UserError
 from migaki.data.feature_store import FeatureStore, prepared
+from migaki.data.files import framing
+from migaki.data.files.image_file import read_image
 from migaki.data.folder import ImageFolder
 from migaki.nets.texture_features import open_features
+from migaki.ops.colour import luma
 from migaki.ops.pooling import gram
 
 LAYER = "size_3+size_23"
@@ -60,12 +63,12 @@ def test_rows_belong_to_the_content_of_a_file(pictures: Path, tmp_path: Path,
 
 def test_other_ways_have_other_rows(pictures: Path, tmp_path: Path) -> None:
     plain = rows_of(tmp_path / "store", pictures)
-    for more in ({"quality": 60}, {"scales": (1.0, 2.0)}, {"pooling": "mean_sd"}):
+    for more in ({"quality": 60}, {"scales": (1.0, 2.0)}, {"pooling": "mean_sd"}, {"through": 20}, {"grey": True}):
         other = rows_of(tmp_path / "store", pictures, **more)
         assert other.shape != plain.shape or not np.array_equal(other, plain)
         assert len(other) == 20
     found = FeatureStore(tmp_path / "store").rows(ImageFolder(pictures), open_features("random=1"), LAYER, size=32)
-    assert not np.array_equal(found, plain) and len(list((tmp_path / "store").iterdir())) == 5
+    assert not np.array_equal(found, plain) and len(list((tmp_path / "store").iterdir())) == 7
 
 
 def test_re_encoding_is_that_of_a_jpeg(pictures: Path, tmp_path: Path) -> None:
@@ -74,6 +77,15 @@ def test_re_encoding_is_that_of_a_jpeg(pictures: Path, tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "one.jpg", quality=50)
     with Image.open(tmp_path / "one.jpg") as image:
         assert np.array_equal((coded[0].permute(1, 2, 0) * 255).round().numpy(), np.asarray(image))
+
+
+def test_equal_detail_and_no_colour(pictures: Path) -> None:
+    small = framing.resize(read_image(pictures / "03.png"), (20, 20))
+    assert np.array_equal(prepared(pictures / "03.png", 32, through=20)[0].numpy(),
+                          framing.to_unit(framing.resize(small, (32, 32))))
+    grey = prepared(pictures / "03.png", 32, grey=True)[0]
+    assert torch.equal(grey[0], grey[1]) and torch.equal(grey[1], grey[2])
+    assert (grey[0] - luma(prepared(pictures / "03.png", 32))[0, 0]).abs().max() < 0.01
 
 
 def test_one_more_picture_costs_one(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +133,8 @@ def test_several_processes_fill_one_store(pictures: Path, tmp_path: Path) -> Non
 def test_what_cannot_be_a_row_is_refused(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"size 8: 32 to 4096 px"):
         FeatureStore(tmp_path / "s").rows(ImageFolder(pictures), open_features("random"), size=8)
+    with pytest.raises(UserError, match="through 5: 16 to 4096 px"):
+        rows_of(tmp_path / "s", pictures, through=5)
     with pytest.raises(UserError, match="quality 99"):
         rows_of(tmp_path / "s", pictures, quality=99)
     with pytest.raises(UserError, match=r"scales 0\.5: above 0"):
