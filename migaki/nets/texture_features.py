@@ -5,9 +5,9 @@
     features.maps(images, ["size_3", "size_15"])          # {"size_3": (B, 32, H, W), ...}
     features.identity                                     # with a hash of the weights: a key for what is kept
 
-`open_features` takes `random` (or `random=SEED`), `efficientnet_lite0` (extra `migaki[weights]`), a file of weights
-(.safetensors of EfficientNet-Lite0, SqueezeNet 1.1, VGG-16, VGG-19; also as `squeezenet1_1=FILE`), and the folder of a
-trained run of this package. Nothing in any of them is unpickled.
+`open_features` takes `random` (or `random=SEED`), `gradients` (dense SIFT), `efficientnet_lite0` (extra
+`migaki[weights]`), a file of weights (.safetensors of EfficientNet-Lite0, SqueezeNet 1.1, VGG-16, VGG-19; also as
+`squeezenet1_1=FILE`), and the folder of a trained run of this package. Nothing in any of them is unpickled.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.system import System
 from migaki.core.trained import load_system
+from migaki.nets.dense_gradients import DenseGradients
 from migaki.nets.pretrained import read_weights
 from migaki.nets.published import PublishedNet, is_published, load_backbone
 from migaki.nets.random_filters import SEED, SIZES, RandomFilters
@@ -38,7 +39,7 @@ from migaki.ops.taps import UnfitModel, stage_layers, tapped
 _VERSION: Final = 1  # of how layers are computed: part of the identity
 _PROBE: Final = 128  # px, sides of the picture that tells sizes of maps
 _FILES: Final = ("efficientnet_lite0", "squeezenet1_1", *STAGES)
-_KNOWN: Final = ("random, efficientnet_lite0, NAME=FILE.safetensors (NAME: efficientnet_lite0, squeezenet1_1, vgg16, "
+_KNOWN: Final = ("random, gradients, efficientnet_lite0, NAME=FILE.safetensors (NAME: efficientnet_lite0, squeezenet1_1, vgg16, "
                  "vgg19), or the --out of a `migaki train`")
 _USUAL: Final = {"efficientnet_lite0": "block_10", "squeezenet1_1": "fire9", "vgg16": "conv4_3", "vgg19": "conv4_4",
                  "random": "+".join(f"size_{size}" for size in SIZES)}
@@ -173,6 +174,8 @@ def open_features(name: str) -> Features:
     if kind == "random" and (not rest or (rest.isascii() and rest.isdecimal() and len(rest) < 10)):
         seed = int(rest or SEED)
         return Features(name, "random", RandomFilters(seed), _USUAL["random"], smallest=8)
+    if name == "gradients":
+        return Features(name, name, DenseGradients(), "all", smallest=40)
     if name in _FILES and not is_published(name):
         raise UserError(f"{name}: its weights come with no package: give {name}=FILE.safetensors")
     if is_published(name):

@@ -115,7 +115,7 @@ def test_a_run_of_ours_has_layers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name, message", [
-    ("nothing", "nothing: no such file or folder, and no known features: give random, efficientnet_lite0"),
+    ("nothing", "nothing: no such file or folder, and no known features: give random, gradients, efficientnet_lite0"),
     ("squeezenet1_1", r"give squeezenet1_1=FILE.safetensors"),
     ("random=many", "random=many: no such file"),
     ("vgg19=nowhere.safetensors", "nowhere.safetensors: no such file"),
