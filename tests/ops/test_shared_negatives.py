@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from migaki.ops.shared_negatives import SharedNegatives
 
+DRAW = torch.Generator().manual_seed(0)
+NEGATIVES, POSITIVES, TESTED = (torch.randn(count, 7, generator=DRAW) * 3 + 1 for count in (40, 6, 9))
+
+
+def scores(negatives: torch.Tensor, positives: torch.Tensor, tested: torch.Tensor, ridge: float) -> torch.Tensor:
+    shared = SharedNegatives(negatives @ negatives.T, ridge)
+    return shared.scores(negatives @ positives.T, positives @ positives.T, tested @ negatives.T, tested @ positives.T)
+
 
 def test_against_weighted_least_squares() -> None:
-    draw = torch.Generator().manual_seed(0)
-    negatives, positives, tested = (torch.randn(count, 7, generator=draw) * 3 + 1 for count in (40, 6, 9))
-    positives = positives + 2
-    ridge = 0.7
-    mean, deviation = negatives.mean(0), negatives.std(0, correction=0)
+    positives, ridge = POSITIVES + 2, 0.7
+    mean = NEGATIVES.mean(0)
+    size = (NEGATIVES - mean).square().sum(1).mean().sqrt()
 
-    def design(rows: torch.Tensor) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        scaled = ((rows - mean) / deviation / 7**0.5).double().numpy()
-        return np.concatenate([scaled, np.ones((len(rows), 1))], 1)
+    def design(rows: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.concatenate([((rows - mean) / size).double().numpy(), np.ones((len(rows), 1))], 1)
 
-    x = np.concatenate([design(negatives), design(positives)])
+    x = np.concatenate([design(NEGATIVES), design(positives)])
     y = np.concatenate([-np.ones(40), np.ones(6)])
     weights = np.concatenate([np.ones(40), np.full(6, 40 / 6)])
     solution = np.linalg.solve(x.T @ (weights[:, None] * x) + ridge * np.eye(8), x.T @ (weights * y))
-    shared = SharedNegatives(negatives, ridge)
-    found = shared.scores(positives, tested)
-    assert np.allclose(found, design(tested) @ solution, atol=1e-4)
-    assert torch.allclose(shared.scores(positives, tested, shared.kernel(tested)), found)
+    found = scores(NEGATIVES, positives, TESTED, ridge)
+    assert np.allclose(found, design(TESTED) @ solution, atol=1e-4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(shared.scores(positives, tested), found)
+        shared = SharedNegatives((NEGATIVES @ NEGATIVES.T).float())
+        assert shared.inverse.dtype == torch.float32
 
 
-def test_a_feature_that_never_varies_says_nothing() -> None:
-    draw = torch.Generator().manual_seed(1)
-    negatives, positives = torch.randn(30, 4, generator=draw), torch.randn(5, 4, generator=draw) + 1
-    flat, odd = torch.zeros(30, 1), torch.full((5, 1), 1e6)
-    found = SharedNegatives(torch.cat([negatives, flat], 1)).scores(torch.cat([positives, odd], 1),
-                                                                    torch.cat([positives, odd], 1))
-    assert torch.allclose(found, SharedNegatives(negatives).scores(positives, positives), atol=1e-5)
+def test_the_unit_of_features_and_their_origin_do_not_count() -> None:
+    plain = scores(NEGATIVES, POSITIVES, TESTED, 0.1)
+    assert torch.allclose(scores(10 * NEGATIVES - 4, 10 * POSITIVES - 4, 10 * TESTED - 4, 0.1), plain, atol=1e-2)
