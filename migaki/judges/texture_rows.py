@@ -103,11 +103,14 @@ def glance(path: FilePath) -> Glance:
 
 
 def files_by_label(folder: ImageFolder) -> dict[str, list[FilePath]]:
-    """Returns the pictures of each class of a folder, in its order; UserError without classes, or with one alone."""
+    """Returns the pictures of each class of a folder, in its order. A folder without classes is one, by its name."""
+    if "label" not in folder.keys:
+        name = folder.lone_subfolder or folder.path.resolve().name
+        return {name: [folder.file(index) for index in range(len(folder))]}
     folder.require("label")
     numbers = folder.labels["label"].astype(np.int64)
     names = folder.classes or [str(number) for number in range(int(numbers.max()) + 1)]
-    found = {name: [folder.file(index) for index in np.flatnonzero(numbers == number)]
+    found = {name: [folder.file(index) for index in np.flatnonzero(numbers == number).tolist()]
              for number, name in enumerate(names)}
     return {name: files for name, files in found.items() if files}
 

@@ -71,10 +71,10 @@ def precision_at(scores: npt.ArrayLike, positive: npt.ArrayLike, count: int) -> 
 def rank_correlation(first: npt.ArrayLike, other: npt.ArrayLike) -> float | None:
     """Returns Spearman's rank correlation of two lists (N,); equal values share their mean rank. None below three
     values, and where a list holds one value only."""
-    ranks = [_ranks(np.asarray(values, np.float64)) for values in (first, other)]
-    if len(ranks[0]) < 3 or min(float(np.ptp(rank)) for rank in ranks) == 0:
+    ranks = np.stack([_ranks(np.asarray(values, np.float64)) for values in (first, other)])
+    if ranks.shape[1] < 3 or np.ptp(ranks, axis=1).min() == 0:
         return None
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(ranks)[0, 1])
 
 
 def _ranks(values: Array) -> Array:

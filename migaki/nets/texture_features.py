@@ -31,7 +31,7 @@ from migaki.nets.dense_gradients import DenseGradients
 from migaki.nets.pretrained import read_weights
 from migaki.nets.published import PublishedNet, is_published, load_backbone
 from migaki.nets.random_filters import SEED, SIZES, RandomFilters
-from migaki.nets.vgg import STAGES, vgg_of
+from migaki.nets.vgg import STAGES, Vgg, vgg_of
 from migaki.ops.colour import luma
 from migaki.ops.full_precision import full_precision
 from migaki.ops.taps import UnfitModel, stage_layers, tapped
@@ -190,6 +190,18 @@ def open_features(name: str) -> Features:
     if wanted not in ("", made.kind):
         raise UserError(f"{show(path)}: holds {made.kind} and not {wanted}: give {made.kind}={show(path)}")
     return made
+
+
+def blank_features(kind: str, *, with_head: bool = False) -> Features:
+    """Returns features of this kind (`Features.kind`) whose weights are still to be loaded; those of `random` and
+    `gradients` are complete. `with_head` adds EfficientNet-Lite0's layer `head`. UserError for an unknown kind."""
+    if kind.partition("=")[0] in ("random", "gradients"):
+        return open_features(kind)
+    if kind in STAGES:
+        return Features(kind, kind, Vgg(kind), _USUAL[kind])
+    if kind not in _FILES:
+        raise UserError(f"network '{show(kind)}': there are random, gradients, {', '.join(_FILES)}")
+    return _published(kind, PublishedNet(kind, with_head=with_head))
 
 
 def _published(name: str, net: PublishedNet) -> Features:

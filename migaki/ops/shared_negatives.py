@@ -33,7 +33,7 @@ class SharedNegatives:
         self.answer = -self.inverse.sum(1)  # the inverse times the targets of the negatives, all of them -1
 
     def _kernel(self, products: Tensor, means: Tensor, others: Tensor) -> Tensor:
-        """Products of centred and scaled rows, with the bias; `means` are those of their products with the negatives."""
+        """Products of centred and scaled rows, with the bias; `means` and `others` are those with the negatives."""
         return (products - means[:, None] - others + self.mean) / self.scale + 1
 
     @full_precision
@@ -50,5 +50,6 @@ class SharedNegatives:
         corner.diagonal().add_(self.ridge * len(own) / len(self.means))
         positive = torch.linalg.solve(corner, 1 - shared.T @ self.answer)
         negative = self.answer - solved @ positive
-        return (self._kernel(tested, tested_means, self.means) @ negative
-                + self._kernel(tested_own, tested_means, means) @ positive)
+        found: Tensor = (self._kernel(tested, tested_means, self.means) @ negative
+                         + self._kernel(tested_own, tested_means, means) @ positive)
+        return found

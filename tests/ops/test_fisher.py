@@ -28,7 +28,7 @@ def as_sklearn(mixture: Fisher) -> Any:
 
 
 def test_against_scikit_image() -> None:
-    oracle = pytest.importorskip("skimage.feature", reason="scikit-image is not installed: pip install 'migaki[photos]'")
+    oracle = pytest.importorskip("skimage.feature", reason="no scikit-image: pip install 'migaki[photos]'")
     reduced = FITTED.axes @ (MAPS.flatten(2) - FITTED.middle[:, None])
     gaussians = as_sklearn(FITTED)
     plain, improved = fisher_vectors(reduced, FITTED), FITTED(MAPS)
