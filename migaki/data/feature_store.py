@@ -57,7 +57,8 @@ _VERSION: Final = 1  # of the preprocessing
 class Network(Protocol):
     """What the store needs of features (`nets.texture_features`)."""
 
-    identity: str
+    @property
+    def identity(self) -> str: ...
 
     def maps(self, images: Tensor, layers: Sequence[str] | str) -> dict[str, Tensor]: ...
 

@@ -16,6 +16,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -39,8 +40,8 @@ from migaki.ops.taps import UnfitModel, stage_layers, tapped
 _VERSION: Final = 1  # of how layers are computed: part of the identity
 _PROBE: Final = 128  # px, sides of the picture that tells sizes of maps
 _FILES: Final = ("efficientnet_lite0", "squeezenet1_1", *STAGES)
-_KNOWN: Final = ("random, gradients, efficientnet_lite0, NAME=FILE.safetensors (NAME: efficientnet_lite0, squeezenet1_1, vgg16, "
-                 "vgg19), or the --out of a `migaki train`")
+_KNOWN: Final = ("random, gradients, efficientnet_lite0, NAME=FILE.safetensors (NAME: efficientnet_lite0, "
+                 "squeezenet1_1, vgg16, vgg19), or the --out of a `migaki train`")
 _USUAL: Final = {"efficientnet_lite0": "block_10", "squeezenet1_1": "fire9", "vgg16": "conv4_3", "vgg19": "conv4_4",
                  "random": "+".join(f"size_{size}" for size in SIZES)}
 
@@ -76,7 +77,11 @@ class Features(nn.Module):
         self.layers = tuple(Layer(layer, shape[1], 2 ** max(0, round(math.log2(_PROBE / shape[-1]))))
                             for layer, shape in probe.items())
         self.usual = usual or self.layers[-1].name
-        self.identity = f"{kind}-{_fingerprint(self)}"
+
+    @cached_property
+    def identity(self) -> str:
+        """The kind of network with a hash of its weights."""
+        return f"{self.kind}-{_fingerprint(self)}"
 
     @full_precision
     def maps(self, images: Tensor, layers: Sequence[str] | str) -> dict[str, Tensor]:

@@ -90,7 +90,8 @@ def fit_fisher(rows: Tensor, *, parts: int = 64, gaussians: int = 64, seed: int 
     At most C `parts`. Raises ValueError for fewer than two features a Gaussian, and for features that never vary.
     """
     if len(rows) < 2 * gaussians:
-        raise ValueError(f"{len(rows)} local features for {gaussians} Gaussians: give more pictures, or fewer Gaussians")
+        raise ValueError(f"{len(rows)} local features for {gaussians} Gaussians: give more pictures, or fewer "
+                         "Gaussians")
     values = rows.double()
     middle = values.mean(0)
     spread, axes = torch.linalg.eigh((values - middle).T @ (values - middle) / len(values))

@@ -105,8 +105,9 @@ class Texture(System):
     def _blank_fisher(self) -> None:
         config, width = self.config, self._widths[0]
         if len(set(self._widths)) > 1 or config.parts > width:
-            raise UserError(f"texture: the fisher pooling keeps {config.parts} axes of layers of equal width, and these "
-                            f"have {', '.join(map(str, self._widths))} channels: give one --layer, or fewer --parts")
+            raise UserError(f"texture: the fisher pooling keeps {config.parts} axes of layers of equal width, and "
+                            f"these have {', '.join(map(str, self._widths))} channels: give one --layer, or fewer "
+                            "--parts")
         shapes = {"middle": (width,), "axes": (config.parts, width), "weights": (config.gaussians,),
                   "means": (config.gaussians, config.parts), "variances": (config.gaussians, config.parts)}
         for name in _FISHER:
@@ -137,8 +138,8 @@ class Texture(System):
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
         """Two sizes of random filters on 16x16 images of three classes."""
-        config = cls.Config(channels=3, height=16, width=16, num_classes=3, steps=6, batch_size=4, layer="size_3+size_11",
-                            pooling="mean_sd", hidden=5)
+        config = cls.Config(channels=3, height=16, width=16, num_classes=3, steps=6, batch_size=4,
+                            layer="size_3+size_11", pooling="mean_sd", hidden=5)
         draw = torch.Generator().manual_seed(0)
         return config, {"image": torch.rand(4, 3, 16, 16, generator=draw), "label": torch.tensor([0, 1, 2, 1])}
 
@@ -176,7 +177,7 @@ class Texture(System):
 
     @torch.no_grad()
     def rows(self, images: Tensor) -> Tensor:
-        """Returns the pooled features (B, D) of images (B, C, H, W) in [0, 1]: scales, then layers, behind each other."""
+        """Returns the pooled features (B, D) of images (B, C, H, W) in [0, 1], scale by scale and layer by layer."""
         found = []
         for scale in self.config.scales:
             scaled = images if scale == 1 else F.interpolate(
