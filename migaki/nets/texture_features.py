@@ -72,8 +72,9 @@ class Features(nn.Module):
         self.name, self.kind, self.smallest = name, kind, smallest
         self._net: Any = net
         self.eval().requires_grad_(False)
-        with torch.no_grad():
-            probe = {layer: x.shape for layer, x in net.outputs(torch.zeros(1, 3, _PROBE, _PROBE))}
+        place = next((value.device for value in self.state_dict().values()), torch.device("cpu"))
+        with torch.no_grad():  # also on the device `meta`, which tells shapes alone
+            probe = {layer: x.shape for layer, x in net.outputs(torch.zeros(1, 3, _PROBE, _PROBE, device=place))}
         self.layers = tuple(Layer(layer, shape[1], 2 ** max(0, round(math.log2(_PROBE / shape[-1]))))
                             for layer, shape in probe.items())
         self.usual = usual or self.layers[-1].name
