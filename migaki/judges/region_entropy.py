@@ -124,7 +124,7 @@ class Describer:
             masks = one_hot(regions, config.regions**2).permute(2, 0, 1).float()  # (R, H, W)
             masks = masks[masks.sum((1, 2)) > 0]
             maps = self.features.maps(image, self.layer)[self.layer][0]
-            inside = adaptive_avg_pool2d(masks, maps.shape[1:]).flatten(1)
+            inside = adaptive_avg_pool2d(masks, (maps.shape[1], maps.shape[2])).flatten(1)
             means = inside @ maps.flatten(1).T / inside.sum(1, keepdim=True)
             lab = rgb_to_lab(image)[0].flatten(1)
             flat = masks.flatten(1) / masks.sum((1, 2))[:, None]
@@ -134,8 +134,8 @@ class Describer:
 
 
 def _check(config: RegionEntropy.Config) -> None:
-    for name, least in (("pictures", _LEAST), ("random_pictures", _LEAST), ("regions", 2), ("clusters", 2), ("parts", 1),
-                        ("seeds", 1)):
+    for name, least in (("pictures", _LEAST), ("random_pictures", _LEAST), ("regions", 2), ("clusters", 2),
+                        ("parts", 1), ("seeds", 1)):
         if getattr(config, name) < least:
             raise UserError(f"--{name.replace('_', '-')} {getattr(config, name)}: at least {least}")
     if not 0 < config.share < 1:

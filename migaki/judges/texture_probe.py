@@ -151,8 +151,9 @@ def _findings(config: TextureProbe.Config, named: str, names: list[str], labels:
     shown = {name: [glances[place].thumb for place in np.flatnonzero(labels == number)[:_SHOWN].tolist()]
              for number, name in enumerate(names)}
     record = {"data": str(config.data), "test": str(config.test or ""), "features": named,
-              "options": {name: getattr(config, name) for name in ("per_class", "folds", "repeats", "ridge", "size", "quality",
-                                                                   "grey", "twins", "seed")}, "version": __version__}
+              "options": {name: getattr(config, name) for name in (
+                  "per_class", "folds", "repeats", "ridge", "size", "quality", "grey", "twins", "seed")},
+              "version": __version__}
     how = (f"learned on {show(config.data)}, asked of {show(config.test)}" if config.test is not None else
            f"{config.folds} folds, drawn {config.repeats} times; near-duplicates share a fold")
     sections: list[Section] = [class_table(figures["confusion"], names),

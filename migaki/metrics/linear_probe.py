@@ -32,7 +32,8 @@ def probe_scores(rows: Tensor, labels: Tensor, tested: Tensor, ridge: float = 0.
     weights = (len(labels) / count / known.sum(0).clamp_min(1))[labels]
     kernel = centred @ centred.T / scale + 1
     kernel.diagonal().add_(ridge / weights)
-    return (asked @ centred.T / scale + 1) @ torch.linalg.solve(kernel, 2 * known - 1)
+    found: Tensor = (asked @ centred.T / scale + 1) @ torch.linalg.solve(kernel, 2 * known - 1)
+    return found
 
 
 def probe_folds(rows: Tensor, labels: Array, fold: Array, ridge: float = 0.1) -> Array:
@@ -47,7 +48,7 @@ def probe_folds(rows: Tensor, labels: Array, fold: Array, ridge: float = 0.1) ->
 
 
 def accuracy_interval(right: Array, groups: Array, *, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """Returns the 95 % percentile interval of the share that is right (N,), over groups (N,) of pictures drawn again."""
+    """Returns the 95 % percentile interval of the share that is right (N,), over groups (N,) drawn again."""
     _, group = np.unique(groups, return_inverse=True)
     sizes, hits = np.bincount(group), np.bincount(group, right.astype(np.float64))
     rng, found = np.random.default_rng(seed), []

@@ -60,8 +60,8 @@ def test_what_cannot_be_judged_is_one_line(config: TextureProbe.Config, tmp_path
     lone = write_words(tmp_path / "lone", 4, ("striped",))
     words = ["evaluate", "texture_probe", "--out", str(tmp_path / "out"), "--data"]
     assert main([*words, str(lone)]) == 2
-    assert capsys.readouterr().err == (f"migaki: {lone}: all pictures are of one class, 'striped': give at least two, a "
-                                       "subfolder for each\n")
+    assert capsys.readouterr().err == (f"migaki: {lone}: all pictures are of one class, 'striped': give at least two, "
+                                       "a subfolder for each\n")
     scarce = write_words(tmp_path / "scarce", 1)
     assert main([*words, str(scarce)]) == 2
     assert "'checked' has a single picture" in capsys.readouterr().err and not (tmp_path / "out").exists()
