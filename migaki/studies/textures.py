@@ -85,7 +85,7 @@ class TextureStudy(Study):
         seed: int = 0  # the first seed
 
         @classmethod
-        def quick(cls, data: Path = Path()) -> TextureStudy.Config:
+        def quick(cls, data: Path = Path("DATA")) -> TextureStudy.Config:
             """Random filters alone, two poolings, small pictures, one seed: a minute; --data is needed beside it."""
             return cls(data=data, networks=("random@size_5+size_15",), poolings=("mean_sd", "gram"), per_class=24,
                        seeds=1, size=96)

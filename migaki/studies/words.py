@@ -63,7 +63,7 @@ class WordStudy(Study):
         seed: int = 0  # the first seed
 
         @classmethod
-        def quick(cls, words: Path = Path(), random: Path = Path()) -> WordStudy.Config:
+        def quick(cls, words: Path = Path("WORDS"), random: Path = Path("PHOTOS")) -> WordStudy.Config:
             """Random filters, 800 negatives, one seed, no ladder: minutes; --words and --random are needed beside it.
             """
             return cls(words=words, random=random, networks=("random@size_5+size_15",), floor=False, ladder=False,
