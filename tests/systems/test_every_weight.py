@@ -45,9 +45,9 @@ PLAIN: dict[str, dict[str, Any]] = {
                "lambda_reg": 0.73, "consistency": 1.31, "r1": 0.21, "refiner_pretraining": 0,
                "discriminator_pretraining": 0, "match": False, "layout": "eyes", "psi": "identity",
                "discriminator_width": 0.4, "statistics": 0.57},
-    "super_resolution": {},
     "simclr": {"temperature": 0.37}, "copy_detector": {"entropy": 0.83, "temperature": 0.37},
     "semi_supervised": {"unlabelled": 0.73, "threshold": 0.34},
+    "super_resolution": {}, "texture": {"label_smoothing": 0.13, "dropout": 0.0},
     "weak_segmenter": {"augment": False, "dice_weight": 0.61, "classifier_share": 0.1},
 }
 # Other branches of an update.
@@ -77,6 +77,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "simclr": [{"recipe": "large"}], "copy_detector": [{"crop": (0.9, 1.0)}],
     "semi_supervised": [{"method": "pseudo"}, {"method": "none"}],
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
+    "texture": [{"label_smoothing": 0.0}, {"pooling": "mean", "hidden": 0}],
     "weak_segmenter": [{"classifier_share": 0.5}],
 }
 # The numbers of a Config that are no weights of a loss: rates, sizes, shares, thresholds, strengths of chance.
@@ -108,7 +109,7 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1", "statistics"),
     "cut": ("nce", "nce_identity", "consistency"), "cyclegan": ("cycle", "identity", "consistency"),
     "weak_segmenter": ("dice_weight",), "semi_supervised": ("unlabelled",), "copy_detector": ("entropy",),
-    "patch": ("smooth",),
+    "patch": ("smooth",), "texture": ("label_smoothing",),
 }
 OTHER_BRANCH: dict[str, dict[str, Any]] = {"gradient_weight": {"target": "depth"}}  # in which a weight counts
 STEP = 3
