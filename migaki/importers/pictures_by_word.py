@@ -48,10 +48,7 @@ class PicturesByWord(Importer):
         """What to search, and how to fetch it."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "word count retry duplicates longest min_side",
-            "ranking": "negatives method features layer pooling feature_size first second cost num_negatives",
-            "source": "base licences api results fields key_variable key_header",
-            "network": "threads per_host delay timeout most_mb_each most_mb allow_host opt_outs contact",
+            "usual": "word count retry duplicates negatives features layer pooling licences api longest",
         }
 
         word: str = ""  # what to search, in any language; a folder or a list may do without
@@ -97,7 +94,7 @@ class PicturesByWord(Importer):
                     ("--num-negatives", self.num_negatives, ranking.FEWEST, 100_000),
                     ("--threads", self.threads, 1, 256), ("--per-host", self.per_host, 1, 256),
                     ("--delay", self.delay, 0, 3600), ("--timeout", self.timeout, 0.1, 3600),
-                    ("--most-mb-each", self.most_mb_each, 0.01, 1000), ("--most-mb", self.most_mb, 0.01, 1e8)):
+                    ("--most-mb-each", self.most_mb_each, 0.001, 1000), ("--most-mb", self.most_mb, 0.001, 1e8)):
                 check_option(name, option, value, low, high)
             if len(self.word) > MAX_WORD:
                 raise UserError(f"migaki import {name}: --word has {len(self.word)} characters: give at most "

@@ -52,14 +52,8 @@ class Handler(BaseHTTPRequestHandler):
         with place.turn:
             place.asked.append(self.path)
             place.headers_seen.append(dict(self.headers))
-            place.now += 1
-            place.most = max(place.most, place.now)
-        try:
-            with contextlib.suppress(OSError):
-                self._answer(parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()})
-        finally:
-            with place.turn:
-                place.now -= 1
+        with contextlib.suppress(OSError):
+            self._answer(parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()})
 
     def _send(self, content: bytes, kind: str = "image/jpeg", status: int = 200, **headers: str) -> None:
         self.send_response(status)
@@ -80,7 +74,12 @@ class Handler(BaseHTTPRequestHandler):
             self._send(b"nothing here", "text/plain", 404)
 
     def _ok(self, rest: str, query: dict[str, str]) -> None:
+        with self.server.turn:
+            self.server.now += 1
+            self.server.most = max(self.server.most, self.server.now)
         time.sleep(self.server.pause)
+        with self.server.turn:
+            self.server.now -= 1
         self._send(picture(int(rest.split(".")[0])))
 
     def _flaky(self, rest: str, query: dict[str, str]) -> None:

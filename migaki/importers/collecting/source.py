@@ -106,4 +106,8 @@ def plain_text(html: Any) -> str:
 
 def distinct(found: list[Found], count: int) -> list[Found]:
     """Returns the first `count` pictures of different URLs that have one."""
-    return list({one.url: one for one in reversed(found) if one.url}.values())[::-1][:count]
+    first: dict[str, Found] = {}
+    for one in found:
+        if one.url:
+            first.setdefault(one.url, one)
+    return list(first.values())[:count]
