@@ -65,7 +65,7 @@ class PicturesByWord(Importer):
         feature_size: int = 160  # px, side of the pictures that the network sees
         first: int = 10  # pictures of the source's order that the first pass takes for right
         second: int = 20  # pictures of the new order that the second pass takes for right
-        cost: float = 1.0  # of a violated margin
+        cost: float = 0.01  # of a violated margin; small, since not all that is taken for right is right
         num_negatives: int = 2000  # random pictures that are used
         base: str = ""  # address of another server with the API of openverse or commons
         licences: str = ""  # of openverse, such as by,cc0; none named = all
