@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
+from migaki.core.files import show
 from migaki.data.files.image_file import read_image
 from migaki.report.drawn import as_picture
 from migaki.web.connections import ConnectionLimits
@@ -70,7 +71,7 @@ def build_app(words: WordSets, *, host: str, token: str | None = None) -> Guard:
             return StreamingResponse(_events(words, name, streams, request), media_type="text/event-stream")
 
     return build_page("words", routes, host=host, token=token, limits=LIMITS, facts={
-        "source": str(words.source), "count": words.config.count, "duplicates": words.config.duplicates})
+        "source": show(words.source.name), "count": words.config.count, "duplicates": words.config.duplicates})
 
 
 def _word_routes(router: APIRouter, words: WordSets) -> None:
