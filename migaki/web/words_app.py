@@ -109,7 +109,7 @@ def _word_routes(router: APIRouter, words: WordSets) -> None:
         return JSONResponse({"about": found.about(), "pictures": found.pictures()})
 
     @router.get("/api/words/{name}/zip")
-    def zipped(name: Id, best: Annotated[int, Query(ge=1, le=1000)]) -> Response:
+    def zipped(name: Id, best: Annotated[int, Query(ge=1, le=200)]) -> Response:
         return Response(words.get(name).zipped(best), media_type="application/zip")
 
 

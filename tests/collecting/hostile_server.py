@@ -136,7 +136,7 @@ class Handler(BaseHTTPRequestHandler):
     # ---------------------------------------------------------------- the sources' APIs
 
     def _json(self, value: Any, status: int = 200) -> None:
-        self._send(json.dumps(value).encode(), "application/json", status)
+        self._send(json.dumps(value).encode(), "application/json", status, X_Robots_Tag="noindex")
 
     def _v1(self, rest: str, query: dict[str, str]) -> None:
         """Openverse's `GET /v1/images/`."""

