@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hostile_server import HostileServer, picture
 
-from migaki.importers.collecting import fetch as module
 from migaki.importers.collecting.address import Refused, checked_numbers, is_public, target_of
 from migaki.importers.collecting.fetch import Limits, fetch
 from migaki.importers.collecting.hosts import Hosts
@@ -103,7 +102,7 @@ def test_the_connection_goes_to_the_checked_number(monkeypatch: pytest.MonkeyPat
         raise ConnectionRefusedError
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    monkeypatch.setattr(module.socket, "create_connection", connect)
+    monkeypatch.setattr(socket, "create_connection", connect)
     assert fetch("http://rebound.example/x", Limits()).status == "dead"
     assert asked == ["rebound.example"] and connected == [("8.8.8.8", 80)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -77,9 +78,10 @@ def test_services_that_answer_nonsense(server: HostileServer, path: str) -> None
 
 
 def test_answers_of_another_form_find_nothing(server: HostileServer) -> None:
-    for value in ([], {"results": 3}, {"results": [3, None, {"url": 7}, {"url": ""}]}, None, "text"):
+    answers: list[Any] = [[], {"results": 3}, {"results": [3, None, {"url": 7}, {"url": ""}]}, None, "text"]
+    for value in answers:
         server.fixed["form"] = (json.dumps(value).encode(), "application/json")
-        assert OwnEngine(limits=OURS, address=server.url + "form").search("x", 3) == [] or value
+        assert OwnEngine(limits=OURS, address=server.url + "form").search("x", 3) == []
         server.fixed.pop("form")
 
 

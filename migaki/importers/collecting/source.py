@@ -40,7 +40,8 @@ def found_of(values: Mapping[str, Any]) -> Found:
         value = values.get(name)
         return " ".join(value.split())[:_MAX_TEXT] if isinstance(value, str) else ""
 
-    url = str(values.get("url") or "").strip()[: 2 * _MAX_TEXT + 100]
+    given = values.get("url")
+    url = given.strip()[: 2 * _MAX_TEXT + 100] if isinstance(given, str) else ""
     return Found(url=url, page=text("page"), title=text("title"), licence=text("licence"), author=text("author"))
 
 
