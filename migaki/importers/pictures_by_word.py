@@ -11,6 +11,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import apart, exclusive, show
 from migaki.core.progress import Bar
 from migaki.data.walk import OutputJob
+from migaki.importers.collecting import ranking
 from migaki.importers.collecting.collect import RETRIED, Pace, fetch_into
 from migaki.importers.collecting.collection import Collection
 from migaki.importers.collecting.commons import Commons
@@ -22,6 +23,7 @@ from migaki.importers.collecting.own_engine import OwnEngine
 from migaki.importers.collecting.picture import Wanted
 from migaki.importers.collecting.source import Found, Source
 from migaki.importers.importer import Array, Importer, Row, check_option
+from migaki.ops.reranking import Passes
 
 ONLINE = ("openverse", "commons", "engine")
 """The sources that are no file."""
@@ -46,9 +48,7 @@ class PicturesByWord(Importer):
         """What to search, and how to fetch it."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "word count retry duplicates longest min_side",
-            "source": "base licences api results fields key_variable key_header",
-            "network": "threads per_host delay timeout most_mb_each most_mb allow_host opt_outs contact",
+            "usual": "word count retry duplicates negatives features layer pooling licences api longest",
         }
 
         word: str = ""  # what to search, in any language; a folder or a list may do without
@@ -57,6 +57,16 @@ class PicturesByWord(Importer):
         duplicates: int = 26  # bits of 256 in which near-duplicates differ at most; -1 = no groups
         longest: int = 1024  # px; larger pictures are scaled down to this longer side; 0 = none are
         min_side: int = 64  # px; pictures with a shorter side are left out
+        negatives: Path | None = None  # a folder of random pictures, to find a better order; none = no new order
+        method: ranking.Method = "two_passes"  # of a linear SVM; or label_noise, visual_rank, cosine to the mean
+        features: str = "random"  # network: random, efficientnet_lite0, NAME=FILE.safetensors, or a trained run
+        layer: str = ""  # of the network, several joined by +; none named = its usual one
+        pooling: str = "mean_sd"  # of the layer's map: mean, mean_sd or gram
+        feature_size: int = 160  # px, side of the pictures that the network sees
+        first: int = 10  # pictures of the source's order that the first pass takes for right
+        second: int = 20  # pictures of the new order that the second pass takes for right
+        cost: float = 0.01  # of a violated margin; small, since not all that is taken for right is right
+        num_negatives: int = 2000  # random pictures that are used
         base: str = ""  # address of another server with the API of openverse or commons
         licences: str = ""  # of openverse, such as by,cc0; none named = all
         api: str = ""  # address of your engine, with {word} and, where it has them, {count} {offset} {page} {key}
@@ -79,9 +89,12 @@ class PicturesByWord(Importer):
             for option, value, low, high in (
                     ("--count", self.count, 1, 100_000), ("--duplicates", self.duplicates, -1, 256),
                     ("--longest", self.longest, 0, 8192), ("--min-side", self.min_side, 1, 8192),
+                    ("--feature-size", self.feature_size, 32, 1024), ("--first", self.first, 1, 1000),
+                    ("--second", self.second, 1, 1000), ("--cost", self.cost, 1e-6, 1e6),
+                    ("--num-negatives", self.num_negatives, ranking.FEWEST, 100_000),
                     ("--threads", self.threads, 1, 256), ("--per-host", self.per_host, 1, 256),
                     ("--delay", self.delay, 0, 3600), ("--timeout", self.timeout, 0.1, 3600),
-                    ("--most-mb-each", self.most_mb_each, 0.01, 1000), ("--most-mb", self.most_mb, 0.01, 1e8)):
+                    ("--most-mb-each", self.most_mb_each, 0.001, 1000), ("--most-mb", self.most_mb, 0.001, 1e8)):
                 check_option(name, option, value, low, high)
             if len(self.word) > MAX_WORD:
                 raise UserError(f"migaki import {name}: --word has {len(self.word)} characters: give at most "
@@ -90,6 +103,7 @@ class PicturesByWord(Importer):
                 raise UserError(f"migaki import {name}: --contact: write it in ASCII")
 
     config: Config
+    watch: Callable[[dict[str, Any]], None] | None = None  # called with each line of the journal
 
     def find(self, path: Path) -> Sequence[Found]:
         """Returns what the source finds."""
@@ -122,11 +136,11 @@ class PicturesByWord(Importer):
             collection.start()
             try:
                 self._fetch(collection, path, job, report, quiet)
-                rows = collection.rows(self.config.duplicates)
-                if not rows:
+                if not collection.ranks:
                     raise UserError(f"{show(out)}: none of {len(collection.found)} URLs gave a picture "
                                     f"({_in_words(collection.counts())}): see {show(out)}/urls.jsonl, then try "
                                     "--retry failed")
+                rows = collection.rows(self.config.duplicates, self._ranking(collection, quiet))
                 collection.finish(rows, {"command": command, "importer": "pictures_by_word", "licence": source.licence,
                                          "classes": [word], "duplicates": self.config.duplicates})
             finally:
@@ -181,6 +195,8 @@ class PicturesByWord(Importer):
 
             def tell(line: dict[str, Any]) -> None:
                 bar.advance(1)
+                if self.watch is not None:
+                    self.watch(line)
                 if report is not None:
                     report(bar.done, total)
 
@@ -188,6 +204,28 @@ class PicturesByWord(Importer):
                 report(bar.done, total)
             fetch_into(collection, ranks, wanted, pace, workers=job.workers, where=job.engine, address=job.address,
                        most_bytes=int(config.most_mb * MiB), tell=tell)
+
+    def _ranking(self, collection: Collection, quiet: bool) -> dict[int, Row]:
+        """Returns the columns of the new order, if one is wanted."""
+        config = self.config
+        if config.negatives is None:
+            return {}
+        ranker = ranking.Ranker(self.rank_settings(), config.negatives)
+        with Bar("features", 0, quiet=quiet) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.advance(done - bar.done)
+
+            return ranking.ranked_columns(ranker, collection.out, collection.states, collection.ranks, progress)
+
+    def rank_settings(self) -> ranking.RankSettings:
+        """Returns how pictures are ordered."""
+        config = self.config
+        return ranking.RankSettings(
+            features=config.features, layer=config.layer, pooling=config.pooling, size=config.feature_size,
+            method=config.method, num_random=config.num_negatives,
+            passes=Passes(first=config.first, second=config.second, cost=config.cost))
 
     def _lines(self, collection: Collection, rows: Sequence[Row]) -> list[str]:
         """Returns what is printed at the end."""

@@ -6,7 +6,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from html.parser import HTMLParser
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -40,7 +40,8 @@ def found_of(values: Mapping[str, Any]) -> Found:
         value = values.get(name)
         return " ".join(value.split())[:_MAX_TEXT] if isinstance(value, str) else ""
 
-    url = str(values.get("url") or "").strip()[: 2 * _MAX_TEXT + 100]
+    given = values.get("url")
+    url = given.strip()[: 2 * _MAX_TEXT + 100] if isinstance(given, str) else ""
     return Found(url=url, page=text("page"), title=text("title"), licence=text("licence"), author=text("author"))
 
 
@@ -63,6 +64,7 @@ def ask(url: str, parameters: Mapping[str, str], limits: Limits, *, headers: Map
     """
     whole = f"{url}{'&' if '?' in url else '?'}{urlencode(parameters)}" if parameters else url
     shown = show(url.split("?")[0])
+    limits = replace(limits, keeps_opt_outs=False)  # an API asks not to be indexed, which its pictures need not mean
     for number in range(_TRIES):
         answer = fetch(whole, limits, {"Accept": "application/json", **(headers or {})}, follows=follows)
         if answer.status in ("busy", "timeout") and number < _TRIES - 1:
@@ -106,4 +108,8 @@ def plain_text(html: Any) -> str:
 
 def distinct(found: list[Found], count: int) -> list[Found]:
     """Returns the first `count` pictures of different URLs that have one."""
-    return list({one.url: one for one in reversed(found) if one.url}.values())[::-1][:count]
+    first: dict[str, Found] = {}
+    for one in found:
+        if one.url:
+            first.setdefault(one.url, one)
+    return list(first.values())[:count]
