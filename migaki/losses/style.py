@@ -238,15 +238,17 @@ def _shares(weights: Tensor) -> Tensor:
 def _sorted(maps: Tensor, directions: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Projections (B, P, N) in rising order, their ranks in (0, 1), and their shares of the weight."""
     seen = torch.einsum("bcn,cp->bpn", maps.flatten(2), directions.to(maps.dtype))
-    if weights is not None:  # what has no weight goes to the upper end, where it stands between nothing
-        has_none = (_shares(weights) == 0).expand_as(seen)
-        seen = torch.where(has_none, seen.masked_fill(has_none, -torch.inf).amax(2, keepdim=True).detach(), seen)
-    values, order = seen.sort(2)
     if weights is None:
-        share = values.new_full((1, 1, 1), 1 / values.shape[2]).expand_as(values)
+        values = seen.sort(2).values
         ranks = (torch.arange(values.shape[2], device=maps.device, dtype=values.dtype) + 0.5) / values.shape[2]
-        return values, ranks.expand_as(values), share
-    share = _shares(weights).to(values).expand_as(values).gather(2, order)
+        share = values.new_full((1, 1, 1), 1 / values.shape[2])
+        return values, ranks.expand_as(values), share.expand_as(values)
+    share = _shares(weights).to(seen).expand_as(seen)
+    # What has no weight stands behind the highest value that has some, and repeats it, so that nothing reads it.
+    order = seen.detach().masked_fill(share == 0, torch.inf).argsort(2)
+    highest = seen.detach().masked_fill(share == 0, -torch.inf).amax(2, keepdim=True)
+    share = share.gather(2, order)
+    values = torch.where(share > 0, seen.gather(2, order), highest)
     ranks = share.cumsum(2) - share / 2
     return values, ranks, share
 
