@@ -27,6 +27,7 @@ StyleKind = Literal["gram", "moments", "sliced"]
 """Which statistics of the features are the style."""
 
 _SMALLEST: Final = 1e-8
+_LEAST_DEVIATION: Final = 1e-3
 _QUANTILES: Final = 256  # of a style's distribution along a direction
 
 
@@ -98,6 +99,12 @@ def smoothed(maps: Tensor) -> Tensor:
 
 
 @full_precision
+def standardised(maps: Tensor, units: Tensor) -> Tensor:
+    """Returns maps (B, C, H, W) less the means of `units` (B, 2, C), in its deviations, of which the least is 0.001."""
+    return (maps - units[:, 0, :, None, None]) / units[:, 1, :, None, None].clamp_min(_LEAST_DEVIATION)
+
+
+@full_precision
 def content_distance(maps: Tensor, wanted: Tensor, weights: Tensor | None = None) -> Tensor:
     """Returns the mean squared difference from the content's maps, in units of their variance over the places.
 
@@ -136,20 +143,24 @@ class StyleLoss(nn.Module):
     First `aim` (or `aim_at`) sets the styles, then `calibrate` measures how far contents are from them; after that,
     calls return distances of which 1 is the distance at the start. `kind` says which statistics, `softmax` smooths the
     maps before (`smoothed`), `layer_weights` weighs the layers (equally by default; they are divided by their sum).
+    `standardise` takes each channel in deviations of the style from its mean there; else the few channels of large
+    values, which see little but brightness, make up most of a Gram matrix.
     """
 
     scale: Tensor  # (S, L), by style and layer
 
-    def __init__(self, kind: StyleKind = "gram", *, softmax: bool = False, directions: int = 32, seed: int = 0,
-                 layer_weights: Sequence[float] = ()) -> None:
+    def __init__(self, kind: StyleKind = "gram", *, softmax: bool = False, standardise: bool = False,
+                 directions: int = 32, seed: int = 0, layer_weights: Sequence[float] = ()) -> None:
         super().__init__()
         if kind not in get_args(StyleKind):
             raise ValueError(f"unknown kind of style {kind!r}")
         if directions < 1 or any(weight < 0 for weight in layer_weights):
             raise ValueError("directions must be at least 1 and layer weights not negative")
-        self.kind, self.softmax, self.directions, self.seed = kind, softmax, directions, seed
+        self.kind, self.softmax, self.standardise = kind, softmax, standardise
+        self.directions, self.seed = directions, seed
         self.layer_weights = tuple(layer_weights)
         self.targets: list[Tensor] = []
+        self.units: list[Tensor] = []  # moments (S, 2, C) of the styles, if channels are standardised
         self.register_buffer("scale", torch.ones(0, 0), persistent=False)
 
     @property
@@ -162,26 +173,22 @@ class StyleLoss(nn.Module):
 
         Shape: maps (B, C_l, H_l, W_l) of each layer, weights (B or 1, 1, H_l, W_l) of each layer
         """
-        found = []
-        for place, one in enumerate(maps):
-            seen, share = smoothed(one) if self.softmax else one, None if weights is None else weights[place]
-            if self.kind == "gram":
-                found.append(gram(seen, share))
-            elif self.kind == "moments":
-                found.append(moments(seen, share))
-            else:
-                found.append(sliced_quantiles(seen, self._directions(seen), share))
-        return found
+        return self._statistics(maps, weights, self._units_of(maps, weights))
 
     def aim(self, maps: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> None:
         """Take the statistics of these pictures as the styles, one each."""
-        self.aim_at(self.statistics(maps, weights))
+        units = self._units_of(maps, weights)
+        self.aim_at(self._statistics(maps, weights, units), units)
 
-    def aim_at(self, statistics: Sequence[Tensor]) -> None:
-        """Take statistics (S, ...) by layer, such as means over several pictures, as the styles."""
+    def aim_at(self, statistics: Sequence[Tensor], units: Sequence[Tensor] = ()) -> None:
+        """Take statistics (S, ...) by layer, such as means over several pictures, as the styles.
+
+        `units` (S, 2, C) by layer are the moments by which channels were standardised, if they were.
+        """
         if self.layer_weights and len(self.layer_weights) != len(statistics):
             raise ValueError(f"{len(self.layer_weights)} layer weights for {len(statistics)} layers")
         self.targets = [one.detach().clone() for one in statistics]
+        self.units = [one.detach().clone() for one in units]
         self.scale = torch.ones(self.num_styles, len(statistics), device=self.targets[0].device)
 
     def calibrate(self, maps: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> None:
@@ -204,12 +211,15 @@ class StyleLoss(nn.Module):
 
         `styles` (B,) are numbers of styles; all are style 0 by default.
         """
-        if styles is None:
-            styles = torch.zeros(len(maps[0]), dtype=torch.int64, device=maps[0].device)
-        found = []
+        device = maps[0].device
+        styles = torch.zeros(len(maps[0]), dtype=torch.int64) if styles is None else styles
+        if self.scale.device != device:  # statistics were taken elsewhere
+            self.targets, self.units = ([one.to(device) for one in every] for every in (self.targets, self.units))
+            self.scale = self.scale.to(device)
+        styles, found = styles.to(device), []
         for place, (one, targets) in enumerate(zip(maps, self.targets, strict=True)):
-            seen, share = smoothed(one) if self.softmax else one, None if weights is None else weights[place]
-            target = targets[styles]
+            seen = self._seen(one, self.units[place][styles] if self.units else None)
+            share, target = None if weights is None else weights[place], targets[styles]
             if self.kind == "sliced":
                 found.append(sliced_distance(seen, target, self._directions(seen), share))
             else:
@@ -223,6 +233,31 @@ class StyleLoss(nn.Module):
         found = self.distances(maps, styles, weights)
         own = found.new_tensor(self.layer_weights or (1.0,) * found.shape[1])
         return (found * own).sum(1) / own.sum()
+
+    def _statistics(self, maps: Sequence[Tensor], weights: Sequence[Tensor] | None,
+                    units: Sequence[Tensor]) -> list[Tensor]:
+        found = []
+        for place, one in enumerate(maps):
+            seen, share = self._seen(one, units[place] if units else None), None if weights is None else weights[place]
+            if self.kind == "gram":
+                found.append(gram(seen, share))
+            elif self.kind == "moments":
+                found.append(moments(seen, share))
+            else:
+                found.append(sliced_quantiles(seen, self._directions(seen), share))
+        return found
+
+    def _units_of(self, maps: Sequence[Tensor], weights: Sequence[Tensor] | None) -> list[Tensor]:
+        """The moments of each picture by layer, where channels are standardised; else none."""
+        if not self.standardise:
+            return []
+        return [moments(smoothed(one) if self.softmax else one, None if weights is None else weights[place])
+                for place, one in enumerate(maps)]
+
+    def _seen(self, maps: Tensor, units: Tensor | None) -> Tensor:
+        """The maps whose statistics count: smoothed, and in deviations from the style's mean, if so configured."""
+        seen = smoothed(maps) if self.softmax else maps
+        return seen if units is None else standardised(seen, units)
 
     def _directions(self, maps: Tensor) -> Tensor:
         return unit_directions(maps.shape[1], self.directions, self.seed).to(maps.device)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from migaki.core.errors import UserError
@@ -27,6 +28,9 @@ STYLE_LAYERS: Final = {
 CONTENT_LAYERS: Final = {"random": ("size_15",), "efficientnet_lite0": ("block_4",), "squeezenet1_1": ("fire5",),
                          "vgg16": ("conv3_3",), "vgg19": ("conv4_2",)}
 """Layers whose maps are the content, by network."""
+
+_MARGIN: Final = 16
+"""px of mirrored border."""
 
 _PREPROCESSING: Final = {
     "random": "x = 4 (rgb - 0.5)", "efficientnet_lite0": "x = (255 rgb - 127) / 128",
@@ -57,16 +61,31 @@ class StyleFeatures(nn.Module):
         self.identity = f"{self.features.identity}:{'+'.join(self.style)}:{'+'.join(self.content)}"
 
     def both(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Returns the style's and the content's maps of images (B, 3, H, W) in [0, 1], in one pass."""
-        found = self.features.maps(images, tuple(dict.fromkeys((*self.style, *self.content))))
+        """Returns the style's and the content's maps of images (B, 3, H, W) in [0, 1], in one pass.
+
+        Pictures are mirrored at their borders first, and the maps of the margin are cut off. Otherwise what networks do
+        at borders becomes a cheap way to lower a loss, and pixels there get stains.
+        """
+        found = self._maps(images, tuple(dict.fromkeys((*self.style, *self.content))))
         return [found[name] for name in self.style], [found[name] for name in self.content]
 
     def style_maps(self, images: Tensor) -> list[Tensor]:
         """Returns the style's maps alone."""
-        found = self.features.maps(images, self.style)
+        found = self._maps(images, self.style)
         return [found[name] for name in self.style]
+
+    def _maps(self, images: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
+        margin = min(_MARGIN, min(images.shape[2:]) - 1)
+        found = self.features.maps(F.pad(images, (margin,) * 4, mode="reflect"), layers)
+        return {name: _cut(one, margin / (min(images.shape[2:]) + 2 * margin)) for name, one in found.items()}
 
     def describe(self) -> str:
         """Network, layers and preprocessing in words: a number of a loss says nothing without them."""
         return (f"{self.features.identity}; style {', '.join(self.style)}; content {', '.join(self.content)}; "
                 f"rgb in 0 to 1, {_PREPROCESSING.get(self.features.kind, 'as the network')}")
+
+
+def _cut(maps: Tensor, share: float) -> Tensor:
+    """Maps without a margin that is a share of the shorter side."""
+    margin = int(share * min(maps.shape[2:]))
+    return maps[..., margin : maps.shape[2] - margin, margin : maps.shape[3] - margin]
