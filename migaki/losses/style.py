@@ -28,6 +28,7 @@ StyleKind = Literal["gram", "moments", "sliced"]
 
 _SMALLEST: Final = 1e-8
 _LEAST_DEVIATION: Final = 1e-3
+_LEAST_SPREAD: Final = 0.05
 _QUANTILES: Final = 256  # of a style's distribution along a direction
 
 
@@ -108,11 +109,13 @@ def standardised(maps: Tensor, units: Tensor) -> Tensor:
 def content_distance(maps: Tensor, wanted: Tensor, weights: Tensor | None = None) -> Tensor:
     """Returns the mean squared difference from the content's maps, in units of their variance over the places.
 
-    0 is the content; 1 is as far as the content's own mean at every place. After Gatys et al. 2016, eq. 1.
+    0 is the content; 1 is as far as the content's own mean at every place. After Gatys et al. 2016, eq. 1. A picture of
+    one tone has no variance; the unit is at least a twentieth of the mean square of its maps.
 
     Shape: maps and wanted (B, C, H, W), weights (B or 1, 1, H, W); result (B,)
     """
     spread = wanted.flatten(2).var(2, correction=0).mean(1)
+    spread = torch.maximum(spread, _LEAST_SPREAD * wanted.square().flatten(1).mean(1))
     squares = (maps - wanted).square().mean(1, keepdim=True).flatten(2)
     mean = squares.mean(2) if weights is None else (squares * _shares(weights)).sum(2)
     return mean[:, 0] / (spread + _SMALLEST)

@@ -87,5 +87,5 @@ class StyleFeatures(nn.Module):
 
 def _cut(maps: Tensor, share: float) -> Tensor:
     """Maps without a margin that is a share of the shorter side."""
-    margin = int(share * min(maps.shape[2:]))
+    margin = round(share * min(maps.shape[2:]))
     return maps[..., margin : maps.shape[2] - margin, margin : maps.shape[3] - margin]

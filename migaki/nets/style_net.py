@@ -22,7 +22,7 @@ STRIDE: Final = 4
 SMALLEST: Final = 16
 """px, the shorter side of a picture."""
 
-_EPSILON: Final = 1e-5
+_EPSILON: Final = 1e-3  # of the variance; less makes strokes out of the noise of flat pictures
 _EDGE: Final = 0.01  # keeps the logarithm of the shortcut finite at black and white
 
 

@@ -30,8 +30,7 @@ from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.core.tiling import Tiling
 from migaki.core.trained import load_system
-from migaki.data.batches.patches import PatchSource
-from migaki.data.batches.styled import StyledSource
+from migaki.data.batches.styled import StyledSource, photograph_patches
 from migaki.data.files import framing
 from migaki.data.style_pictures import open_styles, read_style
 from migaki.losses.style import StyleKind, StyleLoss, content_distance, total_variation
@@ -56,12 +55,12 @@ class StyleNetwork(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "steps batch_size patch style_weight loss_network kind freeze",
-            "network": "channels features blocks shortcut num_styles styles",
+            "network": "channels features blocks shortcut num_styles style_names",
         }
 
         channels: int = 3  # RGB; grey photographs are shown in all three
         num_styles: int = 0  # 0 = as many as the folder has
-        styles: tuple[str, ...] = ()  # their names; none = as the folder
+        style_names: tuple[str, ...] = ()  # their names; none = as the folder
         steps: int = 4000  # updates
         batch_size: int = 4  # photographs
         patch: int = 128  # px of the photographs
@@ -79,7 +78,7 @@ class StyleNetwork(System):
         blocks: int = 5  # residual blocks
         shortcut: bool = True  # add the photograph to the output, so that training begins with it
         flat: float = 0.05  # share of smooth pictures among the photographs, against bright spots
-        freeze: bool = False  # with --start: keep its network and styles, and learn the new styles alone
+        freeze: bool = False  # with --start: keep its network and its styles; new ones learn a scale and a shift alone
         learning_rate: float = 2e-3  # of Adam; cosine to 0
         max_norm: float = 1.0  # gradient clipping; 0 = off
 
@@ -91,7 +90,7 @@ class StyleNetwork(System):
 
         data: Path  # a folder of photographs
         styles: Path  # a folder with one picture for each style
-        start: Path | None = None  # a run of style_network to go on from; its styles come first
+        start: Path | None = None  # a run of style_network to begin with: see --freeze
 
     config: Config
     keys = (
@@ -126,18 +125,18 @@ class StyleNetwork(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open both folders and name the styles and the layers."""
-        config, first = cls._completed(data, config)
-        return config, cls._source(data, config, first, seed, (processes.rank(), processes.world()))
+        config = cls._completed(data, config)
+        return config, cls._source(data, config, seed, (processes.rank(), processes.world()))
 
     @classmethod
-    def _completed(cls, data: Data, config: Config) -> tuple[Config, int]:
-        """The configuration with all that the folders say, and the number of the first style that is learned."""
+    def _completed(cls, data: Data, config: Config) -> Config:
+        """The configuration with all that the folders say. Only --freeze keeps the styles of --start."""
         known: tuple[str, ...] = ()
         if config.freeze and data.start is None:
             raise UserError("--freeze: nothing is there to keep: give a trained run with --start")
         if data.start is not None:
             before = start_of(data.start).config
-            known = before.styles
+            known = before.style_names if config.freeze else ()
             config = replace(config, features=before.features, blocks=before.blocks, shortcut=before.shortcut)
         names, _ = open_styles(data.styles)
         if twice := [name for name in names if name in known]:
@@ -147,43 +146,43 @@ class StyleNetwork(System):
         if min(config.patch, config.style_size) < max(STRIDE * 4, judge.smallest):
             raise UserError(f"--patch {config.patch} --style-size {config.style_size}: the loss network needs at least "
                             f"{max(STRIDE * 4, judge.smallest)} px")
-        return replace(config, styles=(*known, *names), num_styles=len(known) + len(names), style_layers=judge.style,
-                       content_layers=judge.content), len(known) if config.freeze else 0
+        return replace(config, style_names=(*known, *names), num_styles=len(known) + len(names),
+                       style_layers=judge.style, content_layers=judge.content)
 
     @classmethod
-    def _source(cls, data: Data, config: Config, first: int, seed: int, shard: tuple[int, int]) -> StyledSource:
-        patches = PatchSource({"image": data.data}, channels={"image": 3}, patch=config.patch,
-                              batch_size=config.batch_size, seed=seed, zoom=config.zoom, shard=shard)
-        known = config.num_styles - len(open_styles(data.styles)[0])
+    def _source(cls, data: Data, config: Config, seed: int, shard: tuple[int, int]) -> StyledSource:
+        patches = photograph_patches(data.data, patch=config.patch, batch_size=config.batch_size, seed=seed,
+                                     zoom=config.zoom, shard=shard)
+        _, files = open_styles(data.styles)
+        first = config.num_styles - len(files)
         squares = torch.zeros(config.num_styles, 3, config.patch, config.patch)
-        for place, file in enumerate(open_styles(data.styles)[1]):
+        for place, file in enumerate(files):
             whole = read_style(file)[0].numpy()
-            squares[known + place] = torch.from_numpy(framing.resize(whole, (config.patch, config.patch)))
-        # Pictures of the styles of --start are gone: those styles are not trained further.
-        return StyledSource(patches, squares, range(max(first, known), config.num_styles), fold(seed, 2), config.flat)
+            squares[first + place] = torch.from_numpy(framing.resize(whole, (config.patch, config.patch)))
+        return StyledSource(patches, squares, range(first, config.num_styles), fold(seed, 2), config.flat)
 
     def prepare(self, data: Data) -> None:
         """Take the statistics of the styles, measure how far photographs are from them, and load --start."""
         config = self.config
         if data.start is not None:
             self._continue(start_of(data.start))
-        names, files = open_styles(data.styles)
-        first = config.num_styles - len(names)
+        _, files = open_styles(data.styles)
+        first = config.num_styles - len(files)
         for place, file in enumerate(files):
             self._aim(first + place, read_style(file, config.style_size))
         count = -(-_CALIBRATED_ON // config.batch_size)
-        source = self._source(data, config, first, 0, (0, 1))
+        source = self._source(data, config, 0, (0, 1))
         contents = torch.cat([source.patches.batch(step)["image"] for step in range(count)])
         for number in range(first, config.num_styles):
             self._calibrate(number, contents)
 
     def _continue(self, before: StyleNetwork) -> None:
-        """Take the weights of a trained network; its styles come first, new ones begin as their mean."""
-        own = self.net.state_dict()
+        """Take the weights of a trained network; styles that are kept come first, new ones begin as their mean."""
+        own, kept = self.net.state_dict(), before.config.num_styles if self.config.freeze else 0
         for name, value in before.net.state_dict().items():
             if name in ("scales", "shifts"):
-                own[name][: len(value)] = value
-                own[name][len(value):] = value.mean(0)
+                own[name][:kept] = value[:kept]
+                own[name][kept:] = value.mean(0)
             else:
                 own[name].copy_(value)
         self.net.load_state_dict(own)
@@ -191,7 +190,7 @@ class StyleNetwork(System):
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
         """Two styles, 16x16 px, a narrow network, random filters of two sizes."""
-        config = cls.Config(num_styles=2, styles=("dots", "lines"), steps=6, batch_size=4, patch=16, style_size=16,
+        config = cls.Config(num_styles=2, style_names=("dots", "lines"), steps=6, batch_size=4, patch=16, style_size=16,
                             features=4, blocks=1, style_layers=("size_3", "size_5"), content_layers=("size_5",))
         draw = torch.Generator().manual_seed(0)
         numbers = torch.tensor([0, 1, 1, 0])
@@ -290,7 +289,7 @@ class StyleNetwork(System):
     @property
     def tiling(self) -> Tiling:
         """Context over two strides and the residual blocks; tiles agree only with statistics of the whole picture."""
-        return Tiling(context=STRIDE * (2 * self.config.blocks + 4), blend=32, multiple=STRIDE)
+        return Tiling(context=STRIDE * (2 * self.config.blocks + 6), blend=32, multiple=STRIDE)
 
     def input_shapes(self, size: tuple[int, int] | None = None) -> dict[str, tuple[int, ...]]:
         """The picture, and the weights of the styles (S,): both are inputs of an exported model."""
@@ -342,4 +341,4 @@ def start_of(run: Path) -> StyleNetwork:
 
 def style_names(system: StyleNetwork) -> Sequence[str]:
     """The names of its styles, in the order of the weights."""
-    return system.config.styles
+    return system.config.style_names

@@ -45,6 +45,7 @@ PLAIN: dict[str, dict[str, Any]] = {
                "lambda_reg": 0.73, "consistency": 1.31, "r1": 0.21, "refiner_pretraining": 0,
                "discriminator_pretraining": 0, "match": False, "layout": "eyes", "psi": "identity",
                "discriminator_width": 0.4, "statistics": 0.57},
+    "style_network": {"style_weight": 1.3, "smooth_weight": 0.7},
     "super_resolution": {},
     "weak_segmenter": {"augment": False, "dice_weight": 0.61, "classifier_share": 0.1},
 }
@@ -72,6 +73,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
                {"match": True}, {"match": True, "hold": "label"}, {"layout": "scales"}, {"psi": "lowpass"},
                {"psi": "backbone", "layout": "scales", "match": True}, {"r1_every": 1}, {"r1_every": 5},
                {"statistics": 0.0}],
+    "style_network": [{"shortcut": False}, {"freeze": True}],
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
     "weak_segmenter": [{"classifier_share": 0.5}],
 }
@@ -88,6 +90,7 @@ NO_WEIGHTS = {
     "hourglass": ("sigma", "max_turn", "max_scale", "max_shift"), "landmarks": ("light",),
     "keypoints": ("sigma", "max_turn", "max_scale", "max_shift", "light"), "patch": ("share",),
     "regressor": ("light", "max_shift"),
+    "style_network": ("flat",),
     "simgan": ("variety", "discriminator_width", "instance_noise", "discriminator_rate"),
     "weak_segmenter": ("max_scale", "max_shift", "classifier_share", "sharpness", "easy", "crf_place", "crf_colour",
                        "crf_weight", "crf_smooth", "crf_smooth_weight"),
@@ -99,7 +102,7 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "forgery_detector": ("mask_weight", "kind_weight", "ratio_weight", "explore"),
     "keypoints": ("heat_weight",), "detector": ("geometry_weight", "keypoint_weight"),
     "segmenter": ("dice_weight", "gradient_weight"),
-    "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1", "statistics"),
+    "style_network": ("style_weight", "smooth_weight"), "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1", "statistics"),
     "cut": ("nce", "nce_identity", "consistency"), "cyclegan": ("cycle", "identity", "consistency"),
     "weak_segmenter": ("dice_weight",),
     "patch": ("smooth",),

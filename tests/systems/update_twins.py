@@ -13,6 +13,7 @@ from typing import Any
 import attack_twins
 import refiner_twins
 import scene_twins
+import style_twins
 import torch
 import torch.nn.functional as F
 import translation_twins
@@ -269,7 +270,7 @@ TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "simgan": refiner_twins.simgan, "super_resolution": super_resolution,
     "detector": scene_twins.detector, "segmenter": scene_twins.segmenter,
     "cut": translation_twins.cut, "cyclegan": translation_twins.cyclegan,
-    "weak_segmenter": scene_twins.weak_segmenter}
+    "weak_segmenter": scene_twins.weak_segmenter, "style_network": style_twins.style_network}
 
 
 def half_cosine(rate: float, step: int, steps: int) -> float:
@@ -296,7 +297,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "forgery_detector": {"net": cycle, "forger": lambda rate, *_: 5 * rate},
     "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: 4 * rate},
-    "super_resolution": {"net": half_cosine},
+    "super_resolution": {"net": half_cosine}, "style_network": {"net": half_cosine},
     "detector": {"net": cycle}, "segmenter": {"net": cycle},
     **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")},
     # Of 20 steps the classifier has 2, each of two rounds 9.
