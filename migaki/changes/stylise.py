@@ -68,21 +68,30 @@ class Stylise(Change):
         if self._map is None and self.config.style not in ("random", "mixed"):
             parse_weights(self.config.style, self.styles, self.config.run)
 
+    @property
+    def names(self) -> dict[str, Any]:
+        """The styles, in the order of `style_weights`."""
+        return {"styles": list(self.styles)}
+
     def reads(self) -> dict[str, Path]:
         """The run, and the map."""
         found = {"run": self.config.run}
         return found | ({"style": Path(self.config.style)} if self.config.style.endswith(".npy") else {})
 
     def change(self, batch: Batch, seeds: Tensor) -> Batch:
-        """(B, 1 or 3, H, W) in [0, 1] to (B, 3, H, W). One picture at a time: sums round differently in batches."""
-        made = []
+        """(B, 1 or 3, H, W) in [0, 1] to (B, 3, H, W), and `style_weights` (B, S), of a map their mean.
+
+        One picture at a time: sums round differently in batches.
+        """
+        made, shares = [], []
         for number, (image, seed) in enumerate(zip(batch["image"], seeds, strict=True)):
             picture = self._fit(image)
             weights, cover = self._weights(batch, number, int(seed), picture)
             own = batch["style_statistics"][number : number + 1] if "style_statistics" in batch else None
             with torch.inference_mode():
                 made.append(self._painted(picture, weights, cover, own).clone())
-        return {"image": torch.cat(made)}
+            shares.append(weights if weights.ndim == 2 else weights.mean((2, 3)))
+        return {"image": torch.cat(made), "style_weights": torch.cat(shares)}
 
     def measured(self, batch: Batch) -> Batch:
         """Returns `style_statistics` (B, L): what the network divides by; in films its average keeps tones steady."""
