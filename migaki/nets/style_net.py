@@ -23,6 +23,8 @@ SMALLEST: Final = 16
 """px, the shorter side of a picture."""
 
 _EPSILON: Final = 1e-3  # of the variance; less makes strokes out of the noise of flat pictures
+_GAIN: Final = 4.0
+_REACH: Final = 6.0  # how far a pixel may move on the scale of the logarithm; without it some run into black and stay
 _EDGE: Final = 0.01  # keeps the logarithm of the shortcut finite at black and white
 
 
@@ -31,7 +33,8 @@ class StyleNet(nn.Module):
 
     conv 9x9, two halvings, `blocks` residual blocks, two doublings (nearest, then a convolution: transposed ones leave
     grids), conv 9x9; borders are mirrored. `scales` and `shifts` (S, `num_norms`) are all that a style has of its own.
-    Weights (B, S) mix styles; weights (B, S, h, w) of any size say so for each place.
+    Weights (B, S) mix styles; weights (B, S, h, w) of any size say so for each place. A map is scaled by
+    1 + 4 `scales`: so styles, of which few numbers are one's own, learn as fast as what they share.
     """
 
     def __init__(self, num_styles: int, features: int = 16, blocks: int = 5, *, shortcut: bool = True) -> None:
@@ -47,7 +50,7 @@ class StyleNet(nn.Module):
         nn.init.zeros_(self.tail.bias if self.tail.bias is not None else torch.zeros(1))
         self.norms = (*wide, *(wide[2] for _ in self.blocks), wide[1], wide[0])  # channels of each normalised layer
         self.num_norms = sum(self.norms)
-        self.scales = nn.Parameter(torch.ones(num_styles, self.num_norms))
+        self.scales = nn.Parameter(torch.zeros(num_styles, self.num_norms))
         self.shifts = nn.Parameter(torch.zeros(num_styles, self.num_norms))
 
     def forward(self, images: Tensor, weights: Tensor, statistics: Tensor | None = None) -> Tensor:
@@ -58,9 +61,9 @@ class StyleNet(nn.Module):
     def mixed(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Returns scales and shifts for weights (B, S): (B, num_norms) each, and (B, num_norms, h, w) for a map."""
         if weights.ndim == 2:
-            return weights @ self.scales, weights @ self.shifts
-        return (torch.einsum("bshw,sc->bchw", weights, self.scales),
-                torch.einsum("bshw,sc->bchw", weights, self.shifts))
+            return 1 + _GAIN * (weights @ self.scales), _GAIN * (weights @ self.shifts)
+        return (1 + _GAIN * torch.einsum("bshw,sc->bchw", weights, self.scales),
+                _GAIN * torch.einsum("bshw,sc->bchw", weights, self.shifts))
 
     def styled(self, images: Tensor, scales: Tensor, shifts: Tensor, statistics: Tensor | None = None) -> Tensor:
         """Returns the pictures for any scales and shifts."""
@@ -97,7 +100,7 @@ class StyleNet(nn.Module):
             x = F.relu(norm(part(F.interpolate(x, scale_factor=2.0))))
         x = self.tail(x)[..., :height, :width].float()
         if self.shortcut:
-            x = x + torch.logit(images.float() * (1 - 2 * _EDGE) + _EDGE)
+            x = _REACH * torch.tanh(x / _REACH) + torch.logit(images.float() * (1 - 2 * _EDGE) + _EDGE)
             return ((torch.sigmoid(x) - _EDGE) / (1 - 2 * _EDGE)).clamp(0, 1)
         return torch.sigmoid(x)
 

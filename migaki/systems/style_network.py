@@ -79,7 +79,7 @@ class StyleNetwork(System):
         shortcut: bool = True  # add the photograph to the output, so that training begins with it
         flat: float = 0.05  # share of smooth pictures among the photographs, against bright spots
         freeze: bool = False  # with --start: keep its network and its styles; new ones learn a scale and a shift alone
-        learning_rate: float = 2e-3  # of Adam; cosine to 0
+        learning_rate: float = 1e-3  # of Adam; cosine to 0
         max_norm: float = 1.0  # gradient clipping; 0 = off
 
     @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,7 @@ from migaki.data.files import framing
 
 Array = np.ndarray[Any, Any]
 
-_LEAST: Final = 32  # px
+_LEAST: Final = 16  # px
 _GRAIN: Final = 0.02  # deviation
 
 
