@@ -40,7 +40,7 @@ class StyleDemo(Demo):
 
     title = "One network, four styles"
     subtitle = "migaki drew landscapes and four patterns, trained one small network to paint landscapes in the " \
-               "manner of each pattern, and let it mix them. The loss sees random filters: no file of weights took part."
+               "manner of each pattern, and let it mix them. The loss sees random filters, not a file of weights."
     measures = ()
     folder = Path("demo-style")
 
