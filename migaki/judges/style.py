@@ -124,19 +124,20 @@ def distances(judge: StyleFeatures, content: Tensor, made: Tensor, style: Tensor
     """
     with torch.no_grad():
         (first, wanted), (maps, moved) = judge.both(content), judge.both(made)
-        found = {}
-        for kind in kinds:
-            loss = StyleLoss(kind, standardise=True)
-            loss.aim(judge.style_maps(style))
-            loss.calibrate(first)
-            found[f"style_{kind}"] = float(loss(maps))
-        grey = StyleLoss("gram", standardise=True)
-        grey.aim(judge.style_maps(luma(style)))
-        grey.calibrate(judge.style_maps(luma(content)))
-        found["style_luminance"] = float(grey(judge.style_maps(luma(made))))
+        target = judge.style_maps(style)
+        found = {f"style_{kind}": _left(kind, target, first, maps) for kind in kinds}
+        found["style_luminance"] = _left("gram", *(judge.style_maps(luma(one)) for one in (style, content, made)))
         found["content"] = float(torch.stack(
             [content_distance(*both) for both in zip(moved, wanted, strict=True)]).mean())
     return found
+
+
+def _left(kind: StyleKind, style: list[Tensor], content: list[Tensor], made: list[Tensor]) -> float:
+    """The distance of maps from those of the style, over that of the content."""
+    loss = StyleLoss(kind, standardise=True)
+    loss.aim(style)
+    loss.calibrate(content)
+    return float(loss(made))
 
 
 def colours(content: Tensor, made: Tensor, style: Tensor) -> dict[str, float]:
@@ -154,8 +155,10 @@ def colour_distance(first: Tensor, second: Tensor) -> float:
 
 def nearest_style(judge: StyleFeatures, made: Tensor, styles: Sequence[Tensor], content: Tensor) -> int:
     """Returns the number of the style that a picture is nearest to, in units of the content's distance from each."""
-    return min(range(len(styles)), key=lambda number: distances(
-        judge, content, made, styles[number], ("gram",))["style_gram"])
+    with torch.no_grad():
+        before, after = judge.style_maps(content), judge.style_maps(made)
+        left = [_left("gram", judge.style_maps(style), before, after) for style in styles]
+    return left.index(min(left))
 
 
 def at_most(picture: Tensor, side: int) -> Tensor:
@@ -164,8 +167,9 @@ def at_most(picture: Tensor, side: int) -> Tensor:
 
 
 def _short(name: str) -> str:
-    """A network's name in that of a figure."""
-    return Path(name.partition("=")[0]).stem
+    """A network's name in that of a figure: `random=7` is random_7, and of a file its stem."""
+    kind, _, rest = name.partition("=")
+    return f"{kind}_{rest}" if rest.isdecimal() else Path(kind).stem
 
 
 def _squares(pictures: Sequence[Tensor]) -> Tensor:

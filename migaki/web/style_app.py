@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Annotated, Any, Final
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from migaki.changes.stylise import filled
 from migaki.core.errors import UserError
-from migaki.core.files import show
+from migaki.core.files import open_plain, show
 from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image
 from migaki.data.style_pictures import shorter_side
@@ -34,6 +36,11 @@ CONNECTIONS = try_app.CONNECTIONS
 GRID: Final = 48
 """Squares on a side of the map of strokes; row by row, 0 = as the sliders say, k = style k."""
 
+RUNTIME: Final = {"ort.wasm.min.js": "text/javascript", "ort-wasm-simd-threaded.mjs": "text/javascript",
+                  "ort-wasm-simd-threaded.wasm": "application/wasm"}
+"""Files of ONNX Runtime Web, and what they are."""
+
+_MOST_RUNTIME = 2**25  # bytes of one of them
 _AT_ONCE = 2  # pictures that are painted at a time
 _MOST_STYLES = 256
 
@@ -48,8 +55,8 @@ class Asked(BaseModel):
 
 
 def build_app(net: StyleNet, styles: tuple[str, ...], run: Path, *, side: int, host: str,
-              token: str | None = None) -> Guard:
-    """Returns the application over a style network."""
+              token: str | None = None, browser: InBrowser | None = None) -> Guard:
+    """Returns the application over a style network; with `browser` the page can compute by itself."""
     places = BoundedSemaphore(_AT_ONCE)
 
     def routes(router: APIRouter) -> None:
@@ -66,9 +73,56 @@ def build_app(net: StyleNet, styles: tuple[str, ...], run: Path, *, side: int, h
             finally:
                 places.release()
 
+        @router.get("/api/model.onnx")
+        def give_model() -> Response:
+            if browser is None:
+                raise HTTPException(404, "the page computes on the server: start it with --ort")
+            return Response(browser.model, media_type="application/octet-stream")
+
     return build_page("style", routes, host=host, token=token, limits=try_app.LIMITS, camera=True, facts={
         "title": show(run.resolve().name), "styles": [show(name) for name in styles], "side": side, "grid": GRID,
-        "most_bytes": try_app.MOST_BYTES})
+        "most_bytes": try_app.MOST_BYTES, "local": 0 if browser is None else browser.side},
+        scripts=None if browser is None else browser.scripts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InBrowser:
+    """What a page needs to compute by itself: a model (ONNX) for squares of `side` px, and a runtime for it."""
+
+    model: bytes
+    side: int  # px
+    scripts: dict[str, tuple[bytes, str]]  # name -> content and media type
+
+
+def in_browser(run: Path, runtime: Path, side: int) -> InBrowser:
+    """Exports a run for squares of `side` px, and reads the runtime. UserError for a side that cannot be exported."""
+    from migaki.stages.export import export  # only who asks for it needs the extra
+
+    scripts = open_runtime(runtime)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "style.onnx"
+        export(run, path, (side, side))
+        return InBrowser(model=path.read_bytes(), side=side, scripts=scripts)
+
+
+def open_runtime(folder: Path) -> dict[str, tuple[bytes, str]]:
+    """Returns the files of ONNX Runtime Web that a page needs, from the folder `dist` of its npm package.
+
+    UserError if one is missing, no plain file, or too large.
+    """
+    found = {}
+    for name, kind in RUNTIME.items():
+        path = folder / name
+        try:
+            with open_plain(path) as file:
+                content = file.read(_MOST_RUNTIME + 1)
+        except OSError as error:
+            raise UserError(f"--ort {show(folder)}: no {name} there: give the folder dist of the npm package "
+                            "onnxruntime-web (1.20)") from error
+        if len(content) > _MOST_RUNTIME:
+            raise UserError(f"{show(path)}: is larger than {_MOST_RUNTIME:,} bytes: give that of onnxruntime-web")
+        found[name] = (content, kind)
+    return found
 
 
 def painted(net: StyleNet, content: bytes, weights: list[float], strokes: list[int], side: int) -> dict[str, Any]:

@@ -26,10 +26,12 @@ class StylePage(ServedPage):
     class Config(Address):
         """The run, and where to serve the page."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"run": "side"}
+        GROUPS: ClassVar[dict[str, str]] = {"run": "side ort ort_side"}
 
         run: Path  # a run of `migaki train style_network`
         side: int = 384  # px, longer side of what is painted; less is faster
+        ort: Path | None = None  # folder dist of the npm package onnxruntime-web: the page can then compute by itself
+        ort_side: int = 256  # px, sides of what the page paints by itself
 
     config: Config
 
@@ -44,7 +46,9 @@ class StylePage(ServedPage):
         net, styles, _ = open_network(config.run)
         with needs_extra():
             from migaki.web.page_app import link_lines
-            from migaki.web.style_app import CONNECTIONS, build_app
-        app = build_app(net, styles, config.run, side=config.side, host=config.host, token=config.token)
+            from migaki.web.style_app import CONNECTIONS, build_app, in_browser
+        browser = None if config.ort is None else in_browser(config.run, config.ort, config.ort_side)
+        app = build_app(net, styles, config.run, side=config.side, host=config.host, token=config.token,
+                        browser=browser)
         serve_app(app, config.host, config.port, lambda address: link_lines(address, config.token, "Paint"), tell,
                   CONNECTIONS)

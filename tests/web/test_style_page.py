@@ -16,9 +16,10 @@ from page_server import served
 from PIL import Image
 
 from migaki.cli import main
+from migaki.core.errors import UserError
 from migaki.nets.style_net import StyleNet
 from migaki.web import style_app
-from migaki.web.style_app import GRID, opened, weights_of
+from migaki.web.style_app import GRID, RUNTIME, InBrowser, open_runtime, opened, weights_of
 
 STYLES = ("dots", "lines", "<b>ink")
 
@@ -114,6 +115,32 @@ def test_a_token_is_asked_for(net: StyleNet, tmp_path: Path, capsys: pytest.Capt
     assert "give a --token" in capsys.readouterr().err
     assert main(["serve", "style", str(tmp_path), "--port", "0", "--side", "7"]) == 2
     assert "--side 7" in capsys.readouterr().err
+
+
+def test_the_runtime_is_three_plain_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no ort.wasm.min.js there"):
+        open_runtime(tmp_path)
+    for name in RUNTIME:
+        (tmp_path / name).write_bytes(b"x")
+    assert {name: kind for name, (_, kind) in open_runtime(tmp_path).items()} == RUNTIME
+    (tmp_path / "ort.wasm.min.js").unlink()
+    (tmp_path / "ort.wasm.min.js").mkdir()
+    with pytest.raises(UserError, match="no ort.wasm.min.js there"):
+        open_runtime(tmp_path)
+
+
+def test_scripts_and_the_model_are_given_only_with_a_runtime(net: StyleNet, client: TestClient) -> None:
+    assert client.get("/scripts/ort.wasm.min.js").status_code == client.get("/api/model.onnx").status_code == 404
+    assert "wasm-unsafe-eval" not in client.get("/").headers["content-security-policy"]
+    local = InBrowser(model=b"onnx", side=64, scripts={"ort.wasm.min.js": (b"js", "text/javascript")})
+    secret = "s" * 20
+    app = style_app.build_app(net, STYLES, Path("run"), side=96, host="127.0.0.1", token=secret, browser=local)
+    other = TestClient(app, base_url="http://127.0.0.1")
+    assert other.get("/scripts/ort.wasm.min.js").content == b"js"
+    assert other.get("/scripts/..%2fx").status_code == other.get("/scripts/x.js").status_code == 404
+    assert other.get("/api/model.onnx").status_code == 401
+    assert other.get("/api/model.onnx", headers={"x-access": secret}).content == b"onnx"
+    assert "script-src 'self' 'wasm-unsafe-eval' 'sha256-" in other.get("/").headers["content-security-policy"]
 
 
 @pytest.fixture
