@@ -53,7 +53,7 @@ class StyleDemo(Demo):
         seed: int = 0  # of all random draws
         steps: int = 400  # updates of the network
         count: int = 4  # landscapes that the network did not see
-        style_weight: float = 20.0  # r: weight of the style over that of the content
+        style_weight: float = 10.0  # r: weight of the style over that of the content
 
         def __post_init__(self) -> None:
             if min(self.count, self.steps) < 1 or self.style_weight < 0:
@@ -64,8 +64,8 @@ class StyleDemo(Demo):
     def plan(self, out: Path, quiet: bool) -> Plan:
         """Returns the steps: draw, train, paint in every style, judge each; no arms."""
         config = StyleNetwork.Config(steps=self.config.steps, patch=64, style_size=128, loss_network="random",
-                                     style_layers=_LAYERS, content_layers=("size_37",), zoom=(1.0, 1.5),
-                                     style_weight=self.config.style_weight, smooth_weight=0.05, learning_rate=2e-3)
+                                     style_layers=_LAYERS, content_layers=("size_23",), zoom=(1.0, 1.5),
+                                     style_weight=self.config.style_weight, smooth_weight=0.05)
         run = Run(seed=self.config.seed, sample_every=0, checkpoint_every=100, log_every=10)
         painted = tuple(change_step("stylise", Stylise.Config(run=out / "run", style=name), ApplyJob(
             input=out / "unseen", out=out / "painted" / name), quiet) for name in NAMES)
