@@ -32,6 +32,7 @@ from migaki.systems.style_network import StyleNetwork
 
 NAMES = tuple(PATTERNS)
 _LAYERS = ("size_3", "size_7", "size_15", "size_23")
+_SIDE, _JUDGED = 192, 128  # px of what is painted, and of what is judged
 _OTHER = "random=7"  # filters that took no part in the training
 
 
@@ -70,7 +71,7 @@ class StyleDemo(Demo):
         painted = tuple(change_step("stylise", Stylise.Config(run=out / "run", style=name), ApplyJob(
             input=out / "unseen", out=out / "painted" / name), quiet) for name in NAMES)
         judged = tuple(judge_step(StyleJudge(StyleJudge.Config(
-            before=out / "unseen", after=out / "painted" / name, to=out / "styles" / f"{name}.png", size=128,
+            before=out / "unseen", after=out / "painted" / name, to=out / "styles" / f"{name}.png", size=_JUDGED,
             networks=("random", _OTHER))), (), out / "judged" / name, quiet=quiet) for name in NAMES)
         return Plan(arms=(), phases=(
             Phase(title="draw landscapes and patterns", steps=self._drawn(out)),
@@ -85,10 +86,10 @@ class StyleDemo(Demo):
         return (
             call_step(f"draw 64 landscapes of 96 px, seed {seed}", lambda: draw_scenes(out / "scenes", 64, 96, seed),
                       out / "scenes" / "dataset.json", []),
-            call_step(f"draw {count} landscapes of 192 px, seed {seed + 1}",
-                      lambda: draw_scenes(out / "unseen", count, 192, seed + 1), out / "unseen" / "dataset.json", []),
-            call_step(f"draw the patterns {', '.join(NAMES)}, seed {seed}",
-                      lambda: draw_styles(out / "styles", 192, seed), out / "styles" / "dataset.json", []))
+            call_step(f"draw {count} landscapes of {_SIDE} px, seed {seed + 1}",
+                      lambda: draw_scenes(out / "unseen", count, _SIDE, seed + 1), out / "unseen" / "dataset.json", []),
+            call_step(f"draw the patterns {', '.join(NAMES)} of {_SIDE} px, seed {seed}",
+                      lambda: draw_styles(out / "styles", _SIDE, seed), out / "styles" / "dataset.json", []))
 
     def compose(self, report: StudyReport) -> None:
         """Compose the page: pictures first, then figures, and what they are figures of."""
@@ -118,13 +119,14 @@ class StyleDemo(Demo):
                       is_chart=True)
         report.section("What the numbers are numbers of", is_folded=True)
         networks = read_json(out / "judged" / NAMES[0] / "style.json")["networks"]
-        report.text(_PROTOCOL.format(steps=self.config.steps, loss=networks["random"], other=networks[_OTHER]))
+        report.text(_PROTOCOL.format(steps=self.config.steps, judged=_JUDGED, loss=networks["random"],
+                                     other=networks[_OTHER]))
 
 
 _PROTOCOL = """\
 The network saw 64 drawn landscapes and one picture of each pattern in {steps} steps of 4 patches of 64 px. Distances \
 are squared distances of Gram matrices, each channel in deviations of the style, each layer in units of the distance \
-that the landscape had before; the shorter side of all pictures is 128 px.
+that the landscape had before; the shorter side of all pictures is {judged} px.
 
 Filters of the loss: {loss}. Other filters: {other}. Low loss is no proof of style: look at the pictures.
 
@@ -153,7 +155,7 @@ def _painted(out: Path, weights: Tensor, number: int = 0) -> Tensor:
 
 
 def _grid(out: Path, count: int) -> bytes:
-    rows = [("patterns", torch.cat([torch.zeros(1, 3, 192, 192) + 1, *(
+    rows = [("patterns", torch.cat([torch.ones(1, 3, _SIDE, _SIDE), *(
         read_style(out / "styles" / f"{name}.png") for name in NAMES)]))]
     for number in range(min(count, 4)):
         rows.append((f"landscape {number + 1}, then painted: {', '.join(NAMES)}", torch.cat(
@@ -168,14 +170,14 @@ def _mixtures(out: Path) -> bytes:
         for share in shares:
             weights = torch.zeros(1, len(NAMES))
             weights[0, one], weights[0, two] = 1 - share, share
-            made.append(_painted(out, weights, 1 if one else 0))
+            made.append(_painted(out, weights))
         rows.append((f"from {NAMES[one]} to {NAMES[two]}", torch.cat(made)))
     return sheet(rows, min_side=192)
 
 
 def _by_map(out: Path) -> bytes:
     """Writes the map as a file, as a user would, and paints by it."""
-    side = 192
+    side = _SIDE
     weights = np.zeros((side, side, len(NAMES)), np.float32)
     for number in range(4):
         row, column = number // 2 * side // 2, number % 2 * side // 2

@@ -21,7 +21,7 @@ def test_unchanged_pictures_have_all_of_the_way_and_the_style_itself_has_none() 
     judge, content, style = StyleFeatures("random", *LAYERS), scene(), dots(36)
     same, there = distances(judge, content, content, style), distances(judge, content, style, style)
     for name in ("style_gram", "style_moments", "style_sliced", "style_luminance"):
-        assert same[name] == pytest.approx(1, rel=1e-4) and there[name] < 1e-3
+        assert same[name] == pytest.approx(1, rel=1e-4) and there[name] < 5e-3
     assert same["content"] == 0 and there["content"] > 0.5
     half = distances(judge, content, (content + style) / 2, style)
     assert 0 < half["style_gram"] < 1

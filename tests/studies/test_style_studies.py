@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,14 +16,11 @@ from migaki.nets.style_net import StyleNet
 from migaki.studies import demo_style, styles
 from migaki.studies.parts import style_measures
 from migaki.studies.parts.style_pictures import PATTERNS, draw_scenes, draw_styles, landscape
-from migaki.systems.style_network import StyleNetwork
-
-LAYERS: Any = {"style_layers": ("size_3", "size_5"), "content_layers": ("size_5",)}
 
 
 def test_drawings_are_pure_in_their_seed_and_differ(tmp_path: Path) -> None:
     one, again, other = (landscape(24, np.random.default_rng(seed)) for seed in (0, 0, 1))
-    assert one.shape == (24, 24, 3) and 0 <= one.min() and one.max() <= 1
+    assert one.shape == (24, 24, 3) and one.min() >= 0 and one.max() <= 1
     assert np.array_equal(one, again) and not np.array_equal(one, other)
     draw_scenes(tmp_path / "scenes", 2, 24, 0)
     draw_styles(tmp_path / "styles", 32, 0)
@@ -34,7 +30,8 @@ def test_drawings_are_pure_in_their_seed_and_differ(tmp_path: Path) -> None:
 
 
 def test_the_demo_in_a_small_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_style, "_LAYERS", ("size_3", "size_5"))
+    for name, value in (("_LAYERS", ("size_3", "size_5")), ("_SIDE", 48), ("_JUDGED", 48)):
+        monkeypatch.setattr(demo_style, name, value)
     draw_scenes(tmp_path / "scenes", 4, 96, 0)  # pictures that are there are not drawn anew
     demo = demo_style.StyleDemo(demo_style.StyleDemo.Config(steps=2, count=1))
     page = run_study("demo_style", demo, tmp_path, quiet=True)
@@ -43,13 +40,7 @@ def test_the_demo_in_a_small_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "figures" / "mixtures.png").exists()
 
 
-def test_the_study_in_a_small_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = StyleNetwork.Config
-
-    def small(**options: Any) -> StyleNetwork.Config:
-        return whole(**{**options, "features": 4, "blocks": 1, **LAYERS})
-
-    monkeypatch.setattr(styles.StyleNetwork, "Config", small)
+def test_the_study_in_a_small_form(tmp_path: Path) -> None:
     config = styles.StylesStudy.Config(weights=(2.0,), seeds=1, steps=2, patch=32, optimised=(2,), count=1, size=48,
                                        own_steps=2, sides=(32,))
     page = run_study("styles", styles.StylesStudy(config), tmp_path, quiet=True)
@@ -59,8 +50,9 @@ def test_the_study_in_a_small_form(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_measures_of_a_painter_that_pastes_the_style() -> None:
     """Whoever returns the style has nothing left of the way, and whoever returns the content all of it."""
-    judge, manners = StyleFeatures("random", **{key[:-7]: value for key, value in LAYERS.items()}), [dots(40), stripes()]
-    there, pictures = style_measures.measure(lambda _, number: manners[number], [scene(40, 40)], manners, (judge, judge))
+    judge, manners = StyleFeatures("random", ("size_3", "size_5"), ("size_5",)), [dots(40), stripes()]
+    pair = (judge, judge)
+    there, pictures = style_measures.measure(lambda _, number: manners[number], [scene(40, 40)], manners, pair)
     assert there["style_gram"] < 1e-3 and there["other_style_gram"] == there["style_gram"] and len(pictures) == 2
     stays, _ = style_measures.measure(lambda content, _: content, [scene(40, 40)], manners, (judge,))
     assert stays["style_gram"] == pytest.approx(1, rel=1e-3) and stays["content"] == 0
