@@ -18,6 +18,7 @@ from migaki.core.discovery import find_class, names_in, reference
 from migaki.core.errors import UserError
 from migaki.core.judge import Judge
 from migaki.core.outline import load as load_class
+from migaki.core.trained import applied_by
 from migaki.lab.steps import judge_step, option_words, simulate_step, train_step
 
 Path_ = str | os.PathLike[str]
@@ -95,6 +96,8 @@ def apply(what: Path_, input: Path_, out: Path_, *, quiet: bool = False, **optio
     Raises UserError.
     """
     changes = names_in("changes", "Change")
+    if (not isinstance(what, str) or what not in changes) and (by := applied_by(Path(what))):
+        options, what = {"run": Path(what), **options}, by
     if not isinstance(what, str) or what not in changes:
         if isinstance(what, str) and not Path(what).exists():
             raise UserError(f"apply: '{what}' is neither a run nor a change: changes are {', '.join(changes)}")

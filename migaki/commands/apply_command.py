@@ -27,6 +27,10 @@ def run(words: list[str]) -> int:
     words = with_recorded("apply", words, changes)
     if not words:
         raise UserError(f"migaki apply: missing: RUN, the folder of a trained run, or one of {', '.join(changes)}")
+    if words[0] not in changes and Path(words[0]).is_dir():
+        from migaki.core.trained import applied_by
+
+        words = [by, "--run", *words] if (by := applied_by(Path(words[0]))) else words
     if words[0] in changes:
         name = words[0]
         cls = reference("changes", name, "Change")

@@ -35,6 +35,15 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def applied_by(folder: Path) -> str:
+    """Returns the change that `apply RUN` stands for (`System.applied_by`); empty for none, and for what is no run."""
+    try:
+        cls: type[System] = find_class("systems", read_record(folder)["system"], System)
+    except UserError:
+        return ""
+    return cls.applied_by
+
+
 def load_system(folder: Path) -> System:
     """Returns the trained system of the run in `folder`, in evaluation mode, on the CPU; UserError if it is incomplete.
 

@@ -9,7 +9,7 @@ from migaki.core.discovery import find_class, names_in
 from migaki.core.errors import UserError
 from migaki.core.files import apart, show
 from migaki.core.outline import load
-from migaki.core.trained import load_system
+from migaki.core.trained import applied_by, load_system
 from migaki.data.files.image_file import EXTENSIONS
 from migaki.data.walk import walk
 from migaki.stages.apply_job import ApplyJob
@@ -36,6 +36,9 @@ def apply(what: Path | str, job: ApplyJob, *, command: str = "", quiet: bool = F
         return apply_change(what, find_class("changes", what, Change)(), job, command=command, quiet=quiet)
     _check_out(job)
     run = Path(what)
+    if by := applied_by(run):
+        cls = find_class("changes", by, Change)
+        return apply_change(by, cls(cls.Config(run=run)), job, command=command, quiet=quiet)
     apart(job.out, job.input)
     whole = load_system(run).tiling is not None
     if job.input.is_file():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,20 +23,32 @@ _NO_CAMERA = "camera=(), microphone=(), geolocation=()"
 
 
 def build_page(name: str, routes: Callable[[APIRouter], None], *, host: str, token: str | None,
-               limits: Limits | None = None, camera: bool = False, facts: dict[str, Any] | None = None) -> Guard:
+               limits: Limits | None = None, camera: bool = False, facts: dict[str, Any] | None = None,
+               scripts: Mapping[str, tuple[bytes, str]] | None = None) -> Guard:
     """Returns the application of the page `NAME.html`, whose routes `routes` adds; it serves no file.
 
     Every route except the page itself requires the token, if there is one. `facts` are passed to the page's script, so
-    they must not be secret. `camera` lets the page ask for the camera.
+    they must not be secret. `camera` lets the page ask for the camera. `scripts` are further files by name, each with
+    its media type, that the page may run (`/scripts/NAME`); they are held in memory and need no token.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     page = page_html(name, facts or {})
-    headers = {"content-security-policy": page_policy(page),
+    policy = page_policy(page)
+    if scripts:
+        policy = policy.replace("script-src ", "script-src 'self' 'wasm-unsafe-eval' ", 1)
+    headers = {"content-security-policy": policy,
                "permissions-policy": _NO_CAMERA.replace("camera=()", "camera=(self)") if camera else _NO_CAMERA}
 
     @app.get("/")
     def show_page() -> Response:
         return HTMLResponse(page, headers=headers)
+
+    @app.get("/scripts/{script}")
+    def give_script(script: str) -> Response:
+        if not scripts or script not in scripts:
+            raise HTTPException(404, "there is no such script")
+        content, kind = scripts[script]
+        return Response(content, media_type=kind)
 
     def check(access: Annotated[str, Header(alias="x-access", max_length=256)] = "") -> None:
         if token is not None and not hmac.compare_digest(access.encode(), token.encode()):

@@ -158,10 +158,18 @@ def adapted_classifier(system: Any, batch: Batch, draw: Draw) -> Batch:
     return batch
 
 
+def style_network(system: Any, batch: Batch, draw: Draw) -> Batch:
+    """A network that paints, styles that differ, and losses that are calibrated."""
+    shake(system.net.parameters(), draw, 0.2)
+    system._know(batch)
+    return batch
+
+
 PREPARED: dict[str, Callable[[Any, Batch, Draw], Batch]] = {
     "adapted_classifier": adapted_classifier, "camera_refiner": camera_refiner, "classifier": classifier,
     "colourisation": colourisation, "cut": translator, "cyclegan": translator, "detector": detector,
     "forgery_detector": forgery_detector, "gaze": gaze, "hourglass": hourglass, "keypoints": keypoints, "patch": patch,
     "regressor": regressor, "segmenter": segmenter, "simgan": simgan, "super_resolution": super_resolution,
     "texture": texture,
+    "style_network": style_network,
 }

@@ -48,6 +48,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "simclr": {"temperature": 0.37}, "copy_detector": {"entropy": 0.83, "temperature": 0.37},
     "semi_supervised": {"unlabelled": 0.73, "threshold": 0.34},
     "super_resolution": {}, "texture": {"label_smoothing": 0.13, "dropout": 0.0},
+    "style_network": {"style_weight": 1.3, "smooth_weight": 0.7},
     "weak_segmenter": {"augment": False, "dice_weight": 0.61, "classifier_share": 0.1},
 }
 # Other branches of an update.
@@ -76,6 +77,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
                {"statistics": 0.0}],
     "simclr": [{"recipe": "large"}], "copy_detector": [{"crop": (0.9, 1.0)}],
     "semi_supervised": [{"method": "pseudo"}, {"method": "none"}],
+    "style_network": [{"shortcut": False}, {"freeze": True}],
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
     "texture": [{"label_smoothing": 0.0}, {"pooling": "mean", "hidden": 0}],
     "weak_segmenter": [{"classifier_share": 0.5}],
@@ -93,6 +95,7 @@ NO_WEIGHTS = {
     "hourglass": ("sigma", "max_turn", "max_scale", "max_shift"), "landmarks": ("light",),
     "keypoints": ("sigma", "max_turn", "max_scale", "max_shift", "light"), "patch": ("share",),
     "regressor": ("light", "max_shift"),
+    "style_network": ("flat",),
     "simgan": ("variety", "discriminator_width", "instance_noise", "discriminator_rate"),
     "simclr": ("mirrored", "temperature"), "semi_supervised": ("mirrored", "threshold"),
     "copy_detector": ("temperature",),
@@ -106,6 +109,7 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "forgery_detector": ("mask_weight", "kind_weight", "ratio_weight", "explore"),
     "keypoints": ("heat_weight",), "detector": ("geometry_weight", "keypoint_weight"),
     "segmenter": ("dice_weight", "gradient_weight"),
+    "style_network": ("style_weight", "smooth_weight"),
     "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1", "statistics"),
     "cut": ("nce", "nce_identity", "consistency"), "cyclegan": ("cycle", "identity", "consistency"),
     "weak_segmenter": ("dice_weight",), "semi_supervised": ("unlabelled",), "copy_detector": ("entropy",),

@@ -14,6 +14,7 @@ import attack_twins
 import label_twins
 import refiner_twins
 import scene_twins
+import style_twins
 import texture_twins
 import torch
 import torch.nn.functional as F
@@ -271,7 +272,7 @@ TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "simgan": refiner_twins.simgan, "super_resolution": super_resolution, "texture": texture_twins.texture,
     "detector": scene_twins.detector, "segmenter": scene_twins.segmenter,
     "cut": translation_twins.cut, "cyclegan": translation_twins.cyclegan,
-    "weak_segmenter": scene_twins.weak_segmenter,
+    "weak_segmenter": scene_twins.weak_segmenter, "style_network": style_twins.style_network,
     "simclr": label_twins.simclr, "semi_supervised": label_twins.semi_supervised,
     "copy_detector": label_twins.copy_detector}
 
@@ -301,7 +302,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: 4 * rate},
     "simclr": {"net": cycle}, "semi_supervised": {"net": cycle}, "copy_detector": {"net": cycle},
-    "super_resolution": {"net": half_cosine}, "texture": {"head": cycle},
+    "super_resolution": {"net": half_cosine}, "texture": {"head": cycle}, "style_network": {"net": half_cosine},
     "detector": {"net": cycle}, "segmenter": {"net": cycle},
     **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")},
     # Of 20 steps the classifier has 2, each of two rounds 9.
