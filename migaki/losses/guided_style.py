@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from migaki.losses.style import StyleKind, StyleLoss, content_distance
+from migaki.losses.style import StyleLoss, content_distance, weights_for
 from migaki.ops.full_precision import full_precision
 
-Reader = Callable[[Tensor], list[Tensor]]
-"""Maps pictures (B, 3, H, W) in [0, 1] to the maps of the layers, (B, C_l, H_l, W_l)."""
+Reader = Callable[[Tensor], tuple[list[Tensor], list[Tensor]]]
+"""Pictures (B, 3, H, W) in [0, 1] to the maps of the style's layers and of the content's, (B, C_l, H_l, W_l)."""
 
 Pool = Literal["mean", "max", "union"]
 
@@ -128,7 +128,7 @@ def _union(maps: Sequence[Tensor], masks: Sequence[Tensor | None]) -> tuple[Tens
 
 
 def restyle(content: Tensor, region: Tensor, start: Tensor, read: Reader, loss: StyleLoss, sight: Sequence[float],
-            content_layer: int, settings: Settings, progress: Callable[[int, Tensor], None] | None = None) -> Restyled:
+            settings: Settings, progress: Callable[[int, Tensor], None] | None = None) -> Restyled:
     """Returns `content` whose region has been optimised towards the style that `loss` was aimed at.
 
     Minimises style + r content + TV over the pixels of the region by Adam, from `start`. Pixels outside of it keep
@@ -140,18 +140,19 @@ def restyle(content: Tensor, region: Tensor, start: Tensor, read: Reader, loss: 
     """
     inside = region > 0
     with torch.no_grad():
-        wanted = [one.detach() for one in read(content)]
-        weights = guides(region, wanted, sight)
-        loss.calibrate(wanted, weights)
+        seen, wanted = read(content)
+        weights, places = guides(region, seen, sight), weights_for(region, wanted)
+        loss.calibrate(seen, weights)
     pixels = torch.where(inside, start, content).detach().clone()
     mean, square = torch.zeros_like(pixels), torch.zeros_like(pixels)
     style = away = 0.0
     for step in range(1, settings.steps + 1):
         with torch.enable_grad():
             pixels.requires_grad_(True)
-            maps = read(pixels)
+            maps, kept = read(pixels)
             style_term = loss(maps, weights=weights)[0]
-            content_term = content_distance(maps[content_layer], wanted[content_layer], weights[content_layer])[0]
+            content_term = torch.stack([content_distance(own, one, share)[0] for own, one, share in
+                                        zip(kept, wanted, places, strict=True)]).mean()
             total = style_term + settings.content_weight * content_term \
                 + settings.smooth_weight * variation_within(pixels, region)
             (gradient,) = torch.autograd.grad(total, pixels)

@@ -1,0 +1,1 @@
+def write_pages(out, given, change): pass
