@@ -19,6 +19,7 @@ padding in conv1 and the pools.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
@@ -43,6 +44,10 @@ class Backbone(nn.Module, ABC):
 
     strides: tuple[int, ...]
     widths: tuple[int, ...]
+
+    def outputs(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yields the name and the output of each layer, one after the other; by default those of `maps`."""
+        yield from zip((f"stride_{stride}" for stride in self.strides), self.maps(images), strict=True)
 
     @abstractmethod
     def maps(self, images: Tensor) -> list[Tensor]:
@@ -107,13 +112,18 @@ class EfficientNetLite0(Backbone):
         self._count = number
         self.strides, self.widths = tuple(ends), tuple(width for _, width in ends.values())
 
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """Returns the features at the ends of the strides."""
-        x, found = F.relu6(self.stem((255 * images - 127) / 128)), []
+    def outputs(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yields `stem` (after its ReLU6) and every block."""
+        x = F.relu6(self.stem((255 * images - 127) / 128))
+        yield "stem", x
         for number in range(self._count):
             x = self.get_submodule(f"block_{number}")(x)
-            found += [x] if number in self._ends else []
-        return found
+            yield f"block_{number}", x
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Returns the features at the ends of the strides."""
+        ends = {f"block_{number}" for number in self._ends}
+        return [x for name, x in self.outputs(images) if name in ends]
 
 
 class _Fire(nn.Module):
@@ -152,15 +162,19 @@ class SqueezeNet11(Backbone):
 
     middle: Tensor
 
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """Returns the features before each pool and the last ones."""
+    def outputs(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yields `conv1` (after its ReLU) and every fire."""
         x = F.relu(self.conv1(255 * images - self.middle))
-        found = [x]
+        yield "conv1", x
         for number in self._numbers:
             x = F.max_pool2d(x, 3, 2) if number in (2, 4, 6) else x
             x = self.get_submodule(f"fire{number}")(x)
-            found += [x] if number in self.ENDS else []
-        return found
+            yield f"fire{number}", x
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Returns the features before each pool and the last ones."""
+        ends = {"conv1", *(f"fire{number}" for number in self.ENDS)}
+        return [x for name, x in self.outputs(images) if name in ends]
 
 
 _KINDS: Final[dict[str, type[EfficientNetLite0] | type[SqueezeNet11]]] = {
