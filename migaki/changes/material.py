@@ -53,10 +53,10 @@ class Material(Change):
         content_layers: tuple[str, ...] = ()  # none = the network's usual ones
         loss: StyleKind = "gram"  # statistics of the features; --pool union has sliced
         side: int = 192  # px, longer side of the material's pictures; finer or coarser material
-        steps: int = 100  # of the optimisation
-        rate: float = 0.02  # first step of a pixel, of its range
-        content_weight: float = 0.3  # content over style, both in units of the distance at the start
-        smooth_weight: float = 0.5  # of the total variation
+        steps: int = 150  # of the optimisation
+        rate: float = 0.03  # first step of a pixel, of its range
+        content_weight: float = 0.03  # content over style, both in units of the distance at the start
+        smooth_weight: float = 0.3  # of the total variation
         light: Light = "style"  # shading: the old surface's pattern of light; content: its low-pass luminance as it is
         sigma: float = 12.0  # px, width of the low pass
         highlights: bool = False  # take the brightest luminances from the material's pictures: metal, glass

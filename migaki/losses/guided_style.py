@@ -32,10 +32,10 @@ _PLACES = 4096  # of a picture in a union of features
 class Settings:
     """How a region is restyled."""
 
-    steps: int = 100
-    rate: float = 0.02  # of Adam, of the range of a pixel
-    content_weight: float = 0.3  # r: content over style, both in units of their distance at the start
-    smooth_weight: float = 0.5  # of the total variation
+    steps: int = 150
+    rate: float = 0.03  # of Adam, of the range of a pixel
+    content_weight: float = 0.03  # r: content over style, both in units of their distance at the start
+    smooth_weight: float = 0.3  # of the total variation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,10 +18,15 @@ from migaki.nets.style_features import StyleFeatures
 from migaki.ops.appearance import match_mean_deviation
 from migaki.ops.colour import luma
 from migaki.ops.linear_light import blend, feather
+from migaki.ops.sliced import match_sliced, random_bases, sliced_quantiles
 from migaki.ops.surface_light import highlight_curve, recoloured, relit, with_highlights
 
 _MARGIN: Final = 24  # px around the region that the network sees
 _LEAST_CROP: Final = 64  # px
+_EVERY: Final = 5  # steps between two pictures for who follows
+_BASES: Final = 6  # along which distributions of colours are matched
+_QUANTILES: Final = 256
+_PIXELS: Final = 4096  # of each picture, for its distribution of colours
 _GRAIN: Final = 0.03  # deviation, of the range, of the noise that the optimisation begins with
 
 Progress = Callable[[int, Tensor], None]
@@ -43,12 +48,14 @@ class Restyling:
         self.settings = Settings(steps=config.steps, rate=config.rate, content_weight=config.content_weight,
                                  smooth_weight=config.smooth_weight)
         self.curve = highlight_curve([_seen(one) for one in self.material.pictures], config.highlight_share)
+        self._bases = random_bases(3, 1, _BASES)
+        self.colours = sliced_quantiles(torch.cat([_pixels(one) for one in self.material.pictures], 3), self._bases, 1,
+                                        _QUANTILES)
         mean, deviation = zip(*map(_mean_deviation, self.material.pictures), strict=True)
         self.mean, self.deviation = torch.stack(mean).mean(0), torch.stack(deviation).mean(0)
         strides = {layer.name: layer.stride for layer in self.features.features.layers}
         self.sight = [_sight(name, strides[name]) for name in self.features.style]
-        self.gap = 0.0
-        self._loss = self._aimed([one.image for one in self.material.pictures])
+        self._loss, self.gap = self._aimed([one.image for one in self.material.pictures])
 
     @property
     def record(self) -> dict[str, Any]:
@@ -61,13 +68,13 @@ class Restyling:
                       "silhouette": round(self.material.clusters.silhouette, 4)}
         return found | ({"max_gap": round(self.gap, 4)} if self.config.pool == "max" else {})
 
-    def _aimed(self, images: list[Tensor]) -> StyleLoss:
-        """A loss aimed at these pictures as one style."""
+    def _aimed(self, images: list[Tensor]) -> tuple[StyleLoss, float]:
+        """A loss aimed at these pictures as one style, and the gap of a maximum."""
         loss = StyleLoss(self.kind)
         read = [style_maps(one, self.features, image)
                 for one, image in zip(self.material.pictures, images, strict=True)]
-        self.gap = pooled_style(loss, [maps for maps, _ in read], [weights for _, weights in read], self.config.pool)
-        return loss
+        gap = pooled_style(loss, [maps for maps, _ in read], [weights for _, weights in read], self.config.pool)
+        return loss, gap
 
     def change(self, image: Tensor, region: Tensor, seed: int = 0, progress: Progress | None = None) -> Restyled:
         """Returns a picture (1, 1 or 3, H, W) in [0, 1] whose `region` (H, W) bool, not empty, has the material.
@@ -89,12 +96,16 @@ class Restyling:
 
         if self.config.how == "paste":
             return Restyled(image=joined(self._pasted(content, inside, seed)), style=float("nan"), content=float("nan"))
-        follow = None if progress is None else lambda step, pixels: progress(step, joined(pixels))
+
+        def follow(step: int, pixels: Tensor) -> None:
+            if progress is not None and step % _EVERY == 0:
+                progress(step, joined(pixels))
+
         done = self._restyled(content, inside, seed, grey=image.shape[1] == 1, follow=follow)
         return Restyled(image=joined(done.image), style=done.style, content=done.content)
 
     def _restyled(self, content: Tensor, inside: Tensor, seed: int, *, grey: bool,
-                  follow: Callable[[int, Tensor], None] | None) -> Restyled:
+                  follow: Progress) -> Restyled:
         """The optimised crop. Where colours are kept, only luminance is read (Gatys et al. 2017, section 5)."""
         loss, seen = StyleLoss(self.kind), content
         if grey or self.config.colour == "content":
@@ -102,7 +113,7 @@ class Restyling:
             mean, deviation = _statistics(seen, inside)
             matched = [match_mean_deviation(luma(one.image).expand(-1, 3, -1, -1), mean, deviation).clamp(0, 1)
                        for one in self.material.pictures]
-            loss = self._aimed(matched)
+            loss, _ = self._aimed(matched)
             start = seen
         else:
             loss.aim_at(self._loss.targets)
@@ -125,12 +136,24 @@ class Restyling:
         return picture[..., top : top + content.shape[2], left : left + content.shape[3]]
 
     def _finished(self, changed: Tensor, content: Tensor, inside: Tensor) -> Tensor:
-        """Light, highlights and colours of the changed region."""
+        """Colours, light and highlights of the changed region."""
         config = self.config
+        if config.colour == "style" and config.how == "style":
+            # Statistics of features leave colours free that no picture of the material has: speckles of all hues.
+            changed = coloured_as(changed, inside, self.colours, self._bases)
         changed = relit(changed, content, inside, config.light, config.sigma)
         if config.highlights:
             changed = with_highlights(changed, content, inside, self.curve, config.highlight_share)
         return recoloured(changed, content, inside) if config.colour == "content" else changed
+
+
+def coloured_as(image: Tensor, inside: Tensor, wanted: Tensor, bases: Tensor) -> Tensor:
+    """Returns a picture (1, 3, H, W) whose pixels inside a region (1, 1, H, W) have the colours `wanted`: see
+    `ops.sliced`."""
+    pixels = image[0][:, inside[0, 0] > 0][None, :, None]
+    found = image.clone()
+    found[0][:, inside[0, 0] > 0] = match_sliced(pixels, wanted, bases, 1)[0, :, 0].clamp(0, 1)
+    return found
 
 
 def crop_around(region: Tensor, margin: int, least: int) -> tuple[slice, slice]:
@@ -161,6 +184,14 @@ def _seen(picture: StylePicture) -> Tensor:
     image, mask = picture.image[..., rows, columns], picture.mask[..., rows, columns]
     mean = (image * mask).sum((2, 3), keepdim=True) / mask.sum()
     return torch.where(mask > 0, image, mean)
+
+
+def _pixels(picture: StylePicture) -> Tensor:
+    """Up to `_PIXELS` pixels of a picture that show the material, (1, 3, 1, N), each picture as many."""
+    flat = picture.image.flatten(2)[0]
+    shown = flat if picture.mask is None else flat[:, picture.mask.flatten() > 0]
+    places = torch.linspace(0, shown.shape[1] - 1, _PIXELS).round().long()
+    return shown[:, places][None, :, None]
 
 
 def _mean_deviation(picture: StylePicture) -> tuple[Tensor, Tensor]:
