@@ -24,8 +24,8 @@ class Material(Change):
     """Gives a region of each picture the material of other pictures, by optimising its pixels.
 
     The region is a class of the set's masks (--from), what a segmenter finds, or what a click or a box means. The
-    material is a picture, a folder of pictures, or a word of --words, whose pictures are clustered by style. Labels stay
-    as they were; the pixels that were changed are the plane `region`. docs/materials.md has the sources.
+    material is a picture, a folder of pictures, or a word of --words, whose pictures are clustered by style. Labels
+    stay as they were; the pixels that were changed are the plane `region`. docs/materials.md has the sources.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,11 +35,11 @@ class Material(Change):
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "source words segmenter click box cluster pool features light highlights colour steps feather",
             "rest": "how empty loss side most style_layers content_layers content_weight smooth_weight rate "
-                    "highlight_share sigma pages",
+                    "highlight_share sigma only pages",
         }
         NAMES: ClassVar[dict[str, str]] = {"source": "from"}
 
-        to: str  # the material: a picture, a folder of pictures (with masks, only what these show), or a word of --words
+        to: str  # a picture, a folder of pictures (with masks, only what these show), or a word of --words
         source: str = ""  # class that is changed, by name or number in the masks; none = all but the background
         words: Path | None = None  # a folder with a folder of pictures for each word, or a set with the column `label`
         segmenter: Path | None = None  # a run of `migaki train weak_segmenter` or `segmenter` that finds the region
@@ -48,6 +48,7 @@ class Material(Change):
         cluster: int = 1  # of the word's pictures: 1 = the largest; 0 = all, not clustered
         pool: Pool = "mean"  # how several pictures are one style; union: of all their features, by sliced Wasserstein
         most: int = 8  # pictures that are pooled, the most central ones
+        only: int = 0  # of the chosen pictures, the one of this number alone, from 1; 0 = all are pooled
         features: str = "random"  # network: random, efficientnet_lite0, a file NAME=FILE.safetensors, or a run
         style_layers: tuple[str, ...] = ()  # none = the network's usual ones
         content_layers: tuple[str, ...] = ()  # none = the network's usual ones
@@ -72,15 +73,16 @@ class Material(Change):
             if len(ways) > 1:
                 raise UserError(f"apply material: --{ways[0]} and --{ways[1]}: give one way to find the region")
             if self.source and ways and ways != ["segmenter"]:
-                raise UserError(f"apply material: --from is a class of masks, and --{ways[0]} needs none: leave one out")
+                raise UserError(f"apply material: --from is a class of masks, and --{ways[0]} needs none: leave one "
+                                "out")
             if self.pool == "max" and self.loss != "gram":
                 raise UserError("apply material: --pool max is of Gram matrices: leave out --loss")
             if min(self.steps, self.most) < 1 or self.side < 32 or self.rate <= 0 or self.sigma <= 0:
                 raise UserError("apply material: --steps and --most are at least 1, --side at least 32 px, --rate and "
                                 "--sigma above 0")
-            if min(self.content_weight, self.smooth_weight, self.feather, self.cluster, self.pages) < 0:
-                raise UserError("apply material: --content-weight, --smooth-weight, --feather, --cluster and --pages "
-                                "must not be negative")
+            if min(self.content_weight, self.smooth_weight, self.feather, self.cluster, self.pages, self.only) < 0:
+                raise UserError("apply material: --content-weight, --smooth-weight, --feather, --cluster, --only and "
+                                "--pages must not be negative")
             if not 0 < self.highlight_share < 1:
                 raise UserError("apply material: --highlight-share lies between 0 and 1")
             if self.box is not None and min(self.box[2:]) <= 0:

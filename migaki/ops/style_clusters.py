@@ -50,7 +50,8 @@ def style_vectors(grams: Sequence[Tensor], dimensions: int = 64) -> Tensor:
     values, vectors = torch.linalg.eigh(centred @ centred.T)
     kept = values.flip(0)[:dimensions] > 1e-12
     scale = values.flip(0)[:dimensions][kept].sqrt()
-    return (vectors.flip(1)[:, :dimensions][:, kept] * scale).float()
+    rows: Tensor = (vectors.flip(1)[:, :dimensions][:, kept] * scale).float()
+    return rows
 
 
 @full_precision
@@ -83,7 +84,7 @@ def style_clusters(rows: Tensor, fewest: int = 2, most: int = 6) -> StyleCluster
         if best is None or value > best[0]:
             best = value, members
     value, members = best if best is not None else (0.0, torch.zeros(len(rows), dtype=torch.int64))
-    numbers = sorted(members.unique().tolist(), key=lambda number: (-int((members == number).sum()), number))
+    numbers = sorted(set(members.tolist()), key=lambda number: (-int((members == number).sum()), number))
     place = {number: new for new, number in enumerate(numbers)}
     members = torch.tensor([place[number] for number in members.tolist()])
     away = squared_distances(rows, rows).sqrt()

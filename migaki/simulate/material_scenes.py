@@ -47,8 +47,8 @@ class MaterialScenes(Simulator):
         noise: float = 0.01  # standard deviation of the sensor's noise
 
         def __post_init__(self) -> None:
-            if not 32 <= self.size <= 1024:
-                raise UserError(f"material_scenes: size is {self.size}, it must lie between 32 and 1024 px")
+            if not 16 <= self.size <= 1024:
+                raise UserError(f"material_scenes: size is {self.size}, it must lie between 16 and 1024 px")
             if not 0.1 <= self.extent[0] <= self.extent[1] <= 0.45:
                 raise UserError("material_scenes: extent lies within 0.1 and 0.45, a lower and an upper end")
             if not 0 <= self.shading[0] <= self.shading[1] <= 0.9 or not 0 <= self.noise <= 0.5:

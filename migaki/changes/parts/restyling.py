@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from migaki.changes.parts.style_pictures import Material, StylePicture, open_material, style_maps
 from migaki.core.files import show
 from migaki.core.seeds import generator
 from migaki.losses.guided_style import Restyled, Settings, pooled_style, restyle
-from migaki.losses.style import StyleLoss
+from migaki.losses.style import StyleKind, StyleLoss
 from migaki.nets.style_features import StyleFeatures
 from migaki.ops.appearance import match_mean_deviation
 from migaki.ops.colour import luma
@@ -43,8 +42,8 @@ class Restyling:
         self.config = config
         self.features = StyleFeatures(config.features, config.style_layers, config.content_layers)
         self.material: Material = open_material(config.to, config.words, self.features, side=config.side,
-                                                most=config.most, cluster=config.cluster)
-        self.kind = "sliced" if config.pool == "union" else config.loss
+                                                most=config.most, cluster=config.cluster, only=config.only)
+        self.kind: StyleKind = "sliced" if config.pool == "union" else config.loss
         self.settings = Settings(steps=config.steps, rate=config.rate, content_weight=config.content_weight,
                                  smooth_weight=config.smooth_weight)
         self.curve = highlight_curve([_seen(one) for one in self.material.pictures], config.highlight_share)

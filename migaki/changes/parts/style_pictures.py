@@ -50,17 +50,17 @@ class Material:
 
 
 def open_material(to: str, words: Path | None, features: StyleFeatures, *, side: int, most: int,
-                  cluster: int) -> Material:
+                  cluster: int, only: int = 0) -> Material:
     """Returns the material `to`: a picture, a folder of pictures, or a word among the classes of `words`.
 
     Pictures are scaled so that their longer side has `side` px. A word's are clustered, and of its `cluster` (1 = the
-    largest, 0 = all) the `most` most central ones are taken; of a folder the first ones, evenly spaced. Raises
-    UserError for no picture, pictures too small, an unknown word, and too few pictures to cluster.
+    largest, 0 = all) the `most` most central ones are taken; of a folder some, evenly spaced. Of these, `only` takes
+    one, from 1. Raises UserError for no picture, pictures too small, an unknown word, and too few pictures to cluster.
     """
     candidates = _read(ImageFolder(Path(to)), None, side) if words is None else _of_word(words, to, side)
     if words is None or not cluster:
         chosen = [candidates[place] for place in _spaced(len(candidates), most)]
-        return Material(to, tuple(chosen), tuple(candidates))
+        return Material(to, _lone(chosen, only), tuple(candidates))
     if len(candidates) < LEAST:
         count = f"{len(candidates)} picture{'s' if len(candidates) > 1 else ''}"
         raise UserError(f"{show(words)}: has {count} of '{show(to)}', and clusters need {LEAST} or more: add pictures, "
@@ -70,7 +70,13 @@ def open_material(to: str, words: Path | None, features: StyleFeatures, *, side:
         raise UserError(f"--cluster {cluster}: the pictures of '{show(to)}' have {len(clusters.order)} clusters: give "
                         f"1 to {len(clusters.order)}, or 0 for all")
     chosen = [candidates[place] for place in clusters.order[cluster - 1][:most]]
-    return Material(to, tuple(chosen), tuple(candidates), clusters, cluster)
+    return Material(to, _lone(chosen, only), tuple(candidates), clusters, cluster)
+
+
+def _lone(chosen: Sequence[StylePicture], only: int) -> tuple[StylePicture, ...]:
+    if only > len(chosen):
+        raise UserError(f"--only {only}: {len(chosen)} pictures were chosen: give 1 to {len(chosen)}")
+    return (chosen[only - 1],) if only else tuple(chosen)
 
 
 def grams_of(pictures: Sequence[StylePicture], features: StyleFeatures) -> list[Tensor]:
@@ -123,8 +129,8 @@ def _picture(folder: ImageFolder, row: int, side: int, has_mask: bool) -> StyleP
     path = folder.file(row)
     header = read_header(path)
     if min(header.height, header.width) < LEAST_SIDE:
-        raise UserError(f"{show(path)}: has {header.width} x {header.height} px, too few to have a style: give pictures "
-                        f"of at least {LEAST_SIDE} px")
+        raise UserError(f"{show(path)}: has {header.width} x {header.height} px, too few to have a style: give "
+                        f"pictures of at least {LEAST_SIDE} px")
     array = framing.check_values(read_image(path), None, path)
     has_alpha = path.suffix.lower() != ".npy" and array.shape[0] in (2, 4) and header.has_alpha
     unit = framing.to_unit(framing.convert_channels(array, 3, has_alpha=has_alpha, path=path))
