@@ -7,6 +7,7 @@ CRF (`ops.dense_crf`), which is soft and needs no compiled library.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,8 @@ class Mixture:
         """Returns the log density (N,) of colours (N, 3)."""
         away = torch.einsum("kij,nkj->nki", self.whiten, colours[:, None] - self.mean)
         volume = self.whiten.diagonal(dim1=1, dim2=2).log().sum(1)
-        return (self.log_weight + volume - 0.5 * away.square().sum(2)).logsumexp(1)
+        each = volume - 0.5 * away.square().sum(2) - 1.5 * math.log(2 * math.pi)
+        return (self.log_weight + each).logsumexp(1)
 
 
 def fit_mixture(colours: Tensor) -> Mixture:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from migaki.lab.steps import change_step, judge_step, simulate_step, train_step
 from migaki.lab.study import Plan, Study
 from migaki.lab.study_report import StudyReport
 from migaki.ops.paint import paint_mask
+from migaki.ops.surface_light import Light
 from migaki.report.sheets import sheet
 from migaki.report.statistics import paired_difference
 from migaki.report.tables import Entry, Table
@@ -83,7 +84,7 @@ class Materials(Study):
         pools: tuple[str, ...] = ("mean", "max", "union")  # ways to pool pictures
         singles: int = 3  # pictures whose style is taken alone
         most: int = 6  # pictures that are pooled
-        light: str = "style"  # see `migaki apply material --help`
+        light: Light = "style"  # see `migaki apply material --help`
         size: int = 96  # px, sides of the scenes
         side: int = 128  # px, longer side of the pictures that lend their style
         texture_count: int = 100  # drawn textures, without --words
@@ -109,8 +110,6 @@ class Materials(Study):
             if self.singles < 2 or min(self.test_count, self.train_count, self.steps, self.segmenter_steps,
                                        self.classifier_steps) < 1:
                 raise UserError(f"{name}: --singles is at least 2; counts and steps at least 1")
-            if self.light not in ("style", "shading", "content"):
-                raise UserError(f"{name}: --light {self.light}: give style, shading or content")
             if self.words is None and (self.texture_count < 40 or set(self.materials) - set(KINDS)):
                 raise UserError(f"{name}: --texture-count is at least 40, and drawn materials are {', '.join(KINDS)}")
 
@@ -139,12 +138,12 @@ class Materials(Study):
             Arm(name=name, slug=slug, saw="photographs, no label" if config.words else "nothing",
                 trials=tuple(trials[slug])) for slug, name, _ in self._ways()))
 
-    def _ways(self) -> list[tuple[str, str, dict[str, object]]]:
+    def _ways(self) -> list[tuple[str, str, dict[str, Any]]]:
         """Slug, name, and what the change has of its own."""
-        return [("paste", "pasted (upper bound)", {"how": "paste"}),
-                *((pool, _POOLS[pool], {"pool": pool}) for pool in self.config.pools),
-                *((f"single_{number}", f"single picture {number}", {"only": number})
-                  for number in range(1, self.config.singles + 1))]
+        ways: list[tuple[str, str, dict[str, Any]]] = [("paste", "pasted (upper bound)", {"how": "paste"})]
+        ways += [(pool, _POOLS[pool], {"pool": pool}) for pool in self.config.pools]
+        return ways + [(f"single_{number}", f"single picture {number}", {"only": number})
+                       for number in range(1, self.config.singles + 1)]
 
     def _sets(self, out: Path, words: Path, materials: Sequence[str], quiet: bool) -> tuple[Step, ...]:
         config = self.config
@@ -172,12 +171,12 @@ class Materials(Study):
     def _test(self, out: Path, number: int) -> Path:
         return out / f"test_{number}"
 
-    def _change(self, out: Path, material: str, number: int, own: dict[str, object], made: Path, quiet: bool) -> Step:
+    def _change(self, out: Path, material: str, number: int, own: dict[str, Any], made: Path, quiet: bool) -> Step:
         config = self.config
         change = Material.Config(
             to=material, words=out / "parted" / STYLE, features=config.features, steps=config.steps, most=config.most,
             side=config.side, light=config.light, content_weight=config.content_weight, cluster=0,
-            empty="keep", pages=0, **own)  # type: ignore[arg-type]
+            empty="keep", pages=0, **own)
         return change_step("material", change, ApplyJob(input=self._test(out, number), out=made, seed=config.seed),
                            quiet, cost=config.test_count * config.steps / 60)
 
