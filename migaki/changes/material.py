@@ -63,7 +63,7 @@ class Material(Change):
         highlights: bool = False  # take the brightest luminances from the material's pictures: metal, glass
         highlight_share: float = 0.06  # of the region's pixels
         colour: Literal["style", "content"] = "style"  # content: the region keeps its colours
-        feather: float = 3.0  # px inside the region over which the change sets in, in linear light
+        feather: float = 1.5  # px inside the region over which the change sets in, in linear light
         how: Literal["style", "paste"] = "style"  # paste: put a piece of a picture there instead, without optimising
         empty: Literal["refuse", "keep"] = "refuse"  # a picture without the region: stop, or leave it as it is
         pages: int = 12  # pictures that the page shows, the first ones; 0 = no page

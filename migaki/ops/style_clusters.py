@@ -50,8 +50,8 @@ def style_vectors(grams: Sequence[Tensor], dimensions: int = 64) -> Tensor:
     values, vectors = torch.linalg.eigh(centred @ centred.T)
     kept = values.flip(0)[:dimensions] > 1e-12
     scale = values.flip(0)[:dimensions][kept].sqrt()
-    rows: Tensor = (vectors.flip(1)[:, :dimensions][:, kept] * scale).float()
-    return rows
+    found: Tensor = (vectors.flip(1)[:, :dimensions][:, kept] * scale).float()
+    return found
 
 
 @full_precision

@@ -64,7 +64,8 @@ def _cracked(draw: Draw, size: int) -> npt.NDArray[np.float64]:
     y, x = np.mgrid[:size, :size].astype(np.float64)
     away = np.hypot(y[..., None] - seeds[:, 0], x[..., None] - seeds[:, 1])
     nearest = np.partition(away, 1, axis=2)
-    return np.asarray(np.clip(nearest[..., 1] - nearest[..., 0] - draw.uniform(0.5, 1.5), 0, 1))
+    apart: npt.NDArray[np.float64] = nearest[..., 1] - nearest[..., 0]
+    return np.clip(apart - draw.uniform(0.5, 1.5), 0, 1)
 
 
 def _edge(wave: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

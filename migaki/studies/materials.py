@@ -198,7 +198,7 @@ class Materials(Study):
         report.table("pooling", self._pooled(report))
         report.section("Pictures and masks")
         report.figure("pairs", sheet(self._pictures(report.out), min_side=96),
-                      "The first things of each target material, none chosen: before, the region, and each way.")
+                      "Things of each target material, none chosen: before, the region, and each way.")
         report.section("Protocol", is_folded=True)
         report.text(_PROTOCOL)
 
@@ -230,13 +230,16 @@ class Materials(Study):
 
     def _pictures(self, out: Path) -> list[tuple[str, torch.Tensor]]:
         """Rows of pictures: before, region, and each way, the first ones of each material."""
-        each = max(1, _SHOWN // len(self._materials))
         tests = [ImageFolder(self._test(out, number)) for number in range(len(self._materials))]
-        before = [folder.read(range(min(each, len(folder))), ("image", "mask")) for folder in tests]
+        each = max(1, _SHOWN // len(tests))
+        # Targets share most scenes: each shows others.
+        shown = [[(number * each + place) % len(folder) for place in range(min(each, len(folder)))]
+                 for number, folder in enumerate(tests)]
+        before = [folder.read(rows, ("image", "mask")) for folder, rows in zip(tests, shown, strict=True)]
         images = torch.cat([batch["image"] for batch in before])
         rows = [("before", images), ("region", paint_mask(images, torch.cat([batch["mask"] for batch in before])))]
         for slug, name, _ in self._ways():
             folders = [ImageFolder(out / f"{slug}_{number}") for number in range(len(self._materials))]
-            rows.append((name, torch.cat([folder.read(range(min(each, len(folder))), ("image",))["image"]
-                                          for folder in folders])))
+            rows.append((name, torch.cat([folder.read(places, ("image",))["image"]
+                                          for folder, places in zip(folders, shown, strict=True)])))
         return rows

@@ -78,7 +78,7 @@ def test_a_change_outside_is_counted(root: Path, tmp_path: Path) -> None:
     row = json.loads((tmp_path / "touched" / "metadata.jsonl").read_text().splitlines()[0])
     path = tmp_path / "touched" / row["file_name"]
     image = Image.open(path).convert("RGB")
-    image.putpixel((0, 0), tuple(255 - value for value in image.getpixel((0, 0))))  # type: ignore[union-attr,arg-type]
+    image.putpixel((0, 0), tuple(255 - value for value in image.getpixel((0, 0))))  # type: ignore[union-attr]
     image.save(path)
     assert judged(root, data=tmp_path / "touched", recogniser=None).figures["changed_outside"] == 1
 

@@ -51,7 +51,8 @@ def test_kinds_of_texture_are_found_again() -> None:
 def test_the_best_number_is_chosen_and_the_most_central_come_first() -> None:
     draw = torch.Generator().manual_seed(2)
     centres = torch.tensor([[0.0, 0], [9, 0], [0, 9]])
-    rows = torch.cat([centres[k] + 0.3 * torch.randn(count, 2, generator=draw) for k, count in ((0, 5), (1, 9), (2, 7))])
+    rows = torch.cat([centres[k] + 0.3 * torch.randn(count, 2, generator=draw)
+                      for k, count in ((0, 5), (1, 9), (2, 7))])
     found = style_clusters(rows)
     assert [len(order) for order in found.order] == [9, 7, 5] and found.silhouette > 0.8
     assert set(found.order[0]) == set(range(5, 14))
