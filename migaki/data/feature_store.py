@@ -57,7 +57,8 @@ _VERSION: Final = 1  # of the preprocessing
 class Network(Protocol):
     """What the store needs of features (`nets.texture_features`)."""
 
-    identity: str
+    @property
+    def identity(self) -> str: ...
 
     def maps(self, images: Tensor, layers: Sequence[str] | str) -> dict[str, Tensor]: ...
 
@@ -66,8 +67,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How rows are computed. `size` is the side of the square that a picture is scaled to cover and cut to, in px;
-    `quality` that of a JPEG that it goes through afterwards, 0 for none; at each of the `scales` it is pooled anew."""
+    """How rows are computed; the fields are those of `FeatureStore.rows`."""
 
     features: Network
     layers: tuple[str, ...]
@@ -75,16 +75,19 @@ class Recipe:
     size: int
     quality: int
     scales: tuple[float, ...]
+    through: int
+    grey: bool
 
     @property
     def space(self) -> dict[str, Any]:
         """What decides the rows, in plain JSON."""
         return {"features": self.features.identity, "layers": list(self.layers), "pooling": self.pooling.identity,
-                "size": self.size, "quality": self.quality, "scales": list(self.scales), "version": _VERSION}
+                "size": self.size, "quality": self.quality, "scales": list(self.scales), "through": self.through,
+                "grey": self.grey, "version": _VERSION}
 
     def row(self, path: FilePath) -> Array:
         """Returns the row (D,) of one picture: scales behind each other, the layers of a scale behind each other."""
-        whole = prepared(path, self.size, self.quality)
+        whole = prepared(path, self.size, self.quality, self.through, self.grey)
         rows = []
         with torch.inference_mode():
             for scale in self.scales:
@@ -99,15 +102,22 @@ class Recipe:
         return found
 
 
-def prepared(path: FilePath, size: int, quality: int = 0) -> Tensor:
-    """Returns a picture (1, 3, size, size) in [0, 1]: covered and cut, grey shown in three channels, re-encoded as a
-    JPEG of `quality` if that is above 0. UserError for a damaged picture, or one of less than `SMALLEST` px."""
+def prepared(path: FilePath, size: int, quality: int = 0, through: int = 0, grey: bool = False) -> Tensor:
+    """Returns a picture (1, 3, size, size) in [0, 1], grey shown in three channels; see `FeatureStore.rows`.
+
+    Raises UserError for a damaged picture, and for one of less than `SMALLEST` px.
+    """
     header = read_header(path)
     if min(header.height, header.width) < SMALLEST:
         raise UserError(f"{show(path)}: is {header.width}x{header.height} px, too small for features: leave out "
                         f"pictures of less than {SMALLEST} px")
-    array = framing.resize(framing.check_values(read_image(path), None, path), (size, size))
-    array = framing.convert_channels(array, 3, has_alpha=header.has_alpha, path=path)
+    array = framing.check_values(read_image(path), None, path)
+    if through:
+        array = framing.resize(array, (through, through))
+    array = framing.resize(array, (size, size))
+    if grey:
+        array = framing.convert_channels(array, 1, has_alpha=header.has_alpha, path=path)
+    array = framing.convert_channels(array, 3, has_alpha=header.has_alpha and not grey, path=path)
     if quality:
         pixels = np.rint(255 * framing.to_unit(array)).astype(np.uint8).transpose(1, 2, 0)
         buffer = io.BytesIO()
@@ -124,8 +134,9 @@ class FeatureStore:
 
     def rows(self, pictures: Sequence[FilePath] | ImageFolder, features: Network, layer: Sequence[str] | str = "",
              pooling: Pooling | str = "mean", *, size: int = 160, quality: int = 0,
-             scales: Sequence[float] = (1.0,), workers: int = 1, engine_name: engine.Engine = "local",
-             address: str | None = None, progress: Progress | None = None) -> Array:
+             scales: Sequence[float] = (1.0,), through: int = 0, grey: bool = False, workers: int = 1,
+             engine_name: engine.Engine = "local", address: str | None = None,
+             progress: Progress | None = None) -> Array:
         """Returns the rows (N, D) float32 of pictures, in their order, and computes those that are not kept yet.
 
         The result is a memory map where the rows lie in this order, as they do after a first filling; else a copy.
@@ -139,6 +150,9 @@ class FeatureStore:
             quality: 1 to 95 to pass every picture through a JPEG of this quality afterwards, so that sets of different
                 origin are alike; 0 for none.
             scales: Factors of `size` at which each picture is pooled.
+            through: px; a picture is scaled to this size first, so that sets of different resolution hold equal detail;
+                0 for not.
+            grey: Whether colours are taken away first.
             workers: Processes; 0 for one per core. With 1, threads of this process share the work.
             engine_name: `ray` for a cluster, at `address`.
             progress: Called with (done, total).
@@ -150,9 +164,9 @@ class FeatureStore:
             *pictures]
         if not files:
             raise UserError("no picture to compute features of: check the folder")
-        _check(size, quality, scales)
-        recipe = Recipe(features, features.names_of(layer),
-                        PlainPooling(pooling) if isinstance(pooling, str) else pooling, size, quality, tuple(scales))
+        _check(size, quality, scales, through)
+        recipe = Recipe(features, features.names_of(layer), pooling_of(pooling), size, quality, tuple(scales), through,
+                        grey)
         space = _Space(self.folder, recipe.space)
         keys, known = _keys(files), space.places()
         todo = {key: path for key, path in zip(keys, files, strict=True) if key not in known}
@@ -168,9 +182,19 @@ class FeatureStore:
         return space.read(keys)
 
 
-def _check(size: int, quality: int, scales: Sequence[float]) -> None:
+def pooling_of(pooling: Pooling | str) -> Pooling:
+    """Returns a pooling, given by itself or by its name; UserError for a name that there is not."""
+    try:
+        return PlainPooling(pooling) if isinstance(pooling, str) else pooling
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _check(size: int, quality: int, scales: Sequence[float], through: int) -> None:
     if not 32 <= size <= 4096:
         raise UserError(f"size {size}: 32 to 4096 px")
+    if through and not SMALLEST <= through <= 4096:
+        raise UserError(f"through {through}: {SMALLEST} to 4096 px, or 0 for not")
     if not 0 <= quality <= 95:
         raise UserError(f"quality {quality}: 1 to 95, or 0 to leave pictures as they are")
     if not scales or not all(0 < scale <= 4 and scale * size >= 32 for scale in scales):
@@ -249,13 +273,10 @@ class _Space:
     """The rows of one recipe on disk."""
 
     def __init__(self, store: Path, made: dict[str, Any]) -> None:
-        name = digest(json.dumps(made, sort_keys=True))
-        make_folder(store)
-        self.folder = make_inner_folder(store / name)
+        self._store, self._made = store, made
+        self.folder = store / digest(json.dumps(made, sort_keys=True))
         about = self.folder / "space.json"
-        if not about.exists():
-            write_json(about, made)
-        elif read_json(about) != made:
+        if about.exists() and read_json(about) != made:
             raise UserError(f"{show(about)}: describes other rows than its folder's name: delete the folder "
                             f"{show(self.folder)}; its rows are computed again")
         self._keys, self._rows = self.folder / "keys", self.folder / "rows.f32"
@@ -287,8 +308,12 @@ class _Space:
 
     def append(self, keys: Sequence[bytes], rows: Array) -> None:
         """Add rows (n, D) whose keys nobody has added meanwhile; on the disk when this returns."""
+        make_folder(self._store)
+        make_inner_folder(self.folder)
         try:
             with self._locked():
+                if not (self.folder / "space.json").exists():
+                    write_json(self.folder / "space.json", self._made)
                 if not self.width:
                     write_json(self._width, rows.shape[1])
                 if rows.shape[1] != self.width:

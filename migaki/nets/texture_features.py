@@ -5,9 +5,9 @@
     features.maps(images, ["size_3", "size_15"])          # {"size_3": (B, 32, H, W), ...}
     features.identity                                     # with a hash of the weights: a key for what is kept
 
-`open_features` takes `random` (or `random=SEED`), `efficientnet_lite0` (extra `migaki[weights]`), a file of weights
-(.safetensors of EfficientNet-Lite0, SqueezeNet 1.1, VGG-16, VGG-19; also as `squeezenet1_1=FILE`), and the folder of a
-trained run of this package. Nothing in any of them is unpickled.
+`open_features` takes `random` (or `random=SEED`), `gradients` (dense SIFT), `efficientnet_lite0` (extra
+`migaki[weights]`), a file of weights (.safetensors of EfficientNet-Lite0, SqueezeNet 1.1, VGG-16, VGG-19; also as
+`squeezenet1_1=FILE`), and the folder of a trained run of this package. Nothing in any of them is unpickled.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -27,10 +28,11 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.system import System
 from migaki.core.trained import load_system
+from migaki.nets.dense_gradients import DenseGradients
 from migaki.nets.pretrained import read_weights
 from migaki.nets.published import PublishedNet, is_published, load_backbone
 from migaki.nets.random_filters import SEED, SIZES, RandomFilters
-from migaki.nets.vgg import STAGES, vgg_of
+from migaki.nets.vgg import STAGES, Vgg, vgg_of
 from migaki.ops.colour import luma
 from migaki.ops.full_precision import full_precision
 from migaki.ops.taps import UnfitModel, stage_layers, tapped
@@ -38,8 +40,8 @@ from migaki.ops.taps import UnfitModel, stage_layers, tapped
 _VERSION: Final = 1  # of how layers are computed: part of the identity
 _PROBE: Final = 128  # px, sides of the picture that tells sizes of maps
 _FILES: Final = ("efficientnet_lite0", "squeezenet1_1", *STAGES)
-_KNOWN: Final = ("random, efficientnet_lite0, NAME=FILE.safetensors (NAME: efficientnet_lite0, squeezenet1_1, vgg16, "
-                 "vgg19), or the --out of a `migaki train`")
+_KNOWN: Final = ("random, gradients, efficientnet_lite0, NAME=FILE.safetensors (NAME: efficientnet_lite0, "
+                 "squeezenet1_1, vgg16, vgg19), or the --out of a `migaki train`")
 _USUAL: Final = {"efficientnet_lite0": "block_10", "squeezenet1_1": "fire9", "vgg16": "conv4_3", "vgg19": "conv4_4",
                  "random": "+".join(f"size_{size}" for size in SIZES)}
 
@@ -70,12 +72,17 @@ class Features(nn.Module):
         self.name, self.kind, self.smallest = name, kind, smallest
         self._net: Any = net
         self.eval().requires_grad_(False)
-        with torch.no_grad():
-            probe = {layer: x.shape for layer, x in net.outputs(torch.zeros(1, 3, _PROBE, _PROBE))}
+        place = next((value.device for value in self.state_dict().values()), torch.device("cpu"))
+        with torch.no_grad():  # also on the device `meta`, which tells shapes alone
+            probe = {layer: x.shape for layer, x in net.outputs(torch.zeros(1, 3, _PROBE, _PROBE, device=place))}
         self.layers = tuple(Layer(layer, shape[1], 2 ** max(0, round(math.log2(_PROBE / shape[-1]))))
                             for layer, shape in probe.items())
         self.usual = usual or self.layers[-1].name
-        self.identity = f"{kind}-{_fingerprint(self)}"
+
+    @cached_property
+    def identity(self) -> str:
+        """The kind of network with a hash of its weights."""
+        return f"{self.kind}-{_fingerprint(self)}"
 
     @full_precision
     def maps(self, images: Tensor, layers: Sequence[str] | str) -> dict[str, Tensor]:
@@ -173,6 +180,8 @@ def open_features(name: str) -> Features:
     if kind == "random" and (not rest or (rest.isascii() and rest.isdecimal() and len(rest) < 10)):
         seed = int(rest or SEED)
         return Features(name, "random", RandomFilters(seed), _USUAL["random"], smallest=8)
+    if name == "gradients":
+        return Features(name, name, DenseGradients(), "all", smallest=40)
     if name in _FILES and not is_published(name):
         raise UserError(f"{name}: its weights come with no package: give {name}=FILE.safetensors")
     if is_published(name):
@@ -187,6 +196,18 @@ def open_features(name: str) -> Features:
     if wanted not in ("", made.kind):
         raise UserError(f"{show(path)}: holds {made.kind} and not {wanted}: give {made.kind}={show(path)}")
     return made
+
+
+def blank_features(kind: str, *, with_head: bool = False) -> Features:
+    """Returns features of this kind (`Features.kind`) whose weights are still to be loaded; those of `random` and
+    `gradients` are complete. `with_head` adds EfficientNet-Lite0's layer `head`. UserError for an unknown kind."""
+    if kind.partition("=")[0] in ("random", "gradients"):
+        return open_features(kind)
+    if kind in STAGES:
+        return Features(kind, kind, Vgg(kind), _USUAL[kind])
+    if kind not in _FILES:
+        raise UserError(f"network '{show(kind)}': there are random, gradients, {', '.join(_FILES)}")
+    return _published(kind, PublishedNet(kind, with_head=with_head))
 
 
 def _published(name: str, net: PublishedNet) -> Features:

@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from migaki.core.errors import UserError
 from migaki.ops.full_precision import full_precision
 
 POOLINGS: Final = ("mean", "mean_sd", "gram")
@@ -80,11 +79,11 @@ def unit(rows: Tensor) -> Tensor:
 
 
 class PlainPooling:
-    """`mean`, `mean_sd` or `gram`, by name."""
+    """`mean`, `mean_sd` or `gram`, by name; ValueError for another name."""
 
     def __init__(self, name: str) -> None:
         if name not in POOLINGS:
-            raise UserError(f"pooling '{name}': there are {', '.join(POOLINGS)}, and fisher, which is fitted first")
+            raise ValueError(f"pooling '{name}': there are {', '.join(POOLINGS)}, and fisher, which is fitted first")
         self.identity = name
 
     def __call__(self, maps: Tensor, weights: Tensor | None = None) -> Tensor:

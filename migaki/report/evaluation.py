@@ -23,6 +23,7 @@ from migaki.metrics.gaze import AngularError
 from migaki.metrics.keypoints import KeypointError
 from migaki.metrics.regression import RegressionError
 from migaki.metrics.segmentation import DepthErrors, MaskOverlap
+from migaki.report.class_table import class_table, labelled_pictures
 from migaki.report.figures import confusion, error_curves, scatter
 from migaki.report.findings import write_findings
 from migaki.report.gaze_pictures import gaze_sheet
@@ -78,9 +79,8 @@ def shown_by(metric: Metric, names: Sequence[str], folder: ImageFolder | None
         return sections, files | {"errors.csv": _csv(names, *errors_of(metric))}
     if "confusion" in figures:
         called = [shown_name(name) for name in figures.get("classes", map(str, range(len(figures["recall"]))))]
-        recalls = [list(row) for row in zip(called, figures["recall"], strict=True)]
         drawn = confusion(figures["confusion"], called)
-        return ([Section(columns=["class", "recall"], rows=recalls),
+        return ([class_table(figures["confusion"], called), *labelled_pictures(folder, called),
                  _chart(drawn, "Rows: true class. Columns: predicted.")], {"confusion.png": drawn})
     return [], {}
 

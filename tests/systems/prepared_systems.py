@@ -127,6 +127,13 @@ def classifier(system: Any, batch: Batch, draw: Draw) -> Batch:
     return batch | {"labels": torch.tensor([[0, 2], [-1, -1], [1, -1], [2, 1]])}
 
 
+def texture(system: Any, batch: Batch, draw: Draw) -> Batch:
+    """Rows that are far from their mean."""
+    system.norm.running_mean.fill_(0.4)
+    system.norm.running_var.fill_(0.3)
+    return batch
+
+
 def super_resolution(system: Any, batch: Batch, draw: Draw) -> Batch:
     if system.config.scale != 3:
         return batch
@@ -156,4 +163,5 @@ PREPARED: dict[str, Callable[[Any, Batch, Draw], Batch]] = {
     "colourisation": colourisation, "cut": translator, "cyclegan": translator, "detector": detector,
     "forgery_detector": forgery_detector, "gaze": gaze, "hourglass": hourglass, "keypoints": keypoints, "patch": patch,
     "regressor": regressor, "segmenter": segmenter, "simgan": simgan, "super_resolution": super_resolution,
+    "texture": texture,
 }

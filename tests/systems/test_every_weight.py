@@ -45,7 +45,7 @@ PLAIN: dict[str, dict[str, Any]] = {
                "lambda_reg": 0.73, "consistency": 1.31, "r1": 0.21, "refiner_pretraining": 0,
                "discriminator_pretraining": 0, "match": False, "layout": "eyes", "psi": "identity",
                "discriminator_width": 0.4, "statistics": 0.57},
-    "super_resolution": {},
+    "super_resolution": {}, "texture": {"label_smoothing": 0.13, "dropout": 0.0},
     "weak_segmenter": {"augment": False, "dice_weight": 0.61, "classifier_share": 0.1},
 }
 # Other branches of an update.
@@ -73,6 +73,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
                {"psi": "backbone", "layout": "scales", "match": True}, {"r1_every": 1}, {"r1_every": 5},
                {"statistics": 0.0}],
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
+    "texture": [{"label_smoothing": 0.0}, {"pooling": "mean", "hidden": 0}],
     "weak_segmenter": [{"classifier_share": 0.5}],
 }
 # The numbers of a Config that are no weights of a loss: rates, sizes, shares, thresholds, strengths of chance.
@@ -102,7 +103,7 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1", "statistics"),
     "cut": ("nce", "nce_identity", "consistency"), "cyclegan": ("cycle", "identity", "consistency"),
     "weak_segmenter": ("dice_weight",),
-    "patch": ("smooth",),
+    "patch": ("smooth",), "texture": ("label_smoothing",),
 }
 OTHER_BRANCH: dict[str, dict[str, Any]] = {"gradient_weight": {"target": "depth"}}  # in which a weight counts
 STEP = 3

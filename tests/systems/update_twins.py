@@ -13,6 +13,7 @@ from typing import Any
 import attack_twins
 import refiner_twins
 import scene_twins
+import texture_twins
 import torch
 import torch.nn.functional as F
 import translation_twins
@@ -266,7 +267,7 @@ TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "deep_detail": deep_detail, "forgery_detector": attack_twins.forgery_detector, "gaze": gaze, "hourglass": hourglass,
     "keypoints": hourglass,
     "landmarks": landmarks, "patch": attack_twins.patch, "pix2pix": pix2pix, "regressor": regressor,
-    "simgan": refiner_twins.simgan, "super_resolution": super_resolution,
+    "simgan": refiner_twins.simgan, "super_resolution": super_resolution, "texture": texture_twins.texture,
     "detector": scene_twins.detector, "segmenter": scene_twins.segmenter,
     "cut": translation_twins.cut, "cyclegan": translation_twins.cyclegan,
     "weak_segmenter": scene_twins.weak_segmenter}
@@ -296,7 +297,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "forgery_detector": {"net": cycle, "forger": lambda rate, *_: 5 * rate},
     "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: 4 * rate},
-    "super_resolution": {"net": half_cosine},
+    "super_resolution": {"net": half_cosine}, "texture": {"head": cycle},
     "detector": {"net": cycle}, "segmenter": {"net": cycle},
     **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")},
     # Of 20 steps the classifier has 2, each of two rounds 9.
