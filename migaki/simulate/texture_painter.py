@@ -55,7 +55,8 @@ def _grained(draw: Draw, size: int) -> npt.NDArray[np.float64]:
     along, across = _turned(draw, size)
     bend = ndimage.gaussian_filter(draw.normal(0, 1, (size, size)), size / 8, mode="wrap")
     rings = across / draw.uniform(5, 9) + 6 * bend / max(float(bend.std()), 1e-9) / 5 + 0.02 * along
-    return 0.5 + 0.5 * np.sin(2 * np.pi * rings) * np.abs(np.sin(2 * np.pi * rings / 2.7))
+    found: npt.NDArray[np.float64] = 0.5 + 0.5 * np.sin(2 * np.pi * rings) * np.abs(np.sin(2 * np.pi * rings / 2.7))
+    return found
 
 
 def _cracked(draw: Draw, size: int) -> npt.NDArray[np.float64]:
@@ -64,8 +65,8 @@ def _cracked(draw: Draw, size: int) -> npt.NDArray[np.float64]:
     y, x = np.mgrid[:size, :size].astype(np.float64)
     away = np.hypot(y[..., None] - seeds[:, 0], x[..., None] - seeds[:, 1])
     nearest = np.partition(away, 1, axis=2)
-    apart: npt.NDArray[np.float64] = nearest[..., 1] - nearest[..., 0]
-    return np.clip(apart - draw.uniform(0.5, 1.5), 0, 1)
+    found: npt.NDArray[np.float64] = np.clip(nearest[..., 1] - nearest[..., 0] - draw.uniform(0.5, 1.5), 0, 1)
+    return found
 
 
 def _edge(wave: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
