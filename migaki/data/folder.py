@@ -296,7 +296,8 @@ class ImageFolder:
         path = place(self._root, self.rows[index], f"{key}_file_name")
         if key not in PLANE_KEYS:
             return framing.to_unit(self._picture(path, name, self.channels))
-        resized: Array = framing.resize(self.plane(key, index)[None], self.shape[1:], nearest=True)[0]
+        size = self.shape[1:] if self.size else (self._headers[index].height, self._headers[index].width)
+        resized: Array = framing.resize(self.plane(key, index)[None], size, nearest=True)[0]
         return resized
 
     def plane(self, key: str, index: int) -> Array:

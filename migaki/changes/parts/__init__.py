@@ -1,0 +1,1 @@
+"""What changes are made of."""

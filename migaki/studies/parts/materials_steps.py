@@ -1,0 +1,88 @@
+"""The sets of the study of materials: photographs parted into those that lend their style and those that judges see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from migaki.core.errors import UserError
+from migaki.core.files import make_folder, show, write_json
+from migaki.data.files.image_file import read_header
+from migaki.data.files.member import stream
+from migaki.data.folder import ImageFolder
+from migaki.data.sets.class_names import listed, places_of
+from migaki.lab.chain import Step
+
+STYLE, JUDGED = "style", "judged"
+"""Every second picture of a material lends its style; the others teach the models that judge."""
+
+_LEAST = 8  # pictures of a material
+
+
+def known_materials(folder: ImageFolder, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Returns the materials of a labelled set, or those that are wanted; UserError for others and for few pictures."""
+    names = folder.class_names("label")
+    folder.require("label")
+    if not names:
+        raise UserError(f"{show(folder.path)}: its classes have no names: give a folder with a folder of pictures for "
+                        "each material as --words")
+    strange = [name for name, place in zip(wanted, places_of(wanted, names), strict=True) if place < 0]
+    if strange:
+        raise UserError(f"{show(folder.path)}: has no picture of {listed(strange)} (it has {listed(names)}): correct "
+                        "--materials")
+    chosen = tuple(wanted) or names
+    for name in chosen:
+        count = int((folder.labels["label"] == names.index(name)).sum())
+        if count < _LEAST:
+            raise UserError(f"{show(folder.path)}: has {count} pictures of '{show(name)}', and the study needs {_LEAST}"
+                            " or more of each: add some, or leave it out of --materials")
+    if len(chosen) < 2:
+        raise UserError(f"{show(folder.path)}: has one material: the study needs two or more")
+    return chosen
+
+
+def split_step(words: Path, materials: Sequence[str], out: Path) -> Step:
+    """Part the pictures of each material into `out`/style and `out`/judged, one folder a material."""
+    about = f"part the pictures of {', '.join(materials) or 'all materials'} in {words}"
+
+    def work(command: str) -> object:
+        folder = ImageFolder(words)
+        names = folder.class_names("label")
+        counts = {}
+        for name in known_materials(folder, materials):
+            rows = np.flatnonzero(folder.labels["label"] == names.index(name))
+            for number, row in enumerate(rows.tolist()):
+                place = out / (STYLE, JUDGED)[number % 2] / name
+                make_folder(place)
+                source = folder.file(row)
+                read_header(source)  # a damaged file is named before it is copied
+                with stream(source) as file:
+                    (place / f"{number:05d}{Path(folder.names[row]).suffix.lower()}").write_bytes(file.read())
+            counts[name] = len(rows)
+        write_json(out / "split.json", {"command": command, "pictures": counts})
+        return counts
+
+    return Step(work=work, proof=out / "split.json", about=about, needs=(words,))
+
+
+def select_step(scenes: Path, material: str, out: Path) -> Step:
+    """Copy the scenes whose thing is of another material, with their masks."""
+    about = f"the scenes of {scenes} without {material}"
+
+    def work(command: str) -> object:
+        folder = ImageFolder(scenes)
+        number = list(folder.class_names("label")).index(material)
+        kept = [row for row, label in zip(folder.rows, folder.labels["label"], strict=True) if label != number]
+        for row in kept:
+            for column in ("file_name", "mask_file_name"):
+                make_folder((out / row[column]).parent)
+                (out / row[column]).write_bytes((scenes / row[column]).read_bytes())
+        (out / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+        write_json(out / "dataset.json", {"command": command, **{
+            key: folder.made[key] for key in ("classes", "mask_classes") if key in folder.made}})
+        return len(kept)
+
+    return Step(work=work, proof=out / "dataset.json", about=about, needs=(scenes,))

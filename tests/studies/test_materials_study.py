@@ -1,0 +1,61 @@
+"""The study of materials in its smallest form: every way has its row, and finished steps are not made again."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from migaki.core.errors import UserError
+from migaki.lab.study import run_study
+from migaki.simulate.textures import Textures
+from migaki.stages.simulate import SimulateJob, simulate
+from migaki.studies.materials import Materials
+
+SMALL = Materials.Config(materials=("cracked", "striped"), pools=("mean",), singles=2, most=2, size=32, side=32,
+                         texture_count=40, train_count=4, test_count=3, steps=2, segmenter_steps=2, classifier_steps=2)
+
+
+def table(out: Path, name: str) -> list[dict[str, str]]:
+    with open(out / "tables" / f"{name}.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_way_has_its_row(tmp_path: Path) -> None:
+    run_study("materials", Materials(SMALL), tmp_path, quiet=True)
+    rows = table(tmp_path, "ways")
+    assert [row["trained on"] for row in rows] == [
+        "pasted (upper bound)", "mean of the Grams", "single picture 1", "single picture 2",
+        "the pictures before the change"]
+    assert [row["target"] for row in table(tmp_path, "materials")] == ["cracked", "striped"]
+    assert all(float(row["px changed outside"]) == 0 for row in table(tmp_path, "materials"))
+    assert [row[""] for row in table(tmp_path, "pooling")] == ["mean of the Grams", "best single picture",
+                                                               "random single picture"]
+    assert (tmp_path / "figures" / "pairs.png").stat().st_size > 1000
+    style, judged = (sorted(path.read_bytes() for path in (tmp_path / "parted" / part).rglob("*.png"))
+                     for part in ("style", "judged"))
+    assert len(style) == len(judged) == 8 and not set(style) & set(judged)  # of 40 of five kinds, two are wanted
+    test = [json.loads(line) for line in (tmp_path / "test_0" / "metadata.jsonl").read_text().splitlines()]
+    assert test and all(row["label"] == 1 for row in test)  # no scene is changed into its own material
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("dataset.json")}
+    run_study("materials", Materials(SMALL), tmp_path, quiet=True)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("dataset.json")}
+
+
+def test_contradictions_are_refused_before_any_step(tmp_path: Path) -> None:
+    simulate("textures", Textures(Textures.Config(size=16, kinds=("striped", "dotted"))),
+             SimulateJob(out=tmp_path / "few", count=10), quiet=True)
+    for own, said in (({"pools": ("median",)}, "give mean, max, union"), ({"singles": 1}, "--singles is at least 2"),
+                      ({"texture_count": 10}, "--texture-count is at least 40"),
+                      ({"materials": ("moss", "striped")}, "drawn materials are")):
+        with pytest.raises(UserError, match=said):
+            replace(SMALL, **own)
+    wanted: tuple[tuple[tuple[str, ...], str], ...] = (((), "has 5 pictures of"), (("moss",), "'moss'"))
+    for materials, said in wanted:
+        with pytest.raises(UserError, match=said):
+            run_study("materials", Materials(replace(SMALL, words=tmp_path / "few", materials=materials)),
+                      tmp_path / "out", quiet=True)
+        assert not (tmp_path / "out" / "parted").exists()
