@@ -77,7 +77,9 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+# Four pictures go the way of two.
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long) if name == "toy_four" else name
+                                  for name in SYSTEMS])
 def test_a_system_whose_input_is_no_single_picture_works_everywhere(name: str, migaki: Callable[..., str], data: Path,
                                                                     tmp_path: Path) -> None:
     run = tmp_path / "run"
