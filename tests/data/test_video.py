@@ -103,7 +103,7 @@ def test_the_same_frames_give_the_same_bits(tmp_path: Path) -> None:
     noise, made = np.random.default_rng(0), set()
     source = video(tmp_path / "in.mp4")
     grain = noise.integers(0, 60, (3, 48, 64)) + np.linspace(0, 180, 64)
-    for number in range(30):
+    for _ in range(30):
         transform_video(source, tmp_path / "out.mp4", lambda frame: grain.astype(np.uint8))
         made.add((tmp_path / "out.mp4").read_bytes())
     assert len(made) == 1, f"{number + 1} calls, {len(made)} films"

@@ -137,7 +137,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bits(made: Path, sets: Path, tm
         return attempt(*given)
 
     monkeypatch.setattr(chain, "_attempt", stopping)
-    codes = []
+    codes: list[int] = []
     while not codes or (codes[-1] == 130 and len(codes) < 30):
         codes.append(main(WORDS))
     assert codes[-1] == 0 and len(codes) > 4
