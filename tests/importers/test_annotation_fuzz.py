@@ -1,4 +1,4 @@
-"""200 changed annotation files of each layout: they are read, or refused in one line; nothing else comes out."""
+"""Changed annotation files, 80 of each layout (200 in `make test-long`): read, or refused in one line."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ ODD: tuple[Any, ...] = (None, True, -1, 0, 2**70, 1e308, -0.5, float("nan"), flo
                         "\0", "\ud800", "a" * 5000, [], {}, [[]], [[1, 2]], {"size": [1, 1], "counts": [1]}, [None] * 9)
 BYTES = (b"", b"\0", b"\xff", b"<", b"&#0;", b"-", b"e999", b"nan", b"../", b"9" * 400, b"[", b"}",
          b"'", b'"', b"\n", b": ")
+
+some_rounds = pytest.mark.parametrize("rounds", [80, pytest.param(200, marks=pytest.mark.long)])
+"""Of the same row of changes."""
 
 
 def spoilt(values: Any, draw: random.Random) -> Any:
@@ -69,30 +72,33 @@ def check(importer: Importer, source: Path) -> bool:
         return False
 
 
+@some_rounds
 @pytest.mark.parametrize(("make", "build", "file"), [
     (Yolo, sets.yolo, "labels/train/a.txt"), (Yolo, sets.yolo, "data.yaml"), (Voc, sets.voc, "Annotations/a.xml"),
     (Voc, sets.voc, "ImageSets/Main/train.txt"), (Coco, sets.coco, "annotations/instances_val2017.json"),
 ])
-def test_changed_bytes(make: Callable[[], Importer], build: Callable[..., Path], file: str, tmp_path: Path) -> None:
+def test_changed_bytes(make: Callable[[], Importer], build: Callable[..., Path], file: str, rounds: int,
+                       tmp_path: Path) -> None:
     draw = random.Random(1)
     source = build(tmp_path / "in")
     whole = (source / file).read_bytes()
     read = 0
-    for _ in range(200):
+    for _ in range(rounds):
         (source / file).write_bytes(cut(whole, draw))
         read += check(make(), source)
-    assert 0 < read < 200
+    assert 0 < read < rounds
 
 
-def test_changed_values_of_coco(tmp_path: Path) -> None:
+@some_rounds
+def test_changed_values_of_coco(rounds: int, tmp_path: Path) -> None:
     draw = random.Random(2)
     source, values = sets.coco(tmp_path / "in"), sets.coco_values()
     read = 0
-    for _ in range(200):
+    for _ in range(rounds):
         text = json.dumps(spoilt(values, draw))
         (source / "annotations" / "instances_val2017.json").write_text(text)
         read += check(Coco(), source)
-    assert 0 < read < 200
+    assert 0 < read < rounds
 
 
 YAML = ("# a set\ntrain: ../train/images\nval: 'b # c'\nnames: [cat, 'it''s', \"a: \\\"b\\\"\", 3]\n"

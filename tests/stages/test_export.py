@@ -22,7 +22,8 @@ from migaki.systems.gaze import Gaze
 pytest.importorskip("onnxruntime", reason="the extra migaki[export] is not installed")
 pytestmark = pytest.mark.usefixtures("one_operator_table")
 
-# Tracing takes seconds. Each of these has the network and the operators of the system behind it, which is always checked.
+# Tracing takes seconds. Each of these has the network and the operators of the system behind it, which is always
+# checked.
 TWINS = {"adapted_classifier": "classifier", "hourglass": "keypoints", "cut": "cyclegan"}
 
 

@@ -9,12 +9,13 @@ import pytest
 
 @pytest.fixture(scope="module", autouse=True)
 def _coarse_figures() -> Iterator[None]:
-    """A figure has all its parts at a ninth of its pixels."""
+    """A figure has all its parts, at a ninth of its pixels and without a search for the room that its texts need."""
     from matplotlib.figure import Figure  # slow to import
 
     drawn = Figure.savefig
 
     def coarse(self: Figure, *given: object, **options: object) -> None:
+        self.set_layout_engine("none")
         drawn(self, *given, **{**options, "dpi": 50})  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:

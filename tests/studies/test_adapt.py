@@ -121,6 +121,7 @@ def test_a_second_call_changes_nothing_and_every_listed_command_works(
         assert main(shlex.split(line)[1:]) == 0, line
 
 
+@pytest.mark.long  # twice the work of `made`; the stop of a chain is also in tests/reliability/test_kill.py
 def test_stopped_anywhere_it_goes_on_to_the_same_bits(made: Path, sets: Path, tmp_path: Path,
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     from migaki.lab import chain
@@ -136,7 +137,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bits(made: Path, sets: Path, tm
         return attempt(*given)
 
     monkeypatch.setattr(chain, "_attempt", stopping)
-    codes = []
+    codes: list[int] = []
     while not codes or (codes[-1] == 130 and len(codes) < 30):
         codes.append(main(WORDS))
     assert codes[-1] == 0 and len(codes) > 4

@@ -59,8 +59,8 @@ def test_a_second_seed_is_added_and_the_first_is_not_made_again(walked: Path, tm
     assert len(made[1]) == 2 * len(made[0]) and made[0].items() <= made[1].items()
     with open(tmp_path / "out" / "tables" / "table4.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    figures = [json.loads((tmp_path / "out" / f"refined_{seed}" / "evaluation" / "evaluation.json").read_text())["figures"]
-               for seed in (0, 1)]
+    records = [tmp_path / "out" / f"refined_{seed}" / "evaluation" / "evaluation.json" for seed in (0, 1)]
+    figures = [json.loads(path.read_text())["figures"] for path in records]
     assert float(rows[1]["mean error, px"]) == pytest.approx(np.mean([one["mean_px"] for one in figures]))
 
 
