@@ -92,7 +92,7 @@ class Material(Change):
     keys = (
         Key(name="region", shape=("H", "W"), unit="1 where the material was changed, else 0, uint8", kind="plane"),
         Key(name="region_share", shape=(), unit="0 to 1, the region's share of the picture"),
-        Key(name="style_left", shape=(), unit="distance from the material's style; 1 = before the change"),
+        Key(name="style_left", shape=(), unit="distance from the style; 1 = that of the picture before"),
         Key(name="content_lost", shape=(), unit="distance from the content in units of its variance"),
     )
     page = "migaki.report.material_page:write_pages"

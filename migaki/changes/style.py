@@ -77,7 +77,7 @@ class Style(Change):
 
     config: Config
     keys = (
-        Key(name="style_left", shape=(), unit="distance from the style, 1 = that of the picture before"),
+        Key(name="style_left", shape=(), unit="distance from the style; 1 = that of the picture before"),
         Key(name="content_moved", shape=(), unit="distance from the content, 1 = that of its mean"),
     )
 
