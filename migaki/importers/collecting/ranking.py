@@ -95,7 +95,7 @@ class Ranker:
 
 def _by(method: str, found: torch.Tensor, random: torch.Tensor, passes: Passes, right: tuple[int, ...]) -> torch.Tensor:
     if method == "label_noise":
-        return label_noise_scores(found, random, cost=passes.cost)
+        return label_noise_scores(found, random)
     if method == "visual_rank":
         return visual_rank(found, first=passes.first)
     return cosine_to_mean(found, passes.first, right)
