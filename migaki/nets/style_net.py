@@ -128,11 +128,11 @@ def _scaled(maps: Tensor, mean: Tensor, deviation: Tensor, scales: Tensor, shift
     normal = (maps - mean[..., None, None]) / deviation[..., None, None]
     if scales.ndim == 2:
         return normal * scales[..., None, None] + shifts[..., None, None]
-    size = [maps.shape[2], maps.shape[3]]
+    size = (maps.shape[2], maps.shape[3])
     return normal * _sized(scales, size) + _sized(shifts, size)
 
 
-def _sized(maps: Tensor, size: list[int]) -> Tensor:
+def _sized(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps at another size: means where it is smaller, straight lines between where it is larger."""
     if maps.shape[2] >= size[0]:
         return F.adaptive_avg_pool2d(maps, size)
