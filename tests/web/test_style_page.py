@@ -118,14 +118,14 @@ def test_a_token_is_asked_for(net: StyleNet, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_runtime_is_three_plain_files(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no ort.wasm.min.js there"):
+    with pytest.raises(UserError, match=r"no ort\.wasm\.min\.js there"):
         open_runtime(tmp_path)
     for name in RUNTIME:
         (tmp_path / name).write_bytes(b"x")
     assert {name: kind for name, (_, kind) in open_runtime(tmp_path).items()} == RUNTIME
     (tmp_path / "ort.wasm.min.js").unlink()
     (tmp_path / "ort.wasm.min.js").mkdir()
-    with pytest.raises(UserError, match="no ort.wasm.min.js there"):
+    with pytest.raises(UserError, match=r"no ort\.wasm\.min\.js there"):
         open_runtime(tmp_path)
 
 
