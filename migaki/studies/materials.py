@@ -108,8 +108,8 @@ class Materials(Study):
             strange = [pool for pool in self.pools if pool not in _POOLS]
             if strange or len(set(self.pools)) < len(self.pools) or not self.pools:
                 raise UserError(f"{name}: --pools {' '.join(self.pools)}: give mean, max, union, each once")
-            if self.singles < 2 or self.cluster < 0 or min(self.test_count, self.train_count, self.steps, self.segmenter_steps,
-                                       self.classifier_steps) < 1:
+            least = min(self.test_count, self.train_count, self.steps, self.segmenter_steps, self.classifier_steps)
+            if self.singles < 2 or self.cluster < 0 or least < 1:
                 raise UserError(f"{name}: --singles is at least 2, --cluster at least 0; counts and steps at "
                                 "least 1")
             if self.words is None and (self.texture_count < 40 or set(self.materials) - set(KINDS)):
