@@ -84,6 +84,7 @@ class Materials(Study):
         pools: tuple[str, ...] = ("mean", "max", "union")  # ways to pool pictures
         singles: int = 3  # pictures whose style is taken alone
         most: int = 6  # pictures that are pooled
+        cluster: int = 0  # of a material's pictures, from which those are taken; 1 = the largest, 0 = all
         light: Light = "style"  # see `migaki apply material --help`
         size: int = 96  # px, sides of the scenes
         side: int = 128  # px, longer side of the pictures that lend their style
@@ -107,9 +108,10 @@ class Materials(Study):
             strange = [pool for pool in self.pools if pool not in _POOLS]
             if strange or len(set(self.pools)) < len(self.pools) or not self.pools:
                 raise UserError(f"{name}: --pools {' '.join(self.pools)}: give mean, max, union, each once")
-            if self.singles < 2 or min(self.test_count, self.train_count, self.steps, self.segmenter_steps,
-                                       self.classifier_steps) < 1:
-                raise UserError(f"{name}: --singles is at least 2; counts and steps at least 1")
+            least = min(self.test_count, self.train_count, self.steps, self.segmenter_steps, self.classifier_steps)
+            if self.singles < 2 or self.cluster < 0 or least < 1:
+                raise UserError(f"{name}: --singles is at least 2, --cluster at least 0; counts and steps at "
+                                "least 1")
             if self.words is None and (self.texture_count < 40 or set(self.materials) - set(KINDS)):
                 raise UserError(f"{name}: --texture-count is at least 40, and drawn materials are {', '.join(KINDS)}")
 
@@ -175,7 +177,7 @@ class Materials(Study):
         config = self.config
         change = Material.Config(
             to=material, words=out / "parted" / STYLE, features=config.features, steps=config.steps, most=config.most,
-            side=config.side, light=config.light, content_weight=config.content_weight, cluster=0,
+            side=config.side, light=config.light, content_weight=config.content_weight, cluster=config.cluster,
             empty="keep", pages=0, **own)
         return change_step("material", change, ApplyJob(input=self._test(out, number), out=made, seed=config.seed),
                            quiet, cost=config.test_count * config.steps / 60)
