@@ -65,8 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _terminated_as_interrupted():
             return _run(words)
     except UserError as error:
-        line = show(str(error))
-        print(line if line.startswith("migaki ") else f"migaki: {line}", file=sys.stderr)  # it may name its command
+        print(f"migaki: {show(str(error)).removeprefix('migaki ')}", file=sys.stderr)  # it may name its command
         return 2
     except KeyboardInterrupt:
         if arguments is None:  # this is the program itself: a repeated signal must not disturb its exit

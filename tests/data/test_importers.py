@@ -100,7 +100,7 @@ def test_numbers_that_cannot_be_are_refused(name: str, option: str, value: str, 
     """The message names the option, whatever is at the path."""
     assert main(["import", name, str(tmp_path), "--out", str(tmp_path / "out"), option, *value.split()]) == 2
     line = capsys.readouterr().err
-    assert line.startswith(f"migaki import {name}: {option} ") and line.count("\n") == 1, line
+    assert line.startswith(f"migaki: import {name}: {option} ") and line.count("\n") == 1, line
     assert not (tmp_path / "out").exists()
 
 

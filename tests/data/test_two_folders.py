@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from migaki.core import notices
-from migaki.data.batches.two_folders import open_two
+from migaki.data.batches.two_folders import note_few, open_two
 
 
 def write(folder: Path, count: int, seed: int) -> Path:
@@ -26,5 +26,6 @@ def test_a_handful_of_pictures_is_said(drawn: int, photographs: int, said: str, 
     monkeypatch.setattr(notices, "_given", set())
     synthetic, photos = open_two(write(tmp_path / "s", drawn, 0), write(tmp_path / "p", photographs, 1))
     assert (len(synthetic), len(photos)) == (drawn, photographs)
+    note_few(tmp_path / "s", tmp_path / "p")
     line = capsys.readouterr().err
     assert said in line and ("learned by heart" in line) == bool(said)

@@ -42,7 +42,21 @@ HEAT = rand(2, 2, 8, 9)
 BASES = torch.linalg.qr(rand(2, 27, 27)).Q
 MOVES = torch.tensor([[[-1.1, 0, 17.3], [0, 1.1, 0.7]], [[0.9, 0, 1.1], [0, 0.9, -2.3]]])
 
+REGION = (rand(2, 9, 11) > 0.5).float()
+GROUP = torch.tensor([0, 1, 2, 0, 1, 2])
+
 CASES: dict[str, tuple[Any, ...]] = {
+    "contrastive.nt_xent": (FEATURES, FEATURES.flip(0), 0.3), "contrastive.alignment": (FEATURES, FEATURES.flip(0)),
+    "contrastive.uniformity": (FEATURES,), "contrastive.effective_rank": (FEATURES,),
+    "contrastive.nearest_entropy": (FEATURES, GROUP),
+    "linear_light.to_linear": (COLOURS,), "linear_light.to_srgb": (COLOURS,), "linear_light.luminance": (COLOURS,),
+    "pooling.mean": (COLOURS,), "pooling.mean_sd": (COLOURS,), "pooling.gram": (COLOURS,),
+    "pooling.gram_matrix": (COLOURS,), "pooling.signed_root": (FEATURES,), "pooling.unit": (FEATURES,),
+    "style.gram": (COLOURS,), "style.moments": (COLOURS,), "style.content_distance": (COLOURS, COLOURS.flip(0)),
+    "style.total_variation": (COLOURS,), "style.smoothed": (COLOURS,),
+    "style_colours.luminance_matched": (COLOURS, COLOURS.flip(0)),
+    "style_colours.recoloured": (COLOURS, COLOURS.flip(0)),
+    "pair_views.covered": (COLOURS, 0.5),
     "appearance.mean_deviation": (COLOURS,),
     "appearance.match_mean_deviation": (COLOURS, rand(2, 3), rand(2, 3)),
     "appearance.quantiles": (COLOURS, 9),
@@ -171,12 +185,18 @@ KEEPS_ITS_TYPE = {"adversarial.gradient_penalty", "consistency.label_drift", "fi
                   "tiling.apply_tiled", "tiling.tiled_rows"}
 NO_TENSORS = {"gaze.problem_of", "distinct_maps.class_gradients",  # arrays or lists of NumPy; a network
               "regions.fill_outline", "regions.fill_outlines", "regions.region_of_runs", "regions.runs_of_region",
-              "regions.unpack_runs"}
+              "regions.unpack_runs",
+              # a recipe, a width or several maps of their own beside the tensors
+              "linear_light.blend", "linear_light.feather", "pair_views.altered_views", "pair_views.crop_matrices",
+              "pair_views.pair_views", "style.sliced_distance", "style.sliced_quantiles", "style.standardised",
+              "style.unit_directions", "style.weights_for", "style_colours.with_colours_of"}
 
 
 # Modules whose functions take a network, drawn views or a lattice rather than tensors alone.
-WITHOUT_CASES = {"attacks", "attribution", "attribution_layers", "attribution_patterns", "dense_crf", "explaining",
-                 "forgery", "guided", "patches", "permutohedral", "rules", "shuffled", "taps", "units", "views"}
+WITHOUT_CASES = {"attacks", "attribution", "attribution_layers", "attribution_patterns", "cutout", "dense_crf",
+                 "explaining", "fisher", "forgery", "guided", "guided_style", "label_noise", "linear_svm", "patches",
+                 "perceptual", "permutohedral", "pixel_descent", "reranking", "rules", "shuffled", "slic",
+                 "style_clusters", "surface_light", "taps", "units", "views"}
 
 
 def public_functions(package: ModuleType) -> dict[str, Callable[..., Any]]:

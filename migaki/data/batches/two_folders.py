@@ -32,11 +32,15 @@ def open_two(synthetic: Path, photos: Path, channels: int = 0, height: int = 0,
         images = ImageFolder(synthetic, size=shape[1:], channels=shape[0])
     real = ImageFolder(photos, size=shape[1:], channels=shape[0])
     refuse_swapped(images, real)
-    for folder, option, what in ((images, "--synthetic", "rendered pictures"), (real, "--photos", "photographs")):
-        if len(folder) < _FEW:
-            notice(f"{option} {show(folder.path)}: {len(folder)} {what}: the looks of so few are learned by heart; "
-                   "give some hundreds")
     return images, real
+
+
+def note_few(synthetic: Path, photos: Path) -> None:
+    """Says it where a folder holds so few pictures that a discriminator learns each one."""
+    for path, option, what in ((synthetic, "--synthetic", "rendered pictures"), (photos, "--photos", "photographs")):
+        if (count := len(ImageFolder(path))) < _FEW:
+            notice(f"{option} {show(path)}: {count} {what}: the looks of so few are learned by heart; give some "
+                   "hundreds")
 
 
 def unpaired(synthetic: Path, photos: Path, shape: tuple[int, int, int], batch_size: int,
