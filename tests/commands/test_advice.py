@@ -13,7 +13,7 @@ from migaki.cli import COMMANDS
 
 PACKAGE = Path(migaki.__file__).parent
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
-ELSEWHERE = {"--head"}  # of `ray start`
+ELSEWHERE = {"--head", "--from"}  # of `ray start`; the field `source` of `apply material`
 
 
 def text_of(node: ast.AST) -> str:
