@@ -125,6 +125,11 @@ class PicturesByWord(Importer):
         word, source = self.word_of(path), self.source_of(path)
         if source.name in ("folder", "list"):
             apart(out, path)
+        # Opened first: a wrong --negatives or --features must not be told after an hour of fetching.
+        ranker = None
+        if self.config.negatives is not None:
+            apart(out, self.config.negatives)
+            ranker = ranking.Ranker(self.rank_settings(), self.config.negatives)
         with exclusive(out):
             asked = {"word": word, "source": source.name if source.name in ONLINE else str(path)}
             collection = Collection(out, asked, {"longest": self.config.longest, "min_side": self.config.min_side})
@@ -138,9 +143,9 @@ class PicturesByWord(Importer):
                 self._fetch(collection, path, job, report, quiet)
                 if not collection.ranks:
                     raise UserError(f"{show(out)}: none of {len(collection.found)} URLs gave a picture "
-                                    f"({_in_words(collection.counts())}): see {show(out)}/urls.jsonl, then try "
-                                    "--retry failed")
-                rows = collection.rows(self.config.duplicates, self._ranking(collection, quiet))
+                                    f"({_in_words(collection.counts())}): see {show(out)}/urls.jsonl, then "
+                                    f"{_way_on(collection.counts())}")
+                rows = collection.rows(self.config.duplicates, _ranking(collection, ranker, quiet))
                 collection.finish(rows, {"command": command, "importer": "pictures_by_word", "licence": source.licence,
                                          "classes": [word], "duplicates": self.config.duplicates})
             finally:
@@ -205,20 +210,6 @@ class PicturesByWord(Importer):
             fetch_into(collection, ranks, wanted, pace, workers=job.workers, where=job.engine, address=job.address,
                        most_bytes=int(config.most_mb * MiB), tell=tell)
 
-    def _ranking(self, collection: Collection, quiet: bool) -> dict[int, Row]:
-        """Returns the columns of the new order, if one is wanted."""
-        config = self.config
-        if config.negatives is None:
-            return {}
-        ranker = ranking.Ranker(self.rank_settings(), config.negatives)
-        with Bar("features", 0, quiet=quiet) as bar:
-
-            def progress(done: int, total: int) -> None:
-                bar.total = total
-                bar.advance(done - bar.done)
-
-            return ranking.ranked_columns(ranker, collection.out, collection.states, collection.ranks, progress)
-
     def rank_settings(self) -> ranking.RankSettings:
         """Returns how pictures are ordered."""
         config = self.config
@@ -245,6 +236,28 @@ def _searched(source: Source, word: str, count: int) -> list[Found]:
     if not found:
         raise UserError(f"'{show(word)}': {source.name} finds nothing: try another word or source")
     return found
+
+
+def _ranking(collection: Collection, ranker: ranking.Ranker | None, quiet: bool) -> dict[int, Row]:
+    """Returns the columns of the new order, if one is wanted."""
+    if ranker is None:
+        return {}
+    with Bar("features", 0, quiet=quiet) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.advance(done - bar.done)
+
+        return ranking.ranked_columns(ranker, collection.out, collection.states, collection.ranks, progress)
+
+
+def _way_on(counts: dict[str, int]) -> str:
+    """Returns what to do with a collection without a picture."""
+    if any(status in counts for status in RETRIED):
+        return "try --retry failed"
+    if "refused_private" in counts:
+        return "choose another --out, with --allow-host NAME for a server of your own"
+    return "choose another source and --out"
 
 
 def _in_words(counts: dict[str, int]) -> str:

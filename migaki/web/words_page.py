@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from migaki.core.files import apart
 from migaki.web import guard
 from migaki.web.served import Address, ServedPage
 from migaki.web.serving import Tell, needs_extra, serve_app, tell_at_once
@@ -62,7 +63,11 @@ class WordsPage(ServedPage):
                   "contact")
         wanted = PicturesByWord.Config(word="x", **{name: getattr(config, name) for name in shared})
         importer = PicturesByWord(wanted)
-        importer.source_of(config.source)  # a wrong source is refused before anybody opens the page
+        source = importer.source_of(config.source)  # a wrong source is refused before anybody opens the page
+        if source.name in ("folder", "list"):
+            apart(config.folder, config.source)
+        if config.negatives is not None:
+            apart(config.folder, config.negatives)
         ranker = Ranker(importer.rank_settings(), config.negatives)
         with needs_extra():
             from migaki.web.page_app import link_lines

@@ -217,6 +217,29 @@ def test_one_line_for_mistakes(words: list[str], message: str, tmp_path: Path,
     assert message in told and told.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("words", "message"), [
+    (["--negatives", "NOWHERE"], "no such folder"), (["--features", "nope"], "no known features"),
+    (["--layer", "nope"], "has no layer 'nope'"), (["--pooling", "nope"], "pooling 'nope'"),
+    (["--out", "RANDOM/out"], "is an input")])
+def test_a_wrong_order_is_refused_before_anything_is_fetched(words: list[str], message: str, tmp_path: Path,
+                                                             capsys: pytest.CaptureFixture[str]) -> None:
+    write_kinds(tmp_path / "in", [1, 0])
+    write_kinds(tmp_path / "RANDOM", [0] * 20)
+    placed = [str(tmp_path / word) if word.isupper() or "/" in word else word for word in words]
+    assert main(["import", "pictures_by_word", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--negatives",
+                 str(tmp_path / "RANDOM"), *placed]) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count("\n") == 1
+    assert not (tmp_path / "out").exists() and not (tmp_path / "RANDOM" / "out").exists()
+
+
+def test_no_retry_is_advised_where_it_cannot_help(tmp_path: Path) -> None:
+    (tmp_path / "urls.txt").write_text("http://127.0.0.1:9/x.jpg\n")
+    importer = PicturesByWord(PicturesByWord.Config(word="x"))
+    with pytest.raises(UserError, match="--allow-host NAME"):
+        importer.run(tmp_path / "urls.txt", tmp_path / "out")
+
+
 def test_no_picture_at_all(server: HostileServer, tmp_path: Path) -> None:
     importer, urls = asked(server, tmp_path, ("html.jpg", "no/such.jpg"))
     with pytest.raises(UserError, match=r"none of 2 URLs gave a picture \(1 dead, 1 not_an_image\)"):

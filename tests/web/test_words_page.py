@@ -18,10 +18,12 @@ from page_server import served
 from PIL import Image
 
 from migaki.cli import main
+from migaki.core.errors import UserError
 from migaki.importers.collecting.ranking import Ranker
 from migaki.importers.pictures_by_word import PicturesByWord
 from migaki.web import words_app
 from migaki.web.word_sets import WordSet, WordSets
+from migaki.web.words_page import WordsPage
 
 SMOOTH = (1, 2, 3, 4, 6, 8, 11, 12)
 """Given ranks of the pictures that are smooth; the others are noise, like all random ones."""
@@ -259,3 +261,13 @@ def test_a_word_in_a_browser(browser: Any, open_words: Callable[..., WordSets], 
         other.click('.card[data-rank="9"] [data-answer=right]')
         page.wait_for_selector('.card[data-rank="9"][data-mark="right"]')
     assert complaints == []
+
+
+def test_the_folder_of_words_is_not_among_the_pictures_it_reads(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (80, 80)).save(tmp_path / "in" / "a.png")
+    for config in (WordsPage.Config(folder=tmp_path / "in" / "words", source=tmp_path / "in"),
+                   WordsPage.Config(folder=tmp_path / "in", source=Path("openverse"), negatives=tmp_path / "in")):
+        with pytest.raises(UserError, match="is an input"):
+            WordsPage(config).serve()
+    assert not (tmp_path / "in" / "words").exists()

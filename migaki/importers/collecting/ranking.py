@@ -12,7 +12,7 @@ import torch
 
 from migaki.core.errors import UserError
 from migaki.core.files import show
-from migaki.data.feature_store import FeatureStore, Progress
+from migaki.data.feature_store import FeatureStore, Progress, pooling_of
 from migaki.data.files.member import FilePath
 from migaki.data.folder import ImageFolder
 from migaki.nets.texture_features import open_features
@@ -50,9 +50,11 @@ class Ranker:
     """Computes and keeps features, and orders pictures; safe to share between threads."""
 
     def __init__(self, settings: RankSettings, random: Path | None) -> None:
-        """Open the network; UserError if there is none of that name, or no folder `random`."""
+        """Open the network; UserError if there is none of that name, layer or pooling, or no folder `random`."""
         self.settings = settings
         self._features = open_features(settings.features)
+        self._features.names_of(settings.layer)
+        pooling_of(settings.pooling)
         self._store = FeatureStore(settings.store)
         self._files = random_files(random, settings.num_random) if random is not None else []
         self._random: torch.Tensor | None = None
