@@ -102,6 +102,8 @@ class Material(Change):
         super().__init__(config)
         self.finder = RegionFinder(config.source, config.segmenter, config.click, config.box)
         self.inputs = self.finder.inputs
+        if self.finder.way == "mask":
+            self.without = ", or let --segmenter, --click or --box find the region"
 
     def open(self, folder: Path) -> None:
         """Read the material's pictures, cluster them, and check the region's class."""

@@ -26,6 +26,8 @@ class Change(ABC):
     config: Any
     inputs: tuple[str, ...] = ("image",)
     """The keys that `change` needs."""
+    without: str = ""
+    """What to do where a set lacks one of `inputs`, if there is another way: ends the message of the error."""
     hints: tuple[str, ...] = ()
     """The keys that `change` uses if the set has them."""
     keys: ClassVar[tuple[Key, ...]] = ()

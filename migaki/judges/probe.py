@@ -130,6 +130,7 @@ def _classes(known: ImageFolder, tested: ImageFolder) -> tuple[Tensor, Tensor]:
         if "label" not in folder.labels:
             raise UserError(f"{show(folder.path)}: has no class labels: give a set with a column `label`, or one "
                             "subfolder a class")
+        folder.require("label")  # a blank is no class
         called = folder.classes
         words = [called[int(value)] if called else str(int(value))
                  for value in folder.read_label("label", range(len(folder)))]

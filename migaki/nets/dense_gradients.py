@@ -45,10 +45,12 @@ def _directions(grey: Tensor) -> Tensor:
     padded = F.pad(grey, (1, 1, 1, 1), mode="replicate")
     across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    flat = (across == 0) & (down == 0)
+    across = across.masked_fill(flat, 1)  # neither an angle nor a length has a derivative at 0
     turn = torch.atan2(down, across) / (2 * math.pi) * _DIRECTIONS  # -4 to 4
     number = torch.arange(_DIRECTIONS, device=grey.device, dtype=grey.dtype).view(1, -1, 1, 1)
     away = (turn - number + _DIRECTIONS / 2) % _DIRECTIONS - _DIRECTIONS / 2
-    return torch.hypot(across, down) * (1 - away.abs()).clamp_min(0)
+    return torch.hypot(across, down).masked_fill(flat, 0) * (1 - away.abs()).clamp_min(0)
 
 
 def _descriptors(directions: Tensor, cell: int) -> Tensor:

@@ -51,7 +51,10 @@ class ChangeWork(Work):
         self.batch_size, self.total = job.batch_size, len(self.folder) * job.variants
         self.parts = change.parts
         self.image_format = _FORMATS[job.file_format]
-        self.folder.require(*(key for key in change.inputs if key != "image"))
+        try:
+            self.folder.require(*(key for key in change.inputs if key != "image"))
+        except UserError as error:
+            raise UserError(f"{error}{change.without}") from error
         self.reads = (*(key for key in change.inputs if key != "image"),
                       *(key for key in change.hints if key in self.folder.labels or key in self.folder.files))
         self.name_of = naming(self.folder, job, digits)

@@ -18,7 +18,7 @@ from migaki import __version__
 from migaki.core.batch import Batch
 from migaki.core.config import to_dict
 from migaki.core.errors import UserError
-from migaki.core.files import explain, write_alone
+from migaki.core.files import explain, show, write_alone
 from migaki.core.glossary import glossary
 from migaki.core.progress import Bar
 from migaki.core.system import System
@@ -58,6 +58,8 @@ def export(run: Path, out: Path, size: tuple[int, int] | None = None, *, quiet: 
         raise UserError(f"export needs an extra ({error.name}): pip install 'migaki[export]'") from error
     if out.is_dir():
         raise UserError(f"{out}: is a folder: give the name of a file, such as {out / 'model.onnx'}")
+    if out.exists() and out.suffix.lower() != ".onnx":
+        raise UserError(f"{show(out)}: is there already and no ONNX file: give another name, such as model.onnx")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent}: no such folder: create it first")
     system = load_system(run)

@@ -109,7 +109,8 @@ class StyleNetwork(System):
         if config.channels != 3 or min(config.num_styles, config.features, config.blocks) < 1:
             raise UserError("style_network: channels is 3; num_styles, features and blocks must be at least 1")
         if min(config.style_weight, config.smooth_weight, config.flat) < 0 or config.flat > 1:
-            raise UserError("style_network: the weights must not be negative, and flat is a share from 0 to 1")
+            raise UserError("style_network: --style-weight and --smooth-weight must not be negative, and --flat is a "
+                            "share from 0 to 1")
         self.config = config
         self.net = StyleNet(config.num_styles, config.features, config.blocks, shortcut=config.shortcut)
         self.register_buffer("calibration", torch.zeros(config.num_styles, len(config.style_layers)))

@@ -46,3 +46,15 @@ def test_contrast_and_brightness_leave_no_trace_and_flat_places_say_nothing() ->
     plain, other = (open_features("gradients").maps(x, "")["all"] for x in (image, 0.5 * image + 0.3))
     assert torch.allclose(plain, other, atol=1e-3) and torch.allclose(plain.norm(dim=1), torch.ones(1))
     assert open_features("gradients").maps(torch.full((1, 3, 48, 48), 0.4), "")["all"].abs().max() == 0
+
+
+def test_flat_places_have_finite_derivatives() -> None:
+    """A picture that is flat somewhere, as most are, can be optimised through these features."""
+    image = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    image[:, :, :30] = 0.5
+    image.requires_grad_()
+    maps = dict(DenseGradients().outputs(image))
+    torch.stack([found.square().cos().sum() for found in maps.values()]).sum().backward()
+    assert image.grad is not None
+    assert image.grad.isfinite().all()
+    assert image.grad.abs().max() > 0

@@ -77,3 +77,11 @@ def test_a_network_of_any_size_is_written_for_one(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         export(tmp_path / "nothing", tmp_path / "model.onnx")
+
+
+def test_another_file_is_not_written_over(tmp_path: Path) -> None:
+    other = tmp_path / "photo.jpg"
+    other.write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"photo\.jpg: is there already and no ONNX file"):
+        export(tmp_path / "run", other)
+    assert other.read_bytes() == b"mine"

@@ -166,6 +166,7 @@ def spoilt(root: Path, place: Path) -> dict[str, Path]:
     ("blank", "--to {words}", "its mask is empty"),
     ("nan", "--to {words}", "not finite"),
     ("words", "--to {scenes}", "no label 'mask'"),
+    ("words", "--to {scenes}", "or let --segmenter, --click or --box find the region"),
     ("scenes", "--to {words} --segmenter {words}", "no config.json"),
     ("scenes", "--to {words} --click 400 3", "lies outside of it"),
     ("scenes", "--to {words} --click 4 3 --box 1 2 3 4", "give one way to find the region"),

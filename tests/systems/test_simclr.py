@@ -79,7 +79,12 @@ def test_sets_that_do_not_fit(run: Path, sets: tuple[Path, Path], tmp_path: Path
     few = shapes(tmp_path / "few", 5)
     assert "--batch-size" in message(lambda: SimCLR.open(SimCLR.Data(data=(few,)), SimCLR.Config(), 0))
     bare = shapes(tmp_path / "bare", 9, labels=False)
+    blank = shapes(tmp_path / "blank", 9)
+    rows = [json.loads(line) for line in (blank / "metadata.jsonl").read_text().splitlines()]
+    rows[3]["label"] = None
+    (blank / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     for config, word in ((Probe.Config(train=sets[0], data=bare), "no class labels"),
+                         (Probe.Config(train=blank, data=sets[1]), "'label' is missing or not finite for 1 of 9"),
                          (Probe.Config(train=few, data=sets[1], labels=(400,)), "--labels 400")):
         assert word in message(partial(run_judge, Probe(config), [run], quiet=True))
     assert "name a run" in message(lambda: run_judge(Probe(Probe.Config(train=few, data=few)), [], quiet=True))
