@@ -22,6 +22,8 @@ _RATIO = math.log(4 / 3)  # largest change of a crop's shape, natural logarithm 
 # Y'IQ of the NTSC: the hue is the angle in the plane of I and Q.
 _YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
 
+_RGB_OF_YIQ: list[list[float]] = torch.linalg.inv(torch.tensor(_YIQ, dtype=torch.float64)).tolist()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairViews:
@@ -117,13 +119,12 @@ def _coloured(images: Tensor, numbers: Tensor, recipe: PairViews) -> Tensor:
 
 def _turned_hue(images: Tensor, angle: Tensor) -> Tensor:
     """Turn the hue of pictures (B, 3, H, W) by `angle` (B,) rad."""
-    into = torch.tensor(_YIQ, device=images.device)
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    zero, one = torch.zeros_like(cos), torch.ones_like(cos)
-    turn = torch.stack([torch.stack([one, zero, zero], 1), torch.stack([zero, cos, -sin], 1),
-                        torch.stack([zero, sin, cos], 1)], 1)
-    whole = torch.linalg.inv(into) @ turn @ into
-    return torch.einsum("bij,bjhw->bihw", whole, images)
+    # Sums with numbers of the host, not a matrix: one made here would be copied to a GPU, which waits.
+    channels = images.unbind(1)
+    y, i, q = (row[0] * channels[0] + row[1] * channels[1] + row[2] * channels[2] for row in _YIQ)
+    cos, sin = torch.cos(angle).view(-1, 1, 1), torch.sin(angle).view(-1, 1, 1)
+    turned = (y, cos * i - sin * q, sin * i + cos * q)
+    return torch.stack([row[0] * turned[0] + row[1] * turned[1] + row[2] * turned[2] for row in _RGB_OF_YIQ], 1)
 
 
 @full_precision
@@ -146,7 +147,7 @@ def altered_views(images: Tensor, recipe: PairViews, tables: Tensor) -> Tensor:
     turned = warped(seen, view_matrices(zoom, angle, shift, shift))
     seen = torch.where((lots[:, 0] < 0.33).view(-1, 1, 1, 1), turned, seen)
     size = 0.5 + 0.4 * lots[:, 4]
-    place = (lots[:, 5:7] - 0.5) * (1 - size[:, None]) * torch.tensor([width, height], device=device)
+    place = torch.stack([(lots[:, 5] - 0.5) * (1 - size) * width, (lots[:, 6] - 0.5) * (1 - size) * height], 1)
     small = view_matrices(size, torch.zeros(count, device=device), place, shift)
     laid = warped(torch.cat([seen, torch.ones_like(seen[:, :1])], 1), small, outside="zeros")
     under = images.roll(1, 0)

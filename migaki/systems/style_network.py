@@ -122,6 +122,7 @@ class StyleNetwork(System):
         self.optimizers = {"net": torch.optim.Adam(own, lr=config.learning_rate)}
         self._judge: list[StyleFeatures] = []  # in a list, so that its weights are no part of the model
         self._targets: dict[int, tuple[list[Tensor], list[Tensor]]] = {}  # statistics and units by layer
+        self._settled: set[int] = set()  # styles that are known and calibrated
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
@@ -255,7 +256,10 @@ class StyleNetwork(System):
 
     def _know(self, batch: Batch) -> None:
         """Learn of styles that nobody prepared from the batch itself, one picture at a time."""
+        if len(self._settled) == self.config.num_styles:
+            return  # without a look at the numbers, for which a GPU would have to wait
         for number, picture in zip(batch["style_number"].tolist(), batch["style"], strict=True):
+            self._settled.add(number)
             if number not in self._targets:
                 self._aim(number, picture[None])
             if not bool(self.calibration[number].any()):

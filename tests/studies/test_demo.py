@@ -121,12 +121,13 @@ def test_one_arm_has_one_figure_wherever_it_stands(demo: tuple[list[str], Path])
 
 
 def test_demos_are_found_by_their_files_and_are_no_studies(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(names_in("studies", "Demo")) == {"demo_eyes", "demo_digits", "demo_rain"}
+    assert set(names_in("studies", "Demo")) == {"demo_eyes", "demo_digits", "demo_rain", "demo_style"}
     assert set(names_in("studies", "Study")) == {
-        "gaze", "digits", "hands", "signs", "pupils", "explanations", "attacks", "forgeries", "weak_segmentation"}
+        "gaze", "digits", "hands", "signs", "pupils", "explanations", "attacks", "forgeries", "weak_segmentation",
+        "reranking", "textures", "words", "styles", "materials"}
     assert main(["demo", "--help"]) == 0
     listed = capsys.readouterr().out
-    assert all(f"\n  {name} " in listed for name in ("eyes", "digits", "rain"))
+    assert all(f"\n  {name} " in listed for name in ("eyes", "digits", "rain", "style"))
 
 
 @pytest.mark.parametrize("labelled", [True, False])

@@ -93,7 +93,7 @@ def test_no_step_but_the_judging_reads_labels_of_photographs(folders: dict[str, 
     assert len({step.command for step in steps}) == len(steps) == len({step.proof.parent for step in steps})
     readers = [step for step in steps if str(folders["labelled"]) in step.named]
     assert [step.words[:2] or step.about.split()[:3] for step in readers] == [
-        ["take", "the", "photographs"], ("import", "part")]  # the first compares pixels
+        ("import", "part"), ["take", "the", "photographs"]]  # the second compares pixels
     judged = [step for step in steps if any("judged" in word for word in step.named)]
     assert {step.words[0] if step.words else step.about.split()[0] for step in judged} == {"import", "evaluate", "have"}
     for step in steps:

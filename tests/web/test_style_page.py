@@ -125,7 +125,7 @@ def test_the_runtime_is_three_plain_files(tmp_path: Path) -> None:
     assert {name: kind for name, (_, kind) in open_runtime(tmp_path).items()} == RUNTIME
     (tmp_path / "ort.wasm.min.js").unlink()
     (tmp_path / "ort.wasm.min.js").mkdir()
-    with pytest.raises(UserError, match=r"no ort\.wasm\.min\.js there"):
+    with pytest.raises(UserError, match=r"ort\.wasm\.min\.js: is a folder"):
         open_runtime(tmp_path)
 
 
