@@ -234,8 +234,10 @@ class StyleLoss(nn.Module):
                 weights: Sequence[Tensor] | None = None) -> Tensor:
         """Returns the weighted mean of `distances` over the layers, (B,)."""
         found = self.distances(maps, styles, weights)
-        own = found.new_tensor(self.layer_weights or (1.0,) * found.shape[1])
-        return (found * own).sum(1) / own.sum()
+        own = self.layer_weights or (1.0,) * found.shape[1]
+        # Sums with numbers of the host: a tensor made here would be sent to a GPU, which waits.
+        parts = [share * found[:, place] for place, share in enumerate(own)]
+        return torch.stack(parts).sum(0) / sum(own)
 
     def _statistics(self, maps: Sequence[Tensor], weights: Sequence[Tensor] | None,
                     units: Sequence[Tensor]) -> list[Tensor]:
