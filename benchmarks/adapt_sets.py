@@ -105,77 +105,103 @@ def street(draw: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     return picture.filter(ImageFilter.GaussianBlur(draw.uniform(0.5, 3)))
 
 
-def doll(draw: np.random.Generator, size: tuple[int, int] = (96, 144)) -> tuple[Image.Image, Image.Image, list[str]]:
-    """Returns a person in a street, the mask of what is worn, and its names."""
-    width, height = size
-    picture, mask = street(draw, size), Image.new("L", size, 0)
-    tall = height * draw.uniform(0.62, 0.85)
-    top, middle = height * draw.uniform(0.04, 0.14), width * draw.uniform(0.4, 0.6)
-    half = tall * draw.uniform(0.085, 0.12)  # of the shoulders
-    skin = tuple(int(value) for value in np.array((225, 180, 150)) * draw.uniform(0.4, 1.1))
-    hair = tuple(map(int, draw.integers(10, 160) * np.array((1, 0.75, 0.5))))
-    worn: list[str] = []
+class Doll:
+    """A person in a street, drawn from below: legs, torso, what is worn over it, head. Lengths are in body heights."""
 
-    def at(x: float, y: float) -> tuple[float, float]:
-        return middle + x * half, top + y * tall
+    def __init__(self, draw: np.random.Generator, size: tuple[int, int]) -> None:
+        width, height = size
+        self.draw, self.size = draw, size
+        self.picture, self.mask = street(draw, size), Image.new("L", size, 0)
+        self.tall = height * draw.uniform(0.62, 0.85)
+        self.top, self.middle = height * draw.uniform(0.04, 0.14), width * draw.uniform(0.4, 0.6)
+        self.half = self.tall * draw.uniform(0.085, 0.12)  # of the shoulders
+        self.skin = tuple(int(value) for value in np.array((225, 180, 150)) * draw.uniform(0.4, 1.1))
+        self.hair = tuple(map(int, draw.integers(10, 160) * np.array((1, 0.75, 0.5))))
+        self.worn: list[str] = []
 
-    def body(points: Sequence[tuple[float, float]], colour: tuple[int, ...]) -> None:
-        ImageDraw.Draw(picture).polygon([at(*point) for point in points], fill=colour)
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """The pixel of a place: x in shoulder halves from the middle, y from the top of the head."""
+        return self.middle + x * self.half, self.top + y * self.tall
 
-    def wear(name: str, *shapes: Sequence[tuple[float, float]], is_round: bool = False) -> None:
+    def body(self, points: Sequence[tuple[float, float]]) -> None:
+        """A part of the body."""
+        ImageDraw.Draw(self.picture).polygon([self.at(*point) for point in points], fill=self.skin)
+
+    def wear(self, name: str, *shapes: Sequence[tuple[float, float]], is_round: bool = False) -> None:
         """One cloth within all shapes; a name that no mask has (a shirt) hides what is below it."""
-        shape = Image.new("L", size, 0)
+        shape = Image.new("L", self.size, 0)
         pen = ImageDraw.Draw(shape)
         for points in shapes:
-            (pen.ellipse if is_round else pen.polygon)([at(*point) for point in points], fill=255)
-        picture.paste(cloth(draw, size), (0, 0), shape)
-        mask.paste(CLOTHES.index(name) if name in CLOTHES else 0, (0, 0), shape)
+            (pen.ellipse if is_round else pen.polygon)([self.at(*point) for point in points], fill=255)
+        self.picture.paste(cloth(self.draw, self.size), (0, 0), shape)
+        self.mask.paste(CLOTHES.index(name) if name in CLOTHES else 0, (0, 0), shape)
         if name in CLOTHES:
-            worn.append(name)
+            self.worn.append(name)
 
-    apart, hip = draw.uniform(0.1, 0.35), draw.uniform(0.75, 0.95)
-    legs = [[(side * 0.08, 0.48), (side * hip, 0.48), (side * (apart + 0.45), 0.97), (side * apart, 0.97)]
-            for side in (-1, 1)]
-    for leg in legs:
-        body(leg, skin)
-    lower = draw.choice(["trousers", "tights", "none"], p=[0.45, 0.25, 0.3])
-    if lower != "none":
-        wear(lower, *legs)
-    start = 0.78 if draw.random() < 0.3 else 0.95
-    wear("boots" if start < 0.9 else "shoes", *([(side * apart, start), (side * (apart + 0.5), start),
-                                                 (side * (apart + 0.6), 1.0), (side * apart, 1.0)] for side in (-1, 1)))
-    for side in (-1, 1):
-        body([(side * 0.8, 0.17), (side * 1.1, 0.19), (side * 1.4, 0.5), (side * 1.1, 0.5)], skin)
-    body([(-0.25, 0.1), (0.25, 0.1), (0.3, 0.2), (-0.3, 0.2)], skin)
-    torso = [(-0.95, 0.17), (0.95, 0.17), (0.75, 0.36), (0.85, 0.5), (-0.85, 0.5), (-0.75, 0.36)]
-    wear("shirt", torso)
-    over = draw.choice(["dress", "skirt", "shorts", "none"], p=[0.3, 0.3, 0.15, 0.25])
-    hem = draw.uniform(0.58, 0.85)
-    if over == "dress":
-        wear("dress", [*torso[:3], (draw.uniform(0.9, 1.5), hem), (-draw.uniform(0.9, 1.5), hem), torso[-1]])
-    elif over == "skirt":
-        wear("skirt", [(-0.75, 0.38), (0.75, 0.38), (draw.uniform(0.9, 1.6), hem), (-draw.uniform(0.9, 1.6), hem)])
-    elif over == "shorts":
-        wear("shorts", [(-0.8, 0.42), (0.8, 0.42), (0.95, 0.6), (0.1, 0.6), (0, 0.55), (-0.1, 0.6), (-0.95, 0.6)])
-    if draw.random() < 0.5:  # a coat, open in front
-        end, gap = draw.uniform(0.5, 0.75), draw.uniform(0.05, 0.4)
-        wear("coat", *([(side * 0.2, 0.16), (side * 1.1, 0.18), (side * 1.45, 0.5), (side * 1.05, 0.5),
-                        (side * 1.0, end), (side * gap, end)] for side in (-1, 1)))
-    head = [(-0.5, 0.0), (0.5, 0.13)]
-    pen = ImageDraw.Draw(picture)
-    pen.ellipse([at(-0.65, -0.02), at(0.65, draw.uniform(0.14, 0.24))], fill=hair)
-    pen.ellipse([at(*head[0]), at(*head[1])], fill=skin)
-    pen.pieslice([at(-0.6, -0.03), at(0.6, 0.11)], 180, 360, fill=hair)
-    if draw.random() < 0.3:
-        wear("hat", [(-0.75, -0.06), (0.75, 0.035)], is_round=True)
-    if draw.random() < 0.4:
-        wear("glasses", [(-0.42, 0.05), (0.42, 0.05), (0.4, 0.075), (-0.4, 0.075)])
-    if draw.random() < 0.2:
-        wear("scarf", [(-0.5, 0.13), (0.5, 0.13), (0.55, 0.2), (0.2, draw.uniform(0.22, 0.4)), (-0.5, 0.2)])
-    if draw.random() < 0.7:
-        side, low = draw.choice([-1, 1]), draw.uniform(0.42, 0.6)
-        wear("bag", [(side * 0.9, low), (side * 1.8, low), (side * 1.9, low + 0.12), (side * 0.85, low + 0.12)])
-    return picture, mask, sorted(set(worn))
+    def below(self) -> None:
+        """Legs, and what is worn on them."""
+        draw = self.draw
+        apart, hip = draw.uniform(0.1, 0.35), draw.uniform(0.75, 0.95)
+        legs = [[(side * 0.08, 0.48), (side * hip, 0.48), (side * (apart + 0.45), 0.97), (side * apart, 0.97)]
+                for side in (-1, 1)]
+        for leg in legs:
+            self.body(leg)
+        lower = draw.choice(["trousers", "tights", "none"], p=[0.45, 0.25, 0.3])
+        if lower != "none":
+            self.wear(lower, *legs)
+        start = 0.78 if draw.random() < 0.3 else 0.95
+        self.wear("boots" if start < 0.9 else "shoes", *(
+            [(side * apart, start), (side * (apart + 0.5), start), (side * (apart + 0.6), 1.0), (side * apart, 1.0)]
+            for side in (-1, 1)))
+
+    def above(self) -> None:
+        """Arms and torso, and what is worn over them."""
+        draw = self.draw
+        for side in (-1, 1):
+            self.body([(side * 0.8, 0.17), (side * 1.1, 0.19), (side * 1.4, 0.5), (side * 1.1, 0.5)])
+        self.body([(-0.25, 0.1), (0.25, 0.1), (0.3, 0.2), (-0.3, 0.2)])
+        torso = [(-0.95, 0.17), (0.95, 0.17), (0.75, 0.36), (0.85, 0.5), (-0.85, 0.5), (-0.75, 0.36)]
+        self.wear("shirt", torso)
+        over = draw.choice(["dress", "skirt", "shorts", "none"], p=[0.3, 0.3, 0.15, 0.25])
+        hem = draw.uniform(0.58, 0.85)
+        if over == "dress":
+            self.wear("dress", [*torso[:3], (draw.uniform(0.9, 1.5), hem), (-draw.uniform(0.9, 1.5), hem), torso[-1]])
+        elif over == "skirt":
+            self.wear("skirt", [(-0.75, 0.38), (0.75, 0.38), (draw.uniform(0.9, 1.6), hem),
+                                (-draw.uniform(0.9, 1.6), hem)])
+        elif over == "shorts":
+            self.wear("shorts", [(-0.8, 0.42), (0.8, 0.42), (0.95, 0.6), (0.1, 0.6), (0, 0.55), (-0.1, 0.6),
+                                 (-0.95, 0.6)])
+        if draw.random() < 0.5:  # a coat, open in front
+            end, gap = draw.uniform(0.5, 0.75), draw.uniform(0.05, 0.4)
+            self.wear("coat", *([(side * 0.2, 0.16), (side * 1.1, 0.18), (side * 1.45, 0.5), (side * 1.05, 0.5),
+                                 (side * 1.0, end), (side * gap, end)] for side in (-1, 1)))
+
+    def head(self) -> None:
+        """Hair and face, and what is worn there or carried."""
+        draw, pen = self.draw, ImageDraw.Draw(self.picture)
+        pen.ellipse([self.at(-0.65, -0.02), self.at(0.65, draw.uniform(0.14, 0.24))], fill=self.hair)
+        pen.ellipse([self.at(-0.5, 0.0), self.at(0.5, 0.13)], fill=self.skin)
+        pen.pieslice([self.at(-0.6, -0.03), self.at(0.6, 0.11)], 180, 360, fill=self.hair)
+        if draw.random() < 0.3:
+            self.wear("hat", [(-0.75, -0.06), (0.75, 0.035)], is_round=True)
+        if draw.random() < 0.4:
+            self.wear("glasses", [(-0.42, 0.05), (0.42, 0.05), (0.4, 0.075), (-0.4, 0.075)])
+        if draw.random() < 0.2:
+            self.wear("scarf", [(-0.5, 0.13), (0.5, 0.13), (0.55, 0.2), (0.2, draw.uniform(0.22, 0.4)), (-0.5, 0.2)])
+        if draw.random() < 0.7:
+            side, low = draw.choice([-1, 1]), draw.uniform(0.42, 0.6)
+            self.wear("bag", [(side * 0.9, low), (side * 1.8, low), (side * 1.9, low + 0.12),
+                              (side * 0.85, low + 0.12)])
+
+
+def doll(draw: np.random.Generator, size: tuple[int, int] = (96, 144)) -> tuple[Image.Image, Image.Image, list[str]]:
+    """Returns a person in a street, the mask of what is worn, and its names."""
+    drawn = Doll(draw, size)
+    drawn.below()
+    drawn.above()
+    drawn.head()
+    return drawn.picture, drawn.mask, sorted(set(drawn.worn))
 
 
 def clothes(data: Path, out: Path, count: int, seed: int) -> None:

@@ -15,7 +15,7 @@ from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.data.batches.task_source import labelled_source, open_labelled
+from migaki.data.batches.rivals import open_rivals
 from migaki.losses.contrastive import nearest_entropy, nt_xent
 from migaki.nets.camera import jpeg_tables
 from migaki.nets.descriptor import Descriptor
@@ -92,14 +92,9 @@ class CopyDetector(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folders: the first sets the size, the others are scaled to it."""
-        config, folders, _ = open_labelled(config, data.data)
         if data.pretrained is not None:
             config = replace(config, backbone=kind_of(data.pretrained))
-        fewest = min(len(folder) for folder in folders)
-        if fewest * len(folders) < config.batch_size:
-            raise UserError(f"{data.data[0]}: {fewest} pictures are fewer than --batch-size {config.batch_size}: a "
-                            "batch would hold a picture twice, as its own rival: lower --batch-size or add pictures")
-        return config, labelled_source(folders, ("image",), config.batch_size, seed)
+        return open_rivals(config, data.data, seed)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:

@@ -78,6 +78,8 @@ def test_options_that_make_no_sense(options: dict[str, Any], word: str) -> None:
 def test_sets_that_do_not_fit(run: Path, sets: tuple[Path, Path], tmp_path: Path) -> None:
     few = shapes(tmp_path / "few", 5)
     assert "--batch-size" in message(lambda: SimCLR.open(SimCLR.Data(data=(few,)), SimCLR.Config(), 0))
+    line = message(lambda: SimCLR.open(SimCLR.Data(data=(sets[0], few)), SimCLR.Config(batch_size=12), 0))
+    assert str(few) in line and "takes 6 of them" in line  # the folder that is too small is named, not the first
     bare = shapes(tmp_path / "bare", 9, labels=False)
     blank = shapes(tmp_path / "blank", 9)
     rows = [json.loads(line) for line in (blank / "metadata.jsonl").read_text().splitlines()]

@@ -1,0 +1,39 @@
+"""Pictures without labels that are told from each other: no picture may stand twice in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from migaki.core.errors import UserError
+from migaki.core.files import show
+from migaki.core.source import Source
+from migaki.data.batches.task_source import Sized, labelled_source, open_labelled
+
+
+class Batched(Sized, Protocol):
+    """The configuration of a system that learns by telling the pictures of a batch apart."""
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures in a batch."""
+
+
+B = TypeVar("B", bound=Batched)
+
+
+def open_rivals(config: B, paths: Sequence[Path], seed: int) -> tuple[B, Source]:
+    """Open folders of pictures: the first sets the size, the others are scaled to it; each gives as many to a batch.
+
+    Returns the configuration with that size, and the source of `image`. Raises UserError for a folder that has fewer
+    pictures than its part of a batch: one of them would be its own rival.
+    """
+    config, folders, _ = open_labelled(config, paths)
+    share = max(1, config.batch_size // len(folders))
+    for folder in folders:
+        if len(folder) < share:
+            raise UserError(f"{show(folder.path)}: has {len(folder)} pictures, and --batch-size {config.batch_size} "
+                            f"takes {share} of them at a time: one would be its own rival: lower --batch-size or add "
+                            "pictures")
+    return config, labelled_source(folders, ("image",), config.batch_size, seed)
