@@ -98,8 +98,8 @@ class StyleDemo(Demo):
         size = (out / "run" / "model.safetensors").stat().st_size / 1e6
         left = float(np.mean([one["style_gram_random"] for one in figures.values()]))
         report.numbers([
-            Number("of the way to the style", f"{1 - left:.0%}", "mean of four styles, in the loss's filters; 0 % for "
-                   "pictures that nothing changed"),
+            Number("of the way to the style", f"{1 - left:.0%}", "by the statistics that the loss counts, mean of four "
+                   "styles; it is no judgement of the eye, which sees their colours more than their strokes"),
             Number("size of the network", f"{size:.1f} MB", "all four styles; each further one adds "
                    f"{_bytes_of_a_style(out / 'run') / 1024:.1f} kB"),
             report.time_card()])
@@ -158,7 +158,7 @@ def _grid(out: Path, count: int) -> bytes:
     rows = [("patterns", torch.cat([torch.ones(1, 3, _SIDE, _SIDE), *(
         read_style(out / "styles" / f"{name}.png") for name in NAMES)]))]
     for number in range(min(count, 4)):
-        rows.append((f"landscape {number + 1}, then painted: {', '.join(NAMES)}", torch.cat(
+        rows.append((f"{number + 1}", torch.cat(
             [_scene(out, number), *(_painted(out, one[None], number) for one in torch.eye(len(NAMES)))])))
     return sheet(rows, min_side=192)
 
