@@ -25,15 +25,18 @@ demo: core
 
 test: lint pytest
 
+# Half as many workers again as cores: many tests wait for other processes, files, browsers.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(( ($$(nproc) * 3 + 1) / 2 )) --dist loadfile
+
 test-long: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m ""
+	$(PYTEST) -m ""
 
 lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 pytest: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	$(PYTEST)
 
 bench: dev
 	$(BIN)/python benchmarks/speed.py --out bench.json $(BENCH)

@@ -37,6 +37,7 @@ from migaki.core.log import Log
 from migaki.core.loggers import Name as LoggerName
 from migaki.core.loggers import begin_all, require
 from migaki.core.model_card import model_card
+from migaki.core.notices import notice
 from migaki.core.pictures import contact_sheet
 from migaki.core.progress import Bar
 from migaki.core.seeds import fold
@@ -99,6 +100,8 @@ def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None
             _move_state(optimizer, device)
         if is_whole:
             return system
+        for line in system.remarks:
+            notice(line)
         opened = begin_all(trackers, out, record) if processes.rank() == 0 else ()
         with closing(Log(out if processes.rank() == 0 else None, start, opened)) as log:
             _train(system, source, run, out, device, precision, log, start, quiet=quiet or processes.rank() != 0)

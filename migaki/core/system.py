@@ -54,6 +54,8 @@ class System(nn.Module, ABC):
     """Prefixes of state that training needs and the saved model does not."""
     per_process: ClassVar[tuple[str, ...]] = ()
     """Prefixes of state that each of several processes has its own of; all other state is the same in all of them."""
+    remarks: tuple[str, ...] = ()
+    """What `prepare` has to say of the data; said once a run begins or goes on, so not before it is refused."""
     applied_by: ClassVar[str] = ""
     """The change with an option `run` that `apply RUN` stands for, where using a run takes options of its own."""
 

@@ -13,7 +13,7 @@ from migaki.core.errors import UserError
 from migaki.core.moving_average import MovingAverage
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.data.batches.two_folders import note_few, unpaired
+from migaki.data.batches.two_folders import too_few, unpaired
 from migaki.losses.adversarial import gradient_penalty, patch_accuracy, patch_cross_entropy
 from migaki.losses.statistics import picture_statistics, sliced_wasserstein, standardised, unevenness
 from migaki.nets.camera import CameraNet, TextureDiscriminator, uniform_of
@@ -113,7 +113,7 @@ class CameraRefiner(System):
 
     def prepare(self, data: TwoFolders) -> None:
         """Load the estimator whose readings are watched, if there is one."""
-        note_few(data.synthetic, data.real)
+        self.remarks = too_few(data.synthetic, data.real)
         config = self.config
         self.readings.prepare(data.estimators, data.synthetic, (config.channels, config.height, config.width))
 

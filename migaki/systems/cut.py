@@ -17,7 +17,7 @@ from migaki.core.history import ImageHistory
 from migaki.core.moving_average import MovingAverage
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.data.batches.two_folders import note_few, unpaired
+from migaki.data.batches.two_folders import too_few, unpaired
 from migaki.losses.translation import patch_nce, patch_squares, score_accuracy
 from migaki.metrics.layout import LayoutGap
 from migaki.metrics.translation_watch import translation_warnings
@@ -123,7 +123,7 @@ class Cut(System):
 
     def prepare(self, data: TwoFolders) -> None:
         """Load the frozen estimator for the label consistency, if there is one."""
-        note_few(data.synthetic, data.real)
+        self.remarks = too_few(data.synthetic, data.real)
         config = self.config
         self.readings.prepare(data.estimators, data.synthetic, (config.channels, config.height, config.width))
 

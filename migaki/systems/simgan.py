@@ -23,7 +23,7 @@ from migaki.core.system import Sheet, System, descend
 from migaki.core.trained import load_system
 from migaki.data.batches.rounds import Rounds, held_labels
 from migaki.data.batches.source import FolderSource
-from migaki.data.batches.two_folders import note_few, open_two
+from migaki.data.batches.two_folders import open_two, too_few
 from migaki.losses.adversarial import mean_accuracy, mean_cross_entropy
 from migaki.losses.self_regularisation import Psi, self_regularisation
 from migaki.losses.steering import Steering
@@ -211,7 +211,7 @@ class SimGAN(System):
 
     def prepare(self, data: Data) -> None:
         """Load what never trains, where it is asked for: psi's backbone, and the estimators that hold the labels."""
-        note_few(data.synthetic, data.real)
+        self.remarks = too_few(data.synthetic, data.real)
         config = self.config
         shape = (config.channels, config.height, config.width)
         if data.pretrained is not None:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from migaki.core import processes
+from migaki.core import notices, processes
 from migaki.core.alarms import alarms
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
@@ -172,6 +172,20 @@ def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="other files and no run"):
             fit(Line(Line.Config()), Points(), Run(device="cpu", resume=resume), tmp_path, quiet=True)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_remarks_are_said_where_a_run_begins_and_not_where_it_is_refused(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "_given", set())
+    system = Line(Line.Config())
+    system.remarks = ("--data few: 3 pictures",)
+    other = Run(device="cpu", precision="fp32", seed=1)
+    fit(Line(Line.Config()), Points(), other, tmp_path / "run", quiet=True)
+    with pytest.raises(UserError, match="another configuration"):
+        fit(system, Points(), RUN, tmp_path / "run", quiet=True)
+    assert "3 pictures" not in capsys.readouterr().err
+    fit(system, Points(), RUN, tmp_path / "new", quiet=True)
+    assert capsys.readouterr().err.count("migaki: --data few: 3 pictures") == 1
 
 
 def test_starting_over_leaves_nothing_of_the_old_run(tmp_path: Path) -> None:

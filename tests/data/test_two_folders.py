@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from migaki.core import notices
-from migaki.data.batches.two_folders import note_few, open_two
+from migaki.data.batches.two_folders import open_two, too_few
 
 
 def write(folder: Path, count: int, seed: int) -> Path:
@@ -21,11 +20,9 @@ def write(folder: Path, count: int, seed: int) -> Path:
 
 
 @pytest.mark.parametrize(("drawn", "photographs", "said"), [(12, 1, "--photos"), (3, 12, "--synthetic"), (12, 12, "")])
-def test_a_handful_of_pictures_is_said(drawn: int, photographs: int, said: str, tmp_path: Path,
-                                       capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notices, "_given", set())
+def test_a_handful_of_pictures_is_told(drawn: int, photographs: int, said: str, tmp_path: Path) -> None:
     synthetic, photos = open_two(write(tmp_path / "s", drawn, 0), write(tmp_path / "p", photographs, 1))
     assert (len(synthetic), len(photos)) == (drawn, photographs)
-    note_few(tmp_path / "s", tmp_path / "p")
-    line = capsys.readouterr().err
-    assert said in line and ("learned by heart" in line) == bool(said)
+    lines = too_few(tmp_path / "s", tmp_path / "p")
+    assert len(lines) == bool(said)
+    assert all(said in line and "learned by heart" in line for line in lines)

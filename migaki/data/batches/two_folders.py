@@ -8,7 +8,6 @@ from pathlib import Path
 from migaki.core import processes
 from migaki.core.batch import Batch
 from migaki.core.files import show
-from migaki.core.notices import notice
 from migaki.core.seeds import fold
 from migaki.data.batches.common_channels import common_channels
 from migaki.data.batches.source import FolderSource, PairedSource
@@ -35,12 +34,12 @@ def open_two(synthetic: Path, photos: Path, channels: int = 0, height: int = 0,
     return images, real
 
 
-def note_few(synthetic: Path, photos: Path) -> None:
-    """Says it where a folder holds so few pictures that a discriminator learns each one."""
-    for path, option, what in ((synthetic, "--synthetic", "rendered pictures"), (photos, "--photos", "photographs")):
-        if (count := len(ImageFolder(path))) < _FEW:
-            notice(f"{option} {show(path)}: {count} {what}: the looks of so few are learned by heart; give some "
-                   "hundreds")
+def too_few(synthetic: Path, photos: Path) -> tuple[str, ...]:
+    """A line for each folder that holds so few pictures that a discriminator learns each one."""
+    folders = ((synthetic, "--synthetic", "rendered pictures"), (photos, "--photos", "photographs"))
+    counts = [(len(ImageFolder(path)), path, option, what) for path, option, what in folders]
+    return tuple(f"{option} {show(path)}: {count} {what}: the looks of so few are learned by heart; give some hundreds"
+                 for count, path, option, what in counts if count < _FEW)
 
 
 def unpaired(synthetic: Path, photos: Path, shape: tuple[int, int, int], batch_size: int,
