@@ -130,7 +130,7 @@ def test_demos_are_found_by_their_files_and_are_no_studies(capsys: pytest.Captur
     assert all(f"\n  {name} " in listed for name in ("eyes", "digits", "rain", "style"))
 
 
-@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("labelled", [pytest.param(True, marks=pytest.mark.long), False])
 def test_photos_of_the_user(labelled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     camera = StandInCamera(StandInCamera.Config(labelled=labelled, width=70, height=40, channels=3))

@@ -240,6 +240,7 @@ def test_every_arm_learns_from_its_own_images_and_every_refiner_is_held_as_it_sa
     assert "labelled" not in shown, "labels reach the upper bound alone, and that by its folds"
 
 
+@pytest.mark.long  # what becomes of such a step is tested in test_chain.py
 def test_an_arm_of_which_nothing_is_left_does_not_stop_the_study(tmp_path: Path,
                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gaze, "_ADAPT_IMAGES", 64)
