@@ -149,10 +149,22 @@ def forge(source: Tensor, donor: Tensor, choice: Choice, levels: Tensor, softnes
     kind = choice.kind.view(-1, 1, 1, 1)
     opacity = torch.where(kind == _NONE, inside, soft_mask(levels, softness)) * choice.shares().view(-1, 1, 1, 1)
     pasted = opacity * donor + (1 - opacity) * source
-    seamless = inside * (donor + membrane(source - donor, 1 - inside)) + (1 - inside) * source
+    seamless = _seamless(source, donor, inside, choice.kind == _GRADIENT)
     forged = torch.where(kind == _GRADIENT, seamless, pasted).clamp(0, 1)
     touched = torch.where(kind == _GRADIENT, inside, (opacity > 0).float())
     return forged, touched[:, 0] > 0
+
+
+def _seamless(source: Tensor, donor: Tensor, inside: Tensor, wanted: Tensor) -> Tensor:
+    """The donor blended in the gradient domain, (B, C, H, W); rows that are not `wanted` (B,) stay the source.
+
+    On a CPU only those rows are solved for, since solving is the dearest part of forging; elsewhere all of them, since
+    asking which are wanted would make the host wait.
+    """
+    rows = wanted.nonzero()[:, 0] if source.device.type == "cpu" else torch.arange(len(source), device=source.device)
+    part, mask = donor[rows], inside[rows]
+    blended = mask * (part + membrane(source[rows] - part, 1 - mask)) + (1 - mask) * source[rows]
+    return source.index_copy(0, rows, blended)
 
 
 @full_precision
