@@ -1,8 +1,8 @@
 """Traffic signs drawn by rule, towards photographs: what matching, refining, augmentation and self-training are worth.
 
 Arms: classifiers trained on drawn signs, on signs with the colours of photographs, refined by a camera, by SimGAN from
-the drawn and from the matched ones; each as they are and augmented. On top of them stands self-training from the set
-that is chosen without a label. Every refined arm has `refiners` x `models` trained models.
+the drawn and from the matched ones; each as they are and augmented, and some of them self-trained on the photographs.
+Every refined arm has `refiners` x `models` trained models.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from migaki.studies.parts.signs_page import compose_signs
 from migaki.studies.parts.signs_steps import (
     UNREFINED,
     choice_step,
-    chosen_step,
     halves_step,
     observe_step,
     photos_step,
@@ -48,7 +47,7 @@ SETS = {"drawn": "drawn", "matched": "matched", "camera": "camera", "simgan_draw
 """The sets that models learn from: slug and name. All but the first two have one for each refiner."""
 
 REFINED = ("camera", "simgan_drawn", "simgan_matched")
-WAYS = {"": "", "_aug": ", augmented"}
+WAYS = {"": "", "_aug": ", augmented", "_self": ", augmented, self-trained"}
 _PHOTOS = "photographs, no label"
 
 
@@ -71,26 +70,26 @@ class SignsStudy(Study):
         """The photographs and the budget, which is the same for all arms."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "photos labelled label classes size count refiners models steps rounds arms seed"}
+            "usual": "photos labelled label classes size count refiners models steps rounds arms self_trained seed"}
 
         photos: Path  # photographs without labels, also of signs that are not drawn
         labelled: Path  # other photographs with labels, which judge
         label: str = ""  # the column of --labelled with the names of classes; none = label
         classes: tuple[str, ...] = TWELVE  # the signs that are drawn and judged
-        size: int = 36  # px, sides of the pictures
+        size: int = 48  # px, sides of the pictures
         count: int = 4000  # drawn signs
         refiners: int = 3  # refiners of each kind
         models: int = 3  # classifiers of each set and way
-        steps: int = 300  # updates of each classifier
+        steps: int = 600  # updates of each classifier
         batch_size: int = 64  # pictures, and as many photographs in self-training
         features: int = 32  # width of the classifiers
         camera_steps: int = 200  # updates of a camera
         rounds: int = 1500  # rounds of a SimGAN
-        tolerance: float = 2.0  # per cent of the classes that may flip in the set that is chosen without labels
+        tolerance: float = 2.0  # per cent of classes that may flip, beyond matching's flips, in the set that is chosen
         pictures: int = 600  # pictures of each set that the observers see
         observer_steps: int = 300  # updates of the CNN observer
         arms: tuple[str, ...] = ()  # sets to learn from, of drawn, matched, camera, simgan_drawn, simgan_matched; all
-        self_training: bool = True  # also self-training from the set that is chosen without labels
+        self_trained: tuple[str, ...] = ("matched", "simgan_matched")  # sets that are also self-trained from; of --arms
         seed: int = 0  # the first seed
 
         @classmethod
@@ -108,13 +107,14 @@ class SignsStudy(Study):
                 raise UserError("migaki study signs: --size must be at least 16")
             if len(self.classes) < 2:
                 raise UserError("migaki study signs: --classes needs two classes or more")
-            if unknown := sorted(set(self.arms) - set(SETS)):
-                raise UserError(f"migaki study signs: --arms {' '.join(unknown)}: known are {', '.join(SETS)}")
+            for option, slugs in (("arms", self.arms), ("self-trained", self.self_trained)):
+                if unknown := sorted(set(slugs) - set(SETS)):
+                    raise UserError(f"migaki study signs: --{option} {' '.join(unknown)}: known are {', '.join(SETS)}")
 
     config: Config
 
     def plan(self, out: Path, quiet: bool) -> Plan:
-        """Returns the steps: draw, match, one whole refiner after the other, and self-training at the end."""
+        """Returns the steps: draw, match, models, and then one whole refiner after the other with its models."""
         config = self.config
         phases = [Phase(title="draw signs, take photographs", steps=self._material(out, quiet)),
                   Phase(title="models on unrefined signs", steps=(
@@ -124,10 +124,7 @@ class SignsStudy(Study):
                 *(step for kind in self._refined() for step in self._refine(out, kind, k, quiet)),)))
             phases.append(Phase(title=f"models on refined signs, seed {config.seed + k}",
                                 steps=tuple(self._models(out, self._refined(), k, quiet))))
-            phases.append(Phase(title=f"choose without labels, seed {config.seed + k}", steps=self._choose(out, k)))
-            if config.self_training:
-                phases.append(Phase(title=f"self-training, seed {config.seed + k}",
-                                    steps=tuple(self._self_training(out, k, quiet))))
+            phases.append(Phase(title=f"choose without labels, seed {config.seed + k}", steps=(self._choose(out, k),)))
         return Plan(phases=tuple(phase for phase in phases if phase.steps), arms=tuple(self._arms(out)))
 
     def compose(self, report: StudyReport) -> None:
@@ -149,18 +146,18 @@ class SignsStudy(Study):
         config = self.config
         arms = []
         for way, more in WAYS.items():
-            for slug in self._chosen():
+            for slug in self._taught(self._chosen(), way):
                 seeds = [(None, m) for m in range(config.models)] if slug not in REFINED else [
                     (k, m) for k in range(config.refiners) for m in range(config.models)]
                 arms.append(Arm(name=f"{SETS[slug]}{more}", slug=f"{slug}{way}",
-                                saw="nothing" if slug == "drawn" else _PHOTOS, trials=tuple(
+                                saw="nothing" if slug == "drawn" and way != "_self" else _PHOTOS, trials=tuple(
                                     Trial(seeds=seed, evaluation=model_folder(out, slug, way, *seed) / "evaluation")
                                     for seed in seeds)))
-        if config.self_training:
-            arms.append(Arm(name="chosen without labels, augmented, self-trained", slug="self", saw=_PHOTOS,
-                            trials=tuple(Trial(seeds=(k, m), evaluation=self_folder(out, k, m) / "evaluation")
-                                         for k in range(config.refiners) for m in range(config.models))))
         return arms
+
+    def _taught(self, slugs: Sequence[str], way: str) -> list[str]:
+        """Returns those of the sets from which models are trained in this way."""
+        return [slug for slug in slugs if way != "_self" or slug in self.config.self_trained]
 
     # ------------------------------------------------------------------------------- steps
 
@@ -193,14 +190,24 @@ class SignsStudy(Study):
 
     def _models(self, out: Path, slugs: Sequence[str], k: int | None, quiet: bool) -> list[Step]:
         steps = []
-        for slug in slugs:
-            for way in WAYS:
+        for way in WAYS:
+            for slug in self._taught(slugs, way):
                 for m in range(self.config.models):
                     folder = model_folder(out, slug, way, k, m)
-                    steps += [train_step("classifier", Classifier.Data(data=(set_folder(out, slug, k),)),
-                                         self._classifier(bool(way)), Run(seed=self.config.seed + m, sample_every=0),
-                                         folder, quiet, cost=self._training()), self._judge(out, folder, quiet)]
+                    steps += [self._model(out, set_folder(out, slug, k), way, m, folder, quiet),
+                              evaluate_step(folder, EvaluateJob(data=out / "judged"), quiet, cost=4)]
         return steps
+
+    def _model(self, out: Path, made: Path, way: str, m: int, folder: Path, quiet: bool) -> Step:
+        """Returns the step that trains one classifier on the set `made` in this way."""
+        config, run = self.config, Run(seed=self.config.seed + m, sample_every=0)
+        if way != "_self":
+            return train_step("classifier", Classifier.Data(data=(made,)), self._classifier(bool(way)), run, folder,
+                              quiet, cost=self._training())
+        adapted = AdaptedClassifier.Config(steps=config.steps, batch_size=config.batch_size, features=config.features,
+                                           handwriting=0.0, augment=True)
+        return train_step("adapted_classifier", AdaptedClassifier.Data(data=(made,), photos=out / "photos"), adapted,
+                          run, folder, quiet, cost=3 * self._training())
 
     def _refine(self, out: Path, slug: str, k: int, quiet: bool) -> list[Step]:
         """Returns the steps that train a refiner, refine the drawn signs with it, and look at them."""
@@ -227,28 +234,12 @@ class SignsStudy(Study):
         judge = Drift(Drift.Config(before=out / "drawn", after=made, estimator=(out / "estimator",)))
         return judge_step(judge, out=out / "drift" / name, quiet=quiet, cost=self.config.count / 150)
 
-    def _choose(self, out: Path, k: int) -> tuple[Step, ...]:
+    def _choose(self, out: Path, k: int) -> Step:
         slugs = ["drawn", "matched", *self._refined()]
         sets = {UNREFINED if slug == "drawn" else slug: set_folder(out, slug, k) for slug in slugs}
         observed = {name: out / "observed" / folder.name for name, folder in sets.items()}
         drift = {name: out / "drift" / folder.name for name, folder in sets.items() if name != UNREFINED}
-        choice = out / "choice" / str(k)
-        return (choice_step(sets, observed, drift, self.config.tolerance, choice),
-                *((chosen_step(sets, choice, out / f"chosen_{k}"),) if self.config.self_training else ()))
-
-    def _self_training(self, out: Path, k: int, quiet: bool) -> list[Step]:
-        config, steps = self.config, []
-        adapted = AdaptedClassifier.Config(steps=config.steps, batch_size=config.batch_size, features=config.features,
-                                           handwriting=0.0, augment=True, open_set=True)
-        for m in range(config.models):
-            folder = self_folder(out, k, m)
-            data = AdaptedClassifier.Data(data=(out / f"chosen_{k}",), photos=out / "photos")
-            steps += [train_step("adapted_classifier", data, adapted, Run(seed=config.seed + m, sample_every=0), folder,
-                                 quiet, cost=3 * self._training()), self._judge(out, folder, quiet)]
-        return steps
-
-    def _judge(self, out: Path, folder: Path, quiet: bool) -> Step:
-        return evaluate_step(folder, EvaluateJob(data=out / "judged"), quiet, cost=4)
+        return choice_step(sets, observed, drift, self.config.tolerance, out / "choice" / str(k))
 
     def _training(self) -> float:
         """Returns the estimated seconds of a classifier."""
@@ -276,8 +267,3 @@ def model_folder(out: Path, slug: str, way: str, k: int | None, m: int) -> Path:
     """Returns the folder of a classifier."""
     return out / "models" / f"{slug}{way}_{m}" if k is None or slug not in REFINED else \
         out / "models" / f"{slug}{way}_{k}_{m}"
-
-
-def self_folder(out: Path, k: int, m: int) -> Path:
-    """Returns the folder of a self-trained classifier."""
-    return out / "models" / f"self_{k}_{m}"

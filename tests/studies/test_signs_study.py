@@ -11,12 +11,12 @@ import pytest
 
 from migaki.cli import main
 from migaki.core.errors import UserError
-from migaki.core.files import read_json
+from migaki.core.files import read_json, write_json
 from migaki.data.folder import ImageFolder
 from migaki.lab.study import run_study
 from migaki.simulate.signs import SignSimulator
 from migaki.stages.simulate import SimulateJob, simulate
-from migaki.studies.parts.signs_steps import photos_step, regrets
+from migaki.studies.parts.signs_steps import choice_step, photos_step, regrets
 from migaki.studies.signs import SETS, SignsStudy
 
 CLASSES = ("speed_40", "no_entry", "turn_right")
@@ -50,8 +50,9 @@ def tiny(folders: dict[str, Path]) -> SignsStudy.Config:
 def test_the_whole_study_and_a_second_call(folders: dict[str, Path], tmp_path: Path) -> None:
     page = run_study("signs", SignsStudy(tiny(folders)), tmp_path, quiet=True)
     results = read_json(tmp_path / "results.json")
-    assert {row["arm"] for row in results} == {f"{slug}{way}" for slug in SETS for way in ("", "_aug")} | {"self"}
-    assert len(results) == 11 and all(0 <= row["accuracy"] <= 1 for row in results)
+    assert {row["arm"] for row in results} == {
+        f"{slug}{way}" for slug in SETS for way in ("", "_aug")} | {"matched_self", "simgan_matched_self"}
+    assert len(results) == 12 and all(0 <= row["accuracy"] <= 1 for row in results)
     judged = (tmp_path / "judged" / "metadata.jsonl").read_text().splitlines()
     assert {row["count"] for row in results} == {len(judged)} and len(judged) < 20  # without the class not drawn
     text = page.read_text()
@@ -59,7 +60,6 @@ def test_the_whole_study_and_a_second_call(folders: dict[str, Path], tmp_path: P
                   "SimGAN from matched, augmented", "always the most frequent class"):
         assert words in text
     assert read_json(tmp_path / "choice" / "0" / "choice.json")["chosen"] in ("unrefined", *SETS)
-    assert (tmp_path / "chosen_0" / "dataset.json").exists()
     assert {path.name for path in (tmp_path / "tables").glob("*.md")} >= {"signs.md", "told_apart.md", "drift.md",
                                                                           "choice.md"}
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
@@ -70,9 +70,9 @@ def test_the_whole_study_and_a_second_call(folders: dict[str, Path], tmp_path: P
 def test_a_part_of_the_arms_by_the_command_line_side_by_side(folders: dict[str, Path], tmp_path: Path,
                                                              capfd: pytest.CaptureFixture[str]) -> None:
     """Two at a time give the files of one after the other."""
-    config = replace(tiny(folders), arms=("drawn", "camera"), self_training=False)
+    config = replace(tiny(folders), arms=("drawn", "camera"), self_trained=())
     words = ["study", "signs", "--photos", str(folders["photos"]), "--labelled", str(folders["labelled"]),
-             "--classes", *CLASSES, "--arms", "drawn", "camera", "--no-self-training"]
+             "--classes", *CLASSES, "--arms", "drawn", "camera", "--self-trained"]
     words += [word for name in ("label", "size", "count", "refiners", "models", "steps", "batch_size", "features",
                                 "camera_steps", "rounds", "pictures", "observer_steps")
               for word in (f"--{name.replace('_', '-')}", str(getattr(config, name)))]
@@ -99,6 +99,23 @@ def test_no_step_but_the_judging_reads_labels_of_photographs(folders: dict[str, 
     for step in steps:
         if step.words and step.words[0] == "train":
             assert "judged" not in step.command and str(folders["labelled"]) not in step.command
+
+
+def test_flips_under_matching_are_the_estimators_doubt(tmp_path: Path) -> None:
+    """A set is out if it flips more than the tolerance beyond what matching flips."""
+    flips, told = {"matched": 4.0, "camera": 5.5, "simgan_matched": 6.5}, {"unrefined": 0.9, "matched": 0.8,
+                                                                           "camera": 0.7, "simgan_matched": 0.5}
+    for name, share in told.items():
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "observers.json", {"pixels": {"told_apart": share, "error": 0.001}})
+        write_json(tmp_path / name / "drift.json", {"rows": [{"drift": {"mean": flips.get(name, 0.0)}}]})
+    sets = {name: tmp_path / name for name in told}
+    drift = {name: tmp_path / name for name in flips}
+    for tolerance, chosen in ((2.0, "camera"), (3.0, "simgan_matched"), (1.0, "matched")):
+        step = choice_step(sets, sets, drift, tolerance, tmp_path / f"out{tolerance}")
+        assert step.work is not None
+        step.work("")
+        assert read_json(tmp_path / f"out{tolerance}" / "choice.json")["chosen"] == chosen
 
 
 def test_the_regret_is_the_distance_from_the_best(tmp_path: Path) -> None:

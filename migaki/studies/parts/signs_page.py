@@ -22,7 +22,7 @@ from migaki.report.tables import Entry, Rated, Table
 from migaki.studies.parts.signs_steps import UNREFINED, regrets
 
 _SHOWN = 10
-_AUG = "_aug"
+_AUG, _SELF = "_aug", "_self"
 _STEPS = (("drawn", "matched"), ("matched", "camera"), ("drawn", "simgan_drawn"), ("matched", "simgan_matched"))
 """Pairs of sets whose difference is what a step is worth."""
 
@@ -40,25 +40,25 @@ refining: it includes pictures that have become unreadable."""
 
 def compose_signs(report: StudyReport, config: Any, sets: Mapping[str, str]) -> None:
     """Compose the page; `config` is that of `studies.signs`, `sets` the names of its sets by slug."""
-    arms = [f"{slug}{way}" for way in ("", _AUG) for slug in sets] + (["self"] if "self" in report.outcomes else [])
+    arms = [f"{slug}{way}" for way in ("", _AUG, _SELF) for slug in sets if f"{slug}{way}" in report.outcomes]
     choices = _choices(report, config, sets)
     report.numbers(_cards(report, arms, choices))
     report.text(_summary(report, sets))
     report.section("Accuracy on photographs")
     report.compare("signs", arms)
-    pairs = [(f"{one}{way}", f"{other}{way}") for way in ("", _AUG) for one, other in _STEPS
-             if one in sets and other in sets]
-    pairs += [(slug, f"{slug}{_AUG}") for slug in sets]
-    pairs += [(f"{slug}{_AUG}", "self") for slug in sets if "self" in report.outcomes]
+    pairs = [(f"{one}{way}", f"{other}{way}") for way in ("", _AUG, _SELF) for one, other in _STEPS
+             if f"{one}{way}" in arms and f"{other}{way}" in arms]
+    pairs += [(f"{slug}{one}", f"{slug}{other}") for one, other in (("", _AUG), (_AUG, _SELF)) for slug in sets
+              if f"{slug}{other}" in arms]
     report.contrasts("signs_differences", pairs, caption=_few(config))
     report.section("Told from photographs")
     _observers(report, config, sets)
     report.section("Label drift")
     report.table("drift", _drift(report.out, config, sets))
     report.section("The choice without labels")
-    report.text(f"For each refiner of a kind: of the sets in which at most {config.tolerance:g} % of the classes flip, "
-                "the one that the observers tell worst from photographs on average; within one standard error the one "
-                "with the least drift.")
+    report.text(f"For each refiner of a kind: of the sets in which at most {config.tolerance:g} % of the classes flip "
+                "beyond those that flip by matching, which cannot move a label, the one that the observers tell worst "
+                "from photographs on average; within one standard error the one with the least drift.")
     report.table("choice", _choice_table(config, choices, sets))
     report.section("Pictures")
     _pictures(report, config, sets)
@@ -82,7 +82,8 @@ def _few(config: Any) -> str:
 def _cards(report: StudyReport, arms: Sequence[str], choices: Sequence[dict[str, Any]]) -> list[Number]:
     measure = report.measures[0]
     first = report[arms[0]].spread(measure)
-    shown = [slug for slug in ("drawn", f"drawn{_AUG}", "matched", f"simgan_matched{_AUG}", "self") if slug in arms]
+    shown = [slug for slug in ("drawn", f"drawn{_AUG}", "matched", f"simgan_matched{_AUG}",
+                               f"matched{_SELF}", f"simgan_matched{_SELF}") if slug in arms]
     cards = [Number(report[slug].arm.name, measure.text(report[slug].spread(measure)),
                     "" if slug == arms[0] else f"{report[arms[0]].arm.name}: {measure.text(first)}",
                     trend_of(first.mean, report[slug].spread(measure).mean, measure.higher_is_better)
@@ -101,7 +102,8 @@ def _summary(report: StudyReport, sets: Mapping[str, str]) -> str:
                              ("drawn", f"drawn{_AUG}", "Augmentation of drawn signs"),
                              ("matched", f"matched{_AUG}", "Augmentation of matched signs"),
                              (f"matched{_AUG}", f"simgan_matched{_AUG}", "SimGAN after matching, augmented,"),
-                             (f"matched{_AUG}", "self", "Self-training after the blind choice")):
+                             (f"matched{_AUG}", f"matched{_SELF}", "Self-training from matched signs"),
+                             (f"matched{_SELF}", f"simgan_matched{_SELF}", "SimGAN before self-training")):
         if one in report.outcomes and other in report.outcomes:
             said.append(verdict(what, report[one], report[other], measure, report.factors))
     return "\n\n".join(said)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -95,38 +94,33 @@ def choice_step(sets: Mapping[str, Path], observed: Mapping[str, Path], drift: M
     """Choose among refined sets by observers and drift alone, as `migaki evaluate choice` does; writes `choice.json`.
 
     The three mappings have the same keys: names of sets, in the order of the table; the first is the unrefined one.
+    Matching changes colours alone and cannot move a label: the classes that flip under it are the estimator's doubt,
+    which is taken off those of the other sets.
     """
 
     def work() -> None:
-        found = [_candidate(name, observed[name], drift.get(name)) for name in sets]
+        doubt = _flips(drift["matched"]) if "matched" in drift else 0.0
+        found = [_candidate(name, observed[name], _flips(drift[name]) - doubt if name in drift else 0.0)
+                 for name in sets]
         chosen = choose(found, tolerance)
         write_json(make_folder(out) / "choice.json", {
             "chosen": chosen.name, "tolerance": tolerance,
             "candidates": {one.name: one.figures() | {"error": one.error} for one in found}})
 
-    about = f"choose without labels among {', '.join(sets)}, at most {tolerance:g} % of classes flipped"
+    about = (f"choose without labels among {', '.join(sets)}, at most {tolerance:g} % of classes flipped "
+             "beyond those that matching flips")
     return call_step(about, work, out / "choice.json", [*observed.values(), *drift.values()])
 
 
-def _candidate(name: str, observed: Path, drift: Path | None) -> Candidate:
+def _flips(drift: Path) -> float:
+    """Returns the share of classes, %, that the estimator reads as others in this set."""
+    return float(read_json(drift / "drift.json")["rows"][0]["drift"]["mean"])
+
+
+def _candidate(name: str, observed: Path, flips: float) -> Candidate:
     figures = read_json(observed / "observers.json")
     shares = {key: float(one["told_apart"]) for key, one in figures.items()}
-    moved = 0.0 if drift is None else float(read_json(drift / "drift.json")["rows"][0]["drift"]["mean"])
-    return Candidate(name, shares, float(np.mean([one["error"] for one in figures.values()])), moved)
-
-
-def chosen_step(sets: Mapping[str, Path], choice: Path, out: Path) -> Step:
-    """Copy the chosen set to `out`, so that models can be trained on it whichever it is."""
-
-    def work() -> None:
-        partial = out.with_name(f".{out.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(out, ignore_errors=True)  # left by an interrupted call; nothing else writes there
-        shutil.copytree(sets[read_json(choice / "choice.json")["chosen"]], partial)
-        os.replace(partial, out)
-
-    return call_step(f"take the pictures that {choice.name} names", work, out / "dataset.json",
-                     [choice, *sets.values()])
+    return Candidate(name, shares, float(np.mean([one["error"] for one in figures.values()])), max(0.0, flips))
 
 
 def regrets(choices: Sequence[Path], accuracies: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
@@ -143,4 +137,4 @@ def regrets(choices: Sequence[Path], accuracies: Sequence[Mapping[str, float]]) 
     return found
 
 
-__all__ = ["UNREFINED", "choice_step", "chosen_step", "halves_step", "observe_step", "photos_step", "regrets"]
+__all__ = ["UNREFINED", "choice_step", "halves_step", "observe_step", "photos_step", "regrets"]
