@@ -151,11 +151,11 @@ class ExplanationStudy(Study):
                                     cost=config.train_steps / 2))
             model = str(out / f"classifier_{seed}")
             if config.random_labels:  # twice as long and not augmented: they can only be learned by heart
-                ignorant = str(out / f"random_{seed}")
+                ignorant = str(out / f"unlearned_{seed}")
                 steps += [call_step(f"permute the labels of the signs, classifier {seed}",
-                                    lambda: _permute(out / "signs", out / f"signs_random_{seed}", seed),
-                                    out / f"signs_random_{seed}" / "dataset.json", [out / "signs"]),
-                          train_step("classifier", Classifier.Data(data=(out / f"signs_random_{seed}",)),
+                                    lambda: _permute(out / "signs", out / f"signs_unlearned_{seed}", seed),
+                                    out / f"signs_unlearned_{seed}" / "dataset.json", [out / "signs"]),
+                          train_step("classifier", Classifier.Data(data=(out / f"signs_unlearned_{seed}",)),
                                      replace(network, steps=2 * config.train_steps, augment=False),
                                      Run(seed=seed, sample_every=0), Path(ignorant), quiet, cost=config.train_steps)]
         judge = Explanations(Explanations.Config(

@@ -39,12 +39,12 @@ def test_labels_are_permuted_for_the_check_by_random_labels(tmp_path: Path) -> N
     steps[0].work("")
     permute = next(step for step in steps if "permute" in step.about)
     permute.work("")
-    true, random = (ImageFolder(tmp_path / name) for name in ("signs", "signs_random_0"))
+    true, random = (ImageFolder(tmp_path / name) for name in ("signs", "signs_unlearned_0"))
     labels = [[row["label"] for row in folder.rows] for folder in (true, random)]
     assert sorted(labels[0]) == sorted(labels[1]) and labels[0] != labels[1]
     assert torch.equal(true.read([0, 39])["image"], random.read([0, 39])["image"])
     judged = next(step for step in steps if "explanations" in step.words)
-    assert judged.words[judged.words.index("--random-labels") + 1] == str(tmp_path / "random_0")
+    assert judged.words[judged.words.index("--random-labels") + 1] == str(tmp_path / "unlearned_0")
 
 
 def test_a_small_study_of_a_ready_classifier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
