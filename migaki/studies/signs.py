@@ -49,6 +49,7 @@ SETS = {"drawn": "drawn", "matched": "matched", "camera": "camera", "simgan_draw
 REFINED = ("camera", "simgan_drawn", "simgan_matched")
 WAYS = {"": "", "_aug": ", augmented", "_self": ", augmented, self-trained"}
 _PHOTOS = "photographs, no label"
+_FIRST = 0.45  # share of self-training before photographs teach: a network that is still learning teaches its mistakes
 
 
 class SignsStudy(Study):
@@ -205,7 +206,7 @@ class SignsStudy(Study):
             return train_step("classifier", Classifier.Data(data=(made,)), self._classifier(bool(way)), run, folder,
                               quiet, cost=self._training())
         adapted = AdaptedClassifier.Config(steps=config.steps, batch_size=config.batch_size, features=config.features,
-                                           handwriting=0.0, augment=True)
+                                           handwriting=0.0, augment=True, first=_FIRST)
         return train_step("adapted_classifier", AdaptedClassifier.Data(data=(made,), photos=out / "photos"), adapted,
                           run, folder, quiet, cost=3 * self._training())
 
