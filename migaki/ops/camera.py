@@ -83,7 +83,7 @@ def resized(intrinsics: Tensor, scale: float | tuple[float, float]) -> Tensor:
 
 @full_precision
 def cropped(intrinsics: Tensor, left: float, top: float) -> Tensor:
-    """Returns the intrinsics (..., 4) of a picture that lost `left` columns and `top` rows, or gained as many (negative)."""
+    """Returns the intrinsics (..., 4) of a picture that lost `left` columns and `top` rows (gained, if negative)."""
     return intrinsics - intrinsics.new_tensor([0.0, 0.0, left, top])
 
 
