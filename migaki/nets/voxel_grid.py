@@ -1,0 +1,251 @@
+"""A sparse voxel grid of densities and spherical harmonics, its marching by compiled kernels or torch, and its Adam.
+
+Plenoxels (Fridovich-Keil, Yu et al., CVPR 2022) with the density of DVGO (Sun et al., CVPR 2022); see
+`ops.volume_march` for what a row of the table holds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from migaki.ops import volume_grid as grids
+from migaki.ops import volume_march as kernels
+from migaki.ops.volume_grid import Layout
+from migaki.ops.volume_jit import in_ranges
+from migaki.ops.volume_torch import Marched, harmonics
+from migaki.ops.volume_torch import march as torch_march
+
+Array = np.ndarray[Any, Any]
+
+EMPTY = -10.0
+"""Raw density, below the shift, of vertices that nothing is known of."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Marching:
+    """How rays are marched. Lengths are in cells."""
+
+    step: float = 0.5  # between samples
+    faint: float = 1e-4  # opacity of samples that are left out
+    opaque: float = 1e-3  # light under which a ray ends
+    alpha: float = 1e-2  # opacity of a cell of raw density 0
+    activation: int = kernels.LINEAR
+
+    @property
+    def shift(self) -> float:
+        """What is added to raw densities: DVGO, equation 9."""
+        return math.log(math.expm1(-math.log1p(-self.alpha)))
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What follows from the active cells."""
+
+    layout: Layout
+    index: Tensor  # int32, the row of each vertex or -1
+    leap: Tensor  # uint8, of each cell
+    places: Tensor  # (V,) int32, the vertex of each row
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Rays and what they met, in arrays that the kernels share."""
+
+    basis: Array
+    rows: Array
+    values: Array
+    starts: Array
+    counts: Array
+    colour: Array
+    through: Array
+
+
+class VoxelGrid(nn.Module):
+    """The grid. Its sizes follow from the arguments; how much of them is in use follows from the buffers.
+
+    Args:
+        low, high: The box, scene units.
+        sides: Cells of each stage: n stands for at most n^3 in the box.
+        rows: Vertices that may hold something at a time.
+        degree: Of the spherical harmonics, 0 to 2.
+    """
+
+    active: Tensor
+    dims: Tensor
+    low: Tensor
+    cell: Tensor
+
+    def __init__(self, low: tuple[float, ...], high: tuple[float, ...], sides: tuple[int, ...], rows: int,
+                 degree: int) -> None:
+        super().__init__()
+        self.degree, self.terms = degree, (degree + 1) ** 2
+        width = {0: 4, 1: 16, 2: 32}[degree]
+        first = grids.layout_of(np.array(low), np.array(high), sides[0] ** 3)
+        if math.prod(first.dims) > rows:
+            raise ValueError(f"a first grid of {math.prod(first.dims):,} vertices does not fit into {rows:,} rows")
+        self.table = nn.Parameter(torch.zeros(rows, width))
+        used = math.prod(first.cells)
+        self.register_buffer("active", torch.cat([torch.ones(used, dtype=torch.uint8),
+                                                  torch.zeros(max(sides) ** 3 - used, dtype=torch.uint8)]))
+        self.register_buffer("dims", torch.tensor(first.dims, dtype=torch.int64))
+        self.register_buffer("low", torch.tensor(first.low.tolist(), dtype=torch.float64))
+        self.register_buffer("cell", torch.tensor(first.cell, dtype=torch.float64))
+        self._derived: Derived | None = None
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[no-untyped-call, unused-ignore]
+        self._derived = None
+
+    @property
+    def derived(self) -> Derived:
+        """What follows from the active cells, on the device of the table."""
+        found = self._derived
+        if found is None or found.index.device != self.table.device:
+            layout = Layout(self.low.cpu().numpy(), float(self.cell), tuple(self.dims.tolist()))
+            cells = self.active[: math.prod(layout.cells)].cpu().numpy().astype(np.bool_).reshape(layout.cells)
+            index, places = grids.number_rows(cells)
+            leap = grids.leaps_of(cells).ravel()
+            found = Derived(layout, *(torch.from_numpy(one).to(self.table.device) for one in (index, leap, places)))
+            self._derived = found
+        return found
+
+    def basis(self, directions: Tensor) -> Tensor:
+        """The spherical harmonics (N, K) of unit vectors (N, 3)."""
+        return harmonics(directions, self.degree)
+
+    def samples_a_ray(self, step: float) -> int:
+        """The most samples that a ray takes."""
+        dims = self.derived.layout.dims
+        return math.ceil(math.sqrt(sum((side - 1) ** 2 for side in dims)) / step) + 2
+
+    def march(self, origins: Tensor, directions: Tensor, jitter: Tensor, near: float, far: float,
+              how: Marching) -> Marched:
+        """March rays of scene units in torch, differentiable; distances of the result are in scene units.
+
+        Shape: origins, directions (N, 3); jitter (N,) in [0, 1)
+        """
+        derived, cell = self.derived, self.derived.layout.cell
+        found = torch_march(
+            (origins - self.low.float()) / cell, directions, jitter, self.basis(directions), self.table,
+            derived.index, derived.leap, self.dims, shift=how.shift, step=how.step, near=near / cell, far=far / cell,
+            faint=how.faint, opaque=how.opaque, activation=how.activation, samples=self.samples_a_ray(how.step))
+        return Marched(found.colour, found.through, found.weights, found.distances * cell, found.colours,
+                       found.normals, found.rows, found.kept)
+
+    def march_compiled(self, origins: Tensor, directions: Tensor, jitter: Tensor, near: float, far: float,
+                       how: Marching, threads: int) -> Samples:
+        """The same by the compiled kernel; keeps the samples for the kernels that follow."""
+        derived = self.derived
+        layout, count, most = derived.layout, len(origins), self.samples_a_ray(how.step)
+        found = Samples(
+            self.basis(directions).numpy(), np.empty((count * most, 4), np.int32),
+            np.empty((count * most, kernels.WIDTH), np.float32), np.arange(count) * most, np.zeros(count, np.int64),
+            np.empty((count, 3), np.float32), np.empty(count, np.float32))
+        begin = ((origins - self.low.float()) / layout.cell).contiguous().numpy()
+        table, index, leap = self.table.detach().numpy(), derived.index.numpy(), derived.leap.numpy()
+        dims, towards, shifts = self.dims.numpy(), directions.contiguous().numpy(), jitter.numpy()
+        numbers = [np.float32(value) for value in (how.shift, how.step, near / layout.cell, far / layout.cell,
+                                                   how.faint, how.opaque)]
+
+        def part(_: int, start: int, stop: int) -> None:
+            kernels.march(begin, towards, shifts, found.basis, table, index, leap, dims, *numbers, how.activation,
+                          found.rows, found.values, found.starts, found.counts, found.colour, found.through, start,
+                          stop)
+
+        in_ranges(part, count, threads)
+        return found
+
+    def surfaces(self, samples: Samples) -> tuple[Tensor, Tensor]:
+        """The distance (N,) in scene units and the normal (N, 3) of the surface that each ray meets."""
+        distances = np.empty(len(samples.counts), np.float32)
+        normals = np.empty((len(samples.counts), 3), np.float32)
+        kernels.surfaces(self.table.detach().numpy(), samples.rows, samples.values, samples.starts, samples.counts,
+                         distances, normals)
+        return torch.from_numpy(distances) * self.derived.layout.cell, torch.from_numpy(normals)
+
+    @torch.no_grad()
+    def refine(self, strength: Tensor, keep: float, cells: int) -> None:
+        """Keep the cells whose strength (V,), given by the row of the first vertex, is at least `keep`, with their
+        neighbours, and lay a grid of at most `cells` cells over them. If its vertices outnumber the rows, only
+        stronger cells are kept, and at last the grid is coarser. Nothing changes where no cell is strong enough."""
+        derived = self.derived
+        layout, index = derived.layout, derived.index.cpu().numpy()
+        nx, ny, nz = layout.dims
+        rows = index.reshape(nz, ny, nx)[:-1, :-1, :-1]
+        strong = np.where(rows >= 0, strength.cpu().numpy()[np.maximum(rows, 0)], 0)
+        was = self.active[: math.prod(layout.cells)].cpu().numpy().astype(np.bool_).reshape(layout.cells)
+        if not (strong >= keep).any():
+            return
+        for attempt in range(60):
+            chosen = was & (strong >= min(keep * 1.3**attempt, float(strong.max())))
+            active, new = grids.finer(grids.grown(chosen) & was, layout, round(cells * 0.9 ** max(0, attempt - 20)))
+            places = np.flatnonzero(grids.vertices_of(active).ravel()).astype(np.int32)
+            if len(places) <= len(self.table):
+                break
+        filling = np.zeros(self.table.shape[1], np.float32)
+        filling[0] = EMPTY
+        table = grids.resampled(self.table.cpu().numpy(), index, layout, places, new, filling)
+        self.table.zero_()
+        self.table[: len(table)] = torch.from_numpy(table).to(self.table.device)
+        self.active.zero_()
+        self.active[: active.size] = torch.from_numpy(active.ravel().astype(np.uint8)).to(self.active.device)
+        self.dims.copy_(torch.tensor(new.dims))
+        self.low.copy_(torch.from_numpy(new.low))
+        self.cell.fill_(new.cell)
+        self._derived = None
+
+
+class RowAdam(Optimizer):
+    """Adam (Kingma and Ba, 2015) on the rows of a table that a step touches; others rest, with their moments.
+
+    The moments are not corrected for their bias: with 1 - b1 = sqrt(1 - b2) a row's first step has the length of the
+    learning rate without it. Column 0 learns at `density` times the rate, the columns of each colour's harmonics above
+    the first at `view` times it, and those that pad a row not at all.
+    """
+
+    def __init__(self, params: Any, lr: float = 0.1, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-8,
+                 density: float = 1.0, view: float = 1.0, terms: int = 1) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "density": density, "view": view,
+                                  "terms": terms})
+
+    def moments(self, parameter: Tensor) -> tuple[Tensor, Tensor]:
+        """Both moments, made when first asked for."""
+        state = self.state[parameter]
+        for name in ("first", "second"):
+            if name not in state:
+                state[name] = torch.zeros_like(parameter)
+        return state["first"], state["second"]
+
+    @staticmethod
+    def rates(group: dict[str, Any], width: int) -> list[float]:
+        """The learning rate of each column."""
+        terms, lr = group["terms"], group["lr"]
+        colours = [lr * (1.0 if column % terms == 0 else group["view"]) for column in range(3 * terms)]
+        return ([lr * group["density"], *colours] + [0.0] * width)[:width]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step from dense gradients; a row whose gradient is zero was not touched."""
+        for group in self.param_groups:
+            (b1, b2), small = group["betas"], group["eps"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                first, second = self.moments(parameter)
+                slope = parameter.grad
+                touched = (slope != 0).any(-1, keepdim=True)
+                if (found := getattr(self, "found_inf", None)) is not None:
+                    touched = touched & (found == 0)
+                    slope = torch.where(touched, slope, torch.zeros_like(slope))
+                first.copy_(torch.where(touched, b1 * first + (1 - b1) * slope, first))
+                second.copy_(torch.where(touched, b2 * second + (1 - b2) * slope * slope, second))
+                move = first / (second.sqrt() + small)
+                for column, rate in enumerate(self.rates(group, parameter.shape[-1])):
+                    parameter[..., column] -= rate * torch.where(touched[..., 0], move[..., column], 0)

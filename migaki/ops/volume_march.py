@@ -1,0 +1,329 @@
+"""The ray marcher of a voxel field: what a ray sees, and by hand-written gradients what every voxel does to it.
+
+Volume rendering as in Mildenhall et al., "NeRF", ECCV 2020, equation 3, over a sparse grid of densities and spherical
+harmonics as in Fridovich-Keil, Yu et al., "Plenoxels", CVPR 2022. Density is softplus(raw + shift) after the
+interpolation (Sun et al., "Direct Voxel Grid Optimization", CVPR 2022, section 4.2), which makes sharp surfaces in
+coarse grids. `ops.volume_torch` says the same in plain torch; tests compare both.
+
+A grid has `index` (z, y, x flattened), the row of each vertex in the table or -1. Both rows of two neighbours along x
+follow each other, since rows are numbered in the order of the vertices; so eight corners need four look-ups. `leap`
+holds for each cell 0 if all of its vertices have a row and something may be there, else the distance in cells to the
+next such cell (Chebyshev), which empty space is skipped by. Samples lie where they lay without skipping.
+
+Lengths along a ray are in cells. A row of the table is: raw density, then for red, green and blue the coefficients of
+the basis, then zeros up to a whole number of vector registers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from migaki.ops.volume_jit import compiled, inlined
+
+f4 = np.float32
+
+# Numbers of one sample, in the order of their places in `samples`.
+FX, FY, FZ, SLOPE, THROUGH, ALPHA, RED, GREEN, BLUE, AT, G_DENSITY, G_RED, G_GREEN, G_BLUE = range(14)
+WIDTH = 16
+"""Numbers kept of each sample: with two to spare, one line of the cache."""
+
+LINEAR, SIGMOID, EXPONENTIAL = 0, 1, 2
+"""How a sum of spherical harmonics becomes a colour: max(0, 1/2 + v), 1 / (1 + exp(-v)), exp(v - 5)."""
+
+
+@inlined
+def _colour(value: float, activation: int) -> float:
+    if activation == 0:
+        return max(f4(0.0), f4(0.5) + value)
+    if activation == 1:
+        return f4(1.0) / (f4(1.0) + f4(math.exp(-value)))
+    return f4(math.exp(min(value, f4(15.0)) - f4(5.0)))
+
+
+@inlined
+def _colour_slope(colour: float, activation: int) -> float:
+    """The derivative of `_colour`, from its result."""
+    if activation == 0:
+        return f4(1.0) if colour > f4(0.0) else f4(0.0)
+    if activation == 1:
+        return colour * (f4(1.0) - colour)
+    return colour
+
+
+@inlined
+def _span(origin, direction, dims, near, far):  # type: ignore[no-untyped-def]
+    """Where a ray enters and leaves the grid, in cells; the second is not above the first if it misses."""
+    first, last = near, far
+    for axis in range(3):
+        top = f4(dims[axis] - 1)
+        if abs(direction[axis]) < f4(1e-9):
+            if origin[axis] < f4(0.0) or origin[axis] > top:
+                return f4(0.0), f4(0.0)
+            continue
+        one = -origin[axis] / direction[axis]
+        other = (top - origin[axis]) / direction[axis]
+        first, last = max(first, min(one, other)), min(last, max(one, other))
+    return first, last
+
+
+@compiled
+def march(origins, directions, jitter, basis, table, index, leap, dims, shift, step, near, far,  # type: ignore[no-untyped-def]
+          faint, opaque, activation, rows, samples, starts, counts, colours, through, start, stop):
+    """March the rays start .. stop and keep their samples; the first half of a step of learning, and all of rendering.
+
+    `faint`: samples of less opacity are left out. `opaque`: a ray ends where less light than this comes through.
+    Ray r keeps `counts[r]` samples from `starts[r]` on in `rows` (4 rows, of the corner and its neighbours along y, z
+    and both) and `samples`. `colours` receives the light of the samples alone, `through` the share that passes all.
+
+    Shape: origins (N, 3) in cells from the first vertex; directions (N, 3) of length 1; jitter (N,) in [0, 1); basis
+        (N, K); table (V, W); index and leap as above; rows (S, 4) int32; samples (S, 16); starts, counts (N,) int64;
+        colours (N, 3); through (N,)
+    """
+    terms, width = basis.shape[1], table.shape[1]
+    dx, dy = dims[0], dims[1]
+    value = np.empty(width, np.float32)
+    place = starts[start]
+    room = samples.shape[0] if stop >= starts.shape[0] else starts[stop]
+    for ray in range(start, stop):
+        starts[ray] = place
+        first, last = _span(origins[ray], directions[ray], dims, near, far)
+        ox, oy, oz = origins[ray, 0], origins[ray, 1], origins[ray, 2]
+        vx, vy, vz = directions[ray, 0], directions[ray, 1], directions[ray, 2]
+        pace = step * max(abs(vx), max(abs(vy), abs(vz)))
+        passing, red, green, blue = f4(1.0), f4(0.0), f4(0.0), f4(0.0)
+        number = 0
+        while place < room:
+            at = first + (f4(number) + jitter[ray]) * step
+            if at >= last:
+                break
+            number += 1
+            x, y, z = ox + at * vx, oy + at * vy, oz + at * vz
+            ix = min(max(int(x), 0), dx - 2)
+            iy = min(max(int(y), 0), dy - 2)
+            iz = min(max(int(z), 0), dims[2] - 2)
+            free = leap[(iz * (dy - 1) + iy) * (dx - 1) + ix]
+            if free > 0:
+                number += int(f4(free - 1) / pace)
+                continue
+            fx, fy, fz = x - f4(ix), y - f4(iy), z - f4(iz)
+            corner = (iz * dy + iy) * dx + ix
+            r0, r1 = index[corner], index[corner + dx]
+            r2, r3 = index[corner + dx * dy], index[corner + dx * dy + dx]
+            w1, w3, w5, w7 = _four(fx, fy, fz)
+            w0, w2, w4, w6 = _four(f4(1.0) - fx, fy, fz)
+            raw = (w0 * table[r0, 0] + w1 * table[r0 + 1, 0] + w2 * table[r1, 0] + w3 * table[r1 + 1, 0]
+                   + w4 * table[r2, 0] + w5 * table[r2 + 1, 0] + w6 * table[r3, 0] + w7 * table[r3 + 1, 0])
+            grown = f4(math.exp(min(raw + shift, f4(30.0))))
+            kept = f4(math.exp(-step * f4(math.log1p(grown))))  # the light that passes this sample
+            alpha = f4(1.0) - kept
+            if alpha < faint:
+                continue
+            for c in range(width):
+                value[c] = (w0 * table[r0, c] + w1 * table[r0 + 1, c] + w2 * table[r1, c] + w3 * table[r1 + 1, c]
+                            + w4 * table[r2, c] + w5 * table[r2 + 1, c] + w6 * table[r3, c] + w7 * table[r3 + 1, c])
+            sample = samples[place]
+            sample[FX], sample[FY], sample[FZ] = fx, fy, fz
+            sample[SLOPE] = step * grown / (f4(1.0) + grown)
+            sample[THROUGH], sample[ALPHA], sample[AT] = passing, alpha, at
+            for channel in range(3):
+                total = f4(0.0)
+                for k in range(terms):
+                    total += basis[ray, k] * value[1 + channel * terms + k]
+                sample[RED + channel] = _colour(total, activation)
+            weight = passing * alpha
+            red += weight * sample[RED]
+            green += weight * sample[GREEN]
+            blue += weight * sample[BLUE]
+            rows[place, 0], rows[place, 1], rows[place, 2], rows[place, 3] = r0, r1, r2, r3
+            place += 1
+            passing *= kept
+            if passing < opaque:
+                break
+        counts[ray] = place - starts[ray]
+        colours[ray, 0], colours[ray, 1], colours[ray, 2] = red, green, blue
+        through[ray] = passing
+
+
+@inlined
+def _four(fx, fy, fz):  # type: ignore[no-untyped-def]
+    """The weights of four corners: of this one along x, with those along y, z and both."""
+    gy, gz = f4(1.0) - fy, f4(1.0) - fz
+    return fx * gy * gz, fx * fy * gz, fx * gy * fz, fx * fy * fz
+
+
+@compiled
+def gradients(samples, starts, counts, colour_pull, through_pull, own_pull, targets, activation,  # type: ignore[no-untyped-def]
+              start, stop):
+    """The gradients of the loss by raw density and by the sums of harmonics of each sample, written into `samples`.
+
+    A ray's colour is sum_i T_i alpha_i c_i and the share that passes T_end. `colour_pull` (N, 3) and `through_pull`
+    (N,) are the gradients of the loss by both. `own_pull` weighs sum_i w_i |c_i - target|^2, in which the weights
+    count as constants: it draws the colour of each sample towards its pixel.
+    """
+    for ray in range(start, stop):
+        pr, pg, pb = colour_pull[ray, 0], colour_pull[ray, 1], colour_pull[ray, 2]
+        first = starts[ray]
+        last = first + counts[ray] - 1
+        behind = f4(0.0)
+        if counts[ray] > 0:
+            behind = through_pull[ray] * samples[last, THROUGH] * (f4(1.0) - samples[last, ALPHA])
+        for place in range(last, first - 1, -1):
+            sample = samples[place]
+            weight = sample[THROUGH] * sample[ALPHA]
+            seen = pr * sample[RED] + pg * sample[GREEN] + pb * sample[BLUE]
+            sample[G_DENSITY] = (sample[THROUGH] * (f4(1.0) - sample[ALPHA]) * seen - behind) * sample[SLOPE]
+            behind += weight * seen
+            for channel in range(3):
+                colour = sample[RED + channel]
+                pull = colour_pull[ray, channel] + own_pull * f4(2.0) * (colour - targets[ray, channel])
+                sample[G_RED + channel] = weight * pull * _colour_slope(colour, activation)
+
+
+@compiled
+def scatter(rows, samples, starts, counts, basis, gradient, stamps, stamp, touched, lane, lanes):  # type: ignore[no-untyped-def]
+    """Add the gradients of all samples to the rows of one lane of the table; returns how many rows were touched.
+
+    A lane owns every `lanes`-th block of 64 rows, and each row adds its samples in their order. A row that this step
+    touches first is overwritten, so that nothing has to be cleared.
+
+    Shape: gradient (V, W); stamps (V,) int64, the step that touched a row last; touched (V,) int32
+    """
+    terms, width = basis.shape[1], gradient.shape[1]
+    value = np.zeros(width, np.float32)
+    weights = np.empty(8, np.float32)
+    number = 0
+    for ray in range(starts.shape[0]):
+        for place in range(starts[ray], starts[ray] + counts[ray]):
+            sample = samples[place]
+            value[0] = sample[G_DENSITY]
+            for channel in range(3):
+                for k in range(terms):
+                    value[1 + channel * terms + k] = sample[G_RED + channel] * basis[ray, k]
+            fx, fy, fz = sample[FX], sample[FY], sample[FZ]
+            weights[1], weights[3], weights[5], weights[7] = _four(fx, fy, fz)
+            weights[0], weights[2], weights[4], weights[6] = _four(f4(1.0) - fx, fy, fz)
+            for corner in range(8):
+                row = rows[place, corner >> 1] + (corner & 1)
+                if lanes > 1 and (row >> 6) % lanes != lane:
+                    continue
+                weight = weights[corner]
+                if stamps[row] == stamp:
+                    for c in range(width):
+                        gradient[row, c] += weight * value[c]
+                else:
+                    stamps[row] = stamp
+                    touched[number] = row
+                    number += 1
+                    for c in range(width):
+                        gradient[row, c] = weight * value[c]
+    return number
+
+
+@compiled
+def descend_rows(table, first, second, gradient, rates, keep_first, keep_second, small,  # type: ignore[no-untyped-def]
+                 touched, number):
+    """One step of Adam on the touched rows: Kingma and Ba, 2015, algorithm 1, without the correction of the bias.
+
+    With 1 - keep_first = sqrt(1 - keep_second) a row's first step has the length of the learning rate, as the
+    corrected one has; so no row needs a count of its steps.
+
+    Shape: table, first, second, gradient (V, W); rates (W,), the learning rate of each column
+    """
+    width = table.shape[1]
+    new_first, new_second = f4(1.0) - keep_first, f4(1.0) - keep_second
+    for k in range(number):
+        row = touched[k]
+        for c in range(width):
+            slope = gradient[row, c]
+            mean = keep_first * first[row, c] + new_first * slope
+            square = keep_second * second[row, c] + new_second * slope * slope
+            first[row, c] = mean
+            second[row, c] = square
+            table[row, c] -= rates[c] * mean / (f4(math.sqrt(square)) + small)
+
+
+@compiled
+def smooth(table, gradient, index, vertex_of, dims, weights, touched, number):  # type: ignore[no-untyped-def]
+    """Add the gradient of total variation to the touched rows: squared differences to the neighbours with a row.
+
+    Plenoxels, equation 4, with the square in place of its root. Only `gradient` is written, so that lanes may run at
+    the same time.
+
+    Shape: vertex_of (V,) int32, the place of each row in `index`; weights (W,), of each column
+    """
+    width = table.shape[1]
+    dx, dy, dz = dims[0], dims[1], dims[2]
+    for k in range(number):
+        row = touched[k]
+        vertex = vertex_of[row]
+        ix, iy, iz = vertex % dx, (vertex // dx) % dy, vertex // (dx * dy)
+        for side in range(6):
+            axis, sign = side >> 1, 1 - 2 * (side & 1)
+            at, length, stride = ix, dx, 1
+            if axis == 1:
+                at, length, stride = iy, dy, dx
+            elif axis == 2:
+                at, length, stride = iz, dz, dx * dy
+            if at + sign < 0 or at + sign >= length:
+                continue
+            other = index[vertex + sign * stride]
+            if other < 0:
+                continue
+            for c in range(width):
+                gradient[row, c] += weights[c] * (table[row, c] - table[other, c])
+
+
+@compiled
+def strongest(rows, samples, starts, counts, weights):  # type: ignore[no-untyped-def]
+    """Raise `weights` (V,) of each cell, named by the row of its first vertex, to the largest weight of its samples."""
+    for ray in range(starts.shape[0]):
+        for place in range(starts[ray], starts[ray] + counts[ray]):
+            weight = samples[place, THROUGH] * samples[place, ALPHA]
+            weights[rows[place, 0]] = max(weights[rows[place, 0]], weight)
+
+
+@compiled
+def surfaces(table, rows, samples, starts, counts, distances, normals):  # type: ignore[no-untyped-def]
+    """The distance of each ray's surface (the first sample with half of the seen weight before it) and its normal.
+
+    The normal is that of the falling density, averaged with the samples' weights, of length 1 at most; zeros where a
+    ray meets nothing.
+
+    Shape: distances (N,) in cells; normals (N, 3)
+    """
+    for ray in range(starts.shape[0]):
+        first, last = starts[ray], starts[ray] + counts[ray]
+        whole = f4(0.0)
+        for place in range(first, last):
+            whole += samples[place, THROUGH] * samples[place, ALPHA]
+        distances[ray] = f4(0.0)
+        normals[ray, 0] = normals[ray, 1] = normals[ray, 2] = f4(0.0)
+        met, found = f4(0.0), False
+        for place in range(first, last):
+            sample = samples[place]
+            weight = sample[THROUGH] * sample[ALPHA]
+            met += weight
+            if not found and met >= f4(0.5) * whole:
+                distances[ray] = sample[AT]
+                found = True
+            nx, ny, nz = _fall(table, rows[place], sample[FX], sample[FY], sample[FZ])
+            length = f4(math.sqrt(nx * nx + ny * ny + nz * nz)) + f4(1e-12)
+            normals[ray, 0] += weight * nx / length
+            normals[ray, 1] += weight * ny / length
+            normals[ray, 2] += weight * nz / length
+
+
+@inlined
+def _fall(table, four, fx, fy, fz):  # type: ignore[no-untyped-def]
+    """The negative gradient of the interpolated raw density, per cell."""
+    gx, gy, gz = f4(1.0) - fx, f4(1.0) - fy, f4(1.0) - fz
+    a, b = table[four[0], 0], table[four[0] + 1, 0]
+    c, d = table[four[1], 0], table[four[1] + 1, 0]
+    e, f = table[four[2], 0], table[four[2] + 1, 0]
+    g, h = table[four[3], 0], table[four[3] + 1, 0]
+    nx = gy * gz * (a - b) + fy * gz * (c - d) + gy * fz * (e - f) + fy * fz * (g - h)
+    ny = gx * gz * (a - c) + fx * gz * (b - d) + gx * fz * (e - g) + fx * fz * (f - h)
+    nz = gx * gy * (a - e) + fx * gy * (b - f) + gx * fy * (c - g) + fx * fy * (d - h)
+    return nx, ny, nz

@@ -1,0 +1,122 @@
+"""The ray marcher of `ops.volume_march` in plain torch: what a GPU runs, what ONNX gets, and what tests compare with.
+
+Every ray takes the same number of samples, and those in empty cells count for nothing; so no shape depends on a value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from migaki.ops.full_precision import full_precision
+
+_SH = (0.28209479177387814, 0.4886025119029199, 1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
+
+
+@dataclass(frozen=True, slots=True)
+class Marched:
+    """What rays saw. `weights` (N, S) and `distances` (N, S) belong to the samples, `colours` (N, S, 3) to each."""
+
+    colour: Tensor  # (N, 3), the light of the samples
+    through: Tensor  # (N,), the share of light that passes all of them
+    weights: Tensor
+    distances: Tensor  # in cells
+    colours: Tensor
+    normals: Tensor  # (N, 3), of length 1 at most
+    rows: Tensor  # (N, S, 8), of each sample's corners
+    kept: Tensor  # (N, S) bool, the samples that count
+
+
+@full_precision
+def harmonics(directions: Tensor, degree: int) -> Tensor:
+    """The real spherical harmonics up to `degree` (0 to 2) of unit vectors (N, 3): (N, (degree + 1)^2).
+
+    Signs and order as in Plenoxels' published code.
+    """
+    x, y, z = directions.unbind(-1)
+    terms = [torch.full_like(x, _SH[0])]
+    if degree > 0:
+        terms += [-_SH[1] * y, _SH[1] * z, -_SH[1] * x]
+    if degree > 1:
+        terms += [_SH[2] * x * y, -_SH[2] * y * z, _SH[3] * (2 * z * z - x * x - y * y), -_SH[2] * x * z,
+                  _SH[4] * (x * x - y * y)]
+    return torch.stack(terms, -1)
+
+
+@full_precision
+def activated(sums: Tensor, activation: int) -> Tensor:
+    """Colours of sums of harmonics: max(0, 1/2 + v) for 0, the logistic function for 1, exp(v - 5) for 2."""
+    if activation == 0:
+        return (sums + 0.5).clamp_min(0)
+    return torch.sigmoid(sums) if activation == 1 else torch.exp(sums.clamp_max(15) - 5)
+
+
+@full_precision
+def span(origins: Tensor, directions: Tensor, dims: Tensor, near: float, far: float) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave a grid of `dims` (3,) vertices, in cells: two (N,), the second smaller for a miss."""
+    steep = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
+    one, other = -origins / steep, (dims - 1 - origins) / steep
+    first = torch.minimum(one, other).amax(-1).clamp_min(near)
+    return first, torch.maximum(one, other).amin(-1).clamp_max(far)
+
+
+@full_precision
+def march(origins: Tensor, directions: Tensor, jitter: Tensor, basis: Tensor, table: Tensor, index: Tensor,
+          leap: Tensor, dims: Tensor, *, shift: float, step: float, near: float, far: float, faint: float,
+          opaque: float, activation: int, samples: int) -> Marched:
+    """March rays through the grid; arguments as in `ops.volume_march.march`, `samples` a ray, differentiable in `table`.
+
+    Shape: origins, directions (N, 3); jitter (N,); basis (N, K); table (V, W); dims (3,) int64
+    """
+    first, last = span(origins, directions, dims, near, far)
+    at = first[:, None] + (torch.arange(samples, device=origins.device) + jitter[:, None]) * step
+    places = origins[:, None] + at[..., None] * directions[:, None]
+    base = torch.minimum(places.clamp(-1, 2**15).long().clamp_min(0), dims - 2)
+    part = places - base
+    dx, dy = dims[0], dims[1]
+    cell = (base[..., 2] * (dy - 1) + base[..., 1]) * (dx - 1) + base[..., 0]
+    there = (at < last[:, None]) & (leap[cell] == 0)
+    corner = (base[..., 2] * dy + base[..., 1]) * dx + base[..., 0]
+    offsets = torch.stack([0 * dx, dx, dx * dy, dx * dy + dx])
+    rows = index[torch.where(there[..., None], corner[..., None] + offsets, 0)].long().clamp_min(0)
+    rows = torch.stack([rows, rows + 1], -1).flatten(-2).clamp_max(len(table) - 1)
+    value = (table[rows] * _corner_weights(part)[..., None]).sum(-2)
+    opacity = 1 - torch.exp(-step * torch.nn.functional.softplus((value[..., 0] + shift).clamp_max(30)))
+    opacity = torch.where(there & (opacity >= faint), opacity, torch.zeros_like(opacity))
+    reached = _passing(opacity).detach() >= opaque
+    opacity = torch.where(reached, opacity, torch.zeros_like(opacity))
+    weights = opacity * _passing(opacity)
+    terms = basis.shape[1]
+    sums = (value[..., 1 : 1 + 3 * terms].unflatten(-1, (3, terms)) * basis[:, None, None]).sum(-1)
+    colours = activated(sums, activation)
+    return Marched((weights[..., None] * colours).sum(1), torch.prod(1 - opacity, 1), weights, at, colours,
+                   (weights[..., None] * _falls(table[rows][..., 0], part)).sum(1), rows, opacity > 0)
+
+
+def _passing(opacity: Tensor) -> Tensor:
+    """The light (N, S) that reaches each sample."""
+    passed = torch.cumprod(1 - opacity, 1)
+    return torch.cat([torch.ones_like(passed[:, :1]), passed[:, :-1]], 1)
+
+
+def _corner_weights(part: Tensor) -> Tensor:
+    """The trilinear weights (..., 8) of a place (..., 3) in its cell, x the fastest."""
+    x, y, z = part.unbind(-1)
+    return torch.stack([a * b * c for c in (1 - z, z) for b in (1 - y, y) for a in (1 - x, x)], -1)
+
+
+def _falls(corners: Tensor, part: Tensor) -> Tensor:
+    """The directions (..., 3) in which the interpolated values (..., 8) fall fastest."""
+    x, y, z = part.unbind(-1)
+    values = corners.unflatten(-1, (2, 2, 2)).movedim((-3, -2, -1), (0, 1, 2))  # z, y, x first
+    weights = {"x": (1 - x, x), "y": (1 - y, y), "z": (1 - z, z)}
+    falls = [sum(weights["y"][j] * weights["z"][k] * (values[k, j, 0] - values[k, j, 1])
+                 for j in (0, 1) for k in (0, 1)),
+             sum(weights["x"][i] * weights["z"][k] * (values[k, 0, i] - values[k, 1, i])
+                 for i in (0, 1) for k in (0, 1)),
+             sum(weights["x"][i] * weights["y"][j] * (values[0, j, i] - values[1, j, i])
+                 for i in (0, 1) for j in (0, 1))]
+    fall = torch.stack([torch.as_tensor(one) for one in falls], -1)
+    return fall / (fall.norm(dim=-1, keepdim=True) + 1e-12)

@@ -1,0 +1,358 @@
+"""A radiance field of voxels: what a scene looks like from anywhere, learned from posed pictures of it.
+
+Plenoxels (Fridovich-Keil, Yu et al., CVPR 2022) with the density of DVGO (Sun et al., CVPR 2022): a sparse grid of
+densities and spherical harmonics, marched and descended by compiled kernels on a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from migaki.core.batch import Batch, Key, Scalars
+from migaki.core.errors import UserError
+from migaki.core.metric import Metric
+from migaki.core.source import Source
+from migaki.core.system import System, descend
+from migaki.data.batches.ray_pixels import RayPixels, divide_views, evenly
+from migaki.data.folder import ImageFolder
+from migaki.data.sets.scenes import scene_of
+from migaki.metrics.views import Views
+from migaki.nets.voxel_grid import Marching, RowAdam, Samples, VoxelGrid
+from migaki.ops import volume_march as kernels
+from migaki.ops.camera import pixel_rays
+from migaki.ops.full_precision import full_precision
+from migaki.ops.volume_jit import in_ranges
+from migaki.ops.volume_torch import Marched
+
+_ACTIVATIONS = {"linear": kernels.LINEAR, "sigmoid": kernels.SIGMOID, "exponential": kernels.EXPONENTIAL}
+_PIECE = 4096  # rays that are rendered at once
+_SMALL = 1e-6
+
+
+class VoxelField(System):
+    """A field of voxels that is learned from pictures with poses, and rendered from any camera.
+
+    The set needs `camera_to_world` and `intrinsics` for each picture, and the scene's bounds in dataset.json, as
+    `migaki import transforms` and `migaki simulate scene` write them. Views whose `split` is test or val are held out.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """The grid and how it is learned."""
+
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "steps batch_size sides degree hold_out",
+            "network": "channels height width bounds background near far rows activation step faint opaque alpha "
+                       "shown",
+        }
+
+        channels: int = 0  # 0 = as the data; a field has 3
+        height: int = 0  # px, of the pictures; 0 = as the data
+        width: int = 0  # px; 0 = as the data
+        bounds: tuple[float, ...] = ()  # x0 y0 z0 x1 y1 z1 of the box, scene units; none = as the data
+        background: tuple[float, ...] = ()  # r g b behind the box; none = as the data, or black
+        near: float = 0.0  # scene units, where rays begin; 0 = as the data
+        far: float = 0.0  # scene units, where they end; 0 = as the data
+        sides: tuple[int, ...] = (48, 96, 160)  # cells along a side, stage by stage
+        begins: tuple[float, ...] = (0.06, 0.25)  # shares of the steps after which the second, third ... stage begins
+        rows: int = 400_000  # vertices that may hold something
+        degree: int = 1  # of the spherical harmonics: 0 = the same colour from everywhere, 1 or 2
+        activation: Literal["linear", "sigmoid", "exponential"] = "linear"  # from harmonics to colours
+        step: float = 0.5  # cells between samples
+        faint: float = 1e-4  # opacity under which a sample is left out
+        opaque: float = 1e-3  # share of light under which a ray ends
+        alpha: float = 1e-2  # opacity of a cell at the start
+        keep: float = 1e-2  # largest weight under which a cell is given up between stages
+        steps: int = 12_000  # updates
+        batch_size: int = 1024  # rays
+        learning_rate: float = 0.05  # of Adam, on harmonics
+        last_rate: float = 0.1  # share of the learning rate at the end; it falls exponentially
+        density_rate: float = 4.0  # times the learning rate, on raw densities
+        view_rate: float = 0.25  # times the learning rate, on harmonics above the first
+        own_colour: float = 0.02  # weight of each sample's own colour (DVGO)
+        clear: float = 1e-3  # weight of the entropy of what passes a ray: it is all or nothing (DVGO)
+        smooth_density: float = 1e-6  # weight of the total variation of raw densities
+        smooth_colour: float = 1e-6  # weight of the total variation of harmonics
+        max_norm: float = 0.0  # gradient clipping, of the torch engine; 0 = off
+        hold_out: int = 8  # every so many-th view is held out, if no row says split; 0 = none
+        shown: int = 3  # held-out views that are rendered while it learns
+        engine: Literal["auto", "compiled", "torch"] = "auto"  # auto: compiled kernels on a CPU, torch on a GPU
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Data:
+        """The posed pictures."""
+
+        data: Path  # pictures of one scene with camera_to_world and intrinsics
+
+    config: Config
+    inputs = ("camera_to_world", "intrinsics")
+    keys = (
+        Key(name="ray_origin", shape=("3",), unit="scene units"),
+        Key(name="ray_direction", shape=("3",), unit="of length 1, in the world"),
+        Key(name="ray_colour", shape=("3",), unit="float32 in [0, 1]"),
+        Key(name="rendered", shape=("3", "H", "W"), unit="float32 in [0, 1], what a field shows", kind="picture"),
+        Key(name="rendered_depth", shape=("H", "W"), unit="scene units along the optical axis, 0 = nothing there",
+            kind="plane"),
+        Key(name="rendered_normals", shape=("3", "H", "W"), unit="unit vectors in the world, 0 = nothing there",
+            kind="vectors"),
+    )
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        _check(config)
+        self.config = config
+        self.grid = VoxelGrid(config.bounds[:3], config.bounds[3:], config.sides, config.rows, config.degree)
+        self.register_buffer("background", torch.tensor(config.background))
+        # The largest weight of each cell in this stage, by the row of its first vertex.
+        self.register_buffer("strength", torch.zeros(config.rows))
+        self.how = Marching(step=config.step, faint=config.faint, opaque=config.opaque, alpha=config.alpha,
+                            activation=_ACTIVATIONS[config.activation])
+        self.optimizers = {"field": RowAdam(self.grid.parameters(), config.learning_rate, density=config.density_rate,
+                                            view=config.view_rate, terms=self.grid.terms)}
+        self._scratch: dict[str, Any] = {}
+
+    background: Tensor
+    strength: Tensor
+    training_only = ("strength",)
+
+    @classmethod
+    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+        """Open the views; takes the size, the box and the background from the set."""
+        size = (config.height, config.width) if config.height and config.width else None
+        folder = ImageFolder(data.data, size=size, channels=3)
+        scene = scene_of(folder)
+        _, height, width = folder.shape
+        config = replace(
+            config, channels=3, height=height, width=width, bounds=config.bounds or scene.bounds,
+            background=config.background or scene.background or (0.0, 0.0, 0.0), near=config.near or scene.near,
+            far=config.far or scene.far)
+        learned, held = divide_views(folder, config.hold_out)
+        shown = evenly(held, config.shown)
+        return config, RayPixels(folder.select(learned), config.batch_size, seed,
+                                 folder.select(shown) if shown else None)
+
+    @classmethod
+    def tiny(cls) -> tuple[Config, Batch]:
+        """Four rays and four views of 12x12 px of a box of 4^3 cells, in torch."""
+        config = cls.Config(channels=3, height=12, width=12, bounds=(-1, -1, -1, 1, 1, 1), background=(1, 1, 1),
+                            near=1.0, far=9.0, sides=(4,), begins=(), rows=130, steps=6, batch_size=4, alpha=0.3,
+                            engine="torch")
+        draw = torch.Generator().manual_seed(0)
+        pose = torch.eye(3, 4).repeat(4, 1, 1)
+        pose[:, :, 3] = torch.tensor([0.1, -0.2, -4.0]) + 0.3 * torch.rand(4, 3, generator=draw)
+        towards = torch.nn.functional.normalize(0.5 * torch.rand(4, 3, generator=draw) - pose[:, :, 3], dim=1)
+        return config, {
+            "ray_origin": pose[:, :, 3].clone(), "ray_direction": towards,
+            "ray_colour": torch.rand(4, 3, generator=draw), "image": torch.rand(4, 3, 12, 12, generator=draw),
+            "camera_to_world": pose, "intrinsics": torch.tensor([20.0, 20.0, 6.0, 6.0]).repeat(4, 1)}
+
+    def _is_compiled(self) -> bool:
+        engine, on_cpu = self.config.engine, self.grid.table.device.type == "cpu"
+        return engine == "compiled" or (engine == "auto" and on_cpu and not torch.compiler.is_exporting())
+
+    @full_precision
+    def update(self, batch: Batch, step: int) -> Scalars:
+        """One step on a batch of rays; before the first step of a stage the grid gets finer."""
+        config = self.config
+        starts = [round(share * config.steps) for share in config.begins]
+        if step in starts:
+            self._refine(config.sides[starts.index(step) + 1])
+        for group in self.optimizers["field"].param_groups:
+            group["lr"] = config.learning_rate * config.last_rate ** (step / config.steps)
+        jitter = torch.rand(len(batch["ray_origin"]), device=batch["ray_origin"].device)
+        if self._is_compiled():
+            return self._update_compiled(batch, jitter, step)
+        found = self.grid.march(batch["ray_origin"], batch["ray_direction"], jitter, config.near, config.far, self.how)
+        self._note_strength(found)
+        losses = self._losses(found, batch["ray_colour"])
+        skipped = descend(losses["loss"], self.optimizers["field"], config.max_norm)
+        return {f"field/{name}": value.detach() for name, value in losses.items()} | {"field/skipped": skipped}
+
+    def _losses(self, found: Marched, colour: Tensor) -> dict[str, Tensor]:
+        """The loss and its terms, means over rays (and colours), in torch."""
+        config = self.config
+        seen = found.colour + found.through[:, None] * self.background
+        through = found.through.clamp(_SMALL, 1 - _SMALL)
+        own = (found.weights.detach()[..., None] * (found.colours - colour[:, None]).square()).sum(1)
+        terms = {"colour": (seen - colour).square().mean(), "own": own.mean(),
+                 "clear": -(through * through.log() + (1 - through) * (1 - through).log()).mean()}
+        smooth_density, smooth_colour = self._roughness(found)
+        loss = (terms["colour"] + config.own_colour * terms["own"] + config.clear * terms["clear"]
+                + config.smooth_density * smooth_density + config.smooth_colour * smooth_colour)
+        return {"loss": loss, "colour": terms["colour"]}
+
+    def _roughness(self, found: Marched) -> tuple[Tensor, Tensor]:
+        """Half the squared differences of the rows that samples touch to their neighbours, which count as fixed."""
+        table, derived = self.grid.table, self.grid.derived
+        touched = torch.zeros(len(table), device=table.device)
+        touched = touched.index_put((found.rows[found.kept.expand_as(found.kept)].flatten(),),
+                                    torch.ones((), device=table.device))[: len(derived.places)]
+        nx, ny, nz = derived.layout.dims
+        index = derived.index.view(nz, ny, nx)
+        at = derived.places.long()
+        places = torch.stack([at // (nx * ny), at // nx % ny, at % nx], -1)
+        sums = torch.zeros(table.shape[1], device=table.device)
+        for axis, length in enumerate((nz, ny, nx)):
+            for sign in (1, -1):
+                moved = places.clone()
+                moved[:, axis] += sign
+                inside = (moved[:, axis] >= 0) & (moved[:, axis] < length)
+                moved[:, axis] = moved[:, axis].clamp(0, length - 1)
+                other = index[moved[:, 0], moved[:, 1], moved[:, 2]].long()
+                counts = touched * (inside & (other >= 0))
+                step = table[: len(at)] - table.detach()[other.clamp_min(0)]
+                sums = sums + (counts[:, None] * step.square()).sum(0) / 2
+        return sums[0], sums[1:].sum()
+
+    def _note_strength(self, found: Marched) -> None:
+        weights = torch.where(found.kept, found.weights.detach(), 0).flatten()
+        self.strength.scatter_reduce_(0, found.rows[..., 0].flatten(), weights, "amax")
+
+    def _update_compiled(self, batch: Batch, jitter: Tensor, step: int) -> Scalars:
+        """The same step by the kernels."""
+        config, grid, threads = self.config, self.grid, torch.get_num_threads()
+        with torch.no_grad():
+            samples = grid.march_compiled(batch["ray_origin"], batch["ray_direction"], jitter, config.near, config.far,
+                                          self.how, threads)
+            kernels.strongest(samples.rows, samples.values, samples.starts, samples.counts, self.strength.numpy())
+            target, through = batch["ray_colour"], torch.from_numpy(samples.through)
+            error = torch.from_numpy(samples.colour) + through[:, None] * self.background - target
+            count = len(target)
+            pull = error * (2 / (3 * count))
+            light = through.clamp(_SMALL, 1 - _SMALL)
+            blocked = torch.where((through > _SMALL) & (through < 1 - _SMALL), ((1 - light) / light).log(), 0)
+            through_pull = (pull * self.background).sum(1) + config.clear / count * blocked
+            if not torch.isfinite(error).all():
+                return {"field/loss": torch.zeros(()), "field/colour": torch.zeros(()), "field/skipped": torch.ones(())}
+            self._descend_compiled(samples, pull.numpy(), through_pull.numpy(), target.contiguous().numpy(), step,
+                                   threads)
+            entropy = -(light * light.log() + (1 - light) * (1 - light).log()).mean()
+            colour = error.square().mean()
+            return {"field/loss": colour + config.clear * entropy, "field/colour": colour,
+                    "field/skipped": torch.zeros(())}
+
+    def _descend_compiled(self, samples: Samples, pull: np.ndarray[Any, Any], through_pull: np.ndarray[Any, Any],
+                          target: np.ndarray[Any, Any], step: int, threads: int) -> None:
+        config, derived, table = self.config, self.grid.derived, self.grid.table.detach()
+        optimizer = self.optimizers["field"]
+        assert isinstance(optimizer, RowAdam)
+        group = optimizer.param_groups[0]
+        first, second = (one.numpy() for one in optimizer.moments(self.grid.table))
+        if not self._scratch:
+            self._scratch = {"gradient": np.empty(tuple(table.shape), np.float32),
+                             "stamps": np.full(len(table), -1, np.int64)}
+        gradient, stamps = self._scratch["gradient"], self._scratch["stamps"]
+        own = np.float32(config.own_colour / (3 * len(target)))
+        values, rates = table.numpy(), np.array(optimizer.rates(group, table.shape[1]), np.float32)
+        weights = np.full(table.shape[1], config.smooth_colour, np.float32)
+        weights[0] = config.smooth_density
+        lanes = max(1, threads)
+        touched = [np.empty(len(derived.places), np.int32) for _ in range(lanes)]
+        numbers = [0] * lanes
+        index, places, dims = derived.index.numpy(), derived.places.numpy(), self.grid.dims.numpy()
+        (b1, b2), small = group["betas"], group["eps"]
+
+        def pulls(_: int, start: int, stop: int) -> None:
+            kernels.gradients(samples.values, samples.starts, samples.counts, pull, through_pull, own, target,
+                              self.how.activation, start, stop)
+
+        def collect(lane: int, *_: int) -> None:
+            numbers[lane] = kernels.scatter(samples.rows, samples.values, samples.starts, samples.counts,
+                                            samples.basis, gradient, stamps, step, touched[lane], lane, lanes)
+            if weights.any():
+                kernels.smooth(values, gradient, index, places, dims, weights, touched[lane], numbers[lane])
+
+        def move(lane: int, *_: int) -> None:
+            kernels.descend_rows(values, first, second, gradient, rates, np.float32(b1), np.float32(b2),
+                                 np.float32(small), touched[lane], numbers[lane])
+
+        in_ranges(pulls, len(target), threads)
+        in_ranges(collect, lanes, lanes)
+        in_ranges(move, lanes, lanes)
+
+    @torch.no_grad()
+    def _refine(self, side: int) -> None:
+        """Give up empty cells and make the others finer; the moments begin again."""
+        self.grid.refine(self.strength, self.config.keep, side**3)
+        self.strength.zero_()
+        optimizer = self.optimizers["field"]
+        assert isinstance(optimizer, RowAdam)
+        for moment in optimizer.moments(self.grid.table):
+            moment.zero_()
+        self._scratch = {}
+
+    @full_precision
+    def render(self, pose: Tensor, lens: Tensor) -> Batch:
+        """What one camera sees: `rendered` (3, H, W), `rendered_depth` (H, W) and `rendered_normals` (3, H, W).
+
+        Shape: pose (3, 4), lens (4,)
+        """
+        height, width = self.config.height, self.config.width
+        origins, directions = (part.reshape(-1, 3) for part in pixel_rays(lens, pose, height, width))
+        parts = [self._shade(origins[start : start + _PIECE], directions[start : start + _PIECE])
+                 for start in range(0, height * width, _PIECE)]
+        colour, through, distance, normals = (torch.cat(part) for part in zip(*parts, strict=True))
+        seen = colour + through[:, None] * self.background
+        depth = distance * (directions * pose[:, 2]).sum(-1)
+        return {"rendered": seen.clamp(0, 1).T.reshape(3, height, width),
+                "rendered_depth": torch.where(through < 0.5, depth, torch.zeros_like(depth)).view(height, width),
+                "rendered_normals": normals.T.reshape(3, height, width)}
+
+    def _shade(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        config = self.config
+        jitter = torch.full_like(origins[:, 0], 0.5)
+        if self._is_compiled():
+            samples = self.grid.march_compiled(origins.detach(), directions, jitter, config.near, config.far, self.how,
+                                               torch.get_num_threads())
+            distance, normals = self.grid.surfaces(samples)
+            return torch.from_numpy(samples.colour), torch.from_numpy(samples.through), distance, normals
+        found = self.grid.march(origins, directions, jitter, config.near, config.far, self.how)
+        met = found.weights.cumsum(1)
+        past = (met >= 0.5 * met[:, -1:]) & (met > 0)
+        first = past & (past.long().cumsum(1) == 1)
+        return (found.colour, found.through, torch.where(first, found.distances, 0).sum(1), found.normals)
+
+    def predict(self, batch: Batch) -> Batch:
+        """Return what the cameras see; see `render`."""
+        views = [self.render(pose, lens) for pose, lens in
+                 zip(batch["camera_to_world"], batch["intrinsics"], strict=True)]
+        return {key: torch.stack([view[key] for view in views]) for key in views[0]}
+
+    def metric(self) -> Metric:
+        """PSNR and SSIM of the rendered views."""
+        return Views()
+
+    def watch(self, scalars: dict[str, float], step: int) -> list[str]:
+        """Warns of a field that shows no more than an empty one."""
+        lines = super().watch(scalars, step)
+        return lines
+
+
+def _check(config: Any) -> None:
+    if config.channels != 3 or min(config.height, config.width) < 1:
+        raise UserError("voxel_field: pictures have 3 channels and a size: give --data a posed set")
+    if len(config.bounds) != 6 or any(low >= high for low, high in zip(config.bounds[:3], config.bounds[3:],
+                                                                       strict=True)):
+        raise UserError("--bounds: give x0 y0 z0 x1 y1 z1 of the box, the second three above the first")
+    if not all(math.isfinite(value) for value in config.bounds) or not 0 <= config.near < config.far:
+        raise UserError(f"--near {config.near:g} --far {config.far:g}: rays begin before they end")
+    if len(config.background) != 3:
+        raise UserError("--background: give r g b from 0 to 1")
+    if not config.sides or len(config.begins) != len(config.sides) - 1 or list(config.begins) != sorted(
+            set(config.begins)) or any(not 0 < share < 1 for share in config.begins):
+        raise UserError("--sides and --begins: give the cells of each stage, and an ascending share of the steps "
+                        "(above 0, below 1) for each stage but the first")
+    if not all(2 <= side <= 1024 for side in config.sides):
+        raise UserError("--sides: a stage has 2 to 1024 cells along a side")
+    if not 0 <= config.degree <= 2:
+        raise UserError(f"--degree {config.degree}: spherical harmonics of degree 0, 1 or 2 are known")
+    if not 0.05 <= config.step <= 2 or not 0 < config.alpha < 1:
+        raise UserError(f"--step {config.step:g} --alpha {config.alpha:g}: the step is 0.05 to 2 cells, the opacity "
+                        "above 0 and below 1")
