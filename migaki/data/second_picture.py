@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from migaki.data.files.image_file import read_header, read_image
 from migaki.data.files.member import FilePath, place
 from migaki.data.files.names import stem_of
 from migaki.data.folder import ImageFolder
-from migaki.data.sets.clips import CLIP, FRAME
+from migaki.data.sets.clips import CLIP, Clips
 
 Array = np.ndarray[Any, Any]
 
@@ -40,7 +41,7 @@ class SecondPictures:
         elif key in folder.files:
             self._files = [None if name is None else place(folder.path, folder.rows[index], f"{key}_file_name")
                            for index, name in enumerate(folder.files[key])]
-        elif frames and len(folder) and CLIP in folder.rows[0] and FRAME in folder.rows[0]:
+        elif frames and CLIP in folder.rows[0]:
             self._files = _next_frames(folder)
         else:
             film = ", or a film's frames of `migaki import film`" if frames else ""
@@ -81,9 +82,8 @@ def _named(folder: ImageFolder, key: str, given: Path) -> list[FilePath]:
 
 def _next_frames(folder: ImageFolder) -> list[FilePath | None]:
     """The file of the frame after each, None for the last ones."""
-    order = sorted(range(len(folder)), key=lambda index: (str(folder.rows[index][CLIP]), folder.rows[index][FRAME]))
     after: list[FilePath | None] = [None] * len(folder)
-    for one, other in zip(order, order[1:], strict=False):
-        if folder.rows[one][CLIP] == folder.rows[other][CLIP]:
+    for film in Clips(folder.rows, show(folder.path)).films:
+        for one, other in itertools.pairwise(film):
             after[one] = folder.file(other)
     return after
