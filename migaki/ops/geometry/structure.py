@@ -7,7 +7,7 @@ most points, triangulation, bundle adjustment, and no observation that errs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,17 +47,24 @@ class Structure:
     left_out: dict[int, str] = field(default_factory=dict)
 
 
-def find_structure(pictures: Sequence[Array], settings: PoseSettings, progress: Progress) -> Structure:
+def find_structure(pictures: Sequence[Array], settings: PoseSettings, progress: Progress,
+                   intrinsics: Array | None = None) -> Structure:
     """Returns poses and points of pictures (H, W, C) of one size, float32 in [0, 1]; never raises for bad pictures.
 
+    `intrinsics` (N, 4), if known, are fx fy cx cy of each picture in px, without distortion; then no lens is adjusted.
     Without any pose, `left_out` says why for every picture. `progress` is called with (done, total).
     """
     height, width = pictures[0].shape[:2]
     centre = np.array([width / 2, height / 2])
     focal = settings.focal or 1.2 * max(width, height)
+    if intrinsics is not None:
+        focal, settings = float(np.median(intrinsics[:, 0])), replace(settings, refine=False)
     found = []
     for number, picture in enumerate(pictures):
-        found.append(shared.find_features(picture))
+        one = shared.find_features(picture)
+        if intrinsics is not None:  # as a camera of the common focal length would have seen it
+            one = one._replace(places=(one.places - intrinsics[number, 2:]) * (focal / intrinsics[number, :2]) + centre)
+        found.append(one)
         progress(number + 1, 3 * len(pictures))
     pairs = shared.candidate_pairs(found, settings.pairs)
     joined: dict[tuple[int, int], Array] = {}
