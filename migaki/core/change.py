@@ -14,6 +14,9 @@ AFFINE = "affine"
 """The key by which a change reports how pixels moved: (B, 2, 3) float32, maps a position (x, y, 1) in px of the input
 to its position in the output. Without this key pixels stay where they are."""
 
+ROW = "row"
+"""The key by which a change with `by_row` learns the number of each row in its set: (B,) int64."""
+
 
 class Change(ABC):
     """An operation on each row of a set. One file in `changes/` holds one subclass; its module name is its name.
@@ -40,6 +43,11 @@ class Change(ABC):
     is_film: ClassVar[bool] = False
     """Whether the variants of a row are the frames of one film: they share a seed, `batch` has their numbers from 0 as
     `frame` (B,), and the columns `clip` and `frame` are written."""
+
+    by_row: ClassVar[bool] = False
+    """Whether `change` reads other pictures of the set too, by the number of the row (`ROW` in its batch)."""
+    most_at_once: ClassVar[int] = 0
+    """Rows that it takes at a time where each costs seconds, so that progress is seen; 0 = as many as asked for."""
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config

@@ -11,7 +11,7 @@ import torch
 
 from migaki import __version__
 from migaki.core.batch import Batch
-from migaki.core.change import AFFINE, Change
+from migaki.core.change import AFFINE, ROW, Change
 from migaki.core.config import to_dict
 from migaki.core.errors import UnfitPicture, UserError
 from migaki.core.seeds import fold
@@ -48,7 +48,8 @@ class ChangeWork(Work):
         if job.batch_size < 1 or job.variants < 1:
             raise UserError(f"--batch-size {job.batch_size} --variants {job.variants}: both are at least 1")
         _refuse_estimators(name, job)
-        self.batch_size, self.total = job.batch_size, len(self.folder) * job.variants
+        self.batch_size = min(job.batch_size, change.most_at_once or job.batch_size)
+        self.total = len(self.folder) * job.variants
         self.parts = change.parts
         self.image_format = _FORMATS[job.file_format]
         try:
@@ -114,6 +115,8 @@ class ChangeWork(Work):
         """Returns pictures of one size with what else the change reads at these places."""
         batch: Batch = {"image": torch.stack(pictures)}
         batch |= self.folder.read([place // self.job.variants for place in places], self.reads)
+        if self.change.by_row:
+            batch[ROW] = torch.tensor([place // self.job.variants for place in places])
         if self.change.is_film:
             batch[FRAME] = torch.tensor([place % self.job.variants for place in places])
         return batch

@@ -98,7 +98,7 @@ def system_film(run: Path, job: ApplyJob, *, quiet: bool = False) -> Path:
 def change_film(name: str, change: Change, job: ApplyJob, *, quiet: bool = False) -> Path:
     """Apply a change to the film `job.input`, with one seed for all frames; returns the path of the film written."""
     _refuse_options(job)
-    if change.is_film or change.parts != ("",) or any(key != "image" for key in change.inputs):
+    if change.is_film or change.by_row or change.parts != ("",) or any(key != "image" for key in change.inputs):
         raise UserError(f"{show(job.input)}: {name} takes no films: give a folder of pictures with --input")
     change.open(job.input)
     seeds = torch.tensor([fold(job.seed, 0)])

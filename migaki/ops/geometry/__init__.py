@@ -1,0 +1,1 @@
+"""Correspondence and cameras from pictures: stereo, flow, poses, depth. Arrays in, arrays out, float32."""
