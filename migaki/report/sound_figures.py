@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,6 +81,18 @@ def snr_map(frame: Array, snr: Array, region: Sequence[int] = ()) -> bytes:
         figure.colorbar(shown, ax=axes[1], shrink=0.8)
         for axis in axes:
             axis.grid(visible=False)
+        return _bytes(figure)
+
+
+def by_amplitude(curves: Mapping[str, Sequence[tuple[float, float]]], ylabel: str) -> bytes:
+    """Returns figures over the amplitude in px (logarithmic), a line for each name, as PNG."""
+    with style():
+        figure, (axis,) = _canvas(6.6, 3.6, 1)
+        for number, (name, points) in enumerate(curves.items()):
+            x, y = zip(*sorted(points), strict=True)
+            axis.plot(x, y, marker="o", label=name, color=COLOURS[number % len(COLOURS)])
+        axis.set(xscale="log", xlabel="amplitude, px", ylabel=ylabel)
+        axis.legend(fontsize=8)
         return _bytes(figure)
 
 
