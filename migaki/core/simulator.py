@@ -31,6 +31,10 @@ class Simulator(ABC):
         default."""
         return {}
 
+    def beside(self, seed: int, count: int) -> dict[str, bytes]:
+        """Returns files that are written beside a set of `count` images, by name; none by default."""
+        return {}
+
     @abstractmethod
     def render(self, seed: int, indices: Sequence[int]) -> Batch:
         """Render the images with these indices, and their labels (keys of the glossary).

@@ -13,6 +13,7 @@ from migaki.core.discovery import find_class
 from migaki.core.files import make_folder, write_json
 from migaki.core.fit import Run
 from migaki.core.judge import Judge
+from migaki.core.reduction import Reduction
 from migaki.core.simulator import Simulator
 from migaki.core.system import System
 from migaki.importers.importer import Importer
@@ -60,8 +61,8 @@ def apply_step(run: Path, job: ApplyJob, quiet: bool = False, cost: float = 0.0)
 def change_step(name: str, config: Any, job: ApplyJob, quiet: bool = False, cost: float = 0.0) -> Step:
     """`migaki apply NAME`."""
     change = _class("changes", name, Change)(config)
-    return Step(words=("apply", name, *option_words(job), *option_words(config)), cost=cost,
-                proof=job.out / "dataset.json",
+    proof = f"{change.record_name}.json" if isinstance(change, Reduction) else "dataset.json"
+    return Step(words=("apply", name, *option_words(job), *option_words(config)), cost=cost, proof=job.out / proof,
                 work=lambda command: apply_change(name, change, job, command=command, quiet=quiet))
 
 

@@ -21,7 +21,8 @@ from migaki.report.tables import Entry, Rated, Table, cell_text, is_numeric, tre
 
 _CSS, _SCRIPT = (Path(__file__).with_name(name) for name in ("page.css", "page.js"))
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'"
+_POLICY = ("default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+           "base-uri 'none'")
 
 
 def page_style() -> str:
@@ -98,6 +99,14 @@ class Page:
         A click enlarges the picture; pixels then appear as squares, except in a chart.
         """
         self._parts.append(f'<figure{_chart(is_chart)}>{_img(image, caption)}{_caption(caption)}</figure>')
+
+    def sound(self, wav: bytes, caption: str = "") -> None:
+        """Add a player for a sound (WAV content) with a caption; raises UserError for other content."""
+        if wav[:4] != b"RIFF" or wav[8:12] != b"WAVE":
+            raise UserError("page: a sound must be the content of a WAV file")
+        address = f"data:audio/wav;base64,{base64.b64encode(wav).decode('ascii')}"
+        self._parts.append(f'<figure><audio controls src="{address}" aria-label="{escape(caption)}"></audio>'
+                           f"{_caption(caption)}</figure>")
 
     def charts(self, charts: Iterable[tuple[str, bytes]]) -> None:
         """Add small charts (title, content) side by side, as many in a line as there is room for."""

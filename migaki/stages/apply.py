@@ -9,12 +9,14 @@ from migaki.core.discovery import find_class, names_in
 from migaki.core.errors import UserError
 from migaki.core.files import apart, show
 from migaki.core.outline import load
+from migaki.core.reduction import Reduction
 from migaki.core.trained import applied_by, load_system
 from migaki.data.files.image_file import EXTENSIONS
 from migaki.data.walk import walk
 from migaki.stages.apply_job import ApplyJob
 from migaki.stages.change_work import ChangeWork
 from migaki.stages.film import change_film, is_film, system_film
+from migaki.stages.reduce import reduce_set
 from migaki.stages.system_work import SystemWork
 from migaki.stages.whole_work import WholeWork
 
@@ -53,10 +55,12 @@ def apply_change(name: str, change: Change, job: ApplyJob, *, command: str = "",
     """Apply the change to every row of `job.input` and write `job.out`; see `apply`."""
     _check_out(job)
     apart(job.out, job.input, *change.reads().values())
-    if job.input.is_file():
-        if is_film(job.input):
-            return change_film(name, change, job, quiet=quiet)
+    if job.input.is_file() and not is_film(job.input):
         _require_picture(job.input)
+    if isinstance(change, Reduction):
+        return reduce_set(name, change, job, command=command, quiet=quiet)
+    if job.input.is_file() and is_film(job.input):
+        return change_film(name, change, job, quiet=quiet)
     walk(ChangeWork, (name, change, job), job, command=command, quiet=quiet)
     if change.page:
         load(change.page)(job.out, job.input, change)

@@ -15,6 +15,7 @@ from migaki.core import engine
 from migaki.core.batch import Batch
 from migaki.core.config import to_dict
 from migaki.core.errors import UserError
+from migaki.core.files import write_alone
 from migaki.core.progress import Bar
 from migaki.core.simulator import Simulator
 from migaki.data.sets.contents import all_contents
@@ -70,6 +71,14 @@ def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str 
     }
     if held := _held(simulator.config):
         info["contents"] = held
+    _simulate_rows(name, simulator, job, info, quiet)
+    for file, content in simulator.beside(job.seed, job.count).items():
+        write_alone(job.out / file, content)
+    return job.out
+
+
+def _simulate_rows(name: str, simulator: Simulator, job: SimulateJob, info: dict[str, Any], quiet: bool) -> None:
+    """Render the missing images of a job, in this process or in several."""
     alone = job.workers == 1 and job.engine == "local"
     with open_writer(job.format, job.out, info, job.count, resume=job.resume, shard=job.shard) as writer:
         left = writer.missing(range(job.count))
@@ -80,14 +89,13 @@ def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str 
                 for indices, batch in _ahead(simulator, job.seed, chunks):
                     writer.write_all(_planned(indices, batch))
                     bar.advance(len(indices))
-                return job.out
+                return
             threads = max(1, engine.cores() // (job.workers or engine.cores()))
             task = Render(kind=type(simulator), config=simulator.config, seed=job.seed, threads=threads)
             for chunk, records in engine.work(task, chunks, workers=job.workers, engine=job.engine,
                                               address=job.address):
                 writer.write_all(records)
                 bar.advance(len(chunk))
-    return job.out
 
 
 def _ahead(simulator: Simulator, seed: int, chunks: Iterable[list[int]]) -> Iterator[tuple[list[int], Batch]]:

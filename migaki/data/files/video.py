@@ -44,6 +44,19 @@ def count_frames(path: Path) -> int:
         return 0
 
 
+def frame_rate(path: Path) -> float:
+    """Returns the frames a second according to the video's header; 0 if unknown or unreadable."""
+    try:
+        import av
+    except ImportError:
+        return 0.0
+    try:
+        with _opened(path) as source:
+            return float(source.streams.video[0].average_rate or 0)
+    except (UserError, av.FFmpegError, OSError, IndexError, ValueError, OverflowError, ZeroDivisionError):
+        return 0.0
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """Opens the video as a container of PyAV, which reads this file and no other."""
