@@ -18,6 +18,8 @@ from migaki.cli import main
 from migaki.core.batch import Batch
 from migaki.core.errors import UnfitPicture, UserError
 from migaki.core.fit import Run, fit
+from migaki.stages.apply_job import ApplyJob
+from migaki.stages.change_work import ChangeWork
 from migaki.systems.style_network import StyleNetwork
 
 
@@ -160,7 +162,8 @@ def test_apply_run_takes_a_style_and_keeps_labels(run: Path, tmp_path: Path,
 
 @pytest.mark.parametrize(("text", "message"), [
     ("dots=-1", "no weight"), ("dots=x", "no weight"), ("dots=inf", "no weight"), ("dots=0", "all weights are 0"),
-    ("", "no style ''"), ("dots,,lines", "no style ''")])
+    ("", "names no style: run has dots, lines"), (" , ", "names no style"), ("dots,,lines", "no style ''"),
+    ("dots,dots=2", "names 'dots' twice")])
 def test_wrong_weights_are_one_line(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_weights(text, ("dots", "lines"), Path("run"))
@@ -178,8 +181,13 @@ def test_wrong_maps_are_one_line(array: np.ndarray, tmp_path: Path) -> None:  # 
 def test_wrong_runs_and_pictures_are_one_line(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         opened(tmp_path / "nothing")
-    with pytest.raises(UserError, match=r"--painted one=dots"):
-        opened(run, painted=("one=dots",))
+    for wrong, message in ((("one=dots",), "--painted one=dots"), (("1=",), "--painted 1="),
+                           (("1=dots", "2=dots", "1=lines"), "class 1 has the style 'dots' already")):
+        with pytest.raises(UserError, match=message):
+            opened(run, painted=wrong)
+    with pytest.raises(UserError, match="paint all of each picture with --style NAME"):
+        ChangeWork("stylise", Stylise(Stylise.Config(run=run, painted=("1=dots",))),
+                   ApplyJob(input=save(scene(), tmp_path / "a.png"), out=tmp_path / "out"))
     with pytest.raises(UserError, match="--strength 2"):
         Stylise.Config(run=run, strength=2)
     with pytest.raises(UnfitPicture, match="from 16x16 px on"):
