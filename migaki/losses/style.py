@@ -5,9 +5,9 @@ Four kinds of statistics, each of maps F (B, C, H, W) of a network that is not t
 - `gram`: products of channels (Gatys, Ecker, Bethge, CVPR 2016, eq. 3), divided by C and by the number of places, so
   that a picture's size does not count (Johnson, Alahi, Fei-Fei, ECCV 2016, eq. 3);
 - `moments`: mean and deviation of each channel (Huang, Belongie, ICCV 2017, eq. 13);
-- `covariance`: means, and products of channels about their means, which are two distances in units of their own
-  starts. In a Gram matrix both are one sum, and the means of colours make up nearly all of it: a network that has moved
-  them alone has done its duty. Ours; the parts are those of the Gram matrix;
+- `covariance`: means, and products of channels about their means, as two distances, each in units of its own start.
+  Both are parts of a Gram matrix, where the means of drawn patterns make up more than half of the distance, and are the
+  easier part: colours. Ours;
 - `sliced`: the whole distribution, seen along directions, where distance is sorting (Heitz, Vanhoey, Chambon,
   Belcour, "A sliced Wasserstein loss for neural texture synthesis", CVPR 2021).
 

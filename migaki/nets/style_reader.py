@@ -53,10 +53,9 @@ class StyleReader(nn.Module):
 
     @full_precision
     def statistics(self, pictures: Tensor) -> Tensor:
-        """Returns means and deviations of all layers, (B, D) float32; no gradient flows to the pictures."""
-        with torch.no_grad():
-            maps = self.features.maps(pictures, self.layers)
-            return torch.cat([moments(maps[name]).flatten(1) for name in self.layers], 1)
+        """Returns means and deviations of all layers, (B, D) float32."""
+        maps = self.features.maps(pictures, self.layers)
+        return torch.cat([moments(maps[name]).flatten(1) for name in self.layers], 1)
 
     def take(self, rows: Tensor) -> None:
         """Take the mean and the deviation of these statistics (N, D) as the unit in which all are read."""

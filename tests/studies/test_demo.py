@@ -124,7 +124,7 @@ def test_demos_are_found_by_their_files_and_are_no_studies(capsys: pytest.Captur
     assert set(names_in("studies", "Demo")) == {"demo_eyes", "demo_digits", "demo_rain", "demo_style"}
     assert set(names_in("studies", "Study")) == {
         "gaze", "digits", "hands", "signs", "pupils", "explanations", "attacks", "forgeries", "weak_segmentation",
-        "reranking", "textures", "words", "styles", "materials"}
+        "reranking", "textures", "words", "styles", "any_styles", "materials"}
     assert main(["demo", "--help"]) == 0
     listed = capsys.readouterr().out
     assert all(f"\n  {name} " in listed for name in ("eyes", "digits", "rain", "style"))
