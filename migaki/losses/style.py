@@ -31,6 +31,7 @@ StyleKind = Literal["gram", "covariance", "moments", "sliced"]
 
 _SMALLEST: Final = 1e-8
 _LEAST_DEVIATION: Final = 1e-3
+_LEAST_SHARE: Final = 0.25  # of the mean deviation of a style's channels
 _LEAST_SPREAD: Final = 0.05
 _QUANTILES: Final = 256  # of a style's distribution along a direction
 
@@ -119,8 +120,14 @@ def smoothed(maps: Tensor) -> Tensor:
 
 @full_precision
 def standardised(maps: Tensor, units: Tensor) -> Tensor:
-    """Returns maps (B, C, H, W) less the means of `units` (B, 2, C), in its deviations, of which the least is 0.001."""
-    return (maps - units[:, 0, :, None, None]) / units[:, 1, :, None, None].clamp_min(_LEAST_DEVIATION)
+    """Returns maps (B, C, H, W) less the means of `units` (B, 2, C), in its deviations.
+
+    A quarter of the mean deviation of all channels is the least: channels that a style hardly uses, such as rectified
+    filters for colours that it has not, would otherwise be nearly all of the distance.
+    """
+    deviations = units[:, 1]
+    least = (_LEAST_SHARE * deviations.mean(1, keepdim=True)).clamp_min(_LEAST_DEVIATION)
+    return (maps - units[:, 0, :, None, None]) / deviations.maximum(least)[..., None, None]
 
 
 @full_precision

@@ -29,10 +29,11 @@ def test_unchanged_pictures_have_all_of_the_way_and_the_style_itself_has_none() 
 
 def test_structure_does_not_see_mean_colours() -> None:
     """A picture that has taken the mean colour alone has come far by Gram matrices, and nowhere by structure."""
-    judge, content, style = StyleFeatures("random", ("size_3",), ("size_3",)), 0.2 + 0.2 * scene(), 0.6 + 0.3 * dots(36)
+    judge, style = StyleFeatures("random", ("size_3",), ("size_3",)), dots(36)
+    content = 0.7 + 0.3 * scene()
     moved = content + (style - content).mean((2, 3), keepdim=True)
     found = distances(judge, content, moved, style)
-    assert found["style_gram"] < 0.6 and found["style_structure"] > 0.7
+    assert found["style_gram"] < 0.75 * found["style_structure"]
 
 
 def test_the_nearest_style_is_its_own() -> None:

@@ -17,6 +17,7 @@ from migaki.losses.style import (
     sliced_distance,
     sliced_quantiles,
     smoothed,
+    standardised,
     total_variation,
     unit_directions,
     weights_for,
@@ -64,6 +65,19 @@ def test_means_and_covariances_are_distances_of_their_own() -> None:
     plain.aim([style])
     plain.calibrate([content])
     assert float(plain([moved])) < 0.01
+
+
+def test_a_channel_that_the_style_does_not_use_is_no_more_than_the_others() -> None:
+    """In thousandths of its own deviation it would be all of the distance."""
+    style = maps(1, 8, 8, 8)
+    style[:, 0] = 0
+    loss = StyleLoss(standardise=True)
+    loss.aim([style])
+    silent, loud = style.clone(), style.clone()
+    silent[:, 0] += 1
+    loud[:, 1] += 1
+    assert float(loss([silent])) < 1000 * float(loss([loud]))
+    assert float(standardised(style, moments(style)).abs().max()) < 6
 
 
 def test_moments_are_numpys_mean_and_deviation() -> None:

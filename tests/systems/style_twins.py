@@ -52,7 +52,8 @@ def distances(system: Any, made: Tensor, style: Tensor) -> list[Tensor]:
     """The squared differences of the statistics of two maps (C, h, w), in deviations of the style."""
     one, other = made.flatten(1), style.flatten(1)
     mean, deviation = other.mean(1, keepdim=True), other.std(1, keepdim=True, correction=0)
-    own, target = ((flat - mean) / deviation.clamp_min(1e-3) for flat in (one, other))
+    unit = torch.maximum(deviation, torch.full_like(deviation, max(1e-3, float(deviation.mean()) / 4)))
+    own, target = ((flat - mean) / unit for flat in (one, other))
     if system.config.kind == "gram":
         return [((products(own) - products(target)) ** 2).sum()]
     about, wanted = (flat - flat.mean(1, keepdim=True) for flat in (own, target))
