@@ -46,6 +46,7 @@ class Crf(Change):
 
     config: Config
     inputs = ("image", "soft_masks")
+    without = ", or make them with `migaki apply weak_maps`"
 
     def __init__(self, config: Config | None = None) -> None:
         super().__init__(config)

@@ -88,6 +88,7 @@ class Explain(Change):
         super().__init__(config)
         if config.target == "label":
             self.inputs = ("image", config.label)
+            self.without = ", or explain what the model says of each picture with --target predicted"
 
     def open(self, folder: Path) -> None:
         """Load the classifier, look up the class, and estimate its patterns if the method needs them."""

@@ -85,6 +85,7 @@ class Style(Change):
         super().__init__(config)
         if config.region:
             self.inputs = ("image", "mask")
+            self.without = ", or leave out --region and paint all of each picture"
         self._net: StyleFeatures | None = None
 
     @property
@@ -103,7 +104,8 @@ class Style(Change):
         if config.style and config.style not in self._names:
             raise UserError(f"--style {show(config.style)}: {show(config.to)} has {', '.join(self._names[:8])}")
         if config.style_size and config.style_size < least:
-            raise UserError(f"--style-size {config.style_size}: the network needs at least {least} px")
+            raise UserError(f"--style-size {config.style_size}: the network '{show(config.network)}' needs at least "
+                            f"{least} px")
 
     def reads(self) -> dict[str, Path]:
         """The styles, and the file or run of the network."""
@@ -133,8 +135,8 @@ class Style(Change):
             raise UnfitPicture(f"has {image.shape[1]} channels, and style takes grey and RGB pictures: convert it with "
                                "`migaki import photos --channels 3`")
         if min(image.shape[2:]) < self.net.smallest:
-            raise UnfitPicture(f"has {image.shape[3]}x{image.shape[2]} px: {config.network} needs at least "
-                               f"{self.net.smallest}x{self.net.smallest}: give larger pictures")
+            raise UnfitPicture(f"has {image.shape[3]}x{image.shape[2]} px, and the network '{show(config.network)}' "
+                               f"needs at least {self.net.smallest}x{self.net.smallest}: give larger pictures")
         image = image.expand(-1, 3, -1, -1).contiguous()
         inside = None if mask is None else self._inside(mask, image)
         if inside is not None and not bool(inside.any()):

@@ -1,14 +1,18 @@
-"""Pictures painted by a trained style network: in one style, in a mixture, or in other styles at other places."""
+"""Pictures painted by a trained style network: in one style, in a mixture, or in other styles at other places.
+
+The styles are those that the network has learned, or with `--to` those of pictures that a network of any style reads.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from migaki.core.batch import Batch
 from migaki.core.change import Change
@@ -17,6 +21,8 @@ from migaki.core.files import show
 from migaki.core.seeds import generator
 from migaki.core.trained import load_system
 from migaki.data.files.image_file import read_image
+from migaki.data.files.member import FilePath
+from migaki.data.style_pictures import open_styles, read_style, shorter_side
 from migaki.nets.style_net import SMALLEST, StyleNet
 from migaki.ops import style_colours
 from migaki.ops.colour import luma
@@ -30,20 +36,22 @@ _IGNORE = 255  # of masks
 
 
 class Stylise(Change):
-    """Paints pictures with a run of `migaki train style_network`; `migaki apply RUN` is the same.
+    """Paints pictures with a run of `migaki train style_network` or any_style; `migaki apply RUN` is the same.
 
     `--style NAME` is one style, `NAME=0.7,NAME=0.3` a mixture, FILE.npy a map of weights (H, W, S) that is scaled to
-    each picture. `--painted CLASS=NAME ...` paints the classes of the set's masks; what has no style stays as it was,
-    to the bit.
+    each picture. A run of any_style takes the style of `--to PICTURE`, or those of a folder, called by their files'
+    names. `--painted CLASS=NAME ...` paints the classes of the set's masks; what has no style stays as it was, to the
+    bit.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """The run, and which styles."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "run style painted colours strength"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "run to style painted colours strength"}
 
-        run: Path  # a run of `migaki train style_network`
+        run: Path  # a run of `migaki train style_network` or any_style
+        to: Path | None = None  # of any_style: the picture whose style is taken, or a folder of several
         style: str = "random"  # a name, weights as NAME=0.5,NAME=0.5, FILE.npy, random (one a row) or mixed (all)
         painted: tuple[str, ...] = ()  # classes of the set's masks and their styles, such as 1=waves 2=dots
         colours: Literal["style", "luminance"] = "style"  # luminance: the picture keeps its colours
@@ -59,12 +67,13 @@ class Stylise(Change):
         super().__init__(config)
         if config.painted:
             self.inputs = ("image", "mask")
+            self.without = ", or leave out --painted and paint all of each picture with --style NAME"
 
     def open(self, folder: Path) -> None:
         """Load the network and look up the styles."""
-        self.net, self.styles, self.tiling = open_network(self.config.run)
+        self.net, self.styles, self.tiling = open_network(self.config.run, self.config.to)
         self._map = read_map(Path(self.config.style), len(self.styles)) if self.config.style.endswith(".npy") else None
-        self._classes = dict(self._pair(one) for one in self.config.painted)
+        self._classes = self._pairs()
         if self._map is None and self.config.style not in ("random", "mixed"):
             parse_weights(self.config.style, self.styles, self.config.run)
 
@@ -74,8 +83,8 @@ class Stylise(Change):
         return {"styles": list(self.styles)}
 
     def reads(self) -> dict[str, Path]:
-        """The run, and the map."""
-        found = {"run": self.config.run}
+        """The run, the pictures whose style is taken, and the map."""
+        found = {"run": self.config.run} | ({"to": self.config.to} if self.config.to is not None else {})
         return found | ({"style": Path(self.config.style)} if self.config.style.endswith(".npy") else {})
 
     def change(self, batch: Batch, seeds: Tensor) -> Batch:
@@ -137,9 +146,20 @@ class Stylise(Change):
     def _parsed(self, text: str) -> Tensor:
         return parse_weights(text, self.styles, self.config.run)
 
+    def _pairs(self) -> dict[int, str]:
+        """The style of each class of the masks that --painted names."""
+        found: dict[int, str] = {}
+        for text in self.config.painted:
+            value, style = self._pair(text)
+            if value in found:
+                raise UserError(f"--painted {show(text)}: class {value} has the style '{show(found[value])}' already: "
+                                "give each class once")
+            found[value] = style
+        return found
+
     def _pair(self, text: str) -> tuple[int, str]:
         value, _, style = text.partition("=")
-        if not value.isdecimal() or int(value) == _IGNORE:
+        if not value.isdecimal() or int(value) == _IGNORE or not style:
             raise UserError(f"--painted {show(text)}: give classes of the mask and styles, such as 1={self.styles[0]}")
         self._parsed(style)
         return int(value), style
@@ -157,26 +177,55 @@ class Stylise(Change):
         return torch.where(cover > 0, picture + cover * (made - picture), picture)
 
 
-def open_network(run: Path) -> tuple[StyleNet, tuple[str, ...], int]:
+def open_network(run: Path, to: Path | None = None) -> tuple[StyleNet, tuple[str, ...], int]:
     """Returns the network of a run, the names of its styles, and the context of its tiles in px.
 
-    UserError for a run of another system.
+    `to` is a picture, or a folder of several, whose styles a network of any style takes. UserError for a run of another
+    system, and for one that needs `to` or knows its styles already.
     """
     system: Any = load_system(run)
     net = getattr(system, "net", None)
     if not isinstance(net, StyleNet) or system.tiling is None:
         raise UserError(f"{show(run)}: is no run of a style network: give one of `migaki train style_network`")
-    return net.eval().requires_grad_(False), tuple(system.config.style_names), system.tiling.context
+    net = net.eval().requires_grad_(False)
+    if not hasattr(system, "style_rows"):
+        names = tuple(system.config.style_names)
+        if to is not None:
+            raise UserError(f"--to {show(to)}: {show(run)} has learned its styles and takes no other: name one with "
+                            f"--style ({', '.join(names[:16])}), or give a run of `migaki train any_style`")
+        return net, names, system.tiling.context
+    if to is None:
+        raise UserError(f"{show(run)}: takes the style of a picture: give it, or a folder of several, with --to")
+    names, files = open_styles(to)
+    net.scales, net.shifts = (nn.Parameter(one, requires_grad=False) for one in _rows_of(system, files))
+    return net, names, system.tiling.context
+
+
+def _rows_of(system: Any, files: Sequence[FilePath]) -> tuple[Tensor, Tensor]:
+    """The scales and shifts (S, N) of the styles of pictures, none of them enlarged."""
+    found = []
+    for file in files:
+        picture = read_style(file)
+        side = max(min(system.config.style_size, min(picture.shape[2:])), system.reader.features.smallest)
+        with torch.inference_mode():
+            found.append(system.style_rows(shorter_side(picture, side)))
+    scales, shifts = (torch.cat(parts).clone() for parts in zip(*found, strict=True))
+    return scales, shifts
 
 
 def parse_weights(text: str, styles: tuple[str, ...], run: Path) -> Tensor:
     """Returns the weights (S,) that NAME, or NAME=NUMBER,NAME=NUMBER, says, of sum 1; UserError for anything else."""
-    weights = torch.zeros(len(styles))
+    weights, seen = torch.zeros(len(styles)), set[str]()
+    if not text.strip(", "):
+        raise UserError(f"--style '{show(text)}': names no style: {show(run)} has {', '.join(styles[:16])}")
     for part in text.split(","):
         name, _, number = part.partition("=")
         if name not in styles:
             raise UserError(f"--style {show(text)}: {show(run)} has no style '{show(name)}': it has "
                             f"{', '.join(styles[:16])}")
+        if name in seen:
+            raise UserError(f"--style {show(text)}: names '{show(name)}' twice: give each style one weight")
+        seen.add(name)
         try:
             value = float(number or "1")
         except ValueError:
@@ -184,7 +233,7 @@ def parse_weights(text: str, styles: tuple[str, ...], run: Path) -> Tensor:
         if not 0 <= value < float("inf"):
             raise UserError(f"--style {show(text)}: '{show(number)}' is no weight: give numbers of 0 or more, such as "
                             f"{styles[0]}=0.5")
-        weights[styles.index(name)] += value
+        weights[styles.index(name)] = value
     if float(weights.sum()) <= 0:
         raise UserError(f"--style {show(text)}: all weights are 0: give one style at least some")
     return weights / weights.sum()
@@ -231,7 +280,10 @@ def paint(net: StyleNet, picture: Tensor, weights: Tensor, statistics: Tensor | 
         whole: Tensor = net(picture, weights, statistics)
         return whole
     shared = statistics_of(net, picture, weights) if statistics is None else statistics
+    seen = net.grained(picture)  # a tile must not begin its noise anew
     if weights.ndim == 2:
-        return apply_tiled(lambda tile: net(tile, weights, shared), picture[0], context=context, multiple=4)[None]
-    joined = torch.cat([picture, weights], 1)[0]
-    return apply_tiled(lambda tile: net(tile[:, :3], tile[:, 3:], shared), joined, context=context, multiple=4)[None]
+        return apply_tiled(lambda tile: net(tile, weights, shared), seen[0], context=context, multiple=4)[None]
+    parts = seen.shape[1]
+    joined = torch.cat([seen, weights], 1)[0]
+    return apply_tiled(lambda tile: net(tile[:, :parts], tile[:, parts:], shared), joined, context=context,
+                       multiple=4)[None]

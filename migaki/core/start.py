@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from migaki.core.files import show
+from migaki.core.plural import counted
 from migaki.core.source import Counted, Source
 from migaki.core.system import System, num_parameters
 
@@ -21,8 +22,8 @@ def start_lines(system: System, source: Source, run: Any, out: Path, device: tor
     name = f"train {type(system).__name__}"
     config = system.config
     steps, batch = int(config.steps), getattr(config, "batch_size", 0)
-    pace = f"{steps - start:,} of {steps:,} steps are left" if start else f"{steps:,} steps"
-    pace += f", {batch:,} images each" if batch else ""
+    pace = f"{steps - start:,} of {counted(steps, 'step')} are left" if start else counted(steps, "step")
+    pace += f", {counted(batch, 'image')} each" if batch else ""
     return [
         f"{name}: {pictures(system, source)}; {num_parameters(system):,} parameters; on {device_name(device)} in "
         f"{_PRECISION.get(precision, precision)}",
@@ -32,7 +33,7 @@ def start_lines(system: System, source: Source, run: Any, out: Path, device: tor
 
 def pictures(system: System, source: Source) -> str:
     """Returns how many images there are, and their size, in words."""
-    count = f"{source.num_images:,} images" if isinstance(source, Counted) and source.num_images else "images"
+    count = counted(source.num_images, "image") if isinstance(source, Counted) and source.num_images else "images"
     shape = system.shape
     if shape is None or 0 in shape:
         return f"{count} of any size"

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from migaki.core.errors import UserError
 from migaki.core.files import apart, exclusive, show
+from migaki.core.plural import counted
 from migaki.core.progress import Bar
 from migaki.data.walk import OutputJob
 from migaki.importers.collecting import ranking
@@ -142,8 +143,8 @@ class PicturesByWord(Importer):
             try:
                 self._fetch(collection, path, job, report, quiet)
                 if not collection.ranks:
-                    raise UserError(f"{show(out)}: none of {len(collection.found)} URLs gave a picture "
-                                    f"({_in_words(collection.counts())}): see {show(out)}/urls.jsonl, then "
+                    raise UserError(f"{show(out)}: none of {counted(len(collection.found), 'URL')} gave a "
+                                    f"picture ({_in_words(collection.counts())}): see {show(out)}/urls.jsonl, then "
                                     f"{_way_on(collection.counts())}")
                 rows = collection.rows(self.config.duplicates, _ranking(collection, ranker, quiet))
                 collection.finish(rows, {"command": command, "importer": "pictures_by_word", "licence": source.licence,
@@ -221,11 +222,12 @@ class PicturesByWord(Importer):
     def _lines(self, collection: Collection, rows: Sequence[Row]) -> list[str]:
         """Returns what is printed at the end."""
         groups = len({row["duplicate_group"] for row in rows})
-        lines = [f"{len(collection.found)} URLs: {_in_words(collection.counts())} (urls.jsonl says why)",
-                 f"{len(rows)} pictures in {groups} groups of near-duplicates (--duplicates {self.config.duplicates})"]
+        lines = [f"{counted(len(collection.found), 'URL')}: {_in_words(collection.counts())} (urls.jsonl says why)",
+                 f"{counted(len(rows), 'picture')} in {counted(groups, 'group')} of near-duplicates (--duplicates "
+                 f"{self.config.duplicates})"]
         if len(rows) < self.config.count:
-            lines.append(f"{len(rows)} of the {self.config.count} pictures that were asked for: the source gave "
-                         f"{len(collection.found)} addresses")
+            lines.append(f"{len(rows)} of the {counted(self.config.count, 'picture')} asked for: the source gave "
+                         f"{counted(len(collection.found), 'address', 'addresses')}")
         failed = sum(number for status, number in collection.counts().items() if status in RETRIED)
         return lines + ([f"{failed} may work another time: run the same command with --retry failed"] if failed else [])
 

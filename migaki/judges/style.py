@@ -30,9 +30,10 @@ _SHOWN = 8
 _QUANTILES = 256
 _ABOUT = (
     "Distances from the style are in units of those of the pictures before: 1 has nothing of the style, 0 has all of "
-    "its statistics. Content: 0 is the picture before, 1 is as far as the mean of its features. A number holds for its "
-    "network, layers and size; a network that took part in training flatters. Colours: the mean over L, a and b of the "
-    "1-Wasserstein distance between histograms, in units of CIE Lab.")
+    "its statistics. Structure leaves out the means of features, and with them most of the colours. Content: 0 is the "
+    "picture before, 1 is as far as the mean of its features. A number holds for its network, layers and size; a "
+    "network that took part in training flatters. Colours: the mean over L, a and b of the 1-Wasserstein distance "
+    "between histograms, in units of CIE Lab.")
 
 
 class Style(Judge):
@@ -116,9 +117,10 @@ class Style(Judge):
 
 def distances(judge: StyleFeatures, content: Tensor, made: Tensor, style: Tensor,
               kinds: Sequence[StyleKind] = KINDS) -> dict[str, float]:
-    """Returns `style_KIND` (1 = as far as the content) by kind, `style_luminance`, and `content`, of one picture.
+    """Returns `style_KIND` (1 = as far as the content) by kind, `style_structure`, `style_luminance`, and `content`.
 
-    `style_luminance` is the Gram distance of grey pictures: what is left when colours do not count.
+    `style_structure` is the distance of the products of channels about their means: of patterns, when mean colours do
+    not count, which make up most of a Gram distance. `style_luminance` is the Gram distance of grey pictures.
 
     Shape: content and made (1, 3, H, W), style (1, 3, h, w), in [0, 1]
     """
@@ -126,6 +128,7 @@ def distances(judge: StyleFeatures, content: Tensor, made: Tensor, style: Tensor
         (first, wanted), (maps, moved) = judge.both(content), judge.both(made)
         target = judge.style_maps(style)
         found = {f"style_{kind}": _left(kind, target, first, maps) for kind in kinds}
+        found["style_structure"] = _structure_left(target, first, maps)
         found["style_luminance"] = _left("gram", *(judge.style_maps(luma(one)) for one in (style, content, made)))
         found["content"] = float(torch.stack(
             [content_distance(*both) for both in zip(moved, wanted, strict=True)]).mean())
@@ -138,6 +141,14 @@ def _left(kind: StyleKind, style: list[Tensor], content: list[Tensor], made: lis
     loss.aim(style)
     loss.calibrate(content)
     return float(loss(made))
+
+
+def _structure_left(style: list[Tensor], content: list[Tensor], made: list[Tensor]) -> float:
+    """The distance of covariances from those of the style, over that of the content; means do not count."""
+    loss = StyleLoss("covariance", standardise=True)
+    loss.aim(style)
+    loss.calibrate(content)
+    return float(loss.distances(made)[:, 1::2].mean())
 
 
 def colours(content: Tensor, made: Tensor, style: Tensor) -> dict[str, float]:

@@ -1,10 +1,13 @@
 """The losses of style transfer: how far the statistics of a picture's features are from those of a style.
 
-Three kinds of statistics, each of maps F (B, C, H, W) of a network that is not trained:
+Four kinds of statistics, each of maps F (B, C, H, W) of a network that is not trained:
 
 - `gram`: products of channels (Gatys, Ecker, Bethge, CVPR 2016, eq. 3), divided by C and by the number of places, so
   that a picture's size does not count (Johnson, Alahi, Fei-Fei, ECCV 2016, eq. 3);
 - `moments`: mean and deviation of each channel (Huang, Belongie, ICCV 2017, eq. 13);
+- `covariance`: means, and products of channels about their means, as two distances, each in units of its own start.
+  Both are parts of a Gram matrix, where the means of drawn patterns make up more than half of the distance, and are the
+  easier part: colours. Ours;
 - `sliced`: the whole distribution, seen along directions, where distance is sorting (Heitz, Vanhoey, Chambon,
   Belcour, "A sliced Wasserstein loss for neural texture synthesis", CVPR 2021).
 
@@ -23,11 +26,12 @@ from torch import Tensor, nn
 
 from migaki.ops.full_precision import full_precision
 
-StyleKind = Literal["gram", "moments", "sliced"]
+StyleKind = Literal["gram", "covariance", "moments", "sliced"]
 """Which statistics of the features are the style."""
 
 _SMALLEST: Final = 1e-8
 _LEAST_DEVIATION: Final = 1e-3
+_LEAST_SHARE: Final = 0.25  # of the mean deviation of a style's channels
 _LEAST_SPREAD: Final = 0.05
 _QUANTILES: Final = 256  # of a style's distribution along a direction
 
@@ -56,6 +60,21 @@ def moments(maps: Tensor, weights: Tensor | None = None) -> Tensor:
     mean = (flat * share).sum(2)
     variance = ((flat - mean[..., None]).square() * share).sum(2)
     return torch.stack([mean, (variance + _SMALLEST).sqrt()], 1)
+
+
+@full_precision
+def covariance(maps: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Returns the means of the channels, and their products about the means over the places, divided by C.
+
+    Their sum, m m' / C and the second, is the Gram matrix.
+
+    Shape: maps (B, C, H, W), weights (B or 1, 1, H, W), not negative; results (B, C) and (B, C, C)
+    """
+    flat = maps.flatten(2)
+    share = flat.new_full((1, 1, 1), 1 / flat.shape[2]) if weights is None else _shares(weights)
+    mean = (flat * share).sum(2)
+    about = flat - mean[..., None]
+    return mean, (about * share) @ about.mT / flat.shape[1]
 
 
 @full_precision
@@ -101,8 +120,14 @@ def smoothed(maps: Tensor) -> Tensor:
 
 @full_precision
 def standardised(maps: Tensor, units: Tensor) -> Tensor:
-    """Returns maps (B, C, H, W) less the means of `units` (B, 2, C), in its deviations, of which the least is 0.001."""
-    return (maps - units[:, 0, :, None, None]) / units[:, 1, :, None, None].clamp_min(_LEAST_DEVIATION)
+    """Returns maps (B, C, H, W) less the means of `units` (B, 2, C), in its deviations.
+
+    A quarter of the mean deviation of all channels is the least: channels that a style hardly uses, such as rectified
+    filters for colours that it has not, would otherwise be nearly all of the distance.
+    """
+    deviations = units[:, 1]
+    least = (_LEAST_SHARE * deviations.mean(1, keepdim=True)).clamp_min(_LEAST_DEVIATION)
+    return (maps - units[:, 0, :, None, None]) / deviations.maximum(least)[..., None, None]
 
 
 @full_precision
@@ -133,6 +158,11 @@ def unit_directions(channels: int, count: int, seed: int = 0) -> Tensor:
     arguments."""
     draw = torch.Generator().manual_seed(1 + seed * 65537 + channels)
     return F.normalize(torch.randn(channels, count, generator=draw), dim=0)
+
+
+def num_parts(kind: StyleKind) -> int:
+    """Returns how many distances a layer has."""
+    return 2 if kind == "covariance" else 1
 
 
 def weights_for(mask: Tensor, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -167,12 +197,19 @@ class StyleLoss(nn.Module):
         self.register_buffer("scale", torch.ones(0, 0), persistent=False)
 
     @property
+    def num_parts(self) -> int:
+        """How many distances there are of each layer."""
+        return num_parts(self.kind)
+
+    @property
     def num_styles(self) -> int:
         """How many styles it was aimed at."""
         return len(self.targets[0]) if self.targets else 0
 
     def statistics(self, maps: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> list[Tensor]:
         """Returns the statistics of each picture by layer: (B, C, C), (B, 2, C) or (B, P, N), float32.
+
+        Of a `covariance` they are two, (B, C) and (B, C, C), for each layer.
 
         Shape: maps (B, C_l, H_l, W_l) of each layer, weights (B or 1, 1, H_l, W_l) of each layer
         """
@@ -188,8 +225,9 @@ class StyleLoss(nn.Module):
 
         `units` (S, 2, C) by layer are the moments by which channels were standardised, if they were.
         """
-        if self.layer_weights and len(self.layer_weights) != len(statistics):
-            raise ValueError(f"{len(self.layer_weights)} layer weights for {len(statistics)} layers")
+        layers = len(statistics) // self.num_parts
+        if self.layer_weights and len(self.layer_weights) != layers:
+            raise ValueError(f"{len(self.layer_weights)} layer weights for {layers} layers")
         self.targets = [one.detach().clone() for one in statistics]
         self.units = [one.detach().clone() for one in units]
         self.scale = torch.ones(self.num_styles, len(statistics), device=self.targets[0].device)
@@ -210,7 +248,7 @@ class StyleLoss(nn.Module):
 
     def distances(self, maps: Sequence[Tensor], styles: Tensor | None = None,
                   weights: Sequence[Tensor] | None = None) -> Tensor:
-        """Returns the distance of each picture from its style by layer, (B, L), in units of the start.
+        """Returns the distance of each picture from its style by layer, (B, L * `num_parts`), in units of the start.
 
         `styles` (B,) are numbers of styles; all are style 0 by default.
         """
@@ -220,21 +258,23 @@ class StyleLoss(nn.Module):
             self.targets, self.units = ([one.to(device) for one in every] for every in (self.targets, self.units))
             self.scale = self.scale.to(device)
         styles, found = styles.to(device), []
-        for place, (one, targets) in enumerate(zip(maps, self.targets, strict=True)):
+        for place, one in enumerate(maps):
             seen = self._seen(one, self.units[place][styles] if self.units else None)
-            share, target = None if weights is None else weights[place], targets[styles]
+            share = None if weights is None else weights[place]
+            first = place * self.num_parts
+            targets = [target[styles] for target in self.targets[first : first + self.num_parts]]
             if self.kind == "sliced":
-                found.append(sliced_distance(seen, target, self._directions(seen), share))
+                found.append(sliced_distance(seen, targets[0], self._directions(seen), share))
             else:
-                own = gram(seen, share) if self.kind == "gram" else moments(seen, share)
-                found.append((own - target).square().flatten(1).sum(1))
+                found += [(own - target).square().flatten(1).sum(1)
+                          for own, target in zip(self._of(seen, share), targets, strict=True)]
         return torch.stack(found, 1) * self.scale[styles]
 
     def forward(self, maps: Sequence[Tensor], styles: Tensor | None = None,
                 weights: Sequence[Tensor] | None = None) -> Tensor:
         """Returns the weighted mean of `distances` over the layers, (B,)."""
         found = self.distances(maps, styles, weights)
-        own = self.layer_weights or (1.0,) * found.shape[1]
+        own = [weight for weight in self.layer_weights for _ in range(self.num_parts)] or [1.0] * found.shape[1]
         # Sums with numbers of the host: a tensor made here would be sent to a GPU, which waits.
         parts = [share * found[:, place] for place, share in enumerate(own)]
         return torch.stack(parts).sum(0) / sum(own)
@@ -244,13 +284,16 @@ class StyleLoss(nn.Module):
         found = []
         for place, one in enumerate(maps):
             seen, share = self._seen(one, units[place] if units else None), None if weights is None else weights[place]
-            if self.kind == "gram":
-                found.append(gram(seen, share))
-            elif self.kind == "moments":
-                found.append(moments(seen, share))
-            else:
-                found.append(sliced_quantiles(seen, self._directions(seen), share))
+            found += self._of(seen, share)
         return found
+
+    def _of(self, seen: Tensor, share: Tensor | None) -> list[Tensor]:
+        """The statistics of the maps of one layer."""
+        if self.kind == "covariance":
+            return list(covariance(seen, share))
+        if self.kind == "sliced":
+            return [sliced_quantiles(seen, self._directions(seen), share)]
+        return [gram(seen, share) if self.kind == "gram" else moments(seen, share)]
 
     def _units_of(self, maps: Sequence[Tensor], weights: Sequence[Tensor] | None) -> list[Tensor]:
         """The moments of each picture by layer, where channels are standardised; else none."""

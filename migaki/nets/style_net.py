@@ -23,8 +23,12 @@ SMALLEST: Final = 16
 """px, the shorter side of a picture."""
 
 _EPSILON: Final = 1e-3  # of the variance; less makes strokes out of the noise of flat pictures
-_GAIN: Final = 4.0
+GAIN: Final = 4.0
+"""What a style has of its own counts so much: scales of maps are 1 + 4 x, shifts 4 x."""
+
 _REACH: Final = 6.0  # how far a pixel may move on the scale of the logarithm; without it some run into black and stay
+_NOISE: Final = 20170  # seed of the noise
+_PERIOD: Final = 256  # px
 _EDGE: Final = 0.01  # keeps the logarithm of the shortcut finite at black and white
 
 
@@ -35,13 +39,21 @@ class StyleNet(nn.Module):
     grids), conv 9x9; borders are mirrored. `scales` and `shifts` (S, `num_norms`) are all that a style has of its own.
     Weights (B, S) mix styles; weights (B, S, h, w) of any size say so for each place. A map is scaled by
     1 + 4 `scales`: so styles, of which few numbers are one's own, learn as fast as what they share.
+
+    `grain` planes of noise, the same at each place of every picture, are shown beside the colours: out of a flat sky
+    nothing can grow strokes that sees the same at all places.
     """
 
-    def __init__(self, num_styles: int, features: int = 16, blocks: int = 5, *, shortcut: bool = True) -> None:
+    noise: Tensor
+
+    def __init__(self, num_styles: int, features: int = 16, blocks: int = 5, *, shortcut: bool = True,
+                 grain: int = 0) -> None:
         super().__init__()
         wide = (features, 2 * features, 4 * features)
-        self.shortcut = shortcut
-        self.down = nn.ModuleList([_conv(3, wide[0], 9), *(_conv(few, many, 3, 2) for few, many in pairwise(wide))])
+        self.shortcut, self.grain = shortcut, grain
+        self.register_buffer("noise", noise_planes(grain) if grain else torch.zeros(1, 0, 1, 1), persistent=False)
+        self.down = nn.ModuleList([_conv(3 + grain, wide[0], 9),
+                                   *(_conv(few, many, 3, 2) for few, many in pairwise(wide))])
         self.blocks = nn.ModuleList(_conv(wide[2], wide[2], 3) for _ in range(2 * blocks))
         self.up = nn.ModuleList(_conv(many, few, 3) for few, many in zip(wide[1::-1], wide[:0:-1], strict=True))
         self.tail = _conv(wide[0], 3, 9, bias=True)
@@ -61,9 +73,9 @@ class StyleNet(nn.Module):
     def mixed(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Returns scales and shifts for weights (B, S): (B, num_norms) each, and (B, num_norms, h, w) for a map."""
         if weights.ndim == 2:
-            return 1 + _GAIN * (weights @ self.scales), _GAIN * (weights @ self.shifts)
-        return (1 + _GAIN * torch.einsum("bshw,sc->bchw", weights, self.scales),
-                _GAIN * torch.einsum("bshw,sc->bchw", weights, self.shifts))
+            return 1 + GAIN * (weights @ self.scales), GAIN * (weights @ self.shifts)
+        return (1 + GAIN * torch.einsum("bshw,sc->bchw", weights, self.scales),
+                GAIN * torch.einsum("bshw,sc->bchw", weights, self.shifts))
 
     def styled(self, images: Tensor, scales: Tensor, shifts: Tensor, statistics: Tensor | None = None) -> Tensor:
         """Returns the pictures for any scales and shifts."""
@@ -75,10 +87,19 @@ class StyleNet(nn.Module):
         self._run(images, *self.mixed(weights), None, found)
         return torch.cat([mean for mean, _ in found] + [deviation for _, deviation in found], 1)
 
+    def grained(self, images: Tensor) -> Tensor:
+        """Returns images (B, 3, H, W) with the planes of noise behind the colours; the network takes both."""
+        if not self.grain:
+            return images
+        height, width = images.shape[2:]
+        planes = self.noise.repeat(1, 1, -(-height // _PERIOD), -(-width // _PERIOD))[..., :height, :width]
+        return torch.cat([images, planes.to(images.dtype).expand(len(images), -1, -1, -1)], 1)
+
     def _run(self, images: Tensor, scales: Tensor, shifts: Tensor, statistics: Tensor | None,
              found: list[tuple[Tensor, Tensor]]) -> Tensor:
         height, width = images.shape[2:]
-        x, layer = _padded(images), 0
+        x, layer = _padded(self.grained(images) if images.shape[1] == 3 else images), 0
+        images = images[:, :3]
 
         def norm(maps: Tensor) -> Tensor:
             nonlocal layer
@@ -103,6 +124,20 @@ class StyleNet(nn.Module):
             x = _REACH * torch.tanh(x / _REACH) + torch.logit(images.float() * (1 - 2 * _EDGE) + _EDGE)
             return ((torch.sigmoid(x) - _EDGE) / (1 - 2 * _EDGE)).clamp(0, 1)
         return torch.sigmoid(x)
+
+
+def noise_planes(count: int) -> Tensor:
+    """Returns planes of noise (1, count, 256, 256) of deviation 1/4, to be repeated.
+
+    The first is of single pixels, each further one of squares four times as large. Always the same numbers, so that
+    frames of a film, and tiles that are cut from a larger plane, have the same strokes.
+    """
+    draw, planes = torch.Generator().manual_seed(_NOISE), []
+    for place in range(count):
+        side = min(4**place, _PERIOD)
+        square = 0.25 * torch.randn(_PERIOD // side, _PERIOD // side, generator=draw)
+        planes.append(square.repeat_interleave(side, 0).repeat_interleave(side, 1))
+    return torch.stack(planes)[None]
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:

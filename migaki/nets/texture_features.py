@@ -97,8 +97,8 @@ class Features(nn.Module):
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise ValueError(f"expected (B, 3, H, W) or (B, 1, H, W), got {tuple(images.shape)}")
         if min(images.shape[2:]) < self.smallest:
-            raise UserError(f"{self.name}: pictures of {images.shape[3]}x{images.shape[2]} px are too small: give at "
-                            f"least {self.smallest}x{self.smallest}")
+            raise UserError(f"the network '{show(self.name)}': pictures of {images.shape[3]}x{images.shape[2]} px are "
+                            f"too small for it: give at least {self.smallest}x{self.smallest}")
         found: dict[str, Tensor] = {}
         for name, x in self._net.outputs(images.expand(-1, 3, -1, -1)):
             if name in wanted:

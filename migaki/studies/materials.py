@@ -51,12 +51,12 @@ _EDGES = Measure(key="edges_kept", name="edges kept, correlation", higher_is_bet
 _POOLS = {"mean": "mean of the Grams", "max": "maximum of the Grams", "union": "union of the features"}
 
 _PROTOCOL = """\
-Pictures of each material were parted: every second one lends its style and fills the things of the test, the others \
-teach the segmenter (on scenes of things with true masks) and the classifier, which judge. Neither of them has seen a \
-changed picture or a picture that lent a style, and neither is the network of the style loss. A thing is changed into \
-each material but its own. "Pasted" puts a piece of a picture there without optimising: the upper bound. The best \
-single picture is chosen by the judge itself, which flatters it; the random one is the mean over the single pictures. \
-Intervals are over target materials."""
+Pictures of each material were parted, near-duplicates together: every second one lends its style and fills the things \
+of the test, the others teach the segmenter (on scenes of things with true masks) and the classifier, which judge. \
+Neither of them has seen a changed picture or a picture that lent a style, and neither is the network of the style \
+loss. A thing is changed into each material but its own. "Pasted" puts a piece of a picture there without optimising: \
+the upper bound. The best single picture is chosen by the judge itself, which flatters it; the random one is the mean \
+over the single pictures. Intervals are over target materials."""
 
 _SHOWN = 6
 

@@ -99,11 +99,20 @@ class RerankingStudy(Study):
                 "clicked."))
 
     def _levels(self) -> tuple[str, ...]:
-        found = tuple(sorted(path.stem for path in self.config.queries.glob("*.jsonl")))
-        levels = self.config.levels or found
-        if not levels:
-            raise UserError(f"{show(self.config.queries)}: holds no .jsonl of words: give a folder by --queries")
-        return levels
+        folder = self.config.queries
+        if not folder.is_dir():
+            raise UserError(f"--queries {show(folder)}: " + (
+                "is a file: give the folder that it is in, and name it by --levels" if folder.exists() else
+                "there is no such folder: give one with a file of words (.jsonl) for each level of noise"))
+        found = tuple(sorted(path.stem for path in folder.glob("*.jsonl")))
+        if not found:
+            raise UserError(f"--queries {show(folder)}: holds no file of words: give a folder with a .jsonl for each "
+                            "level of noise (lines of query, rank, file_name, relevant)")
+        for level in self.config.levels:
+            if level not in found:
+                raise UserError(f"--levels {show(level)}: {show(folder)} has no {show(level)}.jsonl: it has "
+                                f"{', '.join(map(show, found[:16]))}")
+        return self.config.levels or found
 
     def _judged(self, level: str, spec: str) -> Reranking.Config:
         config = self.config

@@ -33,7 +33,7 @@ from migaki.core.trained import load_system
 from migaki.data.batches.styled import StyledSource, photograph_patches
 from migaki.data.files import framing
 from migaki.data.style_pictures import open_styles, read_style
-from migaki.losses.style import StyleKind, StyleLoss, content_distance, total_variation
+from migaki.losses.style import StyleKind, StyleLoss, content_distance, num_parts, total_variation
 from migaki.metrics.style_watch import grey_share, spot_share
 from migaki.nets.style_features import StyleFeatures
 from migaki.nets.style_net import STRIDE, StyleNet
@@ -55,7 +55,7 @@ class StyleNetwork(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "steps batch_size patch style_weight loss_network kind freeze",
-            "network": "channels features blocks shortcut num_styles style_names",
+            "network": "channels features blocks grain shortcut num_styles style_names",
         }
 
         channels: int = 3  # RGB; grey photographs are shown in all three
@@ -76,6 +76,7 @@ class StyleNetwork(System):
         content_layers: tuple[str, ...] = ()  # of the loss network; none = its usual ones
         features: int = 16  # filters of the first layer: 16 is a model of 2 MB, 32 that of the papers
         blocks: int = 5  # residual blocks
+        grain: int = 0  # planes of fixed noise beside the photograph, so that strokes grow where it is flat
         shortcut: bool = True  # add the photograph to the output, so that training begins with it
         flat: float = 0.05  # share of smooth pictures among the photographs, against bright spots
         freeze: bool = False  # with --start: keep its network and its styles; new ones learn a scale and a shift alone
@@ -108,12 +109,16 @@ class StyleNetwork(System):
         super().__init__()
         if config.channels != 3 or min(config.num_styles, config.features, config.blocks) < 1:
             raise UserError("style_network: channels is 3; num_styles, features and blocks must be at least 1")
+        if not 0 <= config.grain <= 4:
+            raise UserError("style_network: --grain is 0 to 4 planes")
         if min(config.style_weight, config.smooth_weight, config.flat) < 0 or config.flat > 1:
             raise UserError("style_network: --style-weight and --smooth-weight must not be negative, and --flat is a "
                             "share from 0 to 1")
         self.config = config
-        self.net = StyleNet(config.num_styles, config.features, config.blocks, shortcut=config.shortcut)
-        self.register_buffer("calibration", torch.zeros(config.num_styles, len(config.style_layers)))
+        self.net = StyleNet(config.num_styles, config.features, config.blocks, shortcut=config.shortcut,
+                            grain=config.grain)
+        self.register_buffer("calibration", torch.zeros(
+            config.num_styles, num_parts(config.kind) * len(config.style_layers)))
         if config.freeze:
             self.net.requires_grad_(False)
             self.net.scales.requires_grad_(True)
@@ -139,15 +144,16 @@ class StyleNetwork(System):
         if data.start is not None:
             before = start_of(data.start).config
             known = before.style_names if config.freeze else ()
-            config = replace(config, features=before.features, blocks=before.blocks, shortcut=before.shortcut)
+            config = replace(config, features=before.features, blocks=before.blocks, shortcut=before.shortcut,
+                             grain=before.grain)
         names, _ = open_styles(data.styles)
         if twice := [name for name in names if name in known]:
             raise UserError(f"{show(data.styles)}: '{show(twice[0])}' is a style of {show(data.start)} already: give "
                             "the new pictures other names, or leave them out")
         judge = StyleFeatures(config.loss_network, config.style_layers, config.content_layers)
         if min(config.patch, config.style_size) < max(STRIDE * 4, judge.smallest):
-            raise UserError(f"--patch {config.patch} --style-size {config.style_size}: the loss network needs at least "
-                            f"{max(STRIDE * 4, judge.smallest)} px")
+            raise UserError(f"--patch {config.patch} --style-size {config.style_size}: the loss network "
+                            f"'{show(config.loss_network)}' needs at least {max(STRIDE * 4, judge.smallest)} px")
         return replace(config, style_names=(*known, *names), num_styles=len(known) + len(names),
                        style_layers=judge.style, content_layers=judge.content)
 

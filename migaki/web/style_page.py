@@ -26,9 +26,10 @@ class StylePage(ServedPage):
     class Config(Address):
         """The run, and where to serve the page."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"run": "side ort ort_side"}
+        GROUPS: ClassVar[dict[str, str]] = {"run": "to side ort ort_side"}
 
-        run: Path  # a run of `migaki train style_network`
+        run: Path  # a run of `migaki train style_network` or any_style
+        to: Path | None = None  # of any_style: a folder of pictures whose styles the page offers
         side: int = 384  # px, longer side of what is painted; less is faster
         ort: Path | None = None  # folder dist of the npm package onnxruntime-web: the page can then compute by itself
         ort_side: int = 256  # px, sides of what the page paints by itself
@@ -43,7 +44,9 @@ class StylePage(ServedPage):
         guard.check_binding(config.host, config.token)
         if not 64 <= config.side <= 1024:
             raise UserError(f"--side {config.side}: give 64 to 1024 px")
-        net, styles, _ = open_network(config.run)
+        net, styles, _ = open_network(config.run, config.to)
+        if config.to is not None and config.ort is not None:
+            raise UserError("--ort: the browser computes with a run of style_network alone: leave out --ort")
         with needs_extra():
             from migaki.web.page_app import link_lines
             from migaki.web.style_app import CONNECTIONS, build_app, in_browser

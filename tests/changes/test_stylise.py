@@ -18,6 +18,9 @@ from migaki.cli import main
 from migaki.core.batch import Batch
 from migaki.core.errors import UnfitPicture, UserError
 from migaki.core.fit import Run, fit
+from migaki.nets.style_net import StyleNet
+from migaki.stages.apply_job import ApplyJob
+from migaki.stages.change_work import ChangeWork
 from migaki.systems.style_network import StyleNetwork
 
 
@@ -160,7 +163,8 @@ def test_apply_run_takes_a_style_and_keeps_labels(run: Path, tmp_path: Path,
 
 @pytest.mark.parametrize(("text", "message"), [
     ("dots=-1", "no weight"), ("dots=x", "no weight"), ("dots=inf", "no weight"), ("dots=0", "all weights are 0"),
-    ("", "no style ''"), ("dots,,lines", "no style ''")])
+    ("", "names no style: run has dots, lines"), (" , ", "names no style"), ("dots,,lines", "no style ''"),
+    ("dots,dots=2", "names 'dots' twice")])
 def test_wrong_weights_are_one_line(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_weights(text, ("dots", "lines"), Path("run"))
@@ -178,8 +182,13 @@ def test_wrong_maps_are_one_line(array: np.ndarray, tmp_path: Path) -> None:  # 
 def test_wrong_runs_and_pictures_are_one_line(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         opened(tmp_path / "nothing")
-    with pytest.raises(UserError, match=r"--painted one=dots"):
-        opened(run, painted=("one=dots",))
+    for wrong, message in ((("one=dots",), "--painted one=dots"), (("1=",), "--painted 1="),
+                           (("1=dots", "2=dots", "1=lines"), "class 1 has the style 'dots' already")):
+        with pytest.raises(UserError, match=message):
+            opened(run, painted=wrong)
+    with pytest.raises(UserError, match="paint all of each picture with --style NAME"):
+        ChangeWork("stylise", Stylise(Stylise.Config(run=run, painted=("1=dots",))),
+                   ApplyJob(input=save(scene(), tmp_path / "a.png"), out=tmp_path / "out"))
     with pytest.raises(UserError, match="--strength 2"):
         Stylise.Config(run=run, strength=2)
     with pytest.raises(UnfitPicture, match="from 16x16 px on"):
@@ -188,6 +197,28 @@ def test_wrong_runs_and_pictures_are_one_line(run: Path, tmp_path: Path) -> None
         painted(opened(run), torch.rand(1, 2, 40, 40))
     with pytest.raises(UnfitPicture, match="mask of another size"):
         painted(opened(run, painted=("1=dots",)), scene(), mask=torch.zeros(1, 8, 8))
+
+
+def test_a_network_that_knows_its_styles_takes_no_other(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has learned its styles and takes no other: name one with --style \(dots, "):
+        opened(run, to=save(scene(), tmp_path / "a.png"))
+
+
+def test_noise_is_the_same_in_tiles_as_in_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net, weights = StyleNet(2, features=4, blocks=1, grain=2), torch.tensor([[0.4, 0.6]])
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.3)
+    flat = torch.full((1, 3, 48, 560), 0.5)
+    whole = net(flat, weights)
+    assert float(whole.std(dim=3).mean()) > 0.01  # a flat picture gets strokes
+    assert torch.equal(net.grained(flat)[:, 3:, :, :48], net.grained(flat)[:, 3:, :, 256:304])
+    shared = statistics_of(net, flat, weights)
+    monkeypatch.setattr(module, "WHOLE", 500)
+    assert torch.allclose(paint(net, flat, weights, shared, 64), whole, atol=1e-4)
+    laid = weights[..., None, None].expand(1, 2, 48, 560)
+    assert torch.allclose(paint(net, flat, laid, shared, 64), whole, atol=1e-4)
 
 
 def test_filled_weights_have_sum_one_everywhere() -> None:

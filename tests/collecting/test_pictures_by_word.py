@@ -154,6 +154,10 @@ def test_the_folder_stays_below_its_limit(server: HostileServer, tmp_path: Path)
     importer, urls = asked(server, tmp_path, paths, threads=1, most_mb=3.5 * len(picture(0)) / 2**20)
     assert importer.run(urls, tmp_path / "out") == 3
     assert Counter(line["status"] for line in lines(tmp_path / "out"))["no_room"] == 6
+    assert len(server.asked) <= 5  # the one that was too much, and one that a thread had begun
+    again, _ = asked(server, tmp_path, paths, threads=1, most_mb=0.001, retry="failed")
+    server.asked.clear()
+    assert again.run(urls, tmp_path / "out") == 3 and not server.asked
 
 
 def test_attribution_holds_no_markup(server: HostileServer, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from migaki.core.discovery import find_class, names_in
 from migaki.core.errors import UserError
 from migaki.core.glossary import glossary
 from migaki.core.pictures import contact_sheet, to_uint8
+from migaki.core.plural import counted
 from migaki.core.progress import Bar
 from migaki.core.seeds import fold, generator
 from migaki.core.simulator import Simulator
@@ -73,6 +74,12 @@ def test_contact_sheets_of_any_channels(channels: int) -> None:
     rows = [("first", torch.rand(3, channels, 5, 6)), ("second, shorter", torch.rand(2, channels, 4, 6))]
     with Image.open(io.BytesIO(contact_sheet(rows, zoom=3))) as page:
         assert page.size == (3 * 6 * 3, 2 * 14 + 5 * 3 + 4 * 3) and page.mode == "RGB"
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(number, "picture") for number in (0, 1, 2, 1000)] == [
+        "0 pictures", "1 picture", "2 pictures", "1,000 pictures"]
+    assert counted(1, "address", "addresses") == "1 address" and counted(3, "address", "addresses") == "3 addresses"
 
 
 def test_progress_counts_and_is_silent_on_request(capsys: pytest.CaptureFixture[str]) -> None:

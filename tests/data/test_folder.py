@@ -202,6 +202,8 @@ def test_further_pictures_keep_their_unit(tmp_path: Path) -> None:
 def test_empty_and_missing_folders(tmp_path: Path) -> None:
     assert "no images" in message(lambda: ImageFolder(tmp_path))
     assert "no such folder" in message(lambda: ImageFolder(tmp_path / "nowhere"))
+    assert "no such picture" in message(lambda: ImageFolder(tmp_path / "nowhere" / "a.jpg"))
+    assert "no such film" in message(lambda: ImageFolder(tmp_path / "a.mp4"))
     (tmp_path / "file").write_text("")
     assert "not a folder" in message(lambda: ImageFolder(tmp_path / "file"))
 

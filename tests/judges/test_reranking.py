@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from migaki.cli import main
 from migaki.core.errors import UserError
 from migaki.judges.reranking import Reranking, clicks_of, read_queries
 from migaki.metrics.order import average_precision
+from migaki.studies.reranking import RerankingStudy
 
 
 def draw(path: Path, is_smooth: bool, seed: int) -> None:
@@ -87,6 +89,19 @@ def test_files_that_are_none(tmp_path: Path, text: str, message: str) -> None:
         read_queries(tmp_path / "q" / "words.jsonl")
     with pytest.raises(UserError, match="no such file"):
         read_queries(tmp_path / "q" / "none.jsonl")
+
+
+def test_a_study_without_words_says_what_is_missing(words: Path, tmp_path: Path) -> None:
+    def told(**options: Any) -> str:
+        study = RerankingStudy(RerankingStudy.Config(negatives=words / "random", **options))
+        with pytest.raises(UserError) as caught:
+            study.plan(tmp_path / "out", True)
+        return str(caught.value)
+
+    assert "no such folder" in told(queries=tmp_path / "NOSUCH")
+    assert "is a file: give the folder" in told(queries=words / "queries" / "easy.jsonl")
+    assert "holds no file of words" in told(queries=words / "random")
+    assert "--levels hard: " in told(queries=words / "queries", levels=("hard",))
 
 
 def test_the_study(words: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

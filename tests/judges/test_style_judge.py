@@ -20,11 +20,20 @@ LAYERS = (("size_3", "size_7"), ("size_7",))
 def test_unchanged_pictures_have_all_of_the_way_and_the_style_itself_has_none() -> None:
     judge, content, style = StyleFeatures("random", *LAYERS), scene(), dots(36)
     same, there = distances(judge, content, content, style), distances(judge, content, style, style)
-    for name in ("style_gram", "style_moments", "style_sliced", "style_luminance"):
+    for name in ("style_gram", "style_moments", "style_sliced", "style_luminance", "style_structure"):
         assert same[name] == pytest.approx(1, rel=1e-4) and there[name] < 5e-3
     assert same["content"] == 0 and there["content"] > 0.5
     half = distances(judge, content, (content + style) / 2, style)
     assert 0 < half["style_gram"] < 1
+
+
+def test_structure_does_not_see_mean_colours() -> None:
+    """A picture that has taken the mean colour alone has come far by Gram matrices, and nowhere by structure."""
+    judge, style = StyleFeatures("random", ("size_3",), ("size_3",)), dots(36)
+    content = 0.7 + 0.3 * scene()
+    moved = content + (style - content).mean((2, 3), keepdim=True)
+    found = distances(judge, content, moved, style)
+    assert found["style_gram"] < 0.75 * found["style_structure"]
 
 
 def test_the_nearest_style_is_its_own() -> None:

@@ -11,17 +11,19 @@ from migaki.losses.style import (
     StyleKind,
     StyleLoss,
     content_distance,
+    covariance,
     gram,
     moments,
     sliced_distance,
     sliced_quantiles,
     smoothed,
+    standardised,
     total_variation,
     unit_directions,
     weights_for,
 )
 
-KINDS: tuple[StyleKind, ...] = ("gram", "moments", "sliced")
+KINDS: tuple[StyleKind, ...] = ("gram", "covariance", "moments", "sliced")
 
 
 def maps(*shape: int, seed: int = 0) -> Tensor:
@@ -37,6 +39,45 @@ def test_the_gram_matrix_is_a_double_loop() -> None:
                 one = found[picture].numpy()
                 naive[picture, first, second] = (one[first] * one[second]).sum() / (3 * 4 * 5)
     assert gram(found).numpy() == pytest.approx(naive, abs=1e-6)
+
+
+def test_the_covariance_is_numpys_and_with_the_means_the_gram_matrix() -> None:
+    found = maps(2, 3, 4, 5) + 2
+    mean, about = covariance(found)
+    for row in range(2):
+        flat = found[row].flatten(1).numpy()
+        assert mean[row].numpy() == pytest.approx(flat.mean(1), abs=1e-6)
+        assert about[row].numpy() == pytest.approx(np.cov(flat, bias=True) / 3, abs=1e-5)
+    assert torch.allclose(mean[:, :, None] * mean[:, None] / 3 + about, gram(found), atol=1e-5)
+
+
+def test_means_and_covariances_are_distances_of_their_own() -> None:
+    """A picture with the style's means has half of the way before it, however small the rest of its Gram distance."""
+    style, content = maps(1, 4, 8, 8), 0.1 * maps(1, 4, 8, 8, seed=1) + 5
+    loss, weighed = StyleLoss("covariance"), StyleLoss("covariance", layer_weights=(3, 1))
+    for one, count in ((loss, 1), (weighed, 2)):
+        one.aim([style] * count)
+        one.calibrate([content] * count)
+    moved = content + (style - content).mean((2, 3), keepdim=True)
+    assert float(loss([moved])) == pytest.approx(0.5, abs=1e-4)
+    assert float(weighed([moved, content])) == pytest.approx((3 * 0.5 + 1) / 4, abs=1e-4)
+    plain = StyleLoss("gram")
+    plain.aim([style])
+    plain.calibrate([content])
+    assert float(plain([moved])) < 0.01
+
+
+def test_a_channel_that_the_style_does_not_use_is_no_more_than_the_others() -> None:
+    """In thousandths of its own deviation it would be all of the distance."""
+    style = maps(1, 8, 8, 8)
+    style[:, 0] = 0
+    loss = StyleLoss(standardise=True)
+    loss.aim([style])
+    silent, loud = style.clone(), style.clone()
+    silent[:, 0] += 1
+    loud[:, 1] += 1
+    assert float(loss([silent])) < 1000 * float(loss([loud]))
+    assert float(standardised(style, moments(style)).abs().max()) < 6
 
 
 def test_moments_are_numpys_mean_and_deviation() -> None:
@@ -122,7 +163,8 @@ def test_the_distance_is_one_at_the_start_and_nought_at_the_style(kind: StyleKin
     loss.calibrate(contents)
     for style in range(2):
         which = torch.full((3,), style)
-        assert loss.distances(contents, which).mean(0).tolist() == pytest.approx([1, 1], rel=1e-4)
+        assert loss.distances(contents, which).mean(0).tolist() == pytest.approx(
+            [1] * 2 * loss.num_parts, rel=1e-4)
         own = loss([one[style : style + 1] for one in styles], torch.tensor([style]))
         other = loss([one[1 - style : 2 - style] for one in styles], torch.tensor([style]))
         assert float(own) < 0.1 * float(other)

@@ -7,13 +7,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from migaki.core.errors import UserError
 from migaki.lab.study import run_study
 from migaki.simulate.textures import Textures
 from migaki.stages.simulate import SimulateJob, simulate
 from migaki.studies.materials import Materials
+from migaki.studies.parts.materials_steps import split_step
 
 SMALL = Materials.Config(materials=("cracked", "striped"), pools=("mean",), singles=2, most=2, size=32, side=32,
                          texture_count=40, train_count=4, test_count=3, steps=2, segmenter_steps=2, classifier_steps=2)
@@ -43,6 +46,24 @@ def test_every_way_has_its_row(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("dataset.json")}
     run_study("materials", Materials(SMALL), tmp_path, quiet=True)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("dataset.json")}
+
+
+def test_two_shots_of_one_thing_stay_on_one_side(tmp_path: Path) -> None:
+    """Else a judge has seen what lends its style."""
+    draw = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "words" / name).mkdir(parents=True)
+        for number in range(8):
+            shot = Image.fromarray(draw.integers(0, 255, (6, 6, 3), dtype=np.uint8)).resize((40, 40))
+            shot.save(tmp_path / "words" / name / f"{2 * number}.png")
+            if number < 3:
+                shot.resize((36, 36)).save(tmp_path / "words" / name / f"{2 * number + 1}.png")
+    split_step(tmp_path / "words", (), tmp_path / "parted").work("")
+    sides = {part: {path.stem for path in (tmp_path / "parted" / part / "a").iterdir()} for part in ("style", "judged")}
+    assert sorted(map(len, sides.values())) == [5, 6]
+    for first in (0, 2, 4):
+        pair = {f"{first:05d}", f"{first + 1:05d}"}
+        assert pair <= sides["style"] or pair <= sides["judged"]
 
 
 def test_contradictions_are_refused_before_any_step(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from migaki.core.errors import UserError
 from migaki.lab.study import run_study
 from migaki.nets.style_features import StyleFeatures
 from migaki.nets.style_net import StyleNet
-from migaki.studies import demo_style, styles
+from migaki.studies import any_styles, demo_style, styles
 from migaki.studies.parts import style_measures
 from migaki.studies.parts.style_pictures import PATTERNS, draw_scenes, draw_styles, landscape
 
@@ -46,6 +46,20 @@ def test_the_study_in_a_small_form(tmp_path: Path) -> None:
     page = run_study("styles", styles.StylesStudy(config), tmp_path, quiet=True)
     text = page.read_text(encoding="utf-8")
     assert "own_psnr" in text and "network, r = 2" in text and "optimised 2 times" in text
+
+
+def test_the_study_of_any_style_in_a_small_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(any_styles, "_SIDE", 48)
+    config = any_styles.AnyStylesStudy.Config(seeds=1, steps=2, patch=32, num_styles=4, optimised=(2,), count=1,
+                                              size=48)
+    page = run_study("any_styles", any_styles.AnyStylesStudy(config), tmp_path, quiet=True)
+    text = page.read_text(encoding="utf-8")
+    assert all(name in text for name in ("any style, never seen", "any style, seen", "optimised 2 times"))
+    assert len(list((tmp_path / "unseen").glob("*.png"))) == 6 and len(list((tmp_path / "seen").glob("*.png"))) == 4
+    with pytest.raises(UserError, match="at least 32 px"):
+        any_styles.AnyStylesStudy.Config(size=20)
+    with pytest.raises(UserError, match="at least 1"):
+        any_styles.AnyStylesStudy.Config(steps=0)
 
 
 def test_measures_of_a_painter_that_pastes_the_style() -> None:

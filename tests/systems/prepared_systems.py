@@ -165,11 +165,19 @@ def style_network(system: Any, batch: Batch, draw: Draw) -> Batch:
     return batch
 
 
+def any_style(system: Any, batch: Batch, draw: Draw) -> Batch:
+    """A network that paints, and a reader that says more than nothing."""
+    shake([*system.net.parameters(), *system.reader.parameters()], draw, 0.2)
+    system.reader.middle.add_(0.1)
+    system.reader.unit.fill_(0.7)
+    return batch
+
+
 PREPARED: dict[str, Callable[[Any, Batch, Draw], Batch]] = {
     "adapted_classifier": adapted_classifier, "camera_refiner": camera_refiner, "classifier": classifier,
     "colourisation": colourisation, "cut": translator, "cyclegan": translator, "detector": detector,
     "forgery_detector": forgery_detector, "gaze": gaze, "hourglass": hourglass, "keypoints": keypoints, "patch": patch,
     "regressor": regressor, "segmenter": segmenter, "simgan": simgan, "super_resolution": super_resolution,
     "texture": texture,
-    "style_network": style_network,
+    "style_network": style_network, "any_style": any_style,
 }

@@ -12,6 +12,7 @@ from refusals import message
 from shape_sets import shapes
 
 from migaki.core.fit import Run
+from migaki.core.source import Counted
 from migaki.core.trained import load_system
 from migaki.stages.evaluate import EvaluateJob, evaluate
 from migaki.stages.train import train
@@ -54,6 +55,7 @@ def test_a_blank_or_missing_label_is_none(sets: tuple[Path, Path], tmp_path: Pat
         batch_size=9, ratio=4), 0)
     batch = source.batch(0)
     assert config.num_classes == 3 and sorted(config.classes) == ["bar", "cross", "disc"] and config.used == ()
+    assert isinstance(source, Counted) and source.num_images == 60 + 150  # the labelled ones are of the folder
     assert sorted(batch["label"].tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert len(batch["real"]) == len(batch["more"]) == 18
 

@@ -264,6 +264,7 @@ def super_resolution(system: Any, batch: Batch, step: int) -> Descents:
 
 
 TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
+    "any_style": style_twins.any_style,
     "adapted_classifier": adapted_classifier, "camera_refiner": refiner_twins.camera_refiner, "classifier": classifier,
     "colourisation": colourisation,
     "deep_detail": deep_detail, "forgery_detector": attack_twins.forgery_detector, "gaze": gaze, "hourglass": hourglass,
@@ -303,6 +304,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: 4 * rate},
     "simclr": {"net": cycle}, "semi_supervised": {"net": cycle}, "copy_detector": {"net": cycle},
     "super_resolution": {"net": half_cosine}, "texture": {"head": cycle}, "style_network": {"net": half_cosine},
+    "any_style": {"net": half_cosine},
     "detector": {"net": cycle}, "segmenter": {"net": cycle},
     **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")},
     # Of 20 steps the classifier has 2, each of two rounds 9.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -182,8 +182,8 @@ class PairedSource:
 
     @property
     def num_images(self) -> int:
-        """Images of all sources together."""
-        return sum(source.num_images for source in self.sources if isinstance(source, Counted))
+        """Images of all sources together; one that several of them read counts once."""
+        return num_distinct(self.sources)
 
     def batch(self, step: int) -> Batch:
         """Returns the merged batch of this step; ValueError if two sources deliver the same key."""
@@ -206,8 +206,8 @@ class MixedSource:
 
     @property
     def num_images(self) -> int:
-        """Images of all sources together."""
-        return sum(source.num_images for source in self.sources if isinstance(source, Counted))
+        """Images of all sources together; one that several of them read counts once."""
+        return num_distinct(self.sources)
 
     def batch(self, step: int) -> Batch:
         """Returns the concatenated batch of this step; all sources deliver the same keys."""
@@ -227,3 +227,23 @@ def joined_values(values: Sequence[torch.Tensor], name: str) -> torch.Tensor:
         if value.shape[1]:
             whole[:, : value.shape[1]] = value
     return torch.cat(filled)
+
+
+def num_distinct(sources: Sequence[Source]) -> int:
+    """Returns how many images there are in all; one that several sources read, as of one folder, counts once."""
+    others, known = 0, dict[str, set[str]]()
+    for source in _leaves(sources):
+        if isinstance(source, FolderSource):
+            known.setdefault(os.path.realpath(source.folder.path), set()).update(source.folder.names)
+        elif isinstance(source, Counted):
+            others += source.num_images
+    return others + sum(map(len, known.values()))
+
+
+def _leaves(sources: Sequence[Source]) -> Iterator[Source]:
+    """The sources that are no joint of others."""
+    for source in sources:
+        if isinstance(source, PairedSource | MixedSource):
+            yield from _leaves(source.sources)
+        else:
+            yield source

@@ -40,10 +40,10 @@ class _Enlarged(PatchSource):
 
 
 def photograph_patches(folder: Path, *, patch: int, batch_size: int, seed: int, zoom: tuple[float, float],
-                       shard: tuple[int, int]) -> PatchSource:
-    """Returns RGB patches of a folder of photographs of any size."""
+                       shard: tuple[int, int], vivid: float = 0.0) -> PatchSource:
+    """Returns RGB patches of a folder of photographs of any size; `vivid` changes colours (`PatchSource`)."""
     return _Enlarged({"image": folder}, channels={"image": 3}, patch=patch, batch_size=batch_size, seed=seed, zoom=zoom,
-                     shard=shard)
+                     shard=shard, vivid=vivid)
 
 
 class StyledSource:

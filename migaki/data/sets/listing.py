@@ -10,7 +10,8 @@ from pathlib import Path
 from migaki.core.errors import UserError
 from migaki.core.files import explain
 from migaki.core.progress import watched
-from migaki.data.files.image_file import show
+from migaki.data.files.image_file import EXTENSIONS, show
+from migaki.data.files.video import VIDEO_EXTENSIONS
 from migaki.data.sets.left_out import LeftOut, is_thumbnail
 
 _DIGITS = re.compile(r"(\d+)")
@@ -34,8 +35,11 @@ def list_files(folder: Path, left_out: LeftOut | None = None) -> list[str]:
     root = Path(os.path.realpath(folder))
     try:
         if not root.is_dir():
+            ending = Path(folder).suffix.lower()
+            missing = "picture" if ending in EXTENSIONS else "film" if ending in VIDEO_EXTENSIONS else "folder"
             raise UserError(f"{show(folder)}: " + ("is a file, not a folder: give the folder that contains it"
-                                                   if root.exists() else "there is no such folder: check the spelling"))
+                                                   if root.exists() else f"there is no such {missing}: check the "
+                                                   "spelling"))
         found = _walk(root, root, "", LeftOut() if left_out is None else left_out)
         return list(watched(found, f"list {show(root.name)}"))
     except OSError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +44,7 @@ class FetchTask(engine.Task[list[Result]]):
         return lambda chunk: list(fetch_all([self.urls[place] for place in chunk], self.wanted, self.pace))
 
 
-def fetch_all(urls: Sequence[tuple[int, str]], wanted: Wanted, pace: Pace) -> Iterator[Result]:
+def fetch_all(urls: Sequence[tuple[int, str]], wanted: Wanted, pace: Pace) -> Generator[Result]:
     """Yields (rank, result) of each (rank, URL) as it is ready. Left early, it starts no further request."""
     hosts, ready = Hosts(urls, pace.per_host, pace.delay), queue.SimpleQueue[Result | BaseException]()
     by_rank = dict(urls)
@@ -76,25 +77,32 @@ def fetch_into(collection: Collection, ranks: Sequence[int], wanted: Wanted, pac
                tell: Callable[[dict[str, Any]], None] = lambda line: None) -> None:
     """Fetch these ranks into the folder; `tell` gets each line of its journal.
 
-    When the pictures of the folder have `most_bytes`, the rest gets the status `no_room`. Only this process writes; a
-    killed worker costs the chunk that it had.
+    At the first picture that would make those of the folder larger than `most_bytes`, fetching ends, and all that is
+    left gets the status `no_room`. Only this process writes; a killed worker costs the chunk that it had.
     """
     urls = tuple((rank, collection.found[rank - 1].url) for rank in ranks)
     used = sum((collection.out / state["file_name"]).stat().st_size for state in collection.states.values()
                if state["status"] == "ok")
-    for rank, picked in _results(urls, wanted, pace, workers, where, address):
-        used += len(picked.data)
-        if picked.status == "ok" and used > most_bytes:
-            picked = Picked(status="no_room", reason="the folder would be larger than --most-mb")
-        tell(collection.add(rank, picked))
+    left = dict(urls)
+    # Closed at once: whoever fetches must not go on while lines are written for what has no room.
+    with closing(_results(urls if used < most_bytes else (), wanted, pace, workers, where, address)) as results:
+        for rank, picked in results:
+            used += len(picked.data)
+            if used > most_bytes:
+                break
+            del left[rank]
+            tell(collection.add(rank, picked))
+    for rank in left:
+        tell(collection.add(rank, Picked(status="no_room", reason="the folder would be larger than --most-mb")))
 
 
 def _results(urls: tuple[tuple[int, str], ...], wanted: Wanted, pace: Pace, workers: int, where: engine.Engine,
-             address: str | None) -> Iterator[Result]:
+             address: str | None) -> Generator[Result]:
     if workers == 1 and where == "local":
         yield from fetch_all(urls, wanted, pace)
         return
     chunks = [list(range(start, min(start + _CHUNK, len(urls)))) for start in range(0, len(urls), _CHUNK)]
     task = FetchTask(urls=urls, wanted=wanted, pace=pace)
-    for _, results in engine.work(task, chunks, workers=workers, engine=where, address=address):
+    parts = engine.work(task, chunks, workers=workers, engine=where, address=address)
+    for _, results in parts:
         yield from results

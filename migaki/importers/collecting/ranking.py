@@ -12,6 +12,7 @@ import torch
 
 from migaki.core.errors import UserError
 from migaki.core.files import show
+from migaki.core.plural import counted
 from migaki.data.feature_store import FeatureStore, Progress, pooling_of
 from migaki.data.files.member import FilePath
 from migaki.data.folder import ImageFolder
@@ -114,8 +115,8 @@ def random_files(folder: Path, count: int) -> list[FilePath]:
     """Returns at most `count` pictures of a folder, evenly spaced; UserError if it has fewer than `FEWEST`."""
     pictures = ImageFolder(folder)
     if len(pictures) < FEWEST:
-        raise UserError(f"{show(folder)}: has {len(pictures)} random pictures: give a folder of at least {FEWEST}, "
-                        "better of a thousand")
+        raise UserError(f"{show(folder)}: has {counted(len(pictures), 'random picture')}: give a folder of at least "
+                        f"{FEWEST}, better of a thousand")
     places = np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int)
     return [pictures.file(int(place)) for place in places]
 

@@ -7,19 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from migaki.core.errors import UserError
 from migaki.core.files import make_folder, show, write_json
-from migaki.data.files.image_file import read_header
-from migaki.data.files.member import stream
+from migaki.data.files.image_file import read_image
+from migaki.data.files.member import FilePath, stream
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.class_names import listed, places_of
 from migaki.lab.chain import Step
+from migaki.ops.perceptual import difference_hash, duplicate_groups
 
 STYLE, JUDGED = "style", "judged"
-"""Every second picture of a material lends its style; the others teach the models that judge."""
+"""Every second picture of a material lends its style; the others teach the models that judge. Near-duplicates stay
+together."""
 
 _LEAST = 8  # pictures of a material
+_TWINS = 26  # bits of 256 in which near-duplicates differ at most
 
 
 def known_materials(folder: ImageFolder, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -54,18 +58,28 @@ def split_step(words: Path, materials: Sequence[str], out: Path) -> Step:
         counts = {}
         for name in known_materials(folder, materials):
             rows = np.flatnonzero(folder.labels["label"] == names.index(name))
-            for number, row in enumerate(rows.tolist()):
-                place = out / (STYLE, JUDGED)[number % 2] / name
+            sources = [folder.file(row) for row in rows.tolist()]
+            for number, (source, side) in enumerate(zip(sources, _sides(sources), strict=True)):
+                place = out / (STYLE, JUDGED)[side] / name
                 make_folder(place)
-                source = folder.file(row)
-                read_header(source)  # a damaged file is named before it is copied
                 with stream(source) as file:
-                    (place / f"{number:05d}{Path(folder.names[row]).suffix.lower()}").write_bytes(file.read())
+                    (place / f"{number:05d}{Path(source.name).suffix.lower()}").write_bytes(file.read())
             counts[name] = len(rows)
         write_json(out / "split.json", {"command": command, "pictures": counts})
         return counts
 
     return Step(work=work, proof=out / "split.json", about=about, needs=(words,))
+
+
+def _sides(sources: Sequence[FilePath]) -> list[int]:
+    """0 or 1 for each picture: in turn, and near-duplicates, such as two shots of one thing, on the side of the first.
+
+    A damaged file is named before anything is copied.
+    """
+    codes = [difference_hash(torch.from_numpy(np.ascontiguousarray(read_image(source)))) for source in sources]
+    groups = duplicate_groups(codes, _TWINS)
+    turns = {first: number % 2 for number, first in enumerate(dict.fromkeys(groups))}
+    return [turns[group] for group in groups]
 
 
 def select_step(scenes: Path, material: str, out: Path) -> Step:
