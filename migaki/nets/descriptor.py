@@ -6,26 +6,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from migaki.nets.backbones import is_usual, open_backbone
 from migaki.nets.encoder import Encoder
-from migaki.nets.pretrained import Kind, build_backbone
 
 
 class Descriptor(nn.Module):
     """A network whose maps are pooled by a generalised mean and projected: SSCD's (Pizzi et al., CVPR 2022).
 
-    Pictures (B, C, H, W) in [0, 1] to descriptors (B, `size`) of unit length, float32. `kind` names a published
-    backbone in place of our own encoder; its two last maps are pooled.
+    Pictures (B, C, H, W) in [0, 1] to descriptors (B, `size`) of unit length, float32. `kind` names a backbone
+    (`nets.backbones`) in place of the encoder; its two last maps are pooled.
     """
 
-    def __init__(self, channels: int, height: int, width: int, features: int, size: int, kind: Kind = "") -> None:
+    def __init__(self, channels: int, height: int, width: int, features: int, size: int, kind: str = "") -> None:
         super().__init__()
-        if kind:
-            self.backbone = build_backbone(kind, channels, height, width)
+        if not is_usual(kind):
+            self.backbone = open_backbone(kind, channels, height, width, features)
             dim = sum(self.backbone.widths[-2:])
         else:
             self.encoder = Encoder(channels, height, width, features)
             dim = self.encoder.dim
-        self.kind = kind
+        self.kind = "" if is_usual(kind) else kind
         self.power = nn.Parameter(torch.tensor([3.0]))
         self.project = nn.Linear(dim, size)
 
