@@ -57,6 +57,9 @@ def apply_change(name: str, change: Change, job: ApplyJob, *, command: str = "",
         if is_film(job.input):
             return change_film(name, change, job, quiet=quiet)
         _require_picture(job.input)
+    if change.stage:
+        load(change.stage)(change, job, command=command, quiet=quiet)
+        return job.out
     walk(ChangeWork, (name, change, job), job, command=command, quiet=quiet)
     if change.page:
         load(change.page)(job.out, job.input, change)
