@@ -27,7 +27,7 @@ class Index(Change):
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "model background whole verify calibrate", "run": "store"}
 
-        model: str  # a trained run (copy_detector, simclr, ...), or features by name, such as efficientnet_lite0
+        model: str  # a trained run (copy_detector, simclr, ...), or efficientnet_lite0: a name or a file of weights
         background: Path | None = None  # other pictures: what is as like them as to the index is no copy; none = itself
         whole: bool = True  # squeeze pictures to the network's square; no: cut them to it
         verify: Literal["sift", "none"] = "sift"  # also align pictures by key points (migaki[copies]); none: not

@@ -70,5 +70,17 @@ def normalised_scores(queries: Tensor, references: Tensor, background: Tensor | 
     scores = queries @ references.T
     if background is None:
         return scores
+    if not nearest:
+        return scores
     near = (queries @ F.normalize(background, dim=1).T).topk(min(nearest, len(background)), dim=1).values.mean(1)
     return scores - weight * near[:, None]
+
+
+def less_rivals(scores: Tensor, count: int = 3) -> Tensor:
+    """Scores (Q, R) less the mean of each query's next best `count` behind the best: a picture has one original, so its
+    other likenesses are what is usual for it. Ours; it needs no other pictures. 0 changes nothing.
+    """
+    count = min(count, scores.shape[1] - 1)
+    if count < 1:
+        return scores
+    return scores - scores.topk(count + 1, dim=1).values[:, 1:].mean(1, keepdim=True)

@@ -16,12 +16,49 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.system import System
 from migaki.core.trained import load_system
-from migaki.nets.texture_features import Features, open_features
+from migaki.nets.descriptor import generalised_mean
+from migaki.nets.published import load_backbone
 from migaki.ops.colour import luma
 from migaki.ops.full_precision import full_precision
 
 _LAYER: Final = "features"
-_USUAL: Final = 160  # px, for networks that take pictures of any size
+_USUAL: Final = 160  # px, for published networks, which take pictures of any size
+
+
+class PublishedDescriptors(nn.Module):
+    """A published network without training: the generalised means (p = 3) of its two last maps, each of unit length.
+
+    It pickles as its name. Its maps have one place, as the feature store wants them.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.net = load_backbone(name).backbone
+
+    @property
+    def size(self) -> int:
+        """px, sides of the square that a picture is brought to."""
+        return _USUAL
+
+    @cached_property
+    def identity(self) -> str:
+        """The kind of network with a hash of its weights."""
+        return f"{type(self.net).__name__}-gem-{self.size}-{_fingerprint(self)}"
+
+    def names_of(self, layers: Sequence[str] | str) -> tuple[str, ...]:
+        """The one layer that there is."""
+        return (_LAYER,)
+
+    @full_precision
+    def maps(self, images: Tensor, layers: Sequence[str] | str) -> dict[str, Tensor]:
+        """Pictures (B, 3, H, W) in [0, 1] to `features` (B, D, 1, 1)."""
+        power = torch.tensor([3.0], device=images.device)
+        parts = [F.normalize(generalised_mean(one, power), dim=1) for one in self.net(images)[-2:]]
+        return {_LAYER: torch.cat(parts, 1)[:, :, None, None]}
+
+    def __reduce__(self) -> tuple[Callable[[str], Describer], tuple[str]]:
+        return open_describer, (self.name,)
 
 
 class RunDescriptors(nn.Module):
@@ -50,10 +87,7 @@ class RunDescriptors(nn.Module):
     @cached_property
     def identity(self) -> str:
         """The kind of system with a hash of its weights."""
-        total = hashlib.sha256()
-        for name, value in sorted(self.system.state_dict().items()):
-            total.update(f"{name} {tuple(value.shape)} ".encode() + value.contiguous().numpy().tobytes())
-        return f"{type(self.system).__name__}-{self.size}-{total.hexdigest()[:16]}"
+        return f"{type(self.system).__name__}-{self.size}-{_fingerprint(self.system)}"
 
     def names_of(self, layers: Sequence[str] | str) -> tuple[str, ...]:
         """The one layer that there is."""
@@ -68,18 +102,26 @@ class RunDescriptors(nn.Module):
         made = self.system.predict({"image": luma(images) if channels == 1 else images})
         return {_LAYER: made[_LAYER].float()[:, :, None, None]}
 
-    def __reduce__(self) -> tuple[Callable[[str], RunDescriptors | Features], tuple[str]]:
+    def __reduce__(self) -> tuple[Callable[[str], Describer], tuple[str]]:
         return open_describer, (self.name,)
 
 
-Describer = RunDescriptors | Features
+Describer = RunDescriptors | PublishedDescriptors
 
 
 def open_describer(name: str) -> Describer:
-    """Returns what describes pictures: a trained run by its folder, or features by their name (`open_features`)."""
-    return RunDescriptors(Path(name)) if (Path(name) / "config.json").exists() else open_features(name)
+    """Returns what describes pictures: a trained run by its folder, or a published network by name or file.
+
+    UserError for anything else.
+    """
+    if (Path(name) / "config.json").exists() or Path(name).is_dir():
+        return RunDescriptors(Path(name))
+    return PublishedDescriptors(name)
 
 
-def size_of(describer: Describer) -> int:
-    """px, sides of the square that pictures are brought to for this network."""
-    return describer.size if isinstance(describer, RunDescriptors) else _USUAL
+def _fingerprint(module: nn.Module) -> str:
+    """16 hexadecimal digits of all weights."""
+    total = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        total.update(f"{name} {tuple(value.shape)} ".encode() + value.cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()[:16]

@@ -20,7 +20,7 @@ from migaki.data.copy_index import About, write_about, write_descriptors
 from migaki.data.feature_store import prepared
 from migaki.data.folder import ImageFolder
 from migaki.nets.camera import jpeg_tables
-from migaki.nets.picture_network import open_describer, size_of
+from migaki.nets.picture_network import open_describer
 from migaki.ops.colour import luma
 from migaki.ops.copy_views import CopyViews, copy_views
 from migaki.ops.local_match import opencv
@@ -45,7 +45,7 @@ def write(change: Index, job: ApplyJob, *, command: str = "", quiet: bool = Fals
     if len(folder) < _FEWEST:
         raise UserError(f"{show(folder.path)}: holds {len(folder)} pictures: an index needs at least {_FEWEST}")
     describer = open_describer(config.model)
-    describing = Describing(describer, size_of(describer), config.whole, config.store)
+    describing = Describing(describer, describer.size, config.whole, config.store)
     make_folder(job.out)
     with exclusive(job.out):
         rows = describing.rows(folder, job, "describing", quiet)
