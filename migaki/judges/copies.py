@@ -106,7 +106,7 @@ class Copies(Judge):
                                     "data": str(self.config.data), "background": str(self.config.background or ""),
                                     "version": __version__},
             figures=figures, baseline=base, baseline_name=names[-1], notes=[_ABOUT], sections=[
-                Section(columns=["descriptors", "muAP of plain cosines", "muAP", "recall at 90 %", "threshold", "first"],
+                Section(columns=["descriptors", "muAP of cosines", "muAP", "recall at 90 %", "threshold", "first"],
                         rows=rows),
                 Section(heading="muAP by operator", columns=["operator", *names], rows=table)])
 

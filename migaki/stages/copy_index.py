@@ -46,11 +46,11 @@ def write(change: Index, job: ApplyJob, *, command: str = "", quiet: bool = Fals
         raise UserError(f"{show(folder.path)}: holds {len(folder)} pictures: an index needs at least {_FEWEST}")
     describer = open_describer(config.model)
     describing = Describing(describer, describer.size, config.whole, config.store)
+    rows = describing.rows(folder, job, "describing", quiet)
+    background = None if config.background is None else describing.rows(
+        ImageFolder(config.background), job, "background", quiet)
     make_folder(job.out)
     with exclusive(job.out):
-        rows = describing.rows(folder, job, "describing", quiet)
-        background = None if config.background is None else describing.rows(
-            ImageFolder(config.background), job, "background", quiet)
         rows, background = write_descriptors(job.out, rows, background, folder.names)
         known = _known_pairs(folder, describing, rows, background, config, job.seed, quiet)
         about = About(network=describer.identity, model=config.model, pictures=str(job.input.resolve()),
