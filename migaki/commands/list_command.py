@@ -19,7 +19,13 @@ def run(words: list[str]) -> int:
     if words[:1] == ["--help-names"]:
         return 0
     if words[:1] in (["-h"], ["--help"], ["--help-all"]):
-        print(f"usage: migaki list\n\n{ABOUT}")
+        print(f"usage: migaki list [backbones]\n\n{ABOUT} `migaki list backbones`: the networks of --backbone, and "
+              "what they cost.")
+        return 0
+    if words == ["backbones"]:
+        from migaki.nets.backbones import table
+
+        print(table())
         return 0
     if words:
         raise UserError(f"migaki list takes no further words, such as '{words[0]}'")

@@ -38,6 +38,9 @@ class Change(ABC):
     page: ClassVar[str] = ""
     """A function `module:name` of the package that writes pages about the finished set: called with its folder, the
     set that was given, and the change."""
+    stage: ClassVar[str] = ""
+    """A function `module:name` of the package that does the whole job in place of the walk, for changes whose result is
+    no set of pictures: called with the change's name, the change, the job, and by name the command and `quiet`."""
     parts: ClassVar[tuple[str, ...]] = ("",)
     """Folders below OUT that it writes: the value `image` of a key `input/image` goes into `input/`."""
     is_film: ClassVar[bool] = False

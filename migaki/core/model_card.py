@@ -8,6 +8,7 @@ from typing import Any
 
 from migaki import __version__
 from migaki.core.alarms import alarms
+from migaki.core.cost import cost_of
 from migaki.core.system import System, num_parameters
 
 Figures = Mapping[str, Any]
@@ -25,7 +26,7 @@ def model_card(system: System, record: Mapping[str, Any], rows: Sequence[Mapping
     seed = record.get("run", {}).get("seed", 0)
     lines = [*_front_matter(system, name, evaluation), "", f"# {type(system).__name__}", "", about, "",
              f"- migaki {record.get('version', __version__)}, seed {seed}, {system.config.steps} steps, "
-             f"{num_parameters(system):,} parameters"]
+             f"{num_parameters(system):,} parameters{_cost(system)}"]
     if world > 1:
         lines.append(f"- the last steps were taken by {world} processes, each with batches of its own")
     for field, paths in record.get("data", {}).items():
@@ -40,6 +41,17 @@ def model_card(system: System, record: Mapping[str, Any], rows: Sequence[Mapping
     lines += ["", "The watchmen said:", "", *warnings] if warnings else []
     return "\n".join([*lines, "", "The full configuration stands in `config.json`; `report.html` shows the curves and "
                       "pictures of the training.", ""])
+
+
+def _cost(system: System) -> str:
+    """The multiply-adds of a prediction, of systems whose network is a choice."""
+    if not hasattr(system.config, "backbone") or system.shape is None or tuple(system.inputs) != ("image",):
+        return ""
+    try:
+        cost = cost_of(lambda: type(system)(system.config), system.shape, lambda net, one: net.predict({"image": one}))
+    except (NotImplementedError, RuntimeError):  # a step that has no shape without numbers
+        return ""
+    return f", {cost.multiply_adds / 1e6:.3g} million multiply-adds a picture"
 
 
 def _front_matter(system: System, name: str, evaluation: Mapping[str, Any] | None) -> list[str]:

@@ -44,6 +44,7 @@ class Reduction(Change):
     from the files in OUT.
     """
 
+    stage = "migaki.stages.reduce:reduce_set"
     record_name: ClassVar[str]
     """Name of the JSON file that is written last; if it exists, so do all others."""
 

@@ -77,17 +77,18 @@ class Recipe:
     scales: tuple[float, ...]
     through: int
     grey: bool
+    whole: bool = False
 
     @property
     def space(self) -> dict[str, Any]:
         """What decides the rows, in plain JSON."""
         return {"features": self.features.identity, "layers": list(self.layers), "pooling": self.pooling.identity,
                 "size": self.size, "quality": self.quality, "scales": list(self.scales), "through": self.through,
-                "grey": self.grey, "version": _VERSION}
+                "grey": self.grey, "version": _VERSION, **({"whole": True} if self.whole else {})}
 
     def row(self, path: FilePath) -> Array:
         """Returns the row (D,) of one picture: scales behind each other, the layers of a scale behind each other."""
-        whole = prepared(path, self.size, self.quality, self.through, self.grey)
+        whole = prepared(path, self.size, self.quality, self.through, self.grey, self.whole)
         rows = []
         with torch.inference_mode():
             for scale in self.scales:
@@ -102,7 +103,8 @@ class Recipe:
         return found
 
 
-def prepared(path: FilePath, size: int, quality: int = 0, through: int = 0, grey: bool = False) -> Tensor:
+def prepared(path: FilePath, size: int, quality: int = 0, through: int = 0, grey: bool = False,
+             whole: bool = False) -> Tensor:
     """Returns a picture (1, 3, size, size) in [0, 1], grey shown in three channels; see `FeatureStore.rows`.
 
     Raises UserError for a damaged picture, and for one of less than `SMALLEST` px.
@@ -114,7 +116,7 @@ def prepared(path: FilePath, size: int, quality: int = 0, through: int = 0, grey
     array = framing.check_values(read_image(path), None, path)
     if through:
         array = framing.resize(array, (through, through))
-    array = framing.resize(array, (size, size))
+    array = framing.squeezed(array, (size, size)) if whole else framing.resize(array, (size, size))
     if grey:
         array = framing.convert_channels(array, 1, has_alpha=header.has_alpha, path=path)
     array = framing.convert_channels(array, 3, has_alpha=header.has_alpha and not grey, path=path)
@@ -134,7 +136,8 @@ class FeatureStore:
 
     def rows(self, pictures: Sequence[FilePath] | ImageFolder, features: Network, layer: Sequence[str] | str = "",
              pooling: Pooling | str = "mean", *, size: int = 160, quality: int = 0,
-             scales: Sequence[float] = (1.0,), through: int = 0, grey: bool = False, workers: int = 1,
+             scales: Sequence[float] = (1.0,), through: int = 0, grey: bool = False, whole: bool = False,
+             workers: int = 1,
              engine_name: engine.Engine = "local", address: str | None = None,
              progress: Progress | None = None) -> Array:
         """Returns the rows (N, D) float32 of pictures, in their order, and computes those that are not kept yet.
@@ -153,6 +156,7 @@ class FeatureStore:
             through: px; a picture is scaled to this size first, so that sets of different resolution hold equal detail;
                 0 for not.
             grey: Whether colours are taken away first.
+            whole: Whether a picture is squeezed to the square instead, so that nothing of it is cut off.
             workers: Processes; 0 for one per core. With 1, threads of this process share the work.
             engine_name: `ray` for a cluster, at `address`.
             progress: Called with (done, total).
@@ -166,7 +170,7 @@ class FeatureStore:
             raise UserError("no picture to compute features of: check the folder")
         _check(size, quality, scales, through)
         recipe = Recipe(features, features.names_of(layer), pooling_of(pooling), size, quality, tuple(scales), through,
-                        grey)
+                        grey, whole)
         space = _Space(self.folder, recipe.space)
         keys, known = _keys(files), space.places()
         todo = {key: path for key, path in zip(keys, files, strict=True) if key not in known}

@@ -19,15 +19,15 @@ from migaki.core.judge import Findings, Judge, Progress, Section
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.judges.described import describe
-from migaki.metrics.copies import Ranking, normalised_scores, rank_copies
+from migaki.metrics.copies import Ranking, less_rivals, normalised_scores, rank_copies
 
 _THUMBNAIL = 8  # px
 
 _ABOUT = (
     "muAP: all pairs of all queries and references in one ranking (micro average precision); queries without a "
     "reference count against it. Recall: the largest share of copies found at a precision of 90 %, from the threshold "
-    "beside it. First: the best match of a copy is its original. With a background set, each query's mean likeness to "
-    "its three nearest pictures there is taken off its scores.")
+    "beside it. First: the best match of a copy is its original. Each query's mean likeness to its nearest pictures "
+    "behind the first (or, with a background set, to the nearest there) is taken off its scores.")
 
 
 class Copies(Judge):
@@ -41,11 +41,13 @@ class Copies(Judge):
     class Config:
         """The sets, and how scores are made comparable."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "background", "run": "device"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "background rivals whole", "run": "device"}
 
         references: Path  # the originals
         data: Path  # the queries, with the columns reference and operators
-        background: Path | None = None  # other pictures, to tell what is like everything
+        background: Path | None = None  # other pictures, to tell what is like everything; none = the references
+        rivals: int = 3  # nearest pictures there whose mean likeness is taken off a query's scores; 0 = none
+        whole: bool = True  # squeeze pictures to the network's size; no: cut them to it
         device: hardware.Device = "auto"  # auto: a GPU where there is one
 
     config: Config
@@ -63,41 +65,49 @@ class Copies(Judge):
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
         """Returns the figures of every run, and those of thumbnails."""
         config = self.config
+        if config.rivals < 0:
+            raise UserError(f"--rivals {config.rivals}: must not be negative")
         device = hardware.choose_device(config.device)
-        names, found, each = [], [], []
+        names, found, each, plain = [], [], [], []
         for number, run in enumerate([*runs, None]):
             system = load_system(run) if run is not None else None
             shape = system.shape if system is not None else (1, _THUMBNAIL, _THUMBNAIL)
             sets = {path: ImageFolder(path, size=shape[1:] if shape else None, channels=shape[0] if shape else None)
                     for path in self.sources()}
             truth, operators = _truth(sets[config.data], sets[config.references])
-            described = {path: _thumbnails(folder) if system is None else describe(system, folder, device)
+            described = {path: _thumbnails(folder) if system is None else describe(system, folder, device, config.whole)
                          for path, folder in sets.items()}
             background = described[config.background] if config.background is not None else None
-            scores = normalised_scores(described[config.data], described[config.references], background)
+            queries, references = described[config.data], described[config.references]
+            plain.append(rank_copies(normalised_scores(queries, references), truth).micro_ap)
+            scores = (normalised_scores(queries, references, background, config.rivals) if background is not None
+                      else less_rivals(normalised_scores(queries, references), config.rivals))
             names.append(str(run) if run is not None else f"thumbnails of {_THUMBNAIL} px")
             found.append(rank_copies(scores, truth))
             each.append({name: rank_copies(scores[rows], truth[rows]).micro_ap for name, rows in operators.items()})
             progress(number + 1, len(runs) + 1)
-        return self._findings(runs, names, found, each)
+        return self._findings(runs, names, found, each, plain)
 
     def _findings(self, runs: Sequence[Path], names: list[str], found: list[Ranking],
-                  each: list[dict[str, float]]) -> Findings:
+                  each: list[dict[str, float]], plain: list[float]) -> Findings:
         own = found[: max(1, len(runs))]
         figures: dict[str, Any] = {key: sum(getattr(one, key) for one in own) / len(own)
-                                   for key in ("micro_ap", "recall", "first")} | {"threshold": own[0].threshold}
+                                   for key in ("micro_ap", "recall", "first")} | {
+            "micro_ap_plain": sum(plain[: len(own)]) / len(own), "threshold": own[0].threshold}
         figures |= {f"micro_ap_{name}": sum(one[name] for one in each[: len(own)]) / len(own) for name in each[0]}
-        base = {"micro_ap": found[-1].micro_ap, "recall": found[-1].recall, "first": found[-1].first} | {
+        base = {"micro_ap": found[-1].micro_ap, "recall": found[-1].recall, "first": found[-1].first,
+                "micro_ap_plain": plain[-1]} | {
             f"micro_ap_{name}": value for name, value in each[-1].items()}
-        rows = [[name, one.micro_ap, one.recall, one.threshold, one.first]
-                for name, one in zip(names, found, strict=True)]
+        rows = [[name, own_plain, one.micro_ap, one.recall, one.threshold, one.first]
+                for name, own_plain, one in zip(names, plain, found, strict=True)]
         table = [[name, *(one[name] for one in each)] for name in each[0]]
         return Findings(
             title="Copies", record={"runs": list(map(str, runs)), "references": str(self.config.references),
                                     "data": str(self.config.data), "background": str(self.config.background or ""),
                                     "version": __version__},
             figures=figures, baseline=base, baseline_name=names[-1], notes=[_ABOUT], sections=[
-                Section(columns=["descriptors", "muAP", "recall at 90 %", "threshold", "first"], rows=rows),
+                Section(columns=["descriptors", "muAP of cosines", "muAP", "recall at 90 %", "threshold", "first"],
+                        rows=rows),
                 Section(heading="muAP by operator", columns=["operator", *names], rows=table)])
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from migaki.nets.gated_mlp import WINDOW, GatedMlpBlock
+
+Block = Literal["residual", "gated_mlp"]
+"""What the body of a detail network is made of."""
 
 
 class _Block(nn.Module):
@@ -56,10 +63,13 @@ class DetailNet(nn.Module):
         fold: side in px of the squares that are folded into channels before the first convolution and unfolded after
             the last (Zhang et al., "FFDNet", IEEE TIP 2018). 1 is the paper's network. 2 has a quarter of its
             positions, so it is several times faster at the same width and its receptive field is twice as large.
+        block: "residual" (the paper) or "gated_mlp": a gated MLP over places (`nets.gated_mlp`) before every residual
+            block (ours), which sees whole windows.
     """
 
     def __init__(self, *, in_channels: int = 3, out_channels: int = 3, depth: int = 26, width: int = 16,
-                 skip: bool = True, final_norm: bool = True, fold: int = 1, norm: bool = True) -> None:
+                 skip: bool = True, final_norm: bool = True, fold: int = 1, norm: bool = True,
+                 block: Block = "residual") -> None:
         super().__init__()
         if depth < 2 or depth % 2 or fold < 1:
             raise ValueError(f"depth must be an even number of at least 2, fold at least 1, got {depth} and {fold}")
@@ -67,11 +77,20 @@ class DetailNet(nn.Module):
         final_norm = final_norm and norm
         in_channels, out_channels = in_channels * fold**2, out_channels * fold**2
         self.first = nn.Sequential(*_round(in_channels, width, norm))
-        self.blocks = nn.Sequential(*(_Block(width, skip, norm) for _ in range((depth - 2) // 2)))
+        count = (depth - 2) // 2
+        self.blocks = nn.Sequential(*(part for _ in range(count) for part in (
+            *([GatedMlpBlock(width)] if block == "gated_mlp" else []), _Block(width, skip, norm))))
+        reach = depth + (WINDOW * count if block == "gated_mlp" else 0)
+        self.reach, self.multiple = fold * reach, fold * (WINDOW if block == "gated_mlp" else 1)
         self.before = nn.BatchNorm2d(width) if norm and not final_norm else nn.Identity()
         self.last = nn.Conv2d(width, out_channels, 3, padding=1, bias=not final_norm)
         self.norm = nn.BatchNorm2d(out_channels) if final_norm else nn.Identity()
         self._start(small_blocks=skip and not norm)
+
+    reach: int
+    """px of the input around an output pixel that it depends on, at most."""
+    multiple: int
+    """px at whose multiples tiles must begin to give the same pixels as the whole picture."""
 
     @torch.no_grad()
     def _start(self, small_blocks: bool) -> None:
@@ -82,8 +101,10 @@ class DetailNet(nn.Module):
                     nn.init.zeros_(module.bias)
         # The residual starts near zero: the first output is about the damaged image itself (our choice).
         (self.norm if isinstance(self.norm, nn.BatchNorm2d) else self.last).weight.mul_(0.03)
-        if small_blocks:
-            for block in self.blocks:
+        for block in self.blocks.children():
+            if isinstance(block, GatedMlpBlock):
+                block.narrow.weight.mul_(0.1)
+            elif small_blocks:
                 assert isinstance(block, _Block) and isinstance(block.last, nn.Conv2d)
                 block.last.weight.mul_(0.1)
 

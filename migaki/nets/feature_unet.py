@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from migaki.nets.backbones import SceneChoice, is_own, is_usual, open_backbone
 from migaki.nets.pretrained import Backbone
 from migaki.nets.small_resnet import ResidualUnit
 from migaki.nets.transformers_backbone import SceneKind, scene_backbone
@@ -116,13 +117,18 @@ class FeatureUNet(nn.Module):
         return out
 
 
-def scene_net(kind: SceneKind, shape: tuple[int, int, int], num_outputs: int, features: int, stride: int,
+def scene_net(kind: SceneChoice, shape: tuple[int, int, int], num_outputs: int, features: int, stride: int,
               described: str = "") -> FeatureUNet:
     """Returns a U-Net for images (C, H, W), on the backbone `kind` or, without one, on an encoder of our own.
 
     `described` is the configuration of a backbone that has one (`nets.transformers_backbone`).
     """
-    encoder = PretrainedEncoder(scene_backbone(kind, described, *shape), shape[0], features) if kind else None
+    encoder: PretrainedEncoder | None = None
+    if is_own(kind):
+        encoder = PretrainedEncoder(open_backbone(kind, *shape, features), shape[0], features)
+    elif not is_usual(kind):
+        scene: SceneKind = kind  # type: ignore[assignment]  # what is left of the choice
+        encoder = PretrainedEncoder(scene_backbone(scene, described, *shape), shape[0], features)
     return FeatureUNet(shape[0], num_outputs, features, stride, encoder)
 
 

@@ -232,19 +232,22 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 class PretrainedNet(nn.Module):
     """A backbone with a head: images (B, C, H, W) in [-1, 1] to (B, num_outputs); spatial positions are kept.
 
-    Features at the two `strides` are joined at the finer one, brought to the coarser by a convolution, flattened.
+    Features at the two `strides` are joined at the finer one, brought to the coarser by a convolution, flattened. Of a
+    backbone that is given in place of its name, these are the two last ones.
     """
 
-    def __init__(self, kind: Kind, channels: int, height: int, width: int, num_outputs: int, features: int = 32,
-                 dropout: float = 0.1, strides: tuple[int, int] = (8, 16)) -> None:
+    def __init__(self, kind: Kind | Backbone, channels: int, height: int, width: int, num_outputs: int,
+                 features: int = 32, dropout: float = 0.1, strides: tuple[int, int] = (8, 16)) -> None:
         super().__init__()
-        self.backbone = build_backbone(kind, channels, height, width, strides[1])
+        self.backbone = kind if isinstance(kind, Backbone) else build_backbone(kind, channels, height, width,
+                                                                               strides[1])
         fine, coarse = self.backbone.widths[-2:]
         wide = 2 * features
         self.join = _normed(nn.Conv2d(fine + coarse, wide, 1, bias=False))
         self.down = _normed(nn.Conv2d(wide, wide, 3, 2, 1, bias=False))
         with torch.no_grad():
-            sizes = [one.shape[2:] for one in self.backbone(torch.zeros(1, channels, height, width))]
+            sizes = [one.shape[2:] for one in self.backbone.eval()(torch.zeros(1, channels, height, width))]
+        self.backbone.train()
         cells = ((sizes[-2][0] + 1) // 2) * ((sizes[-2][1] + 1) // 2)
         self.neck = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(wide * cells, 256), nn.ReLU())
         self.head = nn.Linear(256, num_outputs)

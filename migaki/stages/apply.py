@@ -9,14 +9,12 @@ from migaki.core.discovery import find_class, names_in
 from migaki.core.errors import UserError
 from migaki.core.files import apart, show
 from migaki.core.outline import load
-from migaki.core.reduction import Reduction
 from migaki.core.trained import applied_by, load_system
 from migaki.data.files.image_file import EXTENSIONS
 from migaki.data.walk import walk
 from migaki.stages.apply_job import ApplyJob
 from migaki.stages.change_work import ChangeWork
 from migaki.stages.film import change_film, is_film, system_film
-from migaki.stages.reduce import reduce_set
 from migaki.stages.system_work import SystemWork
 from migaki.stages.whole_work import WholeWork
 
@@ -57,8 +55,9 @@ def apply_change(name: str, change: Change, job: ApplyJob, *, command: str = "",
     apart(job.out, job.input, *change.reads().values())
     if job.input.is_file() and not is_film(job.input):
         _require_picture(job.input)
-    if isinstance(change, Reduction):
-        return reduce_set(name, change, job, command=command, quiet=quiet)
+    if change.stage:
+        load(change.stage)(name, change, job, command=command, quiet=quiet)
+        return job.out
     if job.input.is_file() and is_film(job.input):
         return change_film(name, change, job, quiet=quiet)
     walk(ChangeWork, (name, change, job), job, command=command, quiet=quiet)

@@ -61,3 +61,14 @@ def naming(folder: ImageFolder, job: ApplyJob, digits: int = 0) -> Callable[[int
         return stem + (f"_{place % job.variants:0{digits}d}" if job.variants > 1 else "")
 
     return name_of
+
+
+def refuse_row_options(name: str, job: ApplyJob) -> None:
+    """UserError for options of `apply` that belong to rows, for a change whose result is no set of pictures."""
+    told = [("--variants", job.variants != 1), ("--keep", job.keep), ("--drop", job.drop),
+            ("--estimator", job.estimator is not None), ("--reject-drift", job.reject_drift),
+            ("--rejected", job.rejected != "drop"), ("--min-confidence", job.min_confidence),
+            ("--format", job.format != "folder"), ("--value-range", job.value_range is not None)]
+    if wrong := [option for option, is_given in told if is_given]:
+        raise UserError(f"apply {name}: writes no pictures, so {', '.join(wrong)} "
+                        f"mean{'s' if len(wrong) == 1 else ''} nothing: leave out")

@@ -21,7 +21,7 @@ from migaki.data.files.video import count_frames, frame_rate, frames_of
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.clips import clips_of
 from migaki.data.sets.contents import contents
-from migaki.stages.apply_job import ApplyJob
+from migaki.stages.apply_job import ApplyJob, refuse_row_options
 from migaki.stages.film import is_film
 
 Array = np.ndarray[Any, Any]
@@ -33,7 +33,7 @@ def reduce_set(name: str, change: Reduction, job: ApplyJob, *, command: str = ""
     Nothing is written before the result is whole; the record `<record_name>.json` is written last. Raises UserError for
     options that belong to single rows, and for whatever the change refuses.
     """
-    _refuse_options(name, job)
+    refuse_row_options(name, job)
     _require_own(name, job.out)
     change.open(job.input)
     frames = _film(job.input) if is_film(job.input) else _set(job.input)
@@ -89,13 +89,3 @@ def _set(path: Path) -> Frames:
     rate = folder.made.get("frame_rate", 0.0)
     return Frames(path=path, count=len(order), rate=float(rate) if isinstance(rate, int | float) else 0.0, read=read,
                   said=folder.made)
-
-
-def _refuse_options(name: str, job: ApplyJob) -> None:
-    told = [("--variants", job.variants != 1), ("--keep", job.keep), ("--drop", job.drop),
-            ("--estimator", job.estimator is not None), ("--reject-drift", job.reject_drift),
-            ("--rejected", job.rejected != "drop"), ("--min-confidence", job.min_confidence),
-            ("--format", job.format != "folder"), ("--value-range", job.value_range is not None)]
-    if wrong := [option for option, is_given in told if is_given]:
-        raise UserError(f"apply {name}: makes one result of the whole set, so {', '.join(wrong)} mean"
-                        f"{'s' if len(wrong) == 1 else ''} nothing: leave out")

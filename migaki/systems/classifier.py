@@ -21,8 +21,9 @@ from migaki.data.batches.task_source import labelled_source, open_labelled
 from migaki.data.sets.class_labels import agreed_classes, check_names, class_key, fill_alike, has_several, list_key
 from migaki.metrics.classification import Accuracy
 from migaki.metrics.multi_label import MultiLabel
+from migaki.nets.backbones import Choice, is_usual, open_backbone, slow_part, with_pretrained
 from migaki.nets.batch_norm import adapt_norm_to_photos
-from migaki.nets.pretrained import Kind, PretrainedNet, kind_of, load_backbone
+from migaki.nets.pretrained import PretrainedNet, load_backbone
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment
 from migaki.ops.multi_hot import multi_hot
@@ -59,7 +60,7 @@ class Classifier(System):
         batch_size: int = 128  # images
         features: int = 32  # width of the network
         dropout: float = 0.2  # before the last hidden layer
-        backbone: Kind = ""  # network below the head in place of ours; taken from the file that --pretrained names
+        backbone: Choice = ""  # network below the head, see `migaki list backbones`; --pretrained brings its own
         backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the head's; 0 = frozen
         learning_rate: float = 2e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
@@ -96,10 +97,10 @@ class Classifier(System):
         self.config = config
         shape = (config.channels, config.height, config.width)
         self.net: SmallResNet | PretrainedNet
-        if config.backbone:
-            self.net = PretrainedNet(config.backbone, *shape, config.num_classes, config.features, config.dropout,
-                                     strides=(16, 32))
-            self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay, self.net.backbone,
+        if not is_usual(config.backbone):
+            below = open_backbone(config.backbone, *shape, config.features)
+            self.net = PretrainedNet(below, *shape, config.num_classes, config.features, config.dropout)
+            self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay, slow_part(below),
                                             config.backbone_rate)}
             return
         self.net = SmallResNet(*shape, config.num_classes, features=config.features, dropout=config.dropout)
@@ -111,7 +112,7 @@ class Classifier(System):
         """Open the folders: the first sets the size, the others are scaled to it; classes are matched by name."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
         if data.pretrained is not None:
-            config = replace(config, backbone=kind_of(data.pretrained))
+            config = replace(config, backbone=with_pretrained(config.backbone, data.pretrained))
         several = config.several or has_several(folders[0])
         name, key_of = ("labels", list_key) if several else ("label", class_key)
         count, names = agreed_classes(folders, config.num_classes, config.classes, key_of)

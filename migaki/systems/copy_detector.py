@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -16,10 +16,13 @@ from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.data.batches.rivals import open_rivals
-from migaki.losses.contrastive import nearest_entropy, nt_xent
+from migaki.losses.copies import match_loss, shared, stranger_entropy
+from migaki.nets.backbones import Choice, is_published, is_usual, slow_part, with_pretrained
 from migaki.nets.camera import jpeg_tables
 from migaki.nets.descriptor import Descriptor
-from migaki.nets.pretrained import Kind, kind_of, load_backbone
+from migaki.nets.packaged import packaged_weights
+from migaki.nets.pretrained import load_backbone
+from migaki.ops.copy_views import CopyViews, copy_views, mixed
 from migaki.ops.pair_views import PairViews, altered_views
 
 _SHOWN = 8
@@ -37,7 +40,7 @@ class CopyDetector(System):
         """What is trained and how."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "steps batch_size entropy temperature",
+            "usual": "steps batch_size views mixing entropy temperature",
             "network": "channels height width features size backbone",
         }
 
@@ -49,9 +52,11 @@ class CopyDetector(System):
         size: int = 256  # numbers in a descriptor
         temperature: float = 0.05  # of the loss
         entropy: float = 10.0  # weight of the spread of descriptors
+        views: Literal["wide", "usual"] = "wide"  # what is done to training pictures; usual: fewer and milder things
+        mixing: float = 0.05  # share of the views that are mixed with another picture and match both
         crop: tuple[float, float] = (0.3, 1.0)  # share of a picture's area that a view shows
         features: int = 24  # width of our own network
-        backbone: Kind = ""  # network in place of ours; taken from the file that --pretrained names
+        backbone: Choice = ""  # network, see `migaki list backbones`; efficientnet_lite0 has learned ImageNet's classes
         backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the head's; 0 = frozen
         learning_rate: float = 2e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-4  # AdamW's
@@ -84,16 +89,17 @@ class CopyDetector(System):
         self.net = Descriptor(config.channels, config.height, config.width, config.features, config.size,
                               config.backbone)
         self.views = PairViews(crop=config.crop, strength=1.0, blur=0.5, sigma=(0.5, 5.0))
+        self.wide = CopyViews(crop=config.crop)
         self.register_buffer("tables", jpeg_tables(), persistent=False)
-        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay, self.net.backbone,
-                                        config.backbone_rate) if config.backbone else torch.optim.AdamW(
+        slow = None if is_usual(config.backbone) else slow_part(self.net.backbone)
+        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay, slow,
+                                        config.backbone_rate) if slow is not None else torch.optim.AdamW(
             self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)}
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folders: the first sets the size, the others are scaled to it."""
-        if data.pretrained is not None:
-            config = replace(config, backbone=kind_of(data.pretrained))
+        config = replace(config, backbone=with_pretrained(config.backbone, data.pretrained))
         return open_rivals(config, data.data, seed)
 
     @classmethod
@@ -104,24 +110,44 @@ class CopyDetector(System):
 
     def prepare(self, data: Data) -> None:
         """Load pretrained weights, if there are any."""
-        if data.pretrained is not None:
-            load_backbone(self.net.backbone, data.pretrained)
+        if is_usual(self.config.backbone) or not is_published(self.net.backbone):
+            return
+        if data.pretrained is None and self.config.backbone != "efficientnet_lite0":
+            raise UserError(f"--backbone {self.config.backbone}: give its weights as --pretrained")
+        load_backbone(self.net.backbone, data.pretrained or packaged_weights(self.config.backbone))
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """One step on telling copies from other pictures, and on the spread of descriptors."""
         config, images = self.config, batch["image"]
         one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
-        both = torch.cat([altered_views(images, self.views, self.tables) for _ in "12"])
-        values = self.net(both)
+        views, match, ignored = self._pairs(images)
+        values = self.net(views)
         first, second = values.chunk(2)
-        pairs = nt_xent(first, second, config.temperature)
-        group = torch.arange(len(images), device=images.device).repeat(2)
-        spread = nearest_entropy(values, group)
+        pairs = match_loss(values, match, ignored, config.temperature)
+        spread = stranger_entropy(values, match, ignored)
         loss = pairs + config.entropy * spread
         skipped = descend(loss, self.optimizers["net"], config.max_norm)
         likeness = (first.detach() * second.detach()).sum(1).mean()
         return {"net/loss": loss.detach(), "net/pairs": pairs.detach(), "net/entropy": spread.detach(),
                 "views/cosine": likeness, "net/skipped": skipped}
+
+    def _pairs(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Two views of each picture (2 B, C, H, W), which of them match, and which say nothing (2 B, 2 B)."""
+        own, before, partner = torch.eye(len(images), device=images.device), 1, len(images) // 2
+        made = [self._views(images) for _ in "12"]
+        views, hints = torch.cat([view for view, _ in made]), torch.cat([
+            own.roll(before, 0) * is_beside[:, None] for _, is_beside in made])
+        others = torch.cat([part.roll(partner, 0) for part in views.chunk(2)])
+        views, is_mixed = mixed(views, others, self.config.mixing)
+        shows = own.repeat(2, 1) + own.roll(partner, 0).repeat(2, 1) * is_mixed[:, None]
+        hints = hints + torch.cat([part.roll(partner, 0) for part in hints.chunk(2)]) * is_mixed[:, None]
+        return views, *shared(shows, hints)
+
+    def _views(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """One view of each picture, and whether it shows the picture before it in the batch as well."""
+        if self.config.views == "wide":
+            return copy_views(images, self.wide, self.tables)
+        return altered_views(images, self.views, self.tables), torch.ones(len(images), device=images.device)
 
     def predict(self, batch: Batch) -> Batch:
         """Return `features` (B, size) of unit length for `image`."""
@@ -130,5 +156,4 @@ class CopyDetector(System):
     def sheet(self, batch: Batch) -> Sheet:
         """Return pictures and two altered views of each."""
         images = batch["image"][:_SHOWN]
-        return [("pictures", images), *((f"{name} views", altered_views(images, self.views, self.tables))
-                                        for name in ("first", "second"))]
+        return [("pictures", images), *((f"{name} views", self._views(images)[0]) for name in ("first", "second"))]

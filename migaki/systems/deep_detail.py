@@ -25,7 +25,7 @@ from migaki.core.system import Sheet, System, descend
 from migaki.core.tiling import Tiling
 from migaki.data.batches.patches import PatchSource
 from migaki.metrics.restoration import Restoration, ssim
-from migaki.nets.detail import DetailNet
+from migaki.nets.detail import Block, DetailNet
 from migaki.ops.filtering import guided_filter
 from migaki.ops.tiling import apply_tiled
 from migaki.simulate.jpeg import Jpeg
@@ -53,7 +53,7 @@ class DeepDetail(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "steps batch_size patch damage",
-            "network": "channels rung depth features fold final_norm norm",
+            "network": "channels rung block depth features fold final_norm norm",
         }
 
         channels: int = 3  # of the pictures
@@ -68,6 +68,7 @@ class DeepDetail(System):
         noise: Noise.Config = field(default_factory=Noise.Config)
         jpeg: Jpeg.Config = field(default_factory=Jpeg.Config)
         rung: Literal["direct", "resnet", "neg_mapping", "full"] = "full"  # of the paper's ladder
+        block: Block = "residual"  # the paper's, or gated_mlp: a gated MLP over places before each (ours)
         depth: int = 26  # convolutions, an even number
         features: int = 16  # filters of each
         fold: int = 1  # px; squares of so many px become channels inside the network: 2 is several times faster (ours)
@@ -107,7 +108,7 @@ class DeepDetail(System):
         self.config = config
         self.net = DetailNet(in_channels=config.channels, out_channels=config.channels, depth=config.depth,
                              width=config.features, skip=config.rung != "direct", final_norm=config.final_norm,
-                             fold=config.fold, norm=config.norm)
+                             fold=config.fold, norm=config.norm, block=config.block)
         self._averaging = MovingAverage(decay=config.ema, with_buffers=True)
         self.average = MovingAverage.start(self.net)
         self.optimizers = {"net": self._optimizer()}
@@ -195,9 +196,9 @@ class DeepDetail(System):
 
     @property
     def tiling(self) -> Tiling:
-        """Return a context that covers the convolutions' receptive field and two successive box filters."""
+        """Return a context that covers the network's receptive field and two successive box filters."""
         config = self.config
-        return Tiling(context=config.depth * config.fold + 2 * config.radius, multiple=config.fold)
+        return Tiling(context=self.net.reach + 2 * config.radius, multiple=self.net.multiple)
 
     def predict(self, batch: Batch) -> Batch:
         """Return `target` (B, C, H, W) in [0, 1], the restored `image`, of any size."""

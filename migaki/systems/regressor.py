@@ -31,8 +31,9 @@ from migaki.data.sets.number_columns import (
 )
 from migaki.losses.robust import masked_distance
 from migaki.metrics.regression import RegressionError
+from migaki.nets.backbones import Choice, is_usual, open_backbone, slow_part, with_pretrained
 from migaki.nets.batch_norm import adapt_norm_to_photos
-from migaki.nets.pretrained import Kind, PretrainedNet, kind_of, load_backbone
+from migaki.nets.pretrained import PretrainedNet, load_backbone
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment
 from migaki.ops.circles import difference, from_circle, to_circle
@@ -66,7 +67,7 @@ class Regressor(System):
         batch_size: int = 128  # images
         features: int = 32  # width of the network
         dropout: float = 0.1  # before the last hidden layer
-        backbone: Kind = ""  # network below the head in place of ours; taken from the file that --pretrained names
+        backbone: Choice = ""  # network below the head, see `migaki list backbones`; --pretrained brings its own
         backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the head's; 0 = frozen
         learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
@@ -113,14 +114,15 @@ class Regressor(System):
         widths = [2 if column in self.periods else 1 for column in config.columns]
         shape = (config.channels, config.height, config.width)
         self.net: SmallResNet | PretrainedNet = PretrainedNet(
-            config.backbone, *shape, sum(widths), config.features, config.dropout) if config.backbone else SmallResNet(
+            open_backbone(config.backbone, *shape, config.features, last_stride=16), *shape, sum(widths),
+            config.features, config.dropout) if not is_usual(config.backbone) else SmallResNet(
             *shape, sum(widths), features=config.features, dropout=config.dropout)
         self._widths = widths
         # A prediction is mean + deviation * output; the turn of a column that goes round begins at `start`.
         self.register_buffer("mean", torch.zeros(len(widths)))
         self.register_buffer("deviation", torch.ones(len(widths)))
         self.register_buffer("start", torch.zeros(len(widths)))
-        slow = self.net.backbone if isinstance(self.net, PretrainedNet) else None
+        slow = slow_part(self.net.backbone) if isinstance(self.net, PretrainedNet) else None
         self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay, slow,
                                         config.backbone_rate)}
 
@@ -129,7 +131,7 @@ class Regressor(System):
         """Open the folders: the first sets the size and, without --columns, the columns."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
         if data.pretrained is not None:
-            config = replace(config, backbone=kind_of(data.pretrained))
+            config = replace(config, backbone=with_pretrained(config.backbone, data.pretrained))
         columns = config.columns or free_columns(folders[0])
         found = [{column: check_numbers(folder, column) for column in columns} for folder in folders]
         config = replace(config, columns=columns, units=config.units or said_units(folders, columns),

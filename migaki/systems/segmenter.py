@@ -24,9 +24,10 @@ from migaki.data.folder import ImageFolder
 from migaki.data.sets.mask_classes import agreed_mask_classes, check_mask_names
 from migaki.losses.segmentation import masked_gradients, masked_l1, pixel_cross_entropy, soft_dice
 from migaki.metrics.segmentation import DepthErrors, MaskOverlap, has_depth
+from migaki.nets.backbones import SceneChoice, refuse_own, slow_part
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.feature_unet import scene_net
-from migaki.nets.transformers_backbone import SceneKind, load_scene_backbone, scene_kind
+from migaki.nets.transformers_backbone import load_scene_backbone, scene_kind
 from migaki.ops import scene_moves
 from migaki.ops.augment import scene_looks
 from migaki.ops.full_precision import full_precision
@@ -62,7 +63,7 @@ class Segmenter(System):
         steps: int = 1000  # updates
         batch_size: int = 16  # images
         features: int = 16  # width of the network
-        backbone: SceneKind = ""  # encoder in place of ours; taken from what --pretrained names
+        backbone: SceneChoice = ""  # encoder, see `migaki list backbones`; --pretrained brings its own
         backbone_config: str = ""  # JSON of a transformers encoder; taken from the folder that --pretrained names
         backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the rest's; 0 = frozen
         learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
@@ -109,13 +110,14 @@ class Segmenter(System):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("deviation", torch.ones(()))
         self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay,
-                                        self.net.backbone, config.backbone_rate)}
+                                        slow_part(self.net.backbone), config.backbone_rate)}
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folders: the first sets the size, the others are scaled to it; classes are matched by name."""
         config, folders, photos = open_labelled(config, data.data, data.photos)
         if data.pretrained is not None:
+            refuse_own(config.backbone, data.pretrained)
             kind, described = scene_kind(data.pretrained)
             config = replace(config, backbone=kind, backbone_config=described)
         if config.target == "mask":

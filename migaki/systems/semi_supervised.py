@@ -26,6 +26,7 @@ from migaki.data.batches.task_source import open_labelled
 from migaki.data.sets.class_labels import agreed_classes, check_names
 from migaki.data.sets.few_labels import balanced_draw, with_labels
 from migaki.metrics.classification import Accuracy
+from migaki.nets.backbones import Own
 from migaki.nets.encoded_classifier import EncodedClassifier
 from migaki.ops.augment import affine
 from migaki.ops.pair_views import PairViews, covered, pair_views
@@ -49,7 +50,7 @@ class SemiSupervised(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "labels draw method steps batch_size ratio threshold mirrored",
-            "network": "channels height width num_classes features",
+            "network": "channels height width num_classes backbone features",
         }
 
         channels: int = 0  # 0 = as the data
@@ -67,6 +68,7 @@ class SemiSupervised(System):
         threshold: float = 0.95  # probability from which an answer counts as sure
         unlabelled: float = 1.0  # weight of the pictures without labels
         mirrored: float = 0.5  # share of mirrored views; 0 where left and right matter, as for digits
+        backbone: Own = "small_resnet"  # network; see `migaki list backbones`
         features: int = 24  # width of the network
         learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-3  # AdamW's
@@ -95,7 +97,8 @@ class SemiSupervised(System):
             raise UserError(f"--threshold {config.threshold:g} --ratio {config.ratio}: a probability, and at least 1")
         check_names("semi_supervised", config)
         self.config = config
-        self.net = EncodedClassifier(config.channels, config.height, config.width, config.num_classes, config.features)
+        self.net = EncodedClassifier(config.channels, config.height, config.width, config.num_classes, config.features,
+                                     config.backbone)
         self._averaging = MovingAverage(decay=config.ema, with_buffers=True)
         self.average = MovingAverage.start(self.net)
         self.strong = PairViews(crop=(0.4, 1.0), mirrored=config.mirrored, jitter=1.0, strength=1.0, grey=0.1)

@@ -16,7 +16,8 @@ from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.data.batches.rivals import open_rivals
 from migaki.losses.contrastive import alignment, effective_rank, nt_xent, uniformity
-from migaki.nets.encoder import Encoder, Projector
+from migaki.nets.backbones import Own, open_encoder
+from migaki.nets.encoder import Projector
 from migaki.ops.pair_views import PairViews, pair_views
 
 _SHOWN = 8
@@ -37,7 +38,7 @@ class SimCLR(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "steps batch_size recipe temperature",
-            "network": "channels height width features inside projected",
+            "network": "channels height width backbone features inside projected",
         }
 
         channels: int = 0  # 0 = as the data
@@ -49,6 +50,7 @@ class SimCLR(System):
         crop: tuple[float, float] = (0.2, 1.0)  # share of a picture's area that a view shows
         mirrored: float = 0.5  # share of mirrored views; 0 where left and right matter
         temperature: float = 0.5  # of the loss
+        backbone: Own = "small_resnet"  # network; see `migaki list backbones`
         features: int = 24  # width of the network; the features are eight times as many
         inside: int = 256  # width of the projector's hidden layer
         projected: int = 128  # outputs of the projector
@@ -78,7 +80,7 @@ class SimCLR(System):
         if config.batch_size < 2:
             raise UserError(f"--batch-size {config.batch_size}: a picture is told from others: at least 2")
         self.config = config
-        self.encoder = Encoder(config.channels, config.height, config.width, config.features)
+        self.encoder = open_encoder(config.backbone, config.channels, config.height, config.width, config.features)
         self.projector = Projector(self.encoder.dim, config.inside, config.projected)
         self.views = recipe_of(config)
         parameters = [*self.encoder.parameters(), *self.projector.parameters()]

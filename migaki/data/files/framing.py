@@ -49,6 +49,16 @@ def resize(array: Array, size: tuple[int, int], *, nearest: bool = False) -> Arr
     return result.astype(array.dtype) if nearest or array.dtype.kind == "f" else _rounded(result, array.dtype)
 
 
+def squeezed(array: Array, size: tuple[int, int]) -> Array:
+    """Scale the whole picture to `size` = (H, W), whatever that does to its ratio; `(C, h, w)` to the same type."""
+    if array.shape[1:] == size:
+        return array
+    bands = [np.asarray(Image.fromarray(band if band.dtype == np.uint8 else band.astype(np.float32)).resize(
+        (size[1], size[0]), Image.Resampling.BILINEAR)) for band in array]
+    result = np.stack(bands)
+    return result.astype(array.dtype) if array.dtype.kind == "f" else _rounded(result, array.dtype)
+
+
 def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
     if values.dtype == dtype:
         return values

@@ -1,0 +1,145 @@
+"""The backbones that `--backbone` names: our own, trained from nothing, and published ones with their weights.
+
+| name | what |
+|---|---|
+| small_resnet | residual units of 3 x 3; the default of every system |
+| convnext | depthwise 7 x 7, layer norm, channel MLP (`nets.pyramid`) |
+| poolformer | pooling in place of attention, channel MLP (`nets.pyramid`) |
+| mobile_former | inverted residuals beside six tokens that attend to them (`nets.mobile_former`) |
+| efficientnet_lite0, squeezenet1_1 | see `nets.pretrained`; the weights come from --pretrained |
+
+A new one is a `Backbone` with a line in `_OWN` and a word in the two types.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from torch import Tensor, nn
+
+from migaki.core.cost import cost_of
+from migaki.core.errors import UserError
+from migaki.core.files import show
+from migaki.nets.encoder import Encoder
+from migaki.nets.mobile_former import MobileFormer
+from migaki.nets.pretrained import Backbone, EfficientNetLite0, Kind, SqueezeNet11, build_backbone, kind_of
+from migaki.nets.pyramid import ConvNeXt, PoolFormer
+
+Own = Literal["small_resnet", "convnext", "poolformer", "mobile_former"]
+"""Networks that are trained from nothing."""
+
+Choice = Literal["", "small_resnet", "convnext", "poolformer", "mobile_former", "efficientnet_lite0", "squeezenet1_1"]
+"""All networks; empty is small_resnet."""
+
+SceneChoice = Literal["", "small_resnet", "convnext", "poolformer", "mobile_former", "efficientnet_lite0",
+                      "squeezenet1_1", "segformer", "rt_detr"]
+"""All networks of dense tasks; see `nets.transformers_backbone`."""
+
+_OWN: Final[dict[str, type[ConvNeXt] | type[PoolFormer] | type[MobileFormer]]] = {
+    "convnext": ConvNeXt, "poolformer": PoolFormer, "mobile_former": MobileFormer}
+
+NAMES: Final[tuple[Own, ...]] = get_args(Own)
+
+
+def is_usual(name: str) -> bool:
+    """Whether a system keeps the small residual network of its own."""
+    return name in ("", "small_resnet")
+
+
+def is_own(name: str) -> bool:
+    """Whether a network has no published weights."""
+    return name in _OWN
+
+
+def open_backbone(name: str, channels: int, height: int, width: int, features: int, last_stride: int = 32) -> Backbone:
+    """Returns a backbone with random weights for pictures (C, H, W), other than the usual one.
+
+    `features` is the width of the first stage of our own; `last_stride` ends published ones. UserError for pictures
+    that it cannot take.
+    """
+    if is_own(name):
+        return _OWN[name](channels, height, width, features)
+    kind: Kind = "efficientnet_lite0" if name == "efficientnet_lite0" else "squeezenet1_1"
+    return build_backbone(kind, channels, height, width, last_stride)
+
+
+def slow_part(backbone: nn.Module | None) -> nn.Module | None:
+    """Returns the part that `backbone_rate` slows down: a published network, whose weights are worth keeping."""
+    return None if isinstance(backbone, ConvNeXt | PoolFormer | MobileFormer) else backbone
+
+
+def with_pretrained(name: str, path: Path | None) -> Choice:
+    """Returns the backbone of a training: what the file of weights `path` holds or, without a file, `name`.
+
+    UserError for a file beside one of our own networks.
+    """
+    if path is None:
+        found: Choice = name  # type: ignore[assignment]  # options and configurations are checked before
+        return found
+    refuse_own(name, path)
+    return kind_of(path)
+
+
+def refuse_own(name: str, path: Path) -> None:
+    """UserError for one of our own networks beside weights of a published one."""
+    if is_own(name) or name == "small_resnet":
+        raise UserError(f"--backbone {name} --pretrained {show(path)}: weights of another network: leave out one of "
+                        "the two")
+
+
+def is_published(net: nn.Module) -> bool:
+    """Whether a network has published weights to load."""
+    return isinstance(net, EfficientNetLite0 | SqueezeNet11)
+
+
+class BackboneEncoder(nn.Module):
+    """A backbone whose features are means over all places of its last map; the contract of `nets.encoder.Encoder`.
+
+    Pictures (B, C, H, W) in [0, 1] to features (B, `dim`).
+    """
+
+    def __init__(self, name: str, channels: int, height: int, width: int, features: int) -> None:
+        super().__init__()
+        self.backbone = open_backbone(name, channels, height, width, features)
+        self.dim = self.backbone.widths[-1]
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Returns the maps (B, `dim`, h, w) whose means are the features."""
+        found: Tensor = self.backbone(images)[-1]
+        return found
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        return self.maps(images).float().mean((2, 3))
+
+
+def open_encoder(name: str, channels: int, height: int, width: int, features: int) -> Encoder | BackboneEncoder:
+    """Returns an encoder on the backbone of this name."""
+    if is_usual(name):
+        return Encoder(channels, height, width, features)
+    return BackboneEncoder(name, channels, height, width, features)
+
+
+_ABOUT: Final = {
+    "small_resnet": "residual units of 3 x 3", "convnext": "depthwise 7 x 7 and channel MLP (Liu et al., CVPR 2022)",
+    "poolformer": "pooling and channel MLP (Yu et al., CVPR 2022)",
+    "mobile_former": "inverted residuals beside six tokens (Chen et al., CVPR 2022)",
+    "efficientnet_lite0": "published, learned ImageNet: --pretrained, or migaki[weights]",
+    "squeezenet1_1": "published, learned ImageNet: --pretrained"}
+
+
+def table(size: int = 64, features: int = 24) -> str:
+    """Returns the names of all backbones as lines, with what they cost as encoders of RGB pictures of this size."""
+    shape = (3, size, size)
+    lines = [f"backbones, for RGB pictures of {size} x {size} px and --features {features}; multiply-adds of",
+             "convolutions and matrix products", f"{'':20} {'parameters':>12} {'million multiply-adds':>22}"]
+    for name, about in _ABOUT.items():
+        own = name in NAMES
+
+        def build(name: str = name, own: bool = own) -> nn.Module:
+            return open_encoder(name, *shape, features) if own else open_backbone(name, *shape, features)
+
+        cost = cost_of(build, shape)
+        lines.append(f"  {name:18} {cost.parameters:12,} {cost.multiply_adds / 1e6:22.1f}  {about}")
+    return "\n".join(lines)

@@ -1,0 +1,58 @@
+"""Nearest neighbours by cosine, exact, block by block, so that memory does not grow with the number of rows."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from migaki.core.errors import UserError
+
+Array = NDArray[np.float32]
+Places = NDArray[np.int64]
+Engine = Literal["exact", "faiss"]
+
+_BLOCK: Final = 2**14  # rows at a time
+_QUERIES: Final = 2**10
+
+
+def nearest(queries: Array, rows: Array, count: int, *, engine: Engine = "exact",
+            block: int = _BLOCK) -> tuple[Array, Places]:
+    """Returns the cosines (Q, K) of the `count` nearest rows of each query, the highest first, and their places.
+
+    K is `count`, or the number of rows if there are fewer. Of equal cosines the first row comes first. Both sides are
+    of unit length. `rows` may be a memory map, which is read once for every 1,024 queries.
+
+    Args:
+        engine: `exact`, or `faiss` (extra `migaki[copies]`), which is exact too and faster.
+
+    Shape: queries (Q, D), rows (N, D)
+    """
+    count = min(count, len(rows))
+    if engine == "faiss":
+        return _by_faiss(queries, rows, count)
+    scores = np.full((len(queries), count), -np.inf, np.float32)
+    places = np.full((len(queries), count), -1, np.int64)
+    for first in range(0, len(queries), _QUERIES):
+        part = np.asarray(queries[first : first + _QUERIES], np.float32)
+        best = scores[first : first + _QUERIES], places[first : first + _QUERIES]
+        for start in range(0, len(rows), block):
+            found = part @ np.asarray(rows[start : start + block], np.float32).T
+            numbers = np.broadcast_to(np.arange(start, start + found.shape[1]), found.shape)
+            every = np.concatenate([best[0], found], 1), np.concatenate([best[1], numbers], 1)
+            order = np.argsort(-every[0], 1, kind="stable")[:, :count]
+            best[0][:], best[1][:] = (np.take_along_axis(one, order, 1) for one in every)
+    return scores, places
+
+
+def _by_faiss(queries: Array, rows: Array, count: int) -> tuple[Array, Places]:
+    try:
+        import faiss
+    except ImportError as error:
+        raise UserError("--engine faiss needs an extra: pip install 'migaki[copies]'") from error
+    index: Any = faiss.IndexFlatIP(rows.shape[1])
+    for start in range(0, len(rows), _BLOCK):
+        index.add(np.ascontiguousarray(rows[start : start + _BLOCK], np.float32))
+    scores, places = index.search(np.ascontiguousarray(queries, np.float32), count)
+    return scores.astype(np.float32), places.astype(np.int64)

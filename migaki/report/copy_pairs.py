@@ -1,0 +1,62 @@
+"""Pairs of pictures side by side, with the part of each that lies in the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from migaki.report.sheets import picture, png
+
+_SIDE, _GAP, _LINE, _COLUMNS = 150, 8, 18, 4
+_INK, _PAPER, _FRAME = (40, 40, 40), (255, 255, 255), (220, 60, 40)
+
+Box = Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A picture (C, H, W) in [0, 1] and its original, the box of the shared part in each (x, y, width, height in px),
+    and a caption."""
+
+    query: Tensor
+    original: Tensor
+    region: Box | None
+    original_region: Box | None
+    caption: str
+
+
+def pairs_sheet(pairs: Sequence[Pair]) -> bytes:
+    """Returns a PNG of pairs, four in a row: the picture, and right of it its original."""
+    wide, high = 2 * _SIDE + _GAP, _SIDE + _LINE + _GAP
+    columns = min(_COLUMNS, len(pairs))
+    canvas = Image.new("RGB", (columns * (wide + 2 * _GAP), -(-len(pairs) // columns) * high), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(12)
+    for number, pair in enumerate(pairs):
+        left, top = number % columns * (wide + 2 * _GAP), number // columns * high
+        draw.text((left, top), pair.caption, fill=_INK, font=font)
+        for side, (image, box) in enumerate(((pair.query, pair.region), (pair.original, pair.original_region))):
+            canvas.paste(_framed(image, box), (left + side * (_SIDE + _GAP), top + _LINE))
+    return png(canvas)
+
+
+def _framed(image: Tensor, box: Box | None) -> Image.Image:
+    """A picture that fits into the square, with a frame around a part of it."""
+    shown = picture(image if image.shape[0] in (1, 3) else image[:1]).convert("RGB")
+    scale = _SIDE / max(shown.size)
+    shown = shown.resize((max(1, round(shown.width * scale)), max(1, round(shown.height * scale))))
+    if box is not None:
+        x, y, width, height = (value * scale for value in box)
+        if width >= 2 and height >= 2:
+            ImageDraw.Draw(shown).rectangle((x, y, min(x + width, shown.width) - 1, min(y + height, shown.height) - 1),
+                                            outline=_FRAME, width=2)
+    return shown
+
+
+def as_picture(array: object) -> Tensor:
+    """Pixels (C, H, W) in [0, 1] as a tensor that can be shown."""
+    return torch.as_tensor(array).float()

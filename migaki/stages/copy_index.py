@@ -1,0 +1,109 @@
+"""apply index: the descriptors of a set's pictures, and pairs by which likenesses become probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from migaki import __version__
+from migaki.changes.index import Index
+from migaki.core.errors import UserError
+from migaki.core.files import exclusive, make_folder, show
+from migaki.core.progress import Bar
+from migaki.data.copy_index import About, write_about, write_descriptors
+from migaki.data.feature_store import prepared
+from migaki.data.folder import ImageFolder
+from migaki.nets.camera import jpeg_tables
+from migaki.nets.picture_network import open_describer
+from migaki.ops.colour import luma
+from migaki.ops.copy_views import CopyViews, copy_views
+from migaki.ops.local_match import opencv
+from migaki.ops.nearest import nearest
+from migaki.stages.apply_job import ApplyJob
+from migaki.stages.copy_evidence import RIVALS, Describing, Pictured, refuse_options, usual_likeness
+
+Floats = NDArray[np.float32]
+
+_SIDE: Final = 224  # px, of the copies that are made
+_TOGETHER: Final = 16
+_FEWEST: Final = 4
+
+
+def write(name: str, change: Index, job: ApplyJob, *, command: str = "", quiet: bool = False) -> Path:
+    """Write the index of `job.input` into `job.out`; UserError in one line for whatever does not fit."""
+    config = change.config
+    refuse_options(name, job)
+    if config.verify == "sift":
+        opencv()
+    folder = ImageFolder(job.input)
+    if len(folder) < _FEWEST:
+        raise UserError(f"{show(folder.path)}: holds {len(folder)} pictures: an index needs at least {_FEWEST}")
+    describer = open_describer(config.model)
+    describing = Describing(describer, describer.size, config.whole, config.store)
+    rows = describing.rows(folder, job, "describing", quiet)
+    background = None if config.background is None else describing.rows(
+        ImageFolder(config.background), job, "background", quiet)
+    make_folder(job.out)
+    with exclusive(job.out):
+        rows, background = write_descriptors(job.out, rows, background, folder.names)
+        known = _known_pairs(folder, describing, rows, background, config, job.seed, quiet)
+        about = About(network=describer.identity, model=config.model, pictures=str(job.input.resolve()),
+                      size=describing.size, whole=config.whole, fingerprint=folder.fingerprint, version=__version__,
+                      cosine=tuple(round(one, 5) for one in known.cosine),
+                      support=tuple(known.support) if config.verify == "sift" else (),
+                      is_copy=tuple(known.is_copy), command=command)
+        write_about(job.out, about)
+    return job.out
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Pairs of which it is known whether they are copies: normalised cosine, key points that agree, whether."""
+
+    cosine: list[float]
+    support: list[int]
+    is_copy: list[bool]
+
+    def add(self, cosine: float, support: int, is_copy: bool) -> None:
+        self.cosine.append(cosine)
+        self.support.append(support)
+        self.is_copy.append(is_copy)
+
+
+def _known_pairs(folder: ImageFolder, describing: Describing, rows: Floats, background: Floats | None,
+                 config: Index.Config, seed: int, quiet: bool) -> _Known:
+    """Copies of drawn pictures beside their originals, and beside what is likest among all other pictures."""
+    chosen = np.random.default_rng(seed).permutation(len(folder))[: config.calibrate].tolist()
+    # A lone picture at the end would have itself before it in its batch.
+    groups = [chosen[start : start + _TOGETHER] for start in range(0, len(chosen), _TOGETHER)]
+    if len(groups) > 1 and len(groups[-1]) < 2:
+        groups[-2] += groups.pop()
+    known, tables = _Known([], [], []), jpeg_tables()
+    with Bar("calibrating", len(chosen), quiet=quiet) as bar, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for places in groups:
+            images = torch.cat([prepared(folder.file(place), _SIDE, whole=True) for place in places])
+            copies, _ = copy_views(images, CopyViews(), tables)
+            near, found = nearest(described := describing.of(copies), rows, RIVALS + 3)
+            for number, place in enumerate(places):
+                # The picture before it in the batch may lie beside or behind it, so that it is no stranger.
+                ranks = [rank for rank, at in enumerate(found[number]) if at not in (place, places[number - 1])]
+                others = near[number][ranks]
+                own = described[number] @ rows[place]
+                picture = Pictured(_grey(copies[number])) if config.verify == "sift" else None
+                for at, cosines, is_copy in ((place, [own, *others], True), (found[number][ranks[0]], others, False)):
+                    usual = usual_likeness(described[number][None], np.array([cosines], np.float32), background)
+                    inside = None if picture is None else picture.within(Pictured.of(folder.file(int(at))))
+                    known.add(float(cosines[0] - usual[0]), 0 if inside is None else inside.support, is_copy)
+            bar.advance(len(places), "")
+    return known
+
+
+def _grey(image: Tensor) -> NDArray[np.uint8]:
+    return np.ascontiguousarray((luma(image[None])[0, 0] * 255).round().to(torch.uint8).numpy())

@@ -1,0 +1,168 @@
+"""Index and search: copies are found with their regions, decoys are not called copies, and bad folders are one line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from refusals import message
+
+from migaki.changes.find_copies import FindCopies
+from migaki.changes.index import Index
+from migaki.core.fit import Run, fit
+from migaki.data.copy_index import open_index
+from migaki.ops.nearest import nearest
+from migaki.stages.apply import apply_change
+from migaki.stages.apply_job import ApplyJob
+from migaki.stages.copy_search import joined
+from migaki.systems.copy_detector import CopyDetector
+
+
+def picture(seed: int) -> Image.Image:
+    draw = np.random.default_rng(seed)
+    small = Image.fromarray(draw.integers(0, 256, (9, 12, 3), np.uint8)).resize((96, 72), Image.Resampling.BICUBIC)
+    grain = Image.fromarray(draw.integers(0, 256, (36, 48, 3), np.uint8)).resize((96, 72), Image.Resampling.NEAREST)
+    return Image.blend(small, grain, 0.5)
+
+
+def saved(folder: Path, pictures: list[Image.Image], rows: list[dict[str, Any]] | None = None) -> Path:
+    folder.mkdir()
+    for number, one in enumerate(pictures):
+        one.save(folder / f"{number}.png")
+    (folder / "metadata.jsonl").write_text("".join(json.dumps({"file_name": f"{number}.png", **row}) + "\n"
+                                                   for number, row in enumerate(rows or [{}] * len(pictures))))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run, originals, queries (a part, a mirror image, a decoy) and an index, in one folder."""
+    root = tmp_path_factory.mktemp("copies")
+    config, batch = CopyDetector.tiny()
+    torch.manual_seed(0)
+    system = CopyDetector(replace(config, steps=1, size=24, height=32, width=32))
+
+    class Same:
+        def batch(self, step: int) -> dict[str, torch.Tensor]:
+            return {"image": torch.nn.functional.interpolate(batch["image"], size=(32, 32))}
+
+    fit(system, Same(), Run(device="cpu", precision="fp32", sample_every=0), root / "run", quiet=True)
+    known = [picture(seed) for seed in range(24)]
+    saved(root / "originals", known)
+    part = known[3].crop((16, 12, 88, 66)).resize((96, 72))
+    saved(root / "queries", [part, known[7].transpose(Image.Transpose.FLIP_LEFT_RIGHT), picture(99)],
+          [{"reference": "3.png"}, {"reference": "7.png"}, {"reference": None}])
+    index(root, root / "index")
+    return root
+
+
+def index(root: Path, out: Path, **options: Any) -> None:
+    change = Index(Index.Config(**{"model": str(root / "run"), "calibrate": 24, "store": root / "store", **options}))
+    apply_change("index", change, ApplyJob(input=root / "originals", out=out), quiet=True)
+
+
+def found(root: Path, out: Path, queries: str = "queries", **options: Any) -> Path:
+    given = {"index": root / "index", "store": root / "store", "nearest": 24, **options}
+    change = FindCopies(FindCopies.Config(**given))
+    return apply_change("find_copies", change, ApplyJob(input=root / queries, out=out), quiet=True)
+
+
+def test_copies_are_found_with_their_regions(made: Path, tmp_path: Path) -> None:
+    out = found(made, tmp_path / "out")
+    rows = [json.loads(line) for line in (out / "copies.jsonl").read_text().splitlines()]
+    best = {row["file_name"]: row for row in reversed(rows)}
+    assert best["0.png"]["original"] == "3.png" and best["1.png"]["original"] == "7.png"
+    assert best["0.png"]["is_copy"] and best["1.png"]["is_copy"] and not best["2.png"]["is_copy"]
+    np.testing.assert_allclose(best["0.png"]["original_region"], [16, 12, 72, 54], atol=3)
+    assert best["1.png"]["is_mirrored"] and best["0.png"]["is_mirrored"] is False
+    assert best["0.png"]["probability"] > 0.8 > 0.5 > best["2.png"]["probability"]
+    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+    figures = json.loads((out / "copies.json").read_text())["figures"]
+    assert figures["micro_ap"] == 1 and figures["copies"] == 2 and figures["with_a_copy"] == 2
+    assert "data:image/png" in (out / "copies.html").read_text()
+
+
+def test_an_index_is_known_by_content_and_seed(made: Path, tmp_path: Path) -> None:
+    index(made, tmp_path / "again")
+    first, second = open_index(made / "index"), open_index(tmp_path / "again")
+    np.testing.assert_array_equal(first.descriptors, second.descriptors)
+    assert first.about == replace(second.about) and first.names == second.names
+    np.testing.assert_allclose(np.linalg.norm(first.descriptors, axis=1), 1, rtol=1e-5)
+    assert sum(first.about.is_copy) * 2 == len(first.about.is_copy) == 48
+
+
+def test_a_share_of_copies_and_no_matching(made: Path, tmp_path: Path) -> None:
+    rare = [json.loads(line) for line in (
+        found(made, tmp_path / "rare", verify="none", share=0.01) / "copies.jsonl").read_text().splitlines()]
+    often = [json.loads(line) for line in (
+        found(made, tmp_path / "often", verify="none") / "copies.jsonl").read_text().splitlines()]
+    assert all(a["probability"] <= b["probability"] for a, b in zip(rare, often, strict=True))
+    assert all(row["region"] is None and row["key_points"] == 0 for row in often)
+
+
+def test_parts_of_an_index_give_what_the_whole_gives() -> None:
+    draw = np.random.default_rng(0)
+    queries, rows = draw.normal(size=(5, 4)).astype(np.float32), draw.normal(size=(30, 4)).astype(np.float32)
+    parts = []
+    for start in (0, 13, 25):
+        scores, places = nearest(queries, rows[start : start + 13 if start < 25 else 30], 4)
+        parts.append((scores, places + start))
+    parts[1] = tuple(one[:, :4] for one in nearest(queries, rows[13:25], 4))  # type: ignore[assignment]
+    parts[1] = (parts[1][0], parts[1][1] + 13)
+    for one, other in zip(joined(parts, 4), nearest(queries, rows, 4), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_bad_input_is_one_line(made: Path, tmp_path: Path) -> None:
+    config, batch = CopyDetector.tiny()
+    torch.manual_seed(1)
+    other = CopyDetector(replace(config, steps=1, size=24))
+
+    class Same:
+        def batch(self, step: int) -> dict[str, torch.Tensor]:
+            return batch
+
+    fit(other, Same(), Run(device="cpu", precision="fp32", sample_every=0), tmp_path / "other", quiet=True)
+    assert "another network" in message(lambda: found(made, tmp_path / "a", model=str(tmp_path / "other")))
+    assert "no index" in message(lambda: found(made, tmp_path / "b", index=made / "queries"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    change = Index(Index.Config(model=str(made / "run")))
+    assert str(empty) in message(lambda: apply_change("index", change, ApplyJob(input=empty, out=tmp_path / "c"),
+                                                      quiet=True))
+    saved(tmp_path / "broken", [picture(0)] * 5)
+    (tmp_path / "broken" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    assert "2.png" in message(lambda: apply_change("index", change, ApplyJob(
+        input=tmp_path / "broken", out=tmp_path / "d"), quiet=True))
+    assert "--variants" in message(lambda: apply_change("index", change, ApplyJob(
+        input=made / "queries", out=tmp_path / "e", variants=2), quiet=True))
+    assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
+    assert "--precision" in message(lambda: FindCopies.Config(index=made, precision=1.5))
+
+
+@pytest.mark.parametrize(("name", "content", "word"), [
+    ("descriptors.npy", b"\x93NUMPY\x01\x00", "cut or damaged"), ("descriptors.npy", None, "cut or damaged"),
+    ("index.json", b"{}", "not the record"), ("pictures.jsonl", b'{"file_name": "0.png"}\n', "names for"),
+    ("pictures.jsonl", b"nothing\n", "damaged")])
+def test_a_damaged_index_is_one_line(made: Path, tmp_path: Path, name: str, content: bytes | None, word: str) -> None:
+    for path in (made / "index").iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[:-20] if content is None else content)
+    assert word in message(lambda: open_index(tmp_path))
+
+
+def test_names_that_lead_out_are_refused(made: Path, tmp_path: Path) -> None:
+    for path in (made / "index").iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    lines = [json.dumps({"file_name": "../queries/0.png"}) for _ in range(24)]
+    (tmp_path / "pictures.jsonl").write_text("\n".join(lines) + "\n")
+    assert "leads out" in message(lambda: found(made, tmp_path / "out", index=tmp_path))
