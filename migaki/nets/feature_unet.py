@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from migaki.nets.pretrained import Backbone
+from migaki.nets.backbone import Backbone
 from migaki.nets.small_resnet import ResidualUnit
 from migaki.nets.transformers_backbone import SceneKind, scene_backbone
 
