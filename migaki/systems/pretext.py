@@ -31,7 +31,7 @@ Task = Literal["rotation", "context", "colour", "inpainting", "cpc"]
 
 _SHOWN = 8
 _SMALLEST = 12  # px: three patches and two gaps
-_BINS = 16  # of a and of b
+_BINS = 15  # of a and of b; odd, so that grey lies inside one
 _MOST_RIVALS = 1024  # patches among which one is found: their products fill the memory
 
 

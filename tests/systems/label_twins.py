@@ -132,11 +132,11 @@ def pretext(system: Any, batch: Batch, step: int) -> Descents:
         loss = log_share(system.head(torch.cat([shown[:4], shown[4:]], 1)), which)
     elif config.task == "colour":
         scores = system.head(system.encoder.maps(puzzles.grey_in_all(seen)))
-        wanted = puzzles.colour_histograms(seen, (scores.shape[2], scores.shape[3]), 16)
+        wanted = puzzles.colour_histograms(seen, (scores.shape[2], scores.shape[3]), 15)
         losses = []
         for k, (row, truth) in enumerate(zip(scores, wanted, strict=True)):
             for part in (0, 1):
-                p = row[16 * part : 16 * part + 16].exp()
+                p = row[15 * part : 15 * part + 15].exp()
                 losses.append(-(truth[part] * (p / p.sum(0)).log()).sum(0).flatten())
             assert k < 8
         loss = torch.cat(losses).mean()
