@@ -112,8 +112,9 @@ def test_the_sets_of_the_axes(place: Path, tmp_path: Path) -> None:
 
 
 def test_a_task_on_an_encoder_in_small(place: Path, tmp_path: Path) -> None:
-    config = PretrainedTask.Config(photos=place / "others", data=place / "train", test=place / "test", method="rotation",
-                                   pretraining=1, steps=1, rivals=4, batch_size=6, features=8, seeds=1)
+    config = PretrainedTask.Config(photos=place / "others", data=place / "train", test=place / "test",
+                                   method="rotation", pretraining=1, steps=1, rivals=4, batch_size=6, features=8,
+                                   seeds=1)
     run_study("pretrained_task", PretrainedTask(config), tmp_path / "out", quiet=True)
     assert len(markdown(tmp_path / "out", "arms")) == 2 + 4 + 1
     assert "--method rust" in message(lambda: replace(config, method="rust"))
