@@ -1,16 +1,21 @@
-"""The features of all pictures of a folder, by a system whose prediction holds some."""
+"""The features of all pictures of a folder, by a system whose prediction holds some; and what stands beside them."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from migaki.core.errors import UserError
+from migaki.core.files import show
 from migaki.core.system import System
 from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image
 from migaki.data.folder import ImageFolder
+
+THUMBNAIL = 8
+"""px, side of the raw pictures beside which features stand."""
 
 _CHUNK = 256  # pictures at once
 
@@ -45,3 +50,41 @@ def _squeezed(system: System, folder: ImageFolder, places: range) -> Tensor:
         array = framing.convert_channels(array, channels, has_alpha=read_header(path).has_alpha, path=path)
         found.append(torch.from_numpy(np.ascontiguousarray(framing.to_unit(array))))
     return torch.stack(found)
+
+
+def classes_of(known: ImageFolder, tested: ImageFolder) -> tuple[Tensor, Tensor]:
+    """The classes (N,) and (M,) of both sets, matched by name where they have names."""
+    names: dict[str, int] = {}
+    found = []
+    for folder in (known, tested):
+        if "label" not in folder.labels:
+            raise UserError(f"{show(folder.path)}: has no class labels: give a set with a column `label`, or one "
+                            "subfolder a class")
+        folder.require("label")  # a blank is no class
+        called = folder.classes
+        words = [called[int(value)] if called else str(int(value))
+                 for value in folder.read_label("label", range(len(folder)))]
+        if folder is known:
+            names = {word: number for number, word in enumerate(sorted(set(words)))}
+        strange = sorted(set(words) - set(names))
+        if strange:
+            raise UserError(f"{show(tested.path)}: has classes that {show(known.path)} lacks ({show(strange[0])}): "
+                            "give sets of the same classes")
+        found.append(torch.tensor([names[word] for word in words]))
+    if len(names) < 2:
+        raise UserError(f"{show(known.path)}: has one class only: a probe tells at least two apart")
+    return found[0], found[1]
+
+
+def untrained_twin(system: System) -> System:
+    """The same system with the weights that it started from."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return type(system)(system.config)
+
+
+def thumbnails(folder: ImageFolder) -> Tensor:
+    """The pictures at 8 x 8 px (N, D)."""
+    parts = [range(start, min(start + _CHUNK, len(folder))) for start in range(0, len(folder), _CHUNK)]
+    return torch.cat([F.adaptive_avg_pool2d(folder.read(part, ("image",))["image"], THUMBNAIL).flatten(1)
+                      for part in parts])

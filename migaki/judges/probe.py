@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from migaki import __version__
@@ -16,16 +15,12 @@ from migaki.core import hardware
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.judge import Findings, Judge, Progress, Section
-from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import balanced_draw
-from migaki.judges.described import describe
+from migaki.judges.described import THUMBNAIL, classes_of, describe, thumbnails, untrained_twin
 from migaki.metrics.logistic_probe import neighbour_accuracy, probe_accuracy
 from migaki.report.several import over_runs
-
-_CHUNK = 256
-_THUMBNAIL = 8  # px, side of the raw pictures beside which the features stand
 
 _ABOUT = (
     "The network is frozen; batch norm uses its running statistics. Probe: logistic regression on the features, its "
@@ -80,18 +75,18 @@ class Probe(Judge):
         if shape is None or any(system.shape != shape for system in systems):
             raise UserError("evaluate probe: the runs must take pictures of one size: judge them one by one")
         known, tested = (ImageFolder(path, size=shape[1:], channels=shape[0]) for path in (config.train, config.data))
-        labels, truth = _classes(known, tested)
+        labels, truth = classes_of(known, tested)
         counts = [count or len(known) for count in config.labels]
         if max(counts) > len(known):
             raise UserError(f"--labels {max(counts)}: {show(known.path)} has {len(known)}: give at most as many")
         total, found = len(runs) + 2, []
-        untrained = _untrained(systems[0])
+        untrained = untrained_twin(systems[0])
         for number, encode in enumerate([*systems, untrained, None]):
-            pair = [_thumbnails(folder) if encode is None else describe(encode, folder, device)
+            pair = [thumbnails(folder) if encode is None else describe(encode, folder, device)
                     for folder in (known, tested)]
             found.append(self._figures(pair[0], labels, pair[1], truth, counts))
             progress(number + 1, total)
-        names = [*(str(run) for run in runs), "untrained network", f"thumbnails of {_THUMBNAIL} px"]
+        names = [*(str(run) for run in runs), "untrained network", f"thumbnails of {THUMBNAIL} px"]
         return self._findings(runs, names, found, counts, labels)
 
     def _figures(self, known: Tensor, labels: Tensor, seen: Tensor, truth: Tensor,
@@ -120,41 +115,3 @@ class Probe(Judge):
         sections = [Section(columns=heading, rows=rows), *([section] if section is not None else [])]
         return Findings(title="What the features are worth", record=record, figures=figures, baseline=found[-1],
                         baseline_name=names[-1], notes=[_ABOUT], sections=sections)
-
-
-def _classes(known: ImageFolder, tested: ImageFolder) -> tuple[Tensor, Tensor]:
-    """The classes (N,) and (M,) of both sets, matched by name where they have names."""
-    names: dict[str, int] = {}
-    found = []
-    for folder in (known, tested):
-        if "label" not in folder.labels:
-            raise UserError(f"{show(folder.path)}: has no class labels: give a set with a column `label`, or one "
-                            "subfolder a class")
-        folder.require("label")  # a blank is no class
-        called = folder.classes
-        words = [called[int(value)] if called else str(int(value))
-                 for value in folder.read_label("label", range(len(folder)))]
-        if folder is known:
-            names = {word: number for number, word in enumerate(sorted(set(words)))}
-        strange = sorted(set(words) - set(names))
-        if strange:
-            raise UserError(f"{show(tested.path)}: has classes that {show(known.path)} lacks ({show(strange[0])}): "
-                            "give sets of the same classes")
-        found.append(torch.tensor([names[word] for word in words]))
-    if len(names) < 2:
-        raise UserError(f"{show(known.path)}: has one class only: a probe tells at least two apart")
-    return found[0], found[1]
-
-
-def _untrained(system: System) -> System:
-    """The same system with the weights that it started from."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return type(system)(system.config)
-
-
-def _thumbnails(folder: ImageFolder) -> Tensor:
-    """The pictures at 8 x 8 px (N, D)."""
-    parts = [range(start, min(start + _CHUNK, len(folder))) for start in range(0, len(folder), _CHUNK)]
-    return torch.cat([F.adaptive_avg_pool2d(folder.read(part, ("image",))["image"], _THUMBNAIL).flatten(1)
-                      for part in parts])

@@ -70,3 +70,21 @@ def effective_rank(values: Tensor) -> Tensor:
     shares = torch.linalg.svdvals(values - values.mean(0))
     shares = shares / shares.sum().clamp_min(1e-12)
     return torch.exp(-(shares * shares.clamp_min(1e-12).log()).sum())
+
+
+@full_precision
+def shared_nce(queries: Tensor, keys: Tensor, own: Tensor, temperature: float) -> Tensor:
+    """The cross-entropy of finding two keys: key i with the weight `own` and its partner, key N - 1 - i, with the rest.
+
+    -mean over i of own_i log p_i(i) + (1 - own_i) log p_i(N - 1 - i), p_i the softmax of the cosines of query i with
+    all keys over the temperature (Ren et al., CVPR 2022, plug-in example). With several processes the keys of all are
+    compared. An odd middle picture is its own partner.
+
+    Shape: queries, keys (N, D); own (N,) in [0, 1]; a scalar
+    """
+    everyone, start = processes.gathered(F.normalize(keys, dim=1))
+    scores = F.log_softmax(F.normalize(queries, dim=1) @ everyone.T / temperature, 1)
+    place = start + torch.arange(len(queries), device=queries.device)
+    first = scores.gather(1, place[:, None])[:, 0]
+    second = scores.gather(1, place.flip(0)[:, None])[:, 0]
+    return -(own * first + (1 - own) * second).mean()

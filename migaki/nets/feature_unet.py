@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from migaki.nets.backbone import Backbone
 from migaki.nets.backbones import SceneChoice, is_own, is_usual, open_backbone
-from migaki.nets.pretrained import Backbone
 from migaki.nets.small_resnet import ResidualUnit
 from migaki.nets.transformers_backbone import SceneKind, scene_backbone
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from migaki.nets.pretrained import Backbone
+from migaki.nets.backbone import Backbone
 
 _FILTERS = 24  # a scale
 _SEED = 2017  # of the filters: the same in every run, so that a configuration says all

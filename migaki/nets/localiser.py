@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from migaki.nets.pretrained import Backbone, Kind, build_backbone
+from migaki.nets.backbone import Backbone
+from migaki.nets.pretrained import Kind, build_backbone
 from migaki.nets.small_resnet import ResidualUnit
 from migaki.ops.distinct_maps import class_gradients, distinct, joined, saliency, unit
 

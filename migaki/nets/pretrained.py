@@ -18,10 +18,9 @@ padding in conv1 and the pools.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, get_args
 
 import safetensors
 import safetensors.torch
@@ -31,31 +30,19 @@ from torch import Tensor, nn
 
 from migaki.core.errors import UserError
 from migaki.core.files import explain, open_plain
+from migaki.nets.backbone import Backbone
+from migaki.nets.encoder_backbone import EncoderBackbone, encoder_of, load_encoder
 
-Kind = Literal["", "efficientnet_lite0", "squeezenet1_1"]
-"""The known backbones; empty for none."""
+PublishedKind = Literal["", "efficientnet_lite0", "squeezenet1_1"]
+"""The published backbones; empty for none."""
+
+Kind = Literal["", "efficientnet_lite0", "squeezenet1_1", "encoder_8", "encoder_16", "encoder_24", "encoder_32",
+               "encoder_48", "encoder_64"]
+"""The published backbones, and encoders of six widths that learned without labels; empty for none."""
 
 _MOST_BYTES = 2**28  # size of a file of weights
 _SMALLEST = 32  # px
-
-
-class Backbone(nn.Module, ABC):
-    """Maps images (B, 3, H, W) in [0, 1] to features at strides 2, 4, 8, ...: one map (B, widths[i], ...) each."""
-
-    strides: tuple[int, ...]
-    widths: tuple[int, ...]
-
-    def outputs(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Yields the name and the output of each layer, one after the other; by default those of `maps`."""
-        yield from zip((f"stride_{stride}" for stride in self.strides), self.maps(images), strict=True)
-
-    @abstractmethod
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """Returns the feature maps, the finest first."""
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """See `maps`; grey images are shown in all three channels."""
-        return self.maps(images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images)
+_ENCODER = "encoder_"  # begins the kinds that are encoders; their width follows
 
 
 class _Same(nn.Conv2d):
@@ -183,6 +170,8 @@ _KINDS: Final[dict[str, type[EfficientNetLite0] | type[SqueezeNet11]]] = {
 
 def build_backbone(kind: Kind, channels: int, height: int, width: int, last_stride: int = 32) -> Backbone:
     """Returns a backbone with random weights; UserError for images that it cannot take."""
+    if kind.startswith(_ENCODER):
+        return EncoderBackbone(channels, height, width, int(kind.removeprefix(_ENCODER)), last_stride)
     if channels not in (1, 3):
         raise UserError(f"--pretrained: the network was trained on colour, and the images have {channels} channels: "
                         "give --channels 3")
@@ -193,9 +182,22 @@ def build_backbone(kind: Kind, channels: int, height: int, width: int, last_stri
 
 
 def kind_of(path: Path) -> Kind:
-    """Returns which backbone a file of weights holds; UserError for any other file."""
+    """Returns which backbone a file of weights or the folder of a run of an encoder holds; UserError for others."""
+    if not path.is_dir():
+        return published_kind(path)
+    name = f"{_ENCODER}{encoder_of(path).dim // 8}"
+    for kind in get_args(Kind):
+        if kind == name:
+            known: Kind = kind
+            return known
+    raise UserError(f"{path}: its encoder is {name.removeprefix(_ENCODER)} wide: a task model takes those of 8, 16, "
+                    "24, 32, 48 and 64: train it with such --features")
+
+
+def published_kind(path: Path) -> PublishedKind:
+    """Returns which published backbone a file of weights holds; UserError for any other file."""
     shapes = {name: tuple(value.shape) for name, value in read_weights(path).items()}
-    kinds: tuple[Kind, ...] = ("efficientnet_lite0", "squeezenet1_1")
+    kinds: tuple[PublishedKind, ...] = ("efficientnet_lite0", "squeezenet1_1")
     for kind in kinds:
         with torch.device("meta"):
             own = {name: tuple(value.shape) for name, value in _KINDS[kind]().state_dict().items()}
@@ -206,7 +208,10 @@ def kind_of(path: Path) -> Kind:
 
 
 def load_backbone(backbone: Backbone, path: Path) -> None:
-    """Load the weights in the file `path` (see `kind_of`) into a backbone."""
+    """Load the weights in the file or run `path` (see `kind_of`) into a backbone."""
+    if isinstance(backbone, EncoderBackbone):
+        load_encoder(backbone.encoder, path)
+        return
     found = read_weights(path)
     backbone.load_state_dict({name: found[name].float() for name in backbone.state_dict()})
 

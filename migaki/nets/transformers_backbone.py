@@ -17,7 +17,8 @@ from torch import Tensor
 
 from migaki.core.errors import UserError
 from migaki.core.files import read_json, show
-from migaki.nets.pretrained import Backbone, Kind, build_backbone, kind_of, load_backbone
+from migaki.nets.backbone import Backbone
+from migaki.nets.pretrained import Kind, build_backbone, load_backbone, published_kind
 
 SceneKind = Literal["", "efficientnet_lite0", "squeezenet1_1", "segformer", "rt_detr"]
 """The known backbones of dense tasks; empty for none."""
@@ -100,7 +101,7 @@ def scene_kind(path: Path) -> tuple[SceneKind, str]:
     UserError for anything else.
     """
     if not path.is_dir():
-        return kind_of(path), ""
+        return published_kind(path), ""
     if not (path / "config.json").is_file() or not (path / "model.safetensors").is_file():
         raise UserError(f"{show(path)}: holds no config.json with model.safetensors beside it: give the folder of a "
                         "SegFormer or RT-DETR, or a file of weights, as --pretrained")

@@ -80,7 +80,7 @@ class Classifier(System):
 
         data: tuple[Path, ...]  # with class labels: a column `label` or `predicted_label`, or a subfolder a class
         photos: Path | None = None  # unlabelled photographs of where the model will be used
-        pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1, trained on photographs
+        pretrained: Path | None = None  # weights of EfficientNet-Lite0, SqueezeNet 1.1, or a run of an encoder (simclr)
 
     config: Config
     keys = (

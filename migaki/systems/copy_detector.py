@@ -69,7 +69,7 @@ class CopyDetector(System):
         GROUPS: ClassVar[dict[str, str]] = {"usual": "pretrained"}
 
         data: tuple[Path, ...]  # pictures without copies of each other
-        pretrained: Path | None = None  # weights of EfficientNet-Lite0 or SqueezeNet 1.1, trained on photographs
+        pretrained: Path | None = None  # weights of EfficientNet-Lite0, SqueezeNet 1.1, or a run of an encoder (simclr)
 
     config: Config
     tables: Tensor

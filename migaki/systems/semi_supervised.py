@@ -1,10 +1,10 @@
-"""Semi-supervised classification: a few labels, many pictures without, by pseudo labels or FixMatch."""
+"""Semi-supervised classification: a few labels, many pictures without, by pseudo labels, FixMatch or FreeMatch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.metric import Metric
 from migaki.core.moving_average import MovingAverage
+from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
 from migaki.core.seeds import fold
 from migaki.core.source import Source
@@ -28,6 +29,8 @@ from migaki.data.sets.few_labels import balanced_draw, with_labels
 from migaki.metrics.classification import Accuracy
 from migaki.nets.backbones import Own
 from migaki.nets.encoded_classifier import EncodedClassifier
+from migaki.nets.encoder import Encoder
+from migaki.nets.encoder_backbone import encoder_of, load_encoder
 from migaki.ops.augment import affine
 from migaki.ops.pair_views import PairViews, covered, pair_views
 
@@ -40,8 +43,11 @@ class SemiSupervised(System):
     """A classifier that learns from a few labels and from its own sure answers about pictures without labels.
 
     `fixmatch`: the class of a weakly altered picture, where it is sure, is the label of the same picture strongly
-    altered (Sohn et al., NeurIPS 2020). `pseudo`: of the same picture altered as weakly (Lee 2013). `none` learns from
-    the labels alone. Which labels were used is written into the run. An average of the weights predicts.
+    altered (Sohn et al., NeurIPS 2020). `freematch`: sure is what is surer than usual, class by class (Wang et al.,
+    ICLR 2023, without its fairness term), so that no threshold has to be reached first. `pseudo`: the label of the same
+    picture altered as weakly (Lee 2013). `none` learns from the labels alone; with `--pretrained` it is fine-tuning,
+    and with `--encoder-rate 0` transfer. Which labels were used is written into the run. An average of the weights
+    predicts.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +55,7 @@ class SemiSupervised(System):
         """What is trained and how."""
 
         GROUPS: ClassVar[dict[str, str]] = {
-            "usual": "labels draw method steps batch_size ratio threshold mirrored",
+            "usual": "labels draw method steps batch_size ratio threshold mirrored encoder_rate",
             "network": "channels height width num_classes backbone features",
         }
 
@@ -61,15 +67,16 @@ class SemiSupervised(System):
         labels: int = 0  # labels that are used, as equally many of each class as there are; 0 = all there are
         draw: int = 0  # which labels: another number draws others
         used: tuple[str, ...] = ()  # the pictures whose labels were used, where they were drawn; written by the command
-        method: Literal["fixmatch", "pseudo", "none"] = "fixmatch"  # how pictures without labels teach
+        method: Literal["fixmatch", "freematch", "pseudo", "none"] = "fixmatch"  # how pictures without labels teach
         steps: int = 2000  # updates
         batch_size: int = 64  # labelled pictures
         ratio: int = 3  # pictures without labels for each labelled one
-        threshold: float = 0.95  # probability from which an answer counts as sure
+        threshold: float = 0.95  # probability from which an answer counts as sure; lower it (0.8) for few updates
         unlabelled: float = 1.0  # weight of the pictures without labels
         mirrored: float = 0.5  # share of mirrored views; 0 where left and right matter, as for digits
         backbone: Own = "small_resnet"  # network; see `migaki list backbones`
-        features: int = 24  # width of the network
+        features: int = 24  # width of the network; with --pretrained as wide as that one
+        encoder_rate: float = 1.0  # learning rate of the encoder as a share of the head's; 0 = frozen (transfer)
         learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-3  # AdamW's
         max_norm: float = 5.0  # gradient clipping; 0 = off
@@ -79,13 +86,16 @@ class SemiSupervised(System):
     class Data:
         """A labelled folder, whose rows may lack their label, and further pictures without labels."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos pretrained"}
 
         data: Path  # class labels in a column `label`; a blank or missing label means that there is none
         photos: Path | None = None  # more pictures without labels
+        pretrained: Path | None = None  # run of an encoder (simclr, sdmp, pretext) to start from
 
     config: Config
-    training_only = ("net.",)
+    training_only = ("net.", "level", "shares")
+    level: Tensor
+    shares: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -101,14 +111,20 @@ class SemiSupervised(System):
                                      config.backbone)
         self._averaging = MovingAverage(decay=config.ema, with_buffers=True)
         self.average = MovingAverage.start(self.net)
-        self.strong = PairViews(crop=(0.4, 1.0), mirrored=config.mirrored, jitter=1.0, strength=1.0, grey=0.1)
-        self.optimizers = {"net": torch.optim.AdamW(self.net.parameters(), lr=config.learning_rate,
-                                                    weight_decay=config.weight_decay)}
+        # No crop: what shows two fifths of a digit shows another digit, and its label teaches nonsense.
+        self.strong = PairViews(crop=(1.0, 1.0), mirrored=config.mirrored, jitter=1.0, strength=1.0, grey=0.1)
+        # FreeMatch, eq. 5 and 6: how sure the network is as a rule, and of which classes it speaks.
+        self.register_buffer("level", torch.tensor(1 / config.num_classes))
+        self.register_buffer("shares", torch.full((config.num_classes,), 1 / config.num_classes))
+        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay, self.net.encoder,
+                                        config.encoder_rate)}
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folder, draw the labels that are used, and join what is left with the other pictures."""
         config, (folder,), photos = open_labelled(config, [data.data], data.photos)
+        if data.pretrained is not None:
+            config = replace(config, features=encoder_of(data.pretrained).dim // 8)
         known = with_labels(folder)
         if not len(known):
             raise UserError(f"{show(folder.path)}: no picture has a label: give some a class in the column `label`")
@@ -147,6 +163,24 @@ class SemiSupervised(System):
         return config, {"image": torch.rand(4, 3, 12, 12, generator=draw), "label": torch.tensor([0, 1, 2, 1]),
                         "real": torch.rand(6, 3, 12, 12, generator=draw)}
 
+    def prepare(self, data: Data) -> None:
+        """Load the encoder to start from, if there is one."""
+        if data.pretrained is not None:
+            for net in (self.net, self.average):
+                load_encoder(net.encoder, data.pretrained)
+
+    def train(self, mode: bool = True) -> Self:
+        """A frozen encoder stays in evaluation mode: its features must not depend on the batch."""
+        super().train(mode)
+        if not self.config.encoder_rate:
+            self.net.encoder.eval()
+        return self
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of the averaged network."""
+        return self.average.encoder
+
     # ---------------------------------------------------------------------------------------------- training
 
     def update(self, batch: Batch, step: int) -> Scalars:
@@ -161,12 +195,12 @@ class SemiSupervised(System):
             scalars: Scalars = {}
         else:
             weak = self._weak(photos)
-            taught = self._strong(photos) if config.method == "fixmatch" else weak
+            taught = weak if config.method == "pseudo" else self._strong(photos)
             # One batch, so that batch norm sees labelled, weak and strong pictures alike.
             logits, guessed, answered = torch.split(self.net(torch.cat([given, weak, taught])),
                                                     [len(given), len(weak), len(taught)])
             labelled = F.cross_entropy(logits, truth)
-            share, pseudo = self._pseudo(guessed.detach(), answered)
+            share, pseudo = self._pseudo(guessed.detach(), answered, step)
             loss = labelled + config.unlabelled * pseudo
             scalars = {"real/sure": share, "real/loss": pseudo.detach()}
         scalars |= {"net/loss": loss.detach(), "net/accuracy": (logits.detach().argmax(1) == truth).float().mean(),
@@ -174,11 +208,24 @@ class SemiSupervised(System):
         self._averaging.follow(self.average, self.net, step)
         return scalars
 
-    def _pseudo(self, guessed: Tensor, answered: Tensor) -> tuple[Tensor, Tensor]:
+    def _pseudo(self, guessed: Tensor, answered: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """The share of pictures whose class is sure, and the mean cross-entropy over all, unsure ones counting 0."""
-        sure, classes = torch.softmax(guessed, 1).max(1)
-        weights = (sure >= self.config.threshold).float()
+        chances = torch.softmax(guessed.float(), 1)
+        sure, classes = chances.max(1)
+        if self.config.method == "freematch":
+            self._follow(sure.mean(), chances.mean(0), step)
+            threshold = (self.level * self.shares / self.shares.max())[classes]  # eq. 8
+        else:
+            threshold = torch.full_like(sure, self.config.threshold)
+        weights = (sure >= threshold).float()
         return weights.mean(), (F.cross_entropy(answered, classes, reduction="none") * weights).mean()
+
+    def _follow(self, sure: Tensor, shares: Tensor, step: int) -> None:
+        """Move the level and the shares of the classes; as fast as the average of the weights at this step."""
+        processes.average([sure, shares])
+        decay = min(self.config.ema, (1 + step) / (10 + step))
+        self.level.lerp_(sure, 1 - decay)
+        self.shares.lerp_(shares, 1 - decay)
 
     def _weak(self, images: Tensor) -> Tensor:
         """Mirrored by chance and moved by an eighth at most."""
@@ -187,8 +234,8 @@ class SemiSupervised(System):
         return torch.where(turned, moved.flip(3), moved)
 
     def _strong(self, images: Tensor) -> Tensor:
-        """Cropped, mirrored, turned, its colours changed, and a square of it covered."""
-        turned = affine(images, max_shift=0.0, max_scale=0.0, max_angle=0.4)
+        """Moved, scaled, turned, mirrored, its colours changed, and a square of it covered."""
+        turned = affine(images, max_shift=0.125 * images.shape[-1], max_scale=0.25, max_angle=0.4)
         return covered(pair_views(turned, self.strong), 0.5)
 
     # ---------------------------------------------------------------------------------------------- use

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
 
 from migaki.core.batch import Batch, Scalars
-from migaki.core.errors import UserError
+from migaki.core.metric import Metric
 from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.data.batches.rivals import open_rivals
-from migaki.losses.contrastive import alignment, effective_rank, nt_xent, uniformity
+from migaki.losses.contrastive import nt_xent
+from migaki.metrics.neighbourhood import Neighbourhood
 from migaki.nets.backbones import Own, open_encoder
 from migaki.nets.encoder import Projector
-from migaki.ops.pair_views import PairViews, pair_views
+from migaki.ops.pair_views import pair_views
+from migaki.systems.parts.encoding import FIGURES_EVERY, check_encoding, figures, recipe_of, warnings
 
 _SHOWN = 8
-_COLLAPSED = 2.0  # effective rank, below which the features of a batch are next to one direction
-_NO_LEAD = 0.02  # share of log(2 N - 1) that must be won until a third of the steps
 
 
 class SimCLR(System):
@@ -62,23 +62,17 @@ class SimCLR(System):
     class Data:
         """Pictures, drawn from equally often of each folder; labels are not read."""
 
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "labelled"}
+
         data: tuple[Path, ...]  # pictures without labels
+        labelled: Path | None = None  # others with labels, by whose neighbours the features are judged while it runs
 
     config: Config
     training_only = ("projector.",)
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        if config.channels not in (1, 3) or min(config.height, config.width) < 8:
-            raise UserError(f"simclr: pictures must have 1 or 3 channels and at least 8 px, not {config.channels} "
-                            f"channels and {config.width}x{config.height} px")
-        if config.temperature <= 0:
-            raise UserError(f"--temperature {config.temperature:g}: must be above 0")
-        low, high = config.crop
-        if not 0 < low <= high <= 1:
-            raise UserError(f"--crop {low:g} {high:g}: give two ascending shares of the area, above 0 and at most 1")
-        if config.batch_size < 2:
-            raise UserError(f"--batch-size {config.batch_size}: a picture is told from others: at least 2")
+        check_encoding("simclr", config)
         self.config = config
         self.encoder = open_encoder(config.backbone, config.channels, config.height, config.width, config.features)
         self.projector = Projector(self.encoder.dim, config.inside, config.projected)
@@ -90,13 +84,14 @@ class SimCLR(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folders: the first sets the size, the others are scaled to it."""
-        return open_rivals(config, data.data, seed)
+        return open_rivals(config, data.data, seed, data.labelled)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
         """A narrow network on 12x12 pictures."""
         config = cls.Config(channels=3, height=12, width=12, steps=6, batch_size=4, features=4, inside=8, projected=6)
-        return config, {"image": torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(0))}
+        images = torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+        return config, {"image": images, "label": torch.tensor([0, 1, 0, 1])}
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """One step on the normalised temperature-scaled cross-entropy of two views of each picture."""
@@ -108,38 +103,27 @@ class SimCLR(System):
         loss = nt_xent(first, second, config.temperature)
         skipped = descend(loss, self.optimizers["net"], config.max_norm)
         scalars: Scalars = {"net/loss": loss.detach(), "net/skipped": skipped}
-        if step % 20 == 0:  # a decomposition takes as long as a small step
-            seen = features.detach()[: len(images)]
-            scalars |= {"features/rank": effective_rank(seen), "views/alignment": alignment(first, second),
-                        "views/uniformity": uniformity(first.detach())}
+        if step % FIGURES_EVERY == 0:
+            scalars |= figures(features.detach()[: len(images)], first, second)
         return scalars
 
     def predict(self, batch: Batch) -> Batch:
         """Return `features` (B, 8 * width of the network) for `image`."""
         return {"features": self.encoder(batch["image"])}
 
+    def metric(self) -> Metric:
+        """The class of the nearest neighbours of each picture among the others."""
+        return Neighbourhood()
+
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
         """Warn of features that are one direction, and of a loss that stays where it is without information."""
-        said = super().watch(scalars, step)
-        if scalars.get("features/rank", math.inf) < _COLLAPSED:
-            said.append("the features have collapsed (effective rank below 2: all pictures look alike to the network): "
-                        "lower --learning-rate, raise --batch-size, or give pictures that differ")
         blind = math.log(2 * self.config.batch_size - 1)
-        if step > self.config.steps // 3 and scalars["net/loss"] > (1 - _NO_LEAD) * blind:
-            said.append("the loss is where it is without any information, log(2 N - 1): raise --learning-rate or the "
-                        "lower end of --crop")
-        return said
+        return super().watch(scalars, step) + warnings(
+            scalars, step > self.config.steps // 3, blind,
+            ", log(2 N - 1): raise --learning-rate or the lower end of --crop")
 
     def sheet(self, batch: Batch) -> Sheet:
         """Return pictures and two views of each: what the network is told to find alike."""
         images = batch["image"][:_SHOWN]
         return [("pictures", images), ("first views", pair_views(images, self.views)),
                 ("second views", pair_views(images, self.views))]
-
-
-def recipe_of(config: SimCLR.Config) -> PairViews:
-    """The views that a configuration asks for: those of CIFAR-10 up to 64 px, those of ImageNet above."""
-    views = PairViews(crop=config.crop, mirrored=config.mirrored)
-    is_small = config.recipe == "small" or (config.recipe == "auto" and min(config.height, config.width) <= 64)
-    return views if is_small else replace(views, strength=1.0, blur=0.5)
-

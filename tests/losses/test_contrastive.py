@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from migaki.losses.contrastive import alignment, effective_rank, nearest_entropy, nt_xent, uniformity
+from migaki.losses.contrastive import alignment, effective_rank, nearest_entropy, nt_xent, shared_nce, uniformity
 
 
 def twin(first: np.ndarray, second: np.ndarray, temperature: float) -> float:
@@ -63,3 +63,19 @@ def test_the_entropy_by_hand() -> None:
     assert float(nearest_entropy(values, group)) == pytest.approx(-sum(map(math.log, near)) / 6, rel=1e-5)
     same = torch.tensor([[1.0, 0], [1.0, 0]])
     assert float(nearest_entropy(same, torch.tensor([0, 1]))) == pytest.approx(-math.log(1e-3))
+
+
+def test_two_keys_are_found_by_their_shares() -> None:
+    """Query i finds key i and key N - 1 - i, written out in loops; float32 under autocast."""
+    random = np.random.default_rng(1)
+    queries, keys = random.normal(size=(2, 5, 7))
+    own = random.uniform(size=5)
+    q, k = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (queries, keys))
+    total = 0.0
+    for i in range(5):
+        p = np.exp(k @ q[i] / 0.3) / np.exp(k @ q[i] / 0.3).sum()
+        total -= own[i] * math.log(p[i]) + (1 - own[i]) * math.log(p[4 - i])
+    given = [torch.from_numpy(part).float() for part in (queries, keys, own)]
+    assert float(shared_nce(*given, 0.3)) == pytest.approx(total / 5, rel=1e-5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert float(shared_nce(*given, 0.3)) == pytest.approx(total / 5, rel=1e-5)

@@ -45,6 +45,7 @@ PLAIN: dict[str, dict[str, Any]] = {
                "lambda_reg": 0.73, "consistency": 1.31, "r1": 0.21, "refiner_pretraining": 0,
                "discriminator_pretraining": 0, "match": False, "layout": "eyes", "psi": "identity",
                "discriminator_width": 0.4, "statistics": 0.57},
+    "pretext": {"temperature": 0.37}, "sdmp": {"temperature": 0.37, "source": 0.43, "between": 0.71},
     "simclr": {"temperature": 0.37}, "copy_detector": {"entropy": 0.83, "temperature": 0.37},
     "semi_supervised": {"unlabelled": 0.73, "threshold": 0.34},
     "super_resolution": {}, "texture": {"label_smoothing": 0.13, "dropout": 0.0},
@@ -76,8 +77,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
                {"match": True}, {"match": True, "hold": "label"}, {"layout": "scales"}, {"psi": "lowpass"},
                {"psi": "backbone", "layout": "scales", "match": True}, {"r1_every": 1}, {"r1_every": 5},
                {"statistics": 0.0}],
+    "pretext": [{"task": task} for task in ("context", "colour", "inpainting", "cpc")],
+    "sdmp": [{"static": True}, *({"mixture": kind} for kind in ("mixup", "cutmix", "resizemix"))],
     "simclr": [{"recipe": "large"}], "copy_detector": [{"crop": (0.9, 1.0)}],
-    "semi_supervised": [{"method": "pseudo"}, {"method": "none"}],
+    "semi_supervised": [{"method": "pseudo"}, {"method": "none"}, {"method": "freematch"}, {"encoder_rate": 0.0}],
     "style_network": [{"shortcut": False}, {"freeze": True}, {"kind": "covariance", "grain": 2}],
     "any_style": [{"kind": "gram", "grain": 0}],
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
@@ -99,7 +102,8 @@ NO_WEIGHTS = {
     "regressor": ("light", "max_shift"),
     "style_network": ("flat",), "any_style": ("flat", "own", "vivid"),
     "simgan": ("variety", "discriminator_width", "instance_noise", "discriminator_rate"),
-    "simclr": ("mirrored", "temperature"), "semi_supervised": ("mirrored", "threshold"),
+    "simclr": ("mirrored", "temperature"), "semi_supervised": ("mirrored", "threshold", "encoder_rate"),
+    "pretext": ("mirrored", "temperature", "gap", "jitter", "single"), "sdmp": ("mirrored", "temperature"),
     "copy_detector": ("temperature",),
     "weak_segmenter": ("max_scale", "max_shift", "classifier_share", "sharpness", "easy", "crf_place", "crf_colour",
                        "crf_weight", "crf_smooth", "crf_smooth_weight"),
@@ -115,7 +119,7 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "pix2pix": ("l1",), "simgan": ("lambda_reg", "consistency", "r1", "statistics"),
     "cut": ("nce", "nce_identity", "consistency"), "cyclegan": ("cycle", "identity", "consistency"),
     "weak_segmenter": ("dice_weight",), "semi_supervised": ("unlabelled",), "copy_detector": ("entropy",),
-    "patch": ("smooth",), "texture": ("label_smoothing",),
+    "patch": ("smooth",), "texture": ("label_smoothing",), "sdmp": ("source", "between"),
 }
 OTHER_BRANCH: dict[str, dict[str, Any]] = {"gradient_weight": {"target": "depth"}}  # in which a weight counts
 STEP = 3

@@ -275,7 +275,7 @@ TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "cut": translation_twins.cut, "cyclegan": translation_twins.cyclegan,
     "weak_segmenter": scene_twins.weak_segmenter, "style_network": style_twins.style_network,
     "simclr": label_twins.simclr, "semi_supervised": label_twins.semi_supervised,
-    "copy_detector": label_twins.copy_detector}
+    "copy_detector": label_twins.copy_detector, "sdmp": label_twins.sdmp, "pretext": label_twins.pretext}
 
 
 def half_cosine(rate: float, step: int, steps: int) -> float:
@@ -302,6 +302,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "forgery_detector": {"net": cycle, "forger": lambda rate, *_: 5 * rate},
     "regressor": {"net": cycle}, "pix2pix": {"generator": halves, "discriminator": halves},
     "simgan": {"refiner": lambda rate, *_: rate, "discriminator": lambda rate, *_: 4 * rate},
+    "sdmp": {"net": cycle}, "pretext": {"net": cycle},
     "simclr": {"net": cycle}, "semi_supervised": {"net": cycle}, "copy_detector": {"net": cycle},
     "super_resolution": {"net": half_cosine}, "texture": {"head": cycle}, "style_network": {"net": half_cosine},
     "any_style": {"net": half_cosine},

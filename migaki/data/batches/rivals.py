@@ -9,7 +9,11 @@ from typing import Protocol, TypeVar
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.source import Source
+from migaki.data.batches.held_out import HeldOut, ValidatedSource
 from migaki.data.batches.task_source import Sized, labelled_source, open_labelled
+from migaki.data.folder import ImageFolder
+
+_JUDGED = 500  # pictures by which features are judged while training runs: a second of each of twenty times
 
 
 class Batched(Sized, Protocol):
@@ -23,8 +27,11 @@ class Batched(Sized, Protocol):
 B = TypeVar("B", bound=Batched)
 
 
-def open_rivals(config: B, paths: Sequence[Path], seed: int) -> tuple[B, Source]:
+def open_rivals(config: B, paths: Sequence[Path], seed: int, labelled: Path | None = None) -> tuple[B, Source]:
     """Open folders of pictures: the first sets the size, the others are scaled to it; each gives as many to a batch.
+
+    Labels are read of the set `labelled` alone, which is never learned from: its first pictures judge the features
+    while training runs.
 
     Returns the configuration with that size, and the source of `image`. Raises UserError for a folder that has fewer
     pictures than its part of a batch: one of them would be its own rival.
@@ -36,4 +43,10 @@ def open_rivals(config: B, paths: Sequence[Path], seed: int) -> tuple[B, Source]
             raise UserError(f"{show(folder.path)}: has {len(folder)} pictures, and --batch-size {config.batch_size} "
                             f"takes {share} of them at a time: one would be its own rival: lower --batch-size or add "
                             "pictures")
-    return config, labelled_source(folders, ("image",), config.batch_size, seed)
+    source = labelled_source(folders, ("image",), config.batch_size, seed)
+    if labelled is None:
+        return config, source
+    judged = ImageFolder(labelled, size=(config.height, config.width), channels=config.channels)
+    judged.require("label")
+    return config, ValidatedSource(source, [HeldOut(judged.select(range(min(len(judged), _JUDGED))),
+                                                    {"image": "image", "label": "label"})])

@@ -1,0 +1,232 @@
+"""How many labels features are worth: accuracy over the number of labels, frozen and fine-tuned, beside its floors."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from migaki import __version__
+from migaki.core import hardware
+from migaki.core.errors import UserError
+from migaki.core.files import show
+from migaki.core.fit import Run, fit
+from migaki.core.judge import Findings, Judge, Progress, Section
+from migaki.core.seeds import fold
+from migaki.core.system import System
+from migaki.core.trained import load_system
+from migaki.data.folder import ImageFolder
+from migaki.data.sets.few_labels import balanced_draw
+from migaki.judges.described import THUMBNAIL, classes_of, describe, thumbnails, untrained_twin
+from migaki.judges.labels import Labels, metric_of, open_for
+from migaki.metrics.logistic_probe import probe_accuracy
+from migaki.nets.encoder_backbone import encoder_of
+from migaki.report.label_curves import label_curves, labels_needed, needed_text
+from migaki.report.statistics import paired_difference
+from migaki.systems.semi_supervised import SemiSupervised
+
+FROZEN, TUNED = "frozen features", "fine-tuned"
+PIXELS, UNTRAINED, SUPERVISED = f"thumbnails of {THUMBNAIL} px", "untrained network, frozen", "supervised, same labels"
+
+_ABOUT = (
+    "Frozen: logistic regression on the features, its weight decay chosen on a tenth of the labels. Fine-tuned and "
+    "supervised: the same network with a linear head, as many updates, from the run's weights and from random ones. "
+    "Labels are drawn as equally of each class as there are; all rows see the same ones. The band of a curve is from "
+    "its lowest to its highest repetition.")
+
+
+@dataclass
+class Curves:
+    """Accuracies in [0, 1] by name and number of labels, one for each repetition (run and draw)."""
+
+    found: dict[str, dict[int, list[float]]] = field(default_factory=dict)
+
+    def add(self, name: str, count: int, value: float) -> None:
+        """Add a repetition."""
+        self.found.setdefault(name, {}).setdefault(count, []).append(value)
+
+    def mean(self, name: str, count: int) -> float:
+        """The mean over the repetitions."""
+        return float(np.mean(self.found[name][count]))
+
+
+class LearningCurve(Judge):
+    """Judges encoders by accuracy over the number of labels, and says how many labels they save.
+
+    Beside frozen features stand raw thumbnails and the same network untrained; with `--steps`, the network fine-tuned,
+    the same trained from random weights with the same labels, and with all labels. Runs are encoders, such as those
+    of simclr, sdmp and pretext; several runs are repetitions.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """The two labelled sets and how they are used."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "labels draws steps", "run": "device"}
+
+        train: Path  # labelled pictures that teach
+        data: Path  # labelled pictures of the test
+        labels: tuple[int, ...] = (40, 100, 400, 1000)  # labels that teach, ascending
+        draws: int = 3  # of each number of labels
+        steps: int = 0  # updates of fine-tuning and of supervised training; 0 = frozen features alone
+        batch_size: int = 32  # pictures of an update
+        learning_rate: float = 3e-3  # of these updates, at their peak
+        mirrored: float = 0.5  # share of mirrored pictures in these updates; 0 where left and right matter
+        device: hardware.Device = "auto"  # auto: a GPU where there is one
+
+        def __post_init__(self) -> None:
+            if self.draws < 1 or self.steps < 0 or self.batch_size < 2 or not self.labels or min(self.labels) < 2:
+                raise UserError("evaluate learning_curve: --draws at least 1, --steps 0 or more, --batch-size and "
+                                "--labels at least 2")
+            if list(self.labels) != sorted(set(self.labels)):
+                raise UserError("evaluate learning_curve: --labels: give ascending numbers, each once")
+
+    config: Config
+    takes_runs = True
+
+    def sources(self) -> tuple[Path, ...]:
+        """Both sets."""
+        return (self.config.train, self.config.data)
+
+    def default_out(self, runs: Sequence[Path]) -> Path | None:
+        """Returns a folder in the first run."""
+        return runs[0] / "learning_curve" if runs else None
+
+    def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
+        """Returns the accuracies by number of labels, the differences from the floors, and the labels saved."""
+        if not runs:
+            raise UserError("evaluate learning_curve: name a run whose features are judged, such as one of simclr")
+        config, systems = self.config, [load_system(run) for run in runs]
+        shape = systems[0].shape
+        if shape is None or any(system.shape != shape for system in systems):
+            raise UserError("evaluate learning_curve: the runs must take pictures of one size: judge them one by one")
+        known, tested = (ImageFolder(path, size=shape[1:], channels=shape[0]) for path in (config.train, config.data))
+        labels, truth = classes_of(known, tested)
+        self._check(labels, known)
+        curves, done = Curves(), 0
+        total = len(runs) * (3 + (2 * len(config.labels) * config.draws + 1) * bool(config.steps))
+
+        def told() -> None:
+            nonlocal done
+            done += 1
+            progress(done, total)
+
+        for run, system in zip(runs, systems, strict=True):
+            self._frozen(curves, system, (known, tested), (labels, truth), told)
+            if config.steps:
+                self._trained(curves, run, shape, len(known), told)
+        return self._findings(curves, runs, labels, len(known))
+
+    def _check(self, labels: Tensor, known: ImageFolder) -> None:
+        most, classes = max(self.config.labels), len(torch.unique(labels))
+        if most > len(labels):
+            raise UserError(f"--labels {most}: {show(known.path)} has {len(labels)}: give at most as many")
+        if self.config.steps and min(self.config.labels) < classes:
+            raise UserError(f"--labels {min(self.config.labels)}: {show(known.path)} has {classes} classes, and each "
+                            "needs a label: give at least as many")
+
+    def _frozen(self, curves: Curves, system: System, folders: tuple[ImageFolder, ImageFolder],
+                classes: tuple[Tensor, Tensor], told: Callable[[], None]) -> None:
+        device = hardware.choose_device(self.config.device)
+        for name, encoder in ((FROZEN, system), (UNTRAINED, untrained_twin(system)), (PIXELS, None)):
+            known, seen = (thumbnails(one) if encoder is None else describe(encoder, one, device) for one in folders)
+            for count in self.config.labels:
+                for draw in range(self.config.draws):
+                    chosen = balanced_draw(classes[0], count, draw)
+                    curves.add(name, count, probe_accuracy(known[chosen], classes[0][chosen], seen, classes[1], draw))
+            told()
+
+    def _trained(self, curves: Curves, run: Path, shape: tuple[int, int, int], everything: int,
+                 told: Callable[[], None]) -> None:
+        width = encoder_of(run).dim // 8
+        for count in self.config.labels:
+            for draw in range(self.config.draws):
+                for name, start in ((TUNED, run), (SUPERVISED, None)):
+                    curves.add(name, count, self._accuracy(shape, width, start, count, draw))
+                    told()
+        curves.add("supervised, all labels", everything, self._accuracy(shape, width, None, 0, 0))
+        told()
+
+    def _accuracy(self, shape: tuple[int, int, int], width: int, start: Path | None, count: int, draw: int) -> float:
+        """The share of the test that an encoder `width` wide reads after training with `count` labels; 0: with all."""
+        config = self.config
+        wanted = SemiSupervised.Config(
+            channels=shape[0], height=shape[1], width=shape[2], labels=count, draw=draw, method="none",
+            steps=config.steps, batch_size=config.batch_size, features=width, learning_rate=config.learning_rate,
+            mirrored=config.mirrored)
+        data = SemiSupervised.Data(data=config.train, pretrained=start)
+        wanted, source = SemiSupervised.open(data, wanted, fold(0, draw))
+        torch.manual_seed(fold(0, draw, 1))
+        system = SemiSupervised(wanted)
+        system.prepare(data)
+        with tempfile.TemporaryDirectory() as folder:
+            fit(system, source, Run(seed=draw, sample_every=0, device=config.device), Path(folder) / "run", quiet=True)
+        judged = Labels.Config(data=config.data, device=config.device)
+        metric = metric_of(system.eval(), open_for(system, judged), judged, lambda _: None)
+        return float(metric.compute()["accuracy"])
+
+    # ---------------------------------------------------------------------------------------------- what was found
+
+    def _findings(self, curves: Curves, runs: Sequence[Path], labels: Tensor, everything: int) -> Findings:
+        counts = self.config.labels
+        names = [name for name in (FROZEN, TUNED, SUPERVISED, UNTRAINED, PIXELS) if name in curves.found]
+        figures = {f"{_word(name)}_{count}": curves.mean(name, count) for name in names for count in counts}
+        figures |= {"accuracy_few": figures[f"frozen_{counts[0]}"], "accuracy": figures[f"frozen_{counts[-1]}"]}
+        bound = curves.found.get("supervised, all labels")
+        if bound:
+            figures["supervised_all"] = curves.mean("supervised, all labels", everything)
+        majority = float(torch.bincount(labels).max() / len(labels))
+        rows: list[list[object]] = [[name, *(100 * curves.mean(name, count) for count in counts)] for name in names]
+        rows.append(["always the most frequent class", *(100 * majority for _ in counts)])
+        sections = [
+            Section(columns=["accuracy, %", *(f"{count:,} labels" for count in counts)], rows=rows),
+            Section(picture=label_curves(
+                counts, {name: 100 * np.array([curves.found[name][count] for count in counts]).T for name in names},
+                {"supervised, all labels": 100 * figures["supervised_all"]} if bound else {}), is_chart=True),
+            *self._differences(curves, names)]
+        record = {"runs": list(map(str, runs)), "train": str(self.config.train), "data": str(self.config.data),
+                  "draws": self.config.draws, "steps": self.config.steps, "version": __version__}
+        return Findings(title="What the features save in labels", record=record, figures=figures,
+                        baseline={f"{_word(FROZEN)}_{count}": curves.mean(PIXELS, count) for count in counts} | {
+                            "accuracy_few": curves.mean(PIXELS, counts[0]),
+                            "accuracy": curves.mean(PIXELS, counts[-1])},
+                        baseline_name=PIXELS, notes=[verdict(curves, names, counts), _ABOUT], sections=sections)
+
+    def _differences(self, curves: Curves, names: Sequence[str]) -> list[Section]:
+        """Paired differences, run by run and draw by draw, of what the features give from what costs less."""
+        rows = []
+        for own in (FROZEN, TUNED):
+            for other in (SUPERVISED, UNTRAINED, PIXELS):
+                if own in names and other in names:
+                    rows.append([f"{own} − {other}", *(str(paired_difference(
+                        100 * np.array(curves.found[other][count]), 100 * np.array(curves.found[own][count]),
+                        num_resamples=1000).judged(higher_is_better=True)) for count in self.config.labels)])
+        return [Section(heading="Differences, in points", rows=rows, columns=[
+            "paired by run and draw; in brackets the 95 % interval", *(f"{one:,} labels" for one in
+                                                                       self.config.labels)])]
+
+
+def verdict(curves: Curves, names: Sequence[str], counts: Sequence[int]) -> str:
+    """The first line: whether the features are worth it with the fewest labels, and how many labels they save."""
+    first = counts[0]
+    own = max((name for name in (FROZEN, TUNED) if name in names), key=lambda name: curves.mean(name, first))
+    floors = [name for name in (SUPERVISED, UNTRAINED, PIXELS) if name in names]
+    floor = max(floors, key=lambda name: curves.mean(name, first))
+    gain = paired_difference(100 * np.array(curves.found[floor][first]), 100 * np.array(curves.found[own][first]),
+                             num_resamples=1000)
+    needed = labels_needed(counts, [max(curves.mean(name, count) for name in floors) for count in counts],
+                           curves.mean(own, first))
+    word = "Not worth it" if gain.mean <= 0 else "Worth it" if gain.is_sure else "Perhaps worth it"
+    saved = f", as many as {needed_text(needed, counts)} labels give without them" if gain.mean > 0 else ""
+    return f"{word}: with {first:,} labels, {own} − {floor} is {gain} points{saved}."
+
+
+def _word(name: str) -> str:
+    return {FROZEN: "frozen", TUNED: "tuned", SUPERVISED: "supervised", UNTRAINED: "untrained",
+            PIXELS: "thumbnails"}[name]

@@ -1,0 +1,101 @@
+"""The page of the study of pre-training: the verdict, the four axes, and the findings of Cole et al. beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from migaki.judges.learning_curve import FROZEN, PIXELS, SUPERVISED, TUNED, UNTRAINED, Curves, verdict
+from migaki.lab.study_report import StudyReport
+from migaki.report.statistics import Difference, paired_difference
+from migaki.report.tables import Entry, Table
+from migaki.studies.parts.pretraining_sets import DAMAGES
+
+_WORDS = {FROZEN: "frozen", TUNED: "tuned", SUPERVISED: "supervised", UNTRAINED: "untrained", PIXELS: "thumbnails"}
+_CAPTION = "Paired by seed; in points of accuracy, in brackets the 95 % interval. Reproduced or refuted: the " \
+           "interval excludes zero, and for \"no gain\" also where it holds zero. At our size: nothing is said about " \
+           "millions of pictures."
+
+
+def compose_axes(report: StudyReport, labels: Sequence[int], amounts: Sequence[float],
+                 damages: Sequence[str]) -> None:
+    """Compose the page: see the module."""
+    curves = _curves(report, labels)
+    names = list(curves.found)
+    report.section("The answer")
+    report.text(verdict(curves, names, labels))
+    rows: list[list[Entry]] = [[name, *(f"{100 * curves.mean(name, count):.1f}" for count in labels)] for name in names]
+    report.table("answer", Table(["accuracy, %", *(f"{count:,} labels" for count in labels)], rows,
+                                 "The mean over seeds and draws."))
+    shown = [slug for slug in report.outcomes if slug != "coarse" and not slug.startswith("supervised")]
+    some = [slug for slug in shown if slug.startswith("amount_")]
+    for title, slug, arms in (("Amount", "amount", [*some, "own"]),
+                              ("Domain", "domain", [one for one in shown if one in ("own_equal", "others", "half")]),
+                              ("Quality", "quality", ["own", *(one for one in shown if one in damages)])):
+        if len(arms) > 1:
+            report.section(title)
+            report.compare(slug, arms)
+    report.section("Supervised training beside")
+    report.compare("supervised", [slug for slug in report.outcomes if slug.startswith("supervised")],
+                   measures=report.measures[:1])
+    report.section("The findings of Cole et al. (CVPR 2022)")
+    report.table("findings", Table(["finding", "measured here", "difference", "so it is"],
+                                   _findings(report, some, damages), _CAPTION))
+
+
+def _curves(report: StudyReport, labels: Sequence[int]) -> Curves:
+    """The figures of one's own pictures, one repetition for each seed."""
+    curves = Curves()
+    for name, word in _WORDS.items():
+        for figures in report["own"].figures:
+            for count in labels:
+                if f"{word}_{count}" in figures:
+                    curves.add(name, count, figures[f"{word}_{count}"])
+    return curves
+
+
+def _findings(report: StudyReport, some: Sequence[str], damages: Sequence[str]) -> list[list[Entry]]:
+    rows: list[list[Entry]] = []
+    own, supervised = _most(report, "own"), _most(report, "supervised")
+    if some:
+        gain = paired_difference(_most(report, some[-1]), own, num_resamples=1000)
+        rows.append(["more pictures of the domain bring little beyond a certain number",
+                     f"all pictures − {report[some[-1]].arm.name}", str(gain), _no_gain(gain)])
+    if "half" in report.outcomes:
+        gain = paired_difference(_most(report, "own_equal"), _most(report, "half"), num_resamples=1000)
+        rows.append(["pictures of other domains mixed in do not help", "half and half − as many of one's own",
+                     str(gain), _no_gain(gain)])
+    for kind in damages:
+        lost, lost_supervised = own - _most(report, kind), supervised - _most(report, f"supervised_{kind}")
+        more = paired_difference(lost_supervised, lost, num_resamples=1000)
+        rows.append([f"damaged pictures harm it more than supervised training: {DAMAGES[kind]}",
+                     f"it loses {lost.mean():.1f}, supervised training {lost_supervised.mean():.1f}", str(more),
+                     _more(more)])
+    if "coarse" in report.outcomes:
+        fine, coarse = supervised - own, _most(report, "supervised_coarse") - _most(report, "coarse")
+        more = paired_difference(coarse, fine, num_resamples=1000)
+        rows.append(["the gap to supervised training is larger for finer classes",
+                     f"the gap is {fine.mean():.1f}, with coarse classes {coarse.mean():.1f}", str(more), _more(more)])
+    return rows
+
+
+def _most(report: StudyReport, slug: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """The accuracies of an arm with most labels, in per cent, by seed."""
+    return np.array(report[slug].values(report.measures[0]), dtype=np.float64)
+
+
+def _no_gain(gain: Difference) -> str:
+    """Whether "it brings nothing" holds."""
+    if gain.t_low is None:
+        return "open: fewer than three seeds"
+    return "refuted" if gain.is_sure and gain.mean > 0 else "reproduced"
+
+
+def _more(more: Difference) -> str:
+    """Whether "it is more" holds."""
+    if more.t_low is None:
+        return "open: fewer than three seeds"
+    if not more.is_sure:
+        return "open: perhaps by chance"
+    return "reproduced" if more.mean > 0 else "refuted"

@@ -1,0 +1,86 @@
+"""What encoders that learn without labels share: checks, recipes of views, and what their watchmen say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from migaki.core.batch import Scalars
+from migaki.core.errors import UserError
+from migaki.losses.contrastive import alignment, effective_rank, uniformity
+from migaki.ops.pair_views import PairViews
+
+FIGURES_EVERY = 20  # steps: a decomposition takes as long as a small step
+_COLLAPSED = 2.0  # effective rank, below which the features of a batch are next to one direction
+_NO_LEAD = 0.02  # share of the loss without information that must be won until a third of the steps
+
+
+class Framed(Protocol):
+    """A configuration with a size of pictures, a crop and a batch."""
+
+    @property
+    def channels(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def crop(self) -> tuple[float, float]: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def mirrored(self) -> float: ...
+    @property
+    def temperature(self) -> float: ...
+
+
+class Paired(Framed, Protocol):
+    """A configuration of a system that compares two views."""
+
+    @property
+    def recipe(self) -> Literal["auto", "small", "large"]: ...
+
+
+def check_encoding(name: str, config: Framed, smallest: int = 8) -> None:
+    """UserError for pictures that an encoder cannot take, and for options that describe no learning from rivals."""
+    if config.channels not in (1, 3) or min(config.height, config.width) < smallest:
+        raise UserError(f"{name}: pictures must have 1 or 3 channels and at least {smallest} px, not {config.channels} "
+                        f"channels and {config.width}x{config.height} px")
+    if config.temperature <= 0:
+        raise UserError(f"--temperature {config.temperature:g}: must be above 0")
+    low, high = config.crop
+    if not 0 < low <= high <= 1:
+        raise UserError(f"--crop {low:g} {high:g}: give two ascending shares of the area, above 0 and at most 1")
+    if config.batch_size < 2:
+        raise UserError(f"--batch-size {config.batch_size}: a picture is told from others: at least 2")
+
+
+def recipe_of(config: Paired) -> PairViews:
+    """The views that a configuration asks for: those of CIFAR-10 up to 64 px, those of ImageNet above."""
+    views = PairViews(crop=config.crop, mirrored=config.mirrored)
+    is_small = config.recipe == "small" or (config.recipe == "auto" and min(config.height, config.width) <= 64)
+    return views if is_small else replace(views, strength=1.0, blur=0.5)
+
+
+def figures(features: Tensor, first: Tensor, second: Tensor) -> Scalars:
+    """Effective rank of features (N, D), alignment and uniformity of the outputs (N, P) for two views."""
+    return {"features/rank": effective_rank(features), "views/alignment": alignment(first, second),
+            "views/uniformity": uniformity(first.detach())}
+
+
+def warnings(scalars: Mapping[str, float], late: bool, blind: float, advice: str) -> list[str]:
+    """What watchmen say of collapsed features and, where it is `late`, of a loss as high as without information.
+
+    `blind` is that loss; `advice` ends the second warning.
+    """
+    said = []
+    if scalars.get("features/rank", math.inf) < _COLLAPSED:
+        said.append("the features have collapsed (effective rank below 2: all pictures look alike to the network): "
+                    "lower --learning-rate, raise --batch-size, or give pictures that differ")
+    if late and scalars["net/loss"] > (1 - _NO_LEAD) * blind:
+        said.append(f"the loss is where it is without any information{advice}")
+    return said

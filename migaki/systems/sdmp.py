@@ -1,0 +1,166 @@
+"""SDMP: SimCLR in which mixtures of pictures that share a source are further positive pairs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from migaki.core.batch import Batch, Scalars
+from migaki.core.errors import UserError
+from migaki.core.metric import Metric
+from migaki.core.schedule import one_cycle
+from migaki.core.source import Source
+from migaki.core.system import Sheet, System, descend
+from migaki.data.batches.rivals import open_rivals
+from migaki.losses.contrastive import nt_xent, shared_nce
+from migaki.metrics.neighbourhood import Neighbourhood
+from migaki.nets.encoder import Encoder, Projector
+from migaki.ops.mixing import MIXTURES, Mixture, common_share, mixed
+from migaki.ops.pair_views import pair_views
+from migaki.systems.parts.encoding import FIGURES_EVERY, check_encoding, figures, recipe_of, warnings
+
+_SHOWN = 8
+
+
+class SDMP(System):
+    """SimCLR with a simple data mixing prior: what shares a source is alike (Ren et al., CVPR 2022).
+
+    Picture i of a batch of B is mixed with picture B - 1 - i, in both views alike. A mixture is near the other view of
+    its sources, by their shares (`source`), and near the mixtures of the other view that have these sources
+    (`between`). All four parts pass through the network in one batch; a step costs twice that of SimCLR.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """What is trained and how."""
+
+        GROUPS: ClassVar[dict[str, str]] = {
+            "usual": "steps batch_size mixture source between static recipe temperature",
+            "network": "channels height width features inside projected",
+        }
+
+        channels: int = 0  # 0 = as the data
+        height: int = 0  # px; 0 = as the data
+        width: int = 0  # px; 0 = as the data
+        steps: int = 1500  # updates; each costs two of SimCLR's
+        batch_size: int = 256  # pictures; each is seen in two views and in two mixtures
+        mixture: Literal["all", "mixup", "cutmix", "resizemix"] = "all"  # how two pictures are mixed; all: by turns
+        source: float = 0.5  # weight of mixtures against their sources, as in the authors' code
+        between: float = 0.5  # weight of mixtures against mixtures, as in the authors' code
+        static: bool = False  # both sources count half, whatever their shares are
+        recipe: Literal["auto", "small", "large"] = "auto"  # views of small pictures (weaker colours, no blur); by size
+        crop: tuple[float, float] = (0.2, 1.0)  # share of a picture's area that a view shows
+        mirrored: float = 0.5  # share of mirrored views; 0 where left and right matter
+        temperature: float = 0.5  # of the losses
+        features: int = 24  # width of the network; the features are eight times as many
+        inside: int = 256  # width of the projector's hidden layer
+        projected: int = 128  # outputs of the projector
+        learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
+        weight_decay: float = 1e-4  # AdamW's
+        max_norm: float = 0.0  # gradient clipping; 0 = off
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Data:
+        """Pictures, drawn from equally often of each folder; labels are not read."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "labelled"}
+
+        data: tuple[Path, ...]  # pictures without labels
+        labelled: Path | None = None  # others with labels, by whose neighbours the features are judged while it runs
+
+    config: Config
+    training_only = ("projector.",)
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        check_encoding("sdmp", config)
+        if min(config.source, config.between) < 0:
+            raise UserError(f"--source {config.source:g} --between {config.between:g}: weights, at least 0")
+        self.config = config
+        self.encoder = Encoder(config.channels, config.height, config.width, config.features)
+        self.projector = Projector(self.encoder.dim, config.inside, config.projected)
+        self.views = recipe_of(config)
+        parameters = [*self.encoder.parameters(), *self.projector.parameters()]
+        self.optimizers = {"net": torch.optim.AdamW(parameters, lr=config.learning_rate,
+                                                    weight_decay=config.weight_decay)}
+
+    @classmethod
+    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+        """Open the folders: the first sets the size, the others are scaled to it."""
+        return open_rivals(config, data.data, seed, data.labelled)
+
+    @classmethod
+    def tiny(cls) -> tuple[Config, Batch]:
+        """A narrow network on 12x12 pictures."""
+        config = cls.Config(channels=3, height=12, width=12, steps=6, batch_size=4, features=4, inside=8, projected=6)
+        images = torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+        return config, {"image": images, "label": torch.tensor([0, 1, 0, 1])}
+
+    def update(self, batch: Batch, step: int) -> Scalars:
+        """One step on telling views from rivals, mixtures from other sources, and mixtures from other mixtures."""
+        config, images = self.config, batch["image"]
+        one_cycle(self.optimizers["net"], config.learning_rate, step, config.steps)
+        views = [pair_views(images, self.views) for _ in "12"]
+        mixtures, share = self._mixed(views, step)
+        features = self.encoder(torch.cat([*views, *mixtures]))
+        first, second, mixed_first, mixed_second = self.projector(features).chunk(4)
+        pairs = nt_xent(first, second, config.temperature)
+        sources, common = self._weights(share)
+        source = self._both(mixed_first, second, mixed_second, first, sources)
+        between = self._both(mixed_first, mixed_second, mixed_second, mixed_first, common)
+        loss = pairs + config.source * source + config.between * between
+        skipped = descend(loss, self.optimizers["net"], config.max_norm)
+        scalars: Scalars = {"net/loss": loss.detach(), "net/pairs": pairs.detach(), "net/source": source.detach(),
+                            "net/between": between.detach(), "net/skipped": skipped}
+        if step % FIGURES_EVERY == 0:
+            scalars |= figures(features.detach()[: len(images)], first, second)
+        return scalars
+
+    def _mixed(self, views: list[Tensor], step: int) -> tuple[list[Tensor], Tensor]:
+        """Both views mixed alike, and the shares (B,) of the first pictures, drawn from Beta(1, 1)."""
+        kind: Mixture = MIXTURES[step % len(MIXTURES)] if self.config.mixture == "all" else self.config.mixture
+        count, device = len(views[0]), views[0].device
+        share, place = torch.rand(count, device=device), torch.rand(count, 2, device=device)
+        made = [mixed(one, kind, share, place) for one in views]
+        return [pictures for pictures, _ in made], made[0][1]
+
+    def _weights(self, share: Tensor) -> tuple[Tensor, Tensor]:
+        """The weights (B,) of the own source, and of the own mixture among mixtures."""
+        if self.config.static:
+            half = torch.full_like(share, 0.5)
+            return half, half
+        return share, 1 / (1 + common_share(share))
+
+    def _both(self, one: Tensor, its_keys: Tensor, other: Tensor, other_keys: Tensor, own: Tensor) -> Tensor:
+        """The mean over both orders of the views."""
+        temperature = self.config.temperature
+        return (shared_nce(one, its_keys, own, temperature) + shared_nce(other, other_keys, own, temperature)) / 2
+
+    def predict(self, batch: Batch) -> Batch:
+        """Return `features` (B, 8 * width of the network) for `image`."""
+        return {"features": self.encoder(batch["image"])}
+
+    def metric(self) -> Metric:
+        """The class of the nearest neighbours of each picture among the others."""
+        return Neighbourhood()
+
+    def watch(self, scalars: dict[str, float], step: int) -> list[str]:
+        """Warn of features that are one direction, and of a loss that stays where it is without information."""
+        config = self.config
+        blind = math.log(2 * config.batch_size - 1) + (config.source + config.between) * math.log(config.batch_size)
+        return super().watch(scalars, step) + warnings(
+            scalars, step > config.steps // 3, blind,
+            ": raise --learning-rate or the lower end of --crop")
+
+    def sheet(self, batch: Batch) -> Sheet:
+        """Return pictures, a view of each, and the view mixed in each way with that of another picture."""
+        images = batch["image"][:_SHOWN]
+        view = pair_views(images, self.views)
+        draw = torch.rand(3, len(images), device=images.device)
+        return [("pictures", images), ("views", view),
+                *((kind, mixed(view, kind, draw[0], draw[1:].T)[0]) for kind in MIXTURES)]

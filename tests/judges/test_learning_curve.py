@@ -1,0 +1,84 @@
+"""The judge of a learning curve: what an encoder that knows the classes is worth, and how it says so."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from refusals import message
+from shape_sets import shapes
+
+from migaki.core.fit import Run, fit
+from migaki.judges.learning_curve import FROZEN, PIXELS, SUPERVISED, Curves, LearningCurve, verdict
+from migaki.report.label_curves import label_curves, labels_needed, needed_text
+from migaki.stages.evaluate import run_judge
+from migaki.systems.simclr import SimCLR
+
+
+class Images:
+    """Random pictures."""
+
+    def batch(self, step: int) -> Any:
+        return {"image": torch.rand(4, 3, 16, 16)}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("curve")
+    shapes(place / "train", 48)
+    shapes(place / "test", 30, 1)
+    config = SimCLR.Config(channels=3, height=16, width=16, steps=1, batch_size=4, features=4, inside=8, projected=6)
+    fit(SimCLR(config), Images(), Run(device="cpu", precision="fp32", sample_every=0), place / "run", quiet=True)
+    return place
+
+
+def test_every_floor_has_its_row(place: Path) -> None:
+    config = LearningCurve.Config(train=place / "train", data=place / "test", labels=(6, 12), draws=2, steps=2,
+                                  batch_size=6, device="cpu")
+    found = run_judge(LearningCurve(config), [place / "run"], quiet=True)
+    names = {"frozen", "tuned", "supervised", "untrained", "thumbnails"}
+    assert {f"{name}_{count}" for name in names for count in (6, 12)} <= set(found.figures)
+    assert 0 <= found.figures["supervised_all"] <= 1 and found.figures["accuracy"] == found.figures["frozen_12"]
+    assert found.baseline["accuracy_few"] == found.figures["thumbnails_6"]
+    table, chart, differences = found.sections
+    assert [len(row) for row in table.rows] == [3] * 6 and chart.picture is not None and len(differences.rows) == 6
+    assert "orth it: with 6 labels" in found.notes[0]
+    assert run_judge(LearningCurve(config), [place / "run"], quiet=True).figures == found.figures
+
+
+def test_sets_and_options_that_do_not_fit(place: Path) -> None:
+    def judged(**options: Any) -> LearningCurve:
+        return LearningCurve(LearningCurve.Config(**{"train": place / "train", "data": place / "test", **options}))
+
+    for options, word in (({"labels": (400,)}, "--labels 400"), ({"labels": (2,), "steps": 1}, "3 classes"),
+                          ({"labels": (9, 6)}, "ascending"), ({"draws": 0}, "--draws")):
+        assert word in message(lambda options=options: run_judge(judged(**options), [place / "run"], quiet=True))
+    assert "name a run" in message(partial(run_judge, judged(), [], quiet=True))
+
+
+def test_the_verdict_counts_labels() -> None:
+    curves = Curves()
+    for name, values in ((FROZEN, (0.5, 0.6)), (SUPERVISED, (0.3, 0.5)), (PIXELS, (0.35, 0.4))):
+        for count, value in zip((10, 100), values, strict=True):
+            for noise in (-0.01, 0.0, 0.01):
+                curves.add(name, count, value + noise)
+    said = verdict(curves, list(curves.found), (10, 100))
+    assert said.startswith(f"Worth it: with 10 labels, {FROZEN} − {PIXELS} is +15 ")
+    assert "about 100 labels give without them" in said
+    curves.found[FROZEN][10] = [0.3, 0.3, 0.3]
+    assert verdict(curves, list(curves.found), (10, 100)).startswith("Not worth it")
+
+
+def test_labels_between_the_points_of_a_curve() -> None:
+    counts, accuracies = (10, 100, 1000), (0.3, 0.5, 0.4)
+    assert labels_needed(counts, accuracies, 0.2) == 10 and labels_needed(counts, accuracies, 0.6) == float("inf")
+    assert labels_needed(counts, accuracies, 0.4) == pytest.approx(10**1.5)
+    assert [needed_text(value, counts) for value in (10, 31.6, 263.0, float("inf"))] == [
+        "10 or fewer", "about 32", "about 260", "more than 1,000"]
+    picture = label_curves(counts, {"one": np.array([[30.0, 50, 60]]), "two": [[20.0, 30, 40], [22, 34, 44]]},
+                           {"all labels": 70.0})
+    assert picture.startswith(b"\x89PNG")

@@ -1,0 +1,121 @@
+"""The studies of few labels and of pre-training in small: every arm has its row, mistakes show before work begins."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from refusals import message
+from shape_sets import shapes
+
+from migaki.data.folder import ImageFolder
+from migaki.lab.study import run_study
+from migaki.report.statistics import paired_difference
+from migaki.studies.few_labels import METHODS, FewLabels
+from migaki.studies.parts import pretraining_sets as sets
+from migaki.studies.parts.pretraining_page import _more, _no_gain
+from migaki.studies.pretrained_task import PretrainedTask
+from migaki.studies.pretraining import Pretraining
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("sets")
+    shapes(place / "train", 24, side=12)
+    shapes(place / "test", 12, 1, side=12)
+    shapes(place / "others", 12, 2, side=14, labels=False)
+    return place
+
+
+def markdown(out: Path, name: str) -> list[list[str]]:
+    lines = (out / "tables" / f"{name}.md").read_text().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+
+def test_few_labels_in_small(place: Path, tmp_path: Path) -> None:
+    config = FewLabels.Config(data=place / "train", test=place / "test", labels=(3, 6), draws=1, steps=1,
+                              methods=("supervised", "transfer", "freematch"), pretraining=1, batch_size=3, ratio=1,
+                              rivals=4, features=4)
+    run_study("few_labels", FewLabels(config), tmp_path / "out", quiet=True)
+    rows = markdown(tmp_path / "out", "accuracies")
+    names = [METHODS[name] for name in config.methods]
+    assert [row[0] for row in rows[2:5]] == names and len(rows) == 2 + 3 + 3 + 1
+    assert all(0 <= float(cell) <= 100 for row in rows[2:8] for cell in row[1:])
+    frozen = json.loads((tmp_path / "out" / "transfer_3_0" / "config.json").read_text())["config"]
+    assert frozen["encoder_rate"] == 0 and len(frozen["used"]) == 3
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "With 3 labels" in page and (tmp_path / "out" / "figures" / "curves.png").exists()
+
+
+@pytest.mark.parametrize(("options", "word"), [
+    ({"labels": (400,)}, "--labels 400"), ({"labels": (2,)}, "3 classes"), ({"labels": (9, 3)}, "ascending"),
+    ({"methods": ("fixmatch",)}, "supervised, and any of"), ({"draws": 0}, "--draws")])
+def test_options_of_few_labels(options: dict[str, Any], word: str, place: Path, tmp_path: Path) -> None:
+    def planned() -> object:
+        return FewLabels(FewLabels.Config(data=place / "train", test=place / "test", **options)).plan(tmp_path, True)
+
+    assert word in message(planned)
+
+
+def small(place: Path) -> Pretraining.Config:
+    return Pretraining.Config(data=place / "train", train=place / "train", test=place / "test", labels=(3, 6), draws=1,
+                              others=place / "others", groups=("round:disc", "straight:bar,cross"), amounts=(0.5,),
+                              damages=("pepper",), pretraining=1, steps=1, rivals=4, batch_size=3, features=4, seeds=1)
+
+
+def test_pretraining_in_small(place: Path, tmp_path: Path) -> None:
+    run_study("pretraining", Pretraining(small(place)), tmp_path / "out", quiet=True)
+    assert len(markdown(tmp_path / "out", "answer")) == 2 + 5
+    rows = markdown(tmp_path / "out", "findings")[2:]
+    assert len(rows) == 4 and all(row[-1].startswith("open: fewer than three seeds") for row in rows)
+    for name, count in (("amount", 2), ("domain", 3), ("quality", 2), ("supervised", 3)):
+        assert len([row for row in markdown(tmp_path / "out", name)[2:] if row[-1] != "nothing"]) == count
+    assert "orth it: with 3 labels" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("options", "word"), [
+    ({"rivals": 24}, "the smallest part"), ({"labels": (3, 400)}, "--labels 400"), ({"amounts": (1.5,)}, "--amounts"),
+    ({"damages": ("rust",)}, "rust"), ({"groups": ("a:b",)}, "two groups"), ({"labels": (3,)}, "two ascending")])
+def test_options_of_pretraining(options: dict[str, Any], word: str, place: Path, tmp_path: Path) -> None:
+    assert word in message(lambda: Pretraining(replace(small(place), **options)).plan(tmp_path, True))
+
+
+def test_what_reproduces_a_finding() -> None:
+    base, more = np.array([1.0, 2.0, 3.0]), np.array([2.0, 3.1, 4.0])
+    assert _no_gain(paired_difference(base, more)) == "refuted" and _no_gain(paired_difference(more, base)) == \
+        "reproduced"
+    assert _more(paired_difference(base, more)) == "reproduced" and _more(paired_difference(more, base)) == "refuted"
+    assert _more(paired_difference(base, base[::-1])) == "open: perhaps by chance"
+    assert _no_gain(paired_difference(base[:2], more[:2])).startswith("open")
+
+
+def test_the_sets_of_the_axes(place: Path, tmp_path: Path) -> None:
+    sets.take([(place / "train", 5), (place / "others", 4)], tmp_path / "both", 0)
+    both = ImageFolder(tmp_path / "both")
+    assert len(both) == 9 and both.shape == (3, 12, 12) and "label" not in both.labels
+    sets.regroup(place / "test", tmp_path / "coarse", sets.groups_of(("round:disc", "straight:bar,cross")))
+    assert sorted(ImageFolder(tmp_path / "coarse").classes) == ["round", "straight"]
+    assert "in no group" in message(lambda: sets.regroup(place / "test", tmp_path / "x", {"disc": "a", "bar": "b"}))
+    assert "each class once" in message(lambda: sets.groups_of(("a:b", "c:b")))
+    clean = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    for kind in sets.DAMAGES:
+        damaged = sets._damaged(clean, kind, 3)
+        assert damaged.shape == clean.shape and torch.equal(damaged, sets._damaged(clean, kind, 3))
+        assert 0.01 < float((damaged - clean).abs().mean()) < 0.5
+    spoilt = (sets._damaged(clean, "pepper", 3) != clean).any(0).float().mean()
+    assert 0.03 < float(spoilt) < 0.2
+
+
+def test_a_task_on_an_encoder_in_small(place: Path, tmp_path: Path) -> None:
+    config = PretrainedTask.Config(photos=place / "others", data=place / "train", test=place / "test",
+                                   method="rotation", pretraining=1, steps=1, rivals=4, batch_size=6, features=8,
+                                   seeds=1)
+    run_study("pretrained_task", PretrainedTask(config), tmp_path / "out", quiet=True)
+    assert len(markdown(tmp_path / "out", "arms")) == 2 + 4 + 1
+    assert "--method rust" in message(lambda: replace(config, method="rust"))
+    assert "name --columns" in message(lambda: replace(config, system="regressor"))
