@@ -14,26 +14,29 @@ A new one is a `Backbone` with a line in `_OWN` and a word in the two types.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast, get_args
 
 from torch import Tensor, nn
 
 from migaki.core.cost import cost_of
 from migaki.core.errors import UserError
 from migaki.core.files import show
+from migaki.nets.backbone import Backbone
 from migaki.nets.encoder import Encoder
 from migaki.nets.mobile_former import MobileFormer
-from migaki.nets.pretrained import Backbone, EfficientNetLite0, Kind, SqueezeNet11, build_backbone, kind_of
+from migaki.nets.pretrained import EfficientNetLite0, Kind, SqueezeNet11, build_backbone, kind_of
 from migaki.nets.pyramid import ConvNeXt, PoolFormer
 
 Own = Literal["small_resnet", "convnext", "poolformer", "mobile_former"]
 """Networks that are trained from nothing."""
 
-Choice = Literal["", "small_resnet", "convnext", "poolformer", "mobile_former", "efficientnet_lite0", "squeezenet1_1"]
-"""All networks; empty is small_resnet."""
+Choice = Literal["", "small_resnet", "convnext", "poolformer", "mobile_former", "efficientnet_lite0", "squeezenet1_1",
+                 "encoder_8", "encoder_16", "encoder_24", "encoder_32", "encoder_48", "encoder_64"]
+"""All networks; empty is small_resnet; encoders, by their width, are what a run without labels leaves (--pretrained)."""
 
 SceneChoice = Literal["", "small_resnet", "convnext", "poolformer", "mobile_former", "efficientnet_lite0",
-                      "squeezenet1_1", "segformer", "rt_detr"]
+                      "squeezenet1_1", "encoder_8", "encoder_16", "encoder_24", "encoder_32", "encoder_48",
+                      "encoder_64", "segformer", "rt_detr"]
 """All networks of dense tasks; see `nets.transformers_backbone`."""
 
 _OWN: Final[dict[str, type[ConvNeXt] | type[PoolFormer] | type[MobileFormer]]] = {
@@ -60,8 +63,7 @@ def open_backbone(name: str, channels: int, height: int, width: int, features: i
     """
     if is_own(name):
         return _OWN[name](channels, height, width, features)
-    kind: Kind = "efficientnet_lite0" if name == "efficientnet_lite0" else "squeezenet1_1"
-    return build_backbone(kind, channels, height, width, last_stride)
+    return build_backbone(cast(Kind, name), channels, height, width, last_stride)
 
 
 def slow_part(backbone: nn.Module | None) -> nn.Module | None:
@@ -75,8 +77,7 @@ def with_pretrained(name: str, path: Path | None) -> Choice:
     UserError for a file beside one of our own networks.
     """
     if path is None:
-        found: Choice = name  # type: ignore[assignment]  # options and configurations are checked before
-        return found
+        return cast(Choice, name)  # options and configurations are checked before
     refuse_own(name, path)
     return kind_of(path)
 

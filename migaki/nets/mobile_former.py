@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from migaki.nets.pretrained import Backbone
+from migaki.nets.backbone import Backbone
 
 _SMALL = 64  # px of the shorter side, up to which the stem halves a picture once, and above which twice
 _TOKENS = 6

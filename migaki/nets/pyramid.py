@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from migaki.nets.pretrained import Backbone
+from migaki.nets.backbone import Backbone
 
 Build = Callable[[int], nn.Module]
 """Makes a block for maps of so many features."""

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from migaki.ops.camera import jpeg
+from migaki.ops.camera_light import jpeg
 from migaki.ops.full_precision import full_precision
 from migaki.ops.pair_views import PairViews, pair_views
 from migaki.ops.views import blurred_each, warped

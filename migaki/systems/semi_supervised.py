@@ -27,7 +27,7 @@ from migaki.data.batches.task_source import open_labelled
 from migaki.data.sets.class_labels import agreed_classes, check_names
 from migaki.data.sets.few_labels import balanced_draw, with_labels
 from migaki.metrics.classification import Accuracy
-from migaki.nets.backbones import Own
+from migaki.nets.backbones import BackboneEncoder, Own
 from migaki.nets.encoded_classifier import EncodedClassifier
 from migaki.nets.encoder import Encoder
 from migaki.nets.encoder_backbone import encoder_of, load_encoder
@@ -167,6 +167,9 @@ class SemiSupervised(System):
         """Load the encoder to start from, if there is one."""
         if data.pretrained is not None:
             for net in (self.net, self.average):
+                if not isinstance(net.encoder, Encoder):
+                    raise UserError(f"--backbone {self.config.backbone} --pretrained {show(data.pretrained)}: an encoder "
+                                    "of another network: leave out one of the two")
                 load_encoder(net.encoder, data.pretrained)
 
     def train(self, mode: bool = True) -> Self:
@@ -177,7 +180,7 @@ class SemiSupervised(System):
         return self
 
     @property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> Encoder | BackboneEncoder:
         """The encoder of the averaged network."""
         return self.average.encoder
 
