@@ -41,3 +41,7 @@ class Simulator(ABC):
 
         Pure in (config, seed, index): image i has the same bits for every batch size and worker count.
         """
+
+    def texts(self, seed: int, indices: Sequence[int]) -> list[dict[str, str]]:
+        """Returns columns of words, such as `split`, one row an image; none by default."""
+        return [{} for _ in indices]

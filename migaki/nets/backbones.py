@@ -32,7 +32,7 @@ Own = Literal["small_resnet", "convnext", "poolformer", "mobile_former"]
 
 Choice = Literal["", "small_resnet", "convnext", "poolformer", "mobile_former", "efficientnet_lite0", "squeezenet1_1",
                  "encoder_8", "encoder_16", "encoder_24", "encoder_32", "encoder_48", "encoder_64"]
-"""All networks; empty is small_resnet; encoders, by their width, are what a run without labels leaves (--pretrained)."""
+"""All networks; empty is small_resnet; encoders, by their width, are what runs without labels leave (--pretrained)."""
 
 SceneChoice = Literal["", "small_resnet", "convnext", "poolformer", "mobile_former", "efficientnet_lite0",
                       "squeezenet1_1", "encoder_8", "encoder_16", "encoder_24", "encoder_32", "encoder_48",

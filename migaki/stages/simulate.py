@@ -51,8 +51,8 @@ class Render(engine.Task[list[tuple[int, Record]]]):
         """Build the simulator."""
         torch.set_num_threads(self.threads)
         simulator = self.kind(self.config)
-        return lambda indices: [(index, planned.encode("png"))
-                                for index, planned in _planned(indices, simulator.render(self.seed, indices))]
+        return lambda indices: [(index, planned.encode("png")) for index, planned in _planned(
+            simulator, self.seed, indices, simulator.render(self.seed, indices))]
 
 
 def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str = "", quiet: bool = False) -> Path:
@@ -87,7 +87,7 @@ def _simulate_rows(name: str, simulator: Simulator, job: SimulateJob, info: dict
         with Bar(f"simulate {name}", job.count, job.count - len(left), quiet) as bar:
             if alone:
                 for indices, batch in _ahead(simulator, job.seed, chunks):
-                    writer.write_all(_planned(indices, batch))
+                    writer.write_all(_planned(simulator, job.seed, indices, batch))
                     bar.advance(len(indices))
                 return
             threads = max(1, engine.cores() // (job.workers or engine.cores()))
@@ -111,12 +111,13 @@ def _ahead(simulator: Simulator, seed: int, chunks: Iterable[list[int]]) -> Iter
             yield waiting[0], waiting[1].result()
 
 
-def _planned(indices: list[int], batch: Batch) -> list[tuple[int, Plan]]:
+def _planned(simulator: Simulator, seed: int, indices: list[int], batch: Batch) -> list[tuple[int, Plan]]:
     """Returns the images of a batch with their names and rows."""
     images = batch.pop("image")
     rows = batch_rows(batch) if batch else [{} for _ in indices]  # a stand-in camera may have no labels
-    return [(index, plan(f"{index:06d}", image, row, "png"))
-            for index, image, row in zip(indices, images, rows, strict=True)]
+    texts = simulator.texts(seed, indices)
+    return [(index, plan(f"{index:06d}", image, row | words, "png"))
+            for index, image, row, words in zip(indices, images, rows, texts, strict=True)]
 
 
 def _held(config: Any) -> dict[str, str]:
