@@ -7,6 +7,7 @@ Plenoxels (Fridovich-Keil, Yu et al., CVPR 2022) with the density of DVGO (Sun e
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,34 +172,63 @@ class VoxelGrid(nn.Module):
         return torch.from_numpy(distances) * self.derived.layout.cell, torch.from_numpy(normals)
 
     @torch.no_grad()
+    def carve(self, strength: Tensor, keep: float, moments: Sequence[Tensor]) -> None:
+        """Give up cells that are not among the strong ones (see `refine`) and their neighbours; values stay.
+
+        `moments` (rows, W) are moved as the table is. Nothing changes where no cell is strong enough.
+        """
+        derived = self.derived
+        strong, was = self._strong(strength, keep)
+        if not strong.any():
+            return
+        active = grids.grown(strong) & was
+        places = np.flatnonzero(grids.vertices_of(active).ravel())
+        rows = derived.index[torch.from_numpy(places).to(derived.index.device)].long()
+        for part in (self.table, *moments):
+            part[: len(rows)] = part[rows].clone()
+            part[len(rows) :] = 0
+        self._activate(active, derived.layout)
+
+    @torch.no_grad()
     def refine(self, strength: Tensor, keep: float, cells: int) -> None:
         """Keep the cells whose strength (V,), given by the row of the first vertex, is at least `keep`, with their
-        neighbours, and lay a grid of at most `cells` cells over them. If its vertices outnumber the rows, only
-        stronger cells are kept, and at last the grid is coarser. Nothing changes where no cell is strong enough."""
+        neighbours, and lay a grid of at most `cells` cells over them.
+
+        The new grid is made coarser until its vertices fit into the rows. Nothing changes where no cell is strong.
+        """
         derived = self.derived
-        layout, index = derived.layout, derived.index.cpu().numpy()
-        nx, ny, nz = layout.dims
-        rows = index.reshape(nz, ny, nx)[:-1, :-1, :-1]
-        strong = np.where(rows >= 0, strength.cpu().numpy()[np.maximum(rows, 0)], 0)
-        was = self.active[: math.prod(layout.cells)].cpu().numpy().astype(np.bool_).reshape(layout.cells)
-        if not (strong >= keep).any():
+        strong, was = self._strong(strength, keep)
+        if not strong.any():
             return
-        for attempt in range(60):
-            chosen = was & (strong >= min(keep * 1.3**attempt, float(strong.max())))
-            active, new = grids.finer(grids.grown(chosen) & was, layout, round(cells * 0.9 ** max(0, attempt - 20)))
+        kept = grids.grown(strong) & was
+        while True:
+            active, new = grids.finer(kept, derived.layout, cells)
             places = np.flatnonzero(grids.vertices_of(active).ravel()).astype(np.int32)
             if len(places) <= len(self.table):
                 break
+            cells = round(cells * 0.93)
         filling = np.zeros(self.table.shape[1], np.float32)
         filling[0] = EMPTY
-        table = grids.resampled(self.table.cpu().numpy(), index, layout, places, new, filling)
+        table = grids.resampled(self.table.cpu().numpy(), derived.index.cpu().numpy(), derived.layout, places, new,
+                                filling)
         self.table.zero_()
         self.table[: len(table)] = torch.from_numpy(table).to(self.table.device)
+        self._activate(active, new)
+
+    def _strong(self, strength: Tensor, keep: float) -> tuple[Array, Array]:
+        """The active cells of at least this strength, and all active ones, both (nz, ny, nx) bool."""
+        layout = self.derived.layout
+        nx, ny, nz = layout.dims
+        rows = self.derived.index.cpu().numpy().reshape(nz, ny, nx)[:-1, :-1, :-1]
+        was = self.active[: math.prod(layout.cells)].cpu().numpy().astype(np.bool_).reshape(layout.cells)
+        return was & (strength.cpu().numpy()[np.maximum(rows, 0)] >= keep), was
+
+    def _activate(self, active: Array, layout: Layout) -> None:
         self.active.zero_()
         self.active[: active.size] = torch.from_numpy(active.ravel().astype(np.uint8)).to(self.active.device)
-        self.dims.copy_(torch.tensor(new.dims))
-        self.low.copy_(torch.from_numpy(new.low))
-        self.cell.fill_(new.cell)
+        self.dims.copy_(torch.tensor(layout.dims))
+        self.low.copy_(torch.from_numpy(layout.low))
+        self.cell.fill_(layout.cell)
         self._derived = None
 
 

@@ -245,11 +245,11 @@ def descend_rows(table, first, second, gradient, rates, keep_first, keep_second,
 
 
 @compiled
-def smooth(table, gradient, index, vertex_of, dims, weights, touched, number):  # type: ignore[no-untyped-def]
+def smooth(table, gradient, index, vertex_of, dims, weights, turn, every, touched, number):  # type: ignore[no-untyped-def]
     """Add the gradient of total variation to the touched rows: squared differences to the neighbours with a row.
 
     Plenoxels, equation 4, with the square in place of its root. Only `gradient` is written, so that lanes may run at
-    the same time.
+    the same time. Of the touched rows every `every`-th has its turn: reading six neighbours costs more than a sample.
 
     Shape: vertex_of (V,) int32, the place of each row in `index`; weights (W,), of each column
     """
@@ -257,6 +257,8 @@ def smooth(table, gradient, index, vertex_of, dims, weights, touched, number):  
     dx, dy, dz = dims[0], dims[1], dims[2]
     for k in range(number):
         row = touched[k]
+        if (row + turn) % every != 0:
+            continue
         vertex = vertex_of[row]
         ix, iy, iz = vertex % dx, (vertex // dx) % dy, vertex // (dx * dy)
         for side in range(6):

@@ -34,6 +34,7 @@ from migaki.ops.volume_torch import Marched
 _ACTIVATIONS = {"linear": kernels.LINEAR, "sigmoid": kernels.SIGMOID, "exponential": kernels.EXPONENTIAL}
 _PIECE = 4096  # rays that are rendered at once
 _SMALL = 1e-6
+_TURNS = 8  # steps in which each row has one turn of being smoothed, so many times as strongly
 
 
 class VoxelField(System):
@@ -61,14 +62,15 @@ class VoxelField(System):
         near: float = 0.0  # scene units, where rays begin; 0 = as the data
         far: float = 0.0  # scene units, where they end; 0 = as the data
         sides: tuple[int, ...] = (48, 96, 160)  # cells along a side, stage by stage
-        begins: tuple[float, ...] = (0.06, 0.25)  # shares of the steps after which the second, third ... stage begins
-        rows: int = 400_000  # vertices that may hold something
+        begins: tuple[float, ...] = (0.1, 0.3)  # shares of the steps after which the second, third ... stage begins
+        rows: int = 600_000  # vertices that may hold something
         degree: int = 1  # of the spherical harmonics: 0 = the same colour from everywhere, 1 or 2
         activation: Literal["linear", "sigmoid", "exponential"] = "linear"  # from harmonics to colours
-        step: float = 0.5  # cells between samples
+        step: tuple[float, ...] = (1.0, 0.5)  # cells between samples, stage by stage; the last holds for later ones
+        carvings: int = 4  # parts of a stage, after each of which cells without light are given up
         faint: float = 1e-4  # opacity under which a sample is left out
         opaque: float = 1e-3  # share of light under which a ray ends
-        alpha: float = 1e-2  # opacity of a cell at the start
+        alpha: float = 1e-3  # opacity of a cell at the start
         keep: float = 1e-2  # largest weight under which a cell is given up between stages
         steps: int = 12_000  # updates
         batch_size: int = 1024  # rays
@@ -78,8 +80,8 @@ class VoxelField(System):
         view_rate: float = 0.25  # times the learning rate, on harmonics above the first
         own_colour: float = 0.02  # weight of each sample's own colour (DVGO)
         clear: float = 1e-3  # weight of the entropy of what passes a ray: it is all or nothing (DVGO)
-        smooth_density: float = 1e-6  # weight of the total variation of raw densities
-        smooth_colour: float = 1e-6  # weight of the total variation of harmonics
+        smooth_density: float = 1e-9  # weight of the total variation of raw densities
+        smooth_colour: float = 1e-9  # weight of the total variation of harmonics
         max_norm: float = 0.0  # gradient clipping, of the torch engine; 0 = off
         hold_out: int = 8  # every so many-th view is held out, if no row says split; 0 = none
         shown: int = 3  # held-out views that are rendered while it learns
@@ -112,7 +114,7 @@ class VoxelField(System):
         self.register_buffer("background", torch.tensor(config.background))
         # The largest weight of each cell in this stage, by the row of its first vertex.
         self.register_buffer("strength", torch.zeros(config.rows))
-        self.how = Marching(step=config.step, faint=config.faint, opaque=config.opaque, alpha=config.alpha,
+        self.how = Marching(step=config.step[0], faint=config.faint, opaque=config.opaque, alpha=config.alpha,
                             activation=_ACTIVATIONS[config.activation])
         self.optimizers = {"field": RowAdam(self.grid.parameters(), config.learning_rate, density=config.density_rate,
                                             view=config.view_rate, terms=self.grid.terms)}
@@ -161,9 +163,7 @@ class VoxelField(System):
     def update(self, batch: Batch, step: int) -> Scalars:
         """One step on a batch of rays; before the first step of a stage the grid gets finer."""
         config = self.config
-        starts = [round(share * config.steps) for share in config.begins]
-        if step in starts:
-            self._refine(config.sides[starts.index(step) + 1])
+        self._prepare_grid(step)
         for group in self.optimizers["field"].param_groups:
             group["lr"] = config.learning_rate * config.last_rate ** (step / config.steps)
         jitter = torch.rand(len(batch["ray_origin"]), device=batch["ray_origin"].device)
@@ -171,11 +171,11 @@ class VoxelField(System):
             return self._update_compiled(batch, jitter, step)
         found = self.grid.march(batch["ray_origin"], batch["ray_direction"], jitter, config.near, config.far, self.how)
         self._note_strength(found)
-        losses = self._losses(found, batch["ray_colour"])
+        losses = self._losses(found, batch["ray_colour"], step)
         skipped = descend(losses["loss"], self.optimizers["field"], config.max_norm)
         return {f"field/{name}": value.detach() for name, value in losses.items()} | {"field/skipped": skipped}
 
-    def _losses(self, found: Marched, colour: Tensor) -> dict[str, Tensor]:
+    def _losses(self, found: Marched, colour: Tensor, step: int) -> dict[str, Tensor]:
         """The loss and its terms, means over rays (and colours), in torch."""
         config = self.config
         seen = found.colour + found.through[:, None] * self.background
@@ -183,20 +183,22 @@ class VoxelField(System):
         own = (found.weights.detach()[..., None] * (found.colours - colour[:, None]).square()).sum(1)
         terms = {"colour": (seen - colour).square().mean(), "own": own.mean(),
                  "clear": -(through * through.log() + (1 - through) * (1 - through).log()).mean()}
-        smooth_density, smooth_colour = self._roughness(found)
+        smooth_density, smooth_colour = self._roughness(found, step)
         loss = (terms["colour"] + config.own_colour * terms["own"] + config.clear * terms["clear"]
                 + config.smooth_density * smooth_density + config.smooth_colour * smooth_colour)
         return {"loss": loss, "colour": terms["colour"]}
 
-    def _roughness(self, found: Marched) -> tuple[Tensor, Tensor]:
-        """Half the squared differences of the rows that samples touch to their neighbours, which count as fixed."""
+    def _roughness(self, found: Marched, step: int) -> tuple[Tensor, Tensor]:
+        """Half the squared differences of the rows that samples touch to their neighbours, which count as fixed.
+
+        Of the density and of the harmonics; every `_TURNS`-th row has its turn, and counts so many times.
+        """
         table, derived = self.grid.table, self.grid.derived
-        touched = torch.zeros(len(table), device=table.device)
-        touched = touched.index_put((found.rows[found.kept.expand_as(found.kept)].flatten(),),
-                                    torch.ones((), device=table.device))[: len(derived.places)]
+        rows = torch.where(found.kept[..., None], found.rows, len(table)).flatten()  # the last is nobody's
+        touched = torch.zeros(len(table) + 1, device=table.device).index_fill(0, rows, 1.0)[: len(derived.places)]
+        turn = (torch.arange(len(touched), device=table.device) + step) % _TURNS == 0
         nx, ny, nz = derived.layout.dims
-        index = derived.index.view(nz, ny, nx)
-        at = derived.places.long()
+        index, at = derived.index.view(nz, ny, nx), derived.places.long()
         places = torch.stack([at // (nx * ny), at // nx % ny, at % nx], -1)
         sums = torch.zeros(table.shape[1], device=table.device)
         for axis, length in enumerate((nz, ny, nx)):
@@ -206,9 +208,9 @@ class VoxelField(System):
                 inside = (moved[:, axis] >= 0) & (moved[:, axis] < length)
                 moved[:, axis] = moved[:, axis].clamp(0, length - 1)
                 other = index[moved[:, 0], moved[:, 1], moved[:, 2]].long()
-                counts = touched * (inside & (other >= 0))
-                step = table[: len(at)] - table.detach()[other.clamp_min(0)]
-                sums = sums + (counts[:, None] * step.square()).sum(0) / 2
+                counts = touched * (turn & inside & (other >= 0)) * _TURNS
+                apart = table[: len(at)] - table.detach()[other.clamp_min(0)]
+                sums = sums + (counts[:, None] * apart.square()).sum(0) / 2
         return sums[0], sums[1:].sum()
 
     def _note_strength(self, found: Marched) -> None:
@@ -251,8 +253,8 @@ class VoxelField(System):
         gradient, stamps = self._scratch["gradient"], self._scratch["stamps"]
         own = np.float32(config.own_colour / (3 * len(target)))
         values, rates = table.numpy(), np.array(optimizer.rates(group, table.shape[1]), np.float32)
-        weights = np.full(table.shape[1], config.smooth_colour, np.float32)
-        weights[0] = config.smooth_density
+        weights = np.full(table.shape[1], config.smooth_colour * _TURNS, np.float32)
+        weights[0] = config.smooth_density * _TURNS
         lanes = max(1, threads)
         touched = [np.empty(len(derived.places), np.int32) for _ in range(lanes)]
         numbers = [0] * lanes
@@ -267,7 +269,8 @@ class VoxelField(System):
             numbers[lane] = kernels.scatter(samples.rows, samples.values, samples.starts, samples.counts,
                                             samples.basis, gradient, stamps, step, touched[lane], lane, lanes)
             if weights.any():
-                kernels.smooth(values, gradient, index, places, dims, weights, touched[lane], numbers[lane])
+                kernels.smooth(values, gradient, index, places, dims, weights, step, _TURNS, touched[lane],
+                               numbers[lane])
 
         def move(lane: int, *_: int) -> None:
             kernels.descend_rows(values, first, second, gradient, rates, np.float32(b1), np.float32(b2),
@@ -278,14 +281,31 @@ class VoxelField(System):
         in_ranges(move, lanes, lanes)
 
     @torch.no_grad()
-    def _refine(self, side: int) -> None:
-        """Give up empty cells and make the others finer; the moments begin again."""
-        self.grid.refine(self.strength, self.config.keep, side**3)
-        self.strength.zero_()
-        optimizer = self.optimizers["field"]
+    def _prepare_grid(self, step: int) -> None:
+        """Before the first step of a stage the grid gets finer; within a stage cells without light are given up.
+
+        Strength is collected over the second half of each such part alone: at its start a field is fog.
+        """
+        config, optimizer = self.config, self.optimizers["field"]
         assert isinstance(optimizer, RowAdam)
-        for moment in optimizer.moments(self.grid.table):
-            moment.zero_()
+        starts = [0, *(round(share * config.steps) for share in config.begins), config.steps]
+        stage = max(number for number, start in enumerate(starts[:-1]) if start <= step)
+        self.how = replace(self.how, step=config.step[min(stage, len(config.step) - 1)])
+        length = starts[stage + 1] - starts[stage]
+        cuts = {starts[stage] + length * part // config.carvings for part in range(1, config.carvings)}
+        halves = {starts[stage] + length * (2 * part + 1) // (2 * config.carvings) for part in range(config.carvings)}
+        if step in halves:
+            self.strength.zero_()
+        moments = optimizer.moments(self.grid.table)
+        if step in cuts:
+            self.grid.carve(self.strength, config.keep, moments)
+        elif step > 0 and step == starts[stage]:
+            self.grid.refine(self.strength, config.keep, config.sides[stage] ** 3)
+            for moment in moments:
+                moment.zero_()
+        else:
+            return
+        self.strength.zero_()
         self._scratch = {}
 
     @full_precision
@@ -353,6 +373,8 @@ def _check(config: Any) -> None:
         raise UserError("--sides: a stage has 2 to 1024 cells along a side")
     if not 0 <= config.degree <= 2:
         raise UserError(f"--degree {config.degree}: spherical harmonics of degree 0, 1 or 2 are known")
-    if not 0.05 <= config.step <= 2 or not 0 < config.alpha < 1:
-        raise UserError(f"--step {config.step:g} --alpha {config.alpha:g}: the step is 0.05 to 2 cells, the opacity "
-                        "above 0 and below 1")
+    if not config.step or not all(0.05 <= step <= 2 for step in config.step) or not 0 < config.alpha < 1:
+        raise UserError(f"--step and --alpha {config.alpha:g}: steps are 0.05 to 2 cells, the opacity is above 0 and "
+                        "below 1")
+    if config.carvings < 1:
+        raise UserError(f"--carvings {config.carvings}: at least 1 part a stage")
