@@ -86,7 +86,7 @@ class Flow(Change):
         if second is None:
             return {}
         if min(first.mean(0).std(), second.mean(0).std()) < _FLAT:
-            raise UnfitPicture("or its next picture is of one tone: nothing in it can be followed")
+            raise UnfitPicture("is of one tone, or its next picture is: nothing can be followed")
         views, settings = [view.transpose(1, 2, 0) for view in (first, second)], self.config.settings()
         flow = optical_flow(views[0], views[1], settings)
         made = {"flow": torch.from_numpy(flow), "flow_picture": torch.from_numpy(paint_flow(flow))}
@@ -95,7 +95,7 @@ class Flow(Change):
         gap = inconsistency(flow, optical_flow(views[1], views[0], settings))
         share = float((gap <= _CONSISTENT).mean())
         if share < _LEAST_SHARE:
-            raise UnfitPicture(f"and its next picture: only {share:.0%} of the pixels are found back: they show "
-                               "different things, or moved too far")
+            raise UnfitPicture(f"has {share:.0%} of its pixels found back from its next picture: they show different "
+                               "things, or moved too far")
         gap = np.where(np.isfinite(gap), gap, -1).astype(np.float32)
         return made | {"flow_gap": torch.from_numpy(gap), "flow_found": torch.tensor(share)}

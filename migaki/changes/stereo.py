@@ -97,11 +97,11 @@ class Stereo(Change):
         if right is None:
             raise UnfitPicture("has no right view: name one in its column right_file_name")
         if min(left.mean(0).std(), right.mean(0).std()) < _FLAT:
-            raise UnfitPicture("or its right view is of one tone: nothing in it can be matched")
+            raise UnfitPicture("is of one tone, or its right view is: nothing can be matched")
         found, agreed = disparity(left.transpose(1, 2, 0), right.transpose(1, 2, 0), self.config.settings())
         share = float(agreed.mean())
         if share < _LEAST_SHARE:
-            raise UnfitPicture(f"and its right view agree on {share:.0%} of the pixels: they show different things, or "
+            raise UnfitPicture(f"agrees with its right view on {share:.0%} of the pixels: they show different things, or "
                                "the views are exchanged, not rectified, or farther apart than --disparities")
         known = agreed if self.config.hidden == "zero" else np.ones_like(agreed)
         found = np.where(known, found, 0).astype(np.float32)
