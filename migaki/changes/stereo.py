@@ -101,8 +101,8 @@ class Stereo(Change):
         found, agreed = disparity(left.transpose(1, 2, 0), right.transpose(1, 2, 0), self.config.settings())
         share = float(agreed.mean())
         if share < _LEAST_SHARE:
-            raise UnfitPicture(f"agrees with its right view on {share:.0%} of the pixels: they show different things, or "
-                               "the views are exchanged, not rectified, or farther apart than --disparities")
+            raise UnfitPicture(f"agrees with its right view on {share:.0%} of the pixels: they show different things, "
+                               "or the views are exchanged, not rectified, or farther apart than --disparities")
         known = agreed if self.config.hidden == "zero" else np.ones_like(agreed)
         found = np.where(known, found, 0).astype(np.float32)
         made = {"disparity": torch.from_numpy(found), "agreed": torch.tensor(share),
