@@ -20,6 +20,7 @@ from migaki.importers.annotations import read_picture
 from migaki.importers.importer import Array, Importer, check_option
 from migaki.importers.posed import Background, Posed, View, on_background
 from migaki.ops.camera import focus
+from migaki.ops.geometry.features import opencv
 from migaki.ops.geometry.structure import PoseSettings, Structure, find_structure
 
 _MOST: Final = 500  # pictures
@@ -69,6 +70,10 @@ class Poses(Posed, Importer):
 
     def find(self, path: Path) -> Sequence[View]:
         """The pictures whose pose was found."""
+        try:
+            opencv()
+        except ImportError as error:
+            raise UserError("migaki import poses: needs OpenCV: pip install 'migaki[poses]'") from error
         folder = ImageFolder(path)
         files = [_plain(folder, index) for index in range(len(folder))]
         if not 2 <= len(files) <= _MOST:

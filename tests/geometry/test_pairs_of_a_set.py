@@ -129,7 +129,7 @@ def test_pairs_that_cannot_be_matched(sets: dict[str, Path], tmp_path: Path) -> 
     grey = save(tmp_path / "grey.png", np.full((48, 80, 3), 0.5))
     small = save(tmp_path / "small.png", right[:40])
     other = save(tmp_path / "other.png", np.random.default_rng(5).random((48, 80, 3)))
-    config = Stereo.Config(disparities=8)
+    config = Stereo.Config()
     for second, said in ((grey, "of one tone"), (small, "has 80 x 48 px, and its right picture 80 x 40"),
                          (other, "they show different things"), (tmp_path / "no.png", "there is no such file")):
         assert said in refusal("stereo", Stereo(replace(config, right=second)), job)
