@@ -15,11 +15,14 @@ from migaki.core.batch import Batch, Key
 from migaki.core.change import ROW, Change
 from migaki.core.errors import UnfitPicture, UserError
 from migaki.core.files import show
+from migaki.core.glossary import glossary
 from migaki.data.folder import ImageFolder
 from migaki.data.second_picture import SecondPictures
 from migaki.nets.onnx_file import OnnxFile, Values
 from migaki.ops.geometry.flow import FlowSettings
 from migaki.ops.geometry.moment import Cloud, clouds, drawn
+
+_FOLLOW = ("depth", "next", "next_depth")  # further pictures that are made anew or belong to the other end
 
 Array = np.ndarray[Any, Any]
 Path3D = Literal["still", "side", "up", "zoom", "circle"]
@@ -31,7 +34,7 @@ class Moments(Change):
     The next photograph is given by --next or by the set's `next_file_name`. Depth is that of both sets (`depth`, and of
     the next photographs `depth` of --next or `next_depth`), or a --network's; with --depth flat there is none, and the
     camera shows no parallax. Pixels become points that move on straight lines from one end to the other
-    (docs/geometry.md). `time` is the frame's time, 0 to 1.
+    (docs/geometry.md). `time` is the frame's time, 0 to 1; `depth` is that of the frame.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +81,11 @@ class Moments(Change):
         self._next = SecondPictures(self._folder, "next", config.next)
         self._network = (None if config.network is None else
                          OnnxFile(config.network, 1, 1, config.values, config.multiple))
+        stays = [key for key in (*self._folder.labels, *self._folder.files) if key not in _FOLLOW and key in glossary()
+                 and glossary()[key].kind not in ("numbers", "lens")]
+        if stays:
+            raise UserError(f"{show(folder)}: its {', '.join(stays)} would not follow the pixels: leave such columns out "
+                            "of the set")
         if config.depth == "set" and "depth" not in self._folder.files:
             raise UserError(f"{show(folder)}: does not say depth (`depth_file_name`): give --network, or --depth flat")
         self._made: tuple[int, tuple[Cloud, Cloud], float] | None = None
@@ -88,8 +96,8 @@ class Moments(Change):
         return {key: path for key, path in found.items() if path is not None}
 
     def change(self, batch: Batch, seeds: Tensor) -> Batch:
-        """Photographs (B, C, H, W) and `frame` (B,) to frames of their films, and `time` (B,)."""
-        made, times = [], []
+        """Photographs (B, C, H, W) and `frame` (B,) to frames of their films, `time` (B,), perhaps `depth`."""
+        made, depths, times = [], [], []
         for number, (image, row) in enumerate(zip(batch["image"], batch[ROW], strict=True)):
             own = float(batch["intrinsics"][number][0]) if "intrinsics" in batch else 0.0
             focal = self.config.focal or own or float(max(image.shape[1:]))
@@ -97,9 +105,12 @@ class Moments(Change):
             time = min(1.0, float(batch["frame"][number]) / (self.config.frames - 1))
             eye = near * self.config.swing * _place(self.config.path, time)
             size = (int(image.shape[1]), int(image.shape[2]))
-            made.append(torch.from_numpy(drawn(pair, time, eye, focal, size)))
+            picture, depth = drawn(pair, time, eye, focal, size)
+            made.append(torch.from_numpy(picture))
+            depths.append(torch.from_numpy(depth))
             times.append(time)
-        return {"image": torch.stack(made), "time": torch.tensor(times)}
+        found = {"image": torch.stack(made), "time": torch.tensor(times)}
+        return found | ({"depth": torch.stack(depths)} if self.config.depth == "set" else {})
 
     def _pair(self, row: int, image: Tensor, focal: float) -> tuple[tuple[Cloud, Cloud], float]:
         """The points of a row's photographs and the distance of the nearest; kept for its other frames."""

@@ -20,7 +20,7 @@ _CONSISTENT = 2.0  # px by which flow there and back may miss
 _QUIET = 0.75  # share of the matches, the least moved, among which the background is sought
 _TRIES = 200  # of the random search for the background's motion
 _FIT = 1.0  # px by which a match of the background may miss
-_NEARER = 4.0  # how much the nearest point outweighs the farthest, as an exponent
+_NEARER = 20.0  # exponent by which the nearest point outweighs the farthest
 _RIM = 0.05  # relative step of depth that hides something behind
 
 
@@ -163,23 +163,28 @@ def lifted(places: Array, depth: Array, focal: float, size: tuple[int, int]) -> 
     return np.concatenate([(places - middle) * (depth / focal)[..., None], depth[..., None]], -1)
 
 
-def drawn(pair: tuple[Cloud, Cloud], time: float, eye: Array, focal: float, size: tuple[int, int]) -> Array:
-    """Returns the picture (3, H, W) in [0, 1] at a time from 0 to 1, of a camera that was moved to `eye` (3,)."""
+def drawn(pair: tuple[Cloud, Cloud], time: float, eye: Array, focal: float, size: tuple[int, int]
+          ) -> tuple[Array, Array]:
+    """Returns what a camera that was moved to `eye` (3,) sees at a time from 0 to 1.
+
+    Shape: the picture (3, H, W) in [0, 1], and its depth (H, W)
+    """
     height, width = size
-    sums, total = np.zeros((3, height, width), np.float32), np.zeros((height, width), np.float32)
+    sums, total = np.zeros((4, height, width), np.float32), np.zeros((height, width), np.float32)
     nearest = min(float(np.quantile(cloud.start[:, 2], 0.01)) for cloud in pair)
     for cloud, share in zip(pair, (1 - time, time), strict=True):
-        if share <= 0:
-            continue
         points = (1 - time) * cloud.start + time * cloud.end - eye
         ahead = points[:, 2] > 0.1 * nearest
-        points, colours = points[ahead], cloud.colours[ahead]
+        if share <= 0 or not ahead.any():
+            continue
+        points = points[ahead]
         places = points[:, :2] / points[:, 2:] * focal + np.array([(width - 1) / 2, (height - 1) / 2])
-        # Equation 13 with the depth's inverse: a point twice as near outweighs by e^2.
-        weights = np.exp(_NEARER * np.minimum(nearest / points[:, 2], 2))
-        part, weight = splat(places, colours, weights, height, width)
-        level = np.exp(_NEARER * np.minimum(nearest / np.median(points[:, 2]), 2)) if len(points) else 1.0
-        sums, total = sums + share * part / level, total + share * weight / level
+        # Softmax of 1 / depth: of two points on one pixel the nearer one counts.
+        weights = share * np.exp(_NEARER * (np.minimum(nearest / points[:, 2], 2) - 1))
+        part, weight = splat(places, np.concatenate([cloud.colours[ahead], 1 / points[:, 2:]], 1), weights, height,
+                             width)
+        sums, total = sums + part, total + weight
     known = total > 1e-3
-    picture = np.where(known, sums / np.maximum(total, 1e-8), 0).astype(np.float32)
-    return np.asarray(fill_holes(picture, known.astype(np.float32)).clip(0, 1))
+    mean = np.where(known, sums / np.maximum(total, 1e-8), 0).astype(np.float32)
+    whole = fill_holes(mean, known.astype(np.float32))
+    return np.asarray(whole[:3].clip(0, 1)), np.asarray(1 / np.maximum(whole[3], 1e-9))
