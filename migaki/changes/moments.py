@@ -22,7 +22,7 @@ from migaki.nets.onnx_file import OnnxFile, Values
 from migaki.ops.geometry.flow import FlowSettings
 from migaki.ops.geometry.moment import Cloud, clouds, drawn
 
-_FOLLOW = ("depth", "next", "next_depth")  # further pictures that are made anew or belong to the other end
+_FOLLOW = ("depth", "camera_to_world", "next", "next_depth")  # made anew, or they belong to the other end
 
 Array = np.ndarray[Any, Any]
 Path3D = Literal["still", "side", "up", "zoom", "circle"]
@@ -64,7 +64,7 @@ class Moments(Change):
                 raise UserError("apply moments: --depth network and --network FILE.onnx belong together")
 
     config: Config
-    hints = ("intrinsics",)
+    hints = ("intrinsics", "camera_to_world")
     keys = (
         Key(name="time", shape=(), unit="0 to 1, from the first photograph to the next"),
         Key(name="next_depth", shape=("H", "W"), unit="depth of `next`, in the unit of `depth`; 0 = unknown",
@@ -84,8 +84,8 @@ class Moments(Change):
         stays = [key for key in (*self._folder.labels, *self._folder.files) if key not in _FOLLOW and key in glossary()
                  and glossary()[key].kind not in ("numbers", "lens")]
         if stays:
-            raise UserError(f"{show(folder)}: its {', '.join(stays)} would not follow the pixels: leave such columns out "
-                            "of the set")
+            raise UserError(f"{show(folder)}: its {', '.join(stays)} would not follow the pixels: leave such columns "
+                            "out of the set")
         if config.depth == "set" and "depth" not in self._folder.files:
             raise UserError(f"{show(folder)}: does not say depth (`depth_file_name`): give --network, or --depth flat")
         self._made: tuple[int, tuple[Cloud, Cloud], float] | None = None
@@ -97,7 +97,7 @@ class Moments(Change):
 
     def change(self, batch: Batch, seeds: Tensor) -> Batch:
         """Photographs (B, C, H, W) and `frame` (B,) to frames of their films, `time` (B,), perhaps `depth`."""
-        made, depths, times = [], [], []
+        made, depths, times, poses = [], [], [], []
         for number, (image, row) in enumerate(zip(batch["image"], batch[ROW], strict=True)):
             own = float(batch["intrinsics"][number][0]) if "intrinsics" in batch else 0.0
             focal = self.config.focal or own or float(max(image.shape[1:]))
@@ -109,7 +109,12 @@ class Moments(Change):
             made.append(torch.from_numpy(picture))
             depths.append(torch.from_numpy(depth))
             times.append(time)
+            if "camera_to_world" in batch:
+                pose = batch["camera_to_world"][number].float().clone()
+                pose[:, 3] += pose[:, :3] @ torch.from_numpy(eye).float()
+                poses.append(pose)
         found = {"image": torch.stack(made), "time": torch.tensor(times)}
+        found |= {"camera_to_world": torch.stack(poses)} if poses else {}
         return found | ({"depth": torch.stack(depths)} if self.config.depth == "set" else {})
 
     def _pair(self, row: int, image: Tensor, focal: float) -> tuple[tuple[Cloud, Cloud], float]:
