@@ -15,11 +15,13 @@ from PIL import Image
 from migaki.changes.depth import Depth
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
+from migaki.judges.depth import Depth as DepthJudge
 from migaki.metrics.geometry import depth_errors, with_scale, with_scale_and_shift
 from migaki.nets.onnx_file import OnnxFile
 from migaki.ops.geometry.plane_sweep import PosedView, SweepSettings, neighbours, sweep
 from migaki.stages.apply import apply_change
 from migaki.stages.apply_job import ApplyJob
+from migaki.stages.evaluate import run_judge
 
 LENS = np.array([70.0, 70.0, 36.0, 28.0])
 HEIGHT, WIDTH = 56, 72
@@ -84,6 +86,19 @@ def test_depth_of_a_posed_set(posed: Path, tmp_path: Path, capture: tuple[Any, .
     made = ImageFolder(tmp_path / "out")
     assert made.files["depth"][0].endswith(".tif") and made.files["depth_picture"][0]  # type: ignore[union-attr]
     assert depth_errors(made.plane("depth", 2), capture[1][2])["relative"].mean() < 0.05
+    truth = tmp_path / "truth"
+    (truth / "depths").mkdir(parents=True)
+    lines = []
+    for number, depth in enumerate(capture[1]):
+        Image.fromarray(depth * 10).save(truth / "depths" / f"{number}.tif")  # in another unit
+        Image.new("L", (WIDTH, HEIGHT)).save(truth / f"{number}.png")
+        lines.append(f'{{"file_name": "{number}.png", "depth_file_name": "depths/{number}.tif"}}\n')
+    (truth / "metadata.jsonl").write_text("".join(lines))
+    for align, low, high in (("none", 0.85, 0.95), ("scale", 0, 0.06), ("affine", 0, 0.06)):
+        judge = DepthJudge(DepthJudge.Config(data=tmp_path / "out", truth=truth, align=align))  # type: ignore[arg-type]
+        found = run_judge(judge, quiet=True)
+        assert low < found.figures["abs_rel"] < high < found.baseline["abs_rel"] + 0.9 and found.figures["known"] > 0.5
+    assert found.baseline["abs_rel"] > 2 * found.figures["abs_rel"] and found.figures["within_1_25"] > 0.95
 
 
 def refusal(folder: Path, out: Path, **options: Any) -> str:
