@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 _COLUMNS = ("name", "abs_rel", "within_1_25", "known", "abs_rel_constant")
 _ABOUT = ("AbsRel: the mean of |depth - truth| / truth over the pixels whose depth and truth are known. Within 1.25: "
-          "the share of them whose depth is at most a quarter too large or too small (delta 1). Known: the share of the "
+          "the share of them whose depth is at most a quarter too large or too small (delta 1). Known: the share of "
           "true pixels that have a depth. Constant: AbsRel of the one depth, the median of the truth, that needs no "
           "picture.")
 
