@@ -13,6 +13,7 @@ from pairs import cameras, corner
 from PIL import Image
 
 from migaki.changes.depth import Depth
+from migaki.changes.flow import Flow
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
 from migaki.judges.depth import Depth as DepthJudge
@@ -154,6 +155,26 @@ def test_values_and_sizes_are_the_networks(network: Path) -> None:
         found, scale = OnnxFile(network, 1, 1, values, 8)(picture)  # type: ignore[arg-type]
         assert found.shape == (1, 10, 14) and scale == (16 / 14, 8 / 10)
         assert float(found.mean()) == pytest.approx(level, abs=1e-4)
+
+
+def test_flow_of_a_network_is_in_px_of_the_picture(tmp_path: Path) -> None:
+    """A network that says 4 px right and 2 px down, whatever it sees, of pictures that it gets at another size."""
+    helper = pytest.importorskip("onnx", reason="extra migaki[export]").helper
+    nodes = [helper.make_node("Sub", ["one", "one"], ["none"]), helper.make_node("Add", ["none", "said"], ["three"]),
+             helper.make_node("Slice", ["three", "start", "end", "axis"], ["flow"])]
+    said = [helper.make_tensor("said", 1, [1, 3, 1, 1], [4.0, 2.0, 0.0]), *(
+        helper.make_tensor(name, 7, [1], [value]) for name, value in (("start", 0), ("end", 2), ("axis", 1)))]
+    sides = [helper.make_tensor_value_info(name, 1, [1, 3, 16, 32]) for name in ("one", "two")]
+    graph = helper.make_graph(nodes, "still", sides, [helper.make_tensor_value_info("flow", 1, [1, 2, 16, 32])], said)
+    path = tmp_path / "flow.onnx"
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)],
+                                       ir_version=8).SerializeToString())
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 64, 3), np.uint8)).save(tmp_path / name)
+    change = Flow(Flow.Config(next=tmp_path / "b.png", network=path, check=False))
+    apply_change("flow", change, ApplyJob(input=tmp_path / "a.png", out=tmp_path / "out"), quiet=True)
+    flow = ImageFolder(tmp_path / "out").vectors("flow", 0)
+    assert flow.shape == (2, 8, 64) and (flow[0] == 8).all() and (flow[1] == 1).all()
 
 
 def test_files_that_are_no_such_network(network: Path, tmp_path: Path) -> None:
