@@ -15,6 +15,7 @@ from migaki.core.change import ROW, Change
 from migaki.core.errors import UnfitPicture, UserError
 from migaki.data.folder import ImageFolder
 from migaki.data.second_picture import SecondPictures
+from migaki.nets.onnx_file import OnnxFile, Values
 from migaki.ops.geometry.colours import paint_flow
 from migaki.ops.geometry.flow import FlowSettings, inconsistency, optical_flow
 
@@ -37,20 +38,26 @@ class Flow(Change):
     class Config:
         """The next pictures, and how flow is sought."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "next check weight warps rounds radius"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "next check network",
+                                            "rest": "weight warps rounds radius values multiple"}
 
         next: Path | None = None  # the next picture, or a folder of them by name; none = the set's own
         check: bool = True  # find the flow back too, which takes as long
+        network: Path | None = None  # an ONNX file: two pictures (1, 3, H, W) to flow (1, 2, H, W); none = our method
         weight: float = 40.0  # of equal brightness beside a smooth flow
         warps: int = 6  # linearisations at each size
         rounds: int = 30  # steps of descent after each
         radius: int = 3  # px, reach of the weighted median
+        values: Values = "bytes"  # what the network takes: 0 to 255, 0 to 1 (unit), normalised by a half or as imagenet
+        multiple: int = 8  # px: the network takes sides that are multiples of it
 
         def __post_init__(self) -> None:
             if not (self.weight > 0 and np.isfinite(self.weight)):
                 raise UserError(f"apply flow: --weight {self.weight}: give a number above 0")
             if min(self.warps, self.rounds) < 1 or not 1 <= self.radius <= 64:
                 raise UserError("apply flow: --warps and --rounds are at least 1, --radius 1 to 64")
+            if not 1 <= self.multiple <= 512:
+                raise UserError(f"apply flow: --multiple {self.multiple}: give 1 to 512")
 
         def settings(self) -> FlowSettings:
             """The settings of the method."""
@@ -71,10 +78,13 @@ class Flow(Change):
     def open(self, folder: Path) -> None:
         """Find the next pictures."""
         self._next = SecondPictures(ImageFolder(folder), "next", self.config.next, frames=True)
+        path = self.config.network
+        self._network = None if path is None else OnnxFile(path, 2, 2, self.config.values, self.config.multiple)
 
     def reads(self) -> dict[str, Path]:
-        """The next pictures, if they are not the set's own."""
-        return {} if self.config.next is None else {"next": self.config.next}
+        """The next pictures, if they are not the set's own, and the network."""
+        found = {"next": self.config.next, "network": self.config.network}
+        return {key: path for key, path in found.items() if path is not None}
 
     def change(self, batch: Batch, seeds: Tensor) -> Batch:
         """(B, C, H, W) to `flow` (B, 2, H, W), `flow_picture`, `flow_gap`, `flow_found`; {} without a next picture."""
@@ -86,16 +96,22 @@ class Flow(Change):
         if second is None:
             return {}
         if min(first.mean(0).std(), second.mean(0).std()) < _FLAT:
-            raise UnfitPicture("or its next picture is of one tone: nothing in it can be followed")
-        views, settings = [view.transpose(1, 2, 0) for view in (first, second)], self.config.settings()
-        flow = optical_flow(views[0], views[1], settings)
+            raise UnfitPicture("is of one tone, or its next picture is: nothing can be followed")
+        flow = self._flow(first, second)
         made = {"flow": torch.from_numpy(flow), "flow_picture": torch.from_numpy(paint_flow(flow))}
         if not self.config.check:
             return made
-        gap = inconsistency(flow, optical_flow(views[1], views[0], settings))
+        gap = inconsistency(flow, self._flow(second, first))
         share = float((gap <= _CONSISTENT).mean())
         if share < _LEAST_SHARE:
-            raise UnfitPicture(f"and its next picture: only {share:.0%} of the pixels are found back: they show "
-                               "different things, or moved too far")
+            raise UnfitPicture(f"has {share:.0%} of its pixels found back from its next picture: they show different "
+                               "things, or moved too far")
         gap = np.where(np.isfinite(gap), gap, -1).astype(np.float32)
         return made | {"flow_gap": torch.from_numpy(gap), "flow_found": torch.tensor(share)}
+
+    def _flow(self, first: Array, second: Array) -> Array:
+        """The flow (2, H, W) from one picture (C, H, W) to another."""
+        if self._network is None:
+            return optical_flow(first.transpose(1, 2, 0), second.transpose(1, 2, 0), self.config.settings())
+        found, scale = self._network(torch.from_numpy(first), torch.from_numpy(second))
+        return np.asarray(found.numpy() / np.array(scale, np.float32)[:, None, None])

@@ -22,6 +22,7 @@ Array = np.ndarray[Any, Any]
 
 _FLAT = 1 / 255  # standard deviation of a picture of one tone
 _LEAST_SHARE = 0.1  # of the pixels on which two views of one thing agree
+_BY_CHANCE = 3.0  # disparities that agree with a given one to 1 px, of those that are sought
 
 
 class Stereo(Change):
@@ -97,12 +98,12 @@ class Stereo(Change):
         if right is None:
             raise UnfitPicture("has no right view: name one in its column right_file_name")
         if min(left.mean(0).std(), right.mean(0).std()) < _FLAT:
-            raise UnfitPicture("or its right view is of one tone: nothing in it can be matched")
+            raise UnfitPicture("is of one tone, or its right view is: nothing can be matched")
         found, agreed = disparity(left.transpose(1, 2, 0), right.transpose(1, 2, 0), self.config.settings())
         share = float(agreed.mean())
-        if share < _LEAST_SHARE:
-            raise UnfitPicture(f"and its right view agree on {share:.0%} of the pixels: they show different things, or "
-                               "the views are exchanged, not rectified, or farther apart than --disparities")
+        if share < max(_LEAST_SHARE, 1.5 * _BY_CHANCE / self.config.disparities):
+            raise UnfitPicture(f"agrees with its right view on {share:.0%} of the pixels: they show different things, "
+                               "or the views are exchanged, not rectified, or farther apart than --disparities")
         known = agreed if self.config.hidden == "zero" else np.ones_like(agreed)
         found = np.where(known, found, 0).astype(np.float32)
         made = {"disparity": torch.from_numpy(found), "agreed": torch.tensor(share),

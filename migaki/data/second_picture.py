@@ -36,8 +36,10 @@ class SecondPictures:
     def __init__(self, folder: ImageFolder, key: str, given: Path | None, *, frames: bool = False) -> None:
         self._folder, self._key = folder, key
         self._files: list[FilePath | None]
+        self._others: ImageFolder | None = None
         if given is not None:
-            self._files = [*_named(folder, key, given)]
+            self._others, self._at = _named(folder, key, given)
+            self._files = [self._others.file(index) for index in self._at]
         elif key in folder.files:
             self._files = [None if name is None else place(folder.path, folder.rows[index], f"{key}_file_name")
                            for index, name in enumerate(folder.files[key])]
@@ -47,6 +49,16 @@ class SecondPictures:
             film = ", or a film's frames of `migaki import film`" if frames else ""
             raise UserError(f"{show(folder.path)}: has no second pictures: give them by --{key}{film}, or name them in "
                             f"a column {key}_file_name")
+
+    def plane(self, key: str, row: int) -> Array | None:
+        """Returns the plane `key` (H, W) of a row's second picture; None if nothing says it.
+
+        It is that of the folder `given`, or the set's further picture `<second key>_<key>`, such as `next_depth`.
+        """
+        folder, index, name = (self._folder, row, f"{self._key}_{key}") if self._others is None else (
+            self._others, self._at[row], key)
+        files = folder.files.get(name)
+        return None if files is None or files[index] is None else folder.plane(name, index)
 
     def of(self, row: int, first: Array) -> Array | None:
         """Returns the second picture of a row, (C, H, W) float32 in [0, 1]; None if it has none.
@@ -65,19 +77,19 @@ class SecondPictures:
         return np.ascontiguousarray(framing.to_unit(own), np.float32)
 
 
-def _named(folder: ImageFolder, key: str, given: Path) -> list[FilePath]:
-    """The files of `given` in the order of the set."""
+def _named(folder: ImageFolder, key: str, given: Path) -> tuple[ImageFolder, list[int]]:
+    """The set `given`, and its rows in the order of the first set."""
     if not given.exists():
         raise UserError(f"--{key} {show(given)}: there is no such file or folder: check the spelling")
     others = ImageFolder(given)
     if len(folder) == 1 and len(others) == 1:
-        return [others.file(0)]
+        return others, [0]
     by_stem = {stem_of(name): index for index, name in enumerate(others.names)}
     missing = next((name for name in folder.names if stem_of(name) not in by_stem), None)
     if missing is not None:
         raise UserError(f"--{key} {show(given)}: has no picture named as '{show(missing)}': give both of a pair one "
                         "name")
-    return [others.file(by_stem[stem_of(name)]) for name in folder.names]
+    return others, [by_stem[stem_of(name)] for name in folder.names]
 
 
 def _next_frames(folder: ImageFolder) -> list[FilePath | None]:

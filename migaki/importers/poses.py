@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from migaki.importers.annotations import read_picture
 from migaki.importers.importer import Array, Importer, check_option
 from migaki.importers.posed import Background, Posed, View, on_background
 from migaki.ops.camera import focus
+from migaki.ops.geometry.colmap import find_by_colmap
 from migaki.ops.geometry.structure import PoseSettings, Structure, find_structure
 
 _MOST: Final = 500  # pictures
@@ -46,13 +48,15 @@ class Poses(Posed, Importer):
     class Config:
         """The lens, and what counts as found."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "focal refine pairs background hold", "rest": "error least angle"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "focal refine engine background hold",
+                                            "rest": "pairs error least angle"}
 
         focal: float = 0.0  # px, at the pictures' own size; 0 = by the column `intrinsics`, EXIF, or found
         refine: bool = True  # adjust focal length and distortion, unless a column `intrinsics` says them
-        pairs: int = 20  # partners that each picture is matched with
+        engine: Literal["own", "colmap"] = "own"  # colmap: by pycolmap (extra migaki[colmap])
         background: Background = "black"  # colour behind transparent pictures
         hold: int = 8  # every so many-th picture is for testing (column `split`); 0 = none
+        pairs: int = 20  # partners that each picture is matched with
         error: float = 1.5  # px by which a match may miss its epipolar line
         least: int = 15  # points that a picture must share with the others
         angle: float = 1.5  # degrees between two rays to a point, at least
@@ -69,6 +73,7 @@ class Poses(Posed, Importer):
 
     def find(self, path: Path) -> Sequence[View]:
         """The pictures whose pose was found."""
+        self._require()
         folder = ImageFolder(path)
         files = [_plain(folder, index) for index in range(len(folder))]
         if not 2 <= len(files) <= _MOST:
@@ -90,15 +95,23 @@ class Poses(Posed, Importer):
             raise UserError(f"{show(path)}: no pose was found: {self._left_out[0].rpartition('left out: ')[0]}"
                             f"{structure.left_out[min(structure.left_out)]}")
         poses, points = upright(structure)
-        lens = (float(structure.lens[1]), 0.0, 0.0, 0.0) if structure.lens[1] else None
+        lens = (float(structure.lens[1]), 0.0, 0.0, 0.0) if structure.lens[1] and intrinsics is None else None
         found = [float(value) for value in (structure.lens[0] / scale, structure.lens[0] / scale, size[1] / 2,
                                             size[0] / 2)]
         views = [View(stem_of(folder.names[k]), files[k], pose, np.array(found) if intrinsics is None else
-                      intrinsics[k], size, lens=lens if intrinsics is None else None)
+                      intrinsics[k], size, lens=lens)
                  for k, pose in zip(sorted(structure.poses), poses, strict=True)]
         self._said = (f"{show(path)}: {len(views)} of {len(files)} pictures have a pose, {len(points)} points, "
                       f"{structure.error / scale:.2f} px off; focal length {views[0].intrinsics[0]:.1f} px")
         return self.take(path, views, scene_of(poses, points))
+
+    def _require(self) -> None:
+        """UserError if what the engine needs is not installed."""
+        module, package, extra = ("cv2", "OpenCV", "poses") if self.config.engine == "own" else (
+            "pycolmap", "pycolmap", "colmap")
+        if importlib.util.find_spec(module) is None:
+            raise UserError(f"migaki import poses --engine {self.config.engine}: needs {package}: pip install "
+                            f"'migaki[{extra}]'")
 
     def _structure(self, files: Sequence[Path], size: tuple[int, int], scale: float,
                    intrinsics: Array | None) -> Structure:
@@ -108,6 +121,8 @@ class Poses(Posed, Importer):
                                 least=config.least, angle=config.angle)
         small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
         pictures = [_small(file, small, config.background) for file in files]
+        if config.engine == "colmap":
+            return find_by_colmap(pictures, settings, None if intrinsics is None else intrinsics * scale)
         with Bar("find poses", 3 * len(files)) as bar:
             def progress(done: int, total: int) -> None:
                 bar.advance(done - bar.done)

@@ -11,8 +11,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 
-from migaki.core.errors import UserError
-
 Array = np.ndarray[Any, Any]
 
 MOST: Final = 4000
@@ -33,11 +31,9 @@ class Features(NamedTuple):
 
 
 def opencv() -> Any:
-    """Returns the module cv2; UserError that names the extra where it is missing."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise UserError("poses need OpenCV: pip install 'migaki[poses]'") from error
+    """Returns the module cv2; ImportError where it is missing."""
+    import cv2
+
     return cv2
 
 
@@ -91,7 +87,10 @@ def verified(one: Array, other: Array, threshold: float) -> Array:
     if len(one) < 15:
         return np.zeros(len(one), bool)
     cv2 = opencv()
-    _, mask = cv2.findFundamentalMat(one, other, cv2.USAC_MAGSAC, threshold, 0.9999, 5000)
+    try:
+        _, mask = cv2.findFundamentalMat(one, other, cv2.USAC_MAGSAC, threshold, 0.9999, 5000)
+    except cv2.error:  # where no sample of matches gives any matrix
+        return np.zeros(len(one), bool)
     return np.zeros(len(one), bool) if mask is None else mask.ravel() > 0
 
 
@@ -101,7 +100,10 @@ def relative_pose(one: Array, other: Array, threshold: float) -> tuple[Array, Ar
     Places (K, 2) lie in the plane at distance 1; so does the threshold.
     """
     cv2 = opencv()
-    essential, mask = cv2.findEssentialMat(one, other, np.eye(3), cv2.USAC_MAGSAC, 0.9999, threshold, 5000)
+    try:
+        essential, mask = cv2.findEssentialMat(one, other, np.eye(3), cv2.USAC_MAGSAC, 0.9999, threshold, 5000)
+    except cv2.error:
+        essential = None
     if essential is None or essential.shape != (3, 3):
         return np.eye(3), np.zeros(3), np.zeros(len(one), bool)
     _, rotation, shift, front = cv2.recoverPose(essential, one, other, np.eye(3), mask=mask.copy())
@@ -117,9 +119,12 @@ def resection(points: Array, places: Array, threshold: float) -> tuple[Array, Ar
     if len(points) < 6:
         return None
     cv2.setRNGSeed(0)
-    done, turn, shift, inliers = cv2.solvePnPRansac(points, places, np.eye(3), None, iterationsCount=2000,
-                                                    reprojectionError=threshold, confidence=0.9999,
-                                                    flags=cv2.SOLVEPNP_EPNP)
+    try:
+        done, turn, shift, inliers = cv2.solvePnPRansac(points, places, np.eye(3), None, iterationsCount=2000,
+                                                        reprojectionError=threshold, confidence=0.9999,
+                                                        flags=cv2.SOLVEPNP_EPNP)
+    except cv2.error:
+        return None
     if not done or inliers is None or len(inliers) < 6:
         return None
     kept = np.zeros(len(points), bool)

@@ -1,0 +1,89 @@
+"""Depth against the truth: relative error and share within a quarter, beside the best constant depth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from migaki import __version__
+from migaki.core.errors import UserError
+from migaki.core.files import show
+from migaki.core.judge import Findings, Judge, Progress, Section
+from migaki.judges.same_rows import SameRows
+from migaki.metrics.geometry import depth_errors, with_scale, with_scale_and_shift
+from migaki.report.tables import Table
+
+Array = np.ndarray[Any, Any]
+
+_COLUMNS = ("name", "abs_rel", "within_1_25", "known", "abs_rel_constant")
+_ABOUT = ("AbsRel: the mean of |depth - truth| / truth over the pixels whose depth and truth are known. Within 1.25: "
+          "the share of them whose depth is at most a quarter too large or too small (delta 1). Known: the share of "
+          "true pixels that have a depth. Constant: AbsRel of the one depth, the median of the truth, that needs no "
+          "picture.")
+
+
+def _as_it_is(depth: Array, truth: Array) -> Array:
+    return depth
+
+
+_ALIGN: dict[str, Callable[[Array, Array], Array]] = {"none": _as_it_is, "scale": with_scale,
+                                                      "affine": with_scale_and_shift}
+
+
+class Depth(Judge):
+    """Compares the `depth` of a set, made by `migaki apply depth`, with the true one of pictures of the same names.
+
+    Depth without a unit is brought to the truth first: --align scale by the medians, affine by scale and shift of
+    1 / depth (Ranftl et al. 2022).
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """Both sets."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "align"}
+
+        data: Path  # the set whose depth is judged
+        truth: Path  # the set with the true depth; 0 = unknown
+        align: Literal["none", "scale", "affine"] = "none"  # what is fitted to the truth of each picture first
+
+    config: Config
+
+    def sources(self) -> tuple[Path, ...]:
+        """Both sets."""
+        return (self.config.data, self.config.truth)
+
+    def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
+        """Returns the errors of each picture and their means."""
+        if runs:
+            raise UserError("evaluate depth: takes no runs: give the set by --data")
+        rows, align = SameRows(self.config.data, self.config.truth, "depth"), _ALIGN[self.config.align]
+        table = list[list[Any]]()
+        for number in range(len(rows)):
+            made, truth = rows.maps(number)
+            table.append([rows.name(number), *measured(align(made, truth), truth, show(rows.name(number)))])
+            progress(number + 1, len(rows))
+        means = np.mean([row[1:] for row in table], 0)
+        figures: dict[str, Any] = {key: float(value) for key, value in zip(_COLUMNS[1:4], means, strict=False)}
+        figures |= {"num_images": len(table), "num_true": rows.num_true}
+        record = {"data": str(self.config.data), "truth": str(self.config.truth), "align": self.config.align,
+                  "version": __version__}
+        return Findings(title="Depth against the truth", record=record, figures=figures, notes=[_ABOUT],
+                        baseline={"abs_rel": float(means[3])}, baseline_name="the best constant",
+                        sections=[Section(heading="Every picture", columns=_COLUMNS, rows=table)],
+                        files={"depth.csv": Table(columns=_COLUMNS, rows=tuple(map(tuple, table))).csv().encode()})
+
+
+def measured(made: Array, truth: Array, name: str) -> list[float]:
+    """Returns AbsRel, the share within 1.25, the share of true pixels that are known, and AbsRel of a constant."""
+    true = (truth > 0) & np.isfinite(truth)
+    errors = depth_errors(made, truth)
+    if not true.any() or not len(errors["relative"]):
+        raise UserError(f"{name}: no pixel has both a depth and a true one: leave the picture out")
+    constant = depth_errors(np.full(truth.shape, np.median(truth[true])), truth)
+    return [float(errors["relative"].mean()), float((errors["ratio"] < 1.25).mean()),
+            len(errors["relative"]) / float(true.sum()), float(constant["relative"].mean())]
