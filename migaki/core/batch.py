@@ -13,14 +13,16 @@ Batch = dict[str, torch.Tensor]
 Scalars = dict[str, torch.Tensor]
 """Detached zero-dimensional tensors to be logged, keyed `"network/term"`."""
 
-Kind = Literal["picture", "plane", "numbers", "points", "boxes", "camera", "directions", "signal"]
+Kind = Literal["picture", "plane", "vectors", "numbers", "points", "boxes", "camera", "lens", "directions", "signal"]
 """The kind of a value. It decides how the value is stored and what happens to it when pixels move.
 
 `picture`: (C, H, W) in [0, 1], a file; resampled with the image. `plane`: (H, W) in its own unit, a file; resampled at
-the nearest pixel. `points`: x y in px along the last axis (the centre of the first pixel is (0, 0)); moved. `boxes`: x
-y width height in px along the last axis (the image's corner is (0, 0)); moved. `camera`: fx fy cx cy in px; scaled and
-moved. `directions`: angles or vectors in the camera's frame; they follow a change of size, but not a turned or
-mirrored picture. `signal`: a series of numbers, a file. `numbers`: everything else; copied unchanged.
+the nearest pixel. `vectors`: (C, H, W) in their own unit, a file; resampled like planes, and x y in px are turned and
+scaled as the pixels are. `points`: x y in px along the last axis (the centre of the first pixel is (0, 0)); moved.
+`boxes`: x y width height in px along the last axis (the image's corner is (0, 0)); moved. `camera`: fx fy cx cy in px;
+scaled and moved (the centre of the first pixel is (0, 0)). `lens`: the same, but the image's corner is (0, 0).
+`directions`: angles or vectors in the camera's frame; they follow a change of size, but not a turned or mirrored
+picture. `signal`: a series of numbers, a file. `numbers`: everything else; copied unchanged.
 """
 
 
@@ -51,6 +53,17 @@ KEYS: dict[str, Key] = {
         Key(name="mask", shape=("H", "W"), unit="class index, uint8 or (16 bits) int64; 255 may mean ignore",
             kind="plane"),
         Key(name="depth", shape=("H", "W"), unit="mm, 0 = no reading", kind="plane"),
+        Key(name="camera_to_world", shape=("3", "4"), kind="directions",
+            unit="rotation and centre in scene units; the camera's axes are x right, y down, z forward"),
+        Key(name="intrinsics", shape=("4",), unit="px, fx fy cx cy from the image's corner", kind="lens"),
+        Key(name="normals", shape=("3", "H", "W"), unit="unit vectors in the world, 0 = nothing there",
+            kind="vectors"),
+        Key(name="flow", shape=("2", "H", "W"), unit="px, x y to where the pixel's surface is in the next frame",
+            kind="vectors"),
+        Key(name="albedo", shape=("3", "H", "W"), unit="float32 in [0, 1], sRGB, the surface's own colour",
+            kind="picture"),
+        Key(name="roughness", shape=("H", "W"), unit="0 to 1, alpha of GGX is its square; 0 = nothing there",
+            kind="plane"),
         Key(name="label", shape=(), unit="int64 class index"),
         Key(name="logits", shape=("K",), unit="scores of the classes before the softmax"),
         Key(name="features", shape=("K",), unit="the output of an encoder for `image`"),

@@ -31,7 +31,7 @@ from migaki.data.files.image_file import EXTENSIONS, Header, read_header, read_i
 from migaki.data.files.journal import JOURNAL
 from migaki.data.files.mask_file import read_mask
 from migaki.data.files.member import FilePath, place
-from migaki.data.sets.carry import Move, carried, framed
+from migaki.data.sets.carry import Move, carried, framed, in_pixels
 from migaki.data.sets.class_names import (
     CLASS_KEYS,
     CLASS_LISTS,
@@ -42,7 +42,7 @@ from migaki.data.sets.class_names import (
 )
 from migaki.data.sets.contents import contents
 from migaki.data.sets.headers import headers_of
-from migaki.data.sets.labels import PLANE_KEYS, POINT_KEYS, Columns, gather_columns
+from migaki.data.sets.labels import PLANE_KEYS, POINT_KEYS, VECTOR_KEYS, Columns, gather_columns
 from migaki.data.sets.lazy_rows import LazyRows
 from migaki.data.sets.left_out import LeftOut
 from migaki.data.sets.listing import list_files
@@ -294,6 +294,8 @@ class ImageFolder:
         if name is None:
             raise UserError(f"{show(self.path)}: '{show(self.names[index])}' has no {key}: add {key}_file_name")
         path = place(self._root, self.rows[index], f"{key}_file_name")
+        if key in VECTOR_KEYS:
+            return self.vectors(key, index)
         if key not in PLANE_KEYS:
             return framing.to_unit(self._picture(path, name, self.channels))
         size = self.shape[1:] if self.size else (self._headers[index].height, self._headers[index].width)
@@ -314,6 +316,16 @@ class ImageFolder:
                             f"{array.shape[0]}: save it as grey")
         plane: Array = array[0].astype(np.float32)
         return plane
+
+    def vectors(self, key: str, index: int) -> Array:
+        """Returns the numbers (C, H, W) float32 `key` of row `index`, moved with the pixels of the delivered image."""
+        values = read_image(place(self._root, self.rows[index], f"{key}_file_name")).astype(np.float32)
+        move = self.move(index)
+        if self.size is not None and values.shape[1:] != move.before:
+            raise UserError(f"{show(self.path)}: the {key} of '{show(self.names[index])}' is {values.shape[2]} x "
+                            f"{values.shape[1]} px, the image {move.before[1]} x {move.before[0]}: bring them to one "
+                            "size")
+        return values if move.is_identity else move.vectors(values, in_pixels=in_pixels(key))
 
     def read(self, indices: Sequence[int], keys: Iterable[str] | None = None) -> Batch:
         """Returns images `(B, C, H, W)` float32 in [0, 1] at these indices, with labels as tensors (bool as uint8)."""

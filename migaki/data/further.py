@@ -11,8 +11,8 @@ from migaki.data.files import framing
 from migaki.data.files.image_file import read_image, show
 from migaki.data.files.member import place, stream
 from migaki.data.folder import ImageFolder
-from migaki.data.sets.carry import Move
-from migaki.data.sets.labels import PLANE_KEYS, SIGNAL_KEYS
+from migaki.data.sets.carry import Move, in_pixels
+from migaki.data.sets.labels import PLANE_KEYS, SIGNAL_KEYS, VECTOR_KEYS
 from migaki.data.writers.record import FileCopy
 
 Row = dict[str, Any]
@@ -35,6 +35,11 @@ def carried_files(folder: ImageFolder, index: int, move: Move, *, drop: Collecti
             path = place(folder.path, folder.rows[index], f"{key}_file_name")
             with stream(path) as file:
                 found[key] = FileCopy(file.read(), path.suffix.lower() or ".png")
+        elif key in VECTOR_KEYS:
+            values = read_image(place(folder.path, folder.rows[index], f"{key}_file_name")).astype("float32")
+            if values.shape[1:] != move.before:
+                raise _unequal(folder, index, key, values.shape[1:], move)
+            found[key] = move.vectors(values, in_pixels=in_pixels(key))
         elif key in PLANE_KEYS:
             plane = folder.plane(key, index)
             if folder.size is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,7 @@ class Importer(ABC):
     keypoint_names: Sequence[str] = ()  # of the points of `keypoints` or `object_keypoints`
     units: Mapping[str, str] = MappingProxyType({})  # column -> unit, such as {"distance": "mm"}
     circular: Sequence[str] = ()  # columns that are angles going round
+    scene: Mapping[str, Any] = MappingProxyType({})  # of posed pictures: bounds, near, far, background
 
     def __init__(self, config: Any = None) -> None:
         self.config: Any = self.Config() if config is None else config
@@ -70,6 +72,18 @@ class Importer(ABC):
     @abstractmethod
     def load(self, entry: Any) -> tuple[str, Array, Row]:
         """Returns file name, image `(C, H, W)` uint8 and row of one entry."""
+
+    def announcements(self) -> list[str]:
+        """Returns lines to print before the first picture, such as what is odd about the whole set."""
+        return []
+
+    def note(self, name: str, image: Array) -> str:
+        """Returns what `summary` is to know of a picture; empty: nothing."""
+        return ""
+
+    def summary(self, notes: Counter[str], made: int) -> list[str]:
+        """Returns lines to print at the end, from the notes of the `made` pictures of this call."""
+        return []
 
     def run(
         self, path: Path | str, out: Path | str, command: str = "", report: Callable[[int, int], None] | None = None,
@@ -128,11 +142,25 @@ class ImportWork(Work):
     def _meanings(self) -> dict[str, Any]:
         """What the importer says of the names and units of labels, as dataset.json has it."""
         lists = {name: list(getattr(self.importer, name)) for name in _NAME_LISTS if getattr(self.importer, name)}
-        return lists | ({"units": dict(self.importer.units)} if self.importer.units else {})
+        more = {name: dict(getattr(self.importer, name)) for name in ("units", "scene") if getattr(self.importer, name)}
+        return lists | more
 
     def do(self, places: list[int]) -> list[Done]:
         """Load and encode these entries."""
-        return [Done(place=place, records=(record_of(*self.importer.load(self.entries[place])),)) for place in places]
+        done = []
+        for place in places:
+            name, image, row = self.importer.load(self.entries[place])
+            note = self.importer.note(name, image)
+            done.append(Done(place=place, records=(record_of(name, image, row),), notes=(note,) if note else ()))
+        return done
+
+    def announcements(self) -> list[str]:
+        """The importer's lines before the first picture."""
+        return self.importer.announcements()
+
+    def summary(self, notes: Counter[str], made: int) -> list[str]:
+        """The importer's lines at the end."""
+        return self.importer.summary(notes, made)
 
 
 def _no_report(done: int, total: int) -> None:

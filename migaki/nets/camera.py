@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from migaki.ops import camera
+from migaki.ops import camera_light as camera
 from migaki.ops.appearance import mean_deviation
 from migaki.ops.full_precision import full_precision
 
@@ -36,7 +36,7 @@ class CameraNet(nn.Module):
 
     A perceptron reads global statistics, a thumbnail of 8 x 8 px and the latent, and gives the raw settings: numbers
     that are 0 for an untrained camera, which then is nearly the identity. `settings` turns them into bounded physical
-    ones; the ops of `ops.camera` apply them. Everything is float32, since it is colour.
+    ones; the ops of `ops.camera_light` apply them. Everything is float32, since it is colour.
     """
 
     tables: Tensor

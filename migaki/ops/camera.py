@@ -1,194 +1,219 @@
-"""What a camera does to light, differentiable: tone, colour, local gain, lens blur, vignette, grain, JPEG.
+"""Pinhole cameras with a place in the world: rays, projection, views that look at a point, and lens distortion.
 
-No function moves a pixel. Each picture has settings of its own: tensors whose first axis is B. Results are not clipped,
-so that gradients pass and stages can follow.
+One convention holds everywhere. The camera's axes are OpenCV's: x right, y down, z forward. `camera_to_world` (3, 4) is
+the rotation, whose columns are these axes in the world, and the camera's centre. `intrinsics` (4,) are fx, fy, cx, cy
+in px; the picture's corner is (0, 0), so that the centre of the first pixel is (0.5, 0.5) and an image of W px spans
+0 .. W. Depth is z along the optical axis. Lengths are in scene units.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from migaki.ops.filtering import gaussian_kernel
 from migaki.ops.full_precision import full_precision
 
-BLUR_WIDTHS = (0.6, 1.2, 2.4)
-"""Standard deviations of the Gaussians that a lens may mix, px; a first share stays sharp."""
-
-GRAIN_WIDTHS = (0.5, 1.0)
-"""Standard deviations of the Gaussians that filter grain, px; a first part of it stays white."""
-
-_SMALLEST = 1e-12
+_NEWTON_STEPS: Final = 12  # of the inverse of a lens; it converges to float32 in 4 to 6 within any sensible picture
+_SMALL: Final = 1e-9
 
 
 @full_precision
-def tone_curve(images: Tensor, black: Tensor, steps: Tensor) -> Tensor:
-    """Apply a piecewise linear tone curve through K + 1 equally spaced points, the same for all channels.
+def pixel_rays(intrinsics: Tensor, camera_to_world: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Returns the ray through the centre of each pixel: where it begins, and its direction of length 1.
 
-    The curve begins at `black` for 0 and rises by `steps[k]` over the k-th part of [0, 1]; it is monotone if the steps
-    are positive. Beyond [0, 1] the first and the last part go on.
+    A point at z-depth `d` lies at `origin + direction * d / (direction . z)`, z being the third column of the rotation.
 
-    Shape: images (B, C, H, W), black (B,), steps (B, K); result as images
+    Shape: intrinsics (..., 4), camera_to_world (..., 3, 4); both results (..., height, width, 3)
     """
-    count = steps.shape[1]
-    result = black.view(-1, 1, 1, 1) + torch.zeros_like(images)
-    for k in range(count):
-        part = images * count - k
-        if k > 0:
-            part = part.clamp_min(0)
-        if k < count - 1:
-            part = part.clamp_max(1)
-        result = result + steps[:, k].view(-1, 1, 1, 1) * part
-    return result
+    across = torch.arange(width, dtype=torch.float32, device=intrinsics.device) + 0.5
+    down = torch.arange(height, dtype=torch.float32, device=intrinsics.device) + 0.5
+    pixels = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1)
+    directions = rotated(_slopes(pixels, intrinsics[..., None, None, :]), camera_to_world[..., None, None, :, :])
+    directions = F.normalize(directions, dim=-1)
+    return camera_to_world[..., None, None, :, 3].expand_as(directions), directions
 
 
 @full_precision
-def mix_channels(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-    """Multiply the colour of each pixel by a matrix and add an offset.
+def project(points: Tensor, intrinsics: Tensor, camera_to_world: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns where points of the world appear, in px, and their depth; points behind the camera have depth <= 0.
 
-    Shape: images (B, C, H, W), matrix (B, C, C), offset (B, C); result as images
+    Shape: points (..., N, 3), intrinsics (..., 4), camera_to_world (..., 3, 4); uv (..., N, 2), depth (..., N)
     """
-    # Sums of products and no matrix product: TF32 would round colours visibly.
-    mixed = (matrix[..., None, None] * images[:, None]).sum(2)
-    return mixed + offset[..., None, None]
+    relative = points - camera_to_world[..., None, :, 3]
+    # Sums of products and no matrix product: TF32 would move points by half a pixel.
+    local = (relative[..., :, None] * camera_to_world[..., None, :, :3]).sum(-2)
+    depth = local[..., 2]
+    safe = torch.where(depth.abs() < _SMALL, torch.full_like(depth, _SMALL), depth)
+    slopes = local[..., :2] / safe[..., None]
+    return slopes * intrinsics[..., None, :2] + intrinsics[..., None, 2:], depth
 
 
 @full_precision
-def local_gain(images: Tensor, log_gain: Tensor) -> Tensor:
-    """Multiply by a gain that varies smoothly over places and brightness: a bilateral grid (Chen et al., 2007).
+def unproject(uv: Tensor, depth: Tensor, intrinsics: Tensor, camera_to_world: Tensor) -> Tensor:
+    """The inverse of `project`: the points of the world at these pixels and depths.
 
-    The grid has two levels of brightness (0 and 1) and h x w places, whose corners are the picture's corners. Between
-    them gains are interpolated; the guide is the mean of the channels, clipped to [0, 1].
-
-    Shape: images (B, C, H, W), log_gain (B, 2, C or 1, h, w), natural logarithms; result as images
+    Shape: uv (..., N, 2), depth (..., N), intrinsics (..., 4), camera_to_world (..., 3, 4); result (..., N, 3)
     """
-    batch, _, channels, rows, columns = log_gain.shape
-    fields = F.interpolate(log_gain.reshape(batch, 2 * channels, rows, columns), size=images.shape[2:],
-                           mode="bilinear", align_corners=True)
-    guide = images.mean(1, keepdim=True).clamp(0, 1)
-    dark, bright = fields[:, :channels], fields[:, channels:]
-    return images * torch.exp(dark + guide * (bright - dark))
+    slopes = _slopes(uv, intrinsics[..., None, :])
+    return rotated(slopes * depth[..., None], camera_to_world[..., None, :, :]) + camera_to_world[..., None, :, 3]
 
 
 @full_precision
-def lens_blur(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """Convolve with a mixture of Gaussians across and another down: symmetric kernels, so nothing moves.
-
-    Shares are those of the sharp picture and of each of `BLUR_WIDTHS`, and sum to 1 along the last axis.
-
-    Shape: images (B, C, H, W), across and down (B, 4); result as images
-    """
-    return _mixed_blur(_mixed_blur(images, across, vertical=False), down, vertical=True)
+def rotated(vectors: Tensor, camera_to_world: Tensor) -> Tensor:
+    """Turn vectors (..., 3) of the camera's axes into the world's axes, with camera_to_world (..., 3, 3 or 4)."""
+    return (camera_to_world[..., :3] * vectors[..., None, :]).sum(-1)
 
 
-def _mixed_blur(images: Tensor, shares: Tensor, vertical: bool) -> Tensor:
-    length = images.shape[2 if vertical else 3]
-    # One matrix a picture for the whole mixture: its gradient is much cheaper than that of convolutions.
-    mixed = shares[:, :1, None] * torch.eye(length, device=images.device)
-    for number, sigma in enumerate(BLUR_WIDTHS, 1):
-        mixed = mixed + shares[:, number, None, None] * _blur_matrix(sigma, length, images)
-    return mixed[:, None] @ images if vertical else images @ mixed[:, None].transpose(2, 3)
-
-
-def _blur_matrix(sigma: float, length: int, like: Tensor) -> Tensor:
-    """The matrix (length, length) that blurs a column of pixels with a Gaussian; border pixels are repeated."""
-    radius = int(3.0 * sigma + 0.5)
-    places = torch.arange(length, device=like.device)
-    taken = places.view(-1, 1) + torch.arange(-radius, radius + 1, device=like.device)
-    weights = gaussian_kernel(sigma, radius, like).view(1, -1, 1)
-    return ((taken.clamp(0, length - 1)[..., None] == places) * weights).sum(1)
+def _slopes(uv: Tensor, intrinsics: Tensor) -> Tensor:
+    """Returns (x / z, y / z, 1) of px (..., 2) with intrinsics (..., 4) that broadcast."""
+    slopes = (uv - intrinsics[..., 2:]) / intrinsics[..., :2]
+    return torch.cat([slopes, torch.ones_like(slopes[..., :1])], -1)
 
 
 @full_precision
-def vignette(images: Tensor, loss: Tensor) -> Tensor:
-    """Darken towards the corners: the factor is 1 in the middle and 1 - `loss` in the corners, falling as r^2.
-
-    Shape: images (B, C, H, W), loss (B,) in [0, 1]; result as images
-    """
-    height, width = images.shape[2:]
-    y = torch.linspace(-1, 1, height, device=images.device).view(-1, 1)
-    x = torch.linspace(-1, 1, width, device=images.device).view(1, -1)
-    return images * (1 - loss.view(-1, 1, 1, 1) * (x * x + y * y) / 2)
+def resized(intrinsics: Tensor, scale: float | tuple[float, float]) -> Tensor:
+    """Returns the intrinsics (..., 4) of a picture whose width and height were multiplied by `scale` (across, down)."""
+    across, down = scale if isinstance(scale, tuple) else (scale, scale)
+    return intrinsics * intrinsics.new_tensor([across, down, across, down])
 
 
 @full_precision
-def grain(images: Tensor, noise: Tensor, amplitudes: Tensor, slope: Tensor, shared: Tensor) -> Tensor:
-    """Add filtered noise whose amplitude depends on brightness.
-
-    A sum of noise of unit variance, white and filtered with `GRAIN_WIDTHS`, weighted by `amplitudes`, gives the
-    spectrum. The share `shared` of the variance is the same in all channels. The amplitude is multiplied by
-    exp(slope (y - 1/2)), y being the mean of the channels.
-
-    Shape: images (B, C, H, W); noise (B, C + 1, H, W), standard normal, the last channel being the shared one;
-        amplitudes (B, 3), not negative; slope (B,); shared (B,) in [0, 1]; result as images
-    """
-    own, common = noise[:, :-1], noise[:, -1:]
-    share = shared.view(-1, 1, 1, 1)
-    # The small number keeps the slope of the root finite where a share is 0 or 1.
-    white = (1 - share + _SMALLEST).sqrt() * own + (share + _SMALLEST).sqrt() * common
-    summed = amplitudes[:, 0].view(-1, 1, 1, 1) * white
-    for number, sigma in enumerate(GRAIN_WIDTHS, 1):
-        down, across = (_blur_matrix(sigma, length, noise) for length in noise.shape[2:])
-        soft = down @ white @ across.T / _deviation_after(sigma)
-        summed = summed + amplitudes[:, number].view(-1, 1, 1, 1) * soft
-    brightness = images.detach().mean(1, keepdim=True).clamp(0, 1)
-    return images + torch.exp(slope.view(-1, 1, 1, 1) * (brightness - 0.5)) * summed
-
-
-def _deviation_after(sigma: float) -> float:
-    """The standard deviation of white noise of unit variance after a Gaussian filter that ends at 3 sigma."""
-    radius = int(3.0 * sigma + 0.5)
-    weights = [math.exp(-0.5 * (x / sigma) ** 2) for x in range(-radius, radius + 1)]
-    return sum((weight / sum(weights)) ** 2 for weight in weights)  # the root of the sum of squares, along two axes
+def cropped(intrinsics: Tensor, left: float, top: float) -> Tensor:
+    """Returns the intrinsics (..., 4) of a picture that lost `left` columns and `top` rows (gained, if negative)."""
+    return intrinsics - intrinsics.new_tensor([0.0, 0.0, left, top])
 
 
 @full_precision
-def jpeg(images: Tensor, tables: Tensor, scale: Tensor) -> Tensor:
-    """Round the coefficients of 8 x 8 blocks as JPEG does (ITU-T T.81), chroma at full resolution.
+def world_to_camera(camera_to_world: Tensor) -> Tensor:
+    """Returns the inverse (..., 3, 4) of poses, as COLMAP and OpenCV write them."""
+    turned = camera_to_world[..., :3].transpose(-1, -2)
+    shift = -(turned * camera_to_world[..., None, :, 3]).sum(-1, keepdim=True)
+    return torch.cat([turned, shift], -1)
 
-    Rounding passes the gradient straight through. Borders are repeated up to a multiple of 8 px.
 
-    Shape: images (B, 1 or 3, H, W) in [0, 1]; tables (2, 8, 8), steps for brightness and colour, of 255; scale (B,),
-        factor of the tables; result as images
+def look_at(centre: Tensor, target: Tensor, up: Tensor | tuple[float, float, float] = (0.0, 0.0, 1.0)) -> Tensor:
+    """Returns the pose (..., 3, 4) of cameras at `centre` that look at `target`, with `up` upwards in the picture.
+
+    Where the view is along `up`, the direction upwards in the picture is chosen among the axes. A camera in its target
+    looks along -`up`.
+
+    Shape: centre and target (..., 3), up (3,) or (..., 3)
     """
-    batch, channels, height, width = images.shape
-    planes = _to_planes(images) * 255 - 128
-    planes = F.pad(planes, (0, -width % 8, 0, -height % 8), mode="replicate")
-    rows, columns = planes.shape[2] // 8, planes.shape[3] // 8
-    blocks = planes.reshape(batch, channels, rows, 8, columns, 8).permute(0, 1, 2, 4, 3, 5)
-    basis = _dct_basis(images)
-    steps = torch.cat([tables[:1], tables[1:].expand(channels - 1, 8, 8)]).view(1, channels, 1, 1, 8, 8)
-    steps = (steps * scale.view(-1, 1, 1, 1, 1, 1)).clamp_min(1)
-    levels = basis @ blocks @ basis.T / steps
-    levels = levels + (levels.round() - levels).detach()
-    blocks = basis.T @ (levels * steps) @ basis
-    planes = blocks.permute(0, 1, 2, 4, 3, 5).reshape(batch, channels, rows * 8, columns * 8)
-    return _from_planes((planes[..., :height, :width] + 128) / 255)
+    centre, target = torch.broadcast_tensors(centre.double(), target.double())
+    upwards = torch.as_tensor(up, dtype=torch.float64, device=centre.device).expand_as(centre)
+    forward = target - centre
+    is_inside = forward.norm(dim=-1, keepdim=True) < _SMALL
+    forward = F.normalize(torch.where(is_inside, -upwards, forward), dim=-1)
+    least = F.one_hot(forward.abs().argmin(-1), 3).double()
+    is_along = torch.linalg.cross(forward, upwards).norm(dim=-1, keepdim=True) < 1e-6
+    right = F.normalize(torch.linalg.cross(forward, torch.where(is_along, least, upwards)), dim=-1)
+    down = torch.linalg.cross(forward, right)
+    return torch.stack([right, down, forward, centre], -1).float()
 
 
-def _dct_basis(like: Tensor) -> Tensor:
-    """The orthonormal DCT-II of 8 values: (8 frequencies, 8 places)."""
-    k = torch.arange(8, dtype=torch.float32, device=like.device)
-    basis = torch.cos(math.pi / 8 * (k[None] + 0.5) * k[:, None]) / 2
-    return torch.cat([basis[:1] / math.sqrt(2), basis[1:]])
+def ring(count: int, radius: float, elevation_deg: float, target: Tensor | tuple[float, float, float] = (0.0, 0.0, 0.0),
+         *, up: Tensor | tuple[float, float, float] = (0.0, 0.0, 1.0), start_deg: float = 0.0,
+         turn_deg: float = 360.0) -> Tensor:
+    """Returns `count` poses (count, 3, 4) on a circle round `target` at distance `radius`, all looking at it.
+
+    The cameras stand `elevation_deg` above the target's level. A whole turn ends one step before it began.
+    """
+    aim = torch.as_tensor(target, dtype=torch.float64)
+    axis = F.normalize(torch.as_tensor(up, dtype=torch.float64), dim=0)
+    first = F.normalize(torch.linalg.cross(axis, F.one_hot(axis.abs().argmin(), 3).double()), dim=0)
+    second = torch.linalg.cross(axis, first)
+    is_whole = abs(abs(turn_deg) - 360.0) < 1e-6
+    steps = torch.arange(count, dtype=torch.float64) / max(1, count if is_whole else count - 1)
+    angle = torch.deg2rad(start_deg + turn_deg * steps)[:, None]
+    level, height = (radius * function(math.radians(elevation_deg)) for function in (math.cos, math.sin))
+    centres = aim + level * (torch.cos(angle) * first + torch.sin(angle) * second) + height * axis
+    return look_at(centres, aim, axis)
 
 
-def _to_planes(images: Tensor) -> Tensor:
-    """RGB to Y Cb Cr in full range (JFIF), colour around 1/2; grey pictures stay."""
-    if images.shape[1] == 1:
-        return images
-    red, green, blue = images.unbind(1)
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    return torch.stack([luma, (blue - luma) / 1.772 + 0.5, (red - luma) / 1.402 + 0.5], 1)
+def focus(camera_to_world: Tensor) -> Tensor:
+    """Returns the point (3,) that is nearest to the optical axes of cameras (N, 3, 4): what a capture looks at.
+
+    Cameras that all look the same way have no such point: theirs is the mean of their centres.
+    """
+    poses = camera_to_world.double()
+    axes, centres = poses[:, :, 2], poses[:, :, 3]
+    across = torch.eye(3, dtype=torch.float64, device=poses.device) - axes[:, :, None] * axes[:, None, :]
+    system = across.sum(0)
+    if torch.linalg.eigvalsh(system)[0] < 1e-6 * len(poses):
+        return centres.mean(0).float()
+    return torch.linalg.solve(system, (across @ centres[:, :, None]).sum(0))[:, 0].float()
 
 
-def _from_planes(planes: Tensor) -> Tensor:
-    """The inverse of `_to_planes`."""
-    if planes.shape[1] == 1:
-        return planes
-    luma, cb, cr = planes[:, 0], planes[:, 1] - 0.5, planes[:, 2] - 0.5
-    red, blue = luma + 1.402 * cr, luma + 1.772 * cb
-    return torch.stack([red, (luma - 0.299 * red - 0.114 * blue) / 0.587, blue], 1)
+def orbit(camera_to_world: Tensor, count: int, *, turn_deg: float = 360.0) -> Tensor:
+    """Returns a path (count, 3, 4) round what the cameras (N, 3, 4) look at, at their mean distance and elevation.
+
+    Upwards is the mean of what is upwards in their pictures. The path begins beside the first camera.
+    """
+    poses = camera_to_world.double()
+    target = focus(camera_to_world).double()
+    up = F.normalize(-poses[:, :, 1].mean(0), dim=0)
+    offset = poses[:, :, 3] - target
+    distance = offset.norm(dim=-1).clamp_min(_SMALL)
+    elevation = torch.rad2deg(torch.asin((offset @ up / distance).clamp(-1, 1))).mean()
+    around = ring(1, 1.0, 0.0, up=up)[0, :, 3].double()  # where the angle is 0
+    start = torch.rad2deg(torch.atan2(offset[0] @ torch.linalg.cross(up, around), offset[0] @ around))
+    return ring(count, float(distance.mean()), float(elevation), target, up=up, start_deg=float(start),
+                turn_deg=turn_deg)
+
+
+@full_precision
+def distort(slopes: Tensor, coefficients: Tensor) -> Tensor:
+    """Apply OpenCV's lens model to (x / z, y / z): radial k1, k2 and tangential p1, p2.
+
+    Shape: slopes (..., 2), coefficients (4,) in the order k1 k2 p1 p2; result as slopes
+    """
+    k1, k2, p1, p2 = coefficients.unbind(-1)
+    x, y = slopes[..., 0], slopes[..., 1]
+    square = x * x + y * y
+    radial = 1 + square * (k1 + square * k2)
+    return torch.stack([x * radial + 2 * p1 * x * y + p2 * (square + 2 * x * x),
+                        y * radial + p1 * (square + 2 * y * y) + 2 * p2 * x * y], -1)
+
+
+@full_precision
+def undistort(slopes: Tensor, coefficients: Tensor) -> Tensor:
+    """The inverse of `distort`, by Newton's method; far outside the lens' field, where it has none, an estimate."""
+    k1, k2, p1, p2 = coefficients.unbind(-1)
+    found = slopes.clone()
+    for _ in range(_NEWTON_STEPS):
+        x, y = found[..., 0], found[..., 1]
+        square = x * x + y * y
+        radial, slope = 1 + square * (k1 + square * k2), 2 * k1 + 4 * k2 * square
+        xx = radial + x * x * slope + 2 * p1 * y + 6 * p2 * x
+        yy = radial + y * y * slope + 6 * p1 * y + 2 * p2 * x
+        xy = x * y * slope + 2 * p1 * x + 2 * p2 * y
+        wrong = distort(found, coefficients) - slopes
+        # A Jacobian that vanishes (the lens folds over) would throw the point away: its determinant is bounded.
+        area = (xx * yy - xy * xy).clamp_min(0.1)
+        step = torch.stack([yy * wrong[..., 0] - xy * wrong[..., 1], xx * wrong[..., 1] - xy * wrong[..., 0]], -1)
+        found = found - step / area[..., None]
+    return found
+
+
+@full_precision
+def undistort_image(image: Tensor, intrinsics: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+    """Resample pictures as a lens without distortion and with the same intrinsics would have taken them (bicubic).
+
+    Returns the pictures and where they hold what the lens saw; elsewhere pixels of the border are repeated.
+
+    Shape: image (B, C, H, W) in [0, 1], intrinsics (4,), coefficients (4,); result as image, and (H, W) bool
+    """
+    height, width = image.shape[-2:]
+    across = torch.arange(width, dtype=torch.float32, device=image.device) + 0.5
+    down = torch.arange(height, dtype=torch.float32, device=image.device) + 0.5
+    pixels = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1)
+    slopes = (pixels - intrinsics[2:]) / intrinsics[:2]
+    source = distort(slopes, coefficients) * intrinsics[:2] + intrinsics[2:]
+    grid = 2 * source / source.new_tensor([width, height]) - 1
+    found = F.grid_sample(image, grid.expand(len(image), -1, -1, -1), mode="bicubic", padding_mode="border",
+                          align_corners=False)
+    return found.clamp(0, 1), (grid.abs() <= 1).all(-1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from migaki.ops.camera import jpeg
+from migaki.ops.camera_light import jpeg
 from migaki.ops.colour import luma
 from migaki.ops.full_precision import full_precision
 from migaki.ops.views import blurred_each, view_matrices, warped

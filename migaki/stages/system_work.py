@@ -222,7 +222,7 @@ def _columns(made: Batch, count: int) -> list[dict[str, Any]]:
     if not made:
         return [{} for _ in range(count)]
     kinds = {name: key.kind for name, key in glossary().items()}
-    files = {name for name, kind in kinds.items() if kind in ("picture", "plane", "signal")}
+    files = {name for name, kind in kinds.items() if kind in ("picture", "plane", "vectors", "signal")}
     return [{name if name in files else f"predicted_{name}": value for name, value in row.items()}
             for row in batch_rows(made)]
 

@@ -23,7 +23,7 @@ from migaki.data.batches.task_source import open_labelled
 from migaki.metrics.roc import Roc
 from migaki.nets.camera import jpeg_tables
 from migaki.nets.forgery_net import ForgeryNet
-from migaki.ops import camera
+from migaki.ops import camera_light as camera
 from migaki.ops.forgery import KINDS, RATIOS, REGIONS, Choice, Dice, altered, forge, region_levels
 from migaki.ops.full_precision import full_precision
 from migaki.ops.paint import paint_mask

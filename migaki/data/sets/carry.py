@@ -73,6 +73,18 @@ class Move:
         scale = np.array([self.matrix[0, 0], self.matrix[1, 1]])
         return np.concatenate([given[..., :2] * scale, self.points(given[..., 2:])], -1)
 
+    def lens(self, values: Array) -> Array:
+        """Convert fx fy cx cy (..., 4) from the picture's corner for a change of size."""
+        half = np.array([0.0, 0.0, 0.5, 0.5])
+        return self.camera(np.asarray(values, np.float64) - half) + half
+
+    def vectors(self, values: Array, *, in_pixels: bool) -> Array:
+        """Resample numbers (C, h, w) at the nearest pixel; x y in px, the first two, are turned and scaled too."""
+        moved = self.plane(values, nearest=True)
+        if in_pixels:
+            moved[:2] = np.einsum("ij,jhw->ihw", self.matrix[:, :2], moved[:2])
+        return moved
+
     def plane(self, values: Array, *, nearest: bool) -> Array:
         """Resample a picture (C, h, w) to (C, *after); it is 0 outside of the old picture."""
         inverse = np.linalg.inv(np.vstack([self.matrix, [0.0, 0.0, 1.0]]))
@@ -140,6 +152,11 @@ def places(row: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def in_pixels(key: str) -> bool:
+    """Whether the glossary says that the vectors `key` are in px, such as flow."""
+    return glossary()[key].unit.startswith("px")
+
+
 def _joined(values: Row, keep: Collection[str]) -> dict[str, Any]:
     """Returns for columns that spread one vector of positions (`pupil_x`, `pupil_y`): column -> moved value."""
     found: dict[str, Any] = {}
@@ -178,7 +195,7 @@ def _followed(name: str, value: Any, move: Move, where: str) -> Any:
         raise _refused(name, where, "is a direction, which a rotated, mirrored or sheared picture does not keep")
     if isinstance(value, dict):
         return {part: _followed(part, item, move, where) for part, item in value.items()}
-    if kind in ("points", "boxes", "camera") and not isinstance(value, int | float | str | bool):
+    if kind in ("points", "boxes", "camera", "lens") and not isinstance(value, int | float | str | bool):
         return _moved(name, value, kind, move, where)
     size = {"width": (move.before[1], move.after[1]), "height": (move.before[0], move.after[0])}.get(name)
     if size is not None and value == size[0]:
@@ -195,7 +212,7 @@ def _followed(name: str, value: Any, move: Move, where: str) -> Any:
 def _moved(name: str, value: Any, kind: Kind, move: Move, where: str) -> Any:
     if not value:
         return value  # an empty list of boxes
-    wanted = {"boxes": "x y width height", "points": "x y", "camera": "fx fy cx cy"}[kind]
+    wanted = {"boxes": "x y width height", "points": "x y"}.get(kind, "fx fy cx cy")
     try:
         array = np.array(value, np.float64)
     except (ValueError, TypeError) as error:
@@ -205,7 +222,7 @@ def _moved(name: str, value: Any, kind: Kind, move: Move, where: str) -> Any:
     width = array.shape[-1] if array.ndim else 0
     if width < 2 or (kind != "points" and width != 4) or (kind == "points" and width > 3):
         raise _refused(name, where, f"is not {wanted}")
-    return _plain({"boxes": move.boxes, "points": move.points, "camera": move.camera}[kind](array))
+    return _plain({"boxes": move.boxes, "points": move.points, "camera": move.camera, "lens": move.lens}[kind](array))
 
 
 def _plain(array: Array) -> list[Any]:

@@ -26,8 +26,14 @@ IMAGE_KEYS = keys_of("picture")
 PLANE_KEYS = keys_of("plane")
 """Keys whose values are `(B, H, W)` planes that keep their unit."""
 
+VECTOR_KEYS = keys_of("vectors")
+"""Keys whose values are `(B, C, H, W)` numbers in their own unit, kept in files."""
+
 SIGNAL_KEYS = keys_of("signal")
 """Keys whose values are series of numbers, kept in files."""
+
+FILE_KEYS = frozenset((*IMAGE_KEYS, *PLANE_KEYS, *VECTOR_KEYS, *SIGNAL_KEYS))
+"""All keys whose values are files."""
 
 _COLUMNS = frozenset(column for key in glossary().values() for column in key.columns)
 
@@ -256,7 +262,7 @@ def batch_rows(batch: Batch) -> list[Row]:
     for name, value in batch.items():
         if name == "image":
             continue
-        if name in IMAGE_KEYS or name in PLANE_KEYS or name in SIGNAL_KEYS:
+        if name in FILE_KEYS:
             for row, item in zip(rows, value, strict=True):
                 row[name] = item
             continue

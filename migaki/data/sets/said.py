@@ -6,8 +6,8 @@ from typing import Any
 
 from migaki.data.folder import ImageFolder
 
-SAID = ("mask_classes", "keypoint_names", "units", "circular")
-"""The entries of dataset.json that explain columns, beside `classes`."""
+SAID = ("mask_classes", "keypoint_names", "units", "circular", "scene")
+"""The entries of dataset.json that explain columns, beside `classes`; `scene`: where posed pictures look."""
 
 
 def said_of(folder: ImageFolder, model: Any = None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from migaki.core.errors import UserError
 from migaki.core.files import show
-from migaki.data.sets.labels import IMAGE_KEYS, PLANE_KEYS, is_file_column
+from migaki.data.sets.labels import IMAGE_KEYS, PLANE_KEYS, VECTOR_KEYS, is_file_column
 
 Row = dict[str, Any]
 
@@ -67,7 +67,7 @@ def check_columns(where: str, names: Iterable[str]) -> None:
 
 @functools.lru_cache(maxsize=256)  # the rows of a set have few different sets of columns
 def _taken(names: tuple[str, ...]) -> str:
-    return next((name for name in names if name in IMAGE_KEYS or name in PLANE_KEYS), "")
+    return next((name for name in names if name in (*IMAGE_KEYS, *PLANE_KEYS, *VECTOR_KEYS)), "")
 
 
 def check_inner(where: str, name: Any) -> str:

@@ -13,10 +13,12 @@ import torch
 from migaki.data.files.encoding import SUFFIXES, encode_image, encode_plane, encode_signal
 from migaki.data.files.image_file import show
 from migaki.data.files.names import fit_name
-from migaki.data.sets.labels import IMAGE_KEYS, PLANE_KEYS, SIGNAL_KEYS, is_file_column
+from migaki.data.sets.labels import FILE_KEYS, PLANE_KEYS, SIGNAL_KEYS, VECTOR_KEYS, is_file_column
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
+
+_ARRAYS = frozenset((*SIGNAL_KEYS, *VECTOR_KEYS))
 
 _File = tuple[str, Callable[[Any, str], bytes], Any]
 
@@ -65,10 +67,10 @@ def plan(name: str, image: torch.Tensor | Array, row: Row, image_format: str, *,
         if isinstance(value, FileCopy):
             values[f"{key}_file_name"] = f"{key}s/{stem}{value.suffix}"
             files.append((values[f"{key}_file_name"], _as_it_is, value.content))
-        elif key in PLANE_KEYS or key in IMAGE_KEYS or key in SIGNAL_KEYS:
+        elif key in FILE_KEYS:
             ending = _ending(key, value, image_format)
             values[f"{key}_file_name"] = f"{key}s/{stem}{ending}"
-            how = encode_signal if key in SIGNAL_KEYS else encode_plane if key in PLANE_KEYS else encode_image
+            how = encode_signal if key in _ARRAYS else encode_plane if key in PLANE_KEYS else encode_image
             files.append((values[f"{key}_file_name"], how, value))
         else:
             values[key] = value
@@ -88,8 +90,8 @@ def _as_it_is(content: bytes, image_format: str) -> bytes:
 
 
 def _ending(key: str, value: torch.Tensor | Array, image_format: str) -> str:
-    """The ending: PNG for planes of whole numbers, TIFF for others, .npy for signals, else the image's format."""
-    if key in SIGNAL_KEYS:
+    """The ending: PNG for planes of whole numbers, TIFF for others, .npy for series, else the image's format."""
+    if key in _ARRAYS:
         return ".npy"
     if key in PLANE_KEYS:
         is_real = value.is_floating_point() if isinstance(value, torch.Tensor) else value.dtype.kind == "f"

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from migaki.nets.camera import CameraNet
-from migaki.ops import camera
+from migaki.ops import camera_light as camera
 
 DRAW = torch.Generator().manual_seed(3)
 
