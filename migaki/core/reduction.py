@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,6 +26,7 @@ class Frames:
     count: int  # of pictures; 0 if unknown, approximate for a film
     rate: float  # frames a second that the film or the set says; 0 if it says none
     read: Callable[[], Iterator[Array]]  # one at a time, (C, H, W) float32 in [0, 1], all of one size
+    rows: Sequence[Mapping[str, Any]] = ()  # of a set, in the order of the pictures; none of a film
     said: Mapping[str, Any] = field(default_factory=dict)  # what dataset.json says of a set
 
 

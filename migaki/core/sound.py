@@ -58,7 +58,7 @@ def read_wav(path: Path) -> tuple[Array, int]:
         with wave.open(io.BytesIO(data), "rb") as sound:
             channels, width, rate = sound.getnchannels(), sound.getsampwidth(), sound.getframerate()
             raw = sound.readframes(sound.getnframes())
-    except (wave.Error, EOFError, ValueError, OverflowError) as error:
+    except (wave.Error, EOFError, ValueError, OverflowError, RuntimeError) as error:  # the last: chunks that overlap
         reason = " ".join(str(error).split()) or "it ends too early"
         raise UserError(f"{show(path)}: no WAV file of whole numbers ({show(reason)[:80]}): convert it to 16-bit PCM "
                         "with `ffmpeg -i SOUND -c:a pcm_s16le SOUND.wav`") from error

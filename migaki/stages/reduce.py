@@ -88,4 +88,4 @@ def _set(path: Path) -> Frames:
 
     rate = folder.made.get("frame_rate", 0.0)
     return Frames(path=path, count=len(order), rate=float(rate) if isinstance(rate, int | float) else 0.0, read=read,
-                  said=folder.made)
+                  rows=[folder.rows[number] for number in order], said=folder.made)

@@ -154,4 +154,6 @@ def _batches(frames: Iterator[Array], size: int, shape: tuple[int, int], path: P
         batch = [first, *islice(frames, size - 1)]
         if any(frame.shape != shape for frame in batch):
             raise UserError(f"{show(path)}: its pictures have several sizes: give frames of one film")
-        yield np.stack(batch)
+        together = np.stack(batch)
+        batch.clear()  # else two batches of frames would be alive
+        yield together

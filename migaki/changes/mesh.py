@@ -1,0 +1,129 @@
+"""A mesh from a density grid and posed pictures: surface, own colours and light, as glTF (.glb) and OBJ."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from migaki.changes.parts.density_file import Density, read_density
+from migaki.changes.parts.posed_colours import gathered
+from migaki.core.change import Change
+from migaki.core.errors import UserError
+from migaki.core.files import show
+from migaki.core.reduction import Frames, Reduced, Reduction
+from migaki.ops import mesh as surfaces
+from migaki.ops.albedo import divided
+from migaki.ops.gltf import Mesh as Triangles
+from migaki.ops.gltf import glb, obj
+
+Array = np.ndarray[Any, Any]
+
+ARRAYS = "mesh.npz"
+"""The mesh as arrays, in the axes of the scene: what the page shows."""
+
+
+class Mesh(Reduction, Change):
+    """Makes a mesh of the surface in a density grid, coloured from posed pictures: mesh.glb and mesh.obj.
+
+    Marching cubes, Taubin's smoothing, decimation by clustering with quadrics; colours are the means of the views that
+    see a vertex, divided into albedo and nine spherical harmonics of light by alternating least squares. The glb is
+    turned to glTF's axes (y up) from a scene whose z is up.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """The grid, and how the surface is made."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "level faces smooth divide", "rest": "parts rounds alike z_up"}
+
+        density: Path  # .npz with `density` (X, Y, Z) and `bounds`, the corners of its first and last sample
+        level: float = 0.0  # density of the surface; 0 = what makes a cell half opaque, or halfway
+        faces: int = 100_000  # triangles at most
+        smooth: int = 10  # rounds of smoothing
+        divide: bool = True  # divide colours into albedo and light; off: keep them as they were seen
+        parts: float = 0.02  # share of the largest part's triangles under which a part is left out
+        rounds: int = 12  # of the alternation between albedo and light
+        alike: float = 1.0  # weight of neighbours' having one albedo
+        z_up: bool = True  # the scene's z is up; off: its y is
+
+        def __post_init__(self) -> None:
+            if not math.isfinite(self.level) or self.faces < 100 or not 0 <= self.smooth <= 1000:
+                raise UserError("apply mesh: --level is a number, --faces at least 100, --smooth lies between 0 and "
+                                "1000")
+            if not 0 <= self.parts <= 1 or self.alike < 0 or not 0 <= self.rounds <= 1000:
+                raise UserError("apply mesh: --parts lies between 0 and 1, --alike is not negative, --rounds lies "
+                                "between 0 and 1000")
+
+    config: Config
+    record_name = "mesh"
+    page = "migaki.report.mesh_page:write_page"
+
+    def reads(self) -> dict[str, Path]:
+        """The density grid."""
+        return {"density": self.config.density}
+
+    def reduce(self, frames: Frames, scratch: Path, progress: Callable[[int, int], None]) -> Reduced:
+        """Returns the mesh with its colours."""
+        config = self.config
+        density = read_density(config.density)
+        level = config.level or _half_opaque(density)
+        vertices, faces = _surface(density, level, config)
+        normals = surfaces.vertex_normals(vertices, faces)
+        colours, weights = gathered(frames, density, level, vertices, normals, progress)
+        if not (weights > 0).any():
+            raise UserError(f"{show(frames.path)}: no picture sees the surface of {show(config.density)}: check that "
+                            "both are of one scene")
+        albedo, light = colours.clip(0, 1), np.zeros((9, 3))
+        if config.divide:
+            albedo, light = divided(colours, normals, surfaces.edges_of(faces), weights, rounds=config.rounds,
+                                    smooth=config.alike)
+        albedo = _unseen_filled(albedo, weights, vertices)
+        axes = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]) if config.z_up else np.eye(3)
+        made = Triangles(vertices=vertices, faces=faces, normals=normals, colours=albedo).turned(axes)
+        record = {"vertices": len(vertices), "faces": len(faces), "level": level,
+                  "closed": bool(surfaces.is_closed(faces)), "seen": float((weights > 0).mean()),
+                  "light": light.round(6).tolist()}
+        arrays = io.BytesIO()
+        np.savez(arrays, vertices=vertices, faces=faces, normals=normals, albedo=albedo, colours=colours,
+                 weights=weights, light=light)
+        return Reduced(record=record, files={"mesh.glb": glb(made), **obj(made), ARRAYS: arrays.getvalue()})
+
+
+def _half_opaque(density: Density) -> float:
+    """The density at which a cell lets half of the light through; halfway if the grid has none, as of occupancies."""
+    half = math.log(2) / float(density.cell.mean())
+    low, high = float(density.values.min()), float(density.values.max())
+    return half if low < half < high else (low + high) / 2
+
+
+def _surface(density: Density, level: float, config: Mesh.Config) -> tuple[Array, Array]:
+    where = show(config.density)
+    try:
+        vertices, faces = surfaces.surface_of(density.values, density.bounds, level)
+    except ImportError as error:
+        raise UserError("apply mesh needs scikit-image: pip install 'migaki[photos]'") from error
+    except ValueError as error:
+        raise UserError(f"{where}: holds no surface ({error}): give another --level") from error
+    vertices, faces = surfaces.large_parts(vertices, faces, config.parts)
+    vertices = surfaces.smoothed(vertices, faces, config.smooth)
+    vertices, faces = surfaces.decimated(vertices, faces, config.faces)
+    if len(faces) < 4:
+        raise UserError(f"{where}: its surface has {len(faces)} triangles: give another --level")
+    return vertices, faces
+
+
+def _unseen_filled(albedo: Array, weights: Array, vertices: Array) -> Array:
+    """Vertices that no view sees get the albedo of the nearest that one sees."""
+    from scipy.spatial import cKDTree
+
+    seen = weights > 0
+    filled = albedo.copy()
+    if not seen.all():
+        filled[~seen] = albedo[seen][cKDTree(vertices[seen]).query(vertices[~seen])[1]]
+    return filled
