@@ -131,6 +131,16 @@ def standardised(maps: Tensor, units: Tensor) -> Tensor:
 
 
 @full_precision
+def shapes_of(maps: Tensor) -> Tensor:
+    """Returns maps (B, C, H, W) less their own means, in their own deviations: what is left when colours do not count.
+
+    Contents that are compared so leave means and contrast to the style, which wants them changed (instance-normalised
+    features: Huang, Liu, Belongie, Kautz, "Multimodal unsupervised image-to-image translation", ECCV 2018, sect. 5.1).
+    """
+    return standardised(maps, moments(maps))
+
+
+@full_precision
 def content_distance(maps: Tensor, wanted: Tensor, weights: Tensor | None = None) -> Tensor:
     """Returns the mean squared difference from the content's maps, in units of their variance over the places.
 

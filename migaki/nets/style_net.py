@@ -92,8 +92,9 @@ class StyleNet(nn.Module):
         if not self.grain:
             return images
         height, width = images.shape[2:]
+        # The shape, and not `len`: a trace would take that for a number and fix the size of the batch.
         planes = self.noise.repeat(1, 1, -(-height // _PERIOD), -(-width // _PERIOD))[..., :height, :width]
-        return torch.cat([images, planes.to(images.dtype).expand(len(images), -1, -1, -1)], 1)
+        return torch.cat([images, planes.to(images.dtype).expand(images.shape[0], -1, -1, -1)], 1)
 
     def _run(self, images: Tensor, scales: Tensor, shifts: Tensor, statistics: Tensor | None,
              found: list[tuple[Tensor, Tensor]]) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
+import sys
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -50,18 +52,7 @@ def export(run: Path, out: Path, size: tuple[int, int] | None = None, *, quiet: 
     batch size. The outputs have the names that `predict` gives them. Returns the largest absolute difference of each
     output between PyTorch and onnxruntime. If they disagree, raises UserError and writes nothing.
     """
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401  (torch.onnx needs it)
-    except ImportError as error:
-        raise UserError(f"export needs an extra ({error.name}): pip install 'migaki[export]'") from error
-    if out.is_dir():
-        raise UserError(f"{out}: is a folder: give the name of a file, such as {out / 'model.onnx'}")
-    if out.exists() and out.suffix.lower() != ".onnx":
-        raise UserError(f"{show(out)}: is there already and no ONNX file: give another name, such as model.onnx")
-    if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder: create it first")
+    _check(out)
     system = load_system(run)
     config = system.config
     shapes = system.input_shapes(_size(run, system, size))
@@ -69,15 +60,21 @@ def export(run: Path, out: Path, size: tuple[int, int] | None = None, *, quiet: 
     with torch.no_grad():
         keys = list(system.predict(inputs))
     module = _Predict(system, list(inputs), keys).eval()
-    with Bar("export", 2, quiet=quiet) as bar:
-        bar.advance(0, "tracing the network")
+    with Bar("export", 3, quiet=quiet) as bar:
+        _tell(bar, "loading torch.onnx and onnxruntime", quiet)
+        import onnx
+        import onnxruntime
+
+        bar.advance(1)
+        _tell(bar, "tracing the network, the longest part", quiet)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             _trace(module, inputs, keys, path)
             graph = onnx.load(str(path))
         onnx.helper.set_model_props(graph, {"migaki": __version__, "config": json.dumps(to_dict(config))})
         data = graph.SerializeToString()
-        bar.advance(1, "checking it in onnxruntime")
+        bar.advance(1)
+        _tell(bar, "checking it in onnxruntime", quiet)
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         gaps = _gaps(module, session, keys, _inputs(_CHECKED_BATCH, shapes))
         bar.advance(1, "")
@@ -88,6 +85,26 @@ def export(run: Path, out: Path, size: tuple[int, int] | None = None, *, quiet: 
     except OSError as error:
         raise explain(error, out) from error
     return gaps
+
+
+def _check(out: Path) -> None:
+    """UserError unless an ONNX file can be made, and be written to `out`."""
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder: give the name of a file, such as {out / 'model.onnx'}")
+    if out.exists() and out.suffix.lower() != ".onnx":
+        raise UserError(f"{show(out)}: is there already and no ONNX file: give another name, such as model.onnx")
+    if not out.parent.is_dir():
+        raise UserError(f"{out.parent}: no such folder: create it first")
+    for name in ("onnx", "onnxruntime", "onnxscript"):  # torch.onnx needs the last one
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"export needs an extra ({name}): pip install 'migaki[export]'")
+
+
+def _tell(bar: Bar, what: str, quiet: bool) -> None:
+    """Name the part that begins: behind the bar, or as a line where there is none."""
+    bar.advance(0, what)
+    if not quiet and not sys.stderr.isatty():
+        bar.message(f"export: {what}")
 
 
 def _gaps(module: torch.nn.Module, session: Any, keys: list[str], inputs: dict[str, torch.Tensor]) -> dict[str, float]:

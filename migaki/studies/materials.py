@@ -48,7 +48,8 @@ _WORD = Measure(key="recognised", name="word recognised, %", scale=100, higher_i
 _SHARE = Measure(key="recognised_share", name="share of the word, %", scale=100, higher_is_better=True, places=1)
 _EDGES = Measure(key="edges_kept", name="edges kept, correlation", higher_is_better=True, places=2)
 
-_POOLS = {"mean": "mean of the Grams", "max": "maximum of the Grams", "union": "union of the features"}
+_POOLS = {"mean": "mean of the Grams", "apart": "means and covariances apart", "max": "maximum of the Grams",
+          "union": "union of the features"}
 
 _PROTOCOL = """\
 Pictures of each material were parted, near-duplicates together: every second one lends its style and fills the things \
@@ -81,7 +82,7 @@ class Materials(Study):
         features: str = "random"  # network of the style loss: see `migaki apply material --help`
         pretrained: Path | None = None  # weights under the judges, of another network than --features
         grounds: Path | None = None  # photographs behind the things; None: clutter
-        pools: tuple[str, ...] = ("mean", "max", "union")  # ways to pool pictures
+        pools: tuple[str, ...] = ("mean", "apart", "max", "union")  # ways; apart: --loss covariance, pooled by mean
         singles: int = 3  # pictures whose style is taken alone
         most: int = 6  # pictures that are pooled
         cluster: int = 0  # of a material's pictures, from which those are taken; 1 = the largest, 0 = all
@@ -107,7 +108,7 @@ class Materials(Study):
             name = "migaki study materials"
             strange = [pool for pool in self.pools if pool not in _POOLS]
             if strange or len(set(self.pools)) < len(self.pools) or not self.pools:
-                raise UserError(f"{name}: --pools {' '.join(self.pools)}: give mean, max, union, each once")
+                raise UserError(f"{name}: --pools {' '.join(self.pools)}: give mean, apart, max, union, each once")
             least = min(self.test_count, self.train_count, self.steps, self.segmenter_steps, self.classifier_steps)
             if self.singles < 2 or self.cluster < 0 or least < 1:
                 raise UserError(f"{name}: --singles is at least 2, --cluster at least 0; counts and steps at "
@@ -143,7 +144,8 @@ class Materials(Study):
     def _ways(self) -> list[tuple[str, str, dict[str, Any]]]:
         """Slug, name, and what the change has of its own."""
         ways: list[tuple[str, str, dict[str, Any]]] = [("paste", "pasted (upper bound)", {"how": "paste"})]
-        ways += [(pool, _POOLS[pool], {"pool": pool}) for pool in self.config.pools]
+        ways += [(pool, _POOLS[pool], {"pool": "mean", "loss": "covariance"} if pool == "apart" else {"pool": pool})
+                 for pool in self.config.pools]
         return ways + [(f"single_{number}", f"single picture {number}", {"only": number})
                        for number in range(1, self.config.singles + 1)]
 

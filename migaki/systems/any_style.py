@@ -29,9 +29,10 @@ from migaki.core.system import Sheet, System, descend
 from migaki.core.tiling import Tiling
 from migaki.data.batches.any_styled import AnyStyledSource
 from migaki.data.files.image_file import read_header
+from migaki.data.files.member import FilePath
 from migaki.data.folder import ImageFolder
 from migaki.data.style_pictures import LEAST, read_style
-from migaki.losses.style import StyleKind, StyleLoss, content_distance, total_variation
+from migaki.losses.style import StyleKind, StyleLoss, content_distance, shapes_of, total_variation
 from migaki.metrics.style_watch import grey_share, spot_share
 from migaki.nets.style_features import StyleFeatures
 from migaki.nets.style_net import GAIN, STRIDE, StyleNet
@@ -68,6 +69,7 @@ class AnyStyle(System):
         style_weight: float = 5.0  # r: weight of the style over that of the content; both start at about 1
         smooth_weight: float = 0.1  # of the total variation
         kind: StyleKind = "covariance"  # which statistics are the style
+        recolour: bool = True  # the content does not hold means and contrast of its maps, and so leaves colours free
         standardise: bool = True  # take each channel of the maps in deviations of the style
         softmax: bool = False  # smooth the maps before (SWAG), for residual networks
         loss_network: str = "random"  # random, efficientnet_lite0, or a file of weights; reads styles as well
@@ -166,6 +168,8 @@ class AnyStyle(System):
         made = self.net.styled(images, *self.rows(batch["style"]))
         style_maps, content_maps = self.judge.both(made)
         style = loss_of(style_maps, numbers).mean()
+        if config.recolour:
+            content_maps, wanted = ([shapes_of(one) for one in every] for every in (content_maps, wanted))
         content = torch.stack([content_distance(*pair) for pair in zip(content_maps, wanted, strict=True)]).mean()
         smooth = total_variation(made).mean()
         loss = content + config.style_weight * style + config.smooth_weight * smooth
@@ -194,7 +198,7 @@ class AnyStyle(System):
             found.append("the styles come out alike: raise --steps or --style-weight")
         if scalars["net/content"] > 1:
             found.append("the content is lost: lower --style-weight")
-        if scalars["net/spots"] > 2e-3:
+        if scalars["net/spots"] > 2e-3 and not config.grain:  # grain is there to paint flat areas
             found.append("spots stand where photographs are flat: raise --flat or --smooth-weight")
         if scalars["net/grey"] < 0.25:
             found.append("pictures come out with little contrast: train for more --steps")
@@ -229,7 +233,7 @@ class AnyStyle(System):
         return [("photographs", shown["image"]), ("styles", shown["style"]), ("painted", self.predict(shown)["target"])]
 
 
-def style_files(path: Path) -> list[Path]:
+def style_files(path: Path) -> list[FilePath]:
     """Returns the pictures of a folder of styles; UserError for one that is too small to have a style."""
     folder = ImageFolder(path)
     files = [folder.file(index) for index in range(len(folder))]

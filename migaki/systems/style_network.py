@@ -33,7 +33,7 @@ from migaki.core.trained import load_system
 from migaki.data.batches.styled import StyledSource, photograph_patches
 from migaki.data.files import framing
 from migaki.data.style_pictures import open_styles, read_style
-from migaki.losses.style import StyleKind, StyleLoss, content_distance, num_parts, total_variation
+from migaki.losses.style import StyleKind, StyleLoss, content_distance, num_parts, shapes_of, total_variation
 from migaki.metrics.style_watch import grey_share, spot_share
 from migaki.nets.style_features import StyleFeatures
 from migaki.nets.style_net import STRIDE, StyleNet
@@ -69,6 +69,7 @@ class StyleNetwork(System):
         style_weight: float = 1.0  # r: weight of the style over that of the content; both start at about 1
         smooth_weight: float = 0.5  # of the total variation
         kind: StyleKind = "gram"  # which statistics are the style
+        recolour: bool = False  # the content does not hold means and contrast of its maps, and so leaves colours free
         standardise: bool = True  # take each channel of the maps in deviations of the style
         softmax: bool = False  # smooth the maps before (SWAG), for residual networks
         loss_network: str = "random"  # random, efficientnet_lite0, a file of weights (.safetensors), or a run
@@ -221,6 +222,8 @@ class StyleNetwork(System):
         style_maps, content_maps = self.judge.both(made)
         loss_of = self._loss()
         style = loss_of(style_maps, numbers).mean()
+        if config.recolour:
+            content_maps, wanted = ([shapes_of(one) for one in every] for every in (content_maps, wanted))
         content = torch.stack([content_distance(*pair) for pair in zip(content_maps, wanted, strict=True)]).mean()
         smooth = total_variation(made).mean()
         loss = content + config.style_weight * style + config.smooth_weight * smooth
@@ -289,7 +292,7 @@ class StyleNetwork(System):
             found.append("the styles come out alike: raise --steps or --style-weight")
         if scalars["net/content"] > 1:
             found.append("the content is lost: lower --style-weight")
-        if scalars["net/spots"] > 2e-3:
+        if scalars["net/spots"] > 2e-3 and not config.grain:  # grain is there to paint flat areas
             found.append("spots stand where photographs are flat: raise --flat or --smooth-weight")
         if scalars["net/grey"] < 0.25:
             found.append("pictures come out with little contrast: train for more --steps")

@@ -97,6 +97,17 @@ def test_pictures_are_pooled_by_mean_maximum_and_union() -> None:
         pooled_style(StyleLoss("sliced"), pictures, masks, "max")
 
 
+def test_the_mean_of_grams_takes_other_colours_for_contrast_and_parts_do_not() -> None:
+    """Two plain pictures of different tones: pooled as Gram matrices they are a style of stripes in both tones."""
+    dark, light = [torch.full((1, 2, 4, 4), 0.2)], [torch.full((1, 2, 4, 4), 0.8)]
+    stripes, plain = [torch.cat([dark[0], light[0]], 3)], [torch.full((1, 2, 4, 4), 0.5)]
+    grams, parts = StyleLoss("gram"), StyleLoss("covariance")
+    for loss in (grams, parts):
+        pooled_style(loss, [dark, light], [None, None], "mean")
+    assert float(grams(stripes)) < 1e-9 < 1e-3 < float(grams(plain))
+    assert float(parts(plain)) < 1e-9 < 1e-3 < float(parts(stripes))
+
+
 def test_variation_counts_the_neighbours_of_the_region(region: Tensor) -> None:
     pixels = drawn(1, 3, 24, 24)
     total = 0.0

@@ -14,6 +14,7 @@ from migaki.losses.style import (
     covariance,
     gram,
     moments,
+    shapes_of,
     sliced_distance,
     sliced_quantiles,
     smoothed,
@@ -147,6 +148,14 @@ def test_the_content_distance_is_in_units_of_the_contents_own_variance() -> None
     assert content_distance(wanted, wanted).tolist() == [0, 0]
     half = (wanted + mean) / 2
     assert content_distance(half, wanted).tolist() == pytest.approx([0.25, 0.25], rel=1e-5)
+
+
+def test_shapes_know_no_colours() -> None:
+    """Means and contrast of a channel are left out; what stands where is not."""
+    found = maps(2, 3, 6, 6)
+    other = found * torch.tensor([2.0, 3.0, 2.5])[:, None, None] + torch.tensor([1.0, -4.0, 0.0])[:, None, None]
+    assert torch.allclose(shapes_of(found), shapes_of(other), atol=1e-4)
+    assert float(content_distance(shapes_of(found), shapes_of(found.flip(3))).min()) > 0.5
 
 
 def test_total_variation_is_the_mean_step() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from migaki.core.discovery import find_class, names_in
 from migaki.core.errors import UserError
 from migaki.core.fit import Run, fit
 from migaki.core.system import System
+from migaki.stages import export as module
 from migaki.stages.export import export
 from migaki.systems.deep_detail import DeepDetail
 from migaki.systems.gaze import Gaze
@@ -24,7 +26,8 @@ pytestmark = pytest.mark.usefixtures("one_operator_table")
 
 # Tracing takes seconds. Each of these has the network and the operators of the system behind it, which is always
 # checked.
-TWINS = {"adapted_classifier": "classifier", "hourglass": "keypoints", "cut": "cyclegan"}
+TWINS = {"adapted_classifier": "classifier", "hourglass": "keypoints", "cut": "cyclegan",
+         "style_network": "any_style"}
 
 
 class Same:
@@ -72,6 +75,23 @@ def test_a_network_of_any_size_is_written_for_one(tmp_path: Path) -> None:
             export(run, tmp_path / "model.onnx", size)
     with pytest.raises(UserError, match="leave out --size"):
         export(trained(Gaze, tmp_path / "gaze"), tmp_path / "model.onnx", (48, 40))
+
+
+def test_what_is_being_done_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracing takes a minute on a busy machine; a log shows no bar."""
+    run = trained(DeepDetail, tmp_path / "run")
+    monkeypatch.setattr(module, "_trace", lambda *_: (_ for _ in ()).throw(UserError("enough")))
+    with pytest.raises(UserError, match="enough"):
+        export(run, tmp_path / "model.onnx", (48, 40))
+    told = capsys.readouterr().err
+    assert "export: loading" in told and "export: tracing the network" in told
+    with pytest.raises(UserError, match="enough"):
+        export(run, tmp_path / "model.onnx", (48, 40), quiet=True)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(UserError, match=r"an extra \(onnxscript\): pip install 'migaki\[export\]'"):
+        export(run, tmp_path / "model.onnx", (48, 40))
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def test_two_shots_of_one_thing_stay_on_one_side(tmp_path: Path) -> None:
 def test_contradictions_are_refused_before_any_step(tmp_path: Path) -> None:
     simulate("textures", Textures(Textures.Config(size=16, kinds=("striped", "dotted"))),
              SimulateJob(out=tmp_path / "few", count=10), quiet=True)
-    for own, said in (({"pools": ("median",)}, "give mean, max, union"), ({"singles": 1}, "--singles is at least 2"),
+    for own, said in (({"pools": ("median",)}, "give mean, apart, max, union"),
+                      ({"singles": 1}, "--singles is at least 2"),
                       ({"texture_count": 10}, "--texture-count is at least 40"),
                       ({"materials": ("moss", "striped")}, "drawn materials are")):
         with pytest.raises(UserError, match=said):

@@ -68,13 +68,22 @@ def descents(system: Any, maps: dict[str, dict[str, Tensor]], made: Tensor, unit
         found = [one for layer in judge.style
                  for one in distances(system, maps["made"][layer][row], maps["style"][layer][row])]
         far.append(sum(one * unit for one, unit in zip(found, units[row], strict=True)) / len(found))
-    moved = [((maps["made"][layer][row] - maps["image"][layer][row]) ** 2).mean()
-             / maps["image"][layer][row].flatten(1).var(1, correction=0).mean() for layer in judge.content
-             for row in rows]
+    moved = []
+    for layer in judge.content:
+        for row in rows:
+            one, other = (shape(maps[name][layer][row].flatten(1)) if config.recolour else
+                          maps[name][layer][row].flatten(1) for name in ("made", "image"))
+            moved.append(((one - other) ** 2).mean() / other.var(1, correction=0).mean())
     across = (made[..., 1:] - made[..., :-1]).abs().mean() + (made[..., 1:, :] - made[..., :-1, :]).abs().mean()
     return [("net", [("content", 1.0, sum(moved) / len(moved)), ("style_weight", config.style_weight,
                                                                  sum(far) / len(far)),
                      ("smooth_weight", config.smooth_weight, across)])]
+
+
+def shape(flat: Tensor) -> Tensor:
+    """Channels less their means, in their deviations, of which a quarter of the mean is the least."""
+    deviation = flat.std(1, keepdim=True, correction=0)
+    return (flat - flat.mean(1, keepdim=True)) / torch.maximum(deviation, deviation.mean() / 4)
 
 
 def padded(pictures: Tensor) -> Tensor:
@@ -89,4 +98,5 @@ def inner(maps: Tensor) -> Tensor:
 
 
 def products(flat: Tensor) -> Tensor:
-    return torch.stack([torch.stack([(one * other).mean() for other in flat]) for one in flat]) / len(flat)
+    """The mean products of channels; `tests/losses` writes them out one by one."""
+    return torch.einsum("cn,dn->cd", flat, flat) / flat.numel()

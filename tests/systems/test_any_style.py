@@ -17,6 +17,7 @@ from migaki.core.fit import Run
 from migaki.core.trained import load_system
 from migaki.stages.train import train
 from migaki.systems.any_style import AnyStyle
+from migaki.web.style_page import StylePage
 
 RUN = Run(device="cpu", precision="fp32", log_every=2, sample_every=0)
 SMALL: dict[str, Any] = {"steps": 4, "patch": 32, "style_size": 32, "features": 4, "blocks": 1, "code": 6,
@@ -51,12 +52,13 @@ def painted(change: Stylise) -> torch.Tensor:
 
 def test_training_nears_styles(root: Path, tmp_path: Path) -> None:
     data = AnyStyle.Data(data=root / "photos", styles=root / "styles")
-    config = AnyStyle.Config(**{**SMALL, "steps": 40, "own": 0.0, "style_weight": 10.0})
+    options = {**SMALL, "steps": 24, "own": 0.0, "style_weight": 10.0, "learning_rate": 0.03}
+    config = AnyStyle.Config(**options)
     made = train(AnyStyle, data, config, RUN, tmp_path / "run", quiet=True)
     rows = [line for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines() if '"net/style"' in line]
     first, last = (np.mean([float(row.split('"net/style": ')[1].split(",")[0]) for row in part])
                    for part in (rows[:3], rows[-3:]))
-    assert last < 0.85 * first
+    assert last < 0.93 * first
     with torch.no_grad():
         scales, _ = made.style_rows(torch.cat([stripes(), dots()]))  # type: ignore[operator]
     assert float((scales[0] - scales[1]).abs().mean()) > 1e-3
@@ -137,6 +139,8 @@ def test_mistakes_are_one_line(root: Path, tmp_path: Path) -> None:
                           ("--vivid lie from 0 to 1", lambda: AnyStyle(AnyStyle.Config(**SMALL, vivid=2))),
                           ("give it, or a folder of several, with --to", lambda: opened(root)),
                           ("no such picture", lambda: opened(root, to=tmp_path / "none.jpg")),
+                          ("leave out --ort", StylePage(StylePage.Config(
+                              run=root / "run", to=root / "unseen", ort=tmp_path)).serve),
                           ("has no style 'monet'", lambda: opened(root, to=root / "unseen", style="monet"))):
         with pytest.raises(UserError, match=message) as caught:
             call()
@@ -144,7 +148,7 @@ def test_mistakes_are_one_line(root: Path, tmp_path: Path) -> None:
 
 
 def test_watchmen_speak_after_a_fifth_of_the_steps() -> None:
-    system = AnyStyle(AnyStyle.tiny()[0])
+    system = AnyStyle(replace(AnyStyle.tiny()[0], grain=0))
     fine = {"net/skipped": 0.0, "net/style": 0.2, "net/style_of_another": 1.0, "net/content": 0.3, "net/spots": 0.0,
             "net/grey": 1.0}
     assert system.watch(fine, 6) == []
@@ -153,3 +157,4 @@ def test_watchmen_speak_after_a_fifth_of_the_steps() -> None:
         (line,) = system.watch(fine | {name: value}, 6)
         assert word in line
     assert system.watch(fine | {"net/content": 2.0}, 0) == []
+    assert AnyStyle(AnyStyle.tiny()[0]).watch(fine | {"net/spots": 0.01}, 6) == []  # grain paints flat areas
