@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_every_row_of_the_study_of_copies_adds_one_thing(tmp_path: Path) -> None
     plan = study.plan(tmp_path / "out", True)
     assert [len(phase.steps) for phase in plan.phases] == [4] * 6 and len(plan.arms) == 6
     rows = [config for _, config, _ in study._rows().values()]
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in itertools.pairwise(rows):
         differ = [one.name for one in fields(before) if getattr(before, one.name) != getattr(after, one.name)]
         assert len(differ) <= 1
     assert [with_file for _, _, with_file in study._rows().values()] == [False] * 4 + [True] * 2
