@@ -22,7 +22,7 @@ from migaki.ops import local_match
 from migaki.ops.nearest import nearest
 from migaki.stages.apply import apply_change
 from migaki.stages.apply_job import ApplyJob
-from migaki.stages.copy_search import joined
+from migaki.stages.copy_search import SearchTask, joined
 from migaki.systems.copy_detector import CopyDetector
 
 COUNT = 14
@@ -114,17 +114,14 @@ def test_a_share_of_copies_and_no_matching(made: Path, tmp_path: Path) -> None:
     assert all(row["region"] is None and row["key_points"] == 0 for row in often)
 
 
-def test_parts_of_an_index_give_what_the_whole_gives() -> None:
-    draw = np.random.default_rng(0)
-    queries, rows = draw.normal(size=(5, 4)).astype(np.float32), draw.normal(size=(30, 4)).astype(np.float32)
-    parts = []
-    for start in (0, 13, 25):
-        scores, places = nearest(queries, rows[start : start + 13 if start < 25 else 30], 4)
-        parts.append((scores, places + start))
-    parts[1] = tuple(one[:, :4] for one in nearest(queries, rows[13:25], 4))  # type: ignore[assignment]
-    parts[1] = (parts[1][0], parts[1][1] + 13)
-    for one, other in zip(joined(parts, 4), nearest(queries, rows, 4), strict=True):
-        np.testing.assert_array_equal(one, other)
+def test_parts_of_an_index_give_what_the_whole_gives(made: Path, tmp_path: Path) -> None:
+    whole = open_index(made / "index").descriptors
+    queries = np.asarray(whole[::3]) + 0.1
+    np.save(tmp_path / "queries.npy", queries)
+    part = SearchTask(index=made / "index", queries=tmp_path / "queries.npy", count=4, search="exact").open()
+    found = joined([part([0, 6]), part([6, 11]), part([11, COUNT])], 4)
+    for one, other in zip(found, nearest(queries, whole, 4), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def test_bad_input_is_one_line(made: Path, tmp_path: Path) -> None:
