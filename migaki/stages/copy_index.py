@@ -100,10 +100,12 @@ def _known_pairs(folder: ImageFolder, describing: Describing, rows: Floats, back
                 others = near[number][ranks]
                 own = described[number] @ rows[place]
                 picture = Pictured(_grey(copies[number])) if config.verify == "sift" else None
-                for at, cosines, is_copy in ((place, [own, *others], True), (found[number][ranks[0]], others, False)):
-                    usual = usual_likeness(described[number][None], np.array([cosines], np.float32), background)
+                # As a search would see it: the index with the original, and the index without.
+                for at, cosine, seen, is_copy in ((place, own, np.sort([own, *others])[::-1], True),
+                                                  (found[number][ranks[0]], others[0], others, False)):
+                    usual = usual_likeness(described[number][None], np.asarray(seen, np.float32)[None], background)
                     inside = None if picture is None else picture.within(originals(int(at)))
-                    known.add(float(cosines[0] - usual[0]), 0 if inside is None else inside.support, is_copy)
+                    known.add(float(cosine - usual[0]), 0 if inside is None else inside.support, is_copy)
             bar.advance(len(places), "")
     return known
 
