@@ -49,6 +49,13 @@ class _Counter(TorchDispatchMode):
         return made
 
 
+def multiply_adds(call: Callable[[], Any]) -> int:
+    """Returns the multiply-adds of the convolutions and matrix products inside a call."""
+    with torch.no_grad(), _Counter() as counter:
+        call()
+    return counter.total
+
+
 def cost_of(build: Callable[[], nn.Module], shape: tuple[int, ...],
             call: Callable[[Any, torch.Tensor], Any] | None = None) -> Cost:
     """Returns the cost of what `build` makes for one picture of `shape` (C, H, W).
@@ -56,9 +63,7 @@ def cost_of(build: Callable[[], nn.Module], shape: tuple[int, ...],
     It is built without storage and computes nothing. `call` passes the picture (1, C, H, W) to it; by default as its
     only argument.
     """
-    with torch.device("meta"), torch.no_grad():
-        net = build().eval()
-        picture = torch.zeros(1, *shape)
-        with _Counter() as counter:
-            net(picture) if call is None else call(net, picture)
-    return Cost(sum(value.numel() for value in net.parameters()), counter.total)
+    with torch.device("meta"):
+        net, picture = build().eval(), torch.zeros(1, *shape)
+        total = multiply_adds(lambda: net(picture) if call is None else call(net, picture))
+    return Cost(sum(value.numel() for value in net.parameters()), total)

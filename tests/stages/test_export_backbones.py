@@ -1,5 +1,5 @@
-"""Every backbone becomes an ONNX file that onnxruntime agrees with. Tracing takes seconds: the hardest one is always
-checked, the others by `make test-long`."""
+"""Every backbone becomes an ONNX file that onnxruntime agrees with. Tracing takes many seconds, and the systems' own
+networks are traced in `test_export`: these are for `make test-long`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from migaki.core.system import System
 from migaki.stages.export import export
 
 pytest.importorskip("onnxruntime", reason="the extra migaki[export] is not installed")
-pytestmark = pytest.mark.usefixtures("one_operator_table")
+pytestmark = [pytest.mark.usefixtures("one_operator_table"), pytest.mark.long]
 
 
 class Same:
@@ -30,10 +30,8 @@ class Same:
 
 
 @pytest.mark.parametrize(("name", "options"), [
-    ("simclr", {"backbone": "mobile_former"}),
-    *(pytest.param("simclr", {"backbone": one}, marks=pytest.mark.long) for one in ("convnext", "poolformer")),
-    *(pytest.param(one, {"backbone": "convnext"}, marks=pytest.mark.long) for one in ("classifier", "segmenter")),
-    pytest.param("deep_detail", {"block": "gated_mlp"}, marks=pytest.mark.long)])
+    *(("simclr", {"backbone": one}) for one in ("mobile_former", "convnext", "poolformer")),
+    *((one, {"backbone": "convnext"}) for one in ("classifier", "segmenter")), ("deep_detail", {"block": "gated_mlp"})])
 def test_it_runs_in_onnxruntime(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     cls = find_class("systems", name, System)
     config, batch = cls.tiny()
