@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from migaki import __version__
 from migaki.core.alarms import alarms
-from migaki.core.cost import cost_of
+from migaki.core.cost import multiply_adds
 from migaki.core.system import System, num_parameters
 
 Figures = Mapping[str, Any]
@@ -47,11 +49,14 @@ def _cost(system: System) -> str:
     """The multiply-adds of a prediction, of systems whose network is a choice."""
     if not hasattr(system.config, "backbone") or system.shape is None or tuple(system.inputs) != ("image",):
         return ""
+    device = next((value.device for value in system.parameters()), torch.device("cpu"))
+    picture, was_training = torch.zeros(1, *system.shape, device=device), system.training
+    system.eval()
     try:
-        cost = cost_of(lambda: type(system)(system.config), system.shape, lambda net, one: net.predict({"image": one}))
-    except (NotImplementedError, RuntimeError):  # a step that has no shape without numbers
-        return ""
-    return f", {cost.multiply_adds / 1e6:.3g} million multiply-adds a picture"
+        total = multiply_adds(lambda: system.predict({"image": picture}))
+    finally:
+        system.train(was_training)
+    return f", {total / 1e6:.3g} million multiply-adds a picture"
 
 
 def _front_matter(system: System, name: str, evaluation: Mapping[str, Any] | None) -> list[str]:

@@ -44,7 +44,8 @@ class Trial:
     """One trained and evaluated model."""
 
     seeds: Seeds  # one for each factor of the study; None: this arm does not vary it (e.g. it has no refiner)
-    evaluation: Path  # folder written by `migaki evaluate`: evaluation.json, and for gaze errors.csv
+    evaluation: Path  # folder written by `migaki evaluate`: the figures, and for gaze errors.csv
+    file: str = "evaluation.json"  # its figures; a judge may give them another name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +95,7 @@ def read_outcomes(arms: Sequence[Arm]) -> dict[str, Outcome]:
 
 
 def _read(arm: Arm) -> Outcome:
-    records = [read_json(trial.evaluation / "evaluation.json") for trial in arm.trials]
+    records = [read_json(trial.evaluation / trial.file) for trial in arm.trials]
     files = [trial.evaluation / "errors.csv" for trial in arm.trials]
     each = np.stack([read_errors(path) for path in files]) if all(map(_has_one_error, files)) else None
     free = next((record["costs_nothing"] for record in records if record.get("costs_nothing")), None)

@@ -13,6 +13,7 @@ A new one is a `Backbone` with a line in `_OWN` and a word in the two types.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
@@ -130,17 +131,17 @@ _ABOUT: Final = {
     "squeezenet1_1": "published, learned ImageNet: --pretrained"}
 
 
-def table(size: int = 64, features: int = 24) -> str:
-    """Returns the names of all backbones as lines, with what they cost as encoders of RGB pictures of this size."""
+def table(size: int = 64, features: int = 24, names: Sequence[str] = ()) -> str:
+    """Returns the names of backbones (by default all) as lines, with what they cost as encoders of RGB pictures."""
     shape = (3, size, size)
     lines = [f"backbones, for RGB pictures of {size} x {size} px and --features {features}; multiply-adds of",
              "convolutions and matrix products", f"{'':20} {'parameters':>12} {'million multiply-adds':>22}"]
-    for name, about in _ABOUT.items():
+    for name in names or _ABOUT:
         own = name in NAMES
 
         def build(name: str = name, own: bool = own) -> nn.Module:
             return open_encoder(name, *shape, features) if own else open_backbone(name, *shape, features)
 
         cost = cost_of(build, shape)
-        lines.append(f"  {name:18} {cost.parameters:12,} {cost.multiply_adds / 1e6:22.1f}  {about}")
+        lines.append(f"  {name:18} {cost.parameters:12,} {cost.multiply_adds / 1e6:22.1f}  {_ABOUT[name]}")
     return "\n".join(lines)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from migaki.ops.camera_light import jpeg
 from migaki.ops.full_precision import full_precision
-from migaki.ops.pair_views import PairViews, pair_views
+from migaki.ops.pair_views import PairViews, coloured_views
 from migaki.ops.views import blurred_each, warped
 
 _ROWS, _COLUMNS = 5, 18  # cells of a line of writing: glyphs of 3 x 5 cells with gaps
@@ -60,8 +60,7 @@ def copy_views(images: Tensor, recipe: CopyViews, tables: Tensor) -> tuple[Tenso
         and (B,) bool
     """
     others = images.roll(1, 0)
-    colours = PairViews(crop=(1.0, 1.0), mirrored=0.0, jitter=recipe.coloured, strength=1.0, grey=recipe.grey)
-    seen = pair_views(moved(images, recipe), colours)
+    seen = coloured_views(moved(images, recipe), PairViews(jitter=recipe.coloured, strength=1.0, grey=recipe.grey))
     seen = _sometimes(recipe.rare_colours, seen, _rare_colours(seen))
     seen = _detail(seen, recipe)
     lots = torch.rand(2, len(images), 1, 1, 1, device=images.device)

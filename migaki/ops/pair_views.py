@@ -128,6 +128,17 @@ def _turned_hue(images: Tensor, angle: Tensor) -> Tensor:
 
 
 @full_precision
+def coloured_views(images: Tensor, recipe: PairViews) -> Tensor:
+    """Change the colours of pictures (B, C, H, W) in [0, 1] as `recipe` says, and move nothing.
+
+    Numbers come from the global generator.
+    """
+    numbers = torch.rand(len(images), 7, device=images.device)
+    seen = _coloured(images, numbers, recipe) if images.shape[1] == 3 else _lit(images, numbers[:, :3], recipe)
+    return seen.clamp(0, 1)
+
+
+@full_precision
 def altered_views(images: Tensor, recipe: PairViews, tables: Tensor) -> Tensor:
     """Views as people alter copies: besides `pair_views`, turned, laid onto another picture, covered, encoded.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,7 @@ Floats = NDArray[np.float32]
 _SIDE: Final = 224  # px, of the copies that are made
 _TOGETHER: Final = 16
 _FEWEST: Final = 4
+_KEPT: Final = 256  # originals whose key points are kept in memory
 
 
 def write(name: str, change: Index, job: ApplyJob, *, command: str = "", quiet: bool = False) -> Path:
@@ -85,6 +87,7 @@ def _known_pairs(folder: ImageFolder, describing: Describing, rows: Floats, back
     if len(groups) > 1 and len(groups[-1]) < 2:
         groups[-2] += groups.pop()
     known, tables = _Known([], [], []), jpeg_tables()
+    originals = functools.lru_cache(_KEPT)(lambda place: Pictured.of(folder.file(place)))
     with Bar("calibrating", len(chosen), quiet=quiet) as bar, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for places in groups:
@@ -97,10 +100,12 @@ def _known_pairs(folder: ImageFolder, describing: Describing, rows: Floats, back
                 others = near[number][ranks]
                 own = described[number] @ rows[place]
                 picture = Pictured(_grey(copies[number])) if config.verify == "sift" else None
-                for at, cosines, is_copy in ((place, [own, *others], True), (found[number][ranks[0]], others, False)):
-                    usual = usual_likeness(described[number][None], np.array([cosines], np.float32), background)
-                    inside = None if picture is None else picture.within(Pictured.of(folder.file(int(at))))
-                    known.add(float(cosines[0] - usual[0]), 0 if inside is None else inside.support, is_copy)
+                # As a search would see it: the index with the original, and the index without.
+                for at, cosine, seen, is_copy in ((place, own, np.sort([own, *others])[::-1], True),
+                                                  (found[number][ranks[0]], others[0], others, False)):
+                    usual = usual_likeness(described[number][None], np.asarray(seen, np.float32)[None], background)
+                    inside = None if picture is None else picture.within(originals(int(at)))
+                    known.add(float(cosine - usual[0]), 0 if inside is None else inside.support, is_copy)
             bar.advance(len(places), "")
     return known
 

@@ -91,8 +91,17 @@ def test_tokens_see_pixels_and_pixels_see_tokens() -> None:
 def test_costs_are_those_of_a_convolution_by_hand() -> None:
     cost = cost_of(lambda: nn.Conv2d(3, 5, 3, padding=1), (3, 10, 12))
     assert cost.parameters == 3 * 5 * 9 + 5 and cost.multiply_adds == 3 * 5 * 9 * 120
-    lines = table().splitlines()
-    assert len(lines) == 3 + 6 and all(any(line.split()[0] == name for line in lines[3:]) for name in NAMES)
+    lines = table(16, 4, ("small_resnet", "poolformer")).splitlines()
+    assert len(lines) == 5 and [line.split()[0] for line in lines[3:]] == ["small_resnet", "poolformer"]
+    parameters = sum(value.numel() for value in open_encoder("poolformer", 3, 16, 16, 4).parameters())
+    assert lines[4].split()[1] == f"{parameters:,}"
+
+
+def test_matrix_products_and_transposed_convolutions_are_counted() -> None:
+    assert cost_of(lambda: nn.Linear(7, 5), (9, 7)).multiply_adds == 7 * 5 * 9
+    assert cost_of(lambda: nn.ConvTranspose2d(2, 3, 2, 2), (2, 4, 5)).multiply_adds == 2 * 3 * 4 * 20
+    product = cost_of(nn.Identity, (4, 6), lambda _, x: x @ x.transpose(1, 2))
+    assert product.multiply_adds == 4 * 6 * 4 and product.parameters == 0
 
 
 def test_the_usual_network_has_the_same_bits_as_before() -> None:

@@ -37,7 +37,7 @@ def test_each_kind_alters_pictures_as_often_as_it_says(name: str, channels: int)
     seen, beside = copy_views(images, replace(NOTHING, **changes), TABLES)
     assert seen.shape == images.shape and seen.min() >= 0 and seen.max() <= 1 and seen.isfinite().all()
     altered = ((seen - images).abs().flatten(1).amax(1) > 1e-3).float().mean()
-    assert 0.3 < altered < 0.7
+    assert 0.2 < altered < 0.7  # the weakest blurs of so small pictures change nothing
     assert beside.any() == (name in ("onto", "patched"))
 
 

@@ -1,0 +1,126 @@
+"""What `apply find_copies` tells: rows, figures where the originals are known, and a page of the pairs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from migaki import __version__
+from migaki.changes.find_copies import FindCopies
+from migaki.core.judge import Findings, Section
+from migaki.data.copy_index import CopyIndex, picture_of
+from migaki.data.folder import ImageFolder
+from migaki.metrics.copies import rank_found
+from migaki.report.copy_pairs import Pair, as_picture, pairs_sheet
+from migaki.stages.apply_job import ApplyJob
+from migaki.stages.copy_evidence import colours_of
+
+Floats = NDArray[np.float32]
+Places = NDArray[np.int64]
+
+_SHOWN, _LISTED = 24, 200  # pairs on the page, as pictures and in the table
+
+_ABOUT: Final = (
+    "One row a picture and one of its likeliest originals, in one ranking of all. The probability comes from copies of "
+    "pictures of the index that were made when it was written, and from pictures without a copy there: real copies may "
+    "be altered in other ways. A pair is called a copy from the score on from which {precision:.0%} of the made pairs "
+    "are copies.")
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What local matching says of a pair: key points that agree, and the shared part of the picture and the original
+    (x, y, width, height, px), if one was found."""
+
+    support: int = 0
+    is_mirrored: bool | None = None
+    region: list[float] | None = None
+    original_region: list[float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Pictures (Q) beside their likeliest originals (K)."""
+
+    folder: ImageFolder
+    index: CopyIndex
+    cosines: Floats  # (Q, K), normalised
+    places: Places  # (Q, K), in the index
+    scores: NDArray[np.float64]  # (Q, K), logarithm of the odds
+    chances: NDArray[np.float64]
+    is_copy: NDArray[np.bool_]
+    matches: list[list[Match]]
+
+    def order(self) -> list[tuple[int, int]]:
+        """All pairs, the likeliest first."""
+        flat = np.argsort(-self.scores, axis=None, kind="stable")
+        return [divmod(int(one), self.scores.shape[1]) for one in flat]
+
+    def original(self, query: int, rank: int) -> str:
+        """The name of an original."""
+        return self.index.names[int(self.places[query, rank])]
+
+    def row(self, query: int, rank: int) -> dict[str, Any]:
+        """One pair in plain JSON."""
+        match = self.matches[query][rank]
+        return {"file_name": self.folder.names[query], "original": self.original(query, rank),
+                "score": round(float(self.scores[query, rank]), 4),
+                "probability": round(float(self.chances[query, rank]), 4), "is_copy": bool(self.is_copy[query, rank]),
+                "cosine": round(float(self.cosines[query, rank]), 4), "key_points": match.support,
+                "is_mirrored": match.is_mirrored, "region": match.region, "original_region": match.original_region}
+
+
+def findings_of(pairs: Pairs, config: FindCopies.Config, job: ApplyJob, pictures: Path | None) -> Findings:
+    """Returns what is written: `copies.jsonl`, the figures, and the page."""
+    order = pairs.order()
+    rows = "".join(json.dumps(pairs.row(*pair), ensure_ascii=False) + "\n" for pair in order)
+    called = int(pairs.is_copy.any(1).sum())
+    figures: dict[str, Any] = {"pictures": len(pairs.folder), "index": len(pairs.index.names), "with_a_copy": called}
+    figures |= _judged(pairs)
+    notes = [_ABOUT.format(precision=config.precision)]
+    sections = []
+    shown = [pair for pair in order if pairs.is_copy[pair]][:_SHOWN] or order[:_SHOWN]
+    folder = pictures or Path(pairs.index.about.pictures)
+    if folder.is_dir():
+        sections.append(Section(heading="The likeliest pairs", picture=pairs_sheet([
+            _shown(pairs, folder, *pair) for pair in shown]), caption="Left the picture, right its original; framed: "
+            "the part that both share. Above each pair: the probability that it is a copy."))
+    sections.append(Section(heading="Pairs", is_folded=True, columns=[
+        "picture", "original", "probability", "copy", "cosine", "key points"], rows=[
+        [row["file_name"], row["original"], row["probability"], "yes" if row["is_copy"] else "no", row["cosine"],
+         row["key_points"]] for row in (pairs.row(*pair) for pair in order[:_LISTED])]))
+    record = {"index": str(config.index), "data": str(job.input), "network": pairs.index.about.network,
+              "precision": config.precision, "share": config.share, "verify": config.verify,
+              "nearest": config.nearest, "version": __version__}
+    return Findings(title="Copies", record=record, figures=figures, notes=notes, sections=sections,
+                    files={"copies.jsonl": rows.encode()})
+
+
+def _judged(pairs: Pairs) -> dict[str, Any]:
+    """Figures of the search where the set says what its pictures were made from; see `metrics.copies`."""
+    rows = pairs.folder.rows
+    if not all("reference" in row for row in rows):
+        return {}
+    known = set(pairs.index.names)
+    truth = [row["reference"] for row in rows]
+    is_pair = torch.tensor([[pairs.original(query, rank) == name for rank in range(pairs.scores.shape[1])]
+                            for query, name in enumerate(truth)])
+    count = sum(name in known for name in truth)
+    found = rank_found(torch.from_numpy(pairs.scores), is_pair, count)
+    called = torch.from_numpy(pairs.is_copy)
+    right = int((is_pair & called).sum())
+    return {"copies": count, "micro_ap": found.micro_ap, "recall_at_90_precision": found.recall, "first": found.first,
+            "called_precision": right / max(1, int(called.sum())), "called_recall": right / max(1, count)}
+
+
+def _shown(pairs: Pairs, folder: Path, query: int, rank: int) -> Pair:
+    match = pairs.matches[query][rank]
+    sides = [as_picture(colours_of(path)) for path in (
+        pairs.folder.file(query), picture_of(folder, pairs.original(query, rank)))]
+    return Pair(sides[0], sides[1], match.region, match.original_region, f"{pairs.chances[query, rank]:.1%}")
