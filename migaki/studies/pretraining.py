@@ -11,6 +11,7 @@ size and the budget that are given. Each of their findings is reproduced or refu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -158,8 +159,7 @@ class Pretraining(Study):
             for path, name in ((config.train, "coarse_train"), (config.test, "coarse_test")):
                 place = out / name
                 steps.append(call_step(f"give {path} the classes {' '.join(config.groups)}",
-                                       lambda path=path, place=place: regroup(path, place, groups),  # type: ignore[misc]
-                                       place / "dataset.json", [path]))
+                                       partial(regroup, path, place, groups), place / "dataset.json", [path]))
         return steps
 
     def _take(self, out: Path, slug: str, parts: list[tuple[Path, int]]) -> Step:

@@ -16,6 +16,7 @@ from migaki.nets.encoder import Encoder
 from migaki.nets.encoder_backbone import EncoderBackbone, load_encoder
 from migaki.nets.pretrained import kind_of, load_backbone
 from migaki.systems.classifier import Classifier
+from migaki.systems.gaze import Gaze
 from migaki.systems.keypoints import Keypoints
 from migaki.systems.regressor import Regressor
 from migaki.systems.semi_supervised import SemiSupervised
@@ -62,6 +63,7 @@ def test_a_task_model_starts_from_the_run(run: Path) -> None:
     models: list[tuple[System, Any]] = [
         (Classifier(Classifier.Config(**shape, num_classes=2)), Classifier.Data),  # type: ignore[arg-type]
         (Regressor(Regressor.Config(**shape, columns=("number",))), None),  # type: ignore[arg-type]
+        (Gaze(Gaze.Config(**shape | {"height": 24, "width": 24})), Gaze.Data),  # type: ignore[arg-type]
         (Keypoints(Keypoints.Config(**shape, key="keypoints", num_points=2)), Keypoints.Data)]  # type: ignore[arg-type]
     for model, data in models:
         if data is not None:
@@ -71,7 +73,8 @@ def test_a_task_model_starts_from_the_run(run: Path) -> None:
         model.train()
         before = {name: value.clone() for name, value in model.net.backbone.encoder.state_dict().items()}  # type: ignore[union-attr]
         torch.testing.assert_close(before, dict(encoder.state_dict()))
-        batch = {"image": torch.rand(4, 3, 16, 16), "label": torch.tensor([0, 1, 0, 1]), "number": torch.rand(4),
+        side = model.config.height
+        batch = {"image": torch.rand(4, 3, side, side), "gaze": torch.rand(4, 2), "label": torch.tensor([0, 1, 0, 1]), "number": torch.rand(4),
                  "keypoints": torch.rand(4, 2, 2) * 15}
         model.update(batch, 0)
         after = model.net.backbone.encoder.state_dict()  # type: ignore[union-attr]
