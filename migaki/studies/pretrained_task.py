@@ -167,7 +167,8 @@ class PretrainedTask(Study):
         common: dict[str, Any] = {"channels": channels, "height": height, "width": width, "steps": config.steps,
                                   "batch_size": config.batch_size, "validate": 0.0}
         common |= {"keypoints": {"key": config.key}, "regressor": {"columns": config.columns}}.get(config.system, {})
-        cls: Any = {"classifier": Classifier, "regressor": Regressor, "keypoints": Keypoints, "gaze": Gaze}[config.system]
+        known: dict[str, Any] = {"classifier": Classifier, "regressor": Regressor, "keypoints": Keypoints, "gaze": Gaze}
+        cls = known[config.system]
         model = cls.Config(**common)
         if slug != "usual":
             rate = {"scratch": 1.0, "frozen": 0.0, "tuned": config.tuned_rate}[slug]

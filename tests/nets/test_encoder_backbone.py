@@ -74,8 +74,8 @@ def test_a_task_model_starts_from_the_run(run: Path) -> None:
         before = {name: value.clone() for name, value in model.net.backbone.encoder.state_dict().items()}  # type: ignore[union-attr]
         torch.testing.assert_close(before, dict(encoder.state_dict()))
         side = model.config.height
-        batch = {"image": torch.rand(4, 3, side, side), "gaze": torch.rand(4, 2), "label": torch.tensor([0, 1, 0, 1]), "number": torch.rand(4),
-                 "keypoints": torch.rand(4, 2, 2) * 15}
+        batch = {"image": torch.rand(4, 3, side, side), "gaze": torch.rand(4, 2), "number": torch.rand(4),
+                 "label": torch.tensor([0, 1, 0, 1]), "keypoints": torch.rand(4, 2, 2) * 15}
         model.update(batch, 0)
         after = model.net.backbone.encoder.state_dict()  # type: ignore[union-attr]
         torch.testing.assert_close(dict(after), before, rtol=0, atol=0)  # its batch norm has not moved either
