@@ -110,7 +110,7 @@ class PretrainedTask(Study):
         if len(ImageFolder(config.photos)) < config.rivals:
             raise UserError(f"--rivals {config.rivals}: {config.photos} has fewer pictures than that: lower it, or add "
                             "pictures")
-        phases = []
+        phases: list[Phase] = []
         for seed in self._seeds():
             steps = [self._pretrain(out, seed, quiet)]
             for slug in ARMS:

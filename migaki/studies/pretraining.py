@@ -133,7 +133,8 @@ class Pretraining(Study):
 
     def _sets(self, out: Path, count: int) -> dict[str, tuple[str, Step]]:
         """Pictures to pre-train on beside all of one's own, by slug: their name and the step that writes them."""
-        config, found = self.config, {}
+        config = self.config
+        found: dict[str, tuple[str, Step]] = {}
         for share in config.amounts:
             some = int(share * count)
             found[_amount(share)] = (f"{share:.0%} of the pictures", self._take(out, _amount(share),
@@ -151,7 +152,8 @@ class Pretraining(Study):
 
     def _labelled_sets(self, out: Path) -> list[Step]:
         """Steps that write labelled pictures damaged, and with coarse classes."""
-        config, steps = self.config, []
+        config = self.config
+        steps: list[Step] = []
         for kind in config.damages:
             steps.append(self._damage(out, f"labelled_{kind}", config.train, kind))
         if config.groups:
