@@ -11,9 +11,8 @@ from refusals import message
 
 from migaki.core.fit import Run, fit
 from migaki.core.system import System
-from migaki.core.trained import load_system
 from migaki.nets.encoder import Encoder
-from migaki.nets.encoder_backbone import EncoderBackbone, load_encoder
+from migaki.nets.encoder_backbone import EncoderBackbone, encoder_of, load_encoder
 from migaki.nets.pretrained import kind_of, load_backbone
 from migaki.systems.classifier import Classifier
 from migaki.systems.gaze import Gaze
@@ -57,9 +56,10 @@ def test_the_maps_are_those_of_the_encoder(side: int, strides: tuple[int, ...]) 
 
 
 def test_a_task_model_starts_from_the_run(run: Path) -> None:
-    encoder = load_system(run).encoder
-    assert isinstance(encoder, Encoder) and kind_of(run) == "encoder_8"
-    shape: dict[str, Any] = {"channels": 3, "height": 16, "width": 16, "steps": 2, "backbone": "encoder_8", "backbone_rate": 0.0}
+    encoder = encoder_of(run)
+    assert kind_of(run) == "encoder_8"
+    shape: dict[str, Any] = {"channels": 3, "height": 16, "width": 16, "steps": 2, "backbone": "encoder_8",
+                             "backbone_rate": 0.0}
     models: list[tuple[System, Any]] = [
         (Classifier(Classifier.Config(**shape, num_classes=2)), Classifier.Data),
         (Regressor(Regressor.Config(**shape, columns=("number",))), None),
@@ -89,7 +89,7 @@ def test_a_backbone_that_learns_is_in_training_mode() -> None:
 
 
 def test_semi_supervised_starts_from_it_and_holds_it(run: Path) -> None:
-    encoder = load_system(run).encoder
+    encoder = encoder_of(run)
     config = SemiSupervised.Config(channels=3, height=16, width=16, num_classes=2, steps=4, features=8, method="none",
                                    encoder_rate=0.0)
     model = SemiSupervised(config)
