@@ -250,7 +250,7 @@ class PretrainedNet(nn.Module):
         wide = 2 * features
         self.join = _normed(nn.Conv2d(fine + coarse, wide, 1, bias=False))
         self.down = _normed(nn.Conv2d(wide, wide, 3, 2, 1, bias=False))
-        with torch.no_grad():
+        with torch.no_grad():  # in evaluation mode: batch norm must not learn from this picture
             sizes = [one.shape[2:] for one in self.backbone.eval()(torch.zeros(1, channels, height, width))]
         self.backbone.train()
         cells = ((sizes[-2][0] + 1) // 2) * ((sizes[-2][1] + 1) // 2)

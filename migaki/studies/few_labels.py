@@ -107,7 +107,8 @@ class FewLabels(Study):
         tested.require("label")
         require_others(tested, known, "--data")
         self._check_labels(known)
-        phases, trials = [], {slug: list[Trial]() for slug in self._slugs()}
+        phases: list[Phase] = []
+        trials = {slug: list[Trial]() for slug in self._slugs()}
         for draw in range(config.draws):
             steps: list[Step] = []
             if any(name in self.config.methods for name in ("transfer", "tuned", "tuned_freematch")):
@@ -211,7 +212,7 @@ class FewLabels(Study):
             labels=0 if count == "all" else int(count), draw=draw, method=method, steps=config.steps,
             batch_size=config.batch_size, ratio=config.ratio, threshold=config.threshold, mirrored=config.mirrored,
             features=config.features, encoder_rate=0.0 if is_frozen else 1.0,
-            **({"learning_rate": config.transfer_rate} if is_frozen else {}))
+            learning_rate=config.transfer_rate if is_frozen else SemiSupervised.Config().learning_rate)
         start = out / f"simclr_{draw}" if name.startswith("tuned") or is_frozen else None
         run, seen = out / f"{slug}_{draw}", config.batch_size * (1 if method == "none" else 1 + 2 * config.ratio)
         return (train_step("semi_supervised", SemiSupervised.Data(data=config.data, pretrained=start), learned,

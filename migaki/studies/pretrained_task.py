@@ -3,8 +3,7 @@
     migaki study pretrained_task --photos UNLABELLED --data LABELLED --test TEST --system classifier --out DIR
     migaki study pretrained_task --photos UNLABELLED --data LABELLED --test TEST --system keypoints --key KEY \\
         --height 64 --width 64 --mirrored 0 --out DIR
-    migaki study pretrained_task --photos UNLABELLED --data LABELLED --test TEST --system regressor \\
-        --columns gaze_pitch gaze_yaw --mirrored 0 --out DIR
+    migaki study pretrained_task --photos UNLABELLED --data LABELLED --test TEST --system gaze --mirrored 0 --out DIR
 
 The labelled pictures may be rendered ones and the photographs real ones: then the encoder has seen the looks of the
 test, and the labels come from a simulator.
@@ -28,6 +27,7 @@ from migaki.lab.study import Plan, Study
 from migaki.lab.study_report import StudyReport
 from migaki.stages.evaluate import EvaluateJob
 from migaki.systems.classifier import Classifier
+from migaki.systems.gaze import Gaze
 from migaki.systems.keypoints import Keypoints
 from migaki.systems.pretext import Pretext, Task
 from migaki.systems.regressor import Regressor
@@ -42,12 +42,13 @@ ARMS: Final[Mapping[str, tuple[str, str]]] = {
 """Slug to name, and what it saw beside the labelled pictures."""
 
 _ACCURACY = Measure(key="accuracy", name="accuracy, %", scale=100, higher_is_better=True, places=1)
+_DEGREES = Measure(key="mean_deg", name="mean error, deg", places=2)
 _PIXELS = Measure(key="mean_px", name="mean distance, px", places=2)
 _KNOWN = {"simclr", "sdmp", "rotation", "context", "colour", "inpainting", "cpc"}
 
 
 class PretrainedTask(Study):
-    """A classifier, regressor or keypoint model on an encoder that learned from photographs without labels, or not."""
+    """A classifier, regressor, keypoint or gaze model on an encoder that learned from photographs, or not."""
 
     title = "Does pre-training help this task?"
     subtitle = "An encoder learns from photographs without labels; the task model that stands on it is compared with " \
@@ -65,7 +66,7 @@ class PretrainedTask(Study):
         photos: Path  # photographs without labels, to pre-train on
         data: Path  # labelled pictures, to train on
         test: Path  # other labelled pictures, to judge on
-        system: Literal["classifier", "regressor", "keypoints"] = "classifier"  # the task model
+        system: Literal["classifier", "regressor", "keypoints", "gaze"] = "classifier"  # the task model
         key: str = ""  # keypoints: the label that is learned; none = keypoints, or the only column of places
         columns: tuple[str, ...] = ()  # regressor: the labels that are learned
         method: str = "simclr"  # simclr, sdmp, or a task of pretext: rotation, context, colour, inpainting, cpc
@@ -109,7 +110,7 @@ class PretrainedTask(Study):
         if len(ImageFolder(config.photos)) < config.rivals:
             raise UserError(f"--rivals {config.rivals}: {config.photos} has fewer pictures than that: lower it, or add "
                             "pictures")
-        phases = []
+        phases: list[Phase] = []
         for seed in self._seeds():
             steps = [self._pretrain(out, seed, quiet)]
             for slug in ARMS:
@@ -133,8 +134,8 @@ class PretrainedTask(Study):
         """What the evaluations of this task model hold."""
         if self.config.system == "classifier":
             return [_ACCURACY]
-        if self.config.system == "keypoints":
-            return [_PIXELS]
+        if self.config.system in ("keypoints", "gaze"):
+            return [_PIXELS if self.config.system == "keypoints" else _DEGREES]
         return [Measure(key=f"{name}_mae", name=f"mean error of {name}", places=4) for name in self.config.columns]
 
     def _seeds(self) -> range:
@@ -166,7 +167,8 @@ class PretrainedTask(Study):
         common: dict[str, Any] = {"channels": channels, "height": height, "width": width, "steps": config.steps,
                                   "batch_size": config.batch_size, "validate": 0.0}
         common |= {"keypoints": {"key": config.key}, "regressor": {"columns": config.columns}}.get(config.system, {})
-        cls: Any = {"classifier": Classifier, "regressor": Regressor, "keypoints": Keypoints}[config.system]
+        known: dict[str, Any] = {"classifier": Classifier, "regressor": Regressor, "keypoints": Keypoints, "gaze": Gaze}
+        cls = known[config.system]
         model = cls.Config(**common)
         if slug != "usual":
             rate = {"scratch": 1.0, "frozen": 0.0, "tuned": config.tuned_rate}[slug]

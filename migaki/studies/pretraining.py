@@ -11,6 +11,7 @@ size and the budget that are given. Each of their findings is reproduced or refu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -132,7 +133,8 @@ class Pretraining(Study):
 
     def _sets(self, out: Path, count: int) -> dict[str, tuple[str, Step]]:
         """Pictures to pre-train on beside all of one's own, by slug: their name and the step that writes them."""
-        config, found = self.config, {}
+        config = self.config
+        found: dict[str, tuple[str, Step]] = {}
         for share in config.amounts:
             some = int(share * count)
             found[_amount(share)] = (f"{share:.0%} of the pictures", self._take(out, _amount(share),
@@ -150,7 +152,8 @@ class Pretraining(Study):
 
     def _labelled_sets(self, out: Path) -> list[Step]:
         """Steps that write labelled pictures damaged, and with coarse classes."""
-        config, steps = self.config, []
+        config = self.config
+        steps: list[Step] = []
         for kind in config.damages:
             steps.append(self._damage(out, f"labelled_{kind}", config.train, kind))
         if config.groups:
@@ -158,8 +161,7 @@ class Pretraining(Study):
             for path, name in ((config.train, "coarse_train"), (config.test, "coarse_test")):
                 place = out / name
                 steps.append(call_step(f"give {path} the classes {' '.join(config.groups)}",
-                                       lambda path=path, place=place: regroup(path, place, groups),  # type: ignore[misc]
-                                       place / "dataset.json", [path]))
+                                       partial(regroup, path, place, groups), place / "dataset.json", [path]))
         return steps
 
     def _take(self, out: Path, slug: str, parts: list[tuple[Path, int]]) -> Step:

@@ -6,7 +6,7 @@ Shrivastava et al., CVPR 2017, sec. 3.1 (`net="paper"`); adaptation to unlabelle
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -27,6 +27,7 @@ from migaki.data.sets.gaze_labels import require_gaze
 from migaki.metrics.gaze import AngularError
 from migaki.nets.batch_norm import adapt_norm
 from migaki.nets.gaze_cnn import PaperGazeNet
+from migaki.nets.pretrained import Kind, PretrainedNet, kind_of, load_backbone
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment, gaze
 
@@ -48,7 +49,7 @@ class Gaze(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "steps batch_size net augment equalise adapt_norm match_prior validate",
-            "network": "channels height width features dropout",
+            "network": "channels height width features dropout backbone",
         }
 
         channels: int = 0  # 0 = as the data
@@ -59,6 +60,8 @@ class Gaze(System):
         net: Literal["small", "paper"] = "small"  # our small network, or the paper's
         features: int = 32  # width of the small network
         dropout: float = 0.1  # before the last hidden layer of the small network
+        backbone: Kind = ""  # network below the head of the small one; taken from what --pretrained names
+        backbone_rate: float = 0.1  # learning rate of the pretrained network as a share of the head's; 0 = frozen
         learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
         augment: bool = True  # small shifts, scales and turns; smooth light, noise
@@ -81,10 +84,11 @@ class Gaze(System):
     class Data:
         """Labelled folders, drawn from equally often, and optional unlabelled photographs."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "photos pretrained"}
 
         data: tuple[Path, ...]  # folders with gaze labels, or read by a model (`migaki apply`): self-training
         photos: Path | None = None  # unlabelled photographs of where the model will be used
+        pretrained: Path | None = None  # weights of EfficientNet-Lite0, SqueezeNet 1.1, or a run of an encoder (simclr)
 
     config: Config
     hints = ("side",)
@@ -105,13 +109,18 @@ class Gaze(System):
             raise UserError(f"gaze: patches of {config.width}x{config.height} px are too small: at least 24x24")
         self.config = config
         shape = (config.channels, config.height, config.width)
-        self.net = PaperGazeNet(*shape) if config.net == "paper" else SmallResNet(
-            *shape, num_outputs=2, features=config.features, dropout=config.dropout)
+        if config.backbone and config.net == "paper":
+            raise UserError("gaze: --pretrained puts a network below the head of --net small: leave out --net paper")
+        self.net: PaperGazeNet | SmallResNet | PretrainedNet = PaperGazeNet(*shape) if config.net == "paper" else (
+            PretrainedNet(config.backbone, *shape, 2, config.features, config.dropout) if config.backbone else
+            SmallResNet(*shape, num_outputs=2, features=config.features, dropout=config.dropout))
         # Prediction = scale * angle + offset, with one row per side and one for an unknown side. The identity, unless
         # match_prior sets it.
         self.register_buffer("scale", torch.ones(3, 2))
         self.register_buffer("offset", torch.zeros(3, 2))
-        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay)}
+        slow = self.net.backbone if isinstance(self.net, PretrainedNet) else None
+        self.optimizers = {"net": adamw(self.net, config.learning_rate, config.weight_decay, slow,
+                                        config.backbone_rate)}
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
@@ -119,6 +128,8 @@ class Gaze(System):
         if config.match_prior and data.photos is None:
             raise UserError("--match-prior brings what is read off photographs to the prior: give them with --photos")
         config, folders, photos = open_labelled(config, data.data, data.photos)
+        if data.pretrained is not None:
+            config = replace(config, backbone=kind_of(data.pretrained))
         columns = [{"gaze": _check_labels(folder)} for folder in folders]
         keys: tuple[str, ...] = ("image", "gaze") if config.mirror_side < 0 else ("image", "gaze", "side")
         if config.drift_scale > 0:
@@ -130,6 +141,11 @@ class Gaze(System):
         names = {"image": "real"} | ({"side": "real_side"} if "side" in photos.labels else {})
         return config, labelled_source(folders, keys, config.batch_size, seed, photos, names, columns,
                                        validate=config.validate)
+
+    def prepare(self, data: Data) -> None:
+        """Load pretrained weights, if there are any."""
+        if data.pretrained is not None and isinstance(self.net, PretrainedNet):
+            load_backbone(self.net.backbone, data.pretrained)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:

@@ -104,13 +104,14 @@ class Pretext(System):
     def _build_head(self) -> nn.Module:
         config, dim = self.config, self.encoder.dim
         halvings = len(self.encoder.stem) // 3 - 1 + len(self.encoder.trunk)
-        return {
+        heads: dict[Task, Callable[[], nn.Module]] = {
             "rotation": lambda: Projector(dim, config.inside, 4),
             "context": lambda: Projector(2 * dim, config.inside, 8),
             "colour": lambda: nn.Conv2d(dim, 2 * _BINS, 1),
             "inpainting": lambda: Filler(dim, config.channels, 2**halvings),
             "cpc": lambda: RowPredictor(dim, config.projected, (2, 3)),  # the next row shares half of its pixels
-        }[config.task]()
+        }
+        return heads[config.task]()
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:

@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_floor_has_its_row(place: Path) -> None:
-    config = LearningCurve.Config(train=place / "train", data=place / "test", labels=(6, 12), draws=2, steps=2,
+    config = LearningCurve.Config(train=place / "train", data=place / "test", labels=(6, 12), draws=1, steps=1,
                                   batch_size=6, device="cpu")
     found = run_judge(LearningCurve(config), [place / "run"], quiet=True)
     names = {"frozen", "tuned", "supervised", "untrained", "thumbnails"}
@@ -47,7 +47,6 @@ def test_every_floor_has_its_row(place: Path) -> None:
     table, chart, differences = found.sections
     assert [len(row) for row in table.rows] == [3] * 6 and chart.picture is not None and len(differences.rows) == 6
     assert "orth it: with 6 labels" in found.notes[0]
-    assert run_judge(LearningCurve(config), [place / "run"], quiet=True).figures == found.figures
 
 
 def test_sets_and_options_that_do_not_fit(place: Path) -> None:

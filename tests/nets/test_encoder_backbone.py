@@ -11,11 +11,11 @@ from refusals import message
 
 from migaki.core.fit import Run, fit
 from migaki.core.system import System
-from migaki.core.trained import load_system
 from migaki.nets.encoder import Encoder
-from migaki.nets.encoder_backbone import EncoderBackbone, load_encoder
+from migaki.nets.encoder_backbone import EncoderBackbone, encoder_of, load_encoder
 from migaki.nets.pretrained import kind_of, load_backbone
 from migaki.systems.classifier import Classifier
+from migaki.systems.gaze import Gaze
 from migaki.systems.keypoints import Keypoints
 from migaki.systems.regressor import Regressor
 from migaki.systems.semi_supervised import SemiSupervised
@@ -56,35 +56,40 @@ def test_the_maps_are_those_of_the_encoder(side: int, strides: tuple[int, ...]) 
 
 
 def test_a_task_model_starts_from_the_run(run: Path) -> None:
-    encoder = load_system(run).encoder
-    assert isinstance(encoder, Encoder) and kind_of(run) == "encoder_8"
-    shape = {"channels": 3, "height": 16, "width": 16, "steps": 2, "backbone": "encoder_8", "backbone_rate": 0.0}
+    encoder = encoder_of(run)
+    assert kind_of(run) == "encoder_8"
+    shape: dict[str, Any] = {"channels": 3, "height": 16, "width": 16, "steps": 2, "backbone": "encoder_8",
+                             "backbone_rate": 0.0}
     models: list[tuple[System, Any]] = [
-        (Classifier(Classifier.Config(**shape, num_classes=2)), Classifier.Data),  # type: ignore[arg-type]
-        (Regressor(Regressor.Config(**shape, columns=("number",))), None),  # type: ignore[arg-type]
-        (Keypoints(Keypoints.Config(**shape, key="keypoints", num_points=2)), Keypoints.Data)]  # type: ignore[arg-type]
+        (Classifier(Classifier.Config(**shape, num_classes=2)), Classifier.Data),
+        (Regressor(Regressor.Config(**shape, columns=("number",))), None),
+        (Gaze(Gaze.Config(**shape | {"height": 24, "width": 24})), Gaze.Data),
+        (Keypoints(Keypoints.Config(**shape, key="keypoints", num_points=2)), Keypoints.Data)]
     for model, data in models:
+        net: Any = model.net
         if data is not None:
             model.prepare(data(data=(run,), pretrained=run))
         else:
-            load_backbone(model.net.backbone, run)  # type: ignore[union-attr, arg-type]
+            load_backbone(net.backbone, run)
         model.train()
-        before = {name: value.clone() for name, value in model.net.backbone.encoder.state_dict().items()}  # type: ignore[union-attr]
+        before = {name: value.clone() for name, value in net.backbone.encoder.state_dict().items()}
         torch.testing.assert_close(before, dict(encoder.state_dict()))
-        batch = {"image": torch.rand(4, 3, 16, 16), "label": torch.tensor([0, 1, 0, 1]), "number": torch.rand(4),
-                 "keypoints": torch.rand(4, 2, 2) * 15}
+        side = model.config.height
+        batch = {"image": torch.rand(4, 3, side, side), "gaze": torch.rand(4, 2), "number": torch.rand(4),
+                 "label": torch.tensor([0, 1, 0, 1]), "keypoints": torch.rand(4, 2, 2) * 15}
         model.update(batch, 0)
-        after = model.net.backbone.encoder.state_dict()  # type: ignore[union-attr]
+        after = net.backbone.encoder.state_dict()
         torch.testing.assert_close(dict(after), before, rtol=0, atol=0)  # its batch norm has not moved either
 
 
 def test_a_backbone_that_learns_is_in_training_mode() -> None:
     model = Classifier(Classifier.Config(channels=3, height=16, width=16, num_classes=2, backbone="encoder_8"))
-    assert model.train().net.backbone.encoder.training  # type: ignore[union-attr]
+    net: Any = model.train().net
+    assert net.backbone.encoder.training
 
 
 def test_semi_supervised_starts_from_it_and_holds_it(run: Path) -> None:
-    encoder = load_system(run).encoder
+    encoder = encoder_of(run)
     config = SemiSupervised.Config(channels=3, height=16, width=16, num_classes=2, steps=4, features=8, method="none",
                                    encoder_rate=0.0)
     model = SemiSupervised(config)
@@ -94,7 +99,7 @@ def test_semi_supervised_starts_from_it_and_holds_it(run: Path) -> None:
     before = model.net.head.weight.detach().clone()
     model.update(batch, 0)
     for net in (model.net.encoder, model.encoder):
-        torch.testing.assert_close(dict(net.state_dict()), dict(encoder.state_dict()))  # type: ignore[union-attr]
+        torch.testing.assert_close(dict(net.state_dict()), dict(encoder.state_dict()))
     assert not torch.equal(model.net.head.weight, before)
 
 
