@@ -1,4 +1,4 @@
-"""A sparse voxel grid of densities and spherical harmonics, its marching by compiled kernels or torch, and its Adam.
+"""A sparse voxel grid of densities and spherical harmonics, marched by compiled kernels or torch.
 
 Plenoxels (Fridovich-Keil, Yu et al., CVPR 2022) with the density of DVGO (Sun et al., CVPR 2022); see
 `ops.volume_march` for what a row of the table holds.
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from migaki.ops import volume_grid as grids
 from migaki.ops import volume_march as kernels
@@ -230,52 +229,3 @@ class VoxelGrid(nn.Module):
         self.low.copy_(torch.from_numpy(layout.low))
         self.cell.fill_(layout.cell)
         self._derived = None
-
-
-class RowAdam(Optimizer):
-    """Adam (Kingma and Ba, 2015) on the rows of a table that a step touches; others rest, with their moments.
-
-    The moments are not corrected for their bias: with 1 - b1 = sqrt(1 - b2) a row's first step has the length of the
-    learning rate without it. Column 0 learns at `density` times the rate, the columns of each colour's harmonics above
-    the first at `view` times it, and those that pad a row not at all.
-    """
-
-    def __init__(self, params: Any, lr: float = 0.1, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-8,
-                 density: float = 1.0, view: float = 1.0, terms: int = 1) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "density": density, "view": view,
-                                  "terms": terms})
-
-    def moments(self, parameter: Tensor) -> tuple[Tensor, Tensor]:
-        """Both moments, made when first asked for."""
-        state = self.state[parameter]
-        for name in ("first", "second"):
-            if name not in state:
-                state[name] = torch.zeros_like(parameter)
-        return state["first"], state["second"]
-
-    @staticmethod
-    def rates(group: dict[str, Any], width: int) -> list[float]:
-        """The learning rate of each column."""
-        terms, lr = group["terms"], group["lr"]
-        colours = [lr * (1.0 if column % terms == 0 else group["view"]) for column in range(3 * terms)]
-        return ([lr * group["density"], *colours] + [0.0] * width)[:width]
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One step from dense gradients; a row whose gradient is zero was not touched."""
-        for group in self.param_groups:
-            (b1, b2), small = group["betas"], group["eps"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                first, second = self.moments(parameter)
-                slope = parameter.grad
-                touched = (slope != 0).any(-1, keepdim=True)
-                if (found := getattr(self, "found_inf", None)) is not None:
-                    touched = touched & (found == 0)
-                    slope = torch.where(touched, slope, torch.zeros_like(slope))
-                first.copy_(torch.where(touched, b1 * first + (1 - b1) * slope, first))
-                second.copy_(torch.where(touched, b2 * second + (1 - b2) * slope * slope, second))
-                move = first / (second.sqrt() + small)
-                for column, rate in enumerate(self.rates(group, parameter.shape[-1])):
-                    parameter[..., column] -= rate * torch.where(touched[..., 0], move[..., column], 0)

@@ -66,7 +66,7 @@ def span(origins: Tensor, directions: Tensor, dims: Tensor, near: float, far: fl
 def march(origins: Tensor, directions: Tensor, jitter: Tensor, basis: Tensor, table: Tensor, index: Tensor,
           leap: Tensor, dims: Tensor, *, shift: float, step: float, near: float, far: float, faint: float,
           opaque: float, activation: int, samples: int) -> Marched:
-    """March rays through the grid; arguments as in `ops.volume_march.march`, `samples` a ray, differentiable in `table`.
+    """March rays as `ops.volume_march.march` does, with at most `samples` a ray; differentiable in `table`.
 
     Shape: origins, directions (N, 3); jitter (N,); basis (N, K); table (V, W); dims (3,) int64
     """

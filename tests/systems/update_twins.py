@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attack_twins
+import field_twins
 import label_twins
 import refiner_twins
 import scene_twins
@@ -274,7 +275,7 @@ TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "cut": translation_twins.cut, "cyclegan": translation_twins.cyclegan,
     "weak_segmenter": scene_twins.weak_segmenter, "style_network": style_twins.style_network,
     "simclr": label_twins.simclr, "semi_supervised": label_twins.semi_supervised,
-    "copy_detector": label_twins.copy_detector}
+    "copy_detector": label_twins.copy_detector, "voxel_field": field_twins.voxel_field}
 
 
 def half_cosine(rate: float, step: int, steps: int) -> float:
@@ -304,6 +305,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "simclr": {"net": cycle}, "semi_supervised": {"net": cycle}, "copy_detector": {"net": cycle},
     "super_resolution": {"net": half_cosine}, "texture": {"head": cycle}, "style_network": {"net": half_cosine},
     "detector": {"net": cycle}, "segmenter": {"net": cycle},
+    "voxel_field": {"field": lambda rate, step, steps: rate * 0.1 ** (step / steps)},
     **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")},
     # Of 20 steps the classifier has 2, each of two rounds 9.
     "weak_segmenter": {"classifier": lambda rate, step, _: cycle(rate, step, 2),
