@@ -109,7 +109,10 @@ class VoxelField(System):
         super().__init__()
         _check(config)
         self.config = config
-        self.grid = VoxelGrid(config.bounds[:3], config.bounds[3:], config.sides, config.rows, config.degree)
+        try:
+            self.grid = VoxelGrid(config.bounds[:3], config.bounds[3:], config.sides, config.rows, config.degree)
+        except ValueError as error:
+            raise UserError(f"--rows {config.rows} --sides: {error}: give more rows, or fewer cells") from error
         self.register_buffer("background", torch.tensor(config.background))
         # The largest weight of each cell in this stage, by the row of its first vertex.
         self.register_buffer("strength", torch.zeros(config.rows))

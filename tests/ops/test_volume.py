@@ -50,7 +50,7 @@ def test_the_kernel_sees_what_torch_sees(degree: int, activation: int) -> None:
     np.testing.assert_allclose(found.colour, wanted.colour.detach(), atol=2e-6)
     np.testing.assert_allclose(found.through, wanted.through.detach(), atol=2e-6)
     assert found.counts.tolist() == wanted.kept.sum(1).tolist() and found.counts[1] == 0
-    assert 0 < found.counts.sum() and (found.through < how.opaque).any()  # early stops take part
+    assert found.counts.sum() > 0 and (found.through < how.opaque).any()  # early stops take part
     _, normals = grid.surfaces(found)
     np.testing.assert_allclose(normals, wanted.normals.detach(), atol=2e-5)
 
