@@ -75,6 +75,7 @@ class VoxelGrid(nn.Module):
         sides: Cells of each stage: n stands for at most n^3 in the box.
         rows: Vertices that may hold something at a time.
         degree: Of the spherical harmonics, 0 to 2.
+        contracted: Whether the grid holds all of space: the box's cube is the inner half of it.
     """
 
     active: Tensor
@@ -83,8 +84,12 @@ class VoxelGrid(nn.Module):
     cell: Tensor
 
     def __init__(self, low: tuple[float, ...], high: tuple[float, ...], sides: tuple[int, ...], rows: int,
-                 degree: int) -> None:
+                 degree: int, contracted: bool = False) -> None:
         super().__init__()
+        self.middle = tuple((a + b) / 2 for a, b in zip(low, high, strict=True)) if contracted else (0.0, 0.0, 0.0)
+        self.half = max(b - a for a, b in zip(low, high, strict=True)) / 2 if contracted else 0.0
+        if contracted:
+            low, high = (-2.0, -2.0, -2.0), (2.0, 2.0, 2.0)
         self.degree, self.terms = degree, (degree + 1) ** 2
         width = {0: 4, 1: 16, 2: 32}[degree]
         first = grids.layout_of(np.array(low), np.array(high), sides[0] ** 3)
@@ -120,9 +125,28 @@ class VoxelGrid(nn.Module):
         """The spherical harmonics (N, K) of unit vectors (N, 3)."""
         return harmonics(directions, self.degree)
 
+    @property
+    def unit(self) -> float:
+        """The length in scene units of 1 along a marched ray."""
+        return self.half or self.derived.layout.cell
+
+    @property
+    def scale(self) -> float:
+        """Cells in a unit of contracted space; 0 for a box."""
+        return 1 / self.derived.layout.cell if self.half else 0.0
+
+    def placed(self, origins: Tensor) -> Tensor:
+        """Places (N, 3) of scene units where rays are marched: in cells from the first vertex, or in units of
+        contracted space."""
+        if not self.half:
+            return (origins - self.low.float()) / self.derived.layout.cell
+        return torch.stack([(origins[:, axis] - self.middle[axis]) / self.half for axis in range(3)], 1)
+
     def samples_a_ray(self, step: float) -> int:
-        """The most samples that a ray takes."""
+        """The most samples that a ray takes; some more could only begin far outside of the inner cube."""
         dims = self.derived.layout.dims
+        if self.half:
+            return math.ceil(9 / self.derived.layout.cell / step) + 2
         return math.ceil(math.sqrt(sum((side - 1) ** 2 for side in dims)) / step) + 2
 
     def march(self, origins: Tensor, directions: Tensor, jitter: Tensor, near: float, far: float,
@@ -131,33 +155,35 @@ class VoxelGrid(nn.Module):
 
         Shape: origins, directions (N, 3); jitter (N,) in [0, 1)
         """
-        derived, cell = self.derived, self.derived.layout.cell
+        derived, unit = self.derived, self.unit
         found = torch_march(
-            (origins - self.low.float()) / cell, directions, jitter, self.basis(directions), self.table,
-            derived.index, derived.leap, self.dims, shift=how.shift, step=how.step, near=near / cell, far=far / cell,
-            faint=how.faint, opaque=how.opaque, activation=how.activation, samples=self.samples_a_ray(how.step))
-        return Marched(found.colour, found.through, found.weights, found.distances * cell, found.colours,
+            self.placed(origins), directions, jitter, self.basis(directions), self.table, derived.index, derived.leap,
+            self.dims, shift=how.shift, step=how.step, near=near / unit, far=far / unit, faint=how.faint,
+            opaque=how.opaque, activation=how.activation, samples=self.samples_a_ray(how.step), low=self.low.float(),
+            scale=self.scale)
+        return Marched(found.colour, found.through, found.weights, found.distances * unit, found.colours,
                        found.normals, found.rows, found.kept)
 
     def march_compiled(self, origins: Tensor, directions: Tensor, jitter: Tensor, near: float, far: float,
                        how: Marching, threads: int) -> Samples:
         """The same by the compiled kernel; keeps the samples for the kernels that follow."""
         derived = self.derived
-        layout, count, most = derived.layout, len(origins), self.samples_a_ray(how.step)
+        count, most = len(origins), self.samples_a_ray(how.step)
         found = Samples(
             self.basis(directions).numpy(), np.empty((count * most, 4), np.int32),
             np.empty((count * most, kernels.WIDTH), np.float32), np.arange(count) * most, np.zeros(count, np.int64),
             np.empty((count, 3), np.float32), np.empty(count, np.float32))
-        begin = ((origins - self.low.float()) / layout.cell).contiguous().numpy()
+        begin, unit, scale = self.placed(origins).contiguous().numpy(), self.unit, np.float32(self.scale)
+        low = self.low.float().numpy()
         table, index, leap = self.table.detach().numpy(), derived.index.numpy(), derived.leap.numpy()
         dims, towards, shifts = self.dims.numpy(), directions.contiguous().numpy(), jitter.numpy()
-        numbers = [np.float32(value) for value in (how.shift, how.step, near / layout.cell, far / layout.cell,
+        numbers = [np.float32(value) for value in (how.shift, how.step, near / unit, far / unit,
                                                    how.faint, how.opaque)]
 
         def part(_: int, start: int, stop: int) -> None:
-            kernels.march(begin, towards, shifts, found.basis, table, index, leap, dims, *numbers, how.activation,
-                          found.rows, found.values, found.starts, found.counts, found.colour, found.through, start,
-                          stop)
+            kernels.march(begin, towards, shifts, found.basis, table, index, leap, dims, *numbers, how.activation, low,
+                          scale, found.rows, found.values, found.starts, found.counts, found.colour, found.through,
+                          start, stop)
 
         in_ranges(part, count, threads)
         return found
@@ -168,7 +194,7 @@ class VoxelGrid(nn.Module):
         normals = np.empty((len(samples.counts), 3), np.float32)
         kernels.surfaces(self.table.detach().numpy(), samples.rows, samples.values, samples.starts, samples.counts,
                          distances, normals)
-        return torch.from_numpy(distances) * self.derived.layout.cell, torch.from_numpy(normals)
+        return torch.from_numpy(distances) * self.unit, torch.from_numpy(normals)
 
     @torch.no_grad()
     def carve(self, strength: Tensor, keep: float, moments: Sequence[Tensor]) -> None:

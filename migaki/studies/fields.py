@@ -1,7 +1,7 @@
 """Fields: how a scene's picture gets better with time, by the size of the grid and by what a voxel holds.
 
-    migaki study fields --out DIR                        # a ring of views of a scene that is rendered for it
-    migaki study fields --data CAPTURE --out DIR         # a posed set of one's own, such as of `migaki import transforms`
+    migaki study fields --out DIR                   # a ring of views of a scene that is rendered for it
+    migaki study fields --data CAPTURE --out DIR    # a posed set of one's own, such as of `migaki import transforms`
 
 Every field learns from the same views and is judged on those held out, beside the nearest training view.
 """
@@ -35,9 +35,9 @@ from migaki.systems.voxel_field import VoxelField
 
 _SHOWN = 5  # held-out views on the sheet
 _PROTOCOL = """\
-All fields see the same training views, with the same rays a step. Time is that of the training alone, held-out views \
-included, on the machine named below. PSNR and SSIM are means over the held-out views, values clipped to [0, 1]. A view \
-that costs nothing is the training view from the nearest camera."""
+All fields see the same training views, with the same rays a step. Time is that of the training alone, validation \
+included, on the machine named below. PSNR and SSIM are means over the held-out views, values clipped to [0, 1]. What \
+costs nothing is the training view from the nearest camera."""
 
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "grey": ("one colour a voxel (degree 0)", {"degree": 0}),

@@ -41,6 +41,7 @@ class VoxelField(System):
 
     The set needs `camera_to_world` and `intrinsics` for each picture, and the scene's bounds in dataset.json, as
     `migaki import transforms` and `migaki simulate scene` write them. Views whose `split` is test or val are held out.
+    With `--space all` the grid holds all of space: what lies beyond the box is drawn together, the further the more.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +50,7 @@ class VoxelField(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "steps batch_size sides degree hold_out",
-            "network": "channels height width bounds background near far rows activation step faint opaque alpha "
+            "network": "channels height width bounds background space near far rows activation step faint opaque alpha "
                        "shown",
         }
 
@@ -58,6 +59,7 @@ class VoxelField(System):
         width: int = 0  # px; 0 = as the data
         bounds: tuple[float, ...] = ()  # x0 y0 z0 x1 y1 z1 of the box, scene units; none = as the data
         background: tuple[float, ...] = ()  # r g b behind the box; none = as the data, or black
+        space: Literal["", "box", "all"] = ""  # what the grid holds; none: the box before a known background, else all
         near: float = 0.0  # scene units, where rays begin; 0 = as the data
         far: float = 0.0  # scene units, where they end; 0 = as the data
         sides: tuple[int, ...] = (48, 96, 160)  # cells along a side, stage by stage
@@ -110,7 +112,8 @@ class VoxelField(System):
         _check(config)
         self.config = config
         try:
-            self.grid = VoxelGrid(config.bounds[:3], config.bounds[3:], config.sides, config.rows, config.degree)
+            self.grid = VoxelGrid(config.bounds[:3], config.bounds[3:], config.sides, config.rows, config.degree,
+                                  config.space == "all")
         except ValueError as error:
             raise UserError(f"--rows {config.rows} --sides: {error}: give more rows, or fewer cells") from error
         self.register_buffer("background", torch.tensor(config.background))
@@ -141,7 +144,8 @@ class VoxelField(System):
         _, height, width = folder.shape
         config = replace(
             config, channels=3, height=height, width=width, bounds=config.bounds or scene.bounds,
-            background=config.background or scene.background or (0.0, 0.0, 0.0), near=config.near or scene.near,
+            background=config.background or scene.background or (0.0, 0.0, 0.0),
+            space=config.space or ("box" if scene.background else "all"), near=config.near or scene.near,
             far=config.far or scene.far)
         learned, held = divide_views(folder, config.hold_out)
         shown = evenly(held, config.shown)
@@ -152,8 +156,8 @@ class VoxelField(System):
     def tiny(cls) -> tuple[Config, Batch]:
         """Four rays and four views of 12x12 px of a box of 4^3 cells, in torch."""
         config = cls.Config(channels=3, height=12, width=12, bounds=(-1, -1, -1, 1, 1, 1), background=(1, 1, 1),
-                            near=1.0, far=9.0, sides=(4,), begins=(), rows=130, steps=6, batch_size=4, alpha=0.3,
-                            carvings=1, engine="torch")
+                            space="box", near=1.0, far=9.0, sides=(4,), begins=(), rows=130, steps=6, batch_size=4,
+                            alpha=0.3, carvings=1, engine="torch")
         draw = torch.Generator().manual_seed(0)
         pose = torch.eye(3, 4).repeat(4, 1, 1)
         pose[:, :, 3] = torch.tensor([0.1, -0.2, -4.0]) + 0.3 * torch.rand(4, 3, generator=draw)

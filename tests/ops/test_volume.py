@@ -12,7 +12,7 @@ import torch
 from migaki.nets.voxel_grid import Marching, Samples, VoxelGrid
 from migaki.ops import volume_grid as grids
 from migaki.ops.volume_jit import in_ranges
-from migaki.ops.volume_torch import harmonics
+from migaki.ops.volume_torch import contracted, harmonics, stretched
 
 HOW = Marching(step=0.5, faint=1e-3, opaque=1e-2, alpha=0.2)
 NEAR, FAR = 1.0, 9.0
@@ -53,6 +53,38 @@ def test_the_kernel_sees_what_torch_sees(degree: int, activation: int) -> None:
     assert found.counts.sum() > 0 and (found.through < how.opaque).any()  # early stops take part
     _, normals = grid.surfaces(found)
     np.testing.assert_allclose(normals, wanted.normals.detach(), atol=2e-5)
+
+
+def everywhere() -> VoxelGrid:
+    """The same over all of space, of which [-1, 1]^3 is the inner half."""
+    grid = VoxelGrid((-1, -1, -1), (1, 1, 1), (10,), 1400, 0, contracted=True)
+    draw = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        grid.active.copy_(torch.rand(1000, generator=draw) < 0.2)
+        grid.table.normal_(generator=draw)
+    return grid
+
+
+def test_contracted_space_is_the_same_in_both_and_skipped_alike() -> None:
+    grid, (origins, towards, jitter) = everywhere(), rays()
+    origins = torch.cat([origins[:20], 0.3 * origins[20:]])  # half of the cameras stand near the middle
+    found = grid.march_compiled(origins, towards, jitter, 0.1, 9.0, HOW, 1)
+    wanted = grid.march(origins, towards, jitter, 0.1, 9.0, HOW)
+    np.testing.assert_allclose(found.colour, wanted.colour.detach(), atol=1e-4)
+    np.testing.assert_allclose(found.through, wanted.through.detach(), atol=1e-4)
+    assert (found.counts > 2).all()
+    grid.derived.leap.clamp_(max=1)
+    assert np.array_equal(grid.march_compiled(origins, towards, jitter, 0.1, 9.0, HOW, 1).colour, found.colour)
+
+
+def test_contraction_is_that_of_the_paper() -> None:
+    places = torch.tensor([[0.5, -0.2, 0.1], [0.0, 4.0, 0.0], [-100.0, 50.0, 0.0]])
+    wanted = torch.tensor([[0.5, -0.2, 0.1], [0.0, 1.75, 0.0], [-1.99, 0.995, 0.0]])
+    torch.testing.assert_close(contracted(places), wanted)
+    # Beyond the cube, steps along a ray from its middle are alike.
+    at = torch.arange(1.0, 1.9, 0.1)
+    there = contracted(stretched(at, torch.ones(()), torch.ones(()))[:, None] * torch.tensor([[1.0, 0.0, 0.0]]))
+    torch.testing.assert_close(there[:, 0], at)
 
 
 def test_a_uniform_fog_dims_exponentially() -> None:

@@ -235,7 +235,8 @@ def test_a_scene_that_cannot_be_is_refused_in_one_line(ball: Path, scene: Any, r
 @pytest.mark.parametrize(("changes", "reason"), [
     ({"bounds": (0.0,) * 6}, "--bounds"), ({"near": 3.0, "far": 2.0}, "--near"), ({"sides": (4, 8)}, "--begins"),
     ({"sides": (1,)}, "--sides"), ({"degree": 3}, "--degree"), ({"step": (0.0,)}, "--step"),
-    ({"alpha": 1.0}, "--alpha"), ({"carvings": 0}, "--carvings"), ({"background": (1.0,)}, "--background"), ({"rows": 100}, "--rows")])
+    ({"alpha": 1.0}, "--alpha"), ({"carvings": 0}, "--carvings"), ({"background": (1.0,)}, "--background"),
+    ({"rows": 100}, "--rows")])
 def test_wrong_options_are_named(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(UserError, match=reason) as caught:
         VoxelField(replace(VoxelField.tiny()[0], **changes))
