@@ -42,7 +42,7 @@ from migaki.data.sets.class_names import (
 )
 from migaki.data.sets.contents import contents
 from migaki.data.sets.headers import headers_of
-from migaki.data.sets.labels import PLANE_KEYS, POINT_KEYS, VECTOR_KEYS, Columns, gather_columns
+from migaki.data.sets.labels import LENS_KEYS, PLANE_KEYS, POINT_KEYS, VECTOR_KEYS, Columns, gather_columns
 from migaki.data.sets.lazy_rows import LazyRows
 from migaki.data.sets.left_out import LeftOut
 from migaki.data.sets.listing import list_files
@@ -127,6 +127,10 @@ class ImageFolder:
             for name in (*POINT_KEYS, *(f"predicted_{key}" for key in POINT_KEYS)):
                 if name in arrays and not of_objects(name):
                     arrays[name] = self._moved_points(arrays[name], self.size)
+            for name in LENS_KEYS:
+                if name in arrays:
+                    arrays[name] = np.stack([self.move(index).lens(lens) for index, lens in enumerate(arrays[name])]
+                                            ).astype(np.float32)
             if any(of_objects(name) for name in arrays):
                 move_objects(arrays, [self.move(index) for index in range(len(self))], self._named)
         return arrays

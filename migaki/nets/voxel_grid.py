@@ -1,4 +1,4 @@
-"""A sparse voxel grid of densities and spherical harmonics, its marching by compiled kernels or torch, and its Adam.
+"""A sparse voxel grid of densities and spherical harmonics, marched by compiled kernels or torch.
 
 Plenoxels (Fridovich-Keil, Yu et al., CVPR 2022) with the density of DVGO (Sun et al., CVPR 2022); see
 `ops.volume_march` for what a row of the table holds.
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from migaki.ops import volume_grid as grids
 from migaki.ops import volume_march as kernels
@@ -76,6 +75,7 @@ class VoxelGrid(nn.Module):
         sides: Cells of each stage: n stands for at most n^3 in the box.
         rows: Vertices that may hold something at a time.
         degree: Of the spherical harmonics, 0 to 2.
+        contracted: Whether the grid holds all of space: the box's cube is the inner half of it.
     """
 
     active: Tensor
@@ -84,8 +84,12 @@ class VoxelGrid(nn.Module):
     cell: Tensor
 
     def __init__(self, low: tuple[float, ...], high: tuple[float, ...], sides: tuple[int, ...], rows: int,
-                 degree: int) -> None:
+                 degree: int, contracted: bool = False) -> None:
         super().__init__()
+        self.middle = tuple((a + b) / 2 for a, b in zip(low, high, strict=True)) if contracted else (0.0, 0.0, 0.0)
+        self.half = max(b - a for a, b in zip(low, high, strict=True)) / 2 if contracted else 0.0
+        if contracted:
+            low, high = (-2.0, -2.0, -2.0), (2.0, 2.0, 2.0)
         self.degree, self.terms = degree, (degree + 1) ** 2
         width = {0: 4, 1: 16, 2: 32}[degree]
         first = grids.layout_of(np.array(low), np.array(high), sides[0] ** 3)
@@ -121,9 +125,28 @@ class VoxelGrid(nn.Module):
         """The spherical harmonics (N, K) of unit vectors (N, 3)."""
         return harmonics(directions, self.degree)
 
+    @property
+    def unit(self) -> float:
+        """The length in scene units of 1 along a marched ray."""
+        return self.half or self.derived.layout.cell
+
+    @property
+    def scale(self) -> float:
+        """Cells in a unit of contracted space; 0 for a box."""
+        return 1 / self.derived.layout.cell if self.half else 0.0
+
+    def placed(self, origins: Tensor) -> Tensor:
+        """Places (N, 3) of scene units where rays are marched: in cells from the first vertex, or in units of
+        contracted space."""
+        if not self.half:
+            return (origins - self.low.float()) / self.derived.layout.cell
+        return torch.stack([(origins[:, axis] - self.middle[axis]) / self.half for axis in range(3)], 1)
+
     def samples_a_ray(self, step: float) -> int:
-        """The most samples that a ray takes."""
+        """The most samples that a ray takes; some more could only begin far outside of the inner cube."""
         dims = self.derived.layout.dims
+        if self.half:
+            return math.ceil(9 / self.derived.layout.cell / step) + 2
         return math.ceil(math.sqrt(sum((side - 1) ** 2 for side in dims)) / step) + 2
 
     def march(self, origins: Tensor, directions: Tensor, jitter: Tensor, near: float, far: float,
@@ -132,33 +155,35 @@ class VoxelGrid(nn.Module):
 
         Shape: origins, directions (N, 3); jitter (N,) in [0, 1)
         """
-        derived, cell = self.derived, self.derived.layout.cell
+        derived, unit = self.derived, self.unit
         found = torch_march(
-            (origins - self.low.float()) / cell, directions, jitter, self.basis(directions), self.table,
-            derived.index, derived.leap, self.dims, shift=how.shift, step=how.step, near=near / cell, far=far / cell,
-            faint=how.faint, opaque=how.opaque, activation=how.activation, samples=self.samples_a_ray(how.step))
-        return Marched(found.colour, found.through, found.weights, found.distances * cell, found.colours,
+            self.placed(origins), directions, jitter, self.basis(directions), self.table, derived.index, derived.leap,
+            self.dims, shift=how.shift, step=how.step, near=near / unit, far=far / unit, faint=how.faint,
+            opaque=how.opaque, activation=how.activation, samples=self.samples_a_ray(how.step), low=self.low.float(),
+            scale=self.scale)
+        return Marched(found.colour, found.through, found.weights, found.distances * unit, found.colours,
                        found.normals, found.rows, found.kept)
 
     def march_compiled(self, origins: Tensor, directions: Tensor, jitter: Tensor, near: float, far: float,
                        how: Marching, threads: int) -> Samples:
         """The same by the compiled kernel; keeps the samples for the kernels that follow."""
         derived = self.derived
-        layout, count, most = derived.layout, len(origins), self.samples_a_ray(how.step)
+        count, most = len(origins), self.samples_a_ray(how.step)
         found = Samples(
             self.basis(directions).numpy(), np.empty((count * most, 4), np.int32),
             np.empty((count * most, kernels.WIDTH), np.float32), np.arange(count) * most, np.zeros(count, np.int64),
             np.empty((count, 3), np.float32), np.empty(count, np.float32))
-        begin = ((origins - self.low.float()) / layout.cell).contiguous().numpy()
+        begin, unit, scale = self.placed(origins).contiguous().numpy(), self.unit, np.float32(self.scale)
+        low = self.low.float().numpy()
         table, index, leap = self.table.detach().numpy(), derived.index.numpy(), derived.leap.numpy()
         dims, towards, shifts = self.dims.numpy(), directions.contiguous().numpy(), jitter.numpy()
-        numbers = [np.float32(value) for value in (how.shift, how.step, near / layout.cell, far / layout.cell,
+        numbers = [np.float32(value) for value in (how.shift, how.step, near / unit, far / unit,
                                                    how.faint, how.opaque)]
 
         def part(_: int, start: int, stop: int) -> None:
-            kernels.march(begin, towards, shifts, found.basis, table, index, leap, dims, *numbers, how.activation,
-                          found.rows, found.values, found.starts, found.counts, found.colour, found.through, start,
-                          stop)
+            kernels.march(begin, towards, shifts, found.basis, table, index, leap, dims, *numbers, how.activation, low,
+                          scale, found.rows, found.values, found.starts, found.counts, found.colour, found.through,
+                          start, stop)
 
         in_ranges(part, count, threads)
         return found
@@ -169,7 +194,7 @@ class VoxelGrid(nn.Module):
         normals = np.empty((len(samples.counts), 3), np.float32)
         kernels.surfaces(self.table.detach().numpy(), samples.rows, samples.values, samples.starts, samples.counts,
                          distances, normals)
-        return torch.from_numpy(distances) * self.derived.layout.cell, torch.from_numpy(normals)
+        return torch.from_numpy(distances) * self.unit, torch.from_numpy(normals)
 
     @torch.no_grad()
     def carve(self, strength: Tensor, keep: float, moments: Sequence[Tensor]) -> None:
@@ -230,52 +255,3 @@ class VoxelGrid(nn.Module):
         self.low.copy_(torch.from_numpy(layout.low))
         self.cell.fill_(layout.cell)
         self._derived = None
-
-
-class RowAdam(Optimizer):
-    """Adam (Kingma and Ba, 2015) on the rows of a table that a step touches; others rest, with their moments.
-
-    The moments are not corrected for their bias: with 1 - b1 = sqrt(1 - b2) a row's first step has the length of the
-    learning rate without it. Column 0 learns at `density` times the rate, the columns of each colour's harmonics above
-    the first at `view` times it, and those that pad a row not at all.
-    """
-
-    def __init__(self, params: Any, lr: float = 0.1, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-8,
-                 density: float = 1.0, view: float = 1.0, terms: int = 1) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "density": density, "view": view,
-                                  "terms": terms})
-
-    def moments(self, parameter: Tensor) -> tuple[Tensor, Tensor]:
-        """Both moments, made when first asked for."""
-        state = self.state[parameter]
-        for name in ("first", "second"):
-            if name not in state:
-                state[name] = torch.zeros_like(parameter)
-        return state["first"], state["second"]
-
-    @staticmethod
-    def rates(group: dict[str, Any], width: int) -> list[float]:
-        """The learning rate of each column."""
-        terms, lr = group["terms"], group["lr"]
-        colours = [lr * (1.0 if column % terms == 0 else group["view"]) for column in range(3 * terms)]
-        return ([lr * group["density"], *colours] + [0.0] * width)[:width]
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One step from dense gradients; a row whose gradient is zero was not touched."""
-        for group in self.param_groups:
-            (b1, b2), small = group["betas"], group["eps"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                first, second = self.moments(parameter)
-                slope = parameter.grad
-                touched = (slope != 0).any(-1, keepdim=True)
-                if (found := getattr(self, "found_inf", None)) is not None:
-                    touched = touched & (found == 0)
-                    slope = torch.where(touched, slope, torch.zeros_like(slope))
-                first.copy_(torch.where(touched, b1 * first + (1 - b1) * slope, first))
-                second.copy_(torch.where(touched, b2 * second + (1 - b2) * slope * slope, second))
-                move = first / (second.sqrt() + small)
-                for column, rate in enumerate(self.rates(group, parameter.shape[-1])):
-                    parameter[..., column] -= rate * torch.where(touched[..., 0], move[..., column], 0)

@@ -42,7 +42,7 @@ def layout_of(low: Array, high: Array, cells: int) -> Layout:
 
 
 def leaps_of(active: Array) -> Array:
-    """The distance of each cell to the next active one, uint8: 0 for active cells, at most 255 (Chebyshev)."""
+    """The distance of each cell to the next active one in cells (Chebyshev), uint8: 0 for active cells, at most 255."""
     from scipy.ndimage import distance_transform_cdt  # takes a quarter of a second to import
 
     if not active.any():

@@ -29,6 +29,9 @@ FX, FY, FZ, SLOPE, THROUGH, ALPHA, RED, GREEN, BLUE, AT, G_DENSITY, G_RED, G_GRE
 WIDTH = 16
 """Numbers kept of each sample: with two to spare, one line of the cache."""
 
+_FARTHEST = f4(1 / 256)
+_WIDEST = f4(3.0)  # cells that a step may move where space is contracted, over its length
+
 LINEAR, SIGMOID, EXPONENTIAL = 0, 1, 2
 """How a sum of spherical harmonics becomes a colour: max(0, 1/2 + v), 1 / (1 + exp(-v)), exp(v - 5)."""
 
@@ -68,18 +71,53 @@ def _span(origin, direction, dims, near, far):  # type: ignore[no-untyped-def]
     return first, last
 
 
+@inlined
+def _leaves(origin, direction, near):  # type: ignore[no-untyped-def]
+    """Where a ray leaves the inner cube [-1, 1]^3, and `near` if it misses it."""
+    first, last = near, f4(1e9)
+    for axis in range(3):
+        if abs(direction[axis]) < f4(1e-9):
+            if abs(origin[axis]) > f4(1.0):
+                return near
+            continue
+        one = (-f4(1.0) - origin[axis]) / direction[axis]
+        other = (f4(1.0) - origin[axis]) / direction[axis]
+        first, last = max(first, min(one, other)), min(last, max(one, other))
+    return last if last > first else near
+
+
+@inlined
+def _stretched(at, inner, steepest):  # type: ignore[no-untyped-def]
+    """The distance of a sample whose place in its row is `at`: the same up to the inner cube's end, from there in steps
+    that grow so that they stay alike where space is contracted."""
+    if at <= inner:
+        return at
+    part = min(at - inner, f4(1.0) - _FARTHEST)
+    return inner + part / (f4(1.0) - part) / steepest
+
+
+@inlined
+def _drawn(radius):  # type: ignore[no-untyped-def]
+    """By what a place is drawn to the middle: (2 - 1 / r) / r beyond the inner cube (Barron et al., "Mip-NeRF 360",
+    CVPR 2022, equation 10, with the largest coordinate as r)."""
+    return f4(1.0) if radius <= f4(1.0) else (f4(2.0) - f4(1.0) / radius) / radius
+
+
 @compiled
 def march(origins, directions, jitter, basis, table, index, leap, dims, shift, step, near, far,  # type: ignore[no-untyped-def]
-          faint, opaque, activation, rows, samples, starts, counts, colours, through, start, stop):
+          faint, opaque, activation, low, scale, rows, samples, starts, counts, colours, through, start, stop):
     """March the rays start .. stop and keep their samples; the first half of a step of learning, and all of rendering.
 
     `faint`: samples of less opacity are left out. `opaque`: a ray ends where less light than this comes through.
     Ray r keeps `counts[r]` samples from `starts[r]` on in `rows` (4 rows, of the corner and its neighbours along y, z
     and both) and `samples`. `colours` receives the light of the samples alone, `through` the share that passes all.
 
+    With a `scale` above 0 space is contracted: rays are in units in which the inner cube is [-1, 1]^3, all else is
+    drawn into [-2, 2]^3, where the grid lies, and `low` is its first vertex, `scale` its cells in a unit.
+
     Shape: origins (N, 3) in cells from the first vertex; directions (N, 3) of length 1; jitter (N,) in [0, 1); basis
-        (N, K); table (V, W); index and leap as above; rows (S, 4) int32; samples (S, 16); starts, counts (N,) int64;
-        colours (N, 3); through (N,)
+        (N, K); table (V, W); index and leap as above; low (3,); rows (S, 4) int32; samples (S, 16); starts, counts (N,)
+        int64; colours (N, 3); through (N,)
     """
     terms, width = basis.shape[1], table.shape[1]
     dx, dy = dims[0], dims[1]
@@ -88,10 +126,16 @@ def march(origins, directions, jitter, basis, table, index, leap, dims, shift, s
     room = samples.shape[0] if stop >= starts.shape[0] else starts[stop]
     for ray in range(start, stop):
         starts[ray] = place
-        first, last = _span(origins[ray], directions[ray], dims, near, far)
+        inner = f4(0.0)
+        if scale > f4(0.0):
+            inner = _leaves(origins[ray], directions[ray], near)
+            first, last = near * scale, (inner + f4(1.0) - _FARTHEST) * scale
+        else:
+            first, last = _span(origins[ray], directions[ray], dims, near, far)
         ox, oy, oz = origins[ray, 0], origins[ray, 1], origins[ray, 2]
         vx, vy, vz = directions[ray, 0], directions[ray, 1], directions[ray, 2]
-        pace = step * max(abs(vx), max(abs(vy), abs(vz)))
+        steepest = max(abs(vx), max(abs(vy), abs(vz)))
+        pace = step * (steepest if scale == f4(0.0) else _WIDEST)
         passing, red, green, blue = f4(1.0), f4(0.0), f4(0.0), f4(0.0)
         number = 0
         while place < room:
@@ -99,7 +143,14 @@ def march(origins, directions, jitter, basis, table, index, leap, dims, shift, s
             if at >= last:
                 break
             number += 1
+            if scale > f4(0.0):
+                at = _stretched(at / scale, inner, steepest)
             x, y, z = ox + at * vx, oy + at * vy, oz + at * vz
+            if scale > f4(0.0):
+                drawn = _drawn(max(abs(x), max(abs(y), abs(z))))
+                x, y, z = (x * drawn - low[0]) * scale, (y * drawn - low[1]) * scale, (z * drawn - low[2]) * scale
+                if min(x, min(y, z)) < f4(0.0) or x > dx - 1 or y > dy - 1 or z > dims[2] - 1:
+                    continue
             ix = min(max(int(x), 0), dx - 2)
             iy = min(max(int(y), 0), dy - 2)
             iz = min(max(int(z), 0), dims[2] - 2)

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from migaki.ops.full_precision import full_precision
 
+FARTHEST = 1 / 256
+"""Share of the contracted way that is left out, since it has no end."""
+
 _SH = (0.28209479177387814, 0.4886025119029199, 1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
 
 
@@ -63,21 +66,54 @@ def span(origins: Tensor, directions: Tensor, dims: Tensor, near: float, far: fl
 
 
 @full_precision
+def leaves(origins: Tensor, directions: Tensor, near: float) -> Tensor:
+    """Where rays (N, 3) leave the inner cube [-1, 1]^3, and `near` for those that miss it: (N,)."""
+    steep = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
+    one, other = (-1 - origins) / steep, (1 - origins) / steep
+    first, last = torch.minimum(one, other).amax(-1).clamp_min(near), torch.maximum(one, other).amin(-1)
+    return torch.where(last > first, last, torch.full_like(last, near))
+
+
+@full_precision
+def stretched(at: Tensor, inner: Tensor, steepest: Tensor) -> Tensor:
+    """The distances of samples, in steps that grow beyond the inner cube; see `volume_march`."""
+    part = (at - inner).clamp(0, 1 - FARTHEST)
+    return torch.where(at <= inner, at, inner + part / (1 - part) / steepest)
+
+
+@full_precision
+def contracted(places: Tensor) -> Tensor:
+    """Draw space (..., 3) into [-2, 2]^3; what lies in [-1, 1]^3 stays. Mip-NeRF 360, equation 10, by the largest
+    coordinate."""
+    radius = places.abs().amax(-1, keepdim=True).clamp_min(1)
+    return places * (2 - 1 / radius) / radius
+
+
+@full_precision
 def march(origins: Tensor, directions: Tensor, jitter: Tensor, basis: Tensor, table: Tensor, index: Tensor,
           leap: Tensor, dims: Tensor, *, shift: float, step: float, near: float, far: float, faint: float,
-          opaque: float, activation: int, samples: int) -> Marched:
-    """March rays through the grid; arguments as in `ops.volume_march.march`, `samples` a ray, differentiable in `table`.
+          opaque: float, activation: int, samples: int, low: Tensor | None = None, scale: float = 0.0) -> Marched:
+    """March rays as `ops.volume_march.march` does, with at most `samples` a ray; differentiable in `table`.
 
     Shape: origins, directions (N, 3); jitter (N,); basis (N, K); table (V, W); dims (3,) int64
     """
     first, last = span(origins, directions, dims, near, far)
+    inner = leaves(origins, directions, near) if scale else first
+    if scale:
+        first, last = torch.full_like(inner, near * scale), (inner + 1 - FARTHEST) * scale
     at = first[:, None] + (torch.arange(samples, device=origins.device) + jitter[:, None]) * step
+    there = at < last[:, None]
+    if scale:
+        at = stretched(at / scale, inner[:, None], directions.abs().amax(-1)[:, None])
     places = origins[:, None] + at[..., None] * directions[:, None]
+    if scale:
+        places = (contracted(places) - low) * scale
+        there = there & ((places >= 0) & (places <= dims - 1)).all(-1)
     base = torch.minimum(places.clamp(-1, 2**15).long().clamp_min(0), dims - 2)
     part = places - base
     dx, dy = dims[0], dims[1]
     cell = (base[..., 2] * (dy - 1) + base[..., 1]) * (dx - 1) + base[..., 0]
-    there = (at < last[:, None]) & (leap[cell] == 0)
+    there = there & (leap[cell] == 0)
     corner = (base[..., 2] * dy + base[..., 1]) * dx + base[..., 0]
     offsets = torch.stack([0 * dx, dx, dx * dy, dx * dy + dx])
     rows = index[torch.where(there[..., None], corner[..., None] + offsets, 0)].long().clamp_min(0)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,17 +23,17 @@ from migaki.data.batches.ray_pixels import RayPixels, divide_views, evenly
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.scenes import scene_of
 from migaki.metrics.views import Views
-from migaki.nets.voxel_grid import Marching, RowAdam, Samples, VoxelGrid
+from migaki.nets.voxel_descent import TURNS, CompiledDescent, RowAdam
+from migaki.nets.voxel_grid import Marching, VoxelGrid
 from migaki.ops import volume_march as kernels
 from migaki.ops.camera import pixel_rays
 from migaki.ops.full_precision import full_precision
-from migaki.ops.volume_jit import in_ranges
 from migaki.ops.volume_torch import Marched
 
 _ACTIVATIONS = {"linear": kernels.LINEAR, "sigmoid": kernels.SIGMOID, "exponential": kernels.EXPONENTIAL}
 _PIECE = 4096  # rays that are rendered at once
 _SMALL = 1e-6
-_TURNS = 8  # steps in which each row has one turn of being smoothed, so many times as strongly
+_CAMERAS = 64
 
 
 class VoxelField(System):
@@ -42,6 +41,7 @@ class VoxelField(System):
 
     The set needs `camera_to_world` and `intrinsics` for each picture, and the scene's bounds in dataset.json, as
     `migaki import transforms` and `migaki simulate scene` write them. Views whose `split` is test or val are held out.
+    With `--space all` the grid holds all of space: what lies beyond the box is drawn together, the further the more.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +50,7 @@ class VoxelField(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "steps batch_size sides degree hold_out",
-            "network": "channels height width bounds background near far rows activation step faint opaque alpha "
+            "network": "channels height width bounds background space near far rows activation step faint opaque alpha "
                        "shown",
         }
 
@@ -59,6 +59,7 @@ class VoxelField(System):
         width: int = 0  # px; 0 = as the data
         bounds: tuple[float, ...] = ()  # x0 y0 z0 x1 y1 z1 of the box, scene units; none = as the data
         background: tuple[float, ...] = ()  # r g b behind the box; none = as the data, or black
+        space: Literal["", "box", "all"] = ""  # what the grid holds; none: the box before a known background, else all
         near: float = 0.0  # scene units, where rays begin; 0 = as the data
         far: float = 0.0  # scene units, where they end; 0 = as the data
         sides: tuple[int, ...] = (48, 96, 160)  # cells along a side, stage by stage
@@ -74,9 +75,9 @@ class VoxelField(System):
         keep: float = 1e-2  # largest weight under which a cell is given up between stages
         steps: int = 12_000  # updates
         batch_size: int = 1024  # rays
-        learning_rate: float = 0.05  # of Adam, on harmonics
+        learning_rate: float = 0.1  # of Adam, on harmonics
         last_rate: float = 0.1  # share of the learning rate at the end; it falls exponentially
-        density_rate: float = 4.0  # times the learning rate, on raw densities
+        density_rate: float = 2.0  # times the learning rate, on raw densities
         view_rate: float = 0.25  # times the learning rate, on harmonics above the first
         own_colour: float = 0.02  # weight of each sample's own colour (DVGO)
         clear: float = 1e-3  # weight of the entropy of what passes a ray: it is all or nothing (DVGO)
@@ -110,30 +111,41 @@ class VoxelField(System):
         super().__init__()
         _check(config)
         self.config = config
-        self.grid = VoxelGrid(config.bounds[:3], config.bounds[3:], config.sides, config.rows, config.degree)
+        try:
+            self.grid = VoxelGrid(config.bounds[:3], config.bounds[3:], config.sides, config.rows, config.degree,
+                                  config.space == "all")
+        except ValueError as error:
+            raise UserError(f"--rows {config.rows} --sides: {error}: give more rows, or fewer cells") from error
         self.register_buffer("background", torch.tensor(config.background))
         # The largest weight of each cell in this stage, by the row of its first vertex.
         self.register_buffer("strength", torch.zeros(config.rows))
+        # Up to so many of the cameras that were learned from, evenly chosen: where a tour may go.
+        self.register_buffer("cameras", torch.eye(3, 4).repeat(_CAMERAS, 1, 1))
+        self.register_buffer("lens", torch.tensor([1.0, 1.0, 0.5, 0.5]))
+        self.register_buffer("num_cameras", torch.zeros((), dtype=torch.int64))
         self.how = Marching(step=config.step[0], faint=config.faint, opaque=config.opaque, alpha=config.alpha,
                             activation=_ACTIVATIONS[config.activation])
         self.optimizers = {"field": RowAdam(self.grid.parameters(), config.learning_rate, density=config.density_rate,
                                             view=config.view_rate, terms=self.grid.terms)}
-        self._scratch: dict[str, Any] = {}
+        self._descent: CompiledDescent | None = None
 
     background: Tensor
     strength: Tensor
+    cameras: Tensor
+    lens: Tensor
+    num_cameras: Tensor
     training_only = ("strength",)
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the views; takes the size, the box and the background from the set."""
-        size = (config.height, config.width) if config.height and config.width else None
-        folder = ImageFolder(data.data, size=size, channels=3)
+        folder = _opened(data, config)
         scene = scene_of(folder)
         _, height, width = folder.shape
         config = replace(
             config, channels=3, height=height, width=width, bounds=config.bounds or scene.bounds,
-            background=config.background or scene.background or (0.0, 0.0, 0.0), near=config.near or scene.near,
+            background=config.background or scene.background or (0.0, 0.0, 0.0),
+            space=config.space or ("box" if scene.background else "all"), near=config.near or scene.near,
             far=config.far or scene.far)
         learned, held = divide_views(folder, config.hold_out)
         shown = evenly(held, config.shown)
@@ -144,8 +156,8 @@ class VoxelField(System):
     def tiny(cls) -> tuple[Config, Batch]:
         """Four rays and four views of 12x12 px of a box of 4^3 cells, in torch."""
         config = cls.Config(channels=3, height=12, width=12, bounds=(-1, -1, -1, 1, 1, 1), background=(1, 1, 1),
-                            near=1.0, far=9.0, sides=(4,), begins=(), rows=130, steps=6, batch_size=4, alpha=0.3,
-                            engine="torch")
+                            space="box", near=1.0, far=9.0, sides=(4,), begins=(), rows=130, steps=6, batch_size=4,
+                            alpha=0.3, carvings=1, engine="torch")
         draw = torch.Generator().manual_seed(0)
         pose = torch.eye(3, 4).repeat(4, 1, 1)
         pose[:, :, 3] = torch.tensor([0.1, -0.2, -4.0]) + 0.3 * torch.rand(4, 3, generator=draw)
@@ -154,6 +166,20 @@ class VoxelField(System):
             "ray_origin": pose[:, :, 3].clone(), "ray_direction": towards,
             "ray_colour": torch.rand(4, 3, generator=draw), "image": torch.rand(4, 3, 12, 12, generator=draw),
             "camera_to_world": pose, "intrinsics": torch.tensor([20.0, 20.0, 6.0, 6.0]).repeat(4, 1)}
+
+    def prepare(self, data: Data) -> None:
+        """Keep some of the cameras that are learned from, and the first one's lens."""
+        folder = _opened(data, self.config)
+        learned, _ = divide_views(folder, self.config.hold_out)
+        chosen = evenly(learned, _CAMERAS)
+        self.cameras[: len(chosen)] = folder.read_label("camera_to_world", chosen).float()
+        self.lens.copy_(folder.read_label("intrinsics", chosen[:1])[0])
+        self.num_cameras.fill_(len(chosen))
+
+    def _rows(self) -> RowAdam:
+        optimizer = self.optimizers["field"]
+        assert isinstance(optimizer, RowAdam)
+        return optimizer
 
     def _is_compiled(self) -> bool:
         engine, on_cpu = self.config.engine, self.grid.table.device.type == "cpu"
@@ -191,12 +217,12 @@ class VoxelField(System):
     def _roughness(self, found: Marched, step: int) -> tuple[Tensor, Tensor]:
         """Half the squared differences of the rows that samples touch to their neighbours, which count as fixed.
 
-        Of the density and of the harmonics; every `_TURNS`-th row has its turn, and counts so many times.
+        Of the density and of the harmonics; every `TURNS`-th row has its turn, and counts so many times.
         """
         table, derived = self.grid.table, self.grid.derived
         rows = torch.where(found.kept[..., None], found.rows, len(table)).flatten()  # the last is nobody's
         touched = torch.zeros(len(table) + 1, device=table.device).index_fill(0, rows, 1.0)[: len(derived.places)]
-        turn = (torch.arange(len(touched), device=table.device) + step) % _TURNS == 0
+        turn = (torch.arange(len(touched), device=table.device) + step) % TURNS == 0
         nx, ny, nz = derived.layout.dims
         index, at = derived.index.view(nz, ny, nx), derived.places.long()
         places = torch.stack([at // (nx * ny), at // nx % ny, at % nx], -1)
@@ -208,7 +234,7 @@ class VoxelField(System):
                 inside = (moved[:, axis] >= 0) & (moved[:, axis] < length)
                 moved[:, axis] = moved[:, axis].clamp(0, length - 1)
                 other = index[moved[:, 0], moved[:, 1], moved[:, 2]].long()
-                counts = touched * (turn & inside & (other >= 0)) * _TURNS
+                counts = touched * (turn & inside & (other >= 0)) * TURNS
                 apart = table[: len(at)] - table.detach()[other.clamp_min(0)]
                 sums = sums + (counts[:, None] * apart.square()).sum(0) / 2
         return sums[0], sums[1:].sum()
@@ -233,52 +259,14 @@ class VoxelField(System):
             through_pull = (pull * self.background).sum(1) + config.clear / count * blocked
             if not torch.isfinite(error).all():
                 return {"field/loss": torch.zeros(()), "field/colour": torch.zeros(()), "field/skipped": torch.ones(())}
-            self._descend_compiled(samples, pull.numpy(), through_pull.numpy(), target.contiguous().numpy(), step,
-                                   threads)
+            self._descent = self._descent or CompiledDescent(grid)
+            self._descent(self._rows(), samples, step, colour_pull=pull, through_pull=through_pull,
+                          own_pull=config.own_colour / (3 * count), target=target, activation=self.how.activation,
+                          smooth=(config.smooth_density, config.smooth_colour), threads=threads)
             entropy = -(light * light.log() + (1 - light) * (1 - light).log()).mean()
             colour = error.square().mean()
             return {"field/loss": colour + config.clear * entropy, "field/colour": colour,
                     "field/skipped": torch.zeros(())}
-
-    def _descend_compiled(self, samples: Samples, pull: np.ndarray[Any, Any], through_pull: np.ndarray[Any, Any],
-                          target: np.ndarray[Any, Any], step: int, threads: int) -> None:
-        config, derived, table = self.config, self.grid.derived, self.grid.table.detach()
-        optimizer = self.optimizers["field"]
-        assert isinstance(optimizer, RowAdam)
-        group = optimizer.param_groups[0]
-        first, second = (one.numpy() for one in optimizer.moments(self.grid.table))
-        if not self._scratch:
-            self._scratch = {"gradient": np.empty(tuple(table.shape), np.float32),
-                             "stamps": np.full(len(table), -1, np.int64)}
-        gradient, stamps = self._scratch["gradient"], self._scratch["stamps"]
-        own = np.float32(config.own_colour / (3 * len(target)))
-        values, rates = table.numpy(), np.array(optimizer.rates(group, table.shape[1]), np.float32)
-        weights = np.full(table.shape[1], config.smooth_colour * _TURNS, np.float32)
-        weights[0] = config.smooth_density * _TURNS
-        lanes = max(1, threads)
-        touched = [np.empty(len(derived.places), np.int32) for _ in range(lanes)]
-        numbers = [0] * lanes
-        index, places, dims = derived.index.numpy(), derived.places.numpy(), self.grid.dims.numpy()
-        (b1, b2), small = group["betas"], group["eps"]
-
-        def pulls(_: int, start: int, stop: int) -> None:
-            kernels.gradients(samples.values, samples.starts, samples.counts, pull, through_pull, own, target,
-                              self.how.activation, start, stop)
-
-        def collect(lane: int, *_: int) -> None:
-            numbers[lane] = kernels.scatter(samples.rows, samples.values, samples.starts, samples.counts,
-                                            samples.basis, gradient, stamps, step, touched[lane], lane, lanes)
-            if weights.any():
-                kernels.smooth(values, gradient, index, places, dims, weights, step, _TURNS, touched[lane],
-                               numbers[lane])
-
-        def move(lane: int, *_: int) -> None:
-            kernels.descend_rows(values, first, second, gradient, rates, np.float32(b1), np.float32(b2),
-                                 np.float32(small), touched[lane], numbers[lane])
-
-        in_ranges(pulls, len(target), threads)
-        in_ranges(collect, lanes, lanes)
-        in_ranges(move, lanes, lanes)
 
     @torch.no_grad()
     def _prepare_grid(self, step: int) -> None:
@@ -286,8 +274,7 @@ class VoxelField(System):
 
         Strength is collected over the second half of each such part alone: at its start a field is fog.
         """
-        config, optimizer = self.config, self.optimizers["field"]
-        assert isinstance(optimizer, RowAdam)
+        config = self.config
         starts = [0, *(round(share * config.steps) for share in config.begins), config.steps]
         stage = max(number for number, start in enumerate(starts[:-1]) if start <= step)
         self.how = replace(self.how, step=config.step[min(stage, len(config.step) - 1)])
@@ -296,7 +283,7 @@ class VoxelField(System):
         halves = {starts[stage] + length * (2 * part + 1) // (2 * config.carvings) for part in range(config.carvings)}
         if step in halves:
             self.strength.zero_()
-        moments = optimizer.moments(self.grid.table)
+        moments = self._rows().moments(self.grid.table)
         if step in cuts:
             self.grid.carve(self.strength, config.keep, moments)
         elif step > 0 and step == starts[stage]:
@@ -306,7 +293,7 @@ class VoxelField(System):
         else:
             return
         self.strength.zero_()
-        self._scratch = {}
+        self._descent = None
 
     @full_precision
     def render(self, pose: Tensor, lens: Tensor) -> Batch:
@@ -349,10 +336,12 @@ class VoxelField(System):
         """PSNR and SSIM of the rendered views."""
         return Views()
 
-    def watch(self, scalars: dict[str, float], step: int) -> list[str]:
-        """Warns of a field that shows no more than an empty one."""
-        lines = super().watch(scalars, step)
-        return lines
+
+def _opened(data: Any, config: Any) -> ImageFolder:
+    size = (config.height, config.width) if config.height and config.width else None
+    folder = ImageFolder(data.data, size=size, channels=3)
+    folder.require("camera_to_world", "intrinsics")
+    return folder
 
 
 def _check(config: Any) -> None:

@@ -173,11 +173,17 @@ def any_style(system: Any, batch: Batch, draw: Draw) -> Batch:
     return batch
 
 
+def voxel_field(system: Any, batch: Batch, draw: Draw) -> Batch:
+    """A fresh field is fog of one density and grey."""
+    shake(system.parameters(), draw, 1.0)
+    return batch
+
+
 PREPARED: dict[str, Callable[[Any, Batch, Draw], Batch]] = {
     "adapted_classifier": adapted_classifier, "camera_refiner": camera_refiner, "classifier": classifier,
     "colourisation": colourisation, "cut": translator, "cyclegan": translator, "detector": detector,
     "forgery_detector": forgery_detector, "gaze": gaze, "hourglass": hourglass, "keypoints": keypoints, "patch": patch,
     "regressor": regressor, "segmenter": segmenter, "simgan": simgan, "super_resolution": super_resolution,
     "texture": texture,
-    "style_network": style_network, "any_style": any_style,
+    "style_network": style_network, "any_style": any_style, "voxel_field": voxel_field,
 }

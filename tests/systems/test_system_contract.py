@@ -205,12 +205,12 @@ def test_predict_changes_no_state_and_draws_nothing(name: str) -> None:
 def test_predict_needs_inputs_only_and_takes_images_one_by_one(name: str) -> None:
     system, batch = build(name)
     system.eval()
-    inputs = {"image": batch["image"]}
+    inputs, count = {key: batch[key] for key in system.inputs}, len(batch["image"])
     with torch.inference_mode():
         together = system.predict(inputs)
-        alone = [system.predict({"image": image[None]}) for image in batch["image"]]
+        alone = [system.predict({key: value[row][None] for key, value in inputs.items()}) for row in range(count)]
     for key, value in together.items():
-        assert len(value) == len(batch["image"]) and torch.isfinite(value).all()
+        assert len(value) == count and torch.isfinite(value).all()
         torch.testing.assert_close(value, torch.cat([one[key] for one in alone]), atol=1e-4, rtol=1e-4)
         if key in ("refined", "target"):
             assert value.shape[0] == batch["image"].shape[0] and value.min() >= 0 and value.max() <= 1

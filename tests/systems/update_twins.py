@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attack_twins
+import field_twins
 import label_twins
 import refiner_twins
 import scene_twins
@@ -275,7 +276,8 @@ TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "cut": translation_twins.cut, "cyclegan": translation_twins.cyclegan,
     "weak_segmenter": scene_twins.weak_segmenter, "style_network": style_twins.style_network,
     "simclr": label_twins.simclr, "semi_supervised": label_twins.semi_supervised,
-    "copy_detector": label_twins.copy_detector, "sdmp": label_twins.sdmp, "pretext": label_twins.pretext}
+    "copy_detector": label_twins.copy_detector, "sdmp": label_twins.sdmp, "pretext": label_twins.pretext,
+    "voxel_field": field_twins.voxel_field}
 
 
 def half_cosine(rate: float, step: int, steps: int) -> float:
@@ -307,6 +309,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "super_resolution": {"net": half_cosine}, "texture": {"head": cycle}, "style_network": {"net": half_cosine},
     "any_style": {"net": half_cosine},
     "detector": {"net": cycle}, "segmenter": {"net": cycle},
+    "voxel_field": {"field": lambda rate, step, steps: rate * 0.1 ** (step / steps)},
     **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")},
     # Of 20 steps the classifier has 2, each of two rounds 9.
     "weak_segmenter": {"classifier": lambda rate, step, _: cycle(rate, step, 2),

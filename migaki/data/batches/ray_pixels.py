@@ -6,14 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.seeds import fold
 from migaki.data.folder import ImageFolder
-from migaki.ops.camera import resized
 
 _HELD_OUT = ("test", "val")
 
@@ -33,19 +31,6 @@ def divide_views(folder: ImageFolder, every: int) -> tuple[list[int], list[int]]
     return learned, held
 
 
-def scaled_lens(folder: ImageFolder, intrinsics: Tensor) -> Tensor:
-    """The intrinsics (N, 4) of the pictures as the folder delivers them: its files may have another size."""
-    _, height, width = folder.shape
-    found = []
-    for header, lens in zip(folder.headers, intrinsics, strict=True):
-        # Pictures are scaled to cover the frame and cut around the middle.
-        scale = max(height / header.height, width / header.width)
-        moved = resized(lens, scale)
-        cut = torch.tensor([0.0, 0.0, (header.width * scale - width) / 2, (header.height * scale - height) / 2])
-        found.append(moved - cut)
-    return torch.stack(found)
-
-
 class RayPixels:
     """Rays through pixels that are drawn from all views: a step's batch depends on (seed, step) alone.
 
@@ -60,7 +45,7 @@ class RayPixels:
         self._seed, self._count, self._held = seed, batch_size, held_out
         folder.require("camera_to_world", "intrinsics")
         self._poses = folder.read_label("camera_to_world", range(len(folder))).float()
-        self._lenses = scaled_lens(folder, folder.read_label("intrinsics", range(len(folder))).float())
+        self._lenses = folder.read_label("intrinsics", range(len(folder))).float()
         self._pixels = np.stack([_bytes(folder, index) for index in range(len(folder))])  # (N, 3, H, W)
 
     @property

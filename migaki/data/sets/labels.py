@@ -40,6 +40,9 @@ _COLUMNS = frozenset(column for key in glossary().values() for column in key.col
 POINT_KEYS = keys_of("points")
 """Keys whose first two numbers along the last axis are pixel positions x y."""
 
+LENS_KEYS = keys_of("lens")
+"""Keys whose four numbers are fx fy cx cy in px from the picture's corner."""
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:

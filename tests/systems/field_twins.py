@@ -1,0 +1,86 @@
+"""The loss of a radiance field, written out ray by ray and sample by sample."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from twin_parts import Descents
+
+from migaki.core.batch import Batch
+
+
+def interpolated(table: Tensor, dims: list[int], place: list[float]) -> tuple[Tensor, list[int]]:
+    """The value at a place of a grid whose every vertex has a row, in order; and the rows around it."""
+    base = [min(int(at), side - 2) for at, side in zip(place, dims, strict=True)]
+    value, rows = torch.zeros(table.shape[1]), []
+    for corner in range(8):
+        offset = [corner & 1, corner >> 1 & 1, corner >> 2]
+        weight = math.prod(at - b if o else 1 - at + b for at, b, o in zip(place, base, offset, strict=True))
+        x, y, z = (b + o for b, o in zip(base, offset, strict=True))
+        rows.append((z * dims[1] + y) * dims[0] + x)
+        value = value + weight * table[rows[-1]]
+    return value, rows
+
+
+def colours_of(sums: Tensor, activation: str) -> Tensor:
+    """A colour of sums of harmonics."""
+    if activation == "linear":
+        return (sums + 0.5).clamp_min(0)
+    return 1 / (1 + torch.exp(-sums)) if activation == "sigmoid" else torch.exp(sums - 5)
+
+
+def voxel_field(system: Any, batch: Batch, step: int) -> Descents:
+    """NeRF, equation 3, with DVGO's density and its two further terms; total variation where samples were."""
+    config, table = system.config, system.grid.table
+    dims, cell = system.grid.dims.tolist(), float(system.grid.cell)
+    pace, shift = config.step[0], math.log(1 / (1 - config.alpha) - 1)
+    jitter = torch.rand(len(batch["ray_origin"]), generator=torch.Generator().manual_seed(5)).tolist()
+    errors, owns, entropies, touched = [], [], [], set()
+    for number, shifted in enumerate(jitter):
+        origin = ((batch["ray_origin"][number].double() - system.grid.low) / cell).tolist()
+        towards = batch["ray_direction"][number].tolist()
+        truth = batch["ray_colour"][number]
+        crossings = [sorted((-o / d, (side - 1 - o) / d)) for o, d, side in zip(origin, towards, dims, strict=True)]
+        first = max(config.near / cell, *(one[0] for one in crossings))
+        last = min(config.far / cell, *(one[1] for one in crossings))
+        x, y, z = towards
+        basis = torch.tensor([0.28209479, -0.48860251 * y, 0.48860251 * z, -0.48860251 * x])
+        seen, passing, own = torch.zeros(3), torch.ones(()), torch.zeros(3)
+        count = 0
+        while (at := first + (count + shifted) * pace) < last and float(passing) >= config.opaque:
+            count += 1
+            value, rows = interpolated(table, dims, [o + at * d for o, d in zip(origin, towards, strict=True)])
+            kept = (1 + torch.exp(value[0] + shift)) ** -pace
+            if float(1 - kept) < config.faint:
+                continue
+            touched.update(rows)
+            colour = colours_of((value[1:13].view(3, 4) * basis).sum(1), config.activation)
+            weight = passing * (1 - kept)
+            seen, own = seen + weight * colour, own + weight.detach() * (colour - truth) ** 2
+            passing = passing * kept
+        errors.append((seen + passing * torch.tensor(config.background) - truth) ** 2)
+        owns.append(own)
+        entropies.append(-(passing * passing.log() + (1 - passing) * (1 - passing).log()))
+    rough = roughness(table, dims, touched, step)
+    return [("field", [("colour", 1.0, torch.stack(errors).mean()), ("own_colour", config.own_colour,
+                                                                    torch.stack(owns).mean()),
+                       ("clear", config.clear, torch.stack(entropies).mean()),
+                       ("smooth_density", config.smooth_density, rough[0]),
+                       ("smooth_colour", config.smooth_colour, rough[1:].sum())])]
+
+
+def roughness(table: Tensor, dims: list[int], touched: set[int], step: int) -> Tensor:
+    """Half the squared differences of touched rows, every eighth in turn, to their neighbours; eight times."""
+    total = torch.zeros(table.shape[1])
+    for row in sorted(touched):
+        if (row + step) % 8:
+            continue
+        place = [row % dims[0], row // dims[0] % dims[1], row // (dims[0] * dims[1])]
+        for axis, stride in enumerate((1, dims[0], dims[0] * dims[1])):
+            for sign in (1, -1):
+                if 0 <= place[axis] + sign < dims[axis]:
+                    total = total + 8 * (table[row] - table[row + sign * stride].detach()) ** 2 / 2
+    return total
