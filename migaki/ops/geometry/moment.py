@@ -21,6 +21,7 @@ _QUIET = 0.75  # share of the matches, the least moved, among which the backgrou
 _TRIES = 200  # of the random search for the background's motion
 _FIT = 1.0  # px by which a match of the background may miss
 _NEARER = 20.0  # exponent by which the nearest point outweighs the farthest
+_COVERED = 0.25  # share of a pixel that points must cover; less is a hole
 _RIM = 0.05  # relative step of depth that hides something behind
 
 
@@ -142,17 +143,19 @@ def rims(depth: Array, picture: Array, reach: int = 12) -> tuple[Array, Array, A
     """Returns depth and colour of the layer behind the rims of near things, and where it is (H, W) bool.
 
     A pixel is at a rim if something within `reach` px is farther by more than 5 %. What is behind it is taken from the
-    nearest pixel that is at no rim: its depth, and colours that spread from there.
+    nearest pixel that is no part of a near thing: its depth, and colours that spread from there.
     """
     from scipy.ndimage import distance_transform_edt, maximum_filter
 
     hidden = maximum_filter(depth, 2 * reach + 1) > depth * (1 + _RIM)
-    if hidden.all() or not hidden.any():
+    # The inside of a near thing is as near to its rim as what is behind: twice the reach keeps it out.
+    near = maximum_filter(depth, 4 * reach + 1) > depth * (1 + _RIM)
+    if near.all() or not hidden.any():
         return depth, picture, np.zeros_like(hidden)
-    at = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    at = distance_transform_edt(near, return_distances=False, return_indices=True)
     behind = depth[at[0], at[1]]
-    hidden &= behind > depth * (1 + _RIM)  # the nearest open pixel may belong to the near thing itself
-    colours = fill_holes(np.ascontiguousarray(picture.transpose(2, 0, 1)), (~hidden).astype(np.float32))
+    hidden &= behind > depth * (1 + _RIM)
+    colours = fill_holes(np.ascontiguousarray(picture.transpose(2, 0, 1)), (~near).astype(np.float32))
     return behind, colours.transpose(1, 2, 0), hidden
 
 
@@ -170,7 +173,7 @@ def drawn(pair: tuple[Cloud, Cloud], time: float, eye: Array, focal: float, size
     Shape: the picture (3, H, W) in [0, 1], and its depth (H, W)
     """
     height, width = size
-    sums, total = np.zeros((4, height, width), np.float32), np.zeros((height, width), np.float32)
+    sums, total = np.zeros((5, height, width), np.float32), np.zeros((height, width), np.float32)
     nearest = min(float(np.quantile(cloud.start[:, 2], 0.01)) for cloud in pair)
     for cloud, share in zip(pair, (1 - time, time), strict=True):
         points = (1 - time) * cloud.start + time * cloud.end - eye
@@ -180,11 +183,12 @@ def drawn(pair: tuple[Cloud, Cloud], time: float, eye: Array, focal: float, size
         points = points[ahead]
         places = points[:, :2] / points[:, 2:] * focal + np.array([(width - 1) / 2, (height - 1) / 2])
         # Softmax of 1 / depth: of two points on one pixel the nearer one counts.
-        weights = share * np.exp(_NEARER * (np.minimum(nearest / points[:, 2], 2) - 1))
-        part, weight = splat(places, np.concatenate([cloud.colours[ahead], 1 / points[:, 2:]], 1), weights, height,
-                             width)
+        weights = share * np.exp(_NEARER * (np.minimum(nearest / points[:, 2:], 2) - 1))
+        # The last value makes the sum of the shares alone: far points weigh little, and are there all the same.
+        values = np.concatenate([cloud.colours[ahead], 1 / points[:, 2:], share / weights], 1)
+        part, weight = splat(places, values, weights[:, 0], height, width)
         sums, total = sums + part, total + weight
-    known = total > 1e-3
-    mean = np.where(known, sums / np.maximum(total, 1e-8), 0).astype(np.float32)
+    known = sums[4] > _COVERED
+    mean = np.where(known, sums[:4] / np.where(known, total, 1), 0).astype(np.float32)
     whole = fill_holes(mean, known.astype(np.float32))
     return np.asarray(whole[:3].clip(0, 1)), np.asarray(1 / np.maximum(whole[3], 1e-9))
