@@ -37,3 +37,11 @@ class Simulator(ABC):
 
         Pure in (config, seed, index): image i has the same bits for every batch size and worker count.
         """
+
+    def texts(self, seed: int, indices: Sequence[int]) -> list[dict[str, str]]:
+        """Returns columns of words, such as `split`, one row an image; none by default."""
+        return [{} for _ in indices]
+
+    def files(self, seed: int, count: int) -> dict[str, bytes]:
+        """Returns files to lie beside `count` images, such as the surfaces of a scene: name -> content."""
+        return {}

@@ -21,7 +21,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.notices import notice
 from migaki.data.files.image_file import read_header
-from migaki.importers.annotations import read_picture
+from migaki.importers.annotations import member, read_picture
 from migaki.importers.importer import Array, Row, decimals
 from migaki.metrics.captures import Capture, guess_scene, look_of, remarks_on_looks, remarks_on_poses
 from migaki.ops.camera import undistort_image
@@ -31,6 +31,7 @@ Background = Literal["white", "black"]
 
 _COLOURS: Final[Mapping[str, float]] = MappingProxyType({"white": 1.0, "black": 0.0})
 _FAR: Final = 1e6  # scene units: no camera stands as far away
+_SHARE = 1.0, 99.0  # per cent of the points between which a scene lies
 _ASPECT = 0.01  # relative difference of the scales across and down up to which a picture counts as resized
 
 
@@ -81,6 +82,12 @@ class Posed:
     config: Any
     scene: Mapping[str, Any] = MappingProxyType({})
 
+    @property
+    def background(self) -> Background:
+        """What transparent pictures are put on."""
+        found: Background = self.config.background
+        return found
+
     def take(self, path: Path, views: Sequence[View], scene: Mapping[str, Any] | None = None) -> Sequence[View]:
         """Keep the views for `load`, hold some out as a test, and describe the scene: as the file does, or a guess."""
         if not views:
@@ -90,7 +97,7 @@ class Posed:
                      for number, view in enumerate(views)]
         self._path, self._views = path, views
         has_alpha = read_header(views[0].picture).has_alpha
-        colour = [_COLOURS[self.config.background]] * 3 if has_alpha else None
+        colour = [_COLOURS[self.background]] * 3 if has_alpha else None
         found = dict(scene or guess_scene(self.capture)) | {"background": colour}
         self.scene = {key: found[key] for key in ("bounds", "near", "far", "background")}
         return views
@@ -105,7 +112,7 @@ class Posed:
 
     def load(self, entry: View) -> tuple[str, Array, Row]:
         """One picture with its camera."""
-        return entry.load(self.config.background)
+        return entry.load(self.background)
 
     def announcements(self) -> list[str]:
         """What is the matter with the cameras, a line each."""
@@ -163,6 +170,17 @@ def fitted(intrinsics: Array, size: tuple[int, int], picture: Path, where: str) 
     return intrinsics * [across, down, across, down], (header.height, header.width)
 
 
+def picture_at(root: Path, folder: Path, name: str, by: str) -> Path | None:
+    """The file `name` in `folder`, as `annotations.member` checks it; None where there is nothing of that name."""
+    try:
+        return member(root, folder, name, by)
+    except UserError:
+        parts = name.replace("\\", "/").split("/")
+        if ".." in parts or "" in parts[:1] or "\0" in name or os.path.lexists(folder / "/".join(parts)):
+            raise
+        return None
+
+
 def flat_names(names: Sequence[str]) -> list[str]:
     """What pictures are to be called: without folders and endings, unless two would then have one name."""
     stems = [os.path.splitext(name.replace("\\", "/").removeprefix("./"))[0] for name in names]
@@ -170,3 +188,15 @@ def flat_names(names: Sequence[str]) -> list[str]:
     if len(set(last)) == len(last):
         return last
     return [stem.replace("/", "_") for stem in stems]
+
+
+def scene_of_points(points: Array, views: Sequence[View]) -> dict[str, Any]:
+    """Bounds that hold nearly all points (N, 3), a tenth wider, and the depths at which cameras see them."""
+    low, high = np.percentile(points, _SHARE, axis=0)
+    room = 0.1 * np.maximum(high - low, 1e-6)
+    poses = np.stack([view.camera_to_world for view in views])
+    depths = np.einsum("npj,nj->np", points[None] - poses[:, None, :, 3], poses[:, :, 2])
+    seen = depths[depths > 0]
+    near, far = np.percentile(seen, _SHARE) if seen.size else (0.1, 10.0)
+    return {"bounds": [(low - room).round(6).tolist(), (high + room).round(6).tolist()],
+            "near": round(0.8 * float(near), 6), "far": round(1.25 * float(far), 6)}

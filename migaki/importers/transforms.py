@@ -20,10 +20,10 @@ from migaki.core.files import show
 from migaki.core.notices import notice
 from migaki.data.files.image_file import read_header
 from migaki.data.sets.listing import natural_key
-from migaki.importers.annotations import ends_of, member
+from migaki.importers.annotations import ends_of
 from migaki.importers.frames import free_number, members, reading
 from migaki.importers.importer import Array, Importer, Row
-from migaki.importers.posed import Background, Posed, View, fitted, flat_names, lens_of, pose
+from migaki.importers.posed import Background, Posed, View, fitted, flat_names, lens_of, picture_at, pose
 from migaki.importers.source_files import read_label_json
 from migaki.ops.camera_poses import from_axes
 
@@ -112,13 +112,8 @@ def _picture(file: Path, frame: Mapping[str, Any]) -> Path | None:
     """The picture of a frame; None if it is not there."""
     name = frame["file_path"]
     for ending in ("", *_ENDINGS):
-        try:
-            found = member(file.parent, file.parent, f"{name}{ending}", show(file))
-        except UserError:
-            if ".." in name or name.startswith("/"):
-                raise
-            continue
-        if found.is_file():
+        found = picture_at(file.parent, file.parent, f"{name}{ending}", show(file))
+        if found is not None:
             return found
     return None
 

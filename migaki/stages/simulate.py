@@ -15,6 +15,7 @@ from migaki.core import engine
 from migaki.core.batch import Batch
 from migaki.core.config import to_dict
 from migaki.core.errors import UserError
+from migaki.core.files import write_alone
 from migaki.core.progress import Bar
 from migaki.core.simulator import Simulator
 from migaki.data.sets.contents import all_contents
@@ -50,8 +51,8 @@ class Render(engine.Task[list[tuple[int, Record]]]):
         """Build the simulator."""
         torch.set_num_threads(self.threads)
         simulator = self.kind(self.config)
-        return lambda indices: [(index, planned.encode("png"))
-                                for index, planned in _planned(indices, simulator.render(self.seed, indices))]
+        return lambda indices: [(index, planned.encode("png")) for index, planned in _planned(
+            simulator, self.seed, indices, simulator.render(self.seed, indices))]
 
 
 def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str = "", quiet: bool = False) -> Path:
@@ -78,15 +79,17 @@ def simulate(name: str, simulator: Simulator, job: SimulateJob, *, command: str 
         with Bar(f"simulate {name}", job.count, job.count - len(left), quiet) as bar:
             if alone:
                 for indices, batch in _ahead(simulator, job.seed, chunks):
-                    writer.write_all(_planned(indices, batch))
+                    writer.write_all(_planned(simulator, job.seed, indices, batch))
                     bar.advance(len(indices))
-                return job.out
-            threads = max(1, engine.cores() // (job.workers or engine.cores()))
-            task = Render(kind=type(simulator), config=simulator.config, seed=job.seed, threads=threads)
-            for chunk, records in engine.work(task, chunks, workers=job.workers, engine=job.engine,
-                                              address=job.address):
-                writer.write_all(records)
-                bar.advance(len(chunk))
+            else:
+                threads = max(1, engine.cores() // (job.workers or engine.cores()))
+                task = Render(kind=type(simulator), config=simulator.config, seed=job.seed, threads=threads)
+                for chunk, records in engine.work(task, chunks, workers=job.workers, engine=job.engine,
+                                                  address=job.address):
+                    writer.write_all(records)
+                    bar.advance(len(chunk))
+    for file, content in simulator.files(job.seed, job.count).items():
+        write_alone(job.out / file, content)
     return job.out
 
 
@@ -103,12 +106,13 @@ def _ahead(simulator: Simulator, seed: int, chunks: Iterable[list[int]]) -> Iter
             yield waiting[0], waiting[1].result()
 
 
-def _planned(indices: list[int], batch: Batch) -> list[tuple[int, Plan]]:
+def _planned(simulator: Simulator, seed: int, indices: list[int], batch: Batch) -> list[tuple[int, Plan]]:
     """Returns the images of a batch with their names and rows."""
     images = batch.pop("image")
     rows = batch_rows(batch) if batch else [{} for _ in indices]  # a stand-in camera may have no labels
-    return [(index, plan(f"{index:06d}", image, row, "png"))
-            for index, image, row in zip(indices, images, rows, strict=True)]
+    texts = simulator.texts(seed, indices)
+    return [(index, plan(f"{index:06d}", image, row | words, "png"))
+            for index, image, row, words in zip(indices, images, rows, texts, strict=True)]
 
 
 def _held(config: Any) -> dict[str, str]:

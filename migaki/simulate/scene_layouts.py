@@ -1,0 +1,255 @@
+"""Where things, cameras and lights of `simulate scene` stand: round a table, before a wall, in a street."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from migaki.ops.camera import look_at
+from migaki.ops.linear_light import to_linear
+from migaki.simulate.ray_tracer import BOX, BRICKS, CHECKER, MARBLE, MESH, PICTURE, PLAIN, SPHERE, WINDOWS
+from migaki.simulate.scene_things import STILL, Material, Motion, Thing, Vector, about, blob, knot
+from migaki.simulate.texture_painter import KINDS, paint_texture
+
+Array = npt.NDArray[Any]
+Draw = np.random.Generator
+Kind = Literal["ring", "street", "stereo", "pair", "moving"]
+
+VIEWS: Final[dict[str, int]] = {"ring": 48, "street": 60, "stereo": 2, "pair": 2, "moving": 24}
+"""Usual number of pictures of one scene."""
+
+FIELD_DEG: Final[dict[str, float]] = {"ring": 42.0, "street": 75.0, "stereo": 52.0, "pair": 52.0, "moving": 52.0}
+"""Usual field of view across, in degrees."""
+
+BOUNDS: Final[dict[str, tuple[Vector, Vector]]] = {
+    "ring": ((-1.3, -1.3, -0.2), (1.3, 1.3, 1.5)), "street": ((-40.0, -12.0, -0.2), (40.0, 12.0, 12.0)),
+    **dict.fromkeys(("stereo", "pair", "moving"), ((-4.0, -4.0, -0.2), (4.0, 4.2, 3.6))),
+}
+"""What holds every thing of a kind of scene, or (walls, floors) all that is seen of it."""
+
+RANGE: Final[dict[str, tuple[float, float]]] = {
+    "ring": (2.0, 6.0), "street": (0.5, 90.0), **dict.fromkeys(("stereo", "pair", "moving"), (1.0, 10.0))}
+"""The nearest and the farthest depth that is seen."""
+
+STREET_CAMERAS = 3  # on the car: left, ahead, right
+_STREET = 40.0  # scene units (m) that the car drives
+_TEXTURE = 192  # px, sides of a painted texture
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """A sun and a sky; colours are linear."""
+
+    sun: Array  # (2, 3): towards it, its irradiance over pi
+    ambient: Array  # (9, 3) spherical harmonics of irradiance over pi
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A scene: what stands in it, and its cameras at any step, whole or between."""
+
+    things: list[Thing]
+    camera: Callable[[float, int], Array]  # (time, number of the camera) -> camera_to_world (3, 4) float32
+    textures: Array  # (n, S, S, 3) linear
+
+
+def layout(kind: Kind, draw: Draw, baseline: float, shift: float) -> Layout:
+    """Draws a scene. `shift` moves every camera to its own right, in scene units."""
+    things = {"ring": _round_table, "street": _street}.get(kind, _before_wall)(draw)
+    if kind in ("stereo", "ring", "street"):
+        things = [_with_motion(thing, STILL) for thing in things]
+    path = {"ring": _ring_path, "street": _street_path, "stereo": _stereo_path}.get(kind, _moving_path)(draw, kind)
+    textures = np.stack([to_linear(torch.from_numpy(paint_texture(name, draw, _TEXTURE))).numpy() for name in KINDS])
+
+    def camera(time: float, number: int) -> Array:
+        pose = path(time, number).numpy().astype(np.float64)
+        aside = shift + (baseline * number if kind == "stereo" else 0.0)
+        pose[:, 3] += aside * pose[:, 0]
+        found: Array = pose.astype(np.float32)
+        return found
+
+    return Layout(things, camera, textures.astype(np.float64))
+
+
+def light(draw: Draw) -> Light:
+    """Draws a sun 35 to 65 degrees high and a soft sky, brighter above."""
+    high, around = math.radians(draw.uniform(35, 65)), draw.uniform(0, 2 * math.pi)
+    towards = [math.cos(high) * math.cos(around), math.cos(high) * math.sin(around), math.sin(high)]
+    warm = draw.uniform(0, 0.18)
+    colour = draw.uniform(0.75, 0.95) * np.array([1 + warm, 1.0, 1 - warm])
+    tint = np.array([1 - 0.6 * warm, 1.0, 1 + 0.8 * warm])
+    ambient = np.zeros((9, 3))
+    ambient[0], ambient[2] = draw.uniform(1.0, 1.3) * tint, draw.uniform(0.15, 0.3) * tint
+    ambient[[1, 3]] = draw.uniform(-0.08, 0.08, (2, 1))
+    ambient[4:] = draw.uniform(-0.03, 0.03, (5, 1))
+    # What is written as float32 is what the picture is made with.
+    return Light(np.array([towards, colour]).astype(np.float32).astype(np.float64),
+                 ambient.astype(np.float32).astype(np.float64))
+
+
+def _colour(draw: Draw, bright: tuple[float, float] = (0.45, 0.95), full: tuple[float, float] = (0.35, 0.9)) -> Vector:
+    red, green, blue = colorsys.hsv_to_rgb(draw.uniform(0, 1), draw.uniform(*full), draw.uniform(*bright))
+    return _linear(red, green, blue)
+
+
+def _linear(red: float, green: float, blue: float) -> Vector:
+    first, second, third = to_linear(torch.tensor([red, green, blue])).tolist()
+    return first, second, third
+
+
+def _material(draw: Draw, scale: float, kinds: tuple[int, ...] = (CHECKER, MARBLE, PICTURE, PICTURE, BRICKS, PLAIN)
+              ) -> Material:
+    """A random surface whose pattern repeats about `scale` times a scene unit."""
+    kind = kinds[draw.integers(len(kinds))]
+    size = scale * draw.uniform(0.7, 1.4) * {CHECKER: 1.0, MARBLE: 0.8, PICTURE: 0.22}.get(kind, 1.0)
+    return Material(kind, _colour(draw), _colour(draw, (0.1, 0.95), (0.0, 0.8)), size, float(draw.uniform(0.2, 0.8)),
+                    0.04, int(draw.integers(len(KINDS))), int(draw.integers(1 << 20)))
+
+
+def _motion(draw: Draw, reach: float) -> Motion:
+    """Two things in three move: along the floor, and round an upright axis."""
+    if draw.random() < 1 / 3:
+        return STILL
+    around = draw.uniform(0, 2 * math.pi)
+    way = reach * draw.uniform(0.4, 1.0)
+    return Motion((way * math.cos(around), 0.6 * way * math.sin(around), 0.0), (0.0, 0.0, 1.0), draw.uniform(-1, 1))
+
+
+def _with_motion(thing: Thing, motion: Motion) -> Thing:
+    return Thing(thing.kind, thing.material, thing.half, thing.centre, thing.rotation, motion, thing.mesh)
+
+
+def _small_thing(draw: Draw, x: float, y: float, size: float, motion: Motion) -> Thing:
+    """A ball, a box, a ring or a lump of about `size` that stands on the floor at x y."""
+    choice = draw.integers(5)
+    material = _material(draw, 1.6 / size)
+    turned = about((0.0, 0.0, 1.0), draw.uniform(0, 2 * math.pi))
+    if choice == 0:
+        return Thing(SPHERE, material, (size, size, size), (x, y, size), turned, motion)
+    if choice in (1, 2):
+        half = (size * draw.uniform(0.5, 0.9), size * draw.uniform(0.5, 0.9), size * draw.uniform(0.6, 1.5))
+        return Thing(BOX, material, half, (x, y, half[2]), turned, motion)
+    mesh = blob(draw, 1.15 * size) if choice == 3 else knot(1.1 * size, 0.24, (1, 0), 48, 14)
+    upright = turned if choice == 3 else turned @ about((1.0, 0.0, 0.0), math.pi / 2)
+    low = float((mesh.vertices @ upright.T)[:, 2].min())
+    return Thing(MESH, material, (size, size, size), (x, y, -low), upright, motion, mesh)
+
+
+def _round_table(draw: Draw) -> list[Thing]:
+    top = Material(PICTURE, scale=0.5, roughness=0.35, texture=int(draw.integers(len(KINDS))))
+    things = [Thing(BOX, top, (1.05, 1.05, 0.07), (0.0, 0.0, -0.07))]
+    mesh = knot(0.44, 0.25) if draw.random() < 0.5 else blob(draw, 0.42, 0.3)
+    leaning = about((1.0, 0.3, 0.0), draw.uniform(0.6, 1.4))
+    low = float((mesh.vertices @ leaning.T)[:, 2].min())
+    material = _material(draw, 3.0, (MARBLE, PLAIN, CHECKER))
+    things.append(Thing(MESH, material, (1.0, 1.0, 1.0), (0.0, 0.0, -low), leaning, STILL, mesh))
+    around, count = draw.uniform(0, 2 * math.pi), 6
+    for number in range(count):
+        angle = around + 2 * math.pi * (number + draw.uniform(-0.15, 0.15)) / count
+        away = draw.uniform(0.68, 0.78)
+        x, y = away * math.cos(angle), away * math.sin(angle)
+        things.append(_small_thing(draw, x, y, draw.uniform(0.12, 0.2), STILL))
+    return things
+
+
+def _before_wall(draw: Draw) -> list[Thing]:
+    """A floor, a wall behind it, and things on the floor at several distances."""
+    floor = Material(BRICKS if draw.random() < 0.4 else MARBLE, _colour(draw, (0.5, 0.9), (0.1, 0.5)),
+                     _colour(draw, (0.15, 0.5), (0.1, 0.6)), draw.uniform(1.0, 1.6), 0.5, seed=int(draw.integers(999)))
+    wall = Material(PICTURE, scale=0.3, roughness=0.8, texture=int(draw.integers(len(KINDS))))
+    things = [Thing(BOX, floor, (9.0, 9.0, 0.1), (0.0, 0.0, -0.1)), Thing(BOX, wall, (9.0, 0.1, 4.0), (0.0, 4.1, 4.0))]
+    for number in range(9):
+        y = -1.0 + 0.5 * number
+        x = draw.uniform(-0.9, 0.9) * (1.3 + 0.35 * (y + 1.0))
+        things.append(_small_thing(draw, x, y, draw.uniform(0.24, 0.46), _motion(draw, 0.7)))
+    return things
+
+
+def _street(draw: Draw) -> list[Thing]:
+    """A road along x, pavements, houses on both sides, trees, parked cars, and a house at either end."""
+    def plain(red: float, green: float, blue: float, roughness: float = 0.7) -> Material:
+        return Material(PLAIN, _linear(red, green, blue), roughness=roughness)
+
+    asphalt = Material(MARBLE, _linear(0.30, 0.30, 0.32), _linear(0.42, 0.42, 0.43), 1.2, 0.9, 0.02)
+    paving = Material(BRICKS, _linear(0.62, 0.6, 0.57), _linear(0.5, 0.48, 0.46), 0.8, 0.9, 0.02)
+    reach = _STREET / 2 + 14
+    things = [Thing(BOX, asphalt, (reach, 3.3, 0.1), (0.0, 0.0, -0.1))]
+    for side in (-1, 1):
+        things.append(Thing(BOX, paving, (reach, 4.5, 0.15), (0.0, side * 7.8, 0.0)))
+        x = -reach
+        while x < reach:
+            wide, high = draw.uniform(2.8, 4.2), draw.uniform(2.2, 4.4)
+            wall = Material(WINDOWS, _colour(draw, (0.6, 0.95), (0.15, 0.55)), _linear(0.16, 0.2, 0.26), 0.55, 0.6,
+                            seed=int(draw.integers(999)))
+            away = draw.uniform(7.4, 8.4)
+            things.append(Thing(BOX, wall, (wide, 2.6, high), (x + wide, side * (away + 1.4), high)))
+            roof = plain(0.45, 0.22, 0.18)
+            things.append(Thing(BOX, roof, (wide + 0.15, 2.75, 0.16), (x + wide, side * (away + 1.4), 2 * high + 0.16)))
+            x += 2 * wide + draw.uniform(0.0, 1.4)
+        for place in np.arange(-reach + 3, reach - 2, 9.0) + draw.uniform(-2, 2):
+            size = draw.uniform(0.9, 1.3)
+            leaves = Material(MARBLE, _linear(0.18, 0.34, 0.12), _linear(0.42, 0.6, 0.24), 2.2, 0.9, 0.02,
+                              seed=int(draw.integers(999)))
+            things.append(Thing(BOX, plain(0.33, 0.24, 0.17), (0.1, 0.1, 1.1), (place, side * 4.2, 1.2)))
+            things.append(Thing(MESH, leaves, (size, size, size), (place, side * 4.2, 2.2 + 0.7 * size),
+                                mesh=blob(draw, size, 0.35, 14)))
+        for place in np.arange(-reach + 6, reach - 4, 13.0) + draw.uniform(-3, 3):
+            paint = Material(PLAIN, _colour(draw, (0.5, 0.9), (0.5, 0.9)), roughness=0.25)
+            things.append(Thing(BOX, paint, (1.9, 0.75, 0.36), (place, side * 2.5, 0.56)))
+            things.append(Thing(BOX, plain(0.1, 0.12, 0.15, 0.2), (1.0, 0.66, 0.28), (place - 0.15, side * 2.5, 1.2)))
+    for end in (-1, 1):
+        wall = Material(WINDOWS, _colour(draw, (0.6, 0.95), (0.1, 0.4)), _linear(0.16, 0.2, 0.26), 0.5, 0.6)
+        things.append(Thing(BOX, wall, (1.0, 12.0, 5.0), (end * (reach + 1.0), 0.0, 5.0)))
+    return things
+
+
+def _ring_path(draw: Draw, kind: Kind) -> Callable[[float, int], torch.Tensor]:
+    """Once round at a distance of 4, up and down twice between 12 and 48 degrees."""
+    start = draw.uniform(0, 2 * math.pi)
+
+    def path(time: float, number: int) -> torch.Tensor:
+        angle, height = start + 2 * math.pi * time, math.radians(30 + 18 * math.sin(4 * math.pi * time))
+        centre = [4 * math.cos(height) * math.cos(angle), 4 * math.cos(height) * math.sin(angle),
+                  0.3 + 4 * math.sin(height)]
+        return look_at(torch.tensor(centre), torch.tensor([0.0, 0.0, 0.3]))
+
+    return path
+
+
+def _street_path(draw: Draw, kind: Kind) -> Callable[[float, int], torch.Tensor]:
+    """Along x with a slight swing; camera 0 looks half left, 1 ahead, 2 half right."""
+    swing = draw.uniform(0, 2 * math.pi)
+
+    def path(time: float, number: int) -> torch.Tensor:
+        centre = torch.tensor([_STREET * (time - 0.5), 0.5 * math.sin(3 * time + swing), 1.7])
+        yaw = math.radians((48.0, 0.0, -48.0)[number])
+        return look_at(centre, centre + torch.tensor([math.cos(yaw), math.sin(yaw), 0.02]))
+
+    return path
+
+
+def _stereo_path(draw: Draw, kind: Kind) -> Callable[[float, int], torch.Tensor]:
+    centre = torch.tensor([draw.uniform(-0.3, 0.3), -3.7 + draw.uniform(-0.2, 0.2), 1.4 + draw.uniform(-0.2, 0.3)])
+    target = torch.tensor([draw.uniform(-0.2, 0.2), 1.0, 0.5])
+    return lambda time, number: look_at(centre, target)
+
+
+def _moving_path(draw: Draw, kind: Kind) -> Callable[[float, int], torch.Tensor]:
+    """A slow arc before the wall; for two near-duplicates a step of the hand."""
+    reach = 0.2 if kind == "pair" else 0.8
+    around, height = draw.uniform(-0.5, 0.5), 1.4 + draw.uniform(-0.2, 0.3)
+    side = 1.0 if draw.random() < 0.5 else -1.0
+
+    def path(time: float, number: int) -> torch.Tensor:
+        moved = side * reach * (time - 0.5)
+        centre = torch.tensor([0.4 * around + moved, -3.7 + 0.15 * abs(moved), height + 0.15 * moved])
+        return look_at(centre, torch.tensor([0.2 * around + 0.2 * moved, 1.0, 0.5]))
+
+    return path
