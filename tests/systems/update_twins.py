@@ -266,6 +266,7 @@ def super_resolution(system: Any, batch: Batch, step: int) -> Descents:
 TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "adapted_classifier": adapted_classifier, "camera_refiner": refiner_twins.camera_refiner, "classifier": classifier,
     "colourisation": colourisation,
+    "deep3d": scene_twins.deep3d,
     "deep_detail": deep_detail, "forgery_detector": attack_twins.forgery_detector, "gaze": gaze, "hourglass": hourglass,
     "keypoints": hourglass,
     "landmarks": landmarks, "patch": attack_twins.patch, "pix2pix": pix2pix, "regressor": regressor,
@@ -296,6 +297,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "adapted_classifier": {"net": cycle, "judge": lambda rate, *_: rate}, "classifier": {"net": cycle},
     "camera_refiner": {"camera": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate / 2},
     "colourisation": {"net": half_cosine}, "deep_detail": {"net": half_cosine}, "gaze": {"net": cycle},
+    "deep3d": {"net": cycle},
     "hourglass": {"net": cycle}, "keypoints": {"net": cycle}, "landmarks": {"net": cycle},
     "patch": {"patch": lambda rate, *_: rate},
     "forgery_detector": {"net": cycle, "forger": lambda rate, *_: 5 * rate},
