@@ -20,7 +20,6 @@ class RightView(Metric):
     """
 
     keys = ("right",)
-    hints = ("image",)
     main = "mae"
 
     def __init__(self, shifts: range) -> None:
