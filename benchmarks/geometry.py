@@ -1,10 +1,11 @@
 """Stereo, flow and poses on the benchmarks of docs/geometry.md, beside OpenCV's own methods on the same pictures.
 
-    MIGAKI_DATA=DIR python benchmarks/geometry.py stereo|flow|poses [--engine own|colmap] [--set KEY=NUMBER ...]
+    MIGAKI_DATA=DIR python benchmarks/geometry.py stereo|flow|poses|moments [--engine own|colmap] [--set KEY=NUMBER ...]
+                                                  [--scenes 8]
 
-prints a line for each pair or capture. DIR/scenes holds middlebury_stereo, middlebury_flow/rubberwhale,
-middlebury_mvs/templeSparseRing and fox_270x480. `--set` changes one of our settings, as `small_step=8`. Seconds are CPU
-time of one thread, without compiling.
+prints a line for each pair or capture; `moments` needs no data. DIR/scenes holds middlebury_stereo,
+middlebury_flow/rubberwhale, middlebury_mvs/templeSparseRing and fox_270x480. `--set` changes one of our settings, as
+`small_step=8`. Seconds are CPU time of one thread, without compiling.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ from migaki.metrics.geometry import flow_errors, pose_errors
 from migaki.ops.camera_poses import from_axes
 from migaki.ops.geometry.colmap import find_by_colmap
 from migaki.ops.geometry.flow import FlowSettings, optical_flow
+from migaki.ops.geometry.moment import clouds, drawn
 from migaki.ops.geometry.stereo import StereoSettings, disparity, fill_rows
 from migaki.ops.geometry.structure import PoseSettings, find_structure
+from migaki.simulate.scene import SceneSimulator
 
 Array = np.ndarray[Any, Any]
 
@@ -140,12 +143,56 @@ def poses(data: Path, changes: dict[str, float], engine: str) -> None:
                 print(f"       left out: picture {number}: {why}", flush=True)
 
 
+def psnr(one: Array, other: Array) -> float:
+    """dB between pictures in [0, 1]."""
+    return float(-10 * np.log10(max(((one - other) ** 2).mean(), 1e-12)))
+
+
+def moments(scenes: int, side: int = 256) -> None:
+    """The true picture in the middle of a rendered pair, and what a camera beside sees at the first moment.
+
+    Depth is the true one; `flat` is the same method with one depth everywhere, which is flow without depth.
+    """
+    rows: dict[str, list[float]] = {}
+    for seed in range(scenes):
+        seen, beside = (SceneSimulator(SceneSimulator.Config(kind="pair", views=3, height=side, width=side, shift=shift)
+                                       ).render(seed, [0, 1, 2]) for shift in (0.0, 0.05))
+        pictures = seen["image"].permute(0, 2, 3, 1).numpy()
+        shown, depth, poses = beside["image"].permute(0, 2, 3, 1).numpy(), seen["depth"].numpy(), (
+            seen["camera_to_world"].numpy())
+        depth = np.where(depth > 0, depth, 1.2 * depth.max())
+        focal = float(seen["intrinsics"][0, 0])
+        relative = [seen_from(poses[0], pose) for pose in (poses[1], poses[2], beside["camera_to_world"][0].numpy())]
+        began = time.process_time()
+        pair = clouds(pictures[0], pictures[2], (depth[0], depth[2]), focal, FlowSettings(), relative[1])
+        flat = clouds(pictures[0], pictures[2], (np.ones_like(depth[0]),) * 2, focal, FlowSettings())
+        found = {"middle, ours": (drawn(pair, 0.5, relative[0], focal, (side, side)), pictures[1]),
+                 "middle, flow without depth": (drawn(flat, 0.5, np.eye(3, 4), focal, (side, side)), pictures[1]),
+                 "beside, ours": (drawn(pair, 0.0, relative[2], focal, (side, side)), shown[0])}
+        rows.setdefault("CPU s", []).append(time.process_time() - began)
+        for name, (made, truth) in found.items():
+            rows.setdefault(name, []).append(psnr(made[0].transpose(1, 2, 0), truth))
+        rows.setdefault("middle, cross-fade", []).append(psnr((pictures[0] + pictures[2]) / 2, pictures[1]))
+        rows.setdefault("beside, the photograph as it is", []).append(psnr(pictures[0], shown[0]))
+    for name, values in rows.items():
+        print(f"{name:31} {np.mean(values):6.2f} (sd {np.std(values):.2f}, {scenes} scenes)", flush=True)
+
+
+def seen_from(first: Array, pose: Array) -> Array:
+    """A pose (3, 4) in the axes of the camera `first`."""
+    return np.concatenate([first[:, :3].T @ pose[:, :3], (first[:, :3].T @ (pose[:, 3] - first[:, 3]))[:, None]], 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("stereo", "flow", "poses"))
+    parser.add_argument("what", choices=("stereo", "flow", "poses", "moments"))
+    parser.add_argument("--scenes", type=int, default=8)
     parser.add_argument("--engine", choices=("own", "colmap"), default="own")
     parser.add_argument("--set", nargs="*", default=[])
     options = parser.parse_args()
+    if options.what == "moments":
+        moments(options.scenes)
+        return
     if "MIGAKI_DATA" not in os.environ:
         raise SystemExit("set MIGAKI_DATA to the folder of the real data sets")
     data = Path(os.environ["MIGAKI_DATA"]) / "scenes"

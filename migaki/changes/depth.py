@@ -86,12 +86,13 @@ class Depth(Change):
         if self._poses.shape[1:] != (3, 4) or self._lenses.shape[1:] != (4,):
             raise UserError(f"{show(folder)}: `camera_to_world` is 3 x 4 and `intrinsics` 4 numbers: correct them")
         scene = self._folder.made.get("scene")
+        said = [scene.get(end) for end in ("near", "far")] if isinstance(scene, dict) else []
         ends = [config.near, config.far] if config.far else [
-            scene.get(end) if isinstance(scene, dict) else None for end in ("near", "far")]
-        if not all(isinstance(end, int | float) and 0 < end < 1e9 for end in ends) or not ends[0] < ends[1]:
+            float(end) for end in said if isinstance(end, int | float) and 0 < end < 1e9]
+        if len(ends) < 2 or not ends[0] < ends[1]:
             raise UserError(f"{show(folder)}: dataset.json does not say `near` and `far` of its scene: give --near and "
                             "--far")
-        self._sweep = SweepSettings(near=float(ends[0]), far=float(ends[1]), planes=config.planes,
+        self._sweep = SweepSettings(near=ends[0], far=ends[1], planes=config.planes,
                                     window=config.window, sure=config.sure)
         self._middle = focus(self._poses)
 

@@ -17,12 +17,13 @@ from migaki.data.folder import ImageFolder
 from migaki.data.second_picture import SecondPictures
 from migaki.nets.onnx_file import OnnxFile, Values
 from migaki.ops.geometry.colours import paint_flow
-from migaki.ops.geometry.flow import FlowSettings, inconsistency, optical_flow
+from migaki.ops.geometry.flow import FlowSettings, inconsistency, optical_flow, sampled
 
 Array = np.ndarray[Any, Any]
 
 _FLAT = 1 / 255  # standard deviation of a picture of one tone
 _CONSISTENT = 2.0  # px by which there and back may miss
+_ALIKE = 0.25  # correlation of a picture with the next one as flow brings it back, of two pictures of one scene
 _LEAST_SHARE = 0.05  # of the pixels of two pictures of one scene that are found back
 
 
@@ -103,9 +104,10 @@ class Flow(Change):
             return made
         gap = inconsistency(flow, self._flow(second, first))
         share = float((gap <= _CONSISTENT).mean())
-        if share < _LEAST_SHARE:
-            raise UnfitPicture(f"has {share:.0%} of its pixels found back from its next picture: they show different "
-                               "things, or moved too far")
+        alike = _correlation(first, second, flow, gap <= _CONSISTENT)
+        if share < _LEAST_SHARE or alike < _ALIKE:
+            raise UnfitPicture(f"and its next picture show different things, or moved too far: {share:.0%} of the "
+                               f"pixels are found back, and their correlation is {alike:.2f}")
         gap = np.where(np.isfinite(gap), gap, -1).astype(np.float32)
         return made | {"flow_gap": torch.from_numpy(gap), "flow_found": torch.tensor(share)}
 
@@ -115,3 +117,13 @@ class Flow(Change):
             return optical_flow(first.transpose(1, 2, 0), second.transpose(1, 2, 0), self.config.settings())
         found, scale = self._network(torch.from_numpy(first), torch.from_numpy(second))
         return np.asarray(found.numpy() / np.array(scale, np.float32)[:, None, None])
+
+
+def _correlation(first: Array, second: Array, flow: Array, sure: Array) -> float:
+    """The correlation of grey values where flow is sure; 0 where too few are, or one of them is flat."""
+    rows, columns = np.mgrid[: flow.shape[1], : flow.shape[2]].astype(np.float32)
+    back = sampled(second.mean(0)[None], np.stack([columns, rows]) + flow)[0]
+    one, other = first.mean(0)[sure], back[sure]
+    if len(one) < 16 or min(one.std(), other.std()) < 1e-4:
+        return 0.0
+    return float(np.corrcoef(one, other)[0, 1])

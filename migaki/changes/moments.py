@@ -34,7 +34,8 @@ class Moments(Change):
     The next photograph is given by --next or by the set's `next_file_name`. Depth is that of both sets (`depth`, and of
     the next photographs `depth` of --next or `next_depth`), or a --network's; with --depth flat there is none, and the
     camera shows no parallax. Pixels become points that move on straight lines from one end to the other
-    (docs/geometry.md). `time` is the frame's time, 0 to 1; `depth` is that of the frame.
+    (docs/geometry.md). The camera's own motion is known where both sets have `camera_to_world`, else it is estimated.
+    `time` is the frame's time, 0 to 1; `depth` is that of the frame.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,23 +102,23 @@ class Moments(Change):
         for number, (image, row) in enumerate(zip(batch["image"], batch[ROW], strict=True)):
             own = float(batch["intrinsics"][number][0]) if "intrinsics" in batch else 0.0
             focal = self.config.focal or own or float(max(image.shape[1:]))
-            pair, near = self._pair(int(row), image, focal)
+            pose = batch["camera_to_world"][number].numpy() if "camera_to_world" in batch else None
+            pair, near = self._pair(int(row), image, focal, pose)
             time = min(1.0, float(batch["frame"][number]) / (self.config.frames - 1))
             eye = near * self.config.swing * _place(self.config.path, time)
             size = (int(image.shape[1]), int(image.shape[2]))
-            picture, depth = drawn(pair, time, eye, focal, size)
+            picture, depth = drawn(pair, time, np.concatenate([np.eye(3), eye[:, None]], 1), focal, size)
             made.append(torch.from_numpy(picture))
             depths.append(torch.from_numpy(depth))
             times.append(time)
-            if "camera_to_world" in batch:
-                pose = batch["camera_to_world"][number].float().clone()
-                pose[:, 3] += pose[:, :3] @ torch.from_numpy(eye).float()
-                poses.append(pose)
+            if pose is not None:
+                poses.append(torch.from_numpy(np.concatenate(
+                    [pose[:, :3], (pose[:, :3] @ eye + pose[:, 3])[:, None]], 1).astype(np.float32)))
         found = {"image": torch.stack(made), "time": torch.tensor(times)}
         found |= {"camera_to_world": torch.stack(poses)} if poses else {}
         return found | ({"depth": torch.stack(depths)} if self.config.depth == "set" else {})
 
-    def _pair(self, row: int, image: Tensor, focal: float) -> tuple[tuple[Cloud, Cloud], float]:
+    def _pair(self, row: int, image: Tensor, focal: float, pose: Array | None) -> tuple[tuple[Cloud, Cloud], float]:
         """The points of a row's photographs and the distance of the nearest; kept for its other frames."""
         if self._made is not None and self._made[0] == row:
             return self._made[1], self._made[2]
@@ -128,8 +129,10 @@ class Moments(Change):
         depths = self._depths(row, first, second)
         views = [np.ascontiguousarray(np.broadcast_to(view.transpose(1, 2, 0), (*view.shape[1:], 3)))
                  for view in (first, second)]
-        # The background's motion is sought by a search whose seed is fixed: it belongs to the photographs.
-        pair = clouds(views[0], views[1], depths, focal, 0, FlowSettings())
+        after = None if pose is None else self._next.label("camera_to_world", row)
+        moved = None if pose is None or after is None else np.concatenate(
+            [pose[:, :3].T @ after[:, :3], (pose[:, :3].T @ (after[:, 3] - pose[:, 3]))[:, None]], 1)
+        pair = clouds(views[0], views[1], depths, focal, FlowSettings(), moved)
         near = float(np.quantile(pair[0].start[:, 2], 0.02))
         self._made = row, pair, near
         return pair, near

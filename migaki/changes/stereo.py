@@ -79,7 +79,12 @@ class Stereo(Change):
 
     def open(self, folder: Path) -> None:
         """Find the right views."""
-        self._right = SecondPictures(ImageFolder(folder), "right", self.config.right)
+        lefts = ImageFolder(folder)
+        made = lefts.made.get("config")
+        # `migaki simulate scene --kind stereo` writes the right view as the frame after the left one.
+        is_rig = isinstance(made, dict) and made.get("kind") == "stereo"
+        self._right = SecondPictures(lefts, "right", self.config.right, frames=is_rig)
+        self._is_rig = is_rig and self.config.right is None
 
     def reads(self) -> dict[str, Path]:
         """The right views, if they are not the set's own."""
@@ -95,6 +100,8 @@ class Stereo(Change):
 
     def _matched(self, left: Array, row: int, intrinsics: Tensor | None) -> Batch:
         right = self._right.of(row, left)
+        if right is None and self._is_rig:
+            return {}
         if right is None:
             raise UnfitPicture("has no right view: name one in its column right_file_name")
         if min(left.mean(0).std(), right.mean(0).std()) < _FLAT:

@@ -60,6 +60,12 @@ class SecondPictures:
         files = folder.files.get(name)
         return None if files is None or files[index] is None else folder.plane(name, index)
 
+    def label(self, key: str, row: int) -> Array | None:
+        """Returns the column `key` of a row's second picture in the folder `given`; None if nothing says it."""
+        if self._others is None or key not in self._others.labels:
+            return None
+        return np.asarray(self._others.labels[key][self._at[row]])
+
     def of(self, row: int, first: Array) -> Array | None:
         """Returns the second picture of a row, (C, H, W) float32 in [0, 1]; None if it has none.
 

@@ -62,7 +62,8 @@ class Poses(Judge):
         except ValueError as error:
             raise UserError(f"{show(self.config.data)}: {error}: give more pictures") from error
         progress(len(rows), len(rows))
-        table = [[rows.name(k), float(errors["rotation"][k]), float(errors["centre"][k])] for k in range(len(rows))]
+        table: list[list[Any]] = [
+            [rows.name(k), float(errors["rotation"][k]), float(errors["centre"][k])] for k in range(len(rows))]
         figures = {"rotation_deg": float(errors["rotation"].mean()), "centre_percent": float(errors["centre"].mean()),
                    "worst_rotation_deg": float(errors["rotation"].max()),
                    "worst_centre_percent": float(errors["centre"].max()), "posed": len(rows) / rows.num_true,

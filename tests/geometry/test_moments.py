@@ -81,11 +81,11 @@ def test_what_lies_behind_a_rim_is_taken_from_beside() -> None:
 @pytest.fixture(scope="module")
 def pair() -> Any:
     (first, near), (second, far) = moment(0), moment(1)
-    return clouds(first, second, (near, far * 3), FOCAL, 0, FAST)  # depths of another scale
+    return clouds(first, second, (near, far * 3), FOCAL, FAST)  # depths of another scale
 
 
 def test_the_ends_are_the_photographs_and_the_middle_is_between(pair: Any) -> None:
-    still = np.zeros(3)
+    still = np.eye(3, 4)
     for time, least in ((0.0, 32), (1.0, 32)):
         found = drawn(pair, time, still, FOCAL, (HEIGHT, WIDTH))[0].transpose(1, 2, 0)
         assert psnr(found, moment(time)[0]) > least
@@ -96,12 +96,23 @@ def test_the_ends_are_the_photographs_and_the_middle_is_between(pair: Any) -> No
 
 def test_the_camera_sees_parallax(pair: Any) -> None:
     """A step of 1/15 of a unit to the right moves the wall by 1 px and the square by 2."""
-    found = drawn(pair, 0.0, np.array([1 / 15, 0, 0]), FOCAL, (HEIGHT, WIDTH))[0].transpose(1, 2, 0)
+    beside = np.concatenate([np.eye(3), [[1 / 15], [0], [0]]], 1)
+    found = drawn(pair, 0.0, beside, FOCAL, (HEIGHT, WIDTH))[0].transpose(1, 2, 0)
     truth = moment(0, 1)[0]
     inner = np.s_[2:-2, 2:-4]
     assert psnr(found[inner], truth[inner]) > psnr(moment(0)[0][inner], truth[inner]) + 6
     nearer = lifted(np.array([[31.5, 23.5]]), np.array([2.0]), FOCAL, (HEIGHT, WIDTH))
     assert nearer.tolist() == [[0, 0, 2]]
+
+
+def test_a_known_camera_is_taken_off() -> None:
+    """The second photograph is taken from a step beside: the wall rests in space, and only the square moves."""
+    (first, near), (second, far) = moment(0), moment(1, 1)
+    moved = np.concatenate([np.eye(3), [[1 / 15], [0], [0]]], 1)
+    one, two = clouds(first, second, (near, far), FOCAL, FAST, moved)
+    wall = one.start[:, 2] > 3
+    assert np.median(abs(one.end - one.start)[wall]) < 0.01 < 0.2 < np.median((one.end - one.start)[~wall, 0])
+    assert np.median(abs(two.end - two.start)[two.end[:, 2] > 3]) < 0.01
 
 
 def write(folder: Path, time: float) -> Path:

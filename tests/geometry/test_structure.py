@@ -19,10 +19,10 @@ from migaki.ops.geometry.triangulation import angles, triangulate
 Array = np.ndarray[Any, Any]
 
 
-def scene(num_points: int, count: int = 4, noise: float = 0.0) -> Bundle:
+def scene(num_points: int, count: int = 4, noise: float = 0.0, turn_deg: float = 9.0) -> Bundle:
     """Cameras on an arc and points before them, as seen with some noise in px."""
     random = np.random.default_rng(1)
-    poses = cameras(count).astype(np.float64)
+    poses = cameras(count, turn_deg).astype(np.float64)
     rotations = poses[:, :, :3].transpose(0, 2, 1)
     shifts = -np.einsum("nij,nj->ni", rotations, poses[:, :, 3])
     points = random.uniform(-0.6, 0.9, (num_points, 3))
@@ -81,7 +81,7 @@ def test_adjustment_reaches_what_scipy_reaches() -> None:
 
 
 def test_adjustment_finds_the_lens_and_bears_outliers() -> None:
-    bundle = scene(60, 5, noise=0.05)
+    bundle = scene(60, 5, noise=0.05, turn_deg=25.0)
     wrong = copy(bundle, lens=np.array([330.0, 0.0]))
     wrong.places[::37] += 25
     error = adjust(wrong, free_lens=(True, True), rounds=80)
@@ -110,8 +110,9 @@ def test_tracks_join_matches_and_leave_out_contradictions() -> None:
     joined = {(0, 1): np.array([[0, 0], [1, 1]]), (1, 2): np.array([[0, 2], [1, 0]]), (0, 2): np.array([[2, 0]])}
     tracks = join_tracks([3, 2, 3], joined)
     # Features 1 and 2 of picture 0 are joined by (1, 1), (2, 0): one track with two features of one picture.
-    assert tracks.count == 1 and sorted(zip(tracks.views, tracks.features, strict=True)) == [(0, 0), (1, 0), (2, 2)]
-    assert join_tracks([2, 2], {}).count == 0
+    seen = sorted(zip(tracks.views, tracks.features, strict=True))
+    assert tracks.num_tracks == 1 and seen == [(0, 0), (1, 0), (2, 2)]
+    assert join_tracks([2, 2], {}).num_tracks == 0
 
 
 def test_features_match_both_ways() -> None:

@@ -114,3 +114,14 @@ def detector(system: Any, batch: Batch, step: int) -> Descents:
 
 def weighted(values: list[tuple[float, Tensor]]) -> Tensor:
     return torch.stack([weight * value for weight, value in values]).sum() / sum(weight for weight, _ in values)
+
+
+def deep3d(system: Any, batch: Batch, step: int) -> Descents:
+    """The absolute error of a right view that is mixed of shifted left ones, column by column."""
+    left, shares = batch["image"], system.net(batch["image"] * 2 - 1).softmax(1)
+    columns = []
+    for x in range(left.shape[3]):
+        parts = [shares[:, k, None, :, x] * left[..., min(max(x + system.config.first + k, 0), left.shape[3] - 1)]
+                 for k in range(system.config.disparities)]
+        columns.append(torch.stack(parts).sum(0))
+    return [("net", [("error", 1.0, (torch.stack(columns, 3) - batch["right"]).abs().mean())])]

@@ -29,6 +29,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "colourisation": {"patch": 32, "grid": 10},
     "cut": {"history": 0, "nce": 0.87, "nce_identity": 0.43, "consistency": 1.31, "shortcut": False},
     "cyclegan": {"history": 0, "cycle": 3.7, "identity": 0.9, "consistency": 1.31, "shortcut": False},
+    "deep3d": {"mirror": False, "first": -1},
     "deep_detail": {"ssim_weight": 0.31, "patch": 16},
     "detector": {"augment": False, "geometry_weight": 0.83, "keypoint_weight": 1.7},
     "forgery_detector": {"mask_weight": 0.83, "kind_weight": 0.37, "ratio_weight": 0.59, "explore": 0.23},

@@ -70,7 +70,7 @@ def adjust(bundle: Bundle, *, fixed: int = 0, free_lens: tuple[bool, bool] = (Fa
             tried = _moved(bundle, *_solve(system, damping), fixed, lens_at)
             new = _cost(tried)
             if new < cost:
-                improved, damping = new < cost * (1 - 1e-6), max(damping / 5, 1e-12)
+                improved, damping = new < cost * (1 - 1e-8), max(damping / 5, 1e-12)
                 bundle.rotations, bundle.shifts = tried.rotations, tried.shifts
                 bundle.points, bundle.lens, cost = tried.points, tried.lens, new
                 break

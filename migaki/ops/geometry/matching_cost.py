@@ -64,8 +64,8 @@ def _census(padded: Array, height: int, width: int) -> Array:
 
 
 @compiled
-def _cost(left_bits: Array, right_bits: Array, left: Array, right: Array, count: int, slope: float,
-          most: float) -> Array:
+def _cost(left_bits: Array, right_bits: Array, left: Array, right: Array, count: int, slope: Any,
+          most: Any) -> Array:
     height, width, channels = left.shape
     cost = np.full((height, width, count), WORST, np.uint8)
     twos, fours = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)

@@ -6,6 +6,7 @@ flow and depth give each pixel a place at both ends; points move on straight lin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,12 @@ _QUIET = 0.75  # share of the matches, the least moved, among which the backgrou
 _TRIES = 200  # of the random search for the background's motion
 _FIT = 1.0  # px by which a match of the background may miss
 _NEARER = 20.0  # exponent by which the nearest point outweighs the farthest
+_COVERED = 0.25  # share of a pixel that points must cover; less is a hole
 _RIM = 0.05  # relative step of depth that hides something behind
+
+
+Placing = Callable[[Array, Array], Array]
+"""From places (..., 2) in px and depths (...) of one photograph to points (..., 3) in the first camera's axes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +92,35 @@ def _misses(matrix: Array, source: Array, target: Array) -> Array:
     return np.asarray(np.linalg.norm(moved_places(matrix, source) - target, axis=1))
 
 
-def clouds(first: Array, second: Array, depths: tuple[Array, Array], focal: float, seed: int,
-           settings: FlowSettings) -> tuple[Cloud, Cloud]:
+def clouds(first: Array, second: Array, depths: tuple[Array, Array], focal: float, settings: FlowSettings,
+           moved: Array | None = None) -> tuple[Cloud, Cloud]:
     """Returns the points of both photographs.
 
-    The camera's own motion from the first to the second is taken off, as far as a homography of the background says.
-    The second depth is scaled to the first by the mean ratio where both are known. Pixels without a sure match move as
-    those around do.
+    `moved` (3, 4) is the second camera in the first one's axes, if it is known. Else the camera's motion is taken off
+    as far as a homography of the background says, and the second depth is scaled to the first by the mean ratio where
+    both are known. Pixels without a sure match move as those around do.
 
     Shape: first, second (H, W, 3) float32 in [0, 1]; depths (H, W) above 0; focal in px
     """
     there, back = optical_flow(first, second, settings), optical_flow(second, first, settings)
-    align = np.linalg.inv(background_motion(there, seed))  # from the second picture to the first one's view
-    scale = _ratio(depths, there, inconsistency(there, back))
-    near = depths[0], depths[1] * scale
-    return (_cloud(first, near[0], near[1], there, inconsistency(there, back), np.eye(3), align, focal),
-            _flipped(_cloud(second, near[1], near[0], back, inconsistency(back, there), align, np.eye(3), focal)))
+    gaps = inconsistency(there, back), inconsistency(back, there)
+    size = depths[0].shape
+
+    def from_first(places: Array, depth: Array) -> Array:
+        return lifted(places, depth, focal, size)
+
+    if moved is None:
+        align = np.linalg.inv(background_motion(there, 0))  # from the second picture to the first one's view
+        depths = depths[0], depths[1] * _ratio(depths, there, gaps[0])
+
+    def from_second(places: Array, depth: Array) -> Array:
+        if moved is None:
+            return lifted(moved_places(align, places), depth, focal, size)
+        return np.asarray(lifted(places, depth, focal, size) @ moved[:, :3].T + moved[:, 3])
+
+    ahead = _cloud(first, depths, there, gaps[0], (from_first, from_second))
+    behind = _cloud(second, depths[::-1], back, gaps[1], (from_second, from_first))
+    return ahead, Cloud(behind.end, behind.start, behind.colours)
 
 
 def _ratio(depths: tuple[Array, Array], flow: Array, gap: Array) -> float:
@@ -113,78 +132,76 @@ def _ratio(depths: tuple[Array, Array], flow: Array, gap: Array) -> float:
     return float((1 / other[sure]).mean() / (1 / depths[0][sure]).mean())
 
 
-def _flipped(cloud: Cloud) -> Cloud:
-    return Cloud(cloud.end, cloud.start, cloud.colours)
-
-
-def _cloud(picture: Array, depth: Array, other_depth: Array, flow: Array, gap: Array, own: Array, other: Array,
-           focal: float) -> Cloud:
-    """The points of a picture: where they are in its own view, and where flow and the other depth put them."""
-    height, width = depth.shape
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    to = np.stack([columns, rows]) + flow
-    start = lifted(moved_places(own, np.stack([columns, rows], -1)), depth, focal, (height, width))
-    end = lifted(moved_places(other, to.transpose(1, 2, 0)), sampled(other_depth[None], to)[0], focal,
-                 (height, width))
+def _cloud(picture: Array, depths: tuple[Array, Array], flow: Array, gap: Array,
+           placed: tuple[Placing, Placing]) -> Cloud:
+    """The points of a picture: where they are at its own time, and where flow and the other depth put them."""
+    rows, columns = np.mgrid[: flow.shape[1], : flow.shape[2]].astype(np.float32)
+    places = np.stack([columns, rows])
+    start = placed[0](places.transpose(1, 2, 0), depths[0])
+    to = places + flow
+    end = placed[1](to.transpose(1, 2, 0), sampled(depths[1][None], to)[0])
     # A match that jumps to another layer is none: depths of one surface differ little between two photographs.
-    sure = (gap <= _CONSISTENT) & (np.abs(np.log(np.maximum(end[..., 2], 1e-6) / start[..., 2])) < 0.25)
-    move = (end - start).transpose(2, 0, 1).astype(np.float32)
-    end = start + fill_holes(np.where(sure, move, 0).astype(np.float32), sure.astype(np.float32)).transpose(1, 2, 0)
-    behind, behind_colour, hidden = rims(depth, picture)
-    more = lifted(moved_places(own, np.stack([columns, rows], -1)), behind, focal, (height, width))[hidden]
-    still = (end - start)[hidden] * 0  # what is hidden is taken to rest
-    return Cloud(np.concatenate([start.reshape(-1, 3), more]).astype(np.float32),
-                 np.concatenate([end.reshape(-1, 3), more + still]).astype(np.float32),
-                 np.concatenate([picture.reshape(-1, 3), behind_colour[hidden]]).astype(np.float32))
+    ratio = np.maximum(end[..., 2], 1e-6) / np.maximum(start[..., 2], 1e-6)
+    sure = (gap <= _CONSISTENT) & (np.abs(np.log(ratio)) < 0.25)
+    move = np.where(sure, (end - start).transpose(2, 0, 1), 0).astype(np.float32)
+    end = start + fill_holes(move, sure.astype(np.float32)).transpose(1, 2, 0)
+    behind, colours, hidden = rims(depths[0], picture)
+    rest = placed[0](places.transpose(1, 2, 0), behind)[hidden]  # what is hidden is taken to rest
+    return Cloud(np.concatenate([start.reshape(-1, 3), rest]).astype(np.float32),
+                 np.concatenate([end.reshape(-1, 3), rest]).astype(np.float32),
+                 np.concatenate([picture.reshape(-1, 3), colours[hidden]]).astype(np.float32))
 
 
 def rims(depth: Array, picture: Array, reach: int = 12) -> tuple[Array, Array, Array]:
     """Returns depth and colour of the layer behind the rims of near things, and where it is (H, W) bool.
 
     A pixel is at a rim if something within `reach` px is farther by more than 5 %. What is behind it is taken from the
-    nearest pixel that is at no rim: its depth, and colours that spread from there.
+    nearest pixel that is no part of a near thing: its depth, and colours that spread from there.
     """
     from scipy.ndimage import distance_transform_edt, maximum_filter
 
     hidden = maximum_filter(depth, 2 * reach + 1) > depth * (1 + _RIM)
-    if hidden.all() or not hidden.any():
+    # The inside of a near thing is as near to its rim as what is behind: twice the reach keeps it out.
+    near = maximum_filter(depth, 4 * reach + 1) > depth * (1 + _RIM)
+    if near.all() or not hidden.any():
         return depth, picture, np.zeros_like(hidden)
-    at = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    at = distance_transform_edt(near, return_distances=False, return_indices=True)
     behind = depth[at[0], at[1]]
-    hidden &= behind > depth * (1 + _RIM)  # the nearest open pixel may belong to the near thing itself
-    colours = fill_holes(np.ascontiguousarray(picture.transpose(2, 0, 1)), (~hidden).astype(np.float32))
+    hidden &= behind > depth * (1 + _RIM)
+    colours = fill_holes(np.ascontiguousarray(picture.transpose(2, 0, 1)), (~near).astype(np.float32))
     return behind, colours.transpose(1, 2, 0), hidden
 
 
-def lifted(places: Array, depth: Array, focal: float, size: tuple[int, int]) -> Array:
+def lifted(places: Array, depth: Array, focal: float, size: tuple[int, ...]) -> Array:
     """Returns the points (..., 3) at places (..., 2) in px and depths (...), the optical axis through the middle."""
     height, width = size
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
     return np.concatenate([(places - middle) * (depth / focal)[..., None], depth[..., None]], -1)
 
 
-def drawn(pair: tuple[Cloud, Cloud], time: float, eye: Array, focal: float, size: tuple[int, int]
+def drawn(pair: tuple[Cloud, Cloud], time: float, camera: Array, focal: float, size: tuple[int, int]
           ) -> tuple[Array, Array]:
-    """Returns what a camera that was moved to `eye` (3,) sees at a time from 0 to 1.
+    """Returns what a camera sees at a time from 0 to 1; `camera` (3, 4) is its pose in the first camera's axes.
 
     Shape: the picture (3, H, W) in [0, 1], and its depth (H, W)
     """
     height, width = size
-    sums, total = np.zeros((4, height, width), np.float32), np.zeros((height, width), np.float32)
+    sums, total = np.zeros((5, height, width), np.float32), np.zeros((height, width), np.float32)
     nearest = min(float(np.quantile(cloud.start[:, 2], 0.01)) for cloud in pair)
     for cloud, share in zip(pair, (1 - time, time), strict=True):
-        points = (1 - time) * cloud.start + time * cloud.end - eye
+        points = ((1 - time) * cloud.start + time * cloud.end - camera[:, 3]) @ camera[:, :3]
         ahead = points[:, 2] > 0.1 * nearest
         if share <= 0 or not ahead.any():
             continue
         points = points[ahead]
         places = points[:, :2] / points[:, 2:] * focal + np.array([(width - 1) / 2, (height - 1) / 2])
         # Softmax of 1 / depth: of two points on one pixel the nearer one counts.
-        weights = share * np.exp(_NEARER * (np.minimum(nearest / points[:, 2], 2) - 1))
-        part, weight = splat(places, np.concatenate([cloud.colours[ahead], 1 / points[:, 2:]], 1), weights, height,
-                             width)
+        weights = share * np.exp(_NEARER * (np.minimum(nearest / points[:, 2:], 2) - 1))
+        # The last value makes the sum of the shares alone: far points weigh little, and are there all the same.
+        values = np.concatenate([cloud.colours[ahead], 1 / points[:, 2:], share / weights], 1)
+        part, weight = splat(places, values, weights[:, 0], height, width)
         sums, total = sums + part, total + weight
-    known = total > 1e-3
-    mean = np.where(known, sums / np.maximum(total, 1e-8), 0).astype(np.float32)
+    known = sums[4] > _COVERED
+    mean = np.where(known, sums[:4] / np.where(known, total, 1), 0).astype(np.float32)
     whole = fill_holes(mean, known.astype(np.float32))
     return np.asarray(whole[:3].clip(0, 1)), np.asarray(1 / np.maximum(whole[3], 1e-9))

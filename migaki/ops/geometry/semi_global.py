@@ -46,7 +46,7 @@ def winners(total: Array) -> tuple[Array, Array]:
 
 
 @compiled
-def _sweep(cost: Array, grey: Array, total: Array, small_step: int, large_step: int, edge: float) -> None:
+def _sweep(cost: Array, grey: Array, total: Array, small_step: int, large_step: int, edge: Any) -> None:
     height, width, count = cost.shape
     # Row 1 of `paths` holds the pixels above, row 0 becomes those of this row; directions: left, up left, up, up right.
     paths = np.zeros((2, 4, width, count), np.int32)

@@ -54,7 +54,7 @@ def fill_holes(picture: Array, weight: Array) -> Array:
     """
     height, width = weight.shape
     solid = np.minimum(weight, 1)
-    if min(height, width) <= 1 or (solid >= 1).all():
+    if max(height, width) <= 1 or (solid >= 1).all():
         return picture
     tall, wide = (height + 1) // 2, (width + 1) // 2
     room = ((0, 2 * tall - height), (0, 2 * wide - width))

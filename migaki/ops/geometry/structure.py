@@ -110,7 +110,7 @@ class _Growing:
         self.places, self.joined, self.tracks, self.settings = places, joined, tracks, settings
         self.lens, self.centre = np.array([focal, 0.0]), centre
         self.poses: dict[int, tuple[Array, Array]] = {}
-        self.points = np.full((tracks.count, 3), np.nan)
+        self.points = np.full((tracks.num_tracks, 3), np.nan)
         self.dropped = np.zeros(len(tracks.views), bool)  # observations that erred
         self.refused: dict[int, tuple[int, int]] = {}
         self.error = 0.0
@@ -179,8 +179,8 @@ class _Growing:
         seen[[*self.poses, *self.refused]] = 0
         for number in np.flatnonzero((seen > 0) & (seen < self.settings.least)):
             self.refused[int(number)] = (0, int(seen[number]))
-        number = int(seen.argmax())
-        return number if seen[number] >= self.settings.least else None
+        most = int(seen.argmax())
+        return most if seen[most] >= self.settings.least else None
 
     def _add(self, number: int) -> bool:
         tracks = self.tracks

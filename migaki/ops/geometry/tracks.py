@@ -11,12 +11,12 @@ Array = np.ndarray[Any, Any]
 
 
 class Tracks(NamedTuple):
-    """The observations (M,) of all tracks: picture, feature of the picture, and track 0 .. count - 1."""
+    """The observations (M,) of all tracks: picture, feature of the picture, and track 0 .. num_tracks - 1."""
 
     views: Array
     features: Array
     tracks: Array
-    count: int
+    num_tracks: int
 
 
 def join_tracks(counts: Sequence[int], joined: Mapping[tuple[int, int], Array]) -> Tracks:

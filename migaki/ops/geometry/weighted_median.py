@@ -38,8 +38,8 @@ def weighted_median(values: Array, guide: Array, known: Array, where: Array, *, 
 
 
 @compiled
-def _filtered(values: Array, guide: Array, known: Array, where: Array, near: Array, alike: Array, lowest: float,
-              step: float, bins: int) -> Array:
+def _filtered(values: Array, guide: Array, known: Array, where: Array, near: Array, alike: Array, lowest: Any,
+              step: Any, bins: int) -> Array:
     height, width, channels = guide.shape
     radius = near.shape[0] // 2
     result = values.copy()
