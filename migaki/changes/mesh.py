@@ -49,15 +49,15 @@ class Mesh(Reduction, Change):
         divide: bool = True  # divide colours into albedo and light; off: keep them as they were seen
         parts: float = 0.02  # share of the largest part's triangles under which a part is left out
         rounds: int = 12  # of the alternation between albedo and light
-        alike: float = 1.0  # weight of neighbours' having one albedo
+        alike: float = 0.03  # relative difference of albedo at which two neighbours count half as one colour
         z_up: bool = True  # the scene's z is up; off: its y is
 
         def __post_init__(self) -> None:
             if not math.isfinite(self.level) or self.faces < 100 or not 0 <= self.smooth <= 1000:
                 raise UserError("apply mesh: --level is a number, --faces at least 100, --smooth lies between 0 and "
                                 "1000")
-            if not 0 <= self.parts <= 1 or self.alike < 0 or not 0 <= self.rounds <= 1000:
-                raise UserError("apply mesh: --parts lies between 0 and 1, --alike is not negative, --rounds lies "
+            if not 0 <= self.parts <= 1 or self.alike <= 0 or not 0 <= self.rounds <= 1000:
+                raise UserError("apply mesh: --parts lies between 0 and 1, --alike is above 0, --rounds lies "
                                 "between 0 and 1000")
 
     config: Config
@@ -82,7 +82,7 @@ class Mesh(Reduction, Change):
         albedo, light = colours.clip(0, 1), np.zeros((9, 3))
         if config.divide:
             albedo, light = divided(colours, normals, surfaces.edges_of(faces), weights, rounds=config.rounds,
-                                    smooth=config.alike)
+                                    alike=config.alike)
         albedo = _unseen_filled(albedo, weights, vertices)
         axes = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]) if config.z_up else np.eye(3)
         made = Triangles(vertices=vertices, faces=faces, normals=normals, colours=albedo).turned(axes)

@@ -1,7 +1,7 @@
 """Divides the colour of a surface into its own colour and the light on it: albedo times spherical harmonics.
 
-Source: Ramamoorthi and Hanrahan, SIGGRAPH 2001: nine harmonics of the normal hold 98 % of the light that a matt
-surface sends back. Alternating least squares; brightness may go to albedo or light, so the mean albedo is fixed.
+Nine harmonics of the normal hold 98 % of the light that a matt surface sends back (Ramamoorthi and Hanrahan, SIGGRAPH
+2001). Brightness may belong to the albedo or to the light, so the mean albedo is fixed and the light taken for white.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse import linalg
+from scipy import linalg
 
 Array = np.ndarray[Any, Any]
 
@@ -18,6 +17,8 @@ MEAN_ALBEDO = 0.5
 """What the mean of the albedo is set to, in linear light: nothing in pictures says how bright the lamp was."""
 
 _SMALLEST = 1e-4
+_HOPS = (1, 2, 4, 8, 16)  # steps of the random walks that pair points
+_DARKEST = 0.05  # of the mean shading: darker points would get any albedo
 
 
 def harmonics(normals: Array) -> Array:
@@ -26,61 +27,72 @@ def harmonics(normals: Array) -> Array:
     return np.stack([np.ones_like(x), x, y, z, x * y, y * z, z * x, x * x - y * y, 3 * z * z - 1], 1)
 
 
-def light_of(colours: Array, albedo: Array, basis: Array, weights: Array) -> Array:
-    """Least squares for the light (9, 3) that gives `colours` (N, 3) on `albedo` (N, 3); weights (N,)."""
-    found = np.empty((basis.shape[1], 3))
-    for channel in range(3):
-        rows = basis * (albedo[:, channel] * weights)[:, None]
-        # A little of ridge: normals that all look one way do not say what comes from behind.
-        system = rows.T @ (basis * albedo[:, channel, None]) + 1e-6 * weights.sum() * np.eye(basis.shape[1])
-        found[:, channel] = np.linalg.solve(system, rows.T @ colours[:, channel])
-    return found
+def divided(colours: Array, normals: Array, edges: Array, weights: Array, *, rounds: int = 12, alike: float = 0.03,
+            seed: int = 0) -> tuple[Array, Array]:
+    """Returns albedo (N, 3) and light (9, 3), so that colours = albedo * (harmonics of the normals) @ light.
 
-
-def divided(colours: Array, normals: Array, edges: Array, weights: Array, *, rounds: int = 12,
-            smooth: float = 1.0) -> tuple[Array, Array]:
-    """Returns albedo (N, 3), whose mean is `MEAN_ALBEDO`, and light (9, 3), so that colours = albedo * harmonics light.
-
-    In turns: the light, given the albedo; the albedo, given the light, with neighbours alike except where they differ
-    much (absolute differences, by reweighting). At last the albedo is what the light leaves of the colours, where the
-    point was seen.
+    In turns: the light, given which points have one albedo; which points have one albedo, given the light. Two points
+    of one albedo have m_i / s_i = m_j / s_j (m the colour, s the shading), so m_i s_j - m_j s_i = 0 is linear in the
+    light: the smallest generalised eigenvector. Noise of the colours adds the same to all eigenvalues, so it does not
+    bend the light. At last the albedo is what the light leaves of the colours.
 
     Args:
         colours: (N, 3) linear light, the mean over the views.
         normals: (N, 3) of length 1.
-        edges: (E, 2), pairs of neighbours.
+        edges: (E, 2), pairs of neighbours on the surface; walks along them pair points that are farther apart.
         weights: (N,) how surely a colour is known, 0 for points that no view saw.
-        smooth: Weight of the differences between neighbours.
+        rounds: Of the alternation; 0 takes the light for even.
+        alike: Difference of albedo, relative to its mean, at which a pair counts half.
+        seed: Of the walks.
     """
-    basis, albedo = harmonics(normals), np.broadcast_to(_mean(colours, weights), colours.shape).copy()
-    light = light_of(colours, albedo, basis, weights)
-    for _ in range(rounds):
-        shading = np.maximum(basis @ light, _SMALLEST)
-        for channel in range(3):
-            albedo[:, channel] = _albedo(colours[:, channel], shading[:, channel], albedo[:, channel], edges, weights,
-                                         smooth)
-        light = light_of(colours, albedo, basis, weights)
-    shading = np.maximum(basis @ light, 0.05 * np.maximum(_mean(basis @ light, weights), _SMALLEST))
-    exact = colours / shading
-    albedo = np.where((weights > 0)[:, None], exact, albedo)
+    basis, pairs = harmonics(normals), _pairs(edges, len(colours), seed)
+    mean = np.maximum(_mean(colours, weights), _SMALLEST)
+    known = weights[pairs[:, 0]] * weights[pairs[:, 1]]
+    pairs, known = pairs[known > 0], known[known > 0]
+    light = np.zeros((basis.shape[1], 3))
+    light[0] = 1.0
+    for number in range(rounds if len(pairs) else 0):
+        ratio = colours / mean / np.maximum(basis @ light, _DARKEST)
+        apart = ((ratio[pairs[:, 0]] - ratio[pairs[:, 1]]) ** 2).sum(1)
+        width = alike * max(1.0, 4.0 * 0.5**number)  # at first the shading is in the differences too
+        same = known * (width**2 / (width**2 + apart)) ** 2
+        light = np.stack([_light(colours[:, k] / mean[k], basis, pairs, same, weights) for k in range(3)], 1)
+    shading = basis @ light
+    albedo = np.where((weights > 0)[:, None], colours / np.maximum(shading, _DARKEST), 0.0)
     scale = MEAN_ALBEDO / max(float(_mean(albedo, weights).mean()), _SMALLEST)
     return (albedo * scale).clip(0, 1), light / scale
 
 
-def _albedo(colours: Array, shading: Array, before: Array, edges: Array, weights: Array, smooth: float) -> Array:
-    """One channel: weights (colour - albedo shading)^2 + smooth |difference of neighbours|, reweighted once."""
-    count, scale = len(colours), max(float(np.abs(before).mean()), _SMALLEST)
-    away = np.abs(before[edges[:, 0]] - before[edges[:, 1]])
-    pull = smooth * 0.02 / np.maximum(away / scale, 0.02)
-    laplacian = sparse.coo_matrix((np.concatenate([pull, pull]), np.concatenate([edges, edges[:, ::-1]]).T),
-                                  shape=(count, count)).tocsr()
-    degree = np.asarray(laplacian.sum(1)).ravel()
-    own = weights * shading**2
-    system = sparse.diags(own + degree + 1e-9) - laplacian
-    right = weights * shading * colours + 1e-9 * before
-    found, _ = linalg.cg(system, right, x0=before, rtol=1e-6, maxiter=200,
-                         M=sparse.diags(1 / (own + degree + 1e-9)))
-    return np.maximum(found, _SMALLEST)
+def _pairs(edges: Array, count: int, seed: int) -> Array:
+    """Each point with the ends of random walks from it, (P, 2), and the edges themselves."""
+    draw = np.random.default_rng(seed)
+    both = np.concatenate([edges, edges[:, ::-1]])
+    both = both[np.argsort(both[:, 0], kind="stable")]
+    degree = np.bincount(both[:, 0], minlength=count)
+    first = np.concatenate([[0], np.cumsum(degree)[:-1]])
+    ends, found = np.arange(count), [edges]
+    has = degree > 0
+    for step in range(1, max(_HOPS) + 1):
+        chosen = first + np.minimum((draw.random(count) * degree).astype(np.int64), np.maximum(degree - 1, 0))
+        nearby = both[np.minimum(chosen, len(both) - 1), 1]
+        ends = np.where(has[ends], nearby[ends], ends)
+        if step in _HOPS:
+            found.append(np.stack([np.arange(count), ends], 1))
+    whole = np.concatenate(found)
+    return np.asarray(whole[whole[:, 0] != whole[:, 1]])
+
+
+def _light(colours: Array, basis: Array, pairs: Array, same: Array, weights: Array) -> Array:
+    """The light (9,) of one channel, whose mean shading is 1, from pairs of one albedo (their weights `same`)."""
+    first, second = pairs.T
+    gaps = colours[first, None] * basis[second] - colours[second, None] * basis[first]
+    whole = basis[first].T @ (basis[first] * same[:, None]) + basis[second].T @ (basis[second] * same[:, None])
+    # A little of ridge: normals that all look one way do not say what comes from behind.
+    ridge = 1e-5 * float(np.trace(whole)) / len(whole) * np.diag(np.r_[0.0, np.ones(len(whole) - 1)])
+    _, vectors = linalg.eigh(gaps.T @ (gaps * same[:, None]) + ridge, whole + ridge + 1e-12 * np.eye(len(whole)))
+    light: Array = vectors[:, 0]
+    mean = float(((basis @ light) * weights).sum() / weights.sum())
+    return light / (mean if abs(mean) > _SMALLEST else np.copysign(_SMALLEST, mean))
 
 
 def _mean(values: Array, weights: Array) -> Array:

@@ -31,7 +31,8 @@ def surface_of(density: Array, bounds: Array, level: float) -> Surface:
         raise ValueError(f"densities go from {density.min():g} to {density.max():g}, so none is at {level:g}")
     # What reaches the bounds is closed there: beyond them is nothing.
     padded = np.pad(density.astype(np.float32), 1, constant_values=min(float(density.min()), 2 * level - density.max()))
-    vertices, faces, _, _ = marching_cubes(padded, level, gradient_direction="descent")
+    marching: Any = marching_cubes  # without types
+    vertices, faces, _, _ = marching(padded, level, gradient_direction="ascent")
     cell = (bounds[1] - bounds[0]) / (np.array(density.shape) - 1)
     placed = bounds[0] + (vertices.astype(np.float64) - 1) * cell
     return placed, faces.astype(np.int64)
@@ -149,7 +150,8 @@ def _quadric_minima(vertices: Array, faces: Array, merged: Array, centre: Array,
     values, axes = np.linalg.eigh(matrix)
     inverse = np.where(values > 1e-3 * values[:, -1:], 1 / np.maximum(values, 1e-300), 0.0)
     move = np.einsum("nij,nj,nkj,nk->ni", axes, inverse, axes, right)
-    return centre + np.clip(move, -cell, cell)
+    placed: Array = centre + np.clip(move, -cell, cell)
+    return placed
 
 
 def surface_points(vertices: Array, faces: Array, count: int, seed: int) -> Array:

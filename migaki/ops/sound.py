@@ -25,7 +25,7 @@ def high_pass(samples: Array, rate: float, hz: float, order: int = 3) -> Array:
 
     Shape: samples (..., N); the result likewise, float64
     """
-    centred = np.asarray(samples, np.float64) - np.mean(samples, axis=-1, keepdims=True)
+    centred: Array = np.asarray(samples, np.float64) - np.mean(samples, axis=-1, keepdims=True)
     if hz <= 0 or centred.shape[-1] < 4:
         return centred
     sections = signal.butter(order, min(hz, 0.49 * rate), "highpass", fs=rate, output="sos")

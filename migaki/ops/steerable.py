@@ -83,7 +83,8 @@ class SteerablePyramid:
             scale = self.height * self.width / (band.shape[2] * band.shape[3])
             part = (torch.fft.fft2(band.real) * both).sum(1) * scale
             total[:, rows[:, None], columns] += part
-        return torch.fft.ifft2(total).real
+        images: Tensor = torch.fft.ifft2(total).real
+        return images
 
 
 class RowBands:

@@ -33,10 +33,11 @@ def spectrogram(sounds: Sequence[tuple[str, Array, float]], low: float = 0.0) ->
             hop = max(1, min(size // 8, len(samples)), (len(samples) - size) // _COLUMNS)
             hz, seconds, power = signal.spectrogram(samples, rate, "hann", size, size - min(hop, size),
                                                     nfft=4 * size, mode="psd")
-            loud = 10 * np.log10(np.maximum(power[hz >= low], 1e-30))
-            axis.pcolormesh(seconds, hz[hz >= low], loud, vmin=loud.max() - _RANGE, vmax=loud.max(), cmap="magma",
+            shown = hz >= min(low, 0.1 * rate)
+            loud = 10 * np.log10(np.maximum(power[shown], 1e-30))
+            axis.pcolormesh(seconds, hz[shown], loud, vmin=loud.max() - _RANGE, vmax=loud.max(), cmap="magma",
                             shading="nearest", rasterized=True)
-            axis.set(title=title, ylabel="Hz", ylim=(low, rate / 2))
+            axis.set(title=title, ylabel="Hz", ylim=(min(low, 0.1 * rate), rate / 2))
             axis.grid(visible=False)
         axes[-1].set_xlabel("seconds")
         return _bytes(figure)
@@ -50,7 +51,7 @@ def spectrum(sounds: Sequence[tuple[str, Array, float]], peaks: Sequence[Peak] =
             windowed = (samples - samples.mean()) * np.hanning(len(samples) + 2)[1:-1]
             power = np.abs(np.fft.rfft(windowed)) ** 2
             hz = np.fft.rfftfreq(len(samples), 1 / rate)
-            shown = hz >= max(low, hz[1])
+            shown = hz >= max(min(low, 0.1 * rate), hz[1])
             median = float(np.median(power[shown])) or 1e-30
             axis.plot(hz[shown], 10 * np.log10(np.maximum(power[shown], 1e-6 * median) / median), label=title,
                       color=COLOURS[number % len(COLOURS)], linewidth=1.1, alpha=0.9)

@@ -97,8 +97,8 @@ class Vibration(Simulator):
         config = self.config
         if self._wav is not None:
             samples, rate = self._wav
-            return np.interp(np.mod(times * rate, len(samples)), np.arange(len(samples) + 1),
-                             np.append(samples, samples[0]))
+            return np.asarray(np.interp(np.mod(times * rate, len(samples)), np.arange(len(samples) + 1),
+                                        np.append(samples, samples[0])))
         if config.sound == "melody":
             return _melody(times, config.note)
         if config.sound == "tones":
@@ -134,7 +134,7 @@ class Vibration(Simulator):
         clean = clean * (1 + config.flicker * np.sin(2 * math.pi * 100 * times))[:, None]
         noise = np.random.default_rng(seed).standard_normal(clean.shape, np.float32)
         seen = clean + noise * np.sqrt(np.maximum(config.noise[0] * clean + config.noise[1], 0))
-        return (np.rint(seen.clip(0, 1) * 255) / np.float32(255)).astype(np.float32)
+        return np.asarray(np.rint(seen.clip(0, 1) * 255) / 255, np.float32)
 
 
 def _melody(times: Array, note: float) -> Array:
@@ -144,7 +144,7 @@ def _melody(times: Array, note: float) -> Array:
     pitch = np.array(MELODY)[place % len(MELODY)]
     edge = np.minimum(within, note - within) / (0.15 * note)
     envelope: Array = np.sin(0.5 * math.pi * np.clip(edge, 0, 1)) ** 2
-    return envelope * np.sin(2 * math.pi * pitch * within)
+    return np.asarray(envelope * np.sin(2 * math.pi * pitch * within))
 
 
 def _glide(times: Array, low: float, high: float) -> Array:
@@ -162,7 +162,7 @@ def _texture(draw: np.random.Generator, config: Vibration.Config) -> Array:
     gain = np.where((radius > 0) & (radius < 0.5 * _BAND), np.maximum(radius, 6 / config.height) ** -config.slope, 0.0)
     spectrum = np.fft.fft2(draw.standard_normal((config.height, config.width))) * gain
     spread = np.fft.ifft2(spectrum).real.std()
-    return spectrum * (config.contrast / spread)
+    return np.asarray(spectrum * (config.contrast / spread))
 
 
 def _moved(spectrum: Array, across: Array, down: Array) -> Array:

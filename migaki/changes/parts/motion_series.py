@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from migaki.core.errors import UserError
@@ -135,7 +136,10 @@ def _pooling(reference: Tensor, grid: Grid) -> Tensor:
         margin = min(_MARGIN, side // 8)
         inside = (torch.arange(side) >= margin) & (torch.arange(side) < side - margin)
         members.append(((tiles[None] == torch.arange(count)[:, None]) & inside[None]).float())
-    return members[0] if len(members) == 1 else torch.block_diag(*members)
+    if len(members) == 1:
+        return members[0]
+    down, across = members
+    return torch.cat([F.pad(down, (0, across.shape[1])), F.pad(across, (down.shape[1], 0))])
 
 
 def _pooled(values: Tensor, pool: Tensor, grid: Grid) -> Array:
