@@ -89,7 +89,8 @@ def usual_likeness(queries: Floats, near: Floats, background: Floats | None) -> 
     Shape: queries (Q, D); near (Q, K), the cosines of the nearest pictures of the index, the highest first
     """
     rivals = near[:, 1 : 1 + RIVALS] if background is None else nearest(queries, background, RIVALS)[0]
-    return rivals.mean(1) if rivals.shape[1] else np.zeros(len(queries), np.float32)
+    found: Floats = rivals.mean(1) if rivals.shape[1] else np.zeros(len(queries), np.float32)
+    return found
 
 
 class Pictured:
