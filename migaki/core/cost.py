@@ -19,9 +19,6 @@ class Cost:
     parameters: int
     multiply_adds: int  # of convolutions and matrix products; norms, pooling and activations are not counted
 
-    def __str__(self) -> str:
-        return f"{self.parameters:,} parameters, {self.multiply_adds / 1e6:.3g} million multiply-adds a picture"
-
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of PyTorch's `__init_subclass__`
     """Counts the multiply-adds of the operations inside its block by their shapes.

@@ -76,8 +76,9 @@ class Describing:
 
 def unit(rows: Floats) -> Floats:
     """Rows (N, D) brought to unit length."""
-    found: Floats = np.asarray(rows, np.float32)
-    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+    given: Floats = np.asarray(rows, np.float32)
+    found: Floats = given / np.maximum(np.linalg.norm(given, axis=1, keepdims=True), 1e-12)
+    return found
 
 
 def usual_likeness(queries: Floats, near: Floats, background: Floats | None) -> Floats:
