@@ -149,7 +149,7 @@ def test_bad_input_is_one_line(made: Path, tmp_path: Path) -> None:
     assert "--variants" in message(lambda: apply_change("index", change, ApplyJob(
         input=made / "queries", out=tmp_path / "e", variants=2), quiet=True))
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
-    assert "--precision" in message(lambda: FindCopies.Config(index=made, precision=1.5))
+    assert "--pair-precision" in message(lambda: FindCopies.Config(index=made, pair_precision=1.5))
 
 
 @pytest.mark.parametrize(("name", "content", "word"), [
