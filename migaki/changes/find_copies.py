@@ -41,8 +41,8 @@ class FindCopies(Change):
 
         def __post_init__(self) -> None:
             if not 0 < self.pair_precision < 1 or not 0 < self.share < 1:
-                raise UserError(f"apply find_copies: --pair-precision {self.pair_precision:g} --share {self.share:g}: both "
-                                "between 0 and 1")
+                raise UserError(f"apply find_copies: --pair-precision {self.pair_precision:g} --share {self.share:g}: "
+                                "both between 0 and 1")
             if self.nearest < 1:
                 raise UserError(f"apply find_copies: --nearest {self.nearest}: at least 1")
 
