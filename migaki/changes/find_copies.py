@@ -26,11 +26,11 @@ class FindCopies(Change):
     class Config:
         """The index, and when a pair is a copy."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "index precision nearest verify share",
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "index pair_precision nearest verify share",
                                             "run": "search model pictures store"}
 
         index: Path  # made by `migaki apply index`
-        precision: float = 0.9  # share of the pairs that are called copies which shall be some
+        pair_precision: float = 0.9  # share of the pairs that are called copies which shall be some
         nearest: int = 5  # originals of each picture that are looked at
         verify: Literal["sift", "none"] = "sift"  # align pairs by key points (migaki[copies]); none: likeness alone
         share: float = 0.5  # of the pictures that have an original
@@ -40,9 +40,9 @@ class FindCopies(Change):
         store: Path | None = None  # folder of computed descriptors; none = the user's cache
 
         def __post_init__(self) -> None:
-            if not 0 < self.precision < 1 or not 0 < self.share < 1:
-                raise UserError(f"apply find_copies: --precision {self.precision:g} --share {self.share:g}: both "
-                                "between 0 and 1")
+            if not 0 < self.pair_precision < 1 or not 0 < self.share < 1:
+                raise UserError(f"apply find_copies: --pair-precision {self.pair_precision:g} --share {self.share:g}: "
+                                "both between 0 and 1")
             if self.nearest < 1:
                 raise UserError(f"apply find_copies: --nearest {self.nearest}: at least 1")
 

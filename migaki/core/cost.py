@@ -19,19 +19,16 @@ class Cost:
     parameters: int
     multiply_adds: int  # of convolutions and matrix products; norms, pooling and activations are not counted
 
-    def __str__(self) -> str:
-        return f"{self.parameters:,} parameters, {self.multiply_adds / 1e6:.3g} million multiply-adds a picture"
 
-
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of PyTorch's `__init_subclass__`
     """Counts the multiply-adds of the operations inside its block by their shapes.
 
     torch.utils.flop_counter does the same, and takes a second to import.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
@@ -53,7 +50,8 @@ def multiply_adds(call: Callable[[], Any]) -> int:
     """Returns the multiply-adds of the convolutions and matrix products inside a call."""
     with torch.no_grad(), _Counter() as counter:
         call()
-    return counter.total
+    found: int = counter.total
+    return found
 
 
 def cost_of(build: Callable[[], nn.Module], shape: tuple[int, ...],

@@ -121,7 +121,8 @@ def _about(found: Any, where: Path) -> About:
     if len(pairs[0]) != len(pairs[2]) or len(pairs[1]) not in (0, len(pairs[0])) or not all(
             isinstance(value, int | float) for part in pairs for value in part):
         raise UserError(f"{show(where)}: its known pairs do not fit together: {_AGAIN}")
-    return About(**{name: tuple(found[name]) if kind is list else found[name] for name, kind in kinds.items()})
+    values: dict[str, Any] = {name: tuple(found[name]) if kind is list else found[name] for name, kind in kinds.items()}
+    return About(**values)
 
 
 def _rows(path: Path) -> Floats:

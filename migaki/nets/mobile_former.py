@@ -25,7 +25,7 @@ class DynamicRelu(nn.Module):
 
     def forward(self, x: Tensor, token: Tensor) -> Tensor:
         """Maps (B, C, H, W) and tokens (B, D) to maps."""
-        change = torch.tanh(self.layers(token) / 2).view(len(x), 4, x.shape[1], 1, 1)
+        change = torch.tanh(self.layers(token) / 2).view(-1, 4, x.shape[1], 1, 1)
         return torch.maximum((1 + change[:, 0]) * x + change[:, 2] / 2, change[:, 1] * x + change[:, 3] / 2)
 
 
@@ -100,7 +100,7 @@ class MobileFormer(Backbone):
     def maps(self, images: Tensor) -> list[Tensor]:
         """Returns the maps, the finest first."""
         x, found = self.stem(images * 2 - 1), []
-        tokens = self.tokens.expand(len(images), -1, -1)
+        tokens = self.tokens.expand(images.shape[0], -1, -1)
         for stage in self.stages:
             for block in stage.children():
                 x, tokens = block(x, tokens)

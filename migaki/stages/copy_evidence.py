@@ -73,8 +73,9 @@ class Describing:
 
 def unit(rows: Floats) -> Floats:
     """Rows (N, D) brought to unit length."""
-    found: Floats = np.asarray(rows, np.float32)
-    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+    given: Floats = np.asarray(rows, np.float32)
+    found: Floats = given / np.maximum(np.linalg.norm(given, axis=1, keepdims=True), 1e-12)
+    return found
 
 
 def usual_likeness(queries: Floats, near: Floats, background: Floats | None) -> Floats:
@@ -86,7 +87,8 @@ def usual_likeness(queries: Floats, near: Floats, background: Floats | None) -> 
     Shape: queries (Q, D); near (Q, K), the cosines of the nearest pictures of the index, the highest first
     """
     rivals = near[:, 1 : 1 + RIVALS] if background is None else nearest(queries, background, RIVALS)[0]
-    return rivals.mean(1) if rivals.shape[1] else np.zeros(len(queries), np.float32)
+    found: Floats = rivals.mean(1) if rivals.shape[1] else np.zeros(len(queries), np.float32)
+    return found
 
 
 class Pictured:

@@ -83,7 +83,7 @@ def findings_of(pairs: Pairs, config: FindCopies.Config, job: ApplyJob, pictures
     called = int(pairs.is_copy.any(1).sum())
     figures: dict[str, Any] = {"pictures": len(pairs.folder), "index": len(pairs.index.names), "with_a_copy": called}
     figures |= _judged(pairs)
-    notes = [_ABOUT.format(precision=config.precision)]
+    notes = [_ABOUT.format(precision=config.pair_precision)]
     sections = []
     shown = [pair for pair in order if pairs.is_copy[pair]][:_SHOWN] or order[:_SHOWN]
     folder = pictures or Path(pairs.index.about.pictures)
@@ -96,7 +96,7 @@ def findings_of(pairs: Pairs, config: FindCopies.Config, job: ApplyJob, pictures
         [row["file_name"], row["original"], row["probability"], "yes" if row["is_copy"] else "no", row["cosine"],
          row["key_points"]] for row in (pairs.row(*pair) for pair in order[:_LISTED])]))
     record = {"index": str(config.index), "data": str(job.input), "network": pairs.index.about.network,
-              "precision": config.precision, "share": config.share, "verify": config.verify,
+              "pair_precision": config.pair_precision, "share": config.share, "verify": config.verify,
               "nearest": config.nearest, "version": __version__}
     return Findings(title="Copies", record=record, figures=figures, notes=notes, sections=sections,
                     files={"copies.jsonl": rows.encode()})

@@ -88,7 +88,7 @@ def _calibration(index: CopyIndex, config: FindCopies.Config) -> tuple[Calibrati
     except ValueError as error:
         raise UserError(f"{show(index.path)}: knows no pairs to tell copies by: make it again with `migaki apply "
                         "index`") from error
-    return found, threshold_of(found.logits(cosine, support), is_copy, config.precision)
+    return found, threshold_of(found.logits(cosine, support), is_copy, config.pair_precision)
 
 
 def _describing(index: CopyIndex, config: FindCopies.Config) -> Describing:

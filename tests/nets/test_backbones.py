@@ -39,7 +39,7 @@ def test_maps_at_every_stride(name: str, size: tuple[int, int]) -> None:
 def test_every_weight_is_used(name: str) -> None:
     torch.manual_seed(0)
     net = open_backbone(name, 3, 32, 32, 4)
-    sum(one.square().mean() for one in net(torch.rand(3, 3, 32, 32))).backward()  # type: ignore[union-attr]
+    torch.stack([one.square().mean() for one in net(torch.rand(3, 3, 32, 32))]).sum().backward()
     # A bias before a batch norm has no effect, and there is none: every parameter moves the maps.
     assert all(value.grad is not None and value.grad.abs().sum() > 0 for value in net.parameters())
 
@@ -67,12 +67,14 @@ def test_attention_and_the_rectifier_have_naive_twins() -> None:
         weights = torch.tensor([float(queries[0, place] @ keys[0, one]) / 2 for one in range(5)]).softmax(0)
         torch.testing.assert_close(attend(queries, keys, values)[0, place], weights @ values[0])
     rectifier, x = DynamicRelu(2, 4), torch.randn(1, 2, 3, 3, generator=draw)
-    nn.init.zeros_(rectifier.layers[2].weight)
-    nn.init.zeros_(rectifier.layers[2].bias)
+    last = rectifier.layers[2]
+    assert isinstance(last, nn.Linear)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
     token = torch.randn(1, 4, generator=draw)
     torch.testing.assert_close(rectifier(x, token), F.relu(x))
     with torch.no_grad():
-        rectifier.layers[2].bias.copy_(torch.tensor([1.0, 1.0, 2, 2, 3, 3, -1, -1]))
+        last.bias.copy_(torch.tensor([1.0, 1.0, 2, 2, 3, 3, -1, -1]))
     a1, a2, b1, b2 = (torch.tanh(torch.tensor(value / 2)) for value in (1.0, 2.0, 3.0, -1.0))
     torch.testing.assert_close(rectifier(x, token), torch.maximum((1 + a1) * x + b1 / 2, a2 * x + b2 / 2))
 

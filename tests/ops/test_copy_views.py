@@ -11,7 +11,8 @@ import torch
 from migaki.nets.camera import jpeg_tables
 from migaki.ops.copy_views import CopyViews, copy_views, laid_onto, mixed, moved, patched, written_on
 
-NOTHING = CopyViews(**{field.name: (1.0, 1.0) if field.name == "crop" else 0.0 for field in fields(CopyViews)})
+NEVER: dict[str, Any] = {field.name: (1.0, 1.0) if field.name == "crop" else 0.0 for field in fields(CopyViews)}
+NOTHING = CopyViews(**NEVER)
 TABLES = jpeg_tables()
 
 

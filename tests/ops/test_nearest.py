@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from refusals import message
 from migaki.ops.nearest import nearest
 
 
-def rows(count: int, seed: int) -> np.ndarray:
+def rows(count: int, seed: int) -> Any:
     made = np.random.default_rng(seed).normal(size=(count, 6)).astype(np.float32)
     return made / np.linalg.norm(made, axis=1, keepdims=True)
 

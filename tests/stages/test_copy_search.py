@@ -120,8 +120,9 @@ def test_parts_of_an_index_give_what_the_whole_gives(made: Path, tmp_path: Path)
     np.save(tmp_path / "queries.npy", queries)
     part = SearchTask(index=made / "index", queries=tmp_path / "queries.npy", count=4, search="exact").open()
     found = joined([part([0, 6]), part([6, 11]), part([11, COUNT])], 4)
-    for one, other in zip(found, nearest(queries, whole, 4), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+    twin = nearest(queries, whole, 4)
+    np.testing.assert_allclose(found[0], twin[0], atol=1e-6)
+    np.testing.assert_array_equal(found[1], twin[1])
 
 
 def test_bad_input_is_one_line(made: Path, tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_bad_input_is_one_line(made: Path, tmp_path: Path) -> None:
     assert "--variants" in message(lambda: apply_change("index", change, ApplyJob(
         input=made / "queries", out=tmp_path / "e", variants=2), quiet=True))
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
-    assert "--precision" in message(lambda: FindCopies.Config(index=made, precision=1.5))
+    assert "--pair-precision" in message(lambda: FindCopies.Config(index=made, pair_precision=1.5))
 
 
 @pytest.mark.parametrize(("name", "content", "word"), [
