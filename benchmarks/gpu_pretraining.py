@@ -1,7 +1,8 @@
 """What SimCLR reaches in minutes of one GPU with the published network: ResNet-18 for small pictures, bf16.
 
     python benchmarks/gpu.py pretraining --data CIFAR10          # CIFAR10/train and CIFAR10/test, labelled sets
-    python benchmarks/gpu.py pretraining --device cpu --tiny     # the same in small, on rendered signs
+    python benchmarks/gpu.py pretraining                         # on rendered signs
+    python benchmarks/gpu.py pretraining --device cpu --tiny     # the same in small, on noise
 
 A twentieth of the budget measures the speed; then as many updates are planned as fit, so that the learning rate ends
 at 0, and the features are judged by a linear probe and by neighbours, beside the same network untrained. The figures
@@ -67,10 +68,12 @@ class Pictures:
 
 def open_pictures(data: Path | None, device: torch.device, is_tiny: bool) -> Pictures:
     """The sets train/ and test/ of a folder, or rendered signs."""
-    if data is None:
+    if is_tiny and data is None:
+        draw = torch.Generator().manual_seed(0)
+        parts = [(torch.rand(32, 3, 32, 32, generator=draw), torch.arange(32) % 4) for _ in "12"]
+    elif data is None:
         signs = SignSimulator(SignSimulator.Config(size=32))
-        count = 32 if is_tiny else 8192
-        made = [signs.render(seed, range(count)) for seed in (0, 1)]
+        made = [signs.render(seed, range(8192)) for seed in (0, 1)]
         parts = [(one["image"], one["label"].long()) for one in made]
     else:
         parts = []
@@ -91,7 +94,7 @@ def build(pictures: Pictures, steps: int, batch: int, width: int, device: torch.
                                   temperature=0.2, features=4))
     encoder = ResNet18(channels, width)
     system.encoder = encoder  # type: ignore[assignment]
-    system.projector = Projector(encoder.dim, 2048, 256)
+    system.projector = Projector(encoder.dim, 32 * width, 256)
     parameters = [*encoder.parameters(), *system.projector.parameters()]
     system.optimizers = {"net": torch.optim.AdamW(parameters, lr=system.config.learning_rate, weight_decay=1e-4)}
     return system.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

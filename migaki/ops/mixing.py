@@ -39,7 +39,8 @@ def mixed(images: Tensor, kind: Mixture, share: Tensor, place: Tensor) -> tuple[
     across = (torch.arange(width, device=images.device) + 0.5 - left[:, None]) / wide[:, None]
     is_inside = ((down > 0) & (down < 1))[:, None, :, None] & ((across > 0) & (across < 1))[:, None, None, :]
     if kind == "resizemix":
-        grid = torch.stack(torch.broadcast_tensors(2 * across[:, None, :] - 1, 2 * down[:, :, None] - 1), 3)
+        grid = torch.stack([(2 * across[:, None, :] - 1).expand(-1, height, -1),
+                            (2 * down[:, :, None] - 1).expand(-1, -1, width)], 3)
         partner = F.grid_sample(partner, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return torch.where(is_inside, partner, images), 1 - tall * wide / (height * width)
 

@@ -166,7 +166,10 @@ class PretrainedTask(Study):
         channels, height, width = self._shape()
         common: dict[str, Any] = {"channels": channels, "height": height, "width": width, "steps": config.steps,
                                   "batch_size": config.batch_size, "validate": 0.0}
-        common |= {"keypoints": {"key": config.key}, "regressor": {"columns": config.columns}}.get(config.system, {})
+        if config.system == "keypoints":
+            common["key"] = config.key
+        elif config.system == "regressor":
+            common["columns"] = config.columns
         known: dict[str, Any] = {"classifier": Classifier, "regressor": Regressor, "keypoints": Keypoints, "gaze": Gaze}
         cls = known[config.system]
         model = cls.Config(**common)

@@ -69,20 +69,20 @@ def small(place: Path) -> Pretraining.Config:
 
 
 def test_pretraining_in_small(place: Path, tmp_path: Path) -> None:
-    config = replace(small(place), amounts=(), steps=1)
+    config = replace(small(place), amounts=(), others=None)
     run_study("pretraining", Pretraining(config), tmp_path / "out", quiet=True)
     assert len(markdown(tmp_path / "out", "answer")) == 2 + 5
     rows = markdown(tmp_path / "out", "findings")[2:]
-    assert len(rows) == 3 and all(row[-1].startswith("open: fewer than three seeds") for row in rows)
-    for name, count in (("domain", 3), ("quality", 2), ("supervised", 3)):
+    assert len(rows) == 2 and all(row[-1].startswith("open: fewer than three seeds") for row in rows)
+    for name, count in (("quality", 2), ("supervised", 3)):
         assert len([row for row in markdown(tmp_path / "out", name)[2:] if row[-1] != "nothing"]) == count
     assert "orth it: with 3 labels" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_the_amounts_are_arms_too(place: Path, tmp_path: Path) -> None:
-    plan = Pretraining(replace(small(place), amounts=(0.25, 0.5), others=None, groups=())).plan(tmp_path, True)
-    assert [arm.slug for arm in plan.arms] == ["own", "amount_25", "amount_50", "pepper", "supervised",
-                                               "supervised_pepper"]
+def test_amounts_and_domains_are_arms_too(place: Path, tmp_path: Path) -> None:
+    plan = Pretraining(replace(small(place), amounts=(0.25, 0.5), groups=())).plan(tmp_path, True)
+    assert [arm.slug for arm in plan.arms] == [
+        "own", "amount_25", "amount_50", "pepper", "own_equal", "others", "half", "supervised", "supervised_pepper"]
 
 
 @pytest.mark.parametrize(("options", "word"), [

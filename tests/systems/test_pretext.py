@@ -1,0 +1,79 @@
+"""Pretext tasks and mixtures: what they refuse, what they warn of, what they show; a puzzle is learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from refusals import message
+from shape_sets import shapes
+
+from migaki.core.source import Validated
+from migaki.core.validation import held_out_figures
+from migaki.systems.pretext import Pretext
+from migaki.systems.sdmp import SDMP
+from migaki.systems.simclr import SimCLR
+
+SMALL: dict[str, Any] = {"channels": 3, "height": 12, "width": 14, "steps": 60, "batch_size": 8, "features": 4,
+                         "inside": 8, "projected": 6}
+TASKS = ("rotation", "context", "colour", "inpainting", "cpc")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_takes_oblong_pictures_and_shows_its_puzzle(task: Any) -> None:
+    torch.manual_seed(0)
+    system = Pretext(Pretext.Config(**SMALL, task=task))
+    images = torch.rand(8, 3, 12, 14)
+    scalars = system.train().update({"image": images}, 0)
+    assert {"net/loss", "net/blind", "features/rank"} <= set(scalars) and all(map(torch.isfinite, scalars.values()))
+    with torch.no_grad():
+        assert len(system.eval().sheet({"image": images})) >= 2
+
+
+def test_upright_pictures_teach_which_way_is_up() -> None:
+    """Light above, dark below."""
+    torch.manual_seed(0)
+    system = Pretext(Pretext.Config(**(SMALL | {"width": 12, "batch_size": 16}))).train()
+    slope = torch.linspace(1, 0, 12).view(1, 1, 12, 1).expand(16, 3, 12, 12)
+    for step in range(60):
+        scalars = system.update({"image": (slope + 0.1 * torch.rand(16, 3, 12, 12)).clamp(0, 1)}, step)
+    assert float(scalars["net/loss"]) < 0.5 * float(scalars["net/blind"])
+
+
+def test_colours_are_learned_from_grey_pictures() -> None:
+    system = Pretext(Pretext.Config(**SMALL, task="colour")).eval()
+    images = torch.rand(2, 3, 12, 14)
+    grey = (0.299 * images[:, :1] + 0.587 * images[:, 1:2] + 0.114 * images[:, 2:]).expand_as(images)
+    torch.testing.assert_close(system.predict({"image": images})["features"],
+                               system.predict({"image": grey})["features"], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("cls", "options", "word"), [
+    (Pretext, {"task": "colour", "channels": 1}, "no colours"), (Pretext, {"height": 11}, "at least 12 px"),
+    (Pretext, {"jitter": 0.7}, "--jitter"), (Pretext, {"batch_size": 1}, "--batch-size"),
+    (SDMP, {"source": -1.0}, "--source"), (SDMP, {"crop": (0.5, 0.2)}, "--crop")])
+def test_options_that_make_no_sense(cls: Any, options: dict[str, Any], word: str) -> None:
+    assert word in message(lambda: cls(cls.Config(**(SMALL | options))))
+
+
+def test_a_collapse_and_a_loss_at_chance_are_said() -> None:
+    good = {"net/loss": 0.1, "net/blind": 1.0, "net/skipped": 0.0, "features/rank": 9.0}
+    for system in (Pretext(Pretext.Config(**SMALL)), SDMP(SDMP.Config(**SMALL))):
+        assert system.watch(good, 50) == []
+        assert "collapsed" in system.watch(good | {"features/rank": 1.1}, 1)[0]
+        blind = good | {"net/loss": 4.9, "net/blind": 4.9}
+        assert system.watch(blind, 5) == [] and "without any information" in system.watch(blind, 50)[0]
+
+
+def test_neighbours_are_judged_while_it_runs(tmp_path: Path) -> None:
+    data, judged = shapes(tmp_path / "data", 9, labels=False, side=12), shapes(tmp_path / "judged", 12, 1, side=12)
+    for cls in (SimCLR, SDMP, Pretext):
+        config, source = cls.open(cls.Data(data=(data,), labelled=judged), cls.Config(features=4, batch_size=8), 0)
+        assert isinstance(source, Validated) and set(source.batch(0)) == {"image"}
+        found = held_out_figures(cls(config), source, torch.device("cpu"), "fp32")
+        assert 0 <= float(found["held_out/neighbours"]) <= 1
+        assert float(found["held_out/neighbours_baseline"]) == pytest.approx(1 / 3)
+    unlabelled = SimCLR.Data(data=(data,), labelled=data)
+    assert "label" in message(lambda: SimCLR.open(unlabelled, SimCLR.Config(features=4, batch_size=8), 0))
