@@ -168,8 +168,8 @@ class SemiSupervised(System):
         if data.pretrained is not None:
             for net in (self.net, self.average):
                 if not isinstance(net.encoder, Encoder):
-                    raise UserError(f"--backbone {self.config.backbone} --pretrained {show(data.pretrained)}: an encoder "
-                                    "of another network: leave out one of the two")
+                    raise UserError(f"--backbone {self.config.backbone} --pretrained {show(data.pretrained)}: that is "
+                                    "an encoder of another network: leave out one of the two")
                 load_encoder(net.encoder, data.pretrained)
 
     def train(self, mode: bool = True) -> Self:
