@@ -177,7 +177,7 @@ def confusion(matrix: Values, names: Sequence[str] | None = None, *, fmt: Format
                 axis.text(column, row, f"{counts[row, column]:g}", ha="center", va="center", fontsize=8,
                           color="white" if shares[row, column] > 0.55 else "#333333")
         is_long = max(map(len, labels)) > 4  # such names would run into each other
-        axis.set_xticks(range(len(labels)), labels, **({"rotation": 45, "ha": "right"} if is_long else {}))
+        axis.set_xticks(range(len(labels)), labels, rotation=45 if is_long else 0, ha="right" if is_long else "center")
         axis.set_yticks(range(len(labels)), labels)
         axis.grid(visible=False)
         axis.set(xlabel="predicted", ylabel="true")

@@ -74,7 +74,7 @@ _DIGITS: Final[dict[str, list[list[Point]]]] = {
 
 def number(text: str) -> list[Shape]:
     """A number in black, as on signs of speed."""
-    width, height, half_width = (0.42, 0.72, 0.075) if len(text) == 1 else (0.32, 0.58, 0.068)
+    width, height, half_width = (0.42, 0.8, 0.075) if len(text) == 1 else (0.32, 0.74, 0.068)  # tall, as in photographs
     first = -(len(text) - 1) / 2
     return [Shape("black", half_width, [((first + place) * (width + 0.23) + x * width, y * height) for x, y in stroke],
                   is_symbol=True, is_text=True)
