@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -19,6 +21,8 @@ from migaki.simulate import ray_tracer, scene_patterns
 from migaki.simulate.scene import SceneSimulator
 from migaki.simulate.scene_things import Material, Mesh, Motion, Thing, blob, knot, pack, surface, to_obj
 from migaki.stages.simulate import SimulateJob, simulate
+
+Array = npt.NDArray[Any]
 
 SIZE = 24
 FRAMES = {"ring": (3, 4), "street": (0, 3), "stereo": (0, 1), "pair": (0, 1), "moving": (5, 6)}
@@ -151,7 +155,7 @@ def test_a_mesh_of_a_box_is_the_box() -> None:
     np.testing.assert_allclose(first, second, atol=1e-6)
 
 
-def _traced(things: list[Thing], pose: torch.Tensor, lens: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _traced(things: list[Thing], pose: torch.Tensor, lens: torch.Tensor) -> tuple[Array, Array, Array]:
     """Depth, normals and mask of 24 x 24 px."""
     packed, poses, view = pack(things), np.stack([thing.pose(0.0) for thing in things]), pose.double().numpy()
     colour, albedo, depth, rough = np.zeros((24, 24, 3)), np.zeros((24, 24, 3)), np.zeros((24, 24)), np.zeros((24, 24))
