@@ -54,7 +54,8 @@ class Orbit(Simulator):
         """The field, loaded when first asked for."""
         if self._system is None:
             found = load_system(self.config.run)
-            if tuple(found.inputs) != ("camera_to_world", "intrinsics") or not int(getattr(found, "num_cameras", 0)):
+            kept: Any = getattr(found, "kept", None)  # systems/parts/posed_views.py
+            if tuple(found.inputs) != ("camera_to_world", "intrinsics") or kept is None or not int(kept.count):
                 raise UserError(f"{self.config.run}: is no trained field of a scene: give a run of `migaki train "
                                 "voxel_field`")
             self._system = found
@@ -63,16 +64,16 @@ class Orbit(Simulator):
     def render(self, seed: int, indices: Sequence[int]) -> Batch:
         """Views `indices` of the tour; the seed is not used."""
         system: Any = self.system
-        path = orbit(system.cameras[: int(system.num_cameras)], self.config.frames, turn_deg=self.config.turn)
+        path = orbit(system.kept.poses[: int(system.kept.count)], self.config.frames, turn_deg=self.config.turn)
         poses = path[[index % self.config.frames for index in indices]]
-        lenses = system.lens.expand(len(indices), 4).clone()
+        lenses = system.kept.lens.expand(len(indices), 4).clone()
         with torch.inference_mode():
             made = system.predict({"camera_to_world": poses, "intrinsics": lenses})
         for index, picture in zip(indices, made["rendered"], strict=True):
             self._shown[index] = (picture.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        beside = {key: value for key, value in made.items() if key != "rendered"}
         return {"image": made["rendered"], "camera_to_world": poses, "intrinsics": lenses,
-                "rendered_depth": made["rendered_depth"], "rendered_normals": made["rendered_normals"],
-                "frame": torch.tensor(list(indices))}
+                "frame": torch.tensor(list(indices)), **beside}
 
     def texts(self, seed: int, indices: Sequence[int]) -> list[dict[str, str]]:
         """The film that a frame belongs to."""

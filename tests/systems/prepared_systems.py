@@ -165,7 +165,7 @@ def style_network(system: Any, batch: Batch, draw: Draw) -> Batch:
     return batch
 
 
-def voxel_field(system: Any, batch: Batch, draw: Draw) -> Batch:
+def field(system: Any, batch: Batch, draw: Draw) -> Batch:
     """A fresh field is fog of one density and grey."""
     shake(system.parameters(), draw, 1.0)
     return batch
@@ -178,5 +178,5 @@ PREPARED: dict[str, Callable[[Any, Batch, Draw], Batch]] = {
     "regressor": regressor, "segmenter": segmenter, "simgan": simgan, "super_resolution": super_resolution,
     "texture": texture,
     "style_network": style_network,
-    "voxel_field": voxel_field,
+    "voxel_field": field, "nerf": field,
 }
