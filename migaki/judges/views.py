@@ -164,8 +164,8 @@ class _Judged:
         """Photographs, views, the nearest training views, errors, depth and normals."""
         names = {"truth": "photograph", "shown": "field", "nearest": "nearest view", "error": "error x 4",
                  "depth": "depth", "normals": "normals"}
-        return sheet([(caption, torch.cat([one[key] for one in self._pictures])) for key, caption in names.items() if key in self._pictures[0]],
-                     min_side=160)
+        return sheet([(caption, torch.cat([one[key] for one in self._pictures])) for key, caption in names.items()
+                      if key in self._pictures[0]], min_side=160)
 
 
 def _figures(image: Tensor, truth: Tensor) -> dict[str, float]:

@@ -103,7 +103,8 @@ NO_WEIGHTS = {
     "simgan": ("variety", "discriminator_width", "instance_noise", "discriminator_rate"),
     "simclr": ("mirrored", "temperature"), "semi_supervised": ("mirrored", "threshold"),
     "copy_detector": ("temperature",),
-    "nerf": ("near", "far", "last_rate"), "voxel_field": ("near", "far", "faint", "opaque", "alpha", "keep", "last_rate", "density_rate", "view_rate"),
+    "nerf": ("near", "far", "last_rate"),
+    "voxel_field": ("near", "far", "faint", "opaque", "alpha", "keep", "last_rate", "density_rate", "view_rate"),
     "weak_segmenter": ("max_scale", "max_shift", "classifier_share", "sharpness", "easy", "crf_place", "crf_colour",
                        "crf_weight", "crf_smooth", "crf_smooth_weight"),
 }
