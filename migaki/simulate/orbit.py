@@ -86,4 +86,8 @@ class Orbit(Simulator):
             if index not in self._shown:
                 self.render(seed, [index])
             frames.append(self._shown[index])
-        return {"orbit.mp4": film_bytes(frames, self.config.rate)}
+        try:
+            return {"orbit.mp4": film_bytes(frames, self.config.rate)}
+        except ImportError as error:
+            raise UserError("the tour's film needs PyAV: pip install 'migaki[video]', and run the command again"
+                            ) from error

@@ -84,15 +84,15 @@ class Nerf(System):
                             "--direction-waves at least 0")
         self.config = config
         self.net = FieldMLP(config.features, config.layers, config.place_waves, config.direction_waves)
-        low, high = torch.tensor(config.bounds[:3]), torch.tensor(config.bounds[3:])
+        low, high = (torch.tensor(part, dtype=torch.float32) for part in (config.bounds[:3], config.bounds[3:]))
         self.register_buffer("middle", (low + high) / 2)
-        self.register_buffer("half", (high - low).amax() / 2)
-        self.register_buffer("background", torch.tensor(config.background))
+        self.register_buffer("radius", (high - low).amax() / 2)  # of the cube round the box
+        self.register_buffer("background", torch.tensor(config.background, dtype=torch.float32))
         self.kept = KeptCameras()
         self.optimizers = {"net": torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)}
 
     middle: Tensor
-    half: Tensor
+    radius: Tensor
     background: Tensor
 
     @classmethod
@@ -156,10 +156,10 @@ class Nerf(System):
 
     def _along(self, origins: Tensor, towards: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
         """Colour (N, 3) and weights (N, S) of samples at distances (N, S): equation 3."""
-        places = ((origins[:, None] + at[..., None] * towards[:, None]) - self.middle) / self.half
+        places = ((origins[:, None] + at[..., None] * towards[:, None]) - self.middle) / self.radius
         density, colours = self.net(places, towards[:, None].expand_as(places))
         ends = torch.cat([at[:, 1:], torch.full_like(at[:, :1], self.config.far)], 1)
-        opacity = 1 - torch.exp(-density * (ends - at) / self.half)
+        opacity = 1 - torch.exp(-density * (ends - at) / self.radius)
         passed = torch.cumprod(1 - opacity, 1)
         weights = opacity * torch.cat([torch.ones_like(passed[:, :1]), passed[:, :-1]], 1)
         colour = (weights[..., None] * colours).sum(1) + passed[:, -1:] * self.background

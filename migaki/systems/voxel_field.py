@@ -114,7 +114,7 @@ class VoxelField(System):
                                   config.space == "all")
         except ValueError as error:
             raise UserError(f"--rows {config.rows} --sides: {error}: give more rows, or fewer cells") from error
-        self.register_buffer("background", torch.tensor(config.background))
+        self.register_buffer("background", torch.tensor(config.background, dtype=torch.float32))
         # The largest weight of each cell in this stage, by the row of its first vertex.
         self.register_buffer("strength", torch.zeros(config.rows))
         self.kept = KeptCameras()

@@ -50,11 +50,11 @@ def voxel_field(system: Any, batch: Batch, step: int) -> Descents:
         basis = torch.tensor([0.28209479, -0.48860251 * y, 0.48860251 * z, -0.48860251 * x])
         seen, passing, own = torch.zeros(3), torch.ones(()), torch.zeros(3)
         count = 0
-        while (at := first + (count + shifted) * pace) < last and float(passing) >= config.opaque:
+        while (at := first + (count + shifted) * pace) < last and float(passing.detach()) >= config.opaque:
             count += 1
             value, rows = interpolated(table, dims, [o + at * d for o, d in zip(origin, towards, strict=True)])
             kept = (1 + torch.exp(value[0] + shift)) ** -pace
-            if float(1 - kept) < config.faint:
+            if 1 - float(kept.detach()) < config.faint:
                 continue
             touched.update(rows)
             colour = colours_of((value[1:13].view(3, 4) * basis).sum(1), config.activation)
@@ -114,7 +114,7 @@ def nerf(system: Any, batch: Batch, step: int) -> Descents:
         seen, weights = composed(system, origin, towards, at)
         coarse.append((seen - truth) ** 2)
         edges = [at[0], *((a + b) / 2 for a, b in zip(at[1:], at[:-1], strict=True)), at[-1]]
-        shares = [float(weight) + 1e-5 for weight in weights]
+        shares = [float(weight.detach()) + 1e-5 for weight in weights]
         for chance in second[ray].tolist():
             left, number = chance * sum(shares), 0
             while left >= shares[number] and number < len(shares) - 1:

@@ -50,7 +50,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "super_resolution": {}, "texture": {"label_smoothing": 0.13, "dropout": 0.0},
     "style_network": {"style_weight": 1.3, "smooth_weight": 0.7},
     "nerf": {"coarse": 0.37},
-    "voxel_field": {"own_colour": 0.37, "clear": 0.23, "smooth_density": 0.41, "smooth_colour": 0.29, "faint": 0.01},
+    "voxel_field": {"own_colour": 0.37, "clear": 0.23, "smooth_density": 0.0041, "smooth_colour": 0.0029,
+                    "faint": 0.01},
     "weak_segmenter": {"augment": False, "dice_weight": 0.61, "classifier_share": 0.1},
 }
 # Other branches of an update.
