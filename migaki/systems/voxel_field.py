@@ -7,6 +7,7 @@ densities and spherical harmonics, marched and descended by compiled kernels on 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -61,17 +62,17 @@ class VoxelField(System):
         near: float = 0.0  # scene units, where rays begin; 0 = as the data
         far: float = 0.0  # scene units, where they end; 0 = as the data
         sides: tuple[int, ...] = (48, 96, 160)  # cells along a side, stage by stage
-        begins: tuple[float, ...] = (0.1, 0.3)  # shares of the steps after which the second, third ... stage begins
+        begins: tuple[float, ...] = (0.03, 0.12)  # shares of the steps after which the second, third ... stage begins
         rows: int = 600_000  # vertices that may hold something
         degree: int = 1  # of the spherical harmonics: 0 = the same colour from everywhere, 1 or 2
         activation: Literal["linear", "sigmoid", "exponential"] = "linear"  # from harmonics to colours
         step: tuple[float, ...] = (1.0, 0.5)  # cells between samples, stage by stage; the last holds for later ones
-        carvings: int = 4  # parts of a stage, after each of which cells without light are given up
+        carvings: int = 4  # parts of a stage, each twice as long as the last, after which dark cells are given up
         faint: float = 1e-4  # opacity under which a sample is left out
         opaque: float = 1e-3  # share of light under which a ray ends
         alpha: float = 1e-3  # opacity of a cell at the start
         keep: float = 1e-2  # largest weight under which a cell is given up between stages
-        steps: int = 12_000  # updates
+        steps: int = 20_000  # updates
         batch_size: int = 1024  # rays
         learning_rate: float = 0.1  # of Adam, on harmonics
         last_rate: float = 0.1  # share of the learning rate at the end; it falls exponentially
@@ -252,15 +253,17 @@ class VoxelField(System):
     def _prepare_grid(self, step: int) -> None:
         """Before the first step of a stage the grid gets finer; within a stage cells without light are given up.
 
-        Strength is collected over the second half of each such part alone: at its start a field is fog.
+        A stage has cuts after half of it, a quarter, an eighth and so on. Strength is collected over the second half
+        before each cut alone: at its start a field is fog.
         """
         config = self.config
         starts = [0, *(round(share * config.steps) for share in config.begins), config.steps]
         stage = max(number for number, start in enumerate(starts[:-1]) if start <= step)
         self.how = replace(self.how, step=config.step[min(stage, len(config.step) - 1)])
-        length = starts[stage + 1] - starts[stage]
-        cuts = {starts[stage] + length * part // config.carvings for part in range(1, config.carvings)}
-        halves = {starts[stage] + length * (2 * part + 1) // (2 * config.carvings) for part in range(config.carvings)}
+        length, parts = starts[stage + 1] - starts[stage], config.carvings
+        edges = [0, *(length // 2 ** (parts - part) for part in range(1, parts)), length]
+        cuts = {starts[stage] + edge for edge in edges[1:-1]}
+        halves = {starts[stage] + (one + other) // 2 for one, other in pairwise(edges)}
         if step in halves:
             self.strength.zero_()
         moments = self._rows().moments(self.grid.table)
