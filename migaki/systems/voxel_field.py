@@ -119,7 +119,8 @@ class VoxelField(System):
         # The largest weight of each cell in this stage, by the row of its first vertex.
         self.register_buffer("strength", torch.zeros(config.rows))
         self.kept = KeptCameras()
-        self.how = Marching(step=config.step[0], faint=config.faint, opaque=config.opaque, alpha=config.alpha,
+        last = min(len(config.sides), len(config.step)) - 1  # what a trained field is rendered with
+        self.how = Marching(step=config.step[last], faint=config.faint, opaque=config.opaque, alpha=config.alpha,
                             activation=_ACTIVATIONS[config.activation])
         self.optimizers = {"field": RowAdam(self.grid.parameters(), config.learning_rate, density=config.density_rate,
                                             view=config.view_rate, terms=self.grid.terms)}
