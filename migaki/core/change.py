@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,6 +42,9 @@ class Change(ABC):
     """Whether the variants of a row are the frames of one film: they share a seed, `batch` has their numbers from 0 as
     `frame` (B,), and the columns `clip` and `frame` are written."""
 
+    by_itself: ClassVar[bool] = False
+    """Whether it reads no set, and `write` makes the output from the configuration alone."""
+
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 
@@ -66,6 +70,10 @@ class Change(ABC):
         In a film these numbers are averaged over time, so that the change does not flicker; by default there are none.
         """
         return {}
+
+    def write(self, out: Path, progress: Callable[[int, int], None]) -> None:
+        """Make `out` from the configuration alone, if `by_itself`; calls `progress` with (done, total)."""
+        raise NotImplementedError
 
     @abstractmethod
     def change(self, batch: Batch, seeds: torch.Tensor) -> Batch:

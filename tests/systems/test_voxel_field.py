@@ -12,17 +12,19 @@ import pytest
 import torch
 from posed_ball import RADIUS, ball_views, write_ball
 
+from migaki.changes.orbit import Orbit
 from migaki.core.errors import UserError
 from migaki.core.fit import Run, fit
 from migaki.core.trained import load_system
 from migaki.data.batches.ray_pixels import RayPixels, divide_views, evenly
+from migaki.data.files.video import frames_of
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.scenes import scene_of
 from migaki.judges.views import Views
 from migaki.metrics.restoration import psnr
 from migaki.metrics.views import Views as ViewsMetric
 from migaki.nets.voxel_descent import RowAdam
-from migaki.simulate.orbit import Orbit
+from migaki.stages.apply import AloneJob, apply_alone
 from migaki.stages.evaluate import run_judge
 from migaki.systems.voxel_field import VoxelField
 
@@ -142,16 +144,21 @@ def test_the_judge_puts_free_answers_beside_the_field(trained: Path, ball: Path)
     assert every.figures["num_views"] == 12 and not every.baseline
 
 
-def test_a_tour_is_a_posed_set_and_a_film(trained: Path) -> None:
+def test_a_tour_is_a_film(trained: Path, tmp_path: Path) -> None:
     pytest.importorskip("av", reason="films need PyAV")
-    tour = Orbit(Orbit.Config(run=trained, frames=4))
-    first = tour.render(0, [0, 2])
-    assert torch.equal(first["image"][1], Orbit(Orbit.Config(run=trained, frames=4)).render(5, [2])["image"][0])
-    assert first["camera_to_world"].shape == (2, 3, 4) and not torch.equal(*first["camera_to_world"])
-    assert tour.files(0, 3)["orbit.mp4"][4:8] == b"ftyp"
-    assert tour.texts(0, [1]) == [{"clip": "orbit"}]
+    films = []
+    for name in ("a.mp4", "b.mp4"):
+        tour = Orbit(Orbit.Config(model=trained, frames=3, picture="all"))
+        films.append(apply_alone("orbit", tour, AloneJob(out=tmp_path / name), quiet=True))
+    assert films[0].read_bytes() == films[1].read_bytes()
+    frames = list(frames_of(films[0]))
+    assert [frame.shape for frame in frames] == [(3, 24, 72)] * 3
+    assert abs(frames[0].astype(int) - frames[1]).max() > 20  # the camera moves
+    for wrong, reason in ((tmp_path / "folder", "ends in .mp4"), (tmp_path / "no/a.mp4", "no")):
+        with pytest.raises(UserError, match=reason):
+            Orbit(Orbit.Config(model=trained, frames=1)).write(wrong, lambda *_: None)
     with pytest.raises(UserError, match="--rate"):
-        Orbit.Config(run=trained, rate=0)
+        Orbit.Config(model=trained, rate=0)
 
 
 def test_growth_keeps_the_picture(trained: Path) -> None:
