@@ -18,6 +18,8 @@ Labels, masks and further pictures are copied; positions in px move with the pix
 size keeps their bit depth, alpha and EXIF. The input may also be a film: what is random is drawn once for it."""
 
 _JOB = "migaki.stages.apply_job:ApplyJob"
+_ALONE = "migaki.stages.apply_job:AloneJob"
+_BY_ITSELF = ("orbit",)  # changes that read no set
 _RUN = Single(kind=Path, about="the folder of a trained run", operand="RUN")
 
 
@@ -34,6 +36,8 @@ def run(words: list[str]) -> int:
     if words[0] in changes:
         name = words[0]
         cls = reference("changes", name, "Change")
+        if name in _BY_ITSELF:
+            return _by_itself(name, cls, words[1:])
         options = parse(f"apply {name}", docstring(cls), words[1:], also=(CONFIG,), job=_JOB,
                         config=f"{cls}.Config")
         from migaki.stages.apply import apply_change
@@ -45,5 +49,15 @@ def run(words: list[str]) -> int:
         from migaki.stages.apply import apply
 
         out = apply(options.run, options.job, command=command_line())
+    print(f"written: {show(out)}")
+    return 0
+
+
+def _by_itself(name: str, cls: str, words: list[str]) -> int:
+    """A change that makes its output from its options alone."""
+    options = parse(f"apply {name}", docstring(cls), words, also=(CONFIG,), job=_ALONE, config=f"{cls}.Config")
+    from migaki.stages.apply import apply_alone
+
+    out = apply_alone(name, load(cls)(options.config), options.job)
     print(f"written: {show(out)}")
     return 0

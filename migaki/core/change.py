@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -51,6 +52,8 @@ class Change(ABC):
     """Whether `change` reads other pictures of the set too, by the number of the row (`ROW` in its batch)."""
     most_at_once: ClassVar[int] = 0
     """Rows that it takes at a time where each costs seconds, so that progress is seen; 0 = as many as asked for."""
+    by_itself: ClassVar[bool] = False
+    """Whether it reads no set, and `write` makes the output from the configuration alone."""
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
@@ -77,6 +80,10 @@ class Change(ABC):
         In a film these numbers are averaged over time, so that the change does not flicker; by default there are none.
         """
         return {}
+
+    def write(self, out: Path, progress: Callable[[int, int], None]) -> None:
+        """Make `out` from the configuration alone, if `by_itself`; calls `progress` with (done, total)."""
+        raise NotImplementedError
 
     @abstractmethod
     def change(self, batch: Batch, seeds: torch.Tensor) -> Batch:

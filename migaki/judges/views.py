@@ -125,8 +125,9 @@ class _Judged:
         if place in self._shown:
             self._pictures.append({"truth": truth, "shown": shown, "nearest": near,
                                    "error": (4 * (shown - truth).abs()).clamp(0, 1),
-                                   "depth": _bright_near(made["rendered_depth"]),
-                                   "normals": (made["rendered_normals"] / 2 + 0.5).clamp(0, 1)})
+                                   "depth": _bright_near(made["rendered_depth"])})
+            if "rendered_normals" in made:
+                self._pictures[-1]["normals"] = (made["rendered_normals"] / 2 + 0.5).clamp(0, 1)
 
     def _means(self, ending: str) -> dict[str, float]:
         found = {name: [row[name] for row in self._rows if row[name] is not None]
@@ -163,8 +164,8 @@ class _Judged:
         """Photographs, views, the nearest training views, errors, depth and normals."""
         names = {"truth": "photograph", "shown": "field", "nearest": "nearest view", "error": "error x 4",
                  "depth": "depth", "normals": "normals"}
-        return sheet([(caption, torch.cat([one[key] for one in self._pictures])) for key, caption in names.items()],
-                     min_side=160)
+        return sheet([(caption, torch.cat([one[key] for one in self._pictures])) for key, caption in names.items()
+                      if key in self._pictures[0]], min_side=160)
 
 
 def _figures(image: Tensor, truth: Tensor) -> dict[str, float]:

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from migaki.core.errors import UserError
-
 Array = np.ndarray[Any, Any]
 
 _QUALITY = "18"  # H.264's constant rate factor: no loss that an eye notices
@@ -26,13 +24,11 @@ def film_bytes(frames: Iterable[Array], rate: int = 25) -> bytes:
         rate: Frames a second.
 
     Raises:
-        UserError: without PyAV.
+        ImportError: without PyAV.
         ValueError: without a frame.
     """
-    try:
-        import av
-    except ImportError as error:
-        raise UserError("films need PyAV: pip install 'migaki[video]'") from error
+    import av
+
     file = io.BytesIO()
     count = 0
     with av.open(file, "w", format="mp4") as sink:

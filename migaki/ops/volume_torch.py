@@ -146,13 +146,9 @@ def _corner_weights(part: Tensor) -> Tensor:
 def _falls(corners: Tensor, part: Tensor) -> Tensor:
     """The directions (..., 3) in which the interpolated values (..., 8) fall fastest."""
     x, y, z = part.unbind(-1)
-    values = corners.unflatten(-1, (2, 2, 2)).movedim((-3, -2, -1), (0, 1, 2))  # z, y, x first
-    weights = {"x": (1 - x, x), "y": (1 - y, y), "z": (1 - z, z)}
-    falls = [sum(weights["y"][j] * weights["z"][k] * (values[k, j, 0] - values[k, j, 1])
-                 for j in (0, 1) for k in (0, 1)),
-             sum(weights["x"][i] * weights["z"][k] * (values[k, 0, i] - values[k, 1, i])
-                 for i in (0, 1) for k in (0, 1)),
-             sum(weights["x"][i] * weights["y"][j] * (values[0, j, i] - values[1, j, i])
-                 for i in (0, 1) for j in (0, 1))]
-    fall = torch.stack([torch.as_tensor(one) for one in falls], -1)
+    (a, b, c, d, e, f, g, h) = corners.unbind(-1)
+    fall = torch.stack([
+        (1 - z) * ((1 - y) * (a - b) + y * (c - d)) + z * ((1 - y) * (e - f) + y * (g - h)),
+        (1 - z) * ((1 - x) * (a - c) + x * (b - d)) + z * ((1 - x) * (e - g) + x * (f - h)),
+        (1 - y) * ((1 - x) * (a - e) + x * (b - f)) + y * ((1 - x) * (c - g) + x * (d - h))], -1)
     return fall / (fall.norm(dim=-1, keepdim=True) + 1e-12)

@@ -9,16 +9,17 @@ from migaki.core.discovery import find_class, names_in
 from migaki.core.errors import UserError
 from migaki.core.files import apart, show
 from migaki.core.outline import load
+from migaki.core.progress import Bar
 from migaki.core.trained import applied_by, load_system
 from migaki.data.files.image_file import EXTENSIONS
 from migaki.data.walk import walk
-from migaki.stages.apply_job import ApplyJob
+from migaki.stages.apply_job import AloneJob, ApplyJob
 from migaki.stages.change_work import ChangeWork
 from migaki.stages.film import change_film, is_film, system_film
 from migaki.stages.system_work import SystemWork
 from migaki.stages.whole_work import WholeWork
 
-__all__ = ["ApplyJob", "apply", "apply_change"]
+__all__ = ["AloneJob", "ApplyJob", "apply", "apply_alone", "apply_change"]
 
 
 def apply(what: Path | str, job: ApplyJob, *, command: str = "", quiet: bool = False) -> Path:
@@ -51,6 +52,8 @@ def apply(what: Path | str, job: ApplyJob, *, command: str = "", quiet: bool = F
 
 def apply_change(name: str, change: Change, job: ApplyJob, *, command: str = "", quiet: bool = False) -> Path:
     """Apply the change to every row of `job.input` and write `job.out`; see `apply`."""
+    if change.by_itself:
+        raise UserError(f"apply {name}: reads no set: leave out --input")
     _check_out(job)
     apart(job.out, job.input, *change.reads().values())
     if job.input.is_file() and not is_film(job.input):
@@ -63,6 +66,18 @@ def apply_change(name: str, change: Change, job: ApplyJob, *, command: str = "",
     walk(ChangeWork, (name, change, job), job, command=command, quiet=quiet)
     if change.page:
         load(change.page)(job.out, job.input, change)
+    return job.out
+
+
+def apply_alone(name: str, change: Change, job: AloneJob, *, quiet: bool = False) -> Path:
+    """Let a change that reads no set (`Change.by_itself`) make `job.out`; returns its path."""
+    with Bar(f"apply {name}", 0, quiet=quiet) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.advance(done - bar.done)
+
+        change.write(job.out, progress)
     return job.out
 
 

@@ -43,6 +43,13 @@ class ApplyJob(OutputJob):
     precision: hardware.Precision = "auto"  # auto: bf16 if the hardware computes in it
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AloneJob:
+    """Output of a change that reads no set."""
+
+    out: Path  # the file to write
+
+
 def naming(folder: ImageFolder, job: ApplyJob, digits: int = 0) -> Callable[[int], str]:
     """Returns a function from place to output name: the input's name without its ending, with the variant's number.
 

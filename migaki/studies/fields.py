@@ -76,7 +76,7 @@ class Fields(Study):
         steps: int = 6000  # updates of a run
         batch_size: int = 1024  # rays
         sides: tuple[int, ...] = (48, 96, 160)  # cells along a side, stage by stage
-        begins: tuple[float, ...] = (0.1, 0.3)  # shares of the steps after which later stages begin
+        begins: tuple[float, ...] = (0.05, 0.2)  # shares of the steps after which later stages begin
         rows: int = 600_000  # vertices that may hold something
 
         @classmethod

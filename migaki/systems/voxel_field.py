@@ -6,8 +6,8 @@ densities and spherical harmonics, marched and descended by compiled kernels on 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -19,8 +19,7 @@ from migaki.core.errors import UserError
 from migaki.core.metric import Metric
 from migaki.core.source import Source
 from migaki.core.system import System, descend
-from migaki.data.batches.ray_pixels import RayPixels, divide_views, evenly
-from migaki.data.folder import ImageFolder
+from migaki.data.batches.ray_pixels import divide_views
 from migaki.data.sets.scenes import scene_of
 from migaki.metrics.views import Views
 from migaki.nets.voxel_descent import TURNS, CompiledDescent, RowAdam
@@ -29,11 +28,11 @@ from migaki.ops import volume_march as kernels
 from migaki.ops.camera import pixel_rays
 from migaki.ops.full_precision import full_precision
 from migaki.ops.volume_torch import Marched
+from migaki.systems.parts.posed_views import KeptCameras, check_views, completed, open_views, ray_source
 
 _ACTIVATIONS = {"linear": kernels.LINEAR, "sigmoid": kernels.SIGMOID, "exponential": kernels.EXPONENTIAL}
 _PIECE = 4096  # rays that are rendered at once
 _SMALL = 1e-6
-_CAMERAS = 64
 
 
 class VoxelField(System):
@@ -63,17 +62,17 @@ class VoxelField(System):
         near: float = 0.0  # scene units, where rays begin; 0 = as the data
         far: float = 0.0  # scene units, where they end; 0 = as the data
         sides: tuple[int, ...] = (48, 96, 160)  # cells along a side, stage by stage
-        begins: tuple[float, ...] = (0.1, 0.3)  # shares of the steps after which the second, third ... stage begins
+        begins: tuple[float, ...] = (0.03, 0.12)  # shares of the steps after which the second, third ... stage begins
         rows: int = 600_000  # vertices that may hold something
         degree: int = 1  # of the spherical harmonics: 0 = the same colour from everywhere, 1 or 2
         activation: Literal["linear", "sigmoid", "exponential"] = "linear"  # from harmonics to colours
         step: tuple[float, ...] = (1.0, 0.5)  # cells between samples, stage by stage; the last holds for later ones
-        carvings: int = 4  # parts of a stage, after each of which cells without light are given up
+        carvings: int = 4  # parts of a stage, each twice as long as the last, after which dark cells are given up
         faint: float = 1e-4  # opacity under which a sample is left out
         opaque: float = 1e-3  # share of light under which a ray ends
         alpha: float = 1e-3  # opacity of a cell at the start
         keep: float = 1e-2  # largest weight under which a cell is given up between stages
-        steps: int = 12_000  # updates
+        steps: int = 20_000  # updates
         batch_size: int = 1024  # rays
         learning_rate: float = 0.1  # of Adam, on harmonics
         last_rate: float = 0.1  # share of the learning rate at the end; it falls exponentially
@@ -116,14 +115,12 @@ class VoxelField(System):
                                   config.space == "all")
         except ValueError as error:
             raise UserError(f"--rows {config.rows} --sides: {error}: give more rows, or fewer cells") from error
-        self.register_buffer("background", torch.tensor(config.background))
+        self.register_buffer("background", torch.tensor(config.background, dtype=torch.float32))
         # The largest weight of each cell in this stage, by the row of its first vertex.
         self.register_buffer("strength", torch.zeros(config.rows))
-        # Up to so many of the cameras that were learned from, evenly chosen: where a tour may go.
-        self.register_buffer("cameras", torch.eye(3, 4).repeat(_CAMERAS, 1, 1))
-        self.register_buffer("lens", torch.tensor([1.0, 1.0, 0.5, 0.5]))
-        self.register_buffer("num_cameras", torch.zeros((), dtype=torch.int64))
-        self.how = Marching(step=config.step[0], faint=config.faint, opaque=config.opaque, alpha=config.alpha,
+        self.kept = KeptCameras()
+        last = min(len(config.sides), len(config.step)) - 1  # what a trained field is rendered with
+        self.how = Marching(step=config.step[last], faint=config.faint, opaque=config.opaque, alpha=config.alpha,
                             activation=_ACTIVATIONS[config.activation])
         self.optimizers = {"field": RowAdam(self.grid.parameters(), config.learning_rate, density=config.density_rate,
                                             view=config.view_rate, terms=self.grid.terms)}
@@ -131,26 +128,15 @@ class VoxelField(System):
 
     background: Tensor
     strength: Tensor
-    cameras: Tensor
-    lens: Tensor
-    num_cameras: Tensor
     training_only = ("strength",)
 
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the views; takes the size, the box and the background from the set."""
-        folder = _opened(data, config)
-        scene = scene_of(folder)
-        _, height, width = folder.shape
-        config = replace(
-            config, channels=3, height=height, width=width, bounds=config.bounds or scene.bounds,
-            background=config.background or scene.background or (0.0, 0.0, 0.0),
-            space=config.space or ("box" if scene.background else "all"), near=config.near or scene.near,
-            far=config.far or scene.far)
-        learned, held = divide_views(folder, config.hold_out)
-        shown = evenly(held, config.shown)
-        return config, RayPixels(folder.select(learned), config.batch_size, seed,
-                                 folder.select(shown) if shown else None)
+        folder = open_views(data, config)
+        space = config.space or ("box" if config.background or scene_of(folder).background else "all")
+        config = replace(completed(config, folder), space=space)
+        return config, ray_source(config, folder, seed)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
@@ -169,12 +155,8 @@ class VoxelField(System):
 
     def prepare(self, data: Data) -> None:
         """Keep some of the cameras that are learned from, and the first one's lens."""
-        folder = _opened(data, self.config)
-        learned, _ = divide_views(folder, self.config.hold_out)
-        chosen = evenly(learned, _CAMERAS)
-        self.cameras[: len(chosen)] = folder.read_label("camera_to_world", chosen).float()
-        self.lens.copy_(folder.read_label("intrinsics", chosen[:1])[0])
-        self.num_cameras.fill_(len(chosen))
+        folder = open_views(data, self.config)
+        self.kept.keep(folder, divide_views(folder, self.config.hold_out)[0])
 
     def _rows(self) -> RowAdam:
         optimizer = self.optimizers["field"]
@@ -272,15 +254,17 @@ class VoxelField(System):
     def _prepare_grid(self, step: int) -> None:
         """Before the first step of a stage the grid gets finer; within a stage cells without light are given up.
 
-        Strength is collected over the second half of each such part alone: at its start a field is fog.
+        A stage has cuts after half of it, a quarter, an eighth and so on. Strength is collected over the second half
+        before each cut alone: at its start a field is fog.
         """
         config = self.config
         starts = [0, *(round(share * config.steps) for share in config.begins), config.steps]
         stage = max(number for number, start in enumerate(starts[:-1]) if start <= step)
         self.how = replace(self.how, step=config.step[min(stage, len(config.step) - 1)])
-        length = starts[stage + 1] - starts[stage]
-        cuts = {starts[stage] + length * part // config.carvings for part in range(1, config.carvings)}
-        halves = {starts[stage] + length * (2 * part + 1) // (2 * config.carvings) for part in range(config.carvings)}
+        length, parts = starts[stage + 1] - starts[stage], config.carvings
+        edges = [0, *(length // 2 ** (parts - part) for part in range(1, parts)), length]
+        cuts = {starts[stage] + edge for edge in edges[1:-1]}
+        halves = {starts[stage] + (one + other) // 2 for one, other in pairwise(edges)}
         if step in halves:
             self.strength.zero_()
         moments = self._rows().moments(self.grid.table)
@@ -337,23 +321,8 @@ class VoxelField(System):
         return Views()
 
 
-def _opened(data: Any, config: Any) -> ImageFolder:
-    size = (config.height, config.width) if config.height and config.width else None
-    folder = ImageFolder(data.data, size=size, channels=3)
-    folder.require("camera_to_world", "intrinsics")
-    return folder
-
-
 def _check(config: Any) -> None:
-    if config.channels != 3 or min(config.height, config.width) < 1:
-        raise UserError("voxel_field: pictures have 3 channels and a size: give --data a posed set")
-    if len(config.bounds) != 6 or any(low >= high for low, high in zip(config.bounds[:3], config.bounds[3:],
-                                                                       strict=True)):
-        raise UserError("--bounds: give x0 y0 z0 x1 y1 z1 of the box, the second three above the first")
-    if not all(math.isfinite(value) for value in config.bounds) or not 0 <= config.near < config.far:
-        raise UserError(f"--near {config.near:g} --far {config.far:g}: rays begin before they end")
-    if len(config.background) != 3:
-        raise UserError("--background: give r g b from 0 to 1")
+    check_views("voxel_field", config)
     if not config.sides or len(config.begins) != len(config.sides) - 1 or list(config.begins) != sorted(
             set(config.begins)) or any(not 0 < share < 1 for share in config.begins):
         raise UserError("--sides and --begins: give the cells of each stage, and an ascending share of the steps "

@@ -72,7 +72,7 @@ def test_contracted_space_is_the_same_in_both_and_skipped_alike() -> None:
     wanted = grid.march(origins, towards, jitter, 0.1, 9.0, HOW)
     np.testing.assert_allclose(found.colour, wanted.colour.detach(), atol=1e-4)
     np.testing.assert_allclose(found.through, wanted.through.detach(), atol=1e-4)
-    assert (found.counts > 2).all()
+    assert found.counts.sum() > 100 and (found.through < 0.5).any()
     grid.derived.leap.clamp_(max=1)
     assert np.array_equal(grid.march_compiled(origins, towards, jitter, 0.1, 9.0, HOW, 1).colour, found.colour)
 

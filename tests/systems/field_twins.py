@@ -50,11 +50,11 @@ def voxel_field(system: Any, batch: Batch, step: int) -> Descents:
         basis = torch.tensor([0.28209479, -0.48860251 * y, 0.48860251 * z, -0.48860251 * x])
         seen, passing, own = torch.zeros(3), torch.ones(()), torch.zeros(3)
         count = 0
-        while (at := first + (count + shifted) * pace) < last and float(passing) >= config.opaque:
+        while (at := first + (count + shifted) * pace) < last and float(passing.detach()) >= config.opaque:
             count += 1
             value, rows = interpolated(table, dims, [o + at * d for o, d in zip(origin, towards, strict=True)])
             kept = (1 + torch.exp(value[0] + shift)) ** -pace
-            if float(1 - kept) < config.faint:
+            if 1 - float(kept.detach()) < config.faint:
                 continue
             touched.update(rows)
             colour = colours_of((value[1:13].view(3, 4) * basis).sum(1), config.activation)
@@ -84,3 +84,43 @@ def roughness(table: Tensor, dims: list[int], touched: set[int], step: int) -> T
                 if 0 <= place[axis] + sign < dims[axis]:
                     total = total + 8 * (table[row] - table[row + sign * stride].detach()) ** 2 / 2
     return total
+
+
+def composed(system: Any, origin: Tensor, towards: Tensor, at: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """A ray's colour and the weights of samples at these distances; the last one reaches to the far end."""
+    config = system.config
+    half = max(config.bounds[3 + axis] - config.bounds[axis] for axis in range(3)) / 2
+    middle = (torch.tensor(config.bounds[:3]) + torch.tensor(config.bounds[3:])) / 2
+    seen, passing, weights = torch.zeros(3), torch.ones(()), []
+    for here, there in zip(at, [*at[1:], torch.tensor(config.far)], strict=True):
+        density, colour = system.net((origin + here * towards - middle) / half, towards)
+        kept = torch.exp(-density * (there - here) / half)
+        weights.append(passing * (1 - kept))
+        seen, passing = seen + weights[-1] * colour, passing * kept
+    return seen + passing * torch.tensor(config.background), weights
+
+
+def nerf(system: Any, batch: Batch, step: int) -> Descents:
+    """Both passes of a ray, one sample after the other."""
+    config, draw = system.config, torch.Generator().manual_seed(5)
+    rays = len(batch["ray_origin"])
+    first = torch.rand(rays, config.samples, generator=draw)
+    second = torch.rand(rays, config.more, generator=draw)
+    fine, coarse = [], []
+    for ray in range(rays):
+        origin, towards, truth = (batch[f"ray_{name}"][ray] for name in ("origin", "direction", "colour"))
+        span = config.far - config.near
+        at = [config.near + span * (k + shift) / config.samples for k, shift in enumerate(first[ray])]
+        seen, weights = composed(system, origin, towards, at)
+        coarse.append((seen - truth) ** 2)
+        edges = [at[0], *((a + b) / 2 for a, b in zip(at[1:], at[:-1], strict=True)), at[-1]]
+        shares = [float(weight.detach()) + 1e-5 for weight in weights]
+        for chance in second[ray].tolist():
+            left, number = chance * sum(shares), 0
+            while left >= shares[number] and number < len(shares) - 1:
+                left, number = left - shares[number], number + 1
+            low, high = edges[number], edges[number + 1]
+            at.append(low + left / shares[number] * (high - low))
+        fine.append((composed(system, origin, towards, sorted(at, key=float))[0] - truth) ** 2)
+    return [("net", [("colour", 1.0, torch.stack(fine).mean()), ("coarse", config.coarse,
+                                                                 torch.stack(coarse).mean())])]

@@ -173,7 +173,7 @@ def any_style(system: Any, batch: Batch, draw: Draw) -> Batch:
     return batch
 
 
-def voxel_field(system: Any, batch: Batch, draw: Draw) -> Batch:
+def field(system: Any, batch: Batch, draw: Draw) -> Batch:
     """A fresh field is fog of one density and grey."""
     shake(system.parameters(), draw, 1.0)
     return batch
@@ -185,5 +185,5 @@ PREPARED: dict[str, Callable[[Any, Batch, Draw], Batch]] = {
     "forgery_detector": forgery_detector, "gaze": gaze, "hourglass": hourglass, "keypoints": keypoints, "patch": patch,
     "regressor": regressor, "segmenter": segmenter, "simgan": simgan, "super_resolution": super_resolution,
     "texture": texture,
-    "style_network": style_network, "any_style": any_style, "voxel_field": voxel_field,
+    "style_network": style_network, "any_style": any_style, "voxel_field": field, "nerf": field,
 }

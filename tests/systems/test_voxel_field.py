@@ -12,21 +12,23 @@ import pytest
 import torch
 from posed_ball import RADIUS, ball_views, write_ball
 
+from migaki.changes.orbit import Orbit
 from migaki.core.errors import UserError
 from migaki.core.fit import Run, fit
 from migaki.core.trained import load_system
 from migaki.data.batches.ray_pixels import RayPixels, divide_views, evenly
+from migaki.data.files.video import frames_of
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.scenes import scene_of
 from migaki.judges.views import Views
 from migaki.metrics.restoration import psnr
 from migaki.metrics.views import Views as ViewsMetric
 from migaki.nets.voxel_descent import RowAdam
-from migaki.simulate.orbit import Orbit
+from migaki.stages.apply import AloneJob, apply_alone
 from migaki.stages.evaluate import run_judge
 from migaki.systems.voxel_field import VoxelField
 
-SMALL: dict[str, Any] = {"sides": (10, 20), "begins": (0.4,), "rows": 9000, "steps": 160, "batch_size": 256,
+SMALL: dict[str, Any] = {"sides": (10, 20), "begins": (0.4,), "rows": 9000, "steps": 300, "batch_size": 512,
                          "degree": 0, "alpha": 0.01, "carvings": 2, "shown": 1}
 
 
@@ -102,12 +104,12 @@ def test_a_killed_run_goes_on_to_the_same_bits_across_a_growth(ball: Path, train
     batch = source.batch
 
     def until(step: int) -> Any:
-        if step == 90:
+        if step == 140:
             raise Killed
         return batch(step)
 
     source.batch = until
-    run = Run(seed=0, device="cpu", precision="fp32", sample_every=0, checkpoint_every=40)
+    run = Run(seed=0, device="cpu", precision="fp32", sample_every=0, checkpoint_every=60)
     with pytest.raises(Killed):
         fit(system, source, run, tmp_path / "run", quiet=True)
     system, source = opened(ball)
@@ -129,28 +131,34 @@ def test_a_ball_is_learned_with_its_depth_and_normals(trained: Path) -> None:
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     last = rows[-1]
     assert last["held_out/psnr"] > last["held_out/psnr_baseline"] + 5
-    assert int(load_system(trained).num_cameras) == 9  # type: ignore[arg-type]
+    system = load_system(trained)
+    assert isinstance(system, VoxelField) and int(system.kept.count) == 9
 
 
 def test_the_judge_puts_free_answers_beside_the_field(trained: Path, ball: Path) -> None:
     found = run_judge(Views(Views.Config(data=ball, device="cpu")), [trained], quiet=True)
-    assert found.figures["num_views"] == 3 and found.figures["psnr"] > found.baseline["psnr"] + 3
+    assert found.figures["num_views"] == 3 and found.figures["psnr"] > found.baseline["psnr"] + 2
     assert found.figures["psnr"] > found.figures["psnr_mean_picture"] + 3 and 0 < found.figures["ssim"] <= 1
     assert found.files["views.png"][:4] == b"\x89PNG"
     every = run_judge(Views(Views.Config(data=ball, every=True, device="cpu")), [trained], quiet=True)
     assert every.figures["num_views"] == 12 and not every.baseline
 
 
-def test_a_tour_is_a_posed_set_and_a_film(trained: Path) -> None:
+def test_a_tour_is_a_film(trained: Path, tmp_path: Path) -> None:
     pytest.importorskip("av", reason="films need PyAV")
-    tour = Orbit(Orbit.Config(run=trained, frames=4))
-    first = tour.render(0, [0, 2])
-    assert torch.equal(first["image"][1], Orbit(Orbit.Config(run=trained, frames=4)).render(5, [2])["image"][0])
-    assert first["camera_to_world"].shape == (2, 3, 4) and not torch.equal(*first["camera_to_world"])
-    assert tour.files(0, 3)["orbit.mp4"][4:8] == b"ftyp"
-    assert tour.texts(0, [1]) == [{"clip": "orbit"}]
+    films = []
+    for name in ("a.mp4", "b.mp4"):
+        tour = Orbit(Orbit.Config(model=trained, frames=3, picture="all"))
+        films.append(apply_alone("orbit", tour, AloneJob(out=tmp_path / name), quiet=True))
+    assert films[0].read_bytes() == films[1].read_bytes()
+    frames = list(frames_of(films[0]))
+    assert [frame.shape for frame in frames] == [(3, 24, 72)] * 3
+    assert abs(frames[0].astype(int) - frames[1]).max() > 20  # the camera moves
+    for wrong, reason in ((tmp_path / "folder", "ends in .mp4"), (tmp_path / "no/a.mp4", "no")):
+        with pytest.raises(UserError, match=reason):
+            Orbit(Orbit.Config(model=trained, frames=1)).write(wrong, lambda *_: None)
     with pytest.raises(UserError, match="--rate"):
-        Orbit.Config(run=trained, rate=0)
+        Orbit.Config(model=trained, rate=0)
 
 
 def test_growth_keeps_the_picture(trained: Path) -> None:
@@ -196,7 +204,7 @@ def test_rays_lead_through_their_pixels(ball: Path) -> None:
         assert not torch.equal(batch["ray_colour"], source.batch(4)["ray_colour"])
         middle = -(batch["ray_origin"] * batch["ray_direction"]).sum(-1)
         inside = RADIUS**2 - (batch["ray_origin"].square().sum(-1) - middle**2)
-        met = inside > 0.05
+        met = inside > (0.05 if size is None else 0.2)
         place = batch["ray_origin"] + (middle - inside.clamp_min(0).sqrt())[:, None] * batch["ray_direction"]
         normal = place / RADIUS
         apart = (batch["ray_colour"][:, 0] - (0.5 + 0.4 * normal[:, 2])).abs()[met]

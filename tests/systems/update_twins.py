@@ -278,7 +278,7 @@ TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "weak_segmenter": scene_twins.weak_segmenter, "style_network": style_twins.style_network,
     "simclr": label_twins.simclr, "semi_supervised": label_twins.semi_supervised,
     "copy_detector": label_twins.copy_detector, "sdmp": label_twins.sdmp, "pretext": label_twins.pretext,
-    "voxel_field": field_twins.voxel_field}
+    "voxel_field": field_twins.voxel_field, "nerf": field_twins.nerf}
 
 
 def half_cosine(rate: float, step: int, steps: int) -> float:
@@ -296,6 +296,11 @@ def halves(rate: float, step: int, steps: int) -> float:
     return rate if 2 * step <= steps else 2 * rate * (steps - step) / steps
 
 
+def falling(rate: float, step: int, steps: int) -> float:
+    """Exponentially to a tenth."""
+    return float(rate * 0.1 ** (step / steps))
+
+
 RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "adapted_classifier": {"net": cycle, "judge": lambda rate, *_: rate}, "classifier": {"net": cycle},
     "camera_refiner": {"camera": lambda rate, *_: rate, "discriminator": lambda rate, *_: rate / 2},
@@ -311,7 +316,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "super_resolution": {"net": half_cosine}, "texture": {"head": cycle}, "style_network": {"net": half_cosine},
     "any_style": {"net": half_cosine},
     "detector": {"net": cycle}, "segmenter": {"net": cycle},
-    "voxel_field": {"field": lambda rate, step, steps: rate * 0.1 ** (step / steps)},
+    "voxel_field": {"field": falling}, "nerf": {"net": falling},
     **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")},
     # Of 20 steps the classifier has 2, each of two rounds 9.
     "weak_segmenter": {"classifier": lambda rate, step, _: cycle(rate, step, 2),

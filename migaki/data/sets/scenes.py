@@ -28,7 +28,8 @@ def scene_of(folder: ImageFolder) -> Scene:
     if not isinstance(found, dict):
         raise UserError(f"{where}: says nothing of a scene (its bounds, near and far): import the capture with "
                         "`migaki import`, or write \"scene\" there")
-    low, high = (_numbers(part) for part in (found.get("bounds") or [None, None])[:2])
+    box = found.get("bounds")
+    low, high = (_numbers(part) for part in box) if isinstance(box, list) and len(box) == 2 else ((), ())
     near, far = _numbers([found.get("near"), found.get("far")]) or (0.0, 0.0)
     behind = _numbers(found.get("background")) or ()
     if len(low) != 3 or len(high) != 3 or any(a >= b for a, b in zip(low, high, strict=True)):

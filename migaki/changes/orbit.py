@@ -1,0 +1,96 @@
+"""A film of a tour round a scene that a field has learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from migaki.core.batch import Batch
+from migaki.core.change import Change
+from migaki.core.errors import UserError
+from migaki.core.files import explain, show, write_alone
+from migaki.core.trained import load_system
+from migaki.ops.camera import orbit
+from migaki.ops.film import film_bytes
+
+
+class Orbit(Change):
+    """Films a tour round the scene of a trained field: `migaki apply orbit --model RUN --out tour.mp4`.
+
+    The path goes round what the training cameras look at, at their mean distance and height. For a capture that saw one
+    side alone give --turn, since a field invents what no camera saw. Views of other cameras: `migaki apply RUN`.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """The field and the path."""
+
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "turn frames rate picture"}
+
+        model: Path  # the folder of a trained field (voxel_field, nerf)
+        turn: float = 360.0  # degrees that the tour goes round
+        frames: int = 90  # of the film
+        rate: int = 25  # frames a second
+        picture: Literal["colour", "depth", "normals", "all"] = "colour"  # what is shown; all: side by side
+
+        def __post_init__(self) -> None:
+            if not 0 < abs(self.turn) <= 3600 or not 1 <= self.frames <= 100_000 or not 1 <= self.rate <= 240:
+                raise UserError(f"--turn {self.turn:g} --frames {self.frames} --rate {self.rate}: the turn is up to "
+                                "3600 degrees, the frames 1 to 100000, the rate 1 to 240 frames a second")
+
+    config: Config
+    by_itself = True
+
+    def change(self, batch: Batch, seeds: Tensor) -> Batch:
+        """There is nothing to change in a set."""
+        raise UserError("apply orbit: takes no set: give --model RUN and --out NAME.mp4")
+
+    def write(self, out: Path, progress: Callable[[int, int], None]) -> None:
+        """Render the tour into the film `out`, whole or not at all; one frame at a time is in memory."""
+        if out.suffix.lower() != ".mp4":
+            raise UserError(f"--out {show(out)}: a tour is a film: give a name that ends in .mp4")
+        if not out.parent.is_dir():
+            raise UserError(f"{show(out.parent)}: no such folder: create it first")
+        try:
+            film = film_bytes(self._frames(progress), self.config.rate)
+        except ImportError as error:
+            raise UserError("films need PyAV: pip install 'migaki[video]'") from error
+        try:
+            write_alone(out, film)
+        except OSError as error:
+            raise explain(error, out) from error
+
+    def _frames(self, progress: Callable[[int, int], None]) -> Iterator[np.ndarray[Any, Any]]:
+        """Yields the frames (H, W, 3) uint8."""
+        system: Any = load_system(self.config.model)
+        kept = getattr(system, "kept", None)  # systems/parts/posed_views.py
+        if tuple(system.inputs) != ("camera_to_world", "intrinsics") or kept is None or not int(kept.count):
+            raise UserError(f"{show(self.config.model)}: is no trained field of a scene: give a run of `migaki train "
+                            "voxel_field`")
+        poses = orbit(kept.poses[: int(kept.count)], self.config.frames, turn_deg=self.config.turn)
+        far = (kept.poses[: int(kept.count), :, 3] - kept.poses[: int(kept.count), :, 3].mean(0)).norm(dim=1).mean()
+        for number, pose in enumerate(poses):
+            with torch.inference_mode():
+                made = system.predict({"camera_to_world": pose[None], "intrinsics": kept.lens[None]})
+            yield self._shown(made, float(far))
+            progress(number + 1, len(poses))
+
+    def _shown(self, made: Batch, scale: float) -> np.ndarray[Any, Any]:
+        """One frame; depth is bright where near, by a scale that all frames share, so that it does not flicker."""
+        depth = made["rendered_depth"]
+        near = torch.where(depth > 0, scale / (scale + depth), torch.zeros_like(depth))
+        parts = {"colour": made["rendered"][0], "depth": near.expand(3, -1, -1)}
+        if "rendered_normals" in made:
+            parts["normals"] = (made["rendered_normals"][0] / 2 + 0.5).clamp(0, 1)
+        wanted = list(parts) if self.config.picture == "all" else [self.config.picture]
+        if missing := [name for name in wanted if name not in parts]:
+            raise UserError(f"--picture {missing[0]}: this field has none: give colour or depth")
+        whole = torch.cat([parts[name] for name in wanted], 2)
+        found: np.ndarray[Any, Any] = (whole.permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8)
+        return found

@@ -1,0 +1,80 @@
+"""What every field shares: posed views opened, the configuration completed from them, cameras kept for tours."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from migaki.core.errors import UserError
+from migaki.data.batches.ray_pixels import RayPixels, divide_views, evenly
+from migaki.data.folder import ImageFolder
+from migaki.data.sets.scenes import scene_of
+
+C = TypeVar("C")
+
+CAMERAS = 64
+"""Most cameras that a field keeps."""
+
+
+def open_views(data: Any, config: Any) -> ImageFolder:
+    """Returns the posed set `data.data` in the size of the configuration; UserError for pictures without cameras."""
+    size = (config.height, config.width) if config.height and config.width else None
+    folder = ImageFolder(data.data, size=size, channels=3)
+    folder.require("camera_to_world", "intrinsics")
+    return folder
+
+
+def completed(config: C, folder: ImageFolder) -> C:
+    """The configuration (with channels, height, width, bounds, background, near and far) with what the set says."""
+    given: Any = config
+    scene = scene_of(folder)
+    _, height, width = folder.shape
+    found: C = replace(given, channels=3, height=height, width=width, bounds=given.bounds or scene.bounds,
+                       background=given.background or scene.background or (0.0, 0.0, 0.0),
+                       near=given.near or scene.near, far=given.far or scene.far)
+    return found
+
+
+def ray_source(config: Any, folder: ImageFolder, seed: int) -> RayPixels:
+    """The rays of the views that are learned from, and some views that are held out."""
+    learned, held = divide_views(folder, config.hold_out)
+    shown = evenly(held, config.shown)
+    return RayPixels(folder.select(learned), config.batch_size, seed, folder.select(shown) if shown else None)
+
+
+def check_views(name: str, config: Any) -> None:
+    """UserError for a size, a box or distances that cannot be."""
+    if config.channels != 3 or min(config.height, config.width) < 1:
+        raise UserError(f"{name}: pictures have 3 channels and a size: give --data a posed set")
+    if len(config.bounds) != 6 or any(low >= high for low, high in zip(config.bounds[:3], config.bounds[3:],
+                                                                       strict=True)):
+        raise UserError("--bounds: give x0 y0 z0 x1 y1 z1 of the box, the second three above the first")
+    if not all(math.isfinite(value) for value in config.bounds) or not 0 <= config.near < config.far:
+        raise UserError(f"--near {config.near:g} --far {config.far:g}: rays begin before they end")
+    if len(config.background) != 3:
+        raise UserError("--background: give r g b from 0 to 1")
+
+
+class KeptCameras(nn.Module):
+    """Some of the cameras that a field has learned from, evenly chosen, and a lens: where a tour may go."""
+
+    poses: Tensor
+    lens: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("poses", torch.eye(3, 4).repeat(CAMERAS, 1, 1))
+        self.register_buffer("lens", torch.tensor([1.0, 1.0, 0.5, 0.5]))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def keep(self, folder: ImageFolder, learned: list[int]) -> None:
+        """Keep some of the views `learned` of a posed set."""
+        chosen = evenly(learned, CAMERAS)
+        self.poses[: len(chosen)] = folder.read_label("camera_to_world", chosen).float()
+        self.lens.copy_(folder.read_label("intrinsics", chosen[:1])[0])
+        self.count.fill_(len(chosen))
