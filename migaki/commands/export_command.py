@@ -1,4 +1,4 @@
-"""migaki export RUN --out FILE.onnx; migaki export DIR --format coco|yolo|voc|masks --out OUT"""
+"""migaki export RUN --out FILE.onnx; migaki export DIR --format coco|yolo|voc|masks|transforms|colmap --out OUT"""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ ABOUT = """Write a trained model as ONNX, or the labels of a set of images in a 
 onnx: the trained system in the folder SOURCE, for any batch size, checked against onnxruntime. A system that restores
 pictures of any size is written for one --size (height and width in px, by default 256 256). coco: boxes, keypoints,
 segmentations or classes of the images in the folder SOURCE, as one JSON file. yolo (boxes, keypoints), voc (boxes,
-masks) and masks (class indices as PNG): a new folder with the images and their labels."""
+masks) and masks (class indices as PNG): a new folder with the images and their labels. transforms and colmap: a new
+folder with the images and their cameras."""
 
 
 def run(words: list[str]) -> int:
@@ -22,7 +23,8 @@ def run(words: list[str]) -> int:
         "export", ABOUT, words,
         source=Single(kind=Path, about="the folder of a trained run, or of images for labels", operand="SOURCE"),
         out=Single(kind=Path, about="the file to write; a folder for yolo, voc and masks"),
-        format=Single(kind=Literal["onnx", "coco", "yolo", "voc", "masks"], default="onnx", about="what to write"),
+        format=Single(kind=Literal["onnx", "coco", "yolo", "voc", "masks", "transforms", "colmap"], default="onnx",
+                      about="what to write"),
         size=Single(kind=tuple[int, int] | None, default=None,
                     about="px, height and width, for a system that restores pictures of any size"))
     if options.format != "onnx":

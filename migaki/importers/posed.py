@@ -116,7 +116,7 @@ class Posed:
 
     def announcements(self) -> list[str]:
         """What is the matter with the cameras, a line each."""
-        return [f"{show(self._path)}: {line}" for line in remarks_on_poses(self.capture)]
+        return [f"{show(self._path)}: {one.line()}" for one in remarks_on_poses(self.capture)]
 
     def note(self, name: str, image: Array) -> str:
         """How sharp and how bright a picture is, for `summary`."""
@@ -124,7 +124,7 @@ class Posed:
 
     def summary(self, notes: Counter[str], made: int) -> list[str]:
         """What is the matter with the pictures of this call, a line each."""
-        return [f"{show(self._path)}: {line}" for line in remarks_on_looks(notes)]
+        return [f"{show(self._path)}: {one.line()}" for one in remarks_on_looks(notes)]
 
 
 def pose(matrix: Any, where: str) -> Array:

@@ -47,6 +47,22 @@ class Capture:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """What is odd about a capture, or about some of its pictures, and what to do."""
+
+    text: str
+    names: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        """One line for the user; of many pictures the first three are named."""
+        if not self.names:
+            return self.text
+        shown = ", ".join(show(name) for name in self.names[:_MOST_NAMES])
+        more = ", ..." if len(self.names) > _MOST_NAMES else ""
+        return f"{len(self.names)} picture{'s are' if len(self.names) > 1 else ' is'} {self.text} ({shown}{more})"
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """How sharp and how bright a picture is."""
 
@@ -78,7 +94,7 @@ def look_of(name: str, image: Array) -> Look:
                 float((grey > 252.5 / 255).mean()))
 
 
-def remarks_on_looks(texts: Iterable[str]) -> list[str]:
+def remarks_on_looks(texts: Iterable[str]) -> list[Remark]:
     """Returns what is odd about pictures of one capture (`Look.text` of each), compared with the others."""
     looks = sorted(map(read_look, texts), key=lambda look: look.name)
     if not looks:
@@ -88,40 +104,42 @@ def remarks_on_looks(texts: Iterable[str]) -> list[str]:
     soft = [look.name for look in looks if look.sharpness < _SOFT * sharp]
     dark = [look.name for look in looks if look.mean < _FLAT_TONE[0] or look.black > black + _CLIPPED]
     bright = [look.name for look in looks if look.mean > _FLAT_TONE[1] or look.white > white + _CLIPPED]
-    found = [(soft, "blurred beside the others", "leave them out, or take them again"),
-             (dark, "nearly black", "leave them out, or expose them longer"),
-             (bright, "nearly white", "leave them out, or expose them more briefly")]
-    return [f"{_some(names)} {what}: {advice}" for names, what, advice in found if names]
+    found = [Remark("blurred beside the others: leave them out, or take them again", tuple(soft)),
+             Remark("nearly black: leave them out, or expose them longer", tuple(dark)),
+             Remark("nearly white: leave them out, or expose them more briefly", tuple(bright))]
+    return [remark for remark in found if remark.names]
 
 
-def remarks_on_poses(capture: Capture) -> list[str]:
-    """Returns what is odd about the cameras of a capture, a line each; none where all is well."""
+def remarks_on_poses(capture: Capture) -> list[Remark]:
+    """Returns what is odd about the cameras of a capture; nothing where all is well."""
     if len(capture.names) == 1:
-        return ["has one picture: depth needs at least two, taken from two places"]
+        return [Remark("has one picture: depth needs at least two, taken from two places")]
     poses = capture.poses
     size = float(np.linalg.norm(np.ptp(poses[:, :, 3], axis=0)))
     reach = max(float(np.abs(poses[:, :, 3]).max()), 1e-9)
     found = _remarks_on_lenses(capture)
     wrong = convention(poses)
     if wrong:
-        return [*found, wrong]
+        return [*found, Remark(wrong)]
     if size < _SAME_PLACE * reach:
-        return [*found, "all cameras stand in one place: pictures that are only turned hold no depth: move the camera"]
+        return [*found, Remark("all cameras stand in one place: pictures that are only turned hold no depth: move the "
+                               "camera")]
     twins = _twins(capture, size)
     if twins:
-        found.append(f"{_some(twins)} taken with the very pose of another picture: one of the two poses is wrong, or "
-                     "the pictures are copies: leave them out")
+        found.append(Remark("taken with the very pose of another picture: a pose is wrong, or the pictures are copies: "
+                            "leave them out", tuple(twins)))
     middle = np.median(poses[:, :, 3], axis=0)
     away = np.linalg.norm(poses[:, :, 3] - middle, axis=1)
     strays = [capture.names[k] for k in np.flatnonzero(away > _FAR_AWAY * max(float(np.median(away)), 1e-12))]
     if strays:
-        found.append(f"{_some(strays)} far from all other cameras: a pose that was estimated wrongly: leave them out")
+        found.append(Remark("far from all other cameras, as poses are that were estimated wrongly: leave them out",
+                            tuple(strays)))
     angles = aim_angles(poses)
     if angles is not None and np.median(angles) < _AT_DEG:
         lost = [capture.names[k] for k in np.flatnonzero(angles > _AWAY_DEG)]
         if lost:
-            found.append(f"{_some(lost)} looking away from what the others look at: check their poses, or leave them "
-                         "out")
+            found.append(Remark("looking away from what the others look at: check their poses, or leave them out",
+                                tuple(lost)))
     return found
 
 
@@ -184,19 +202,19 @@ def _inverted(poses: Array) -> str:
     return ""
 
 
-def _remarks_on_lenses(capture: Capture) -> list[str]:
+def _remarks_on_lenses(capture: Capture) -> list[Remark]:
     heights, widths = capture.sizes[:, 0], capture.sizes[:, 1]
     focal, centre = capture.intrinsics[:, :2], capture.intrinsics[:, 2:]
-    found = []
+    found = list[Remark]()
     outside = ((centre < 0) | (centre > np.stack([widths, heights], 1))).any(1)
     share = focal.max(1) / np.maximum(heights, widths)
     odd = [capture.names[k] for k in np.flatnonzero(outside | (share < _FOCAL[0]) | (share > _FOCAL[1]))]
     if odd:
-        found.append(f"{_some(odd)} with focal lengths or a centre that do not fit the picture: they belong to another "
-                     "resolution: scale them with the pictures")
+        found.append(Remark("of another resolution than their focal lengths or centres: scale these with the pictures",
+                            tuple(odd)))
     if len(sizes := sorted({(int(width), int(height)) for height, width in capture.sizes})) > 1:
-        found.append(f"pictures are of {len(sizes)} sizes, such as {sizes[0][0]} x {sizes[0][1]} and {sizes[-1][0]} x "
-                     f"{sizes[-1][1]} px: bring them to one with `migaki apply resize`")
+        found.append(Remark(f"pictures are of {len(sizes)} sizes, such as {sizes[0][0]} x {sizes[0][1]} and "
+                            f"{sizes[-1][0]} x {sizes[-1][1]} px: bring them to one with `migaki apply resize`"))
     return found
 
 
@@ -235,9 +253,3 @@ def guess_scene(capture: Capture) -> dict[str, Any]:
         near, far = radius / 100, 3 * radius
     return {"bounds": [[round(float(value), 6) for value in middle + side * radius] for side in (-1, 1)],
             "near": round(near, 6), "far": round(far, 6)}
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(show(name) for name in names[:_MOST_NAMES])
-    more = ", ..." if len(names) > _MOST_NAMES else ""
-    return f"{len(names)} picture{'s are' if len(names) > 1 else ' is'} ({shown}{more})"

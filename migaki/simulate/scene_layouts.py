@@ -40,7 +40,7 @@ RANGE: Final[dict[str, tuple[float, float]]] = {
 
 STREET_CAMERAS = 3  # on the car: left, ahead, right
 _STREET = 40.0  # scene units (m) that the car drives
-_TEXTURE = 192  # px, sides of a painted texture
+_TEXTURE = 160  # px, sides of a painted texture
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def layout(kind: Kind, draw: Draw, baseline: float, shift: float) -> Layout:
     if kind in ("stereo", "ring", "street"):
         things = [_with_motion(thing, STILL) for thing in things]
     path = {"ring": _ring_path, "street": _street_path, "stereo": _stereo_path}.get(kind, _moving_path)(draw, kind)
-    textures = np.stack([to_linear(torch.from_numpy(paint_texture(name, draw, _TEXTURE))).numpy() for name in KINDS])
+    textures = _textures(things, int(draw.integers(1 << 40)))
 
     def camera(time: float, number: int) -> Array:
         pose = path(time, number).numpy().astype(np.float64)
@@ -75,7 +75,18 @@ def layout(kind: Kind, draw: Draw, baseline: float, shift: float) -> Layout:
         found: Array = pose.astype(np.float32)
         return found
 
-    return Layout(things, camera, textures.astype(np.float64))
+    return Layout(things, camera, textures)
+
+
+def _textures(things: list[Thing], seed: int) -> Array:
+    """The painted textures (n, S, S, 3) linear; those that no thing has stay black."""
+    used = {thing.material.texture for thing in things if thing.material.kind == PICTURE}
+    found = np.zeros((len(KINDS), _TEXTURE, _TEXTURE, 3))
+    for number, name in enumerate(KINDS):
+        if number in used:
+            painted = paint_texture(name, np.random.default_rng((seed, number)), _TEXTURE)
+            found[number] = to_linear(torch.from_numpy(painted)).numpy()
+    return found
 
 
 def light(draw: Draw) -> Light:
@@ -186,7 +197,7 @@ def _street(draw: Draw) -> list[Thing]:
         x = -reach
         while x < reach:
             wide, high = draw.uniform(2.8, 4.2), draw.uniform(2.2, 4.4)
-            wall = Material(WINDOWS, _colour(draw, (0.6, 0.95), (0.15, 0.55)), _linear(0.16, 0.2, 0.26), 0.55, 0.6,
+            wall = Material(WINDOWS, _colour(draw, (0.65, 0.97), (0.05, 0.4)), _linear(0.16, 0.2, 0.26), 0.55, 0.6,
                             seed=int(draw.integers(999)))
             away = draw.uniform(7.4, 8.4)
             things.append(Thing(BOX, wall, (wide, 2.6, high), (x + wide, side * (away + 1.4), high)))

@@ -7,12 +7,13 @@ from pathlib import Path
 from migaki.core.errors import UserError
 from migaki.core.files import apart
 from migaki.data.folder import ImageFolder
+from migaki.data.writers.cameras import write_colmap, write_transforms
 from migaki.data.writers.coco import write_coco
 from migaki.data.writers.mask_folder import write_masks
 from migaki.data.writers.voc import write_voc
 from migaki.data.writers.yolo import write_yolo
 
-FORMS = ("coco", "yolo", "voc", "masks")
+FORMS = ("coco", "yolo", "voc", "masks", "transforms", "colmap")
 """The formats."""
 
 
@@ -27,4 +28,6 @@ def write_as(form: str, folder: Path, out: Path) -> dict[str, int]:
             raise UserError(f"{out}: is a folder: give the name of a file, such as {out / 'annotations.json'}")
         return write_coco(ImageFolder(folder), out)
     apart(out, folder)
-    return {"yolo": write_yolo, "voc": write_voc, "masks": write_masks}[form](ImageFolder(folder), out)
+    write = {"yolo": write_yolo, "voc": write_voc, "masks": write_masks, "transforms": write_transforms,
+             "colmap": write_colmap}[form]
+    return write(ImageFolder(folder), out)

@@ -11,6 +11,7 @@ from strange_files import paint, picture
 from test_blender import render, scene
 from test_drawn import cvat, kitti, labelme
 from test_layers_and_tables import carla, kubric, set_of_masks, table
+from test_posed import colmap, llff, middlebury, seven, transforms
 from test_replicator import shot
 from test_unity import perception, solo
 
@@ -46,7 +47,9 @@ def class_folders(path: Path) -> Path:
 SAMPLES: dict[str, Callable[[Path], Path]] = {
     "blenderproc": blenderproc, "bop": bop, "carla": carla, "class_folders": class_folders, "cvat": cvat,
     "kitti": kitti, "kubric": video, "labelme": labelme, "masks": set_of_masks,
-    "perception": perception, "replicator": replicator, "solo": solo, "table": table}
+    "perception": perception, "replicator": replicator, "solo": solo, "table": table,
+    "colmap": colmap, "llff": llff, "middlebury_views": middlebury, "seven_scenes": seven,
+    "transforms": transforms}
 
 
 @pytest.mark.parametrize("name", SAMPLES)
