@@ -66,6 +66,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "cut": [{"flip": False}, {"nce_identity": 0.0}, {"patches": 5}, {"levels": 0}, {"shortcut": True},
             {"doubling": "repeat"}],
     "cyclegan": [{"identity": 0.0}, {"levels": 0}, {"shortcut": True}],
+    "deep3d": [{"first": 2}],
     "deep_detail": [{"loss": "l1"}, {"rung": "direct"}, {"rung": "resnet"}, {"rung": "neg_mapping"}],
     "detector": [{"num_keypoints": 0}],
     "forgery_detector": [{"adversarial": False}, {"kinds": ("gradient", "none")}, {"jpeg": (0.0, 0.0)}],

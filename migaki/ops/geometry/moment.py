@@ -119,7 +119,7 @@ def clouds(first: Array, second: Array, depths: tuple[Array, Array], focal: floa
         return np.asarray(lifted(places, depth, focal, size) @ moved[:, :3].T + moved[:, 3])
 
     ahead = _cloud(first, depths, there, gaps[0], (from_first, from_second))
-    behind = _cloud(second, depths[::-1], back, gaps[1], (from_second, from_first))
+    behind = _cloud(second, (depths[1], depths[0]), back, gaps[1], (from_second, from_first))
     return ahead, Cloud(behind.end, behind.start, behind.colours)
 
 
