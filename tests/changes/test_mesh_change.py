@@ -140,7 +140,7 @@ def test_bad_input_is_refused_in_one_line(scene: Path, tmp_path: Path) -> None:
     assert "give numbers (X, Y, Z)" in refused({"density": np.zeros((8, 8)), "bounds": BOUNDS})
     assert "not finite" in refused({"density": np.full((8, 8, 8), np.nan), "bounds": BOUNDS})
     assert "no NumPy archive" in refused({"density": np.array([[["a"]]], object), "bounds": BOUNDS})
-    assert "no picture sees" in refused({"density": _grid(), "bounds": BOUNDS + [0, 0, 500]})
+    assert "no picture sees" in refused({"density": _grid(), "bounds": BOUNDS + np.array([0.0, 0, 500])})
     (tmp_path / "plain").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "plain" / "a.png")
     assert "no `camera_to_world`" in refused(given=tmp_path / "plain")
