@@ -49,7 +49,7 @@ class Mesh(Reduction, Change):
         divide: bool = True  # divide colours into albedo and light; off: keep them as they were seen
         parts: float = 0.02  # share of the largest part's triangles under which a part is left out
         rounds: int = 12  # of the alternation between albedo and light
-        alike: float = 0.03  # relative difference of albedo at which two neighbours count half as one colour
+        alike: float = 0.1  # relative difference of albedo at which two neighbours count half as one colour
         z_up: bool = True  # the scene's z is up; off: its y is
 
         def __post_init__(self) -> None:

@@ -30,7 +30,8 @@ LIGHT = np.array([[0.65, 0.62, 0.6], [0.2, 0.15, 0.1], [-0.1, 0.0, 0.1], [0.2, 0
 
 
 def own_colour(points: np.ndarray) -> np.ndarray:
-    waves = [np.sin(points @ (6.0 * np.roll([1.0, 0.7, -0.6], k)) + k) for k in range(3)]
+    """Patches with soft edges, which the pictures resolve."""
+    waves = [np.tanh(4 * np.sin(points @ (4.0 * np.roll([1.0, 0.7, -0.6], k)) + k)) for k in range(3)]
     return 0.5 + 0.3 * np.stack(waves, -1)
 
 
