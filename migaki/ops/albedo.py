@@ -35,7 +35,8 @@ def divided(colours: Array, normals: Array, edges: Array, weights: Array, *, rou
     In turns: the light, given which points have one albedo; which points have one albedo, given the light. Two points
     of one albedo have m_i / s_i = m_j / s_j (m the colour, s the shading), so m_i s_j - m_j s_i = 0 is linear in the
     light: the smallest generalised eigenvector. Noise of the colours adds the same to all eigenvalues, so it does not
-    bend the light. A surface that has few points of one albedo gets the light under which all points differ least. At last the albedo is what the light leaves of the colours.
+    bend the light. A surface with few points of one albedo gets the light under which points anywhere differ least. At
+    last the albedo is what the light leaves of the colours.
 
     Args:
         colours: (N, 3) linear light, the mean over the views.
