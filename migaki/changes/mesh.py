@@ -40,21 +40,21 @@ class Mesh(Reduction, Change):
     class Config:
         """The grid, and how the surface is made."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "level faces smooth divide", "rest": "parts rounds alike z_up"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "level faces taubin divide", "rest": "parts rounds alike z_up"}
 
         density: Path  # .npz with `density` (X, Y, Z) and `bounds`, the corners of its first and last sample
         level: float = 0.0  # density of the surface; 0 = what makes a cell half opaque, or halfway
         faces: int = 100_000  # triangles at most
-        smooth: int = 10  # rounds of smoothing
+        taubin: int = 10  # rounds of smoothing
         divide: bool = True  # divide colours into albedo and light; off: keep them as they were seen
         parts: float = 0.02  # share of the largest part's triangles under which a part is left out
         rounds: int = 12  # of the alternation between albedo and light
-        alike: float = 0.03  # relative difference of albedo at which two neighbours count half as one colour
+        alike: float = 0.1  # relative difference of albedo at which two neighbours count half as one colour
         z_up: bool = True  # the scene's z is up; off: its y is
 
         def __post_init__(self) -> None:
-            if not math.isfinite(self.level) or self.faces < 100 or not 0 <= self.smooth <= 1000:
-                raise UserError("apply mesh: --level is a number, --faces at least 100, --smooth lies between 0 and "
+            if not math.isfinite(self.level) or self.faces < 100 or not 0 <= self.taubin <= 1000:
+                raise UserError("apply mesh: --level is a number, --faces at least 100, --taubin lies between 0 and "
                                 "1000")
             if not 0 <= self.parts <= 1 or self.alike <= 0 or not 0 <= self.rounds <= 1000:
                 raise UserError("apply mesh: --parts lies between 0 and 1, --alike is above 0, --rounds lies "
@@ -111,7 +111,7 @@ def _surface(density: Density, level: float, config: Mesh.Config) -> tuple[Array
     except ValueError as error:
         raise UserError(f"{where}: holds no surface ({error}): give another --level") from error
     vertices, faces = surfaces.large_parts(vertices, faces, config.parts)
-    vertices = surfaces.smoothed(vertices, faces, config.smooth)
+    vertices = surfaces.smoothed(vertices, faces, config.taubin)
     vertices, faces = surfaces.decimated(vertices, faces, config.faces)
     if len(faces) < 4:
         raise UserError(f"{where}: its surface has {len(faces)} triangles: give another --level")

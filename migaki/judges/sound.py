@@ -54,7 +54,6 @@ class Sound(Judge):
                 raise UserError(f"evaluate sound: --lag {self.lag:g}: give seconds from 0 to 10")
 
     config: Config
-    file_name = "sound"
 
     def sources(self) -> tuple[Path, ...]:
         """The folders of both sounds; a file's folder may hold the page."""

@@ -18,6 +18,7 @@ MEAN_ALBEDO = 0.5
 
 _SMALLEST = 1e-4
 _HOPS = (1, 2, 4, 8, 16)  # steps of the random walks that pair points
+_FEWEST_ALIKE = 0.3  # share of pairs of one albedo below which there are no patches to go by
 _DARKEST = 0.05  # of the mean shading: darker points would get any albedo
 
 
@@ -27,14 +28,15 @@ def harmonics(normals: Array) -> Array:
     return np.stack([np.ones_like(x), x, y, z, x * y, y * z, z * x, x * x - y * y, 3 * z * z - 1], 1)
 
 
-def divided(colours: Array, normals: Array, edges: Array, weights: Array, *, rounds: int = 12, alike: float = 0.03,
+def divided(colours: Array, normals: Array, edges: Array, weights: Array, *, rounds: int = 12, alike: float = 0.1,
             seed: int = 0) -> tuple[Array, Array]:
     """Returns albedo (N, 3) and light (9, 3), so that colours = albedo * (harmonics of the normals) @ light.
 
     In turns: the light, given which points have one albedo; which points have one albedo, given the light. Two points
     of one albedo have m_i / s_i = m_j / s_j (m the colour, s the shading), so m_i s_j - m_j s_i = 0 is linear in the
     light: the smallest generalised eigenvector. Noise of the colours adds the same to all eigenvalues, so it does not
-    bend the light. At last the albedo is what the light leaves of the colours.
+    bend the light. A surface with few points of one albedo gets the light under which points anywhere differ least. At
+    last the albedo is what the light leaves of the colours.
 
     Args:
         colours: (N, 3) linear light, the mean over the views.
@@ -51,12 +53,14 @@ def divided(colours: Array, normals: Array, edges: Array, weights: Array, *, rou
     pairs, known = pairs[known > 0], known[known > 0]
     light = np.zeros((basis.shape[1], 3))
     light[0] = 1.0
-    for number in range(rounds if len(pairs) else 0):
-        ratio = colours / mean / np.maximum(basis @ light, _DARKEST)
-        apart = ((ratio[pairs[:, 0]] - ratio[pairs[:, 1]]) ** 2).sum(1)
-        width = alike * max(1.0, 4.0 * 0.5**number)  # at first the shading is in the differences too
-        same = known * (width**2 / (width**2 + apart)) ** 2
-        light = np.stack([_light(colours[:, k] / mean[k], basis, pairs, same, weights) for k in range(3)], 1)
+    if rounds and len(pairs):
+        shown = colours / mean
+        for number in range(rounds):
+            width = alike * max(1.0, 4.0 * 0.5**number)  # at first the shading is in the differences too
+            same = known * _alike(shown, basis @ light, pairs, width)
+            light = _light(shown, basis, pairs, same, weights)
+        if float((known * _alike(shown, basis @ light, pairs, alike)).sum() / known.sum()) < _FEWEST_ALIKE:
+            light = _light_of_any(shown, basis, weights, seed)
     shading = basis @ light
     albedo = np.where((weights > 0)[:, None], colours / np.maximum(shading, _DARKEST), 0.0)
     scale = MEAN_ALBEDO / max(float(_mean(albedo, weights).mean()), _SMALLEST)
@@ -82,17 +86,35 @@ def _pairs(edges: Array, count: int, seed: int) -> Array:
     return np.asarray(whole[whole[:, 0] != whole[:, 1]])
 
 
+def _alike(colours: Array, shading: Array, pairs: Array, width: float) -> Array:
+    """How surely each pair has one albedo under this light, 0 to 1."""
+    ratio = colours / np.maximum(shading, _DARKEST)
+    apart = ((ratio[pairs[:, 0]] - ratio[pairs[:, 1]]) ** 2).sum(1)
+    return np.asarray((width**2 / (width**2 + apart)) ** 2)
+
+
 def _light(colours: Array, basis: Array, pairs: Array, same: Array, weights: Array) -> Array:
-    """The light (9,) of one channel, whose mean shading is 1, from pairs of one albedo (their weights `same`)."""
+    """The light (9, 3), whose mean shading is 1, from pairs of one albedo (their weights `same`)."""
     first, second = pairs.T
-    gaps = colours[first, None] * basis[second] - colours[second, None] * basis[first]
     whole = basis[first].T @ (basis[first] * same[:, None]) + basis[second].T @ (basis[second] * same[:, None])
     # A little of ridge: normals that all look one way do not say what comes from behind.
     ridge = 1e-5 * float(np.trace(whole)) / len(whole) * np.diag(np.r_[0.0, np.ones(len(whole) - 1)])
-    _, vectors = linalg.eigh(gaps.T @ (gaps * same[:, None]) + ridge, whole + ridge + 1e-12 * np.eye(len(whole)))
-    light: Array = vectors[:, 0]
-    mean = float(((basis @ light) * weights).sum() / weights.sum())
-    return light / (mean if abs(mean) > _SMALLEST else np.copysign(_SMALLEST, mean))
+    below = whole + ridge + 1e-12 * np.eye(len(whole))
+    found = np.empty((len(whole), 3))
+    for channel in range(3):
+        gaps = colours[first, channel, None] * basis[second] - colours[second, channel, None] * basis[first]
+        light = linalg.eigh(gaps.T @ (gaps * same[:, None]) + ridge, below)[1][:, 0]
+        mean = float(((basis @ light) * weights).sum() / weights.sum())
+        found[:, channel] = light / (mean if abs(mean) > _SMALLEST else np.copysign(_SMALLEST, mean))
+    return found
+
+
+def _light_of_any(colours: Array, basis: Array, weights: Array, seed: int) -> Array:
+    """The light under which points anywhere differ least: right if albedo has nothing to do with the normal."""
+    draw, seen = np.random.default_rng(seed), np.flatnonzero(weights > 0)
+    pairs = np.stack([np.tile(seen, 4), np.concatenate([draw.permutation(seen) for _ in range(4)])], 1)
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    return _light(colours, basis, pairs, weights[pairs[:, 0]] * weights[pairs[:, 1]], weights)
 
 
 def _mean(values: Array, weights: Array) -> Array:

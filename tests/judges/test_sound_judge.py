@@ -40,8 +40,8 @@ def test_a_likely_sound_beside_the_brightness(places: tuple[Path, Path], tmp_pat
     assert figures["pitch_error_cents"] < 3 and figures["peak_error_percent"] < 0.3
     assert [one[0] for one in figures["true_peaks"][:2]] == pytest.approx([200, 330], abs=1)
     assert free["correlation"] < 0.4 and free["si_sdr_db"] < 0 and findings.record["high_pass_hz"] == 50
-    assert (out / "sound.html").read_text().count("data:image/png") == 2
-    assert json.loads((out / "sound.json").read_text())["costs_nothing"]["name"] == "mean brightness"
+    assert (out / "evaluation.html").read_text().count("data:image/png") == 2
+    assert json.loads((out / "evaluation.json").read_text())["costs_nothing"]["name"] == "mean brightness"
 
 
 def test_two_files_and_noise_as_expected(places: tuple[Path, Path], tmp_path: Path) -> None:

@@ -68,6 +68,15 @@ def test_noise_does_not_bend_the_light() -> None:
     assert psnr(*(one * (harmonics(normals) @ other) for one in (found, albedo))) > 26
 
 
+def test_a_surface_without_patches() -> None:
+    """Colours that change everywhere, but not with the normal."""
+    normals, edges = sphere()
+    albedo = 0.5 + 0.3 * np.stack([np.sin(normals @ (11.0 * np.roll([1.0, 0.7, -0.6], k)) + k) for k in range(3)], -1)
+    colours = albedo * (harmonics(normals) @ LIGHT)
+    found, _ = divided(colours, normals, edges, np.ones(len(normals)))
+    assert psnr(found, albedo) > max(20, psnr(colours, albedo) + 4)
+
+
 def test_points_that_nobody_saw_do_not_count() -> None:
     normals, edges = sphere(24)
     albedo, weights = patches(normals), (normals[:, 0] > -0.5).astype(float)

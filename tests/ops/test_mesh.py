@@ -32,7 +32,7 @@ def ball(centre: tuple[float, float, float] = (0.1, -0.2, 0.3), radius: float = 
     return radius - np.linalg.norm(grid() - np.array(centre), axis=-1)
 
 
-def on_ball(count: int = 4000) -> np.ndarray:
+def on_ball(count: int = 40_000) -> np.ndarray:
     directions = np.random.default_rng(0).standard_normal((count, 3))
     return np.array([0.1, -0.2, 0.3]) + RADIUS * directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
@@ -50,7 +50,7 @@ def test_a_ball_is_where_it_is_and_faces_outwards(sphere: tuple[np.ndarray, np.n
     assert (normals * away / RADIUS).sum(1).min() > 0.99
     volume = (vertices[faces[:, 0]] * face_normals(vertices, faces)).sum() / 6
     assert volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.02)
-    assert chamfer(surface_points(vertices, faces, 4000, 1), on_ball()) / (2 * RADIUS) < 0.01
+    assert chamfer(surface_points(vertices, faces, 40_000, 1), on_ball()) / (2 * RADIUS) < 0.01
 
 
 def test_what_leaves_the_grid_is_closed_at_its_bounds() -> None:
@@ -85,7 +85,7 @@ def test_fewer_faces_stay_near_the_surface(sphere: tuple[np.ndarray, np.ndarray]
     vertices, faces = sphere
     small, few = decimated(vertices, faces, 800)
     assert 300 < len(few) <= 800 and is_closed(few)
-    assert chamfer(surface_points(small, few, 4000, 1), on_ball()) / (2 * RADIUS) < 0.015
+    assert chamfer(surface_points(small, few, 40_000, 1), on_ball()) / (2 * RADIUS) < 0.015
     assert decimated(vertices, faces, len(faces))[1] is faces
     corner = np.minimum.reduce([0.6 - np.abs(grid()[..., k]) for k in range(3)])  # a box: its corners stay sharp
     box, sides = decimated(*surface_of(corner, BOUNDS, 0.0), 600)
