@@ -78,7 +78,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
                {"statistics": 0.0}],
     "simclr": [{"recipe": "large"}], "copy_detector": [{"crop": (0.9, 1.0)}],
     "semi_supervised": [{"method": "pseudo"}, {"method": "none"}],
-    "style_network": [{"shortcut": False}, {"freeze": True}, {"kind": "covariance", "grain": 2, "recolour": True}],
+    "style_network": [{"shortcut": False}, {"freeze": True}, {"kind": "gram", "grain": 2, "recolour": False}],
     "any_style": [{"kind": "gram", "grain": 0, "recolour": False}],
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
     "texture": [{"label_smoothing": 0.0}, {"pooling": "mean", "hidden": 0}],
