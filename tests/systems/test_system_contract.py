@@ -205,10 +205,11 @@ def test_predict_changes_no_state_and_draws_nothing(name: str) -> None:
 def test_predict_needs_inputs_only_and_takes_images_one_by_one(name: str) -> None:
     system, batch = build(name)
     system.eval()
-    inputs = {"image": batch["image"]}
+    inputs = {key: batch[key] for key in system.inputs}
     with torch.inference_mode():
         together = system.predict(inputs)
-        alone = [system.predict({"image": image[None]}) for image in batch["image"]]
+        alone = [system.predict({key: value[row : row + 1] for key, value in inputs.items()})
+                 for row in range(len(batch["image"]))]
     for key, value in together.items():
         assert len(value) == len(batch["image"]) and torch.isfinite(value).all()
         torch.testing.assert_close(value, torch.cat([one[key] for one in alone]), atol=1e-4, rtol=1e-4)
