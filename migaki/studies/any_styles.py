@@ -69,7 +69,7 @@ class AnyStylesStudy(Study):
         unseen: Path | None = None  # pictures whose styles are asked for; none = drawn patterns of other kinds
         network: str = "random"  # of the loss; it reads the styles as well
         other: str = "random=7"  # takes no part in training, and judges
-        style_weight: float = 5.0  # r of the networks and of the optimisation
+        style_weight: float = 4.0  # r of the networks and of the optimisation
         seed: int = 0  # the first seed
         seeds: int = 2  # networks
         steps: int = 12000  # updates of each network

@@ -174,7 +174,8 @@ class StylesStudy(Study):
         config = self.config
         system = StyleNetwork.Config(
             steps=config.steps if start is None else config.own_steps, patch=config.patch, style_weight=weight,
-            style_size=config.size, loss_network=config.network, freeze=start is not None)
+            style_size=config.size, loss_network=config.network, freeze=start is not None,
+            kind="gram", recolour=False)  # the loss of the optimisation that stands beside it
         data = StyleNetwork.Data(data=self._places(out)[0], styles=styles, start=start)
         return train_step("style_network", data, system, Run(seed=seed, sample_every=0), run, quiet,
                           cost=float(system.steps))

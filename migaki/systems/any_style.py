@@ -66,10 +66,10 @@ class AnyStyle(System):
         zoom: tuple[float, float] = (1.0, 2.0)  # px of the photograph to one px
         style_zoom: tuple[float, float] = (1.0, 2.0)  # px of the style's picture to one px
         style_size: int = 256  # px, shorter side to which a style's picture is brought when it is used
-        style_weight: float = 5.0  # r: weight of the style over that of the content; both start at about 1
+        style_weight: float = 4.0  # r: weight of the style over that of the content; both start at about 1
         smooth_weight: float = 0.1  # of the total variation
         kind: StyleKind = "covariance"  # which statistics are the style
-        recolour: bool = True  # the content does not hold means and contrast of its maps, and so leaves colours free
+        recolour: bool = False  # the content does not hold means and contrast of its maps, and so leaves colours free
         standardise: bool = True  # take each channel of the maps in deviations of the style
         softmax: bool = False  # smooth the maps before (SWAG), for residual networks
         loss_network: str = "random"  # random, efficientnet_lite0, or a file of weights; reads styles as well

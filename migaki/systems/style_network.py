@@ -66,9 +66,9 @@ class StyleNetwork(System):
         patch: int = 128  # px of the photographs
         zoom: tuple[float, float] = (1.0, 2.0)  # px of the photograph to one px
         style_size: int = 256  # px, shorter side to which styles are brought
-        style_weight: float = 1.0  # r: weight of the style over that of the content; both start at about 1
-        smooth_weight: float = 0.5  # of the total variation
-        kind: StyleKind = "gram"  # which statistics are the style
+        style_weight: float = 4.0  # r: weight of the style over that of the content; both start at about 1
+        smooth_weight: float = 0.1  # of the total variation
+        kind: StyleKind = "covariance"  # which statistics are the style
         recolour: bool = False  # the content does not hold means and contrast of its maps, and so leaves colours free
         standardise: bool = True  # take each channel of the maps in deviations of the style
         softmax: bool = False  # smooth the maps before (SWAG), for residual networks
@@ -77,7 +77,7 @@ class StyleNetwork(System):
         content_layers: tuple[str, ...] = ()  # of the loss network; none = its usual ones
         features: int = 16  # filters of the first layer: 16 is a model of 2 MB, 32 that of the papers
         blocks: int = 5  # residual blocks
-        grain: int = 0  # planes of fixed noise beside the photograph, so that strokes grow where it is flat
+        grain: int | None = None  # planes of fixed noise beside the photograph: flat skies get strokes; none = 2
         shortcut: bool = True  # add the photograph to the output, so that training begins with it
         flat: float = 0.05  # share of smooth pictures among the photographs, against bright spots
         freeze: bool = False  # with --start: keep its network and its styles; new ones learn a scale and a shift alone
@@ -110,14 +110,14 @@ class StyleNetwork(System):
         super().__init__()
         if config.channels != 3 or min(config.num_styles, config.features, config.blocks) < 1:
             raise UserError("style_network: channels is 3; num_styles, features and blocks must be at least 1")
-        if not 0 <= config.grain <= 4:
+        if not 0 <= (config.grain or 0) <= 4:
             raise UserError("style_network: --grain is 0 to 4 planes")
         if min(config.style_weight, config.smooth_weight, config.flat) < 0 or config.flat > 1:
             raise UserError("style_network: --style-weight and --smooth-weight must not be negative, and --flat is a "
                             "share from 0 to 1")
         self.config = config
         self.net = StyleNet(config.num_styles, config.features, config.blocks, shortcut=config.shortcut,
-                            grain=config.grain)
+                            grain=config.grain or 0)  # none: a run from before there was grain
         self.register_buffer("calibration", torch.zeros(
             config.num_styles, num_parts(config.kind) * len(config.style_layers)))
         if config.freeze:
@@ -146,7 +146,8 @@ class StyleNetwork(System):
             before = start_of(data.start).config
             known = before.style_names if config.freeze else ()
             config = replace(config, features=before.features, blocks=before.blocks, shortcut=before.shortcut,
-                             grain=before.grain)
+                             grain=before.grain or 0)
+        config = replace(config, grain=2 if config.grain is None else config.grain)
         names, _ = open_styles(data.styles)
         if twice := [name for name in names if name in known]:
             raise UserError(f"{show(data.styles)}: '{show(twice[0])}' is a style of {show(data.start)} already: give "

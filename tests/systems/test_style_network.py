@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def test_styles_are_called_by_their_files(root: Path) -> None:
 
 
 def test_training_nears_the_style(root: Path, tmp_path: Path) -> None:
-    made = trained(root, root / "styles", tmp_path / "run", steps=30, style_weight=5.0)
+    made = trained(root, root / "styles", tmp_path / "run", steps=30, style_weight=5.0, kind="gram", recolour=False)
     rows = [line for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines() if '"net/style"' in line]
     first, last = (float(row.split('"net/style": ')[1].split(",")[0]) for row in (rows[0], rows[-1]))
     assert last < 0.8 * first
@@ -78,6 +79,16 @@ def test_without_freezing_all_of_it_goes_on_for_the_new_styles(root: Path, tmp_p
     before = load_system(root / "run").state_dict()
     assert after.config.style_names == ("dots",)
     assert not torch.equal(after.state_dict()["net.down.0.weight"], before["net.down.0.weight"])
+
+
+def test_a_run_from_before_there_was_grain_still_loads(root: Path, tmp_path: Path) -> None:
+    trained(root, root / "more", tmp_path / "old", grain=0)
+    record = json.loads((tmp_path / "old" / "config.json").read_text())
+    del record["config"]["grain"], record["config"]["recolour"]
+    (tmp_path / "old" / "config.json").write_text(json.dumps(record))
+    assert open_network(tmp_path / "old")[0].grain == 0 and open_network(root / "run")[0].grain == 2
+    with pytest.raises(UserError, match="--grain is 0 to 4"):
+        StyleNetwork(replace(StyleNetwork.tiny()[0], grain=5))
 
 
 def test_the_network_begins_as_the_identity_and_makes_pictures_of_any_size() -> None:
