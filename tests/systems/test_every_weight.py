@@ -77,7 +77,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
                {"psi": "backbone", "layout": "scales", "match": True}, {"r1_every": 1}, {"r1_every": 5},
                {"statistics": 0.0}],
     "simclr": [{"recipe": "large"}],
-    "copy_detector": [{"crop": (0.9, 1.0)}, {"mixing": 0.9}],
+    "copy_detector": [{"crop": (0.9, 1.0)}],
     "semi_supervised": [{"method": "pseudo"}, {"method": "none"}],
     "style_network": [{"shortcut": False}, {"freeze": True}],
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
