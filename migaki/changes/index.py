@@ -25,11 +25,12 @@ class Index(Change):
     class Config:
         """The network, and how pictures are brought to it."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "model background whole verify calibrate", "run": "store"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "model background whole parts verify calibrate", "run": "store"}
 
         model: str  # a trained run (copy_detector, simclr, ...), or efficientnet_lite0: a name or a file of weights
         background: Path | None = None  # other pictures: what is as like them as to the index is no copy; none = itself
         whole: bool = True  # squeeze pictures to the network's square; no: cut them to it
+        parts: bool = True  # describe pictures that are searched in parts too, which may show one of the index alone
         verify: Literal["sift", "none"] = "sift"  # also align pictures by key points (migaki[copies]); none: not
         calibrate: int = 200  # copies of pictures of the index that are made and searched
         store: Path | None = None  # folder of computed descriptors; none = the user's cache

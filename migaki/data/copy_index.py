@@ -37,6 +37,7 @@ class About:
     pictures: str  # folder of the pictures
     size: int  # px
     whole: bool  # pictures are squeezed to a square; else cut to it
+    parts: bool  # pictures that are searched are also described in parts
     fingerprint: str  # of the pictures' set
     cosine: tuple[float, ...]  # of each known pair, normalised ...
     support: tuple[float, ...]  # ... key points that agree, or nothing without matching
@@ -110,8 +111,9 @@ def open_index(folder: Path) -> CopyIndex:
 
 
 def _about(found: Any, where: Path) -> About:
-    kinds = {"network": str, "model": str, "pictures": str, "size": int, "whole": bool, "fingerprint": str,
-             "cosine": list, "support": list, "is_copy": list, "version": str, "command": str, "format": int}
+    kinds = {"network": str, "model": str, "pictures": str, "size": int, "whole": bool, "parts": bool,
+             "fingerprint": str, "cosine": list, "support": list, "is_copy": list, "version": str, "command": str,
+             "format": int}
     if not isinstance(found, dict) or not all(type(found.get(name)) is kind for name, kind in kinds.items()):
         raise UserError(f"{show(where)}: is not the record of an index: {_AGAIN}")
     if found["format"] != _FORMAT:

@@ -40,6 +40,7 @@ from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image
 from migaki.data.files.member import FilePath, stream
 from migaki.data.folder import ImageFolder
+from migaki.ops.picture_parts import picture_parts, side_of
 from migaki.ops.pooling import PlainPooling, Pooling
 
 Array = np.ndarray[Any, Any]
@@ -78,16 +79,20 @@ class Recipe:
     through: int
     grey: bool
     whole: bool = False
+    parts: bool = False
 
     @property
     def space(self) -> dict[str, Any]:
         """What decides the rows, in plain JSON."""
         return {"features": self.features.identity, "layers": list(self.layers), "pooling": self.pooling.identity,
                 "size": self.size, "quality": self.quality, "scales": list(self.scales), "through": self.through,
-                "grey": self.grey, "version": _VERSION, **({"whole": True} if self.whole else {})}
+                "grey": self.grey, "version": _VERSION, **({"whole": True} if self.whole else {}),
+                **({"parts": True} if self.parts else {})}
 
     def row(self, path: FilePath) -> Array:
         """Returns the row (D,) of one picture: scales behind each other, the layers of a scale behind each other."""
+        if self.parts:
+            return self._row_of_parts(path)
         whole = prepared(path, self.size, self.quality, self.through, self.grey, self.whole)
         rows = []
         with torch.inference_mode():
@@ -98,6 +103,16 @@ class Recipe:
                 maps = self.features.maps(image, self.layers)
                 rows += [self.pooling(maps[layer])[0] for layer in self.layers]
         found: Array = torch.cat(rows).numpy()
+        if not np.isfinite(found).all():
+            raise UserError(f"{show(path)}: its features are not finite: choose another network or layer")
+        return found
+
+    def _row_of_parts(self, path: FilePath) -> Array:
+        """The rows of the whole and of its parts behind each other (`ops.picture_parts`)."""
+        large = prepared(path, side_of(self.size), self.quality, self.through, self.grey, self.whole)
+        with torch.inference_mode():
+            maps = self.features.maps(picture_parts(large, self.size)[0], self.layers)
+            found: Array = torch.cat([self.pooling(maps[layer]) for layer in self.layers], 1).flatten().numpy()
         if not np.isfinite(found).all():
             raise UserError(f"{show(path)}: its features are not finite: choose another network or layer")
         return found
@@ -137,7 +152,7 @@ class FeatureStore:
     def rows(self, pictures: Sequence[FilePath] | ImageFolder, features: Network, layer: Sequence[str] | str = "",
              pooling: Pooling | str = "mean", *, size: int = 160, quality: int = 0,
              scales: Sequence[float] = (1.0,), through: int = 0, grey: bool = False, whole: bool = False,
-             workers: int = 1,
+             parts: bool = False, workers: int = 1,
              engine_name: engine.Engine = "local", address: str | None = None,
              progress: Progress | None = None) -> Array:
         """Returns the rows (N, D) float32 of pictures, in their order, and computes those that are not kept yet.
@@ -157,6 +172,7 @@ class FeatureStore:
                 0 for not.
             grey: Whether colours are taken away first.
             whole: Whether a picture is squeezed to the square instead, so that nothing of it is cut off.
+            parts: Whether the rows of its middle and corners follow that of the picture; at one scale.
             workers: Processes; 0 for one per core. With 1, threads of this process share the work.
             engine_name: `ray` for a cluster, at `address`.
             progress: Called with (done, total).
@@ -170,7 +186,7 @@ class FeatureStore:
             raise UserError("no picture to compute features of: check the folder")
         _check(size, quality, scales, through)
         recipe = Recipe(features, features.names_of(layer), pooling_of(pooling), size, quality, tuple(scales), through,
-                        grey, whole)
+                        grey, whole, parts)
         space = _Space(self.folder, recipe.space)
         keys, known = _keys(files), space.places()
         todo = {key: path for key, path in zip(keys, files, strict=True) if key not in known}

@@ -40,15 +40,27 @@ def evidence(cosine: Floats, support: Floats) -> Floats:
 
 
 def fit_calibration(cosine: Floats, support: Floats, is_copy: NDArray[np.bool_]) -> Calibration:
-    """Returns the calibration by Newton's method, copies and others weighing the same in sum (Platt 1999).
+    """Returns the calibration, copies and others weighing the same in sum (Platt 1999).
 
-    Raises ValueError unless there are pairs of both kinds.
+    No weight is negative: being more alike is never evidence against a copy, whatever few pairs say. Raises ValueError
+    unless there are pairs of both kinds.
     """
     if not is_copy.any() or is_copy.all():
         raise ValueError("pairs of both kinds are needed")
-    x = evidence(cosine, support)
-    middle, spread = x.mean(0), np.maximum(x.std(0), 1e-6)
-    x = np.column_stack([(x - middle) / spread, np.ones(len(x))])
+    given = evidence(cosine, support)
+    used = np.array([True, bool(support.any())])
+    own, bias = _fitted(given * used, is_copy)
+    if (own < 0).any():
+        used &= own >= 0
+        own, bias = _fitted(given * used, is_copy)
+        own = np.maximum(own, 0)
+    return Calibration((float(own[0]), float(own[1])), bias)
+
+
+def _fitted(given: Floats, is_copy: NDArray[np.bool_]) -> tuple[Floats, float]:
+    """Weights and bias of a logistic regression by Newton's method; a column of one value gets the weight 0."""
+    middle, spread = given.mean(0), np.maximum(given.std(0), 1e-6)
+    x = np.column_stack([(given - middle) / spread, np.ones(len(given))])
     weight = np.where(is_copy, 0.5 / is_copy.sum(), 0.5 / (~is_copy).sum())
     w, decay = np.zeros(3), np.array([_DECAY, _DECAY, 0.0])
     for _ in range(_ROUNDS):
@@ -59,8 +71,8 @@ def fit_calibration(cosine: Floats, support: Floats, is_copy: NDArray[np.bool_])
         w = w - step / max(1.0, float(np.abs(step).max()) / 4)
         if np.abs(step).max() < 1e-10:
             break
-    own = w[:2] / spread
-    return Calibration((float(own[0]), float(own[1])), float(w[2] - own @ middle))
+    own: Floats = w[:2] / spread
+    return own, float(w[2] - own @ middle)
 
 
 def threshold_of(logits: Floats, is_copy: NDArray[np.bool_], precision: float) -> float:

@@ -97,19 +97,17 @@ def mixed(images: Tensor, partners: Tensor, share: float) -> tuple[Tensor, Tenso
 def moved(images: Tensor, recipe: CopyViews) -> Tensor:
     """Crop, mirror, turn, squeeze and slant pictures in one step; beyond the edge a plain grey level is seen."""
     count, _, height, width = images.shape
-    size = torch.tensor([width, height], device=images.device, dtype=torch.float32)
     draw = torch.rand(12, count, device=images.device)
     low, high = recipe.crop
     area = low + (high - low) * draw[0]
     squeeze = torch.where(draw[1] < recipe.squeezed, torch.exp(0.6 * (2 * draw[2] - 1)), 1.0)
     sides = torch.stack([(area * squeeze).sqrt(), (area / squeeze).sqrt()], 1).clamp_max(1)
-    corner = torch.stack([draw[3], draw[4]], 1)
-    middle = (corner - 0.5) * (1 - sides) * size
+    middle = _placed(draw[3:5], sides, (width, height))
     quarter = (draw[6] * 4).floor() * (math.pi / 2)
     angle = torch.where(draw[7] < 0.2, quarter, (draw[6] - 0.5) * (math.pi / 3))
     angle = torch.where(draw[5] < recipe.turned, angle, 0.0)
     mirror = torch.where(draw[8] < recipe.mirrored, -1.0, 1.0)
-    slant = torch.where(draw[9] < recipe.slanted, 0.8, 0.0) / size.amin()
+    slant = torch.where(draw[9] < recipe.slanted, 0.8, 0.0) / min(width, height)
     cos, sin, one = torch.cos(angle), torch.sin(angle), torch.ones_like(angle)
     # From a place in the view: turned, mirrored, scaled to the crop, moved to it.
     matrices = torch.stack([
@@ -146,8 +144,7 @@ def _pasted(over: Tensor, under: Tensor, low: float, high: float, opacity: Tenso
     draw = torch.rand(4, count, device=over.device)
     side = low + (high - low) * draw[0]
     sides = torch.stack([side, (side * torch.exp(0.4 * (2 * draw[1] - 1))).clamp_max(1)], 1)
-    size = torch.tensor([width, height], device=over.device, dtype=torch.float32)
-    middle = (draw[2:].T - 0.5) * (1 - sides) * size
+    middle = _placed(draw[2:], sides, (width, height))
     zero, one = torch.zeros(count, device=over.device), torch.ones(count, device=over.device)
     matrices = torch.stack([torch.stack([1 / sides[:, 0], zero, -middle[:, 0] / sides[:, 0]], 1),
                             torch.stack([zero, 1 / sides[:, 1], -middle[:, 1] / sides[:, 1]], 1),
@@ -155,6 +152,11 @@ def _pasted(over: Tensor, under: Tensor, low: float, high: float, opacity: Tenso
     laid = warped(torch.cat([over, torch.ones_like(over[:, :1])], 1), matrices, outside="zeros")
     cover = laid[:, -1:] * opacity
     return laid[:, :-1] * opacity + (1 - cover) * under
+
+
+def _placed(draw: Tensor, sides: Tensor, size: tuple[int, int]) -> Tensor:
+    """The middle (B, 2), in px from that of the picture, of a part with these shares of the sides (B, 2), anywhere."""
+    return torch.stack([(draw[axis] - 0.5) * (1 - sides[:, axis]) * size[axis] for axis in (0, 1)], 1)
 
 
 def written_on(images: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ from migaki.data.folder import ImageFolder
 from migaki.nets.picture_network import Describer
 from migaki.ops.local_match import Alignment, KeyPoints, align, key_points, mirrored
 from migaki.ops.nearest import nearest
+from migaki.ops.picture_parts import picture_parts, side_of
 from migaki.stages.apply_job import ApplyJob, refuse_row_options
 
 Floats = NDArray[np.float32]
@@ -47,8 +47,11 @@ class Describing:
     whole: bool
     store: Path | None
 
-    def rows(self, pictures: ImageFolder | Sequence[FilePath], job: ApplyJob, name: str, quiet: bool) -> Floats:
-        """Returns the descriptors (N, D) as they are kept; a memory map where the store has them in this order."""
+    def rows(self, pictures: ImageFolder, job: ApplyJob, name: str, quiet: bool, parts: bool = False) -> Floats:
+        """Returns the descriptors (N, D) as they are kept; a memory map where the store has them in this order.
+
+        With `parts` those of the whole picture and of its parts behind each other.
+        """
         with Bar(name, len(pictures), quiet=quiet) as bar:
             done = 0
 
@@ -58,17 +61,27 @@ class Describing:
                 done = now
 
             found: Floats = FeatureStore(self.store).rows(
-                pictures, self.describer, size=self.size, whole=self.whole, workers=job.workers,
+                pictures, self.describer, size=self.size, whole=self.whole, parts=parts, workers=job.workers,
                 engine_name=job.engine, address=job.address, progress=tell)
         return found
 
     @torch.inference_mode()
-    def of(self, images: torch.Tensor) -> Floats:
-        """Returns the descriptors (B, D) of pictures (B, 3, H, W) in [0, 1], of unit length."""
-        small = torch.nn.functional.interpolate(images, size=(self.size, self.size), mode="bilinear",
-                                                align_corners=False, antialias=True)
-        maps = self.describer.maps(small, "")
-        return unit(torch.cat([one.mean((2, 3)) for one in maps.values()], 1).numpy())
+    def of(self, images: torch.Tensor, parts: bool) -> Floats:
+        """Returns the descriptors (B, P, D) of square pictures (B, 3, S, S) in [0, 1], of unit length, P of each."""
+        wanted = side_of(self.size) if parts else self.size
+        small = torch.nn.functional.interpolate(images, size=(wanted, wanted), mode="bilinear", align_corners=False,
+                                                antialias=True)
+        seen = picture_parts(small, self.size) if parts else small[:, None]
+        maps = self.describer.maps(seen.flatten(0, 1), "")
+        rows = torch.cat([one.mean((2, 3)) for one in maps.values()], 1)
+        return in_parts(rows.numpy(), seen.shape[1], each_row=False)
+
+
+def in_parts(rows: Floats, parts: int, *, each_row: bool = True) -> Floats:
+    """Rows (N, parts * D) or, unless `each_row`, (N * parts, D) as (N, parts, D) of unit length."""
+    width = rows.shape[1] // parts if each_row else rows.shape[1]
+    found: Floats = unit(np.asarray(rows).reshape(-1, width)).reshape(-1, parts, width)
+    return found
 
 
 def unit(rows: Floats) -> Floats:
@@ -78,17 +91,35 @@ def unit(rows: Floats) -> Floats:
     return found
 
 
+def merged(near: Floats, found: NDArray[np.int64], parts: int, count: int) -> tuple[Floats, NDArray[np.int64]]:
+    """The nearest pictures of a whole, from those of its parts: each counts by its likest part, the highest first.
+
+    Shape: near, found (Q * parts, K), cosines and places; two results (Q, `count`)
+    """
+    if parts == 1:
+        return near[:, :count], found[:, :count]
+    near, found = near.reshape(-1, parts * near.shape[1]), found.reshape(-1, parts * found.shape[1])
+    order = np.argsort(-near, 1, kind="stable")
+    near, found = np.take_along_axis(near, order, 1), np.take_along_axis(found, order, 1)
+    first = [np.sort(np.unique(row, return_index=True)[1])[:count] for row in found]
+    return np.stack([row[one] for row, one in zip(near, first, strict=True)]), np.stack(
+        [row[one] for row, one in zip(found, first, strict=True)])
+
+
 def usual_likeness(queries: Floats, near: Floats, background: Floats | None) -> Floats:
     """How like each query is to pictures that it is no copy of, (Q,): what is like everything is no evidence.
 
     The mean cosine to the `RIVALS` nearest pictures of the background (Pizzi et al., CVPR 2022, section 4) or, without
     one, to those of the index behind the nearest: a picture has one original, as a rule.
 
-    Shape: queries (Q, D); near (Q, K), the cosines of the nearest pictures of the index, the highest first
+    Shape: queries (Q, P, D); near (Q, K), the cosines of the nearest pictures of the index, the highest first
     """
-    rivals = near[:, 1 : 1 + RIVALS] if background is None else nearest(queries, background, RIVALS)[0]
-    found: Floats = rivals.mean(1) if rivals.shape[1] else np.zeros(len(queries), np.float32)
-    return found
+    rivals = near[:, 1 : 1 + RIVALS]
+    if background is not None:
+        near, found = nearest(queries.reshape(-1, queries.shape[2]), background, RIVALS)
+        rivals, _ = merged(near, found, queries.shape[1], RIVALS)
+    usual: Floats = rivals.mean(1) if rivals.shape[1] else np.zeros(len(queries), np.float32)
+    return usual
 
 
 class Pictured:

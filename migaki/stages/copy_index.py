@@ -27,12 +27,15 @@ from migaki.ops.copy_views import CopyViews, copy_views
 from migaki.ops.local_match import opencv
 from migaki.ops.nearest import nearest
 from migaki.stages.apply_job import ApplyJob
-from migaki.stages.copy_evidence import RIVALS, Describing, Pictured, refuse_options, usual_likeness
+from migaki.stages.copy_evidence import RIVALS, Describing, Pictured, merged, refuse_options, usual_likeness
 
 Floats = NDArray[np.float32]
 
 _SIDE: Final = 224  # px, of the copies that are made
 _TOGETHER: Final = 16
+_USUAL: Final = CopyViews(  # about three alterations of a copy
+    crop=(0.5, 1.0), mirrored=0.15, turned=0.15, squeezed=0.25, slanted=0.05, coloured=0.25, grey=0.1,
+    rare_colours=0.05, blurred=0.15, coarse=0.03, grain=0.08, onto=0.1, patched=0.15, written=0.15, encoded=0.3)
 _FEWEST: Final = 4
 _KEPT: Final = 256  # originals whose key points are kept in memory
 
@@ -56,7 +59,8 @@ def write(name: str, change: Index, job: ApplyJob, *, command: str = "", quiet: 
         rows, background = write_descriptors(job.out, rows, background, folder.names)
         known = _known_pairs(folder, describing, rows, background, config, job.seed, quiet)
         about = About(network=describer.identity, model=config.model, pictures=str(job.input.resolve()),
-                      size=describing.size, whole=config.whole, fingerprint=folder.fingerprint, version=__version__,
+                      size=describing.size, whole=config.whole, parts=config.parts, fingerprint=folder.fingerprint,
+                      version=__version__,
                       cosine=tuple(round(one, 5) for one in known.cosine),
                       support=tuple(known.support) if config.verify == "sift" else (),
                       is_copy=tuple(known.is_copy), command=command)
@@ -92,20 +96,22 @@ def _known_pairs(folder: ImageFolder, describing: Describing, rows: Floats, back
         torch.manual_seed(seed)
         for places in groups:
             images = torch.cat([prepared(folder.file(place), _SIDE, whole=True) for place in places])
-            copies, _ = copy_views(images, CopyViews(), tables)
-            near, found = nearest(described := describing.of(copies), rows, RIVALS + 3)
+            copies, _ = copy_views(images, _USUAL, tables)
+            described = describing.of(copies, config.parts)  # (B, P, D)
+            count = described.shape[1]
+            near, found = merged(*nearest(described.reshape(-1, rows.shape[1]), rows, RIVALS + 3), count, RIVALS + 3)
             for number, place in enumerate(places):
-                # The picture before it in the batch may lie beside or behind it, so that it is no stranger.
-                ranks = [rank for rank, at in enumerate(found[number]) if at not in (place, places[number - 1])]
-                others = near[number][ranks]
-                own = described[number] @ rows[place]
                 picture = Pictured(_grey(copies[number])) if config.verify == "sift" else None
-                # As a search would see it: the index with the original, and the index without.
-                for at, cosine, seen, is_copy in ((place, own, np.sort([own, *others])[::-1], True),
-                                                  (found[number][ranks[0]], others[0], others, False)):
-                    usual = usual_likeness(described[number][None], np.asarray(seen, np.float32)[None], background)
-                    inside = None if picture is None else picture.within(originals(int(at)))
-                    known.add(float(cosine - usual[0]), 0 if inside is None else inside.support, is_copy)
+                # The picture before it in the batch may lie beside or behind it, so that it is no stranger.
+                others = [rank for rank, at in enumerate(found[number]) if at not in (place, places[number - 1])]
+                own = [rank for rank, at in enumerate(found[number]) if at == place]
+                # As a search sees it: the index without the original, and with it where it is among the nearest.
+                for rank, ranks in ((others[0], others), *((rank, sorted([rank, *others])) for rank in own)):
+                    usual = usual_likeness(described[number : number + 1], near[number : number + 1, ranks], background)
+                    at = int(found[number, rank])
+                    inside = None if picture is None else picture.within(originals(at))
+                    known.add(float(near[number, rank] - usual[0]), 0 if inside is None else inside.support,
+                              at == place)
             bar.advance(len(places), "")
     return known
 

@@ -23,14 +23,16 @@ from migaki.metrics.copy_probability import Calibration, fit_calibration, thresh
 from migaki.nets.picture_network import open_describer
 from migaki.ops.local_match import opencv, region
 from migaki.ops.nearest import Engine, nearest
+from migaki.ops.picture_parts import PARTS
 from migaki.report.findings import write_findings
 from migaki.stages.apply_job import ApplyJob
 from migaki.stages.copy_evidence import (
     RIVALS,
     Describing,
     Pictured,
+    in_parts,
+    merged,
     refuse_options,
-    unit,
     usual_likeness,
 )
 from migaki.stages.copy_findings import Match, Pairs, findings_of
@@ -53,8 +55,11 @@ def search(name: str, change: FindCopies, job: ApplyJob, *, command: str = "", q
     calibration, threshold = _calibration(index, config)
     describing = _describing(index, config)
     pictures = _pictures(index, config) if config.verify == "sift" else None
-    queries = unit(describing.rows(folder, job, "describing", quiet))
-    near, found = _nearest(index, queries, max(config.nearest, RIVALS + 1), config.search, job)
+    queries = in_parts(describing.rows(folder, job, "describing", quiet, index.about.parts),
+                       PARTS if index.about.parts else 1)
+    count = max(config.nearest, RIVALS + 1)
+    near, found = merged(*_nearest(index, queries.reshape(-1, queries.shape[2]), count, config.search, job),
+                         queries.shape[1], count)
     usual = usual_likeness(queries, near, index.background)
     near, found = near[:, : config.nearest] - usual[:, None], found[:, : config.nearest]
     matches = _matches(folder, index, pictures, found, quiet)

@@ -13,7 +13,7 @@ from PIL import Image
 from refusals import message
 
 from migaki.judges.copies import Copies
-from migaki.metrics.copies import normalised_scores, rank_copies
+from migaki.metrics.copies import less_rivals, normalised_scores, rank_copies, rank_found
 from migaki.stages.evaluate import run_judge
 
 
@@ -66,6 +66,26 @@ def test_what_is_like_everything_is_no_evidence() -> None:
     truth = torch.tensor([-1, 1])
     assert rank_copies(normalised_scores(queries, references), truth).micro_ap == pytest.approx(1 / 2)
     assert rank_copies(normalised_scores(queries, references, background), truth).micro_ap == 1
+
+
+def test_a_query_that_is_like_many_is_no_copy_of_one() -> None:
+    scores = torch.tensor([[0.9, 0.88, 0.86, 0.84], [0.1, 0.8, 0.2, 0.3]])
+    found = less_rivals(scores, 2)
+    torch.testing.assert_close(found, scores - torch.tensor([[0.87], [0.25]]))
+    truth = torch.tensor([-1, 1])
+    assert rank_copies(scores, truth).micro_ap == pytest.approx(1 / 5) and rank_copies(found, truth).micro_ap == 1
+    torch.testing.assert_close(less_rivals(scores, 0), scores)
+    torch.testing.assert_close(less_rivals(scores, 99), less_rivals(scores, 3))
+
+
+def test_pairs_that_nobody_looked_at_are_not_found() -> None:
+    random = np.random.default_rng(0)
+    scores, truth = torch.from_numpy(random.normal(size=(8, 5))), torch.tensor([0, 1, 2, 3, 4, -1, -1, -1])
+    is_pair = torch.arange(5)[None] == truth[:, None]
+    whole, some = rank_copies(scores, truth), rank_found(scores, is_pair, 5)
+    assert some == whole
+    seen = scores.masked_fill(torch.arange(8)[:, None] == 2, -torch.inf)  # nothing of the third query
+    assert rank_found(seen, is_pair, 5).first <= whole.first and rank_found(seen, is_pair, 5).micro_ap <= 0.8
 
 
 def write(folder: Path, pictures: list[np.ndarray], rows: list[dict[str, object]]) -> Path:

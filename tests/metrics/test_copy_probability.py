@@ -35,6 +35,14 @@ def test_pairs_that_can_be_divided_have_finite_weights() -> None:
         fit_calibration(cosine, np.zeros(4), np.ones(4, bool))
 
 
+def test_no_evidence_speaks_against_a_copy() -> None:
+    cosine, support, is_copy = pairs()
+    found = fit_calibration(-cosine, support, is_copy)
+    twin = fit_calibration(np.zeros(300), support, is_copy)
+    assert found.weights[0] == 0 and found.weights == pytest.approx(twin.weights)
+    assert found.bias == pytest.approx(twin.bias)
+
+
 def test_a_share_of_copies_changes_the_odds_by_its_own() -> None:
     found = Calibration((2.0, 1.0), -1.0)
     cosine, support = np.array([0.4]), np.array([2.0])

@@ -101,7 +101,7 @@ def test_an_index_is_the_same_whenever_it_is_made(made: Path, tmp_path: Path) ->
     np.testing.assert_array_equal(first.descriptors, second.descriptors)
     assert first.about.cosine == second.about.cosine and first.names == second.names and not second.about.support
     np.testing.assert_allclose(np.linalg.norm(first.descriptors, axis=1), 1, rtol=1e-5)
-    assert sum(first.about.is_copy) * 2 == len(first.about.is_copy) == 2 * COUNT
+    assert COUNT == sum(not one for one in first.about.is_copy) >= sum(first.about.is_copy) > 2
     assert "--verify none" in message(lambda: found(made, tmp_path / "out", index=tmp_path / "again"))
 
 

@@ -11,7 +11,7 @@ from twin_parts import Descents
 from migaki.core.batch import Batch
 from migaki.ops import pretext as puzzles
 from migaki.ops.mixing import MIXTURES, mixed
-from migaki.ops.pair_views import altered_views, pair_views
+from migaki.ops.pair_views import pair_views
 
 
 def simclr(system: Any, batch: Batch, step: int) -> Descents:
@@ -59,16 +59,20 @@ def semi_supervised(system: Any, batch: Batch, step: int) -> Descents:
 
 
 def copy_detector(system: Any, batch: Batch, step: int) -> Descents:
-    """SSCD's two terms: telling pairs apart, and the logarithm of the distance to the nearest other picture."""
-    images, config = batch["image"], system.config
+    """SSCD's two terms: telling pairs apart, and the logarithm of the distance to the nearest stranger."""
+    config = system.config
     torch.manual_seed(5)
-    z = system.net(torch.cat([altered_views(images, system.views, system.tables) for _ in "12"]))
-    count, pairs, near = len(images), [], []
-    for i in range(2 * count):
-        j = (i + count) % (2 * count)
-        rivals = torch.stack([torch.exp(z[i] @ z[k] / config.temperature) for k in range(2 * count) if k != i])
-        pairs.append(rivals.sum().log() - z[i] @ z[j] / config.temperature)
-        near.append(torch.stack([(z[i] - z[k]).norm() for k in range(2 * count) if k % count != i % count]).min().log())
+    views, match, ignored = system._pairs(batch["image"])
+    z, pairs, near = system.net(views), [], []
+    for i in range(len(z)):
+        strangers = [k for k in range(len(z)) if k != i and not match[i, k] and not ignored[i, k]]
+        rivals = [torch.exp(z[i] @ z[k] / config.temperature) for k in strangers]
+        for j in match[i].nonzero()[:, 0]:
+            own = torch.exp(z[i] @ z[j] / config.temperature)
+            pairs.append(torch.stack([own, *rivals]).sum().log() - z[i] @ z[j] / config.temperature)
+        far = [(z[i] - z[k]).norm() for k in strangers] or [torch.tensor(2.0)]
+        near.append(torch.stack(far).min().log())
+    assert pairs and any(len(z) - 1 - int((match | ignored)[i].sum()) for i in range(len(z)))
     return [("net", [("pairs", 1.0, torch.stack(pairs).mean()),
                      ("entropy", config.entropy, -torch.stack(near).mean())])]
 

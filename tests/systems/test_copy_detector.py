@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,21 @@ def test_fewer_pictures_than_a_batch(tmp_path: Path) -> None:
     few = write(tmp_path / "few", pictures(5, 0), [{}] * 5)
     data, config = CopyDetector.Data(data=(few,)), CopyDetector.Config()
     assert "--batch-size" in message(lambda: CopyDetector.open(data, config, 0))
+
+
+def test_mixed_views_match_both_of_their_pictures_and_neighbours_say_nothing() -> None:
+    config, _ = CopyDetector.tiny()
+    images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    plain = CopyDetector(replace(config, mixing=0.0))
+    plain.wide = replace(plain.wide, onto=0.0, patched=0.0)
+    views, match, ignored = plain._pairs(images)
+    same = torch.arange(8).repeat(2)
+    torch.testing.assert_close(match, (same[:, None] == same) & ~torch.eye(16, dtype=torch.bool))
+    assert views.shape == (16, 3, 16, 16) and not ignored.any()
+    mixing = CopyDetector(replace(config, mixing=1.0))
+    mixing.wide = plain.wide
+    _, match, ignored = mixing._pairs(images)  # every view shows i and i - 4
+    assert match[1].nonzero()[:, 0].tolist() == [5, 9, 13] and not ignored.any()
+    plain.wide = replace(plain.wide, patched=1.0)  # every view has the picture before it on it
+    _, match, ignored = plain._pairs(images)
+    assert match[3].nonzero()[:, 0].tolist() == [11] and ignored[3].nonzero()[:, 0].tolist() == [2, 4, 10, 12]
