@@ -59,7 +59,8 @@ class LabelFree(Study):
         data: Path  # pictures to learn from; labels are not read
         train: Path  # labelled pictures that teach the probe; may be the same folder
         test: Path  # other labelled pictures to judge on
-        methods: tuple[str, ...] = tuple(METHODS)  # rotation context colour inpainting cpc simclr sdmp
+        methods: tuple[str, ...] = ("rotation", "context", "colour", "inpainting", "cpc", "simclr",
+                                    "sdmp")  # pretext tasks, views, mixtures
         labels: tuple[int, ...] = (100, 1000)  # labels that teach the probe, ascending
         equal: Literal["updates", "cost"] = "updates"  # cost: as many px through the network as SimCLR's updates take
         steps: int = 1500  # updates of SimCLR
