@@ -25,7 +25,7 @@ from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import balanced_draw
 from migaki.judges.described import THUMBNAIL, classes_of, describe, thumbnails, untrained_twin
 from migaki.judges.labels import Labels, metric_of, open_for
-from migaki.metrics.logistic_probe import probe_accuracy
+from migaki.metrics.logistic_probe import neighbour_accuracy, probe_accuracy
 from migaki.nets.encoder_backbone import encoder_of
 from migaki.report.label_curves import label_curves, labels_needed, needed_text
 from migaki.report.statistics import paired_difference
@@ -46,6 +46,7 @@ class Curves:
     """Accuracies in [0, 1] by name and number of labels, one for each repetition (run and draw)."""
 
     found: dict[str, dict[int, list[float]]] = field(default_factory=dict)
+    neighbours: dict[str, list[float]] = field(default_factory=dict)  # of all labels, one for each run
 
     def add(self, name: str, count: int, value: float) -> None:
         """Add a repetition."""
@@ -136,6 +137,8 @@ class LearningCurve(Judge):
         device = hardware.choose_device(self.config.device)
         for name, encoder in ((FROZEN, system), (UNTRAINED, untrained_twin(system)), (PIXELS, None)):
             known, seen = (thumbnails(one) if encoder is None else describe(encoder, one, device) for one in folders)
+            near = neighbour_accuracy(known, classes[0], seen, classes[1])
+            curves.neighbours.setdefault(name, []).append(near)
             for count in self.config.labels:
                 for draw in range(self.config.draws):
                     chosen = balanced_draw(classes[0], count, draw)
@@ -178,14 +181,19 @@ class LearningCurve(Judge):
         names = [name for name in (FROZEN, TUNED, SUPERVISED, UNTRAINED, PIXELS) if name in curves.found]
         figures = {f"{_word(name)}_{count}": curves.mean(name, count) for name in names for count in counts}
         figures |= {"accuracy_few": figures[f"frozen_{counts[0]}"], "accuracy": figures[f"frozen_{counts[-1]}"]}
+        figures |= {f"{_word(name)}_neighbours": float(np.mean(values)) for name, values in curves.neighbours.items()}
+        figures["neighbours"] = figures["frozen_neighbours"]
         bound = curves.found.get("supervised, all labels")
         if bound:
             figures["supervised_all"] = curves.mean("supervised, all labels", everything)
         majority = float(torch.bincount(labels).max() / len(labels))
-        rows: list[list[object]] = [[name, *(100 * curves.mean(name, count) for count in counts)] for name in names]
-        rows.append(["always the most frequent class", *(100 * majority for _ in counts)])
+        rows: list[list[object]] = [[
+            name, *(100 * curves.mean(name, count) for count in counts),
+            100 * float(np.mean(curves.neighbours[name])) if name in curves.neighbours else ""] for name in names]
+        rows.append(["always the most frequent class", *(100 * majority for _ in range(len(counts) + 1))])
         sections = [
-            Section(columns=["accuracy, %", *(f"{count:,} labels" for count in counts)], rows=rows),
+            Section(columns=["accuracy, %", *(f"{count:,} labels" for count in counts),
+                             "20 neighbours, all labels"], rows=rows),
             Section(picture=label_curves(
                 counts, {name: 100 * np.array([curves.found[name][count] for count in counts]).T for name in names},
                 {"supervised, all labels": 100 * figures["supervised_all"]} if bound else {}), is_chart=True),
@@ -195,7 +203,8 @@ class LearningCurve(Judge):
         return Findings(title="What the features save in labels", record=record, figures=figures,
                         baseline={f"{_word(FROZEN)}_{count}": curves.mean(PIXELS, count) for count in counts} | {
                             "accuracy_few": curves.mean(PIXELS, counts[0]),
-                            "accuracy": curves.mean(PIXELS, counts[-1])},
+                            "accuracy": curves.mean(PIXELS, counts[-1]),
+                            "neighbours": figures["thumbnails_neighbours"]},
                         baseline_name=PIXELS, notes=[verdict(curves, names, counts), _ABOUT], sections=sections)
 
     def _differences(self, curves: Curves, names: Sequence[str]) -> list[Section]:

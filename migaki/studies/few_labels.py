@@ -68,7 +68,8 @@ class FewLabels(Study):
         test: Path  # labelled pictures to judge on
         labels: tuple[int, ...] = (40, 100, 400, 1000)  # labels that are used, ascending
         draws: int = 3  # of each number of labels; may be raised later, finished ones are kept
-        methods: tuple[str, ...] = tuple(METHODS)  # supervised transfer tuned pseudo fixmatch freematch tuned_freematch
+        methods: tuple[str, ...] = ("supervised", "transfer", "tuned", "pseudo", "fixmatch", "freematch",
+                                    "tuned_freematch")  # ways to use labels and the pictures without
         steps: int = 1000  # updates of each training with labels
         pretraining: int = 2000  # updates of SimCLR
         batch_size: int = 32  # labelled pictures of an update

@@ -62,7 +62,7 @@ class Pretraining(Study):
         groups: tuple[str, ...] = ()  # coarser classes, GROUP:CLASS,CLASS,... each; none = the grain is left out
         labels: tuple[int, ...] = (100, 1000)  # labels that teach the probe, ascending
         amounts: tuple[float, ...] = (0.1, 0.25, 0.5)  # shares of the pictures, ascending; all of them come anyway
-        damages: tuple[str, ...] = tuple(DAMAGES)  # of the pictures that are learned from: jpeg small pepper
+        damages: tuple[str, ...] = ("jpeg", "small", "pepper")  # of the pictures that are learned from
         pretraining: int = 1500  # updates of SimCLR
         steps: int = 800  # updates of supervised training and of fine-tuning
         rivals: int = 128  # pictures of an update of SimCLR

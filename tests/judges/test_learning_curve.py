@@ -45,7 +45,7 @@ def test_every_floor_has_its_row(place: Path) -> None:
     assert 0 <= found.figures["supervised_all"] <= 1 and found.figures["accuracy"] == found.figures["frozen_12"]
     assert found.baseline["accuracy_few"] == found.figures["thumbnails_6"]
     table, chart, differences = found.sections
-    assert [len(row) for row in table.rows] == [3] * 6 and chart.picture is not None and len(differences.rows) == 6
+    assert [len(row) for row in table.rows] == [4] * 6 and chart.picture is not None and len(differences.rows) == 6
     assert "orth it: with 6 labels" in found.notes[0]
 
 

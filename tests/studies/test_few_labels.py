@@ -13,10 +13,12 @@ import torch
 from refusals import message
 from shape_sets import shapes
 
+from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
 from migaki.lab.study import run_study
 from migaki.report.statistics import paired_difference
 from migaki.studies.few_labels import METHODS, FewLabels
+from migaki.studies.label_free import LabelFree, pictures_each
 from migaki.studies.parts import pretraining_sets as sets
 from migaki.studies.parts.pretraining_page import _more, _no_gain
 from migaki.studies.pretrained_task import PretrainedTask
@@ -116,6 +118,22 @@ def test_the_sets_of_the_axes(place: Path, tmp_path: Path) -> None:
         assert 0.01 < float((damaged - clean).abs().mean()) < 0.5
     spoilt = (sets._damaged(clean, "pepper", 3) != clean).any(0).float().mean()
     assert 0.03 < float(spoilt) < 0.2
+
+
+def test_methods_side_by_side_in_small(place: Path, tmp_path: Path) -> None:
+    config = LabelFree.Config(data=place / "train", train=place / "train", test=place / "test", labels=(3, 6), draws=1,
+                              methods=("context", "simclr"), steps=1, supervised=1, batch_size=4, features=4, seeds=1)
+    run_study("label_free", LabelFree(config), tmp_path / "out", quiet=True)
+    rows = markdown(tmp_path / "out", "methods")[2:]
+    assert [row[0] for row in rows[:4]] == ["context prediction", "SimCLR", "thumbnails of 8 px", "untrained network"]
+    assert all(0 <= float(cell) <= 100 for row in rows[:4] for cell in row[2:])
+    with pytest.raises(UserError, match="rust"):
+        replace(config, methods=("rust",))
+
+
+def test_equal_cost_counts_pixels() -> None:
+    assert pictures_each("simclr", 32) == 2 and pictures_each("sdmp", 32) == 4
+    assert pictures_each("context", 32) == 2 * (8 / 32) ** 2 and pictures_each("cpc", 32) == 49 / 16
 
 
 def test_a_task_on_an_encoder_in_small(place: Path, tmp_path: Path) -> None:
