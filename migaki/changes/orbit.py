@@ -16,8 +16,8 @@ from migaki.core.change import Change
 from migaki.core.errors import UserError
 from migaki.core.files import explain, show, write_alone
 from migaki.core.trained import load_system
+from migaki.data.files.video import film_bytes
 from migaki.ops.camera import orbit
-from migaki.ops.film import film_bytes
 
 
 class Orbit(Change):
@@ -57,10 +57,7 @@ class Orbit(Change):
             raise UserError(f"--out {show(out)}: a tour is a film: give a name that ends in .mp4")
         if not out.parent.is_dir():
             raise UserError(f"{show(out.parent)}: no such folder: create it first")
-        try:
-            film = film_bytes(self._frames(progress), self.config.rate)
-        except ImportError as error:
-            raise UserError("films need PyAV: pip install 'migaki[video]'") from error
+        film = film_bytes(self._frames(progress), self.config.rate)
         try:
             write_alone(out, film)
         except OSError as error:

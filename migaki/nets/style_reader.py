@@ -14,9 +14,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from migaki.losses.style import moments
 from migaki.nets.texture_features import blank_features
 from migaki.ops.full_precision import full_precision
+from migaki.ops.pooling import mean_sd
 
 _FAR: Final = 6.0  # deviations from the known styles beyond which a number counts as no farther
 _LEAST: Final = 1e-3
@@ -55,7 +55,7 @@ class StyleReader(nn.Module):
     def statistics(self, pictures: Tensor) -> Tensor:
         """Returns means and deviations of all layers, (B, D) float32."""
         maps = self.features.maps(pictures, self.layers)
-        return torch.cat([moments(maps[name]).flatten(1) for name in self.layers], 1)
+        return torch.cat([mean_sd(maps[name]) for name in self.layers], 1)
 
     def take(self, rows: Tensor) -> None:
         """Take the mean and the deviation of these statistics (N, D) as the unit in which all are read."""

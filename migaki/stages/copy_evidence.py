@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from migaki.core.errors import UserError
+from migaki.core.extras import optional
 from migaki.core.files import show
 from migaki.core.progress import Bar
 from migaki.data.feature_store import FeatureStore
@@ -36,6 +37,11 @@ def refuse_options(name: str, job: ApplyJob) -> None:
     refuse_row_options(name, job)
     if not job.input.is_dir():
         raise UserError(f"{show(job.input)}: no folder of pictures: give one as --input")
+
+
+def require_key_points() -> None:
+    """UserError where the package that finds key points is missing."""
+    optional("cv2", "copies", "the match of key points (--verify none leaves it out)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,17 @@ from migaki.nets.camera import jpeg_tables
 from migaki.nets.picture_network import open_describer
 from migaki.ops.colour import luma
 from migaki.ops.copy_views import CopyViews, copy_views
-from migaki.ops.local_match import opencv
 from migaki.ops.nearest import nearest
 from migaki.stages.apply_job import ApplyJob
-from migaki.stages.copy_evidence import RIVALS, Describing, Pictured, merged, refuse_options, usual_likeness
+from migaki.stages.copy_evidence import (
+    RIVALS,
+    Describing,
+    Pictured,
+    merged,
+    refuse_options,
+    require_key_points,
+    usual_likeness,
+)
 
 Floats = NDArray[np.float32]
 
@@ -45,7 +52,7 @@ def write(name: str, change: Index, job: ApplyJob, *, command: str = "", quiet: 
     config = change.config
     refuse_options(name, job)
     if config.verify == "sift":
-        opencv()
+        require_key_points()
     folder = ImageFolder(job.input)
     if len(folder) < _FEWEST:
         raise UserError(f"{show(folder.path)}: holds {len(folder)} pictures: an index needs at least {_FEWEST}")

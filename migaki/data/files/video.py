@@ -6,11 +6,13 @@ display. Only containers that hold their own pictures are opened, because play l
 
 from __future__ import annotations
 
+import io
 import os
 import platform
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,43 @@ def frames_of(path: Path) -> Iterator[Array]:
             raise UserError(f"{show(path)}: holds no picture stream: give a video")
         for frame in source.decode(video=0):
             yield _checked(path, frame)
+
+
+def film_bytes(frames: Iterable[Array], rate: int = 25) -> bytes:
+    """Returns an MP4 (H.264, one thread, so that the bits are the same everywhere) of `rate` frames a second.
+
+    Pictures whose sides are odd keep them: their chroma is not halved then, which some players do not show.
+
+    Args:
+        frames: (H, W, 3) uint8, all of one size.
+        rate: Frames a second.
+
+    Raises:
+        UserError: without PyAV.
+        ValueError: without a frame.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise UserError("films need PyAV: pip install 'migaki[video]'") from error
+    file = io.BytesIO()
+    count = 0
+    with av.open(file, "w", format="mp4") as sink:
+        options = {"crf": _QUALITY, "threads": "1", **_SAME_BITS}
+        encoder: Any = sink.add_stream("libx264", rate=rate, options=options)
+        for pixels in frames:
+            if not count:
+                encoder.height, encoder.width = pixels.shape[:2]
+                is_even = pixels.shape[0] % 2 == pixels.shape[1] % 2 == 0
+                encoder.pix_fmt = "yuv420p" if is_even else "yuv444p"
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = count, Fraction(1, rate)
+            sink.mux(encoder.encode(frame))
+            count += 1
+        if not count:
+            raise ValueError("a film has a frame at least")
+        sink.mux(encoder.encode(None))
+    return file.getvalue()
 
 
 @contextmanager
