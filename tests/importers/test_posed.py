@@ -285,6 +285,11 @@ def bent(values: dict[str, Any]) -> None:
     values["frames"][0]["transform_matrix"] = matrix(np.diag([1.0, 1.0, -1.0, 1.0])[:3])
 
 
+def without_pictures(root: Path) -> None:
+    for path in (root / "images").iterdir():
+        path.unlink()
+
+
 BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
     ("transforms", edit("transforms.json", lambda v: v.pop("frames")), "'frames' is missing or empty"),
     ("transforms", edit("transforms.json", lambda v: v.pop("fl_x")), "'fl_x' is missing"),
@@ -295,7 +300,7 @@ BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
     ("transforms", edit("transforms.json", bent), "its pose is no rotation and place"),
     ("transforms", edit("transforms.json", lambda v: v["frames"][0].update(file_path="../../x.png")), "leads out"),
     ("transforms", lambda root: (root / "transforms.json").write_text("{"), "not valid JSON"),
-    ("transforms", lambda root: [path.unlink() for path in (root / "images").iterdir()], "none of its pictures is"),
+    ("transforms", without_pictures, "none of its pictures is there"),
     ("colmap", replaced("sparse/0/cameras.txt", "OPENCV", "FISHEYE"), "the model FISHEYE is not read"),
     ("colmap", replaced("sparse/0/cameras.txt", " 0 0 0 0", " 0"), "has 5 parameters, not 8"),
     ("colmap", replaced("sparse/0/images.txt", " 1 0.png", " 7 0.png"), "its camera 7 is not in cameras.txt"),
