@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_operator_table")
 
 # Tracing takes seconds. Each of these has the network and the operators of the system behind it, which is always
 # checked.
-TWINS = {"adapted_classifier": "classifier", "hourglass": "keypoints", "cut": "cyclegan", "nerf": "voxel_field"}
+TWINS = {"adapted_classifier": "classifier", "hourglass": "keypoints", "cut": "cyclegan", "voxel_field": "nerf"}
 
 
 class Same:

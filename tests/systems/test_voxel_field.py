@@ -28,8 +28,8 @@ from migaki.stages.apply import AloneJob, apply_alone
 from migaki.stages.evaluate import run_judge
 from migaki.systems.voxel_field import VoxelField
 
-SMALL: dict[str, Any] = {"sides": (10, 20), "begins": (0.4,), "rows": 9000, "steps": 300, "batch_size": 512,
-                         "degree": 0, "alpha": 0.01, "carvings": 2, "shown": 1}
+SMALL: dict[str, Any] = {"sides": (10, 20), "begins": (0.4,), "rows": 9000, "steps": 200, "batch_size": 400,
+                         "degree": 0, "alpha": 0.01, "carvings": 2, "shown": 3}
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +104,12 @@ def test_a_killed_run_goes_on_to_the_same_bits_across_a_growth(ball: Path, train
     batch = source.batch
 
     def until(step: int) -> Any:
-        if step == 140:
+        if step == 95:
             raise Killed
         return batch(step)
 
     source.batch = until
-    run = Run(seed=0, device="cpu", precision="fp32", sample_every=0, checkpoint_every=60)
+    run = Run(seed=0, device="cpu", precision="fp32", sample_every=0, checkpoint_every=40)
     with pytest.raises(Killed):
         fit(system, source, run, tmp_path / "run", quiet=True)
     system, source = opened(ball)
