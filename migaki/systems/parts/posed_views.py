@@ -69,7 +69,8 @@ def in_pieces(shade: Callable[[Tensor, Tensor], tuple[Tensor, ...]], origins: Te
     """
     if torch.compiler.is_exporting():
         return shade(origins, towards)
-    parts = [shade(*pair) for pair in zip(origins.split(_PIECE), towards.split(_PIECE), strict=True)]
+    parts = [shade(*pair) for pair in zip(torch.split(origins, _PIECE), torch.split(towards, _PIECE),
+                                                 strict=True)]
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
@@ -78,7 +79,7 @@ def by_views(render: Callable[[Tensor, Tensor], Batch], batch: Batch) -> Batch:
     poses, lenses = batch["camera_to_world"], batch["intrinsics"]
     if torch.compiler.is_exporting():
         return render(poses, lenses)
-    views = [render(*pair) for pair in zip(poses.split(1), lenses.split(1), strict=True)]
+    views = [render(*pair) for pair in zip(torch.split(poses, 1), torch.split(lenses, 1), strict=True)]
     return {key: torch.cat([view[key] for view in views]) for key in views[0]}
 
 
