@@ -69,8 +69,8 @@ def in_pieces(shade: Callable[[Tensor, Tensor], tuple[Tensor, ...]], origins: Te
     """
     if torch.compiler.is_exporting():
         return shade(origins, towards)
-    parts = [shade(*pair) for pair in zip(torch.split(origins, _PIECE), torch.split(towards, _PIECE),
-                                                 strict=True)]
+    pieces = zip(torch.split(origins, _PIECE), torch.split(towards, _PIECE), strict=True)
+    parts = [shade(*piece) for piece in pieces]
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
