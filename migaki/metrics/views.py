@@ -41,8 +41,8 @@ class Views(Metric):
         return {name: total / count for name, total in self.sums.items()} | {"num_images": len(self.each)}
 
     def baseline(self) -> Baseline:
-        """The mean picture."""
-        if not self._views:
+        """The mean picture; nothing for a single view, which is its own mean."""
+        if len(self.each) < 2:
             return Baseline()
         views = torch.cat(self._views).float() / 255
         mean = views.mean(0, keepdim=True).expand_as(views)

@@ -87,7 +87,7 @@ class VoxelGrid(nn.Module):
                  degree: int, contracted: bool = False) -> None:
         super().__init__()
         self.middle = tuple((a + b) / 2 for a, b in zip(low, high, strict=True)) if contracted else (0.0, 0.0, 0.0)
-        self.half = max(b - a for a, b in zip(low, high, strict=True)) / 2 if contracted else 0.0
+        self.extent = max(b - a for a, b in zip(low, high, strict=True)) / 2 if contracted else 0.0
         if contracted:
             low, high = (-2.0, -2.0, -2.0), (2.0, 2.0, 2.0)
         self.degree, self.terms = degree, (degree + 1) ** 2
@@ -128,24 +128,24 @@ class VoxelGrid(nn.Module):
     @property
     def unit(self) -> float:
         """The length in scene units of 1 along a marched ray."""
-        return self.half or self.derived.layout.cell
+        return self.extent or self.derived.layout.cell
 
     @property
     def scale(self) -> float:
         """Cells in a unit of contracted space; 0 for a box."""
-        return 1 / self.derived.layout.cell if self.half else 0.0
+        return 1 / self.derived.layout.cell if self.extent else 0.0
 
     def placed(self, origins: Tensor) -> Tensor:
         """Places (N, 3) of scene units where rays are marched: in cells from the first vertex, or in units of
         contracted space."""
-        if not self.half:
+        if not self.extent:
             return (origins - self.low.float()) / self.derived.layout.cell
-        return torch.stack([(origins[:, axis] - self.middle[axis]) / self.half for axis in range(3)], 1)
+        return torch.stack([(origins[:, axis] - self.middle[axis]) / self.extent for axis in range(3)], 1)
 
     def samples_a_ray(self, step: float) -> int:
         """The most samples that a ray takes; some more could only begin far outside of the inner cube."""
         dims = self.derived.layout.dims
-        if self.half:
+        if self.extent:
             return math.ceil(9 / self.derived.layout.cell / step) + 2
         return math.ceil(math.sqrt(sum((side - 1) ** 2 for side in dims)) / step) + 2
 
@@ -177,13 +177,13 @@ class VoxelGrid(nn.Module):
         low = self.low.float().numpy()
         table, index, leap = self.table.detach().numpy(), derived.index.numpy(), derived.leap.numpy()
         dims, towards, shifts = self.dims.numpy(), directions.contiguous().numpy(), jitter.numpy()
-        numbers = [np.float32(value) for value in (how.shift, how.step, near / unit, far / unit,
-                                                   how.faint, how.opaque)]
+        shift, step, first, last, faint, opaque = (
+            np.float32(value) for value in (how.shift, how.step, near / unit, far / unit, how.faint, how.opaque))
 
         def part(_: int, start: int, stop: int) -> None:
-            kernels.march(begin, towards, shifts, found.basis, table, index, leap, dims, *numbers, how.activation, low,
-                          scale, found.rows, found.values, found.starts, found.counts, found.colour, found.through,
-                          start, stop)
+            kernels.march(begin, towards, shifts, found.basis, table, index, leap, dims, shift, step, first, last,
+                          faint, opaque, how.activation, low, scale, found.rows, found.values, found.starts,
+                          found.counts, found.colour, found.through, start, stop)
 
         in_ranges(part, count, threads)
         return found

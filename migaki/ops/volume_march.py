@@ -17,6 +17,7 @@ the basis, then zeros up to a whole number of vector registers.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ LINEAR, SIGMOID, EXPONENTIAL = 0, 1, 2
 
 
 @inlined
-def _colour(value: float, activation: int) -> float:
+def _colour(value: Any, activation: Any) -> Any:
     if activation == 0:
         return max(f4(0.0), f4(0.5) + value)
     if activation == 1:
@@ -46,7 +47,7 @@ def _colour(value: float, activation: int) -> float:
 
 
 @inlined
-def _colour_slope(colour: float, activation: int) -> float:
+def _colour_slope(colour: Any, activation: Any) -> Any:
     """The derivative of `_colour`, from its result."""
     if activation == 0:
         return f4(1.0) if colour > f4(0.0) else f4(0.0)
@@ -56,7 +57,7 @@ def _colour_slope(colour: float, activation: int) -> float:
 
 
 @inlined
-def _span(origin, direction, dims, near, far):  # type: ignore[no-untyped-def]
+def _span(origin: Any, direction: Any, dims: Any, near: Any, far: Any) -> Any:
     """Where a ray enters and leaves the grid, in cells; the second is not above the first if it misses."""
     first, last = near, far
     for axis in range(3):
@@ -72,7 +73,7 @@ def _span(origin, direction, dims, near, far):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _leaves(origin, direction, near):  # type: ignore[no-untyped-def]
+def _leaves(origin: Any, direction: Any, near: Any) -> Any:
     """Where a ray leaves the inner cube [-1, 1]^3, and `near` if it misses it."""
     first, last = near, f4(1e9)
     for axis in range(3):
@@ -87,7 +88,7 @@ def _leaves(origin, direction, near):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _stretched(at, inner, steepest):  # type: ignore[no-untyped-def]
+def _stretched(at: Any, inner: Any, steepest: Any) -> Any:
     """The distance of a sample whose place in its row is `at`: the same up to the inner cube's end, from there in steps
     that grow so that they stay alike where space is contracted."""
     if at <= inner:
@@ -97,15 +98,17 @@ def _stretched(at, inner, steepest):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _drawn(radius):  # type: ignore[no-untyped-def]
+def _drawn(radius: Any) -> Any:
     """By what a place is drawn to the middle: (2 - 1 / r) / r beyond the inner cube (Barron et al., "Mip-NeRF 360",
     CVPR 2022, equation 10, with the largest coordinate as r)."""
     return f4(1.0) if radius <= f4(1.0) else (f4(2.0) - f4(1.0) / radius) / radius
 
 
 @compiled
-def march(origins, directions, jitter, basis, table, index, leap, dims, shift, step, near, far,  # type: ignore[no-untyped-def]
-          faint, opaque, activation, low, scale, rows, samples, starts, counts, colours, through, start, stop):
+def march(origins: Any, directions: Any, jitter: Any, basis: Any, table: Any, index: Any, leap: Any, dims: Any,
+          shift: Any, step: Any, near: Any, far: Any, faint: Any, opaque: Any, activation: Any, low: Any, scale: Any,
+          rows: Any, samples: Any, starts: Any, counts: Any, colours: Any, through: Any, start: Any,
+          stop: Any) -> None:
     """March the rays start .. stop and keep their samples; the first half of a step of learning, and all of rendering.
 
     `faint`: samples of less opacity are left out. `opaque`: a ray ends where less light than this comes through.
@@ -198,15 +201,15 @@ def march(origins, directions, jitter, basis, table, index, leap, dims, shift, s
 
 
 @inlined
-def _four(fx, fy, fz):  # type: ignore[no-untyped-def]
+def _four(fx: Any, fy: Any, fz: Any) -> Any:
     """The weights of four corners: of this one along x, with those along y, z and both."""
     gy, gz = f4(1.0) - fy, f4(1.0) - fz
     return fx * gy * gz, fx * fy * gz, fx * gy * fz, fx * fy * fz
 
 
 @compiled
-def gradients(samples, starts, counts, colour_pull, through_pull, own_pull, targets, activation,  # type: ignore[no-untyped-def]
-              start, stop):
+def gradients(samples: Any, starts: Any, counts: Any, colour_pull: Any, through_pull: Any, own_pull: Any,
+              targets: Any, activation: Any, start: Any, stop: Any) -> None:
     """The gradients of the loss by raw density and by the sums of harmonics of each sample, written into `samples`.
 
     A ray's colour is sum_i T_i alpha_i c_i and the share that passes T_end. `colour_pull` (N, 3) and `through_pull`
@@ -233,7 +236,8 @@ def gradients(samples, starts, counts, colour_pull, through_pull, own_pull, targ
 
 
 @compiled
-def scatter(rows, samples, starts, counts, basis, gradient, stamps, stamp, touched, lane, lanes):  # type: ignore[no-untyped-def]
+def scatter(rows: Any, samples: Any, starts: Any, counts: Any, basis: Any, gradient: Any, stamps: Any, stamp: Any,
+            touched: Any, lane: Any, lanes: Any) -> Any:
     """Add the gradients of all samples to the rows of one lane of the table; returns how many rows were touched.
 
     A lane owns every `lanes`-th block of 64 rows, and each row adds its samples in their order. A row that this step
@@ -273,8 +277,8 @@ def scatter(rows, samples, starts, counts, basis, gradient, stamps, stamp, touch
 
 
 @compiled
-def descend_rows(table, first, second, gradient, rates, keep_first, keep_second, small,  # type: ignore[no-untyped-def]
-                 touched, number):
+def descend_rows(table: Any, first: Any, second: Any, gradient: Any, rates: Any, keep_first: Any, keep_second: Any,
+                 small: Any, touched: Any, number: Any) -> None:
     """One step of Adam on the touched rows: Kingma and Ba, 2015, algorithm 1, without the correction of the bias.
 
     With 1 - keep_first = sqrt(1 - keep_second) a row's first step has the length of the learning rate, as the
@@ -296,7 +300,8 @@ def descend_rows(table, first, second, gradient, rates, keep_first, keep_second,
 
 
 @compiled
-def smooth(table, gradient, index, vertex_of, dims, weights, turn, every, touched, number):  # type: ignore[no-untyped-def]
+def smooth(table: Any, gradient: Any, index: Any, vertex_of: Any, dims: Any, weights: Any, turn: Any, every: Any,
+           touched: Any, number: Any) -> None:
     """Add the gradient of total variation to the touched rows: squared differences to the neighbours with a row.
 
     Plenoxels, equation 4, with the square in place of its root. Only `gradient` is written, so that lanes may run at
@@ -329,7 +334,7 @@ def smooth(table, gradient, index, vertex_of, dims, weights, turn, every, touche
 
 
 @compiled
-def strongest(rows, samples, starts, counts, weights):  # type: ignore[no-untyped-def]
+def strongest(rows: Any, samples: Any, starts: Any, counts: Any, weights: Any) -> None:
     """Raise `weights` (V,) of each cell, named by the row of its first vertex, to the largest weight of its samples."""
     for ray in range(starts.shape[0]):
         for place in range(starts[ray], starts[ray] + counts[ray]):
@@ -338,7 +343,7 @@ def strongest(rows, samples, starts, counts, weights):  # type: ignore[no-untype
 
 
 @compiled
-def surfaces(table, rows, samples, starts, counts, distances, normals):  # type: ignore[no-untyped-def]
+def surfaces(table: Any, rows: Any, samples: Any, starts: Any, counts: Any, distances: Any, normals: Any) -> None:
     """The distance of each ray's surface (the first sample with half of the seen weight before it) and its normal.
 
     The normal is that of the falling density, averaged with the samples' weights, of length 1 at most; zeros where a
@@ -369,7 +374,7 @@ def surfaces(table, rows, samples, starts, counts, distances, normals):  # type:
 
 
 @inlined
-def _fall(table, four, fx, fy, fz):  # type: ignore[no-untyped-def]
+def _fall(table: Any, four: Any, fx: Any, fy: Any, fz: Any) -> Any:
     """The negative gradient of the interpolated raw density, per cell."""
     gx, gy, gz = f4(1.0) - fx, f4(1.0) - fy, f4(1.0) - fz
     a, b = table[four[0], 0], table[four[0] + 1, 0]

@@ -106,7 +106,7 @@ def march(origins: Tensor, directions: Tensor, jitter: Tensor, basis: Tensor, ta
     if scale:
         at = stretched(at / scale, inner[:, None], directions.abs().amax(-1)[:, None])
     places = origins[:, None] + at[..., None] * directions[:, None]
-    if scale:
+    if low is not None and scale:
         places = (contracted(places) - low) * scale
         there = there & ((places >= 0) & (places <= dims - 1)).all(-1)
     base = torch.minimum(places.clamp(-1, 2**15).long().clamp_min(0), dims - 2)
@@ -119,22 +119,20 @@ def march(origins: Tensor, directions: Tensor, jitter: Tensor, basis: Tensor, ta
     rows = index[torch.where(there[..., None], corner[..., None] + offsets, 0)].long().clamp_min(0)
     rows = torch.stack([rows, rows + 1], -1).flatten(-2).clamp_max(len(table) - 1)
     value = (table[rows] * _corner_weights(part)[..., None]).sum(-2)
-    opacity = 1 - torch.exp(-step * torch.nn.functional.softplus((value[..., 0] + shift).clamp_max(30)))
-    opacity = torch.where(there & (opacity >= faint), opacity, torch.zeros_like(opacity))
-    reached = _passing(opacity).detach() >= opaque
-    opacity = torch.where(reached, opacity, torch.zeros_like(opacity))
-    weights = opacity * _passing(opacity)
+    depth = step * torch.nn.functional.softplus((value[..., 0] + shift).clamp_max(30))  # optical, of each sample
+    depth = torch.where(there & (1 - torch.exp(-depth) >= faint), depth, torch.zeros_like(depth))
+    depth = torch.where(_passing(depth).detach() >= opaque, depth, torch.zeros_like(depth))
+    weights = (1 - torch.exp(-depth)) * _passing(depth)
     terms = basis.shape[1]
-    sums = (value[..., 1 : 1 + 3 * terms].unflatten(-1, (3, terms)) * basis[:, None, None]).sum(-1)
+    sums = (value[..., 1 : 1 + 3 * terms].reshape(*value.shape[:2], 3, terms) * basis[:, None, None]).sum(-1)
     colours = activated(sums, activation)
-    return Marched((weights[..., None] * colours).sum(1), torch.prod(1 - opacity, 1), weights, at, colours,
-                   (weights[..., None] * _falls(table[rows][..., 0], part)).sum(1), rows, opacity > 0)
+    return Marched((weights[..., None] * colours).sum(1), torch.exp(-depth.sum(1)), weights, at, colours,
+                   (weights[..., None] * _falls(table[rows][..., 0], part)).sum(1), rows, depth > 0)
 
 
-def _passing(opacity: Tensor) -> Tensor:
-    """The light (N, S) that reaches each sample."""
-    passed = torch.cumprod(1 - opacity, 1)
-    return torch.cat([torch.ones_like(passed[:, :1]), passed[:, :-1]], 1)
+def _passing(depth: Tensor) -> Tensor:
+    """The light (N, S) that reaches each sample, from their optical depths. ONNX has sums and no running product."""
+    return torch.exp(depth - torch.cumsum(depth, 1))
 
 
 def _corner_weights(part: Tensor) -> Tensor:
@@ -151,4 +149,5 @@ def _falls(corners: Tensor, part: Tensor) -> Tensor:
         (1 - z) * ((1 - y) * (a - b) + y * (c - d)) + z * ((1 - y) * (e - f) + y * (g - h)),
         (1 - z) * ((1 - x) * (a - c) + x * (b - d)) + z * ((1 - x) * (e - g) + x * (f - h)),
         (1 - y) * ((1 - x) * (a - e) + x * (b - f)) + y * ((1 - x) * (c - g) + x * (d - h))], -1)
-    return fall / (fall.norm(dim=-1, keepdim=True) + 1e-12)
+    length = fall.square().sum(-1, keepdim=True).sqrt()
+    return fall / (length + 1e-12)

@@ -29,7 +29,7 @@ from migaki.lab.study import Plan, Study
 from migaki.lab.study_report import StudyReport
 from migaki.report.figures import training_curves
 from migaki.report.sheets import sheet
-from migaki.simulate.scene import Scene
+from migaki.simulate.scene import SceneSimulator
 from migaki.stages.simulate import SimulateJob
 from migaki.systems.voxel_field import VoxelField
 
@@ -97,7 +97,8 @@ class Fields(Study):
         """Returns the steps: render a scene if none is given, train and judge each field."""
         config, phases = self.config, []
         if config.data is None:
-            scene = Scene.Config(kind="ring", views=config.views, height=config.size or 128, width=config.size or 128)
+            size = config.size or 128
+            scene = SceneSimulator.Config(kind="ring", views=config.views, height=size, width=size)
             job = SimulateJob(out=out / "scene", count=config.views, seed=config.seed)
             phases.append(Phase(title="render a scene", steps=(simulate_step("scene", scene, job, quiet,
                                                                              cost=config.views),)))

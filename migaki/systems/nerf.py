@@ -23,9 +23,15 @@ from migaki.metrics.views import Views
 from migaki.nets.field_mlp import FieldMLP
 from migaki.ops.camera import pixel_rays
 from migaki.ops.full_precision import full_precision
-from migaki.systems.parts.posed_views import KeptCameras, check_views, completed, open_views, ray_source
-
-_PIECE = 2048  # rays that are rendered at once
+from migaki.systems.parts.posed_views import (
+    KeptCameras,
+    by_views,
+    check_views,
+    completed,
+    in_pieces,
+    open_views,
+    ray_source,
+)
 
 
 class Nerf(System):
@@ -159,36 +165,35 @@ class Nerf(System):
         places = ((origins[:, None] + at[..., None] * towards[:, None]) - self.middle) / self.radius
         density, colours = self.net(places, towards[:, None].expand_as(places))
         ends = torch.cat([at[:, 1:], torch.full_like(at[:, :1], self.config.far)], 1)
-        opacity = 1 - torch.exp(-density * (ends - at) / self.radius)
-        passed = torch.cumprod(1 - opacity, 1)
-        weights = opacity * torch.cat([torch.ones_like(passed[:, :1]), passed[:, :-1]], 1)
-        colour = (weights[..., None] * colours).sum(1) + passed[:, -1:] * self.background
+        depth = density * (ends - at) / self.radius  # optical
+        sums = torch.cumsum(depth, 1)
+        weights = (1 - torch.exp(-depth)) * torch.exp(depth - sums)
+        colour = (weights[..., None] * colours).sum(1) + torch.exp(-sums[:, -1:]) * self.background
         return colour, weights
 
     @full_precision
-    def render(self, pose: Tensor, lens: Tensor) -> Batch:
-        """What one camera sees: `rendered` (3, H, W), `rendered_depth` (H, W) along the optical axis.
+    def render(self, poses: Tensor, lenses: Tensor) -> Batch:
+        """What cameras see: `rendered` (B, 3, H, W), `rendered_depth` (B, H, W) along the optical axis.
 
-        Shape: pose (3, 4), lens (4,)
+        Shape: poses (B, 3, 4), lenses (B, 4)
         """
         height, width = self.config.height, self.config.width
-        origins, towards = (part.reshape(-1, 3) for part in pixel_rays(lens, pose, height, width))
-        parts = []
-        for start in range(0, height * width, _PIECE):
-            some = origins[start : start + _PIECE]
-            middles = [torch.full((len(some), count), 0.5, device=some.device)
-                       for count in (self.config.samples, self.config.more)]
-            middles[1] = (torch.arange(self.config.more, device=some.device) + middles[1]) / max(1, self.config.more)
-            parts.append(self._seen(some, towards[start : start + _PIECE], *middles)[1:])
-        colour, distance = (torch.cat(part) for part in zip(*parts, strict=True))
-        depth = distance * (towards * pose[:, 2]).sum(-1)
-        return {"rendered": colour.clamp(0, 1).T.reshape(3, height, width), "rendered_depth": depth.view(height, width)}
+        origins, towards = pixel_rays(lenses, poses, height, width)
+        along = (towards * poses[:, None, None, :, 2]).sum(-1)
+        colour, distance = in_pieces(self._shade, origins.reshape(-1, 3), towards.reshape(-1, 3))
+        return {"rendered": colour.clamp(0, 1).view(-1, height, width, 3).movedim(-1, 1),
+                "rendered_depth": distance.view(-1, height, width) * along}
+
+    def _shade(self, origins: Tensor, towards: Tensor) -> tuple[Tensor, ...]:
+        """Colour and distance of rays, each asked in the middles of its intervals."""
+        first, second = (torch.full_like(origins[:, :1], 0.5).expand(-1, count)
+                         for count in (self.config.samples, self.config.more))
+        second = (torch.arange(self.config.more, device=origins.device) + second) / max(1, self.config.more)
+        return self._seen(origins, towards, first, second)[1:]
 
     def predict(self, batch: Batch) -> Batch:
         """Return what the cameras see; see `render`."""
-        views = [self.render(pose, lens) for pose, lens in
-                 zip(batch["camera_to_world"], batch["intrinsics"], strict=True)]
-        return {key: torch.stack([view[key] for view in views]) for key in views[0]}
+        return by_views(self.render, batch)
 
     def metric(self) -> Metric:
         """PSNR and SSIM of the rendered views."""

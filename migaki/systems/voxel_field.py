@@ -28,10 +28,17 @@ from migaki.ops import volume_march as kernels
 from migaki.ops.camera import pixel_rays
 from migaki.ops.full_precision import full_precision
 from migaki.ops.volume_torch import Marched
-from migaki.systems.parts.posed_views import KeptCameras, check_views, completed, open_views, ray_source
+from migaki.systems.parts.posed_views import (
+    KeptCameras,
+    by_views,
+    check_views,
+    completed,
+    in_pieces,
+    open_views,
+    ray_source,
+)
 
 _ACTIVATIONS = {"linear": kernels.LINEAR, "sigmoid": kernels.SIGMOID, "exponential": kernels.EXPONENTIAL}
-_PIECE = 4096  # rays that are rendered at once
 _SMALL = 1e-6
 
 
@@ -280,23 +287,22 @@ class VoxelField(System):
         self._descent = None
 
     @full_precision
-    def render(self, pose: Tensor, lens: Tensor) -> Batch:
-        """What one camera sees: `rendered` (3, H, W), `rendered_depth` (H, W) and `rendered_normals` (3, H, W).
+    def render(self, poses: Tensor, lenses: Tensor) -> Batch:
+        """What cameras see: `rendered`, `rendered_normals` (B, 3, H, W) and `rendered_depth` (B, H, W).
 
-        Shape: pose (3, 4), lens (4,)
+        Shape: poses (B, 3, 4), lenses (B, 4)
         """
         height, width = self.config.height, self.config.width
-        origins, directions = (part.reshape(-1, 3) for part in pixel_rays(lens, pose, height, width))
-        parts = [self._shade(origins[start : start + _PIECE], directions[start : start + _PIECE])
-                 for start in range(0, height * width, _PIECE)]
-        colour, through, distance, normals = (torch.cat(part) for part in zip(*parts, strict=True))
-        seen = colour + through[:, None] * self.background
-        depth = distance * (directions * pose[:, 2]).sum(-1)
-        return {"rendered": seen.clamp(0, 1).T.reshape(3, height, width),
-                "rendered_depth": torch.where(through < 0.5, depth, torch.zeros_like(depth)).view(height, width),
-                "rendered_normals": normals.T.reshape(3, height, width)}
+        origins, directions = pixel_rays(lenses, poses, height, width)
+        along = (directions * poses[:, None, None, :, 2]).sum(-1)
+        colour, through, distance, normals = in_pieces(self._shade, origins.reshape(-1, 3), directions.reshape(-1, 3))
+        seen = (colour + through[:, None] * self.background).clamp(0, 1)
+        distance = torch.where(through < 0.5, distance, torch.zeros_like(distance))
+        return {"rendered": seen.view(-1, height, width, 3).movedim(-1, 1),
+                "rendered_depth": distance.view(-1, height, width) * along,
+                "rendered_normals": normals.view(-1, height, width, 3).movedim(-1, 1)}
 
-    def _shade(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _shade(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
         config = self.config
         jitter = torch.full_like(origins[:, 0], 0.5)
         if self._is_compiled():
@@ -312,9 +318,7 @@ class VoxelField(System):
 
     def predict(self, batch: Batch) -> Batch:
         """Return what the cameras see; see `render`."""
-        views = [self.render(pose, lens) for pose, lens in
-                 zip(batch["camera_to_world"], batch["intrinsics"], strict=True)]
-        return {key: torch.stack([view[key] for view in views]) for key in views[0]}
+        return by_views(self.render, batch)
 
     def metric(self) -> Metric:
         """PSNR and SSIM of the rendered views."""

@@ -1,4 +1,4 @@
-"""A toy capture: a ball with a coloured north and south and a darker far side, seen from a ring, drawn exactly."""
+"""A toy capture: a ball whose colour is its normal, seen from two rings, drawn exactly."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def ball_views(size: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch
     """Pictures (N, 3, S, S), depth (N, S, S), poses (N, 3, 4) and lenses (N, 4) of a ball before white."""
     poses = torch.cat([ring(count - count // 2, 3.0, 25.0), ring(count // 2, 3.0, -20.0, start_deg=17.0)])
     lenses = torch.tensor([1.6 * size, 1.6 * size, size / 2, size / 2]).expand(count, 4)
-    origins, towards = pixel_rays(lenses, poses, size, size)
+    origins, towards = pixel_rays(lenses * 3, poses, 3 * size, 3 * size)
     middle = -(origins * towards).sum(-1)
     inside = RADIUS**2 - (origins.square().sum(-1) - middle**2)
     met = inside > 0
     distance = middle - inside.clamp_min(0).sqrt()
     normal = (origins + distance[..., None] * towards) / RADIUS
-    colour = torch.stack([0.5 + 0.4 * normal[..., 2], 0.6 - 0.4 * normal[..., 2], 0.5 + 0.3 * normal[..., 0]], -1)
-    pictures = torch.where(met[..., None], colour, 1.0).movedim(-1, 1)
-    depth = torch.where(met, distance * (towards * poses[:, None, None, :, 2]).sum(-1), 0.0)
+    colours = torch.where(met[..., None], 0.5 + 0.4 * normal[..., [2, 0, 1]], 1.0).movedim(-1, 1)
+    pictures = torch.nn.functional.avg_pool2d(colours, 3)
+    depth = torch.where(met, distance * (towards * poses[:, None, None, :, 2]).sum(-1), 0.0)[:, 1::3, 1::3]
     return pictures, depth, poses, lenses
 
 

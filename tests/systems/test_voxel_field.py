@@ -28,8 +28,8 @@ from migaki.stages.apply import AloneJob, apply_alone
 from migaki.stages.evaluate import run_judge
 from migaki.systems.voxel_field import VoxelField
 
-SMALL: dict[str, Any] = {"sides": (10, 20), "begins": (0.4,), "rows": 9000, "steps": 300, "batch_size": 512,
-                         "degree": 0, "alpha": 0.01, "carvings": 2, "shown": 1}
+SMALL: dict[str, Any] = {"sides": (10, 20), "begins": (0.4,), "rows": 9000, "steps": 200, "batch_size": 400,
+                         "degree": 0, "alpha": 0.01, "carvings": 2, "shown": 3}
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +104,12 @@ def test_a_killed_run_goes_on_to_the_same_bits_across_a_growth(ball: Path, train
     batch = source.batch
 
     def until(step: int) -> Any:
-        if step == 140:
+        if step == 95:
             raise Killed
         return batch(step)
 
     source.batch = until
-    run = Run(seed=0, device="cpu", precision="fp32", sample_every=0, checkpoint_every=60)
+    run = Run(seed=0, device="cpu", precision="fp32", sample_every=0, checkpoint_every=40)
     with pytest.raises(Killed):
         fit(system, source, run, tmp_path / "run", quiet=True)
     system, source = opened(ball)
@@ -179,7 +179,7 @@ def test_growth_keeps_the_picture(trained: Path) -> None:
     system.grid.carve(strength, 0.0005, [moment])
     fewer = system.grid.derived.places
     assert 0 < len(fewer) < used and torch.equal(moment[: len(fewer), 0], fewer.float())
-    assert float((system.predict(batch)["rendered"] - before).abs().max()) < 0.05
+    assert float((system.predict(batch)["rendered"] - before).abs().max()) < 0.1
     system.grid.refine(torch.ones_like(strength), 0.5, 12**3)
     assert float((system.predict(batch)["rendered"] - before).abs().mean()) < 0.1
     state = system.grid.derived.layout
@@ -204,11 +204,11 @@ def test_rays_lead_through_their_pixels(ball: Path) -> None:
         assert not torch.equal(batch["ray_colour"], source.batch(4)["ray_colour"])
         middle = -(batch["ray_origin"] * batch["ray_direction"]).sum(-1)
         inside = RADIUS**2 - (batch["ray_origin"].square().sum(-1) - middle**2)
-        met = inside > (0.05 if size is None else 0.2)
+        met = inside > (0.15 if size is None else 0.25)
         place = batch["ray_origin"] + (middle - inside.clamp_min(0).sqrt())[:, None] * batch["ray_direction"]
         normal = place / RADIUS
         apart = (batch["ray_colour"][:, 0] - (0.5 + 0.4 * normal[:, 2])).abs()[met]
-        assert float(apart.max()) < (0.004 if size is None else 0.05) and int(met.sum()) > 50
+        assert float(apart.max()) < (0.01 if size is None else 0.05) and int(met.sum()) > 50
         assert torch.equal(batch["ray_colour"][inside < -0.3].min(), torch.ones(()))
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.data.batches.ray_pixels import RayPixels, divide_views, evenly
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.scenes import scene_of
 
 C = TypeVar("C")
+
+_PIECE = 4096  # rays that are rendered at once
 
 CAMERAS = 64
 """Most cameras that a field keeps."""
@@ -57,6 +61,26 @@ def check_views(name: str, config: Any) -> None:
         raise UserError(f"--near {config.near:g} --far {config.far:g}: rays begin before they end")
     if len(config.background) != 3:
         raise UserError("--background: give r g b from 0 to 1")
+
+
+def in_pieces(shade: Callable[[Tensor, Tensor], tuple[Tensor, ...]], origins: Tensor,
+              towards: Tensor) -> tuple[Tensor, ...]:
+    """What `shade` makes of rays (N, 3), a few thousand at a time; all at once in a graph for export, where N is open.
+    """
+    if torch.compiler.is_exporting():
+        return shade(origins, towards)
+    pieces = zip(torch.split(origins, _PIECE), torch.split(towards, _PIECE), strict=True)
+    parts = [shade(*piece) for piece in pieces]
+    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+
+def by_views(render: Callable[[Tensor, Tensor], Batch], batch: Batch) -> Batch:
+    """What cameras see, view by view, so that the rays of one are in memory; all at once in a graph for export."""
+    poses, lenses = batch["camera_to_world"], batch["intrinsics"]
+    if torch.compiler.is_exporting():
+        return render(poses, lenses)
+    views = [render(*pair) for pair in zip(torch.split(poses, 1), torch.split(lenses, 1), strict=True)]
+    return {key: torch.cat([view[key] for view in views]) for key in views[0]}
 
 
 class KeptCameras(nn.Module):
