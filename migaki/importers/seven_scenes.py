@@ -7,10 +7,11 @@ there is none; poses are camera-to-world 4 x 4 in metres with OpenCV's axes; foc
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -42,7 +43,7 @@ class SevenScenes(Posed, Importer):
 
     licence = "research, not commercial (Microsoft Research)"
     source = "Scene Coordinate Regression Forests for Camera Relocalization in RGB-D Images, CVPR 2013"
-    units: ClassVar[dict[str, str]] = {"depth": "scene units"}
+    units: Mapping[str, str] = MappingProxyType({"depth": "scene units"})
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:

@@ -7,12 +7,12 @@ a few numbers a capture, and returned in float32.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.floating]
+Array = npt.NDArray[Any]
 
 Axes = Literal["opencv", "opengl", "llff"]
 """Axes of a camera: opencv: x right, y down, z forward; opengl (Blender, NeRF): x right, y up, z back; llff: x down,

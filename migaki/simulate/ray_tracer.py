@@ -20,17 +20,18 @@ import numpy as np
 import numpy.typing as npt
 
 from migaki.simulate.hand_jit import compiled
+from migaki.simulate.scene_patterns import BOX, SPHERE, albedo_at
 
 Array = npt.NDArray[Any]
 
-SPHERE, BOX, MESH = 0, 1, 2
-PLAIN, CHECKER, MARBLE, PICTURE, BRICKS, WINDOWS = 0, 1, 2, 3, 4, 5
 NOTHING: Final = 1e30
 _SMALL = 1e-6  # scene units: rays start so far above a surface
 
 
 @compiled
-def _sphere(ox, oy, oz, dx, dy, dz, radius, low, high):  # type: ignore[no-untyped-def]
+def _sphere(
+        ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, radius: float, low: float, high: float,
+) -> float:
     along = ox * dx + oy * dy + oz * dz
     inside = along * along - (ox * ox + oy * oy + oz * oz - radius * radius)
     if inside < 0.0:
@@ -43,7 +44,10 @@ def _sphere(ox, oy, oz, dx, dy, dz, radius, low, high):  # type: ignore[no-untyp
 
 
 @compiled
-def _box(ox, oy, oz, dx, dy, dz, hx, hy, hz, low, high):  # type: ignore[no-untyped-def]
+def _box(
+        ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, hx: float, hy: float, hz: float, low: float,
+        high: float,
+) -> float:
     enter, leave = -NOTHING, NOTHING
     for o, d, h in ((ox, dx, hx), (oy, dy, hy), (oz, dz, hz)):
         if abs(d) < 1e-14:
@@ -60,7 +64,10 @@ def _box(ox, oy, oz, dx, dy, dz, hx, hy, hz, low, high):  # type: ignore[no-unty
 
 
 @compiled
-def _mesh(ox, oy, oz, dx, dy, dz, low, high, node, nodes, triangles):  # type: ignore[no-untyped-def]
+def _mesh(
+        ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, low: float, high: float, node: int,
+        nodes: Array, triangles: Array,
+) -> tuple[float, int, float, float]:
     """Distance, triangle and its two weights: a walk through the boxes in depth-first order, without a stack."""
     best, found, bu, bv = high, -1, 0.0, 0.0
     end = int(nodes[node, 6])
@@ -97,7 +104,10 @@ def _mesh(ox, oy, oz, dx, dy, dz, low, high, node, nodes, triangles):  # type: i
 
 
 @compiled
-def nearest(ox, oy, oz, dx, dy, dz, low, high, things, roots, poses, nodes, triangles):  # type: ignore[no-untyped-def]
+def nearest(
+        ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, low: float, high: float, things: Array,
+        roots: Array, poses: Array, nodes: Array, triangles: Array,
+) -> tuple[float, int, int, float, float]:
     """The first surface on a ray (direction of length 1): distance, thing, triangle and its weights."""
     best, thing, triangle, bu, bv = high, -1, -1, 0.0, 0.0
     for k in range(len(things)):
@@ -125,96 +135,17 @@ def nearest(ox, oy, oz, dx, dy, dz, low, high, things, roots, poses, nodes, tria
 
 
 @compiled
-def _lattice(x, y, z, seed):  # type: ignore[no-untyped-def]
-    """A random number in [0, 1] of a point of the lattice."""
-    h = (x * 374761393 + y * 668265263 + z * 1440662683 + seed * 362437) & 0xFFFFFFFF
-    h = ((h ^ (h >> 13)) * 1274126177) & 0xFFFFFFFF
-    return ((h ^ (h >> 16)) & 0xFFFF) / 65535.0
-
-
-@compiled
-def _noise(x, y, z, seed):  # type: ignore[no-untyped-def]
-    """Five octaves of value noise, in [0, 1]."""
-    total, weight, height = 0.0, 0.0, 1.0
-    for octave in range(5):
-        fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
-        u, v, w = x - fx, y - fy, z - fz
-        u, v, w = u * u * (3 - 2 * u), v * v * (3 - 2 * v), w * w * (3 - 2 * w)
-        i, j, k = int(fx), int(fy), int(fz)
-        value = 0.0
-        for a in range(2):
-            for b in range(2):
-                for c in range(2):
-                    share = (u if a else 1 - u) * (v if b else 1 - v) * (w if c else 1 - w)
-                    value += share * _lattice(i + a, j + b, k + c, seed + octave)
-        total, weight, height = total + height * value, weight + height, height * 0.6
-        x, y, z = x * 2.03, y * 2.03, z * 2.03
-    return total / weight
-
-
-@compiled
-def _texel(u, v, channel, texture):  # type: ignore[no-untyped-def]
-    """A texture (S, S, 3), between its pixels; it goes on as its mirror image, so that it has no seams."""
-    size = len(texture)
-    u, v = 1 - abs(u - 2 * math.floor(u / 2) - 1), 1 - abs(v - 2 * math.floor(v / 2) - 1)
-    x, y = u * (size - 1), v * (size - 1)
-    i, j = min(int(x), size - 2), min(int(y), size - 2)
-    a, b = x - i, y - j
-    i2, j2 = i + 1, j + 1
-    return ((texture[j, i, channel] * (1 - a) + texture[j, i2, channel] * a) * (1 - b)
-            + (texture[j2, i, channel] * (1 - a) + texture[j2, i2, channel] * a) * b)
-
-
-@compiled
-def _albedo(material, textures, kind, x, y, z, nx, ny, nz, out):  # type: ignore[no-untyped-def]
-    """Write the linear colour of a place of a thing, in its own axes, with the normal there."""
-    pattern, scale, seed = int(material[0]), material[7], int(material[11])
-    if kind == SPHERE:
-        radius = math.sqrt(x * x + y * y + z * z)
-        u, v = math.atan2(y, x) * radius, math.asin(max(-1.0, min(1.0, z / radius))) * radius
-    elif abs(nz) >= abs(nx) and abs(nz) >= abs(ny):
-        u, v = x, y
-    elif abs(nx) >= abs(ny):
-        u, v = y, z
-    else:
-        u, v = x, z
-    u, v = u * scale, v * scale
-    mix = 0.0
-    if pattern == CHECKER:
-        mix = float((math.floor(u) + math.floor(v)) & 1)
-    elif pattern == MARBLE:
-        mix = _noise(x * scale, y * scale, z * scale, seed)
-        mix = max(0.0, min(1.0, 3.2 * mix - 1.1))
-    elif pattern == BRICKS:
-        row = math.floor(v * 2)
-        a = u + 0.5 * (row & 1)
-        number = math.floor(a)
-        is_mortar = a - number < 0.06 or v * 2 - row < 0.12
-        mix = 1.0 if is_mortar else 0.35 * _lattice(number, row, 7, seed)
-    elif pattern == WINDOWS:
-        a, b = u - math.floor(u), v - math.floor(v)
-        is_wall = abs(nz) > 0.5 or not (0.25 < a < 0.75 and 0.25 < b < 0.8)
-        mix = 0.12 * _noise(x * 3, y * 3, z * 3, seed) if is_wall else 1.0
-        if not is_wall and (abs(a - 0.5) < 0.02 or abs(b - 0.55) < 0.02):
-            mix = 0.3
-    for channel in range(3):
-        if pattern == PICTURE:
-            out[channel] = _texel(u, v, channel, textures[int(material[10])])
-        else:
-            out[channel] = material[1 + channel] * (1 - mix) + material[4 + channel] * mix
-
-
-@compiled
-def ambient_light(ambient, channel, x, y, z):  # type: ignore[no-untyped-def]
+def ambient_light(ambient: Array, channel: int, x: float, y: float, z: float) -> float:
     """Nine real spherical harmonics of a direction, weighted by `ambient` (9, 3)."""
     c = ambient[:, channel]
-    return (0.28209479 * c[0] + 0.48860251 * (c[1] * y + c[2] * z + c[3] * x)
-            + 1.09254843 * (c[4] * x * y + c[5] * y * z + c[7] * x * z)
-            + 0.31539157 * c[6] * (3 * z * z - 1) + 0.54627422 * c[8] * (x * x - y * y))
+    found: float = (0.28209479 * c[0] + 0.48860251 * (c[1] * y + c[2] * z + c[3] * x)
+                    + 1.09254843 * (c[4] * x * y + c[5] * y * z + c[7] * x * z)
+                    + 0.31539157 * c[6] * (3 * z * z - 1) + 0.54627422 * c[8] * (x * x - y * y))
+    return found
 
 
 @compiled
-def highlight(roughness, reflectance, nv, nl, nh, vh):  # type: ignore[no-untyped-def]
+def highlight(roughness: float, reflectance: float, nv: float, nl: float, nh: float, vh: float) -> float:
     """pi times the GGX reflectance times n . l, from the cosines of view, light and half vector."""
     alpha = max(roughness * roughness, 1e-3)
     square = alpha * alpha
@@ -227,7 +158,10 @@ def highlight(roughness, reflectance, nv, nl, nh, vh):  # type: ignore[no-untype
 
 
 @compiled
-def _surface(k, triangle, bu, bv, x, y, z, things, poses, triangles, out):  # type: ignore[no-untyped-def]
+def _surface(
+        k: int, triangle: int, bu: float, bv: float, x: float, y: float, z: float, things: Array, poses: Array,
+        triangles: Array, out: Array,
+) -> None:
     """Write place and normal of a hit in the thing's own axes (6,), and the normal in the world (3,)."""
     pose = poses[k]
     rx, ry, rz = x - pose[9], y - pose[10], z - pose[11]
@@ -259,16 +193,19 @@ def _surface(k, triangle, bu, bv, x, y, z, things, poses, triangles, out):  # ty
 
 
 @compiled
-def _sky(sky, dz, channel):  # type: ignore[no-untyped-def]
+def _sky(sky: Array, dz: float, channel: int) -> float:
     """The colour of a direction that meets nothing: `sky` (2, 3) is that of the horizon and of the zenith."""
     rise = math.sqrt(max(0.0, dz))
-    return sky[0, channel] * (1 - rise) + sky[1, channel] * rise
+    found: float = sky[0, channel] * (1 - rise) + sky[1, channel] * rise
+    return found
 
 
 @compiled
-def radiance(  # type: ignore[no-untyped-def]
-        ox, oy, oz, dx, dy, dz, spread, things, roots, poses, nodes, triangles, materials, textures, sun, ambient, sky,
-        place, albedo, out):
+def radiance(
+        ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, spread: Array, things: Array, roots: Array,
+        poses: Array, nodes: Array, triangles: Array, materials: Array, textures: Array, sun: Array, ambient: Array,
+        sky: Array, place: Array, albedo: Array, out: Array,
+) -> tuple[float, int, int]:
     """Write the linear colour that comes along a ray, and the albedo it meets; returns distance, thing and triangle.
 
     `sun` (2, 3): towards it, and its irradiance over pi. `spread` (2,): where on the sun's disc this ray looks.
@@ -281,7 +218,7 @@ def radiance(  # type: ignore[no-untyped-def]
     x, y, z = ox + t * dx, oy + t * dy, oz + t * dz
     _surface(k, triangle, bu, bv, x, y, z, things, poses, triangles, place)
     material = materials[int(things[k, 1])]
-    _albedo(material, textures, int(things[k, 0]), place[0], place[1], place[2], place[3], place[4], place[5], albedo)
+    albedo_at(material, textures, int(things[k, 0]), place[0], place[1], place[2], place[3], place[4], place[5], albedo)
     nx, ny, nz = place[6], place[7], place[8]
     facing = -(nx * dx + ny * dy + nz * dz)
     if facing < 0:  # seen from inside, or where a mesh's smooth normal turns away
@@ -310,7 +247,7 @@ def radiance(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _direction(u, v, lens, camera, out):  # type: ignore[no-untyped-def]
+def _direction(u: float, v: float, lens: Array, camera: Array, out: Array) -> float:
     """Write the direction (3,) through a pixel and return its share along the optical axis."""
     x, y = (u - lens[2]) / lens[0], (v - lens[3]) / lens[1]
     length = math.sqrt(x * x + y * y + 1)
@@ -320,9 +257,12 @@ def _direction(u, v, lens, camera, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def trace_rows(  # type: ignore[no-untyped-def]
-        first, last, samples, disc, lens, camera, camera_next, things, roots, poses, poses_next, nodes, triangles,
-        materials, textures, sun, ambient, sky, colour, albedo, depth, normals, flow, seen_next, mask, roughness):
+def trace_rows(
+        first: int, last: int, samples: int, disc: float, lens: Array, camera: Array, camera_next: Array, things: Array,
+        roots: Array, poses: Array, poses_next: Array, nodes: Array, triangles: Array, materials: Array,
+        textures: Array, sun: Array, ambient: Array, sky: Array, colour: Array, albedo: Array, depth: Array,
+        normals: Array, flow: Array, seen_next: Array, mask: Array, roughness: float,
+) -> None:
     """Render rows first .. last of one picture into (H, W, ...) arrays; see the module and `simulate.scene`."""
     width = colour.shape[1]
     ray, place, tint, light, spread = np.empty(3), np.empty(9), np.empty(3), np.empty(3), np.empty(2)
@@ -355,7 +295,10 @@ def trace_rows(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _flow(row, column, k, place, lens, camera, things, roots, poses, nodes, triangles, flow, seen):  # type: ignore[no-untyped-def]
+def _flow(
+        row: int, column: int, k: int, place: Array, lens: Array, camera: Array, things: Array, roots: Array,
+        poses: Array, nodes: Array, triangles: Array, flow: Array, seen: Array,
+) -> None:
     """Where a place of thing `k`, in its own axes, is in the next picture, and whether that sees it."""
     pose = poses[k]
     rx = pose[0] * place[0] + pose[1] * place[1] + pose[2] * place[2] + pose[9] - camera[0, 3]

@@ -14,7 +14,7 @@ import torch
 
 from migaki.ops.camera import look_at
 from migaki.ops.linear_light import to_linear
-from migaki.simulate.ray_tracer import BOX, BRICKS, CHECKER, MARBLE, MESH, PICTURE, PLAIN, SPHERE, WINDOWS
+from migaki.simulate.scene_patterns import BOX, BRICKS, CHECKER, MARBLE, MESH, PICTURE, PLAIN, SPHERE, WINDOWS
 from migaki.simulate.scene_things import STILL, Material, Motion, Thing, Vector, about, blob, knot
 from migaki.simulate.texture_painter import KINDS, paint_texture
 

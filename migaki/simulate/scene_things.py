@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from migaki.simulate.ray_tracer import BOX, MESH, SPHERE
+from migaki.simulate.scene_patterns import BOX, MESH, SPHERE
 
 Array = npt.NDArray[Any]
 Vector = tuple[float, float, float]
@@ -22,7 +22,7 @@ _SPHERE_RINGS = 24  # of a sphere's triangles in OBJ
 class Material:
     """How a surface looks; colours are linear."""
 
-    kind: int  # of `ray_tracer`: PLAIN, CHECKER, ...
+    kind: int  # of `scene_patterns`: PLAIN, CHECKER, ...
     first: Vector = (0.5, 0.5, 0.5)
     second: Vector = (0.5, 0.5, 0.5)
     scale: float = 1.0  # repeats of the pattern per scene unit

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from migaki.importers.importer import Importer
 from migaki.importers.middlebury_views import MiddleburyViews
 from migaki.importers.posed import View
 from migaki.importers.seven_scenes import SevenScenes
@@ -42,7 +43,7 @@ def test_depth_of_one_frame_is_that_of_the_next() -> None:
 @pytest.mark.parametrize("name", ["middlebury_mvs/templeSparseRing", "nerf_synthetic_lego_200"])
 def test_the_bounds_hold_what_is_seen(name: str) -> None:
     """The object's pixels lie within the projected box, and fill a good part of it."""
-    importer = MiddleburyViews() if "temple" in name else Transforms()
+    importer: Importer = MiddleburyViews() if "temple" in name else Transforms()
     views = importer.find(SCENES / name)
     low, high = torch.tensor(importer.scene["bounds"])
     corners = torch.stack([torch.where(torch.tensor([n & 1, n & 2, n & 4]) > 0, high, low) for n in range(8)])

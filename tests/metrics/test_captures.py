@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 
 from migaki.metrics.captures import (
@@ -29,7 +32,7 @@ def lines(capture: Capture) -> list[str]:
     return [remark.line() for remark in remarks_on_poses(capture)]
 
 
-def with_pose(number: int, pose: np.ndarray) -> Capture:
+def with_pose(number: int, pose: npt.NDArray[Any]) -> Capture:
     poses = POSES.copy()
     poses[number] = pose
     return replace(GOOD, poses=poses)
@@ -49,8 +52,6 @@ def test_wrong_conventions_are_named() -> None:
     assert "look away from each other's subject: flip axes y and z" in line
     (line,) = lines(replace(GOOD, poses=to_axes(POSES, "llff")))
     assert "swap axes x and y and flip z" in line
-    import torch
-
     inverse = world_to_camera(torch.from_numpy(POSES)).numpy()
     (line,) = lines(replace(GOOD, poses=inverse))
     assert "world-to-camera matrices: invert them" in line

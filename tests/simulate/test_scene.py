@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -15,10 +17,12 @@ from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
 from migaki.ops.camera import look_at, pixel_rays, project, unproject
 from migaki.ops.linear_light import to_linear
-from migaki.simulate import ray_tracer
+from migaki.simulate import ray_tracer, scene_patterns
 from migaki.simulate.scene import SceneSimulator
 from migaki.simulate.scene_things import Material, Mesh, Motion, Thing, blob, knot, pack, surface, to_obj
 from migaki.stages.simulate import SimulateJob, simulate
+
+Array = npt.NDArray[Any]
 
 SIZE = 24
 FRAMES = {"ring": (3, 4), "street": (0, 3), "stereo": (0, 1), "pair": (0, 1), "moving": (5, 6)}
@@ -119,7 +123,7 @@ def test_the_picture_is_the_lambertian_sum_where_nothing_shines(kind: str) -> No
 
 
 def test_a_ball_has_the_depth_of_its_formula() -> None:
-    ball = Thing(ray_tracer.SPHERE, Material(ray_tracer.PLAIN), (0.7, 0.7, 0.7), (0.1, 0.2, -0.1))
+    ball = Thing(scene_patterns.SPHERE, Material(scene_patterns.PLAIN), (0.7, 0.7, 0.7), (0.1, 0.2, -0.1))
     pose = look_at(torch.tensor([1.5, -2.0, 1.0]), torch.tensor([0.1, 0.2, -0.1]))
     lens = torch.tensor([30.0, 30.0, 12.0, 12.0])
     depth, normals, _ = _traced([ball], pose, lens)
@@ -137,13 +141,13 @@ def test_a_ball_has_the_depth_of_its_formula() -> None:
 
 def test_a_mesh_of_a_box_is_the_box() -> None:
     turned = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
-    box = Thing(ray_tracer.BOX, Material(ray_tracer.PLAIN), (0.3, 0.5, 0.7), (0.1, 0.0, 0.2), turned)
+    box = Thing(scene_patterns.BOX, Material(scene_patterns.PLAIN), (0.3, 0.5, 0.7), (0.1, 0.0, 0.2), turned)
     vertices, faces = surface(box)
     corners = vertices[faces]
     volume = np.einsum("ij,ij->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
     assert volume == pytest.approx(8 * 0.3 * 0.5 * 0.7), "triangles face outwards"
     local = (vertices - [0.1, 0.0, 0.2]) @ turned
-    mesh = Thing(ray_tracer.MESH, box.material, (1.0, 1.0, 1.0), box.centre, turned, mesh=Mesh(local, local, faces))
+    mesh = Thing(scene_patterns.MESH, box.material, (1.0, 1.0, 1.0), box.centre, turned, mesh=Mesh(local, local, faces))
     pose = look_at(torch.tensor([1.5, -2.0, 1.3]), torch.tensor([0.1, 0.0, 0.2]))
     lens = torch.tensor([30.0, 30.0, 12.0, 12.0])
     first, second = _traced([box], pose, lens)[0], _traced([mesh], pose, lens)[0]
@@ -151,7 +155,7 @@ def test_a_mesh_of_a_box_is_the_box() -> None:
     np.testing.assert_allclose(first, second, atol=1e-6)
 
 
-def _traced(things: list[Thing], pose: torch.Tensor, lens: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _traced(things: list[Thing], pose: torch.Tensor, lens: torch.Tensor) -> tuple[Array, Array, Array]:
     """Depth, normals and mask of 24 x 24 px."""
     packed, poses, view = pack(things), np.stack([thing.pose(0.0) for thing in things]), pose.double().numpy()
     colour, albedo, depth, rough = np.zeros((24, 24, 3)), np.zeros((24, 24, 3)), np.zeros((24, 24)), np.zeros((24, 24))
@@ -183,7 +187,7 @@ def test_highlights_keep_energy_and_grow_with_smoothness() -> None:
 
 
 def test_motions_are_rigid_and_even() -> None:
-    thing = Thing(ray_tracer.BOX, Material(ray_tracer.PLAIN), (1.0, 1.0, 1.0), (1.0, 2.0, 3.0),
+    thing = Thing(scene_patterns.BOX, Material(scene_patterns.PLAIN), (1.0, 1.0, 1.0), (1.0, 2.0, 3.0),
                   motion=Motion((0.5, 0.0, -0.5), (0.0, 0.0, 2.0), math.pi / 2))
     np.testing.assert_allclose(thing.pose(0.5)[9:], [1.25, 2.0, 2.75])
     np.testing.assert_allclose(thing.pose(1.0)[:9].reshape(3, 3), [[0, -1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-12)
@@ -218,7 +222,7 @@ def test_a_folder_holds_everything(tmp_path: Path) -> None:
 
 
 def test_obj_has_a_group_for_each_thing() -> None:
-    ball = Thing(ray_tracer.SPHERE, Material(ray_tracer.PLAIN), (0.5, 0.5, 0.5), (1.0, 0.0, 0.0))
+    ball = Thing(scene_patterns.SPHERE, Material(scene_patterns.PLAIN), (0.5, 0.5, 0.5), (1.0, 0.0, 0.0))
     lines = to_obj([ball, ball], "two").decode().splitlines()
     vertices = np.array([line.split()[1:] for line in lines if line.startswith("v ")], np.float64)
     np.testing.assert_allclose(np.linalg.norm(vertices - [1, 0, 0], axis=1), 0.5, atol=1e-6)
