@@ -14,6 +14,7 @@ from PIL import Image
 from migaki.core.errors import UserError
 from migaki.importers.poses import Poses, exif_focal
 from migaki.judges.poses import Poses as PosesJudge
+from migaki.ops.geometry.colmap import _read
 from migaki.stages.evaluate import run_judge
 
 pytest.importorskip("cv2", reason="extra migaki[poses]")
@@ -103,3 +104,24 @@ def test_focal_length_of_exif(tmp_path: Path) -> None:
 def test_sets_whose_poses_cannot_be_judged(captures: dict[str, Path]) -> None:
     with pytest.raises(UserError, match="has no label 'camera_to_world'"):
         run_judge(PosesJudge(PosesJudge.Config(data=captures["photos"], truth=captures["truth"])), quiet=True)
+
+
+def test_what_is_not_installed_is_named(captures: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "needs OpenCV: pip install 'migaki[poses]'" in refusal(captures["photos"])
+    assert "needs pycolmap: pip install 'migaki[colmap]'" in refusal(captures["photos"], engine="colmap")
+
+
+def test_a_reconstruction_of_colmap_is_read() -> None:
+    """What pycolmap calls its parts, on stand-ins: the package itself is an extra."""
+    from types import SimpleNamespace as Thing
+
+    turned = Thing(rotation=Thing(matrix=lambda: np.eye(3)), translation=np.array([1.0, 2.0, 3.0]))
+    point = Thing(xyz=np.array([4.0, 5.0, 6.0]), track=Thing(length=lambda: 3))
+    camera = Thing(params=[100.0, 64.0, 48.0, 0.1], model_name="SIMPLE_RADIAL", mean_focal_length=lambda: 100.0)
+    image = Thing(name="000001.png", cam_from_world=lambda: turned)
+    model = Thing(reg_image_ids=lambda: [7], image=lambda number: image,
+                  cameras={1: camera}, points3D={3: point}, compute_mean_reprojection_error=lambda: 0.5)
+    found = _read(model, 2, (96, 128))
+    assert list(found.poses) == [1] and found.poses[1][1].tolist() == [1, 2, 3] and list(found.left_out) == [0]
+    assert found.lens.tolist() == [100, 0.1] and found.points.tolist() == [[4, 5, 6]] and found.seen_by.tolist() == [3]
