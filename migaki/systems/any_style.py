@@ -135,7 +135,10 @@ class AnyStyle(System):
 
     def prepare(self, data: Data) -> None:
         """Load the weights of what reads styles, and measure the unit of what it reads."""
-        self.reader.features.load_state_dict(self.judge.features.state_dict(), strict=False)
+        missing, _ = self.reader.features.load_state_dict(self.judge.features.state_dict(), strict=False)
+        if missing:
+            raise UserError(f"--loss-network {show(self.config.loss_network)}: does not hold '{missing[0]}': give a "
+                            "file of the whole network")
         files = style_files(data.styles)
         chosen = files[:: -(-len(files) // _MEASURED)]
         device = self.net.scales.device
