@@ -18,9 +18,9 @@ from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image
 from migaki.data.files.member import FilePath
 from migaki.data.folder import ImageFolder
+from migaki.data.local_match import Alignment, KeyPoints, align, key_points, mirrored
+from migaki.data.nearest import nearest
 from migaki.nets.picture_network import Describer
-from migaki.ops.local_match import Alignment, KeyPoints, align, key_points, mirrored
-from migaki.ops.nearest import nearest
 from migaki.ops.picture_parts import picture_parts, side_of
 from migaki.stages.apply_job import ApplyJob
 

@@ -20,12 +20,12 @@ from migaki.core.progress import Bar
 from migaki.data.copy_index import About, write_about, write_descriptors
 from migaki.data.feature_store import prepared
 from migaki.data.folder import ImageFolder
+from migaki.data.local_match import opencv
+from migaki.data.nearest import nearest
 from migaki.nets.camera import jpeg_tables
 from migaki.nets.picture_network import open_describer
 from migaki.ops.colour import luma
 from migaki.ops.copy_views import CopyViews, copy_views
-from migaki.ops.local_match import opencv
-from migaki.ops.nearest import nearest
 from migaki.stages.apply_job import ApplyJob
 from migaki.stages.copy_evidence import RIVALS, Describing, Pictured, merged, refuse_options, usual_likeness
 

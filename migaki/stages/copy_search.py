@@ -19,10 +19,10 @@ from migaki.core.files import exclusive, make_folder, show
 from migaki.core.progress import Bar
 from migaki.data.copy_index import CopyIndex, open_index, picture_of
 from migaki.data.folder import ImageFolder
+from migaki.data.local_match import opencv, region
+from migaki.data.nearest import Engine, nearest
 from migaki.metrics.copy_probability import Calibration, fit_calibration, threshold_of
 from migaki.nets.picture_network import open_describer
-from migaki.ops.local_match import opencv, region
-from migaki.ops.nearest import Engine, nearest
 from migaki.ops.picture_parts import PARTS
 from migaki.report.findings import write_findings
 from migaki.stages.apply_job import ApplyJob

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from refusals import message
 
-from migaki.ops.local_match import Alignment, align, key_points, mirrored, opencv, region
+from migaki.data.local_match import Alignment, align, key_points, mirrored, opencv, region
 
 
 def scene(seed: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from refusals import message
 
-from migaki.ops.nearest import nearest
+from migaki.data.nearest import nearest
 
 
 def rows(count: int, seed: int) -> Any:
