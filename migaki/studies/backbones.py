@@ -43,7 +43,7 @@ class BackbonesStudy(Study):
 
         data: Path = Path("train")  # labelled pictures
         test: Path = Path("test")  # others
-        backbones: tuple[Own, ...] = ("small_resnet", "convnext", "poolformer", "mobile_former")  # the first sets the compute
+        backbones: tuple[Own, ...] = ("small_resnet", "convnext", "poolformer", "mobile_former")  # first: the compute
         features: int = 16  # width of the first one
         size: int = 0  # px, side of the pictures; 0 = as the data
         labels: int = 0  # labels that are used; 0 = all
