@@ -11,7 +11,7 @@ from torch import Tensor
 from migaki.core.batch import Batch
 from migaki.core.change import Change
 from migaki.core.errors import UserError
-from migaki.ops.nearest import Engine
+from migaki.data.nearest import Engine
 
 
 class FindCopies(Change):

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from migaki.core.errors import UserError
-from migaki.core.extras import optional
 from migaki.core.files import show
 from migaki.core.progress import Bar
 from migaki.data.feature_store import FeatureStore
@@ -19,9 +18,9 @@ from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image
 from migaki.data.files.member import FilePath
 from migaki.data.folder import ImageFolder
+from migaki.data.local_match import Alignment, KeyPoints, align, key_points, mirrored
+from migaki.data.nearest import nearest
 from migaki.nets.picture_network import Describer
-from migaki.ops.local_match import Alignment, KeyPoints, align, key_points, mirrored
-from migaki.ops.nearest import nearest
 from migaki.ops.picture_parts import picture_parts, side_of
 from migaki.stages.apply_job import ApplyJob, refuse_row_options
 
@@ -37,11 +36,6 @@ def refuse_options(name: str, job: ApplyJob) -> None:
     refuse_row_options(name, job)
     if not job.input.is_dir():
         raise UserError(f"{show(job.input)}: no folder of pictures: give one as --input")
-
-
-def require_key_points() -> None:
-    """UserError where the package that finds key points is missing."""
-    optional("cv2", "copies", "the match of key points (--verify none leaves it out)")
 
 
 @dataclass(frozen=True, slots=True)

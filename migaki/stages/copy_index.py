@@ -20,21 +20,14 @@ from migaki.core.progress import Bar
 from migaki.data.copy_index import About, write_about, write_descriptors
 from migaki.data.feature_store import prepared
 from migaki.data.folder import ImageFolder
+from migaki.data.local_match import opencv
+from migaki.data.nearest import nearest
 from migaki.nets.camera import jpeg_tables
 from migaki.nets.picture_network import open_describer
 from migaki.ops.colour import luma
 from migaki.ops.copy_views import CopyViews, copy_views
-from migaki.ops.nearest import nearest
 from migaki.stages.apply_job import ApplyJob
-from migaki.stages.copy_evidence import (
-    RIVALS,
-    Describing,
-    Pictured,
-    merged,
-    refuse_options,
-    require_key_points,
-    usual_likeness,
-)
+from migaki.stages.copy_evidence import RIVALS, Describing, Pictured, merged, refuse_options, usual_likeness
 
 Floats = NDArray[np.float32]
 
@@ -52,7 +45,7 @@ def write(name: str, change: Index, job: ApplyJob, *, command: str = "", quiet: 
     config = change.config
     refuse_options(name, job)
     if config.verify == "sift":
-        require_key_points()
+        opencv()
     folder = ImageFolder(job.input)
     if len(folder) < _FEWEST:
         raise UserError(f"{show(folder.path)}: holds {len(folder)} pictures: an index needs at least {_FEWEST}")

@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 from migaki.changes.find_copies import FindCopies
 from migaki.core import engine
 from migaki.core.errors import UserError
-from migaki.core.extras import optional
 from migaki.core.files import exclusive, make_folder, show
 from migaki.core.progress import Bar
 from migaki.data.copy_index import CopyIndex, open_index, picture_of
 from migaki.data.folder import ImageFolder
+from migaki.data.local_match import opencv, region
+from migaki.data.nearest import Engine, nearest
 from migaki.metrics.copy_probability import Calibration, fit_calibration, threshold_of
 from migaki.nets.picture_network import open_describer
-from migaki.ops.local_match import region
-from migaki.ops.nearest import Engine, nearest
 from migaki.ops.picture_parts import PARTS
 from migaki.report.findings import write_findings
 from migaki.stages.apply_job import ApplyJob
@@ -34,7 +33,6 @@ from migaki.stages.copy_evidence import (
     in_parts,
     merged,
     refuse_options,
-    require_key_points,
     usual_likeness,
 )
 from migaki.stages.copy_findings import Match, Pairs, findings_of
@@ -44,7 +42,6 @@ Places = NDArray[np.int64]
 
 _SHARD: Final = 2**18  # rows of the index that one worker searches at a time
 _KEPT = 256  # originals whose key points are kept in memory
-
 
 def search(name: str, change: FindCopies, job: ApplyJob, *, command: str = "", quiet: bool = False) -> Path:
     """Search the index for the originals of the pictures of `job.input`, and write `job.out`.
@@ -59,8 +56,6 @@ def search(name: str, change: FindCopies, job: ApplyJob, *, command: str = "", q
     pictures = _pictures(index, config) if config.verify == "sift" else None
     queries = in_parts(describing.rows(folder, job, "describing", quiet, index.about.parts),
                        PARTS if index.about.parts else 1)
-    if config.search == "faiss":
-        optional("faiss", "copies", "--search faiss")
     count = max(config.nearest, RIVALS + 1)
     near, found = merged(*_nearest(index, queries.reshape(-1, queries.shape[2]), count, config.search, job),
                          queries.shape[1], count)
@@ -85,7 +80,7 @@ def _calibration(index: CopyIndex, config: FindCopies.Config) -> tuple[Calibrati
     """How evidence becomes a probability, and the score from which pairs are called copies."""
     about = index.about
     if config.verify == "sift":
-        require_key_points()
+        opencv()
         if not about.support:
             raise UserError(f"{show(index.path)}: was made with --verify none: give --verify none here too, or make it "
                             "again")

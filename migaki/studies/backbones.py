@@ -19,7 +19,7 @@ from migaki.lab.chain import Phase
 from migaki.lab.steps import evaluate_step, train_step
 from migaki.lab.study import Plan, Study
 from migaki.lab.study_report import StudyReport
-from migaki.nets.backbones import NAMES, Own, open_encoder
+from migaki.nets.backbones import Own, open_encoder
 from migaki.report.tables import Entry, Table
 from migaki.stages.evaluate import EvaluateJob
 from migaki.systems.semi_supervised import SemiSupervised
@@ -43,13 +43,13 @@ class BackbonesStudy(Study):
 
         data: Path = Path("train")  # labelled pictures
         test: Path = Path("test")  # others
-        backbones: tuple[Own, ...] = NAMES  # the first one sets the compute
+        backbones: tuple[Own, ...] = ("small_resnet", "convnext", "poolformer", "mobile_former")  # first: the compute
         features: int = 16  # width of the first one
         size: int = 0  # px, side of the pictures; 0 = as the data
         labels: int = 0  # labels that are used; 0 = all
         steps: int = 1500  # updates
         batch_size: int = 64  # pictures
-        seeds: int = 3
+        seeds: int = 3  # trainings of each
 
         @classmethod
         def quick(cls) -> BackbonesStudy.Config:

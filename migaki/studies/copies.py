@@ -50,7 +50,7 @@ class CopiesStudy(Study):
         size: int = 512  # numbers in a descriptor
         steps: int = 1000  # updates
         batch_size: int = 48  # pictures; each is seen in two views
-        seeds: int = 3
+        seeds: int = 3  # trainings of each row
 
         @classmethod
         def quick(cls) -> CopiesStudy.Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_pairs_that_nobody_looked_at_are_not_found() -> None:
     assert rank_found(seen, is_pair, 5).first <= whole.first and rank_found(seen, is_pair, 5).micro_ap <= 0.8
 
 
-def write(folder: Path, pictures: list[np.ndarray], rows: list[dict[str, object]]) -> Path:
+def write(folder: Path, pictures: list[np.ndarray], rows: Sequence[Mapping[str, object]]) -> Path:
     folder.mkdir()
     for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(folder / f"{number}.png")

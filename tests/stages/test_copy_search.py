@@ -17,9 +17,9 @@ from refusals import message
 from migaki.changes.find_copies import FindCopies
 from migaki.changes.index import Index
 from migaki.core.fit import Run, fit
+from migaki.data import local_match
 from migaki.data.copy_index import open_index
-from migaki.ops import local_match
-from migaki.ops.nearest import nearest
+from migaki.data.nearest import nearest
 from migaki.stages.apply import apply_change
 from migaki.stages.apply_job import ApplyJob
 from migaki.stages.copy_search import SearchTask, joined

@@ -52,7 +52,7 @@ def test_it_finds_what_thumbnails_do_not(tmp_path: Path) -> None:
           Run(device="cpu", precision="fp32", sample_every=0), tmp_path / "run", quiet=True)
     found = run_judge(Copies(Copies.Config(references=references, data=queries, background=others, device="cpu")),
                       [tmp_path / "run"], quiet=True)
-    assert found.figures["micro_ap"] > found.baseline["micro_ap"] + 0.3
+    assert found.figures["micro_ap"] > found.baseline["micro_ap"] + 0.15
     assert found.figures["micro_ap_mirrored"] == pytest.approx(found.figures["micro_ap"])  # all copies are mirrored
 
 

@@ -7,6 +7,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from migaki.core.errors import UserError
+
 Array = NDArray[np.float32]
 Places = NDArray[np.int64]
 Engine = Literal["exact", "faiss"]
@@ -50,8 +52,10 @@ def nearest(queries: Array, rows: Array, count: int, *, engine: Engine = "exact"
 
 
 def _by_faiss(queries: Array, rows: Array, count: int) -> tuple[Array, Places]:
-    import faiss
-
+    try:
+        import faiss
+    except ImportError as error:
+        raise UserError("--engine faiss needs an extra: pip install 'migaki[copies]'") from error
     index: Any = faiss.IndexFlatIP(rows.shape[1])
     for start in range(0, len(rows), _BLOCK):
         index.add(np.ascontiguousarray(rows[start : start + _BLOCK], np.float32))

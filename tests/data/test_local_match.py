@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-from PIL import Image
+import sys
 
-from migaki.ops.local_match import Alignment, align, key_points, mirrored, region
+import numpy as np
+import pytest
+from PIL import Image
+from refusals import message
+
+from migaki.data.local_match import Alignment, align, key_points, mirrored, opencv, region
 
 
 def scene(seed: int) -> np.ndarray:
@@ -45,3 +49,8 @@ def test_a_region_is_cut_to_the_picture() -> None:
     shifted = Alignment(9, np.array([[1.0, 0, -10], [0, 1, 5]]), False)
     there, here = region(shifted, (20, 30), (20, 30))
     assert there == [0.0, 5.0, 20.0, 15.0] and here == [10.0, 0.0, 20.0, 15.0]
+
+
+def test_without_the_package_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert "migaki[copies]" in message(opencv)

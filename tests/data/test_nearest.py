@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from refusals import message
 
-from migaki.ops.nearest import nearest
+from migaki.data.nearest import nearest
 
 
 def rows(count: int, seed: int) -> Any:
@@ -30,3 +32,8 @@ def test_it_sorts_all_cosines(block: int, count: int, tmp_path: Path) -> None:
     np.testing.assert_allclose(np.take_along_axis(twin, places, 1), scores, atol=1e-6)
     if count > 1 and block == 100:
         assert places[0, :2].tolist() == [3, 11]
+
+
+def test_faiss_finds_the_same_or_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert "migaki[copies]" in message(lambda: nearest(rows(2, 0), rows(5, 1), 1, engine="faiss"))

@@ -13,6 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from migaki.core.errors import UserError
+
 Floats = NDArray[np.float32]
 
 SIDE: Final = 256  # px of the longer side, at which pictures are matched
@@ -41,18 +43,24 @@ class Alignment:
     is_mirrored: bool
 
 
+def opencv() -> Any:
+    """Returns the optional package; UserError without it."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise UserError("matching of regions needs an extra: pip install 'migaki[copies]'; or give --verify none") \
+            from error
+    return cv2
+
+
 @cache
 def _detector() -> Any:
-    import cv2
-
-    return cv2.SIFT_create(nfeatures=_MOST_POINTS, contrastThreshold=0.02)
+    return opencv().SIFT_create(nfeatures=_MOST_POINTS, contrastThreshold=0.02)
 
 
 def key_points(grey: NDArray[np.uint8]) -> KeyPoints:
     """Returns the key points of a grey picture (H, W) uint8, found at a longer side of `SIDE` px."""
-    import cv2
-
-    height, width = grey.shape
+    cv2, (height, width) = opencv(), grey.shape
     scale = SIDE / max(height, width)
     size = max(8, round(width * scale)), max(8, round(height * scale))
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
@@ -89,8 +97,7 @@ def align(query: KeyPoints, reference: KeyPoints, *, is_mirrored: bool = False) 
     if good.sum() < _FEWEST:
         return None
     here, there = query.places[good], reference.places[nearest[good]]
-    import cv2
-
+    cv2 = opencv()
     cv2.setRNGSeed(0)  # RANSAC draws from OpenCV's own generator
     matrix, inside = cv2.estimateAffine2D(here, there, method=cv2.RANSAC, confidence=0.99, maxIters=1000,
                                           ransacReprojThreshold=_NEAR * max(reference.size) / SIDE)
