@@ -86,8 +86,8 @@ class Transforms(Posed, Importer):
     def _view(self, name: str, file: Path, values: Row, frame: Row, picture: Path) -> View:
         where = f"{show(file)}: {show(str(frame['file_path'])[:80])}"
         with reading(file, "transforms.json"):
-            intrinsics, size, lens = _camera(values, frame, picture)
-        intrinsics, size = fitted(lens_of(intrinsics, where), size, picture, show(file.name))
+            numbers, size, lens = _camera(values, frame, picture)
+        intrinsics, size = fitted(lens_of(numbers, where), size, picture, show(file.name))
         poses = from_axes(pose(frame.get("transform_matrix"), where), self.config.axes)
         return View(name=name, picture=picture, camera_to_world=poses, intrinsics=intrinsics, size=size,
                     split=_split(file), lens=lens if any(lens) else None)

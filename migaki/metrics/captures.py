@@ -130,13 +130,14 @@ def remarks_on_poses(capture: Capture) -> list[Remark]:
                             "leave them out", tuple(twins)))
     middle = np.median(poses[:, :, 3], axis=0)
     away = np.linalg.norm(poses[:, :, 3] - middle, axis=1)
-    strays = [capture.names[k] for k in np.flatnonzero(away > _FAR_AWAY * max(float(np.median(away)), 1e-12))]
+    limit = _FAR_AWAY * max(float(np.median(away)), 1e-12)
+    strays = [capture.names[k] for k in np.flatnonzero(away > limit).tolist()]
     if strays:
         found.append(Remark("far from all other cameras, as poses are that were estimated wrongly: leave them out",
                             tuple(strays)))
     angles = aim_angles(poses)
     if angles is not None and np.median(angles) < _AT_DEG:
-        lost = [capture.names[k] for k in np.flatnonzero(angles > _AWAY_DEG)]
+        lost = [capture.names[k] for k in np.flatnonzero(angles > _AWAY_DEG).tolist()]
         if lost:
             found.append(Remark("looking away from what the others look at: check their poses, or leave them out",
                                 tuple(lost)))
@@ -208,7 +209,7 @@ def _remarks_on_lenses(capture: Capture) -> list[Remark]:
     found = list[Remark]()
     outside = ((centre < 0) | (centre > np.stack([widths, heights], 1))).any(1)
     share = focal.max(1) / np.maximum(heights, widths)
-    odd = [capture.names[k] for k in np.flatnonzero(outside | (share < _FOCAL[0]) | (share > _FOCAL[1]))]
+    odd = [capture.names[k] for k in np.flatnonzero(outside | (share < _FOCAL[0]) | (share > _FOCAL[1])).tolist()]
     if odd:
         found.append(Remark("of another resolution than their focal lengths or centres: scale these with the pictures",
                             tuple(odd)))

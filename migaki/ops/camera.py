@@ -103,7 +103,8 @@ def look_at(centre: Tensor, target: Tensor, up: Tensor | tuple[float, float, flo
 
     Shape: centre and target (..., 3), up (3,) or (..., 3)
     """
-    centre, target = torch.broadcast_tensors(centre.double(), target.double())
+    shape = (centre - target).shape
+    centre, target = centre.double().expand(shape), target.double().expand(shape)
     upwards = torch.as_tensor(up, dtype=torch.float64, device=centre.device).expand_as(centre)
     forward = target - centre
     is_inside = forward.norm(dim=-1, keepdim=True) < _SMALL
@@ -145,7 +146,8 @@ def focus(camera_to_world: Tensor) -> Tensor:
     system = across.sum(0)
     if torch.linalg.eigvalsh(system)[0] < 1e-6 * len(poses):
         return centres.mean(0).float()
-    return torch.linalg.solve(system, (across @ centres[:, :, None]).sum(0))[:, 0].float()
+    found: Tensor = torch.linalg.solve(system, (across @ centres[:, :, None]).sum(0))[:, 0].float()
+    return found
 
 
 def orbit(camera_to_world: Tensor, count: int, *, turn_deg: float = 360.0) -> Tensor:

@@ -261,7 +261,7 @@ def trace_rows(
         first: int, last: int, samples: int, disc: float, lens: Array, camera: Array, camera_next: Array, things: Array,
         roots: Array, poses: Array, poses_next: Array, nodes: Array, triangles: Array, materials: Array,
         textures: Array, sun: Array, ambient: Array, sky: Array, colour: Array, albedo: Array, depth: Array,
-        normals: Array, flow: Array, seen_next: Array, mask: Array, roughness: float,
+        normals: Array, flow: Array, seen_next: Array, mask: Array, roughness: Array,
 ) -> None:
     """Render rows first .. last of one picture into (H, W, ...) arrays; see the module and `simulate.scene`."""
     width = colour.shape[1]

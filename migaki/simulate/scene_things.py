@@ -90,7 +90,9 @@ def about(axis: Sequence[float], angle: float) -> Array:
     x, y, z = np.array(axis, np.float64) / np.linalg.norm(axis)
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     # einsum sums in a fixed order, unlike an unknown BLAS.
-    return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * np.einsum("ij,jk->ik", cross, cross)
+    square: Array = np.einsum("ij,jk->ik", cross, cross)
+    found: Array = np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * square
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,8 @@ class Move:
     def lens(self, values: Array) -> Array:
         """Convert fx fy cx cy (..., 4) from the picture's corner for a change of size."""
         half = np.array([0.0, 0.0, 0.5, 0.5])
-        return self.camera(np.asarray(values, np.float64) - half) + half
+        moved: Array = self.camera(np.asarray(values, np.float64) - half) + half
+        return moved
 
     def vectors(self, values: Array, *, in_pixels: bool) -> Array:
         """Resample numbers (C, h, w) at the nearest pixel; x y in px, the first two, are turned and scaled too."""
