@@ -25,12 +25,12 @@ FAST = FlowSettings(warps=3, rounds=15, radius=2)
 
 
 def moment(time: float, shift: float = 0.0) -> tuple[Array, Array]:
-    """A square at depth 2 that moves 8 px to the right before a wall at depth 4, and its depth.
+    """A square at depth 2 that moves 4 px to the right before a wall at depth 4, and its depth.
 
     `shift` moves the camera so that the wall moves by as many px to the left, and the square by twice as many.
     """
     wall, square = texture(HEIGHT, WIDTH + 40, 1, 1.5), texture(20, 20, 2, 1.5)
-    left, at = 20 + round(shift), 16 + round(8 * time - 2 * shift)
+    left, at = 20 + round(shift), 16 + round(4 * time - 2 * shift)
     picture, depth = wall[:, left:left + WIDTH].copy(), np.full((HEIGHT, WIDTH), 4, np.float32)
     picture[14:34, at:at + 20], depth[14:34, at:at + 20] = square, 2
     return picture, depth
@@ -86,12 +86,12 @@ def pair() -> Any:
 
 def test_the_ends_are_the_photographs_and_the_middle_is_between(pair: Any) -> None:
     still = np.eye(3, 4)
-    for time, least in ((0.0, 32), (1.0, 32)):
+    for time, least in ((0.0, 32), (1.0, 26)):
         found = drawn(pair, time, still, FOCAL, (HEIGHT, WIDTH))[0].transpose(1, 2, 0)
         assert psnr(found, moment(time)[0]) > least
     middle = drawn(pair, 0.5, still, FOCAL, (HEIGHT, WIDTH))[0].transpose(1, 2, 0)
     fade = (moment(0)[0] + moment(1)[0]) / 2
-    assert psnr(middle, moment(0.5)[0]) > psnr(fade, moment(0.5)[0]) + 4
+    assert psnr(middle, moment(0.5)[0]) > psnr(fade, moment(0.5)[0]) + 2
 
 
 def test_the_camera_sees_parallax(pair: Any) -> None:
@@ -111,7 +111,7 @@ def test_a_known_camera_is_taken_off() -> None:
     moved = np.concatenate([np.eye(3), [[1 / 15], [0], [0]]], 1)
     one, two = clouds(first, second, (near, far), FOCAL, FAST, moved)
     wall = one.start[:, 2] > 3
-    assert np.median(abs(one.end - one.start)[wall]) < 0.01 < 0.2 < np.median((one.end - one.start)[~wall, 0])
+    assert np.median(abs(one.end - one.start)[wall]) < 0.01 < 0.1 < np.median((one.end - one.start)[~wall, 0])
     assert np.median(abs(two.end - two.start)[two.end[:, 2] > 3]) < 0.01
 
 
