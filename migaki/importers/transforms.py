@@ -59,7 +59,8 @@ class Transforms(Posed, Importer):
         """Whether the folder holds such a file, or the path is one."""
         folder, names = (path, _FILES) if path.is_dir() else (path.parent, (path.name,))
         for name in names:
-            if name.endswith(".json") and is_own(folder, folder / name) and b'"transform_matrix"' in ends_of(folder / name):
+            file = folder / name
+            if name.endswith(".json") and is_own(folder, file) and b'"transform_matrix"' in ends_of(file):
                 return f"poses: {name} with transform_matrix"
         return ""
 
