@@ -27,6 +27,7 @@ from migaki.importers.posed import (
     View,
     fitted,
     flat_names,
+    is_own,
     lens_of,
     picture_at,
     pose,
@@ -68,7 +69,7 @@ class Colmap(Posed, Importer):
     def recognises(cls, path: Path) -> str:
         """Whether the folder, or a usual place in it, holds `cameras.txt` and `images.txt`."""
         model = _model(path)
-        if model is None or b" " not in ends_of(model / "cameras.txt"):
+        if model is None or not is_own(path, model / "images.txt") or b" " not in ends_of(model / "cameras.txt"):
             return ""
         return f"COLMAP: {(model / 'images.txt').relative_to(path)} beside cameras.txt"
 

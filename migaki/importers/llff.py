@@ -21,7 +21,7 @@ from migaki.data.sets.listing import natural_key
 from migaki.importers.annotations import plain_files, plain_folders
 from migaki.importers.frames import read_plane
 from migaki.importers.importer import Array, Importer
-from migaki.importers.posed import Background, Posed, View, fitted, lens_of, pose
+from migaki.importers.posed import Background, Posed, View, fitted, is_own, lens_of, pose
 from migaki.ops.camera_poses import from_axes
 
 _FILE = "poses_bounds.npy"
@@ -55,7 +55,7 @@ class LLFF(Posed, Importer):
             _, _, columns, _ = read_npy_header(path / _FILE)
         except (UserError, OSError):
             return ""
-        return f"LLFF: {_FILE}" if columns == _COLUMNS else ""
+        return f"LLFF: {_FILE}" if columns == _COLUMNS and is_own(path, path / _FILE) else ""
 
     def find(self, path: Path) -> Sequence[View]:
         """The views, in the order of the pictures' names."""

@@ -170,6 +170,11 @@ def fitted(intrinsics: Array, size: tuple[int, int], picture: Path, where: str) 
     return intrinsics * [across, down, across, down], (header.height, header.width)
 
 
+def is_own(root: Path, file: Path) -> bool:
+    """Whether a file is there and no link leads out of `root` on the way to it."""
+    return file.is_file() and os.path.realpath(file).startswith(os.path.realpath(root) + os.sep)
+
+
 def picture_at(root: Path, folder: Path, name: str, by: str) -> Path | None:
     """The file `name` in `folder`, as `annotations.member` checks it; None where there is nothing of that name."""
     try:

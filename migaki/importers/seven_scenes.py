@@ -23,7 +23,7 @@ from migaki.data.files.image_file import read_header
 from migaki.importers.annotations import member, plain_files, plain_folders, read_bytes
 from migaki.importers.frames import one_channel
 from migaki.importers.importer import Array, Importer
-from migaki.importers.posed import Background, Posed, View, lens_of, pose, scene_of_points
+from migaki.importers.posed import Background, Posed, View, is_own, lens_of, pose, scene_of_points
 
 _NAME: Final = re.compile(r"(frame-\d{6})\.color\.(?:png|jpg|jpeg)", re.IGNORECASE)
 _LENS: Final = (585.0, 585.0, 320.0, 240.0)
@@ -69,7 +69,7 @@ class SevenScenes(Posed, Importer):
         for folder in (path, *plain_folders(path)[:8]):
             for file in plain_files(folder, ".png", ".jpg", ".jpeg")[:4]:
                 found = _NAME.fullmatch(file.name)
-                if found and (folder / f"{found[1]}.pose.txt").is_file():
+                if found and is_own(path, folder / f"{found[1]}.pose.txt"):
                     return f"7-Scenes: {file.relative_to(path)} with {found[1]}.pose.txt"
         return ""
 

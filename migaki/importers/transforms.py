@@ -23,7 +23,7 @@ from migaki.data.sets.listing import natural_key
 from migaki.importers.annotations import ends_of
 from migaki.importers.frames import free_number, members, reading
 from migaki.importers.importer import Array, Importer, Row
-from migaki.importers.posed import Background, Posed, View, fitted, flat_names, lens_of, picture_at, pose
+from migaki.importers.posed import Background, Posed, View, fitted, flat_names, is_own, lens_of, picture_at, pose
 from migaki.importers.source_files import read_label_json
 from migaki.ops.camera_poses import from_axes
 
@@ -59,7 +59,8 @@ class Transforms(Posed, Importer):
         """Whether the folder holds such a file, or the path is one."""
         folder, names = (path, _FILES) if path.is_dir() else (path.parent, (path.name,))
         for name in names:
-            if name.endswith(".json") and b'"transform_matrix"' in ends_of(folder / name):
+            file = folder / name
+            if name.endswith(".json") and is_own(folder, file) and b'"transform_matrix"' in ends_of(file):
                 return f"poses: {name} with transform_matrix"
         return ""
 
