@@ -31,7 +31,7 @@ class FlowSettings:
     huber: float = 0.01  # px per px: smaller changes of the flow count by their square
     edge_scale: float = 8.0  # of exp(-scale |gradient|^power), the weight of the variation
     edge_power: float = 0.8
-    texture: float = 0.9  # share of the smooth part of a picture that is taken off, against changes of light
+    texture: float = 0.0  # share of the smooth part of a picture that is taken off, against changes of light
     smooth: float = 4.0  # px, width of that part
     ratio: float = 0.7  # size of a level by that of the next finer one
     warps: int = 6  # linearisations at each level
