@@ -65,7 +65,7 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("data", type=Path)
     words.add_argument("--minutes", type=float, default=10.0)
-    words.add_argument("--steps", type=int, default=VoxelField.Config.steps)
+    words.add_argument("--steps", type=int, default=VoxelField.Config().steps)
     words.add_argument("--rays", type=int, default=1024)
     words.add_argument("--size", type=int, default=0, help="px; 0 = as the data")
     words.add_argument("--device", default="auto")

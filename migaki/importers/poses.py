@@ -48,12 +48,12 @@ class Poses(Posed, Importer):
     class Config:
         """The lens, and what counts as found."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "focal refine engine background hold",
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "focal refine solver background hold",
                                             "rest": "pairs error least angle"}
 
         focal: float = 0.0  # px, at the pictures' own size; 0 = by the column `intrinsics`, EXIF, or found
         refine: bool = True  # adjust focal length and distortion, unless a column `intrinsics` says them
-        engine: Literal["own", "colmap"] = "own"  # colmap: by pycolmap (extra migaki[colmap])
+        solver: Literal["own", "colmap"] = "own"  # colmap: by pycolmap (extra migaki[colmap])
         background: Background = "black"  # colour behind transparent pictures
         hold: int = 8  # every so many-th picture is for testing (column `split`); 0 = none
         pairs: int = 20  # partners that each picture is matched with
@@ -106,11 +106,11 @@ class Poses(Posed, Importer):
         return self.take(path, views, scene_of(poses, points))
 
     def _require(self) -> None:
-        """UserError if what the engine needs is not installed."""
-        module, package, extra = ("cv2", "OpenCV", "poses") if self.config.engine == "own" else (
+        """UserError if what the solver needs is not installed."""
+        module, package, extra = ("cv2", "OpenCV", "poses") if self.config.solver == "own" else (
             "pycolmap", "pycolmap", "colmap")
         if importlib.util.find_spec(module) is None:
-            raise UserError(f"migaki import poses --engine {self.config.engine}: needs {package}: pip install "
+            raise UserError(f"migaki import poses --solver {self.config.solver}: needs {package}: pip install "
                             f"'migaki[{extra}]'")
 
     def _structure(self, files: Sequence[Path], size: tuple[int, int], scale: float,
@@ -121,7 +121,7 @@ class Poses(Posed, Importer):
                                 least=config.least, angle=config.angle)
         small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
         pictures = [_small(file, small, config.background) for file in files]
-        if config.engine == "colmap":
+        if config.solver == "colmap":
             return find_by_colmap(pictures, settings, None if intrinsics is None else intrinsics * scale)
         with Bar("find poses", 3 * len(files)) as bar:
             def progress(done: int, total: int) -> None:

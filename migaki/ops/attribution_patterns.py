@@ -34,6 +34,7 @@ from migaki.ops.taps import UnfitModel
 Patterns = dict[str, Tensor]
 """The pattern of each layer, in the shape of its weight, by the weight's name in the model."""
 
+_ROUNDED = 1e-5  # of the mean square: less variance than that is what sums in float32 leave of none
 _LEAST = 1e-6  # of the largest covariance: below, a neuron never varies, and its pattern is its weight over its square
 
 
@@ -114,7 +115,8 @@ class _Moments:
         along = (self.weight * covariance).flatten(1).sum(1).view_as(self.count)
         square = self.weight.square().flatten(1).sum(1).view_as(self.count)
         own = self.weight / square.clamp(min=1e-30)
-        varies = along > _LEAST * along.max().clamp(min=1e-30)
+        whole = (self.weight * self.xy / count).flatten(1).sum(1).view_as(self.count)  # the mean of the squares
+        varies = (along > _LEAST * along.max().clamp(min=1e-30)) & (along > _ROUNDED * whole)
         return torch.where(varies, covariance / torch.where(varies, along, torch.ones_like(along)), own).float()
 
 

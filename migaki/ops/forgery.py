@@ -155,13 +155,18 @@ def forge(source: Tensor, donor: Tensor, choice: Choice, levels: Tensor, softnes
     return forged, touched[:, 0] > 0
 
 
-def _seamless(source: Tensor, donor: Tensor, inside: Tensor, wanted: Tensor) -> Tensor:
-    """The donor blended in the gradient domain, (B, C, H, W); rows that are not `wanted` (B,) stay the source.
+def _rows_of(wanted: Tensor) -> Tensor:
+    """The rows that are solved for: those that are `wanted` on a CPU, since solving is the dearest part of forging.
 
-    On a CPU only those rows are solved for, since solving is the dearest part of forging; elsewhere all of them, since
-    asking which are wanted would make the host wait.
+    Elsewhere it is all of them, since asking which are wanted would make the host wait.
     """
-    rows = wanted.nonzero()[:, 0] if source.device.type == "cpu" else torch.arange(len(source), device=source.device)
+    every = torch.arange(len(wanted), device=wanted.device)
+    return every[wanted] if wanted.device.type == "cpu" else every
+
+
+def _seamless(source: Tensor, donor: Tensor, inside: Tensor, wanted: Tensor) -> Tensor:
+    """The donor blended in the gradient domain, (B, C, H, W); rows that are not `wanted` (B,) stay the source."""
+    rows = _rows_of(wanted)
     part, mask = donor[rows], inside[rows]
     blended = mask * (part + membrane(source[rows] - part, 1 - mask)) + (1 - mask) * source[rows]
     return source.index_copy(0, rows, blended)

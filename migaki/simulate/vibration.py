@@ -50,7 +50,7 @@ class Vibration(Simulator):
         amplitude: float = 0.1  # px, largest displacement
         direction: float = 0.0  # degrees, of the motion: 0 along the rows, 90 down
         fps: float = 2200.0  # frames a second
-        shutter: Literal["global", "rolling"] = "global"
+        shutter: Literal["global", "rolling"] = "global"  # rolling: each row is exposed a little after the one above
         gap: float = 0.0  # rolling: share of a frame's time without a row, 0 to 0.9
         height: int = 192  # px
         width: int = 192  # px

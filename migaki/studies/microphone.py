@@ -66,7 +66,7 @@ class MicrophoneStudy(Study):
         GROUPS: ClassVar[dict[str, str]] = {"usual": "amplitudes ways seeds film film_fps"}
 
         amplitudes: tuple[float, ...] = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # px
-        ways: tuple[str, ...] = tuple(WAYS)  # of weighting: snr, no_lag, energy, energy_any_lag
+        ways: tuple[str, ...] = ("snr", "no_lag", "energy", "energy_any_lag")  # of weighting the bands
         seeds: int = 3  # films of each amplitude
         seed: int = 0  # the first
         size: int = 192  # px, sides of the texture

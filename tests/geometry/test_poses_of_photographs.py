@@ -109,7 +109,7 @@ def test_sets_whose_poses_cannot_be_judged(captures: dict[str, Path]) -> None:
 def test_what_is_not_installed_is_named(captures: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "needs OpenCV: pip install 'migaki[poses]'" in refusal(captures["photos"])
-    assert "needs pycolmap: pip install 'migaki[colmap]'" in refusal(captures["photos"], engine="colmap")
+    assert "needs pycolmap: pip install 'migaki[colmap]'" in refusal(captures["photos"], solver="colmap")
 
 
 def test_a_reconstruction_of_colmap_is_read() -> None:

@@ -54,7 +54,8 @@ def test_patches_are_told_from_shading() -> None:
     assert psnr(found, albedo) > psnr(colours, albedo) + 10  # the colours as they were seen
     assert np.abs(found * (harmonics(normals) @ light) - colours).max() < 0.02
     alone, even = divided(colours, normals, edges, np.ones(len(normals)), rounds=0)
-    assert psnr(alone, albedo) == pytest.approx(psnr(colours, albedo), abs=0.5) and not even[1:].any()
+    # Without a round the light is even: the colours stay, brought to the mean albedo alone.
+    assert psnr(alone, albedo) == pytest.approx(psnr(colours, albedo), abs=1) and not even[1:].any()
 
 
 def test_noise_does_not_bend_the_light() -> None:

@@ -45,8 +45,35 @@ MOVES = torch.tensor([[[-1.1, 0, 17.3], [0, 1.1, 0.7]], [[0.9, 0, 1.1], [0, 0.9,
 REGION = (rand(2, 9, 11) > 0.5).float()
 GROUP = torch.tensor([0, 1, 2, 0, 1, 2])
 
+POSES = torch.cat([torch.linalg.qr(rand(2, 3, 3)).Q, rand(2, 3, 1) * 4], 2)
+LENS, BENDS = torch.tensor([588.03, 587.07, 320.0, 240.0]), torch.tensor([0.058, -0.081, 0.001, 0.002])
+SLOPES, SQUARE = rand(7, 2), rand(2, 3, 32, 32)
+PAIRS = torch.eye(6, dtype=torch.bool).roll(3, 1)
+
 CASES: dict[str, tuple[Any, ...]] = {
     "contrastive.nt_xent": (FEATURES, FEATURES.flip(0), 0.3), "contrastive.alignment": (FEATURES, FEATURES.flip(0)),
+    "camera.cropped": (LENS, 3.0, 2.0), "camera.distort": (SLOPES, BENDS), "camera.undistort": (SLOPES, BENDS),
+    "camera.focus": (POSES,), "camera.look_at": (rand(2, 3) * 4, rand(2, 3)), "camera.orbit": (POSES, 3),
+    "camera.pixel_rays": (LENS, POSES[0], 4, 5), "camera.project": (rand(5, 3) * 3 + 2, LENS, POSES[0]),
+    "camera.unproject": (rand(5, 2) * 90, rand(5) + 1, LENS, POSES[0]), "camera.resized": (LENS, 0.3),
+    "camera.ring": (3, 2.1, 33.0), "camera.rotated": (rand(5, 3), POSES[0]), "camera.world_to_camera": (POSES,),
+    "camera.undistort_image": (COLOURS, LENS / 9, BENDS),
+    "contrastive.shared_nce": (FEATURES, FEATURES.flip(0), torch.eye(6).roll(1, 0), 0.3),
+    "copies.match_loss": (FEATURES, PAIRS, ~PAIRS & (rand(6, 6) > 0.8), 0.3),
+    "copies.shared": (FEATURES, FEATURES.flip(0)),
+    "copies.stranger_entropy": (FEATURES, PAIRS, torch.zeros(6, 6, dtype=torch.bool)),
+    "copy_views.laid_onto": (COLOURS, COLOURS.flip(0)), "copy_views.mixed": (COLOURS, COLOURS.flip(0), 0.5),
+    "copy_views.patched": (COLOURS, COLOURS.flip(0)), "copy_views.written_on": (COLOURS,),
+    "mixing.common_share": (rand(4),), "mixing.mixed": (COLOURS, "mixup", rand(2), rand(2, 2)),
+    "picture_parts.picture_parts": (SQUARE, 8),
+    "pretext.colour_histograms": (COLOURS, (2, 3), 4), "pretext.grey_in_all": (COLOURS,), "pretext.holed": (COLOURS,),
+    "pretext.cut_at": (COLOURS, torch.tensor([1, 2]), torch.tensor([0, 3]), 5),
+    "pretext.neighbouring": (SQUARE, 0.2, 0.1), "pretext.one_channel_each": (COLOURS, 0.5),
+    "pretext.overlapping": (COLOURS,),
+    "pretext.quarter_turned": (SQUARE,), "pretext.squared": (COLOURS,),
+    "style.covariance": (COLOURS,), "style.shapes_of": (COLOURS,),
+    "volume_torch.activated": (FEATURES - 0.5, 0), "volume_torch.contracted": (rand(7, 3) * 6 - 3,),
+    "volume_torch.harmonics": (VECTORS, 2), "volume_torch.stretched": (rand(7) * 4, rand(7), rand(7) + 1),
     "contrastive.uniformity": (FEATURES,), "contrastive.effective_rank": (FEATURES,),
     "contrastive.nearest_entropy": (FEATURES, GROUP),
     "linear_light.to_linear": (COLOURS,), "linear_light.to_srgb": (COLOURS,), "linear_light.luminance": (COLOURS,),
@@ -72,10 +99,12 @@ CASES: dict[str, tuple[Any, ...]] = {
     "clusters.squared_distances": (FEATURES, FEATURES[:4]),
     "translation.patch_squares": (PICTURES,), "translation.score_accuracy": (PICTURES,),
     "translation.patch_nce": (rand(2, 5, 8) - 0.5, rand(2, 5, 8) - 0.5, 0.07),
-    "camera.tone_curve": (COLOURS, rand(2), rand(2, 4)), "camera.mix_channels": (COLOURS, rand(2, 3, 3), rand(2, 3)),
-    "camera.local_gain": (COLOURS, rand(2, 2, 3, 3, 3)), "camera.lens_blur": (COLOURS, rand(2, 4), rand(2, 4)),
-    "camera.vignette": (COLOURS, rand(2)), "camera.jpeg": (COLOURS, rand(2, 8, 8) * 40, rand(2)),
-    "camera.grain": (COLOURS, rand(2, 4, 12, 16), rand(2, 3), rand(2), rand(2)),
+    "camera_light.tone_curve": (COLOURS, rand(2), rand(2, 4)),
+    "camera_light.mix_channels": (COLOURS, rand(2, 3, 3), rand(2, 3)),
+    "camera_light.local_gain": (COLOURS, rand(2, 2, 3, 3, 3)),
+    "camera_light.lens_blur": (COLOURS, rand(2, 4), rand(2, 4)),
+    "camera_light.vignette": (COLOURS, rand(2)), "camera_light.jpeg": (COLOURS, rand(2, 8, 8) * 40, rand(2)),
+    "camera_light.grain": (COLOURS, rand(2, 4, 12, 16), rand(2, 3), rand(2), rand(2)),
     "statistics.picture_statistics": (COLOURS,), "statistics.band_energies": (COLOURS, 4),
     "statistics.unevenness": (COLOURS,), "statistics.standardised": (FEATURES, FEATURES[:4]),
     "statistics.sliced_wasserstein": (FEATURES[:3], FEATURES[3:], rand(32, 5) - 0.5),
@@ -181,19 +210,26 @@ KEYWORDS = {"adaptation.domain_cross_entropy": {"is_target": True},
 # What takes no pictures or labels of 16 bits: a graph of autograd, any network, what keeps a type by design.
 KEEPS_ITS_TYPE = {"adversarial.gradient_penalty", "consistency.label_drift", "filtering.gaussian_kernel",
                   "full_precision.full_precision", "boxes.encode", "scene_moves.move_planes",
+                  "copies.match_loss", "copies.stranger_entropy", "copies.shared", "picture_parts.picture_parts",
+                  "pretext.cut_at", "pretext.holed", "pretext.neighbouring", "pretext.one_channel_each",
+                  "pretext.overlapping", "pretext.quarter_turned", "pretext.squared",  # pixels are moved alone
                   "landmarks.inside", "self_regularisation.identity",
                   "tiling.apply_tiled", "tiling.tiled_rows"}
 NO_TENSORS = {"gaze.problem_of", "distinct_maps.class_gradients",  # arrays or lists of NumPy; a network
               "regions.fill_outline", "regions.fill_outlines", "regions.region_of_runs", "regions.runs_of_region",
               "regions.unpack_runs",
               # a recipe, a width or several maps of their own beside the tensors
-              "linear_light.blend", "linear_light.feather", "pair_views.altered_views", "pair_views.crop_matrices",
+              "copy_views.copy_views", "copy_views.moved", "pair_views.coloured_views", "picture_parts.side_of",
+              "pretext.patch_layout", "style.num_parts", "volume_torch.leaves", "volume_torch.march",
+              "volume_torch.span", "linear_light.blend", "linear_light.feather",
+              "pair_views.altered_views", "pair_views.crop_matrices",
               "pair_views.pair_views", "style.sliced_distance", "style.sliced_quantiles", "style.standardised",
               "style.unit_directions", "style.weights_for", "style_colours.with_colours_of"}
 
 
 # Modules whose functions take a network, drawn views or a lattice rather than tensors alone.
-WITHOUT_CASES = {"attacks", "attribution", "attribution_layers", "attribution_patterns", "cutout", "dense_crf",
+WITHOUT_CASES = {"albedo", "camera_poses", "gltf", "mesh", "sound", "volume_grid", "volume_jit",  # NumPy, float64
+                 "attacks", "attribution", "attribution_layers", "attribution_patterns", "cutout", "dense_crf",
                  "explaining", "fisher", "forgery", "guided", "guided_style", "label_noise", "linear_svm", "patches",
                  "perceptual", "permutohedral", "pixel_descent", "reranking", "rules", "shuffled", "slic",
                  "style_clusters", "surface_light", "taps", "units", "views"}

@@ -48,6 +48,7 @@ def test_the_study_in_a_small_form(tmp_path: Path) -> None:
     assert "own_psnr" in text and "network, r = 2" in text and "optimised 2 times" in text
 
 
+@pytest.mark.long  # the network itself is tested in test_any_style.py
 def test_the_study_of_any_style_in_a_small_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(any_styles, "_SIDE", 48)
     config = any_styles.AnyStylesStudy.Config(seeds=1, steps=2, patch=32, num_styles=4, optimised=(2,), count=1,
