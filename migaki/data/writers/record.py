@@ -43,6 +43,11 @@ class Plan:
         return Record(self.row, tuple((name, how(value, image_format)) for name, how, value in self.files))
 
 
+def _plural(key: str) -> str:
+    """The folder of a further picture."""
+    return key if key.endswith("s") else f"{key}s"
+
+
 def plan(name: str, image: torch.Tensor | Array, row: Row, image_format: str, *, suffix: str | None = None) -> Plan:
     """Returns what is to be stored of one image.
 
@@ -65,11 +70,11 @@ def plan(name: str, image: torch.Tensor | Array, row: Row, image_format: str, *,
         if is_file_column(key):
             raise ValueError(f"the row has a column '{key}': the writer sets the file names")
         if isinstance(value, FileCopy):
-            values[f"{key}_file_name"] = f"{key}s/{stem}{value.suffix}"
+            values[f"{key}_file_name"] = f"{_plural(key)}/{stem}{value.suffix}"
             files.append((values[f"{key}_file_name"], _as_it_is, value.content))
         elif key in FILE_KEYS:
             ending = _ending(key, value, image_format)
-            values[f"{key}_file_name"] = f"{key}s/{stem}{ending}"
+            values[f"{key}_file_name"] = f"{_plural(key)}/{stem}{ending}"
             how = encode_signal if key in _ARRAYS else encode_plane if key in PLANE_KEYS else encode_image
             files.append((values[f"{key}_file_name"], how, value))
         else:
