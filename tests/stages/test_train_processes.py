@@ -211,6 +211,7 @@ def test_another_number_goes_on_to_one_result(root: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long  # two processes that are started without it are tested above
 def test_torchrun(root: Path) -> None:
     """The command line as the manual has it: one set of files, one line of output."""
     out = root / "torchrun"

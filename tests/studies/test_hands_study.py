@@ -49,6 +49,7 @@ def test_the_table_has_every_arm_beside_the_paper(walked: Path) -> None:
     assert figures["count"] == 5
 
 
+@pytest.mark.long  # the same is tested of weak_segmentation
 def test_a_second_seed_is_added_and_the_first_is_not_made_again(walked: Path, tmp_path: Path,
                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(walked, tmp_path / "out")

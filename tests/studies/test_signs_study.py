@@ -67,6 +67,7 @@ def test_the_whole_study_and_a_second_call(folders: dict[str, Path], tmp_path: P
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")} == made
 
 
+@pytest.mark.long  # steps side by side are tested in test_side_by_side.py
 def test_a_part_of_the_arms_by_the_command_line_side_by_side(folders: dict[str, Path], tmp_path: Path,
                                                              capfd: pytest.CaptureFixture[str]) -> None:
     """Two at a time give the files of one after the other."""

@@ -227,7 +227,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("size", [DESK, pytest.param(PHONE, marks=pytest.mark.long)], ids=["desk", "phone"])
 def test_a_word_in_a_browser(browser: Any, open_words: Callable[..., WordSets], size: Any) -> None:
     words, secret, complaints = open_words(), "t" * 20, list[str]()
     with served(words_app.build_app(words, host="127.0.0.1", token=secret), words_app.CONNECTIONS) as url:
