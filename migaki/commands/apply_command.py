@@ -10,7 +10,7 @@ from migaki.commands.recorded import CONFIG, with_recorded
 from migaki.core.discovery import names_in, reference
 from migaki.core.errors import UserError
 from migaki.core.files import show
-from migaki.core.outline import docstring, load
+from migaki.core.outline import docstring, literal, load
 
 ABOUT = """Apply the trained system in the folder RUN, or the change called NAME, to a set of images.
 
@@ -19,7 +19,6 @@ size keeps their bit depth, alpha and EXIF. The input may also be a film: what i
 
 _JOB = "migaki.stages.apply_job:ApplyJob"
 _ALONE = "migaki.stages.apply_job:AloneJob"
-_BY_ITSELF = ("orbit",)  # changes that read no set
 _RUN = Single(kind=Path, about="the folder of a trained run", operand="RUN")
 
 
@@ -36,7 +35,7 @@ def run(words: list[str]) -> int:
     if words[0] in changes:
         name = words[0]
         cls = reference("changes", name, "Change")
-        if name in _BY_ITSELF:
+        if literal(cls, "by_itself", False):
             return _by_itself(name, cls, words[1:])
         options = parse(f"apply {name}", docstring(cls), words[1:], also=(CONFIG,), job=_JOB,
                         config=f"{cls}.Config")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 
 from migaki.commands.help import table
 from migaki.commands.options import parse
 from migaki.core.discovery import names_in, reference
 from migaki.core.errors import UserError
-from migaki.core.outline import docstring, load
-from migaki.core.source_names import find_class
+from migaki.core.outline import docstring, literal, load
 
 ABOUT = "Serve a web page on this machine, for one or many people."
 
@@ -33,17 +31,9 @@ def run(words: list[str]) -> int:
         raise UserError(f"no page is called '{name}': "
                         + (f"did you mean '{close[0]}'?" if close else f"known are {', '.join(pages)}"))
     cls = reference("web", f"{name}_page", "ServedPage")
-    operand = _operand(cls)
+    operand = literal(cls, "operand", "")  # the option that a bare word fills
     if operand and rest and not rest[0].startswith("-"):  # `serve folder DIR` is `serve folder --folder DIR`
         rest = [f"--{operand}", *rest]
     options = parse(f"serve {name}", docstring(cls), rest, config=f"{cls}.Config")
     load(cls)(options.config).serve()
     return 0
-
-
-def _operand(cls: str) -> str:
-    """Returns the option that a bare word fills, read from the source; "" for none."""
-    for line in find_class(cls)[1].body:
-        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "operand":
-            return str(ast.literal_eval(line.value))
-    return ""

@@ -70,6 +70,14 @@ def docstring(reference: str) -> str:
     return ast.get_docstring(find_class(reference)[1]) or ""
 
 
+def literal(reference: str, name: str, default: Any) -> Any:
+    """Returns the value that the class itself gives to `name`, read from its source as the options are."""
+    for line in find_class(reference)[1].body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == name:
+            return ast.literal_eval(line.value)
+    return default
+
+
 def load(reference: str) -> Any:
     """Import the module of a class and return the class."""
     module, _, path = reference.partition(":")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from migaki.core.discovery import names_in, reference
-from migaki.core.outline import GROUPS, Option, load, outline, spelt
+from migaki.core.outline import GROUPS, Option, literal, load, outline, spelt
 
 SHELVES = (
     ("systems", "System", ("Data", "Config")), ("simulate", "Simulator", ("Config",)),
@@ -69,6 +69,12 @@ def test_every_option_has_one_group_and_a_text(place: str) -> None:
     for option in outline(place).options:
         assert option.group in GROUPS
         assert option.about, f"{place}: say in a comment what --{option.name} is, with its unit"
+
+
+def test_what_a_class_says_of_itself_is_read_from_its_source() -> None:
+    assert literal("migaki.changes.orbit:Orbit", "by_itself", False) is True
+    assert literal("migaki.changes.match:Match", "by_itself", False) is False
+    assert literal("migaki.changes.mesh:Mesh", "record_name", "") == "mesh"
 
 
 def test_presets_are_read_too() -> None:
