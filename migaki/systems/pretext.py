@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -25,7 +24,13 @@ from migaki.nets.encoder import Encoder, Projector
 from migaki.nets.pretext_heads import Filler, RowPredictor
 from migaki.ops import pretext
 from migaki.ops.pair_views import PairViews, pair_views
-from migaki.systems.parts.encoding import FIGURES_EVERY, check_encoding, warnings
+from migaki.systems.parts.encoding import (
+    FIGURES_EVERY,
+    EncoderOptions,
+    PicturesAlone,
+    check_encoding,
+    warnings,
+)
 
 Task = Literal["rotation", "context", "colour", "inpainting", "cpc"]
 
@@ -45,7 +50,7 @@ class Pretext(System):
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
-    class Config:
+    class Config(EncoderOptions):
         """What is trained and how."""
 
         GROUPS: ClassVar[dict[str, str]] = {
@@ -53,9 +58,6 @@ class Pretext(System):
             "network": "channels height width features inside projected",
         }
 
-        channels: int = 0  # 0 = as the data
-        height: int = 0  # px; 0 = as the data
-        width: int = 0  # px; 0 = as the data
         task: Task = "rotation"  # the puzzle
         steps: int = 3000  # updates
         batch_size: int = 256  # pictures; rotation, colour and inpainting see each in two crops
@@ -65,21 +67,9 @@ class Pretext(System):
         jitter: float = 0.15  # context: sides of a patch by which patches are moved, for the same reason
         single: float = 0.8  # context, cpc: share of patches that show one channel alone, against fringes of the lens
         temperature: float = 0.1  # cpc: of the loss
-        features: int = 24  # width of the network; the features are eight times as many
-        inside: int = 256  # width of the hidden layer of the head
-        projected: int = 128  # cpc: length of the predicted vectors
-        learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
-        weight_decay: float = 1e-4  # AdamW's
         max_norm: float = 5.0  # gradient clipping; 0 = off
 
-    @dataclass(frozen=True, kw_only=True, slots=True)
-    class Data:
-        """Pictures, drawn from equally often of each folder; labels are not read."""
-
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "labelled"}
-
-        data: tuple[Path, ...]  # pictures without labels
-        labelled: Path | None = None  # others with labels, by whose neighbours the features are judged while it runs
+    Data = PicturesAlone
 
     config: Config
     training_only = ("head.",)
@@ -114,7 +104,7 @@ class Pretext(System):
         return heads[config.task]()
 
     @classmethod
-    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+    def open(cls, data: PicturesAlone, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folders: the first sets the size, the others are scaled to it."""
         return open_rivals(config, data.data, seed, data.labelled)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -19,10 +18,19 @@ from migaki.core.system import Sheet, System, descend
 from migaki.data.batches.rivals import open_rivals
 from migaki.losses.contrastive import nt_xent, shared_nce
 from migaki.metrics.neighbourhood import Neighbourhood
-from migaki.nets.encoder import Encoder, Projector
+from migaki.nets.backbones import open_encoder
+from migaki.nets.encoder import Projector
 from migaki.ops.mixing import MIXTURES, Mixture, common_share, mixed
 from migaki.ops.pair_views import pair_views
-from migaki.systems.parts.encoding import FIGURES_EVERY, check_encoding, figures, recipe_of, warnings
+from migaki.systems.parts.encoding import (
+    FIGURES_EVERY,
+    PicturesAlone,
+    RivalOptions,
+    check_encoding,
+    figures,
+    recipe_of,
+    warnings,
+)
 
 _SHOWN = 8
 
@@ -36,42 +44,22 @@ class SDMP(System):
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
-    class Config:
+    class Config(RivalOptions):
         """What is trained and how."""
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "steps batch_size mixture source between static recipe temperature",
-            "network": "channels height width features inside projected",
+            "network": "channels height width backbone features inside projected",
         }
 
-        channels: int = 0  # 0 = as the data
-        height: int = 0  # px; 0 = as the data
-        width: int = 0  # px; 0 = as the data
         steps: int = 1500  # updates; each costs two of SimCLR's
         batch_size: int = 256  # pictures; each is seen in two views and in two mixtures
         mixture: Literal["all", "mixup", "cutmix", "resizemix"] = "all"  # how two pictures are mixed; all: by turns
         source: float = 0.5  # weight of mixtures against their sources, as in the authors' code
         between: float = 0.5  # weight of mixtures against mixtures, as in the authors' code
         static: bool = False  # both sources count half, whatever their shares are
-        recipe: Literal["auto", "small", "large"] = "auto"  # views of small pictures (weaker colours, no blur); by size
-        crop: tuple[float, float] = (0.2, 1.0)  # share of a picture's area that a view shows
-        mirrored: float = 0.5  # share of mirrored views; 0 where left and right matter
-        temperature: float = 0.5  # of the losses
-        features: int = 24  # width of the network; the features are eight times as many
-        inside: int = 256  # width of the projector's hidden layer
-        projected: int = 128  # outputs of the projector
-        learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
-        weight_decay: float = 1e-4  # AdamW's
-        max_norm: float = 0.0  # gradient clipping; 0 = off
 
-    @dataclass(frozen=True, kw_only=True, slots=True)
-    class Data:
-        """Pictures, drawn from equally often of each folder; labels are not read."""
-
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "labelled"}
-
-        data: tuple[Path, ...]  # pictures without labels
-        labelled: Path | None = None  # others with labels, by whose neighbours the features are judged while it runs
+    Data = PicturesAlone
 
     config: Config
     training_only = ("projector.",)
@@ -82,7 +70,7 @@ class SDMP(System):
         if min(config.source, config.between) < 0:
             raise UserError(f"--source {config.source:g} --between {config.between:g}: weights, at least 0")
         self.config = config
-        self.encoder = Encoder(config.channels, config.height, config.width, config.features)
+        self.encoder = open_encoder(config.backbone, config.channels, config.height, config.width, config.features)
         self.projector = Projector(self.encoder.dim, config.inside, config.projected)
         self.views = recipe_of(config)
         parameters = [*self.encoder.parameters(), *self.projector.parameters()]
@@ -90,7 +78,7 @@ class SDMP(System):
                                                     weight_decay=config.weight_decay)}
 
     @classmethod
-    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+    def open(cls, data: PicturesAlone, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folders: the first sets the size, the others are scaled to it."""
         return open_rivals(config, data.data, seed, data.labelled)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 
@@ -17,10 +16,18 @@ from migaki.core.system import Sheet, System, descend
 from migaki.data.batches.rivals import open_rivals
 from migaki.losses.contrastive import nt_xent
 from migaki.metrics.neighbourhood import Neighbourhood
-from migaki.nets.backbones import Own, open_encoder
+from migaki.nets.backbones import open_encoder
 from migaki.nets.encoder import Projector
 from migaki.ops.pair_views import pair_views
-from migaki.systems.parts.encoding import FIGURES_EVERY, check_encoding, figures, recipe_of, warnings
+from migaki.systems.parts.encoding import (
+    FIGURES_EVERY,
+    PicturesAlone,
+    RivalOptions,
+    check_encoding,
+    figures,
+    recipe_of,
+    warnings,
+)
 
 _SHOWN = 8
 
@@ -33,7 +40,7 @@ class SimCLR(System):
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
-    class Config:
+    class Config(RivalOptions):
         """What is trained and how."""
 
         GROUPS: ClassVar[dict[str, str]] = {
@@ -41,31 +48,10 @@ class SimCLR(System):
             "network": "channels height width backbone features inside projected",
         }
 
-        channels: int = 0  # 0 = as the data
-        height: int = 0  # px; 0 = as the data
-        width: int = 0  # px; 0 = as the data
         steps: int = 3000  # updates
         batch_size: int = 256  # pictures; each is seen in two views
-        recipe: Literal["auto", "small", "large"] = "auto"  # views of small pictures (weaker colours, no blur); by size
-        crop: tuple[float, float] = (0.2, 1.0)  # share of a picture's area that a view shows
-        mirrored: float = 0.5  # share of mirrored views; 0 where left and right matter
-        temperature: float = 0.5  # of the loss
-        backbone: Own = "small_resnet"  # network; see `migaki list backbones`
-        features: int = 24  # width of the network; the features are eight times as many
-        inside: int = 256  # width of the projector's hidden layer
-        projected: int = 128  # outputs of the projector
-        learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
-        weight_decay: float = 1e-4  # AdamW's
-        max_norm: float = 0.0  # gradient clipping; 0 = off
 
-    @dataclass(frozen=True, kw_only=True, slots=True)
-    class Data:
-        """Pictures, drawn from equally often of each folder; labels are not read."""
-
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "labelled"}
-
-        data: tuple[Path, ...]  # pictures without labels
-        labelled: Path | None = None  # others with labels, by whose neighbours the features are judged while it runs
+    Data = PicturesAlone
 
     config: Config
     training_only = ("projector.",)
@@ -82,7 +68,7 @@ class SimCLR(System):
                                                     weight_decay=config.weight_decay)}
 
     @classmethod
-    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+    def open(cls, data: PicturesAlone, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the folders: the first sets the size, the others are scaled to it."""
         return open_rivals(config, data.data, seed, data.labelled)
 

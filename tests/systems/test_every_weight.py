@@ -232,7 +232,7 @@ def test_twice_the_weight_adds_exactly_its_term(name: str, field: str, monkeypat
 def test_no_number_of_a_configuration_is_forgotten(name: str) -> None:
     """A new float is a weight, and then it has a test above, or it is named as none."""
     config = find_class("systems", name, System).Config
-    types = typing.get_type_hints(config, vars(importlib.import_module(config.__module__)))
+    types = typing.get_type_hints(config)  # each class by the names of its own module
     floats = {field.name for field in dataclasses.fields(config) if types[field.name] is float}
     known = {*NO_WEIGHTS["all"], *NO_WEIGHTS.get(name, ()), *WEIGHTS.get(name, ())}
     assert floats <= known, floats - known

@@ -1,22 +1,60 @@
-"""What encoders that learn without labels share: checks, recipes of views, and what their watchmen say."""
+"""What encoders that learn without labels share: options, checks, recipes of views, and what their watchmen say."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
 
 from migaki.core.batch import Scalars
 from migaki.core.errors import UserError
 from migaki.losses.contrastive import alignment, effective_rank, uniformity
+from migaki.nets.backbones import Own
 from migaki.ops.pair_views import PairViews
 
 FIGURES_EVERY = 20  # steps: a decomposition takes as long as a small step
 _COLLAPSED = 2.0  # effective rank, below which the features of a batch are next to one direction
 _NO_LEAD = 0.02  # share of the loss without information that must be won until a third of the steps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderOptions:
+    """The network below and the optimiser."""
+
+    channels: int = 0  # 0 = as the data
+    height: int = 0  # px; 0 = as the data
+    width: int = 0  # px; 0 = as the data
+    features: int = 24  # width of the network; those of the usual one are eight times as many
+    inside: int = 256  # width of the hidden layer above the features
+    projected: int = 128  # outputs of what stands above the features, where they are compared
+    learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
+    weight_decay: float = 1e-4  # AdamW's
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RivalOptions(EncoderOptions):
+    """The same for systems that tell two views of one picture from other pictures."""
+
+    recipe: Literal["auto", "small", "large"] = "auto"  # views of small pictures (weaker colours, no blur); by size
+    crop: tuple[float, float] = (0.2, 1.0)  # share of a picture's area that a view shows
+    mirrored: float = 0.5  # share of mirrored views; 0 where left and right matter
+    temperature: float = 0.5  # of the loss
+    backbone: Own = "small_resnet"  # network; see `migaki list backbones`
+    max_norm: float = 0.0  # gradient clipping; 0 = off
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PicturesAlone:
+    """Pictures, drawn from equally often of each folder; labels are not read."""
+
+    GROUPS: ClassVar[dict[str, str]] = {"usual": "labelled"}
+
+    data: tuple[Path, ...]  # pictures without labels
+    labelled: Path | None = None  # others with labels, by whose neighbours the features are judged while it runs
 
 
 class Framed(Protocol):
@@ -38,13 +76,6 @@ class Framed(Protocol):
     def temperature(self) -> float: ...
 
 
-class Paired(Framed, Protocol):
-    """A configuration of a system that compares two views."""
-
-    @property
-    def recipe(self) -> Literal["auto", "small", "large"]: ...
-
-
 def check_encoding(name: str, config: Framed, smallest: int = 8) -> None:
     """UserError for pictures that an encoder cannot take, and for options that describe no learning from rivals."""
     if config.channels not in (1, 3) or min(config.height, config.width) < smallest:
@@ -59,7 +90,7 @@ def check_encoding(name: str, config: Framed, smallest: int = 8) -> None:
         raise UserError(f"--batch-size {config.batch_size}: a picture is told from others: at least 2")
 
 
-def recipe_of(config: Paired) -> PairViews:
+def recipe_of(config: RivalOptions) -> PairViews:
     """The views that a configuration asks for: those of CIFAR-10 up to 64 px, those of ImageNet above."""
     views = PairViews(crop=config.crop, mirrored=config.mirrored)
     is_small = config.recipe == "small" or (config.recipe == "auto" and min(config.height, config.width) <= 64)
