@@ -7,7 +7,6 @@ Synthesis", ECCV 2020. On a CPU it is for small pictures and for fidelity to the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -25,12 +24,15 @@ from migaki.ops.camera import pixel_rays
 from migaki.ops.full_precision import full_precision
 from migaki.systems.parts.posed_views import (
     KeptCameras,
+    PosedPictures,
+    ViewOptions,
     by_views,
     check_views,
     completed,
     in_pieces,
     open_views,
     ray_source,
+    tiny_views,
 )
 
 
@@ -41,7 +43,7 @@ class Nerf(System):
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
-    class Config:
+    class Config(ViewOptions):
         """The network and how it is trained."""
 
         GROUPS: ClassVar[dict[str, str]] = {
@@ -50,13 +52,6 @@ class Nerf(System):
                        "shown",
         }
 
-        channels: int = 0  # 0 = as the data; a field has 3
-        height: int = 0  # px, of the pictures; 0 = as the data
-        width: int = 0  # px; 0 = as the data
-        bounds: tuple[float, ...] = ()  # x0 y0 z0 x1 y1 z1 of the box, scene units; none = as the data
-        background: tuple[float, ...] = ()  # r g b behind all; none = as the data, or black
-        near: float = 0.0  # scene units, where rays begin; 0 = as the data
-        far: float = 0.0  # scene units, where they end; 0 = as the data
         features: int = 64  # of each layer
         layers: int = 4  # of the network
         place_waves: int = 8  # frequencies of places
@@ -66,17 +61,11 @@ class Nerf(System):
         steps: int = 4000  # updates
         batch_size: int = 512  # rays
         learning_rate: float = 2e-3  # of Adam
-        last_rate: float = 0.1  # share of the learning rate at the end; it falls exponentially
         coarse: float = 0.3  # weight of the colour of the first pass
         max_norm: float = 1.0  # gradient clipping; 0 = off
-        hold_out: int = 8  # every so many-th view is held out, if no row says split; 0 = none
         shown: int = 2  # held-out views that are rendered while it learns
 
-    @dataclass(frozen=True, kw_only=True, slots=True)
-    class Data:
-        """The posed pictures."""
-
-        data: Path  # pictures of one scene with camera_to_world and intrinsics
+    Data = PosedPictures
 
     config: Config
     inputs = ("camera_to_world", "intrinsics")
@@ -102,7 +91,7 @@ class Nerf(System):
     background: Tensor
 
     @classmethod
-    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+    def open(cls, data: PosedPictures, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the views; takes the size, the box and the background from the set."""
         folder = open_views(data, config)
         config = completed(config, folder)
@@ -114,16 +103,9 @@ class Nerf(System):
         config = cls.Config(channels=3, height=12, width=12, bounds=(-1, -1, -1, 1, 1, 1), background=(1, 1, 1),
                             near=2.5, far=5.5, features=8, layers=2, place_waves=2, direction_waves=1, samples=4,
                             more=3, steps=6, batch_size=4)
-        draw = torch.Generator().manual_seed(0)
-        pose = torch.eye(3, 4).repeat(4, 1, 1)
-        pose[:, :, 3] = torch.tensor([0.1, -0.2, -4.0]) + 0.3 * torch.rand(4, 3, generator=draw)
-        towards = torch.nn.functional.normalize(0.5 * torch.rand(4, 3, generator=draw) - pose[:, :, 3], dim=1)
-        return config, {
-            "ray_origin": pose[:, :, 3].clone(), "ray_direction": towards,
-            "ray_colour": torch.rand(4, 3, generator=draw), "image": torch.rand(4, 3, 12, 12, generator=draw),
-            "camera_to_world": pose, "intrinsics": torch.tensor([20.0, 20.0, 6.0, 6.0]).repeat(4, 1)}
+        return config, tiny_views()
 
-    def prepare(self, data: Data) -> None:
+    def prepare(self, data: PosedPictures) -> None:
         """Keep some of the cameras that are learned from."""
         folder = open_views(data, self.config)
         self.kept.keep(folder, divide_views(folder, self.config.hold_out)[0])

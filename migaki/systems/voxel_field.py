@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -30,12 +29,15 @@ from migaki.ops.full_precision import full_precision
 from migaki.ops.volume_torch import Marched
 from migaki.systems.parts.posed_views import (
     KeptCameras,
+    PosedPictures,
+    ViewOptions,
     by_views,
     check_views,
     completed,
     in_pieces,
     open_views,
     ray_source,
+    tiny_views,
 )
 
 _ACTIVATIONS = {"linear": kernels.LINEAR, "sigmoid": kernels.SIGMOID, "exponential": kernels.EXPONENTIAL}
@@ -51,7 +53,7 @@ class VoxelField(System):
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
-    class Config:
+    class Config(ViewOptions):
         """The grid and how it is learned."""
 
         GROUPS: ClassVar[dict[str, str]] = {
@@ -60,14 +62,7 @@ class VoxelField(System):
                        "shown",
         }
 
-        channels: int = 0  # 0 = as the data; a field has 3
-        height: int = 0  # px, of the pictures; 0 = as the data
-        width: int = 0  # px; 0 = as the data
-        bounds: tuple[float, ...] = ()  # x0 y0 z0 x1 y1 z1 of the box, scene units; none = as the data
-        background: tuple[float, ...] = ()  # r g b behind the box; none = as the data, or black
         space: Literal["", "box", "all"] = ""  # what the grid holds; none: the box before a known background, else all
-        near: float = 0.0  # scene units, where rays begin; 0 = as the data
-        far: float = 0.0  # scene units, where they end; 0 = as the data
         sides: tuple[int, ...] = (48, 96, 160)  # cells along a side, stage by stage
         begins: tuple[float, ...] = (0.03, 0.12)  # shares of the steps after which the second, third ... stage begins
         rows: int = 600_000  # vertices that may hold something
@@ -82,7 +77,6 @@ class VoxelField(System):
         steps: int = 20_000  # updates
         batch_size: int = 1024  # rays
         learning_rate: float = 0.1  # of Adam, on harmonics
-        last_rate: float = 0.1  # share of the learning rate at the end; it falls exponentially
         density_rate: float = 2.0  # times the learning rate, on raw densities
         view_rate: float = 0.25  # times the learning rate, on harmonics above the first
         own_colour: float = 0.02  # weight of each sample's own colour (DVGO)
@@ -90,15 +84,10 @@ class VoxelField(System):
         smooth_density: float = 1e-9  # weight of the total variation of raw densities
         smooth_colour: float = 1e-9  # weight of the total variation of harmonics
         max_norm: float = 0.0  # gradient clipping, of the torch engine; 0 = off
-        hold_out: int = 8  # every so many-th view is held out, if no row says split; 0 = none
         shown: int = 3  # held-out views that are rendered while it learns
         engine: Literal["auto", "compiled", "torch"] = "auto"  # auto: compiled kernels on a CPU, torch on a GPU
 
-    @dataclass(frozen=True, kw_only=True, slots=True)
-    class Data:
-        """The posed pictures."""
-
-        data: Path  # pictures of one scene with camera_to_world and intrinsics
+    Data = PosedPictures
 
     config: Config
     inputs = ("camera_to_world", "intrinsics")
@@ -138,7 +127,7 @@ class VoxelField(System):
     training_only = ("strength",)
 
     @classmethod
-    def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
+    def open(cls, data: PosedPictures, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the views; takes the size, the box and the background from the set."""
         folder = open_views(data, config)
         space = config.space or ("box" if config.background or scene_of(folder).background else "all")
@@ -151,16 +140,9 @@ class VoxelField(System):
         config = cls.Config(channels=3, height=12, width=12, bounds=(-1, -1, -1, 1, 1, 1), background=(1, 1, 1),
                             space="box", near=1.0, far=9.0, sides=(4,), begins=(), rows=130, steps=6, batch_size=4,
                             alpha=0.3, carvings=1, engine="torch")
-        draw = torch.Generator().manual_seed(0)
-        pose = torch.eye(3, 4).repeat(4, 1, 1)
-        pose[:, :, 3] = torch.tensor([0.1, -0.2, -4.0]) + 0.3 * torch.rand(4, 3, generator=draw)
-        towards = torch.nn.functional.normalize(0.5 * torch.rand(4, 3, generator=draw) - pose[:, :, 3], dim=1)
-        return config, {
-            "ray_origin": pose[:, :, 3].clone(), "ray_direction": towards,
-            "ray_colour": torch.rand(4, 3, generator=draw), "image": torch.rand(4, 3, 12, 12, generator=draw),
-            "camera_to_world": pose, "intrinsics": torch.tensor([20.0, 20.0, 6.0, 6.0]).repeat(4, 1)}
+        return config, tiny_views()
 
-    def prepare(self, data: Data) -> None:
+    def prepare(self, data: PosedPictures) -> None:
         """Keep some of the cameras that are learned from, and the first one's lens."""
         folder = open_views(data, self.config)
         self.kept.keep(folder, divide_views(folder, self.config.hold_out)[0])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -24,7 +25,40 @@ CAMERAS = 64
 """Most cameras that a field keeps."""
 
 
-def open_views(data: Any, config: Any) -> ImageFolder:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ViewOptions:
+    """The views, and what the set says if nothing else is asked for."""
+
+    channels: int = 0  # 0 = as the data; a field has 3
+    height: int = 0  # px, of the pictures; 0 = as the data
+    width: int = 0  # px; 0 = as the data
+    bounds: tuple[float, ...] = ()  # x0 y0 z0 x1 y1 z1 of the box, scene units; none = as the data
+    background: tuple[float, ...] = ()  # r g b behind the box; none = as the data, or black
+    near: float = 0.0  # scene units, where rays begin; 0 = as the data
+    far: float = 0.0  # scene units, where they end; 0 = as the data
+    last_rate: float = 0.1  # share of the learning rate at the end; it falls exponentially
+    hold_out: int = 8  # every so many-th view is held out, if no row says split; 0 = none
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PosedPictures:
+    """The posed pictures."""
+
+    data: Path  # pictures of one scene with camera_to_world and intrinsics
+
+
+def tiny_views() -> Batch:
+    """Four rays and four views of 12x12 px of a box round the origin."""
+    draw = torch.Generator().manual_seed(0)
+    pose = torch.eye(3, 4).repeat(4, 1, 1)
+    pose[:, :, 3] = torch.tensor([0.1, -0.2, -4.0]) + 0.3 * torch.rand(4, 3, generator=draw)
+    towards = torch.nn.functional.normalize(0.5 * torch.rand(4, 3, generator=draw) - pose[:, :, 3], dim=1)
+    return {"ray_origin": pose[:, :, 3].clone(), "ray_direction": towards,
+            "ray_colour": torch.rand(4, 3, generator=draw), "image": torch.rand(4, 3, 12, 12, generator=draw),
+            "camera_to_world": pose, "intrinsics": torch.tensor([20.0, 20.0, 6.0, 6.0]).repeat(4, 1)}
+
+
+def open_views(data: PosedPictures, config: Any) -> ImageFolder:
     """Returns the posed set `data.data` in the size of the configuration; UserError for pictures without cameras."""
     size = (config.height, config.width) if config.height and config.width else None
     folder = ImageFolder(data.data, size=size, channels=3)
