@@ -26,24 +26,23 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.core.tiling import Tiling
 from migaki.data.batches.any_styled import AnyStyledSource
 from migaki.data.files.image_file import read_header
 from migaki.data.files.member import FilePath
 from migaki.data.folder import ImageFolder
 from migaki.data.style_pictures import LEAST, read_style
-from migaki.losses.style import StyleKind, StyleLoss, content_distance, shapes_of, total_variation
-from migaki.metrics.style_watch import grey_share, spot_share
+from migaki.losses.style import StyleKind, StyleLoss
 from migaki.nets.style_features import StyleFeatures
 from migaki.nets.style_net import GAIN, STRIDE, StyleNet
 from migaki.nets.style_reader import StyleReader
+from migaki.systems.parts.painter import Painter
 
 _SHOWN = 8
 _MEASURED = 256  # styles whose statistics are the unit of all
 _FEWEST = 4  # styles; below that nothing can be learned of others
 
 
-class AnyStyle(System):
+class AnyStyle(Painter, System):
     """A feed-forward network that paints photographs in the manner of any picture, also of one that it never saw.
 
     `--styles` holds pictures of many manners (dozens at least, hundreds are better), `--data` photographs of anything.
@@ -169,50 +168,10 @@ class AnyStyle(System):
             before, wanted = self.judge.both(images)
             loss_of.calibrate(before)
         made = self.net.styled(images, *self.rows(batch["style"]))
-        style_maps, content_maps = self.judge.both(made)
-        style = loss_of(style_maps, numbers).mean()
-        if config.recolour:
-            content_maps, wanted = ([shapes_of(one) for one in every] for every in (content_maps, wanted))
-        content = torch.stack([content_distance(*pair) for pair in zip(content_maps, wanted, strict=True)]).mean()
-        smooth = total_variation(made).mean()
-        loss = content + config.style_weight * style + config.smooth_weight * smooth
-        skipped = descend(loss, self.optimizers["net"], config.max_norm)
-        with torch.no_grad():
-            other = loss_of([one.detach() for one in style_maps], numbers.roll(1)).mean()
-        return {"net/loss": loss.detach(), "net/style": style.detach(), "net/content": content.detach(),
-                "net/smooth": smooth.detach(), "net/style_of_another": other,
-                "net/spots": spot_share(made.detach(), images).mean(), "net/grey": grey_share(made.detach(), images),
-                "net/skipped": skipped}
-
-    @property
-    def judge(self) -> StyleFeatures:
-        """The frozen network whose statistics are the style; opened when it is first needed."""
-        config = self.config
-        if not self._judge:
-            self._judge.append(StyleFeatures(config.loss_network, config.style_layers, config.content_layers))
-        return self._judge[0].to(self.net.scales.device)
-
-    def watch(self, scalars: dict[str, float], step: int) -> list[str]:
-        """Warn of styles that come out alike, a content that is lost, bright spots, and grey pictures."""
-        found, config = super().watch(scalars, step), self.config
-        if step < config.steps // 5:
-            return found
-        if scalars["net/style"] > 0.9 * scalars["net/style_of_another"]:
-            found.append("the styles come out alike: raise --steps or --style-weight")
-        if scalars["net/content"] > 1:
-            found.append("the content is lost: lower --style-weight")
-        if scalars["net/spots"] > 2e-3 and not config.grain:  # grain is there to paint flat areas
-            found.append("spots stand where photographs are flat: raise --flat or --smooth-weight")
-        if scalars["net/grey"] < 0.25:
-            found.append("pictures come out with little contrast: train for more --steps")
-        return found
+        loss, scalars = self.painted(images, made, wanted, loss_of, numbers, numbers.roll(1))
+        return scalars | {"net/skipped": descend(loss, self.optimizers["net"], config.max_norm)}
 
     # ---------------------------------------------------------------------------------------------- use
-
-    @property
-    def tiling(self) -> Tiling:
-        """Context over two strides and the residual blocks; tiles agree only with statistics of the whole picture."""
-        return Tiling(context=STRIDE * (2 * self.config.blocks + 6), blend=32, multiple=STRIDE)
 
     def style_rows(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Returns what a style's picture (B, 3, h, w) makes of `StyleNet.scales` and `shifts`, (B, num_norms) each."""

@@ -28,21 +28,20 @@ from migaki.core.files import show
 from migaki.core.seeds import fold
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.core.tiling import Tiling
 from migaki.core.trained import load_system
 from migaki.data.batches.styled import StyledSource, photograph_patches
 from migaki.data.files import framing
 from migaki.data.style_pictures import open_styles, read_style
-from migaki.losses.style import StyleKind, StyleLoss, content_distance, num_parts, shapes_of, total_variation
-from migaki.metrics.style_watch import grey_share, spot_share
+from migaki.losses.style import StyleKind, StyleLoss, num_parts
 from migaki.nets.style_features import StyleFeatures
 from migaki.nets.style_net import STRIDE, StyleNet
+from migaki.systems.parts.painter import Painter
 
 _SHOWN = 8
 _CALIBRATED_ON = 16  # patches
 
 
-class StyleNetwork(System):
+class StyleNetwork(Painter, System):
     """A feed-forward network that paints photographs in the styles of a folder of pictures, or in mixtures of them.
 
     `--styles` holds one picture a style, called by its file's name; `--data` holds photographs of anything. Use it with
@@ -116,6 +115,7 @@ class StyleNetwork(System):
             raise UserError("style_network: --style-weight and --smooth-weight must not be negative, and --flat is a "
                             "share from 0 to 1")
         self.config = config
+        self.num_styles = config.num_styles
         self.net = StyleNet(config.num_styles, config.features, config.blocks, shortcut=config.shortcut,
                             grain=config.grain or 0)  # none: a run from before there was grain
         self.register_buffer("calibration", torch.zeros(
@@ -220,30 +220,8 @@ class StyleNetwork(System):
         made = self.net(images, one_hot(numbers, config.num_styles))
         with torch.no_grad():
             _, wanted = self.judge.both(images)
-        style_maps, content_maps = self.judge.both(made)
-        loss_of = self._loss()
-        style = loss_of(style_maps, numbers).mean()
-        if config.recolour:
-            content_maps, wanted = ([shapes_of(one) for one in every] for every in (content_maps, wanted))
-        content = torch.stack([content_distance(*pair) for pair in zip(content_maps, wanted, strict=True)]).mean()
-        smooth = total_variation(made).mean()
-        loss = content + config.style_weight * style + config.smooth_weight * smooth
-        skipped = descend(loss, self.optimizers["net"], config.max_norm)
-        with torch.no_grad():
-            detached = [one.detach() for one in style_maps]
-            other = loss_of(detached, (numbers + 1) % config.num_styles).mean()
-        return {"net/loss": loss.detach(), "net/style": style.detach(), "net/content": content.detach(),
-                "net/smooth": smooth.detach(), "net/style_of_another": other,
-                "net/spots": spot_share(made.detach(), images).mean(), "net/grey": grey_share(made.detach(), images),
-                "net/skipped": skipped}
-
-    @property
-    def judge(self) -> StyleFeatures:
-        """The frozen network whose statistics are the style; opened when it is first needed."""
-        config = self.config
-        if not self._judge:
-            self._judge.append(StyleFeatures(config.loss_network, config.style_layers, config.content_layers))
-        return self._judge[0].to(self.net.scales.device)
+        loss, scalars = self.painted(images, made, wanted, self._loss(), numbers, (numbers + 1) % config.num_styles)
+        return scalars | {"net/skipped": descend(loss, self.optimizers["net"], config.max_norm)}
 
     def _plain(self) -> StyleLoss:
         config = self.config
@@ -284,27 +262,7 @@ class StyleNetwork(System):
         loss.scale = self.calibration
         return loss
 
-    def watch(self, scalars: dict[str, float], step: int) -> list[str]:
-        """Warn of styles that came out alike, a content that is lost, bright spots, and grey pictures."""
-        found, config = super().watch(scalars, step), self.config
-        if step < config.steps // 5:
-            return found
-        if config.num_styles > 1 and scalars["net/style"] > 0.9 * scalars["net/style_of_another"]:
-            found.append("the styles come out alike: raise --steps or --style-weight")
-        if scalars["net/content"] > 1:
-            found.append("the content is lost: lower --style-weight")
-        if scalars["net/spots"] > 2e-3 and not config.grain:  # grain is there to paint flat areas
-            found.append("spots stand where photographs are flat: raise --flat or --smooth-weight")
-        if scalars["net/grey"] < 0.25:
-            found.append("pictures come out with little contrast: train for more --steps")
-        return found
-
     # ---------------------------------------------------------------------------------------------- use
-
-    @property
-    def tiling(self) -> Tiling:
-        """Context over two strides and the residual blocks; tiles agree only with statistics of the whole picture."""
-        return Tiling(context=STRIDE * (2 * self.config.blocks + 6), blend=32, multiple=STRIDE)
 
     def input_shapes(self, size: tuple[int, int] | None = None) -> dict[str, tuple[int, ...]]:
         """The picture, and the weights of the styles (S,): both are inputs of an exported model."""
