@@ -40,6 +40,7 @@ from migaki.data.sets.class_names import (
     class_lists,
     is_list_of_names,
 )
+from migaki.data.sets.common_shape import common_shape
 from migaki.data.sets.contents import contents
 from migaki.data.sets.headers import headers_of
 from migaki.data.sets.labels import LENS_KEYS, PLANE_KEYS, POINT_KEYS, VECTOR_KEYS, Columns, gather_columns
@@ -228,23 +229,7 @@ class ImageFolder:
         """The shape (C, H, W) of the delivered images; UserError if the files differ and no shape is set."""
         if self.size is not None and self.channels is not None:
             return (self.channels, *self.size)
-        first = self._headers[0]
-        height, width = self.size or (first.height, first.width)
-        channels = self.channels or first.channels
-        for name, header in zip(self.names, self._headers, strict=True):
-            if self.size is None and (header.height, header.width) != (height, width):
-                raise UserError(
-                    f"{show(self.path)}: images differ in size ({show(self.names[0])} is {width} x {height}, "
-                    f"{show(name)} {header.width} x {header.height}): give a size, in training --height and --width, "
-                    "or bring them to one with `migaki import photos`"
-                )
-            if self.channels is None and header.channels != channels:
-                raise UserError(
-                    f"{show(self.path)}: images differ in channels ({show(self.names[0])} has {channels}, "
-                    f"{show(name)} {header.channels}): give --channels 1 or 3 in training, or bring them to one number "
-                    "with `migaki import photos --channels 3`"
-                )
-        return (channels, height, width)
+        return common_shape(self.path, self.names, self._headers, self.size, self.channels)
 
     @cached_property
     def has_alpha(self) -> bool:
@@ -303,8 +288,7 @@ class ImageFolder:
         if key not in PLANE_KEYS:
             return framing.to_unit(self._picture(path, name, self.channels))
         size = self.shape[1:] if self.size else (self._headers[index].height, self._headers[index].width)
-        resized: Array = framing.resize(self.plane(key, index)[None], size, nearest=True)[0]
-        return resized
+        return np.asarray(framing.resize(self.plane(key, index)[None], size, nearest=True)[0])
 
     def plane(self, key: str, index: int) -> Array:
         """Returns the plane `key` of row `index` at its own size: (H, W) class indices, or float32 in its own unit."""

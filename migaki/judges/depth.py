@@ -9,11 +9,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from migaki import __version__
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.judge import Findings, Judge, Progress, Section
-from migaki.judges.same_rows import SameRows
+from migaki.judges.same_rows import AgainstTruth
 from migaki.metrics.geometry import depth_errors, with_scale, with_scale_and_shift
 from migaki.report.tables import Table
 
@@ -34,7 +33,7 @@ _ALIGN: dict[str, Callable[[Array, Array], Array]] = {"none": _as_it_is, "scale"
                                                       "affine": with_scale_and_shift}
 
 
-class Depth(Judge):
+class Depth(AgainstTruth, Judge):
     """Compares the `depth` of a set, made by `migaki apply depth`, with the true one of pictures of the same names.
 
     Depth without a unit is brought to the truth first: --align scale by the medians, affine by scale and shift of
@@ -53,15 +52,9 @@ class Depth(Judge):
 
     config: Config
 
-    def sources(self) -> tuple[Path, ...]:
-        """Both sets."""
-        return (self.config.data, self.config.truth)
-
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
         """Returns the errors of each picture and their means."""
-        if runs:
-            raise UserError("evaluate depth: takes no runs: give the set by --data")
-        rows, align = SameRows(self.config.data, self.config.truth, "depth"), _ALIGN[self.config.align]
+        rows, align = self.pairs(runs, "depth"), _ALIGN[self.config.align]
         table = list[list[Any]]()
         for number in range(len(rows)):
             made, truth = rows.maps(number)
@@ -70,10 +63,9 @@ class Depth(Judge):
         means = np.mean([row[1:] for row in table], 0)
         figures: dict[str, Any] = {key: float(value) for key, value in zip(_COLUMNS[1:4], means, strict=False)}
         figures |= {"num_images": len(table), "num_true": rows.num_true}
-        record = {"data": str(self.config.data), "truth": str(self.config.truth), "align": self.config.align,
-                  "version": __version__}
-        return Findings(title="Depth against the truth", record=record, figures=figures, notes=[_ABOUT],
-                        baseline={"abs_rel": float(means[3])}, baseline_name="the best constant",
+        return Findings(title="Depth against the truth", record=self.record(align=self.config.align), figures=figures,
+                        notes=[_ABOUT], baseline={"abs_rel": float(means[3])},
+                        baseline_name="the best constant",
                         sections=[Section(heading="Every picture", columns=_COLUMNS, rows=table)],
                         files={"depth.csv": Table(columns=_COLUMNS, rows=tuple(map(tuple, table))).csv().encode()})
 

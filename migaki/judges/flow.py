@@ -10,11 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from migaki import __version__
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.judge import Findings, Judge, Progress, Section
-from migaki.judges.same_rows import SameRows
+from migaki.judges.same_rows import AgainstTruth
 from migaki.metrics.geometry import UNKNOWN_FLOW, flow_errors
 from migaki.ops.geometry.colours import paint_flow
 from migaki.report.sheets import sheet
@@ -29,7 +28,7 @@ _ABOUT = ("Endpoint error: the mean distance in px between flow and truth over t
           "one motion (median of the truth) that would be best for the whole picture.")
 
 
-class Flow(Judge):
+class Flow(AgainstTruth, Judge):
     """Compares the `flow` of a set, made by `migaki apply flow`, with the true one of pictures of the same names.
 
     `aepe` is the average endpoint error in px, the mean over pictures; `aae` the average angular error in degrees.
@@ -46,15 +45,9 @@ class Flow(Judge):
 
     config: Config
 
-    def sources(self) -> tuple[Path, ...]:
-        """Both sets."""
-        return (self.config.data, self.config.truth)
-
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
         """Returns the errors of each picture and their means."""
-        if runs:
-            raise UserError("evaluate flow: takes no runs: give the set by --data")
-        rows = SameRows(self.config.data, self.config.truth, "flow")
+        rows = self.pairs(runs, "flow")
         table, shown = list[list[Any]](), list[tuple[Array, Array]]()
         for number in range(len(rows)):
             made, truth = rows.maps(number)
@@ -66,8 +59,7 @@ class Flow(Judge):
         figures = {"aepe": float(means[0]), "aae": float(means[1]), "over_1_px": float(means[2]),
                    "num_images": len(table), "num_true": rows.num_true}
         pictures = [_pictures(made, truth) for made, truth in shown]
-        record = {"data": str(self.config.data), "truth": str(self.config.truth), "version": __version__}
-        return Findings(title="Flow against the truth", record=record, figures=figures, notes=[_ABOUT],
+        return Findings(title="Flow against the truth", record=self.record(), figures=figures, notes=[_ABOUT],
                         baseline={"aepe": float(min(means[3], means[4]))},
                         baseline_name="no motion, or the best constant one",
                         sections=[Section(heading="Flow, made and true", picture=sheet(

@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from migaki import __version__
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.judge import Findings, Judge, Progress, Section
-from migaki.judges.same_rows import SameRows
+from migaki.judges.same_rows import AgainstTruth
 from migaki.metrics.geometry import pose_errors
 from migaki.ops.camera_poses import nearest_rotation, rotation_errors
 from migaki.report.tables import Table
@@ -27,7 +26,7 @@ _ABOUT = ("Poses are known but for a similarity (where the world begins, how it 
           "all cameras and looks in their mean direction.")
 
 
-class Poses(Judge):
+class Poses(AgainstTruth, Judge):
     """Compares the poses of a set, found by `migaki import poses`, with the true ones of pictures of its names.
 
     `rotation_deg` and `centre_percent` are means over the pictures that have a pose; `posed` is their share.
@@ -44,15 +43,9 @@ class Poses(Judge):
 
     config: Config
 
-    def sources(self) -> tuple[Path, ...]:
-        """Both sets."""
-        return (self.config.data, self.config.truth)
-
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
         """Returns the errors of each picture, their means and largest."""
-        if runs:
-            raise UserError("evaluate poses: takes no runs: give the set by --data")
-        rows = SameRows(self.config.data, self.config.truth, "camera_to_world")
+        rows = self.pairs(runs, "camera_to_world")
         made, truth = rows.labels()
         if made.shape[1:] != (3, 4) or truth.shape[1:] != (3, 4) or not np.isfinite(made).all() or not np.isfinite(
                 truth).all():
@@ -68,8 +61,7 @@ class Poses(Judge):
                    "worst_rotation_deg": float(errors["rotation"].max()),
                    "worst_centre_percent": float(errors["centre"].max()), "posed": len(rows) / rows.num_true,
                    "num_images": len(rows)}
-        record = {"data": str(self.config.data), "truth": str(self.config.truth), "version": __version__}
-        return Findings(title="Poses against the truth", record=record, figures=figures, notes=[_ABOUT],
+        return Findings(title="Poses against the truth", record=self.record(), figures=figures, notes=[_ABOUT],
                         baseline=_middle(truth), baseline_name="all in the middle",
                         sections=[Section(heading="Every picture", columns=_COLUMNS, rows=table)],
                         files={"poses.csv": Table(columns=_COLUMNS, rows=tuple(map(tuple, table))).csv().encode()})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from migaki import __version__
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.data.files.names import stem_of
@@ -63,3 +65,24 @@ class SameRows:
     def _map(self, which: int, index: int) -> Array:
         folder = self._sets[which]
         return folder.vectors(self.key, index) if self.key in VECTOR_KEYS else folder.plane(self.key, index)
+
+
+class AgainstTruth:
+    """What judges share that compare a set with the true one: `Config` has `data` and `truth`."""
+
+    config: Any
+
+    def sources(self) -> tuple[Path, ...]:
+        """Both sets."""
+        return (self.config.data, self.config.truth)
+
+    def pairs(self, runs: Sequence[Path], key: str) -> SameRows:
+        """Returns the rows that both sets have; UserError if runs were given, which are not judged here."""
+        if runs:
+            name = type(self).__module__.rpartition(".")[2]
+            raise UserError(f"evaluate {name}: takes no runs: give the set by --data")
+        return SameRows(self.config.data, self.config.truth, key)
+
+    def record(self, **more: Any) -> dict[str, Any]:
+        """Returns what was compared."""
+        return {"data": str(self.config.data), "truth": str(self.config.truth), **more, "version": __version__}

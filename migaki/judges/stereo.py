@@ -10,11 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from migaki import __version__
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.judge import Findings, Judge, Progress, Section
-from migaki.judges.same_rows import SameRows
+from migaki.judges.same_rows import AgainstTruth
 from migaki.ops.geometry.colours import paint_nearness
 from migaki.ops.geometry.stereo import occluded
 from migaki.report.sheets import sheet
@@ -29,7 +28,7 @@ _ABOUT = ("Bad: more than LIMIT px from the truth, in % of the pixels whose trut
           "than 1 px. Constant: the one disparity (median of the truth) that needs no picture.")
 
 
-class Stereo(Judge):
+class Stereo(AgainstTruth, Judge):
     """Compares the `disparity` of a set, made by `migaki apply stereo`, with the true one of pictures of its names.
 
     `bad_all` and `bad_seen` are the shares of pixels in % that err by more than --limit, of all and of those that both
@@ -52,15 +51,9 @@ class Stereo(Judge):
 
     config: Config
 
-    def sources(self) -> tuple[Path, ...]:
-        """Both sets."""
-        return (self.config.data, self.config.truth)
-
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
         """Returns the errors of each pair and their means."""
-        if runs:
-            raise UserError("evaluate stereo: takes no runs: give the set by --data")
-        rows = SameRows(self.config.data, self.config.truth, "disparity")
+        rows = self.pairs(runs, "disparity")
         table, sections = list[list[Any]](), list[Section]()
         for number in range(len(rows)):
             made, truth = rows.maps(number)
@@ -73,8 +66,7 @@ class Stereo(Judge):
         means = np.mean([row[1:] for row in table], 0)
         figures: dict[str, Any] = {key: float(value) for key, value in zip(_COLUMNS[1:5], means, strict=False)}
         figures |= {"num_images": len(table), "num_true": rows.num_true, "limit": self.config.limit}
-        record = {"data": str(self.config.data), "truth": str(self.config.truth), "limit": self.config.limit,
-                  "version": __version__}
+        record = self.record(limit=self.config.limit)
         return Findings(title="Disparity against the truth", record=record, figures=figures,
                         notes=[_ABOUT.replace("LIMIT", f"{self.config.limit:g}")],
                         baseline={"bad_all": float(means[4]), "bad_seen": float(means[5])},

@@ -17,21 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from migaki.nets.pyramid import ChannelNorm
+
 SIDE: Final = 8  # places along each axis of a block
 SPREAD: Final = 4  # px between far places
 WINDOW: Final = SIDE * SPREAD  # px
-
-
-class _Norm(nn.Module):
-    """Layer norm over the features of each place of (B, C, H, W)."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return out
 
 
 def neighbours(x: Tensor) -> Tensor:
@@ -71,7 +61,7 @@ class SpatialGate(nn.Module):
     def __init__(self, features: int, is_far: bool) -> None:
         super().__init__()
         self.is_far = is_far
-        self.norm = _Norm(features // 2)
+        self.norm = ChannelNorm(features // 2)
         self.mix = nn.Linear(SIDE * SIDE, SIDE * SIDE)
         nn.init.normal_(self.mix.weight, std=1e-3)
         nn.init.ones_(self.mix.bias)
@@ -96,7 +86,7 @@ class GatedMlpBlock(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.norm = _Norm(features)
+        self.norm = ChannelNorm(features)
         self.widen = nn.Conv2d(features, 4 * features, 1)
         self.near, self.far = SpatialGate(2 * features, False), SpatialGate(2 * features, True)
         self.narrow = nn.Conv2d(2 * features, features, 1)

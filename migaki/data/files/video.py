@@ -7,6 +7,7 @@ display. Only containers that hold their own pictures are opened, because play l
 from __future__ import annotations
 
 import io
+import math
 import os
 import platform
 import struct
@@ -33,30 +34,31 @@ _SAME_BITS = {"x264-params": "asm=avx2"} if platform.machine().lower() in ("x86_
 
 def count_frames(path: Path) -> int:
     """Returns the approximate number of frames according to the video's header; 0 if unknown or unreadable."""
-    try:
-        import av
-    except ImportError:
-        return 0
-    try:
-        with _opened(path) as source:
-            stream = source.streams.video[0]
-            seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-            return max(0, int(stream.frames or seconds * float(stream.average_rate or 0)))
-    except (UserError, av.FFmpegError, OSError, IndexError, ValueError, OverflowError, ZeroDivisionError):
-        return 0
+
+    def count(stream: Any) -> float:
+        seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        return float(stream.frames or seconds * float(stream.average_rate or 0))
+
+    return max(0, int(_of_header(path, count)))
 
 
 def frame_rate(path: Path) -> float:
     """Returns the frames a second according to the video's header; 0 if unknown or unreadable."""
+    return _of_header(path, lambda stream: float(stream.average_rate or 0))
+
+
+def _of_header(path: Path, number: Callable[[Any], float]) -> float:
+    """Returns a finite number of the picture stream's header; 0 if it cannot be read."""
     try:
         import av
     except ImportError:
         return 0.0
     try:
         with _opened(path) as source:
-            return float(source.streams.video[0].average_rate or 0)
+            found = number(source.streams.video[0])
     except (UserError, av.FFmpegError, OSError, IndexError, ValueError, OverflowError, ZeroDivisionError):
         return 0.0
+    return found if math.isfinite(found) else 0.0
 
 
 @contextmanager
