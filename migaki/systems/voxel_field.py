@@ -43,6 +43,8 @@ from migaki.systems.parts.posed_views import (
 _ACTIVATIONS = {"linear": kernels.LINEAR, "sigmoid": kernels.SIGMOID, "exponential": kernels.EXPONENTIAL}
 _SMALL = 1e-6
 
+_CROSSED = 8  # rays through a cell, below which it is not given up
+
 
 class VoxelField(System):
     """A field of voxels that is learned from pictures with poses, and rendered from any camera.
@@ -250,16 +252,15 @@ class VoxelField(System):
         starts = [0, *(round(share * config.steps) for share in config.begins), config.steps]
         stage = max(number for number, start in enumerate(starts[:-1]) if start <= step)
         self.how = replace(self.how, step=config.step[min(stage, len(config.step) - 1)])
-        length, parts = starts[stage + 1] - starts[stage], config.carvings
-        edges = [0, *(length // 2 ** (parts - part) for part in range(1, parts)), length]
-        cuts = {starts[stage] + edge for edge in edges[1:-1]}
-        halves = {starts[stage] + (one + other) // 2 for one, other in pairwise(edges)}
-        if step in halves:
+        windows = self._windows(starts, stage)
+        if step in windows.values():
             self.strength.zero_()
         moments = self._rows().moments(self.grid.table)
-        if step in cuts:
+        if step in windows and step < starts[stage + 1]:
             self.grid.carve(self.strength, config.keep, moments)
         elif step > 0 and step == starts[stage]:
+            if step not in self._windows(starts, stage - 1):
+                self.strength.fill_(config.keep)  # too little is known to give anything up
             self.grid.refine(self.strength, config.keep, config.sides[stage] ** 3)
             for moment in moments:
                 moment.zero_()
@@ -267,6 +268,18 @@ class VoxelField(System):
             return
         self.strength.zero_()
         self._descent = None
+
+    def _windows(self, starts: list[int], stage: int) -> dict[int, int]:
+        """The steps of a stage at which cells may be given up, and when what is known of them begins to be collected.
+
+        Left out is a step before which rays have crossed a cell fewer than `_CROSSED` times on average: in a short
+        training a cell is dark because hardly a ray has met it.
+        """
+        config, parts, length = self.config, self.config.carvings, starts[stage + 1] - starts[stage]
+        edges = [0, *(length // 2 ** (parts - part) for part in range(1, parts)), length]
+        begins = {starts[stage] + other: starts[stage] + (one + other) // 2 for one, other in pairwise(edges)}
+        crossed = config.batch_size / config.sides[stage] ** 2  # times a step that a cell is met by a ray
+        return {end: begin for end, begin in begins.items() if (end - begin) * crossed >= _CROSSED}
 
     @full_precision
     def render(self, poses: Tensor, lenses: Tensor) -> Batch:

@@ -291,3 +291,27 @@ def test_the_metric_is_a_mean_over_views() -> None:
     assert metric.compute()["num_images"] == 2
     mean = truth.mean(0, keepdim=True).expand_as(truth)
     assert metric.baseline().figures["psnr"] == pytest.approx(float(psnr(mean, truth).mean()), abs=0.05)
+
+
+def test_cells_are_given_up_once_rays_have_crossed_them() -> None:
+    """In a long training at an eighth, a quarter and a half of a stage and at its end; in a short one hardly ever."""
+    def cuts(steps: int) -> list[list[int]]:
+        config = replace(VoxelField.tiny()[0], sides=(48, 96, 160), begins=(0.03, 0.12), steps=steps, batch_size=1024,
+                         carvings=4, rows=200_000)
+        starts = [0, round(0.03 * steps), round(0.12 * steps), steps]
+        return [sorted(VoxelField(config)._windows(starts, stage)) for stage in range(3)]
+
+    assert cuts(20_000) == [[75, 150, 300, 600], [825, 1050, 1500, 2400], [4600, 6800, 11200, 20000]]
+    assert cuts(1500) == [[], [], [1500]]
+
+
+def test_a_short_training_keeps_what_it_has_not_seen() -> None:
+    """A grid gets finer without losing a cell where too little is known."""
+    config, batch = VoxelField.tiny()
+    system = VoxelField(replace(config, sides=(4, 6), begins=(0.5,), rows=400, batch_size=4)).train()
+    assert not system._windows([0, 3, 6], 0)
+    for step in range(4):
+        torch.manual_seed(step)
+        system.update(batch, step)
+    cells = system.grid.derived.layout.cells
+    assert cells == (6, 6, 6) and int(system.grid.active[:216].sum()) == 216
