@@ -79,6 +79,7 @@ class Hands(Study):
         batch_size: int = 48  # images; a third from each part in the 3x arms
         features: int = 64  # of the network
         refiner_steps: int = 1500  # rounds of Algorithm 1
+        recipe: Literal["pixels", "defaults"] = "pixels"  # the refiner's: of the first tables, or simgan's own
         lambda_reg: float = 0.2  # the refiner's
         refiner_features: int = 24  # of the refiner
         hold: bool = True  # a network trained on rendered hands holds the joints in place while refining
@@ -181,11 +182,14 @@ class Hands(Study):
                                               ("stand_in_test", "test", config.test_count, 51)))
 
     def _refine(self, out: Path, seed: int, quiet: bool) -> tuple[Step, ...]:
-        """Returns steps that train this seed's refiner on the first part and refine all three parts."""
+        """Returns steps that train this seed's refiner on the first part and refine all three parts.
+
+        Depth is never matched to frames beforehand: its grey values are millimetres.
+        """
         config = self.config
+        recipe = SimGAN.Config.pixels() if config.recipe == "pixels" else SimGAN.Config(match=False)
         refiner = replace(
-            SimGAN.Config.pixels(), height=config.size, width=config.size, channels=1, steps=config.refiner_steps,
-            batch_size=32,
+            recipe, height=config.size, width=config.size, channels=1, steps=config.refiner_steps, batch_size=32,
             features=config.refiner_features, blocks=3, lambda_reg=config.lambda_reg, scale=1,
             noise_channels=config.noise_channels, lost_readings=config.lost_readings,
             discriminator_width=0.5, history=1600,

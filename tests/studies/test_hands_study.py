@@ -137,3 +137,14 @@ def test_the_stand_in_differs_from_the_hands_in_looks_alone(tmp_path: Path) -> N
     assert not ImageFolder(tmp_path / "frames").labels
     with pytest.raises(UserError, match="from 0 to 1"):
         StandInDepth(StandInDepth.Config(edge_loss=2.0))
+
+
+def test_the_refiner_has_the_recipe_that_was_asked_for(tmp_path: Path) -> None:
+    commands = {}
+    for recipe in ("pixels", "defaults"):
+        plan = Hands(replace(SMALL, recipe=recipe)).plan(tmp_path, quiet=True)
+        commands[recipe], = [step.command for phase in plan.phases for step in phase.steps
+                             if "train simgan" in step.command]
+    assert "--psi identity" in commands["pixels"] and "--layout eyes" in commands["pixels"]
+    assert "--psi" not in commands["defaults"] and "--layout" not in commands["defaults"]
+    assert all("--no-match" in command for command in commands.values()), "depth is in mm: it must not be matched"
