@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
+import torch
 from torch import Tensor, nn
 
 from migaki.core.cost import cost_of
@@ -121,6 +122,16 @@ def open_encoder(name: str, channels: int, height: int, width: int, features: in
     if is_usual(name):
         return Encoder(channels, height, width, features)
     return BackboneEncoder(name, channels, height, width, features)
+
+
+def stride_of(encoder: Encoder | BackboneEncoder, channels: int) -> int:
+    """How many px of a picture, along a side, one place of an encoder's maps stands for."""
+    side = 128  # px, a multiple of every stride
+    training = encoder.training
+    with torch.no_grad():
+        maps = encoder.eval().maps(torch.zeros(1, channels, side, side))
+    encoder.train(training)
+    return side // maps.shape[2]
 
 
 _ABOUT: Final = {

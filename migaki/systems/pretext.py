@@ -13,20 +13,18 @@ from torch import Tensor, nn
 
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
-from migaki.core.metric import Metric
 from migaki.core.schedule import one_cycle
-from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.data.batches.rivals import open_rivals
 from migaki.losses.contrastive import effective_rank
-from migaki.metrics.neighbourhood import Neighbourhood
-from migaki.nets.encoder import Encoder, Projector
+from migaki.nets.backbones import stride_of
+from migaki.nets.encoder import Projector
 from migaki.nets.pretext_heads import Filler, RowPredictor
 from migaki.ops import pretext
 from migaki.ops.pair_views import PairViews, pair_views
 from migaki.systems.parts.encoding import (
     FIGURES_EVERY,
     EncoderOptions,
+    LabelFree,
     PicturesAlone,
     check_encoding,
     warnings,
@@ -40,8 +38,8 @@ _BINS = 15  # of a and of b; odd, so that grey lies inside one
 _MOST_RIVALS = 1024  # patches among which one is found: their products fill the memory
 
 
-class Pretext(System):
-    """A small residual network that learns from one of five pretext tasks; `predict` gives its features.
+class Pretext(LabelFree, System):
+    """A network that learns from one of five pretext tasks; `predict` gives its features.
 
     `rotation`: by how many quarters was the picture turned (Gidaris et al., ICLR 2018)? `context`: which of eight
     neighbours is this patch (Doersch et al., ICCV 2015)? `colour`: which colours does a grey picture have (Larsson et
@@ -55,7 +53,7 @@ class Pretext(System):
 
         GROUPS: ClassVar[dict[str, str]] = {
             "usual": "task steps batch_size crop mirrored",
-            "network": "channels height width features inside projected",
+            "network": "channels height width backbone features inside projected",
         }
 
         task: Task = "rotation"  # the puzzle
@@ -84,36 +82,21 @@ class Pretext(System):
             raise UserError(f"--gap {config.gap:g} --jitter {config.jitter:g} --single {config.single:g}: at most 1, "
                             "0.5 and 1")
         self.config = config
-        self.encoder = Encoder(config.channels, config.height, config.width, config.features)
+        self._open_encoder()
         self.views = PairViews(crop=config.crop, mirrored=config.mirrored, jitter=0.0, grey=0.0)
         self.head = self._build_head()
-        parameters = [*self.encoder.parameters(), *self.head.parameters()]
-        self.optimizers = {"net": torch.optim.AdamW(parameters, lr=config.learning_rate,
-                                                    weight_decay=config.weight_decay)}
+        self._optimise(self.head)
 
     def _build_head(self) -> nn.Module:
         config, dim = self.config, self.encoder.dim
-        halvings = len(self.encoder.stem) // 3 - 1 + len(self.encoder.trunk)
         heads: dict[Task, Callable[[], nn.Module]] = {
             "rotation": lambda: Projector(dim, config.inside, 4),
             "context": lambda: Projector(2 * dim, config.inside, 8),
             "colour": lambda: nn.Conv2d(dim, 2 * _BINS, 1),
-            "inpainting": lambda: Filler(dim, config.channels, 2**halvings),
+            "inpainting": lambda: Filler(dim, config.channels, stride_of(self.encoder, config.channels)),
             "cpc": lambda: RowPredictor(dim, config.projected, (2, 3)),  # the next row shares half of its pixels
         }
         return heads[config.task]()
-
-    @classmethod
-    def open(cls, data: PicturesAlone, config: Config, seed: int) -> tuple[Config, Source]:
-        """Open the folders: the first sets the size, the others are scaled to it."""
-        return open_rivals(config, data.data, seed, data.labelled)
-
-    @classmethod
-    def tiny(cls) -> tuple[Config, Batch]:
-        """A narrow network on 12x12 pictures."""
-        config = cls.Config(channels=3, height=12, width=12, steps=6, batch_size=4, features=4, inside=8, projected=6)
-        images = torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-        return config, {"image": images, "label": torch.tensor([0, 1, 0, 1])}
 
     # ---------------------------------------------------------------------------------------------- training
 
@@ -195,10 +178,6 @@ class Pretext(System):
         """Return `features` (B, 8 * width of the network) for `image`; of grey pictures, where it learned from grey."""
         images = batch["image"]
         return {"features": self.encoder(pretext.grey_in_all(images) if self.config.task == "colour" else images)}
-
-    def metric(self) -> Metric:
-        """The class of the nearest neighbours of each picture among the others."""
-        return Neighbourhood()
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
         """Warn of features that are one direction, and of a loss that stays where it is without information."""

@@ -11,31 +11,17 @@ from torch import Tensor
 
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
-from migaki.core.metric import Metric
 from migaki.core.schedule import one_cycle
-from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.data.batches.rivals import open_rivals
 from migaki.losses.contrastive import nt_xent, shared_nce
-from migaki.metrics.neighbourhood import Neighbourhood
-from migaki.nets.backbones import open_encoder
-from migaki.nets.encoder import Projector
 from migaki.ops.mixing import MIXTURES, Mixture, common_share, mixed
 from migaki.ops.pair_views import pair_views
-from migaki.systems.parts.encoding import (
-    FIGURES_EVERY,
-    PicturesAlone,
-    RivalOptions,
-    check_encoding,
-    figures,
-    recipe_of,
-    warnings,
-)
+from migaki.systems.parts.encoding import FIGURES_EVERY, PicturesAlone, RivalOptions, Rivals, figures, warnings
 
 _SHOWN = 8
 
 
-class SDMP(System):
+class SDMP(Rivals, System):
     """SimCLR with a simple data mixing prior: what shares a source is alike (Ren et al., CVPR 2022).
 
     Picture i of a batch of B is mixed with picture B - 1 - i, in both views alike. A mixture is near the other view of
@@ -62,32 +48,11 @@ class SDMP(System):
     Data = PicturesAlone
 
     config: Config
-    training_only = ("projector.",)
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        check_encoding("sdmp", config)
         if min(config.source, config.between) < 0:
             raise UserError(f"--source {config.source:g} --between {config.between:g}: weights, at least 0")
-        self.config = config
-        self.encoder = open_encoder(config.backbone, config.channels, config.height, config.width, config.features)
-        self.projector = Projector(self.encoder.dim, config.inside, config.projected)
-        self.views = recipe_of(config)
-        parameters = [*self.encoder.parameters(), *self.projector.parameters()]
-        self.optimizers = {"net": torch.optim.AdamW(parameters, lr=config.learning_rate,
-                                                    weight_decay=config.weight_decay)}
-
-    @classmethod
-    def open(cls, data: PicturesAlone, config: Config, seed: int) -> tuple[Config, Source]:
-        """Open the folders: the first sets the size, the others are scaled to it."""
-        return open_rivals(config, data.data, seed, data.labelled)
-
-    @classmethod
-    def tiny(cls) -> tuple[Config, Batch]:
-        """A narrow network on 12x12 pictures."""
-        config = cls.Config(channels=3, height=12, width=12, steps=6, batch_size=4, features=4, inside=8, projected=6)
-        images = torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-        return config, {"image": images, "label": torch.tensor([0, 1, 0, 1])}
+        super().__init__(config)
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """One step on telling views from rivals, mixtures from other sources, and mixtures from other mixtures."""
@@ -128,14 +93,6 @@ class SDMP(System):
         """The mean over both orders of the views."""
         temperature = self.config.temperature
         return (shared_nce(one, its_keys, own, temperature) + shared_nce(other, other_keys, own, temperature)) / 2
-
-    def predict(self, batch: Batch) -> Batch:
-        """Return `features` (B, 8 * width of the network) for `image`."""
-        return {"features": self.encoder(batch["image"])}
-
-    def metric(self) -> Metric:
-        """The class of the nearest neighbours of each picture among the others."""
-        return Neighbourhood()
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
         """Warn of features that are one direction, and of a loss that stays where it is without information."""

@@ -9,30 +9,16 @@ from typing import ClassVar
 import torch
 
 from migaki.core.batch import Batch, Scalars
-from migaki.core.metric import Metric
 from migaki.core.schedule import one_cycle
-from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
-from migaki.data.batches.rivals import open_rivals
 from migaki.losses.contrastive import nt_xent
-from migaki.metrics.neighbourhood import Neighbourhood
-from migaki.nets.backbones import open_encoder
-from migaki.nets.encoder import Projector
 from migaki.ops.pair_views import pair_views
-from migaki.systems.parts.encoding import (
-    FIGURES_EVERY,
-    PicturesAlone,
-    RivalOptions,
-    check_encoding,
-    figures,
-    recipe_of,
-    warnings,
-)
+from migaki.systems.parts.encoding import FIGURES_EVERY, PicturesAlone, RivalOptions, Rivals, figures, warnings
 
 _SHOWN = 8
 
 
-class SimCLR(System):
+class SimCLR(Rivals, System):
     """A small residual network trained so that two views of one picture have alike features (Chen et al., ICML 2020).
 
     Both views pass through the network in one batch, so that batch norm cannot tell them apart. `predict` gives the
@@ -54,30 +40,6 @@ class SimCLR(System):
     Data = PicturesAlone
 
     config: Config
-    training_only = ("projector.",)
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        check_encoding("simclr", config)
-        self.config = config
-        self.encoder = open_encoder(config.backbone, config.channels, config.height, config.width, config.features)
-        self.projector = Projector(self.encoder.dim, config.inside, config.projected)
-        self.views = recipe_of(config)
-        parameters = [*self.encoder.parameters(), *self.projector.parameters()]
-        self.optimizers = {"net": torch.optim.AdamW(parameters, lr=config.learning_rate,
-                                                    weight_decay=config.weight_decay)}
-
-    @classmethod
-    def open(cls, data: PicturesAlone, config: Config, seed: int) -> tuple[Config, Source]:
-        """Open the folders: the first sets the size, the others are scaled to it."""
-        return open_rivals(config, data.data, seed, data.labelled)
-
-    @classmethod
-    def tiny(cls) -> tuple[Config, Batch]:
-        """A narrow network on 12x12 pictures."""
-        config = cls.Config(channels=3, height=12, width=12, steps=6, batch_size=4, features=4, inside=8, projected=6)
-        images = torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-        return config, {"image": images, "label": torch.tensor([0, 1, 0, 1])}
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """One step on the normalised temperature-scaled cross-entropy of two views of each picture."""
@@ -92,14 +54,6 @@ class SimCLR(System):
         if step % FIGURES_EVERY == 0:
             scalars |= figures(features.detach()[: len(images)], first, second)
         return scalars
-
-    def predict(self, batch: Batch) -> Batch:
-        """Return `features` (B, 8 * width of the network) for `image`."""
-        return {"features": self.encoder(batch["image"])}
-
-    def metric(self) -> Metric:
-        """The class of the nearest neighbours of each picture among the others."""
-        return Neighbourhood()
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
         """Warn of features that are one direction, and of a loss that stays where it is without information."""

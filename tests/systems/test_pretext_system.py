@@ -21,10 +21,11 @@ SMALL: dict[str, Any] = {"channels": 3, "height": 12, "width": 14, "steps": 60, 
 TASKS = ("rotation", "context", "colour", "inpainting", "cpc")
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_every_task_takes_oblong_pictures_and_shows_its_puzzle(task: Any) -> None:
+@pytest.mark.parametrize(("task", "backbone"), [(task, "small_resnet") for task in TASKS] + [
+    ("inpainting", "mobile_former"), ("cpc", "convnext"), ("colour", "poolformer")])
+def test_every_task_takes_oblong_pictures_and_shows_its_puzzle(task: Any, backbone: Any) -> None:
     torch.manual_seed(0)
-    system = Pretext(Pretext.Config(**SMALL, task=task))
+    system = Pretext(Pretext.Config(**SMALL, task=task, backbone=backbone))
     images = torch.rand(8, 3, 12, 14)
     scalars = system.train().update({"image": images}, 0)
     assert {"net/loss", "net/blind", "features/rank"} <= set(scalars) and all(map(torch.isfinite, scalars.values()))

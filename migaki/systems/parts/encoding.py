@@ -1,19 +1,27 @@
-"""What encoders that learn without labels share: options, checks, recipes of views, and what their watchmen say."""
+"""What encoders that learn without labels share: options, checks, folders, views, and what their watchmen say."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from migaki.core.batch import Scalars
+from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
+from migaki.core.metric import Metric
+from migaki.core.source import Source
+from migaki.core.system import System
+from migaki.data.batches.rivals import open_rivals
 from migaki.losses.contrastive import alignment, effective_rank, uniformity
-from migaki.nets.backbones import Own
+from migaki.metrics.neighbourhood import Neighbourhood
+from migaki.nets.backbones import BackboneEncoder, Own, open_encoder
+from migaki.nets.encoder import Encoder, Projector
 from migaki.ops.pair_views import PairViews
 
 FIGURES_EVERY = 20  # steps: a decomposition takes as long as a small step
@@ -31,6 +39,7 @@ class EncoderOptions:
     features: int = 24  # width of the network; those of the usual one are eight times as many
     inside: int = 256  # width of the hidden layer above the features
     projected: int = 128  # outputs of what stands above the features, where they are compared
+    backbone: Own = "small_resnet"  # network; see `migaki list backbones`
     learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
     weight_decay: float = 1e-4  # AdamW's
 
@@ -43,7 +52,6 @@ class RivalOptions(EncoderOptions):
     crop: tuple[float, float] = (0.2, 1.0)  # share of a picture's area that a view shows
     mirrored: float = 0.5  # share of mirrored views; 0 where left and right matter
     temperature: float = 0.5  # of the loss
-    backbone: Own = "small_resnet"  # network; see `migaki list backbones`
     max_norm: float = 0.0  # gradient clipping; 0 = off
 
 
@@ -88,6 +96,60 @@ def check_encoding(name: str, config: Framed, smallest: int = 8) -> None:
         raise UserError(f"--crop {low:g} {high:g}: give two ascending shares of the area, above 0 and at most 1")
     if config.batch_size < 2:
         raise UserError(f"--batch-size {config.batch_size}: a picture is told from others: at least 2")
+
+
+class LabelFree(System, ABC):
+    """The base of systems that learn an encoder without labels; they name `System` too, since the shelf is read from
+    the source.
+    """
+
+    config: Any
+    encoder: Encoder | BackboneEncoder
+
+    def _open_encoder(self) -> None:
+        config = self.config
+        self.encoder = open_encoder(config.backbone, config.channels, config.height, config.width, config.features)
+
+    def _optimise(self, head: nn.Module) -> None:
+        """One AdamW for the encoder and what stands on it."""
+        parameters = [*self.encoder.parameters(), *head.parameters()]
+        self.optimizers = {"net": torch.optim.AdamW(parameters, lr=self.config.learning_rate,
+                                                    weight_decay=self.config.weight_decay)}
+
+    @classmethod
+    def open(cls, data: PicturesAlone, config: Any, seed: int) -> tuple[Any, Source]:
+        """Open the folders: the first sets the size, the others are scaled to it."""
+        return open_rivals(config, data.data, seed, data.labelled)
+
+    @classmethod
+    def tiny(cls) -> tuple[Any, Batch]:
+        """A narrow network on 12x12 pictures."""
+        config = cls.Config(channels=3, height=12, width=12, steps=6, batch_size=4, features=4, inside=8, projected=6)
+        images = torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+        return config, {"image": images, "label": torch.tensor([0, 1, 0, 1])}
+
+    def predict(self, batch: Batch) -> Batch:
+        """Return `features` (B, 8 * width of the network) for `image`."""
+        return {"features": self.encoder(batch["image"])}
+
+    def metric(self) -> Metric:
+        """The class of the nearest neighbours of each picture among the others."""
+        return Neighbourhood()
+
+
+class Rivals(LabelFree, ABC):
+    """The base of those that tell two views of one picture from other pictures, under a projector."""
+
+    training_only = ("projector.",)
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        check_encoding(type(self).__name__.lower(), config)
+        self.config = config
+        self._open_encoder()
+        self.projector = Projector(self.encoder.dim, config.inside, config.projected)
+        self.views = recipe_of(config)
+        self._optimise(self.projector)
 
 
 def recipe_of(config: RivalOptions) -> PairViews:
