@@ -46,18 +46,12 @@ class Plan:
         return ", ".join(f"{names.get(slug, slug)} (about {duration(cost)})" for slug, cost in self.left_out.items())
 
 
-def refiner_config(size: tuple[int, int], rounds: int, tolerance: str, *, is_matched: bool = False) -> SimGAN.Config:
-    """Returns how the refiner is trained on pictures of `size` (H, W), which may be matched already.
-
-    Tiny ones stand no shifts, no half scale and no patches of 24 px: for them it is the recipe that was measured.
-    """
-    if min(size) <= 16:
-        return replace(SimGAN.Config.pixels(), steps=rounds, batch_size=64, scale=1, features=32, learning_rate=4e-4,
-                       augment=False, ema=0.98, discriminator_pretraining=30, max_drift=tolerance)
+def refiner_config(rounds: int, tolerance: str, *, is_matched: bool = False) -> SimGAN.Config:
+    """Returns how the refiner is trained on pictures, which may be matched already: by simgan's defaults."""
     return SimGAN.Config(steps=rounds, max_drift=tolerance, match=not is_matched)
 
 
-def measure_speed(budgeted: Budgeted, recipes: Sequence[Recipe], size: tuple[int, int], out: Path) -> None:
+def measure_speed(budgeted: Budgeted, recipes: Sequence[Recipe], out: Path) -> None:
     """Write `speed/speed.json`: the seconds that an update of each system takes on this machine."""
     found: dict[str, float] = {}
     for recipe in recipes:
@@ -69,7 +63,7 @@ def measure_speed(budgeted: Budgeted, recipes: Sequence[Recipe], size: tuple[int
         data = cls.Data(data=(out / "simulated",), photos=photos)
         found[name] = _seconds_a_step(cls, data, replace(budgeted.config(recipe), steps=1000))
     refiner = SimGAN.Data(synthetic=out / "simulated", real=out / "photos")
-    found["simgan"] = _seconds_a_step(SimGAN, refiner, refiner_config(size, 1000, ""))
+    found["simgan"] = _seconds_a_step(SimGAN, refiner, refiner_config(1000, ""))
     write_json(make_folder(out / "speed") / "speed.json", found)
 
 

@@ -95,7 +95,7 @@ def _refine(work: Adaptation) -> tuple[Step, ...]:
     start = next(slug for slug in ("matched", "matched_plain", "augmented", "plain", *trained) if slug in trained)
     is_matched = any(step.proof.parent == out / "matched" for phase in work.phases for step in phase.steps)
     source = out / ("matched" if is_matched else "simulated")
-    config = refiner_config(work.sets.size, work.plan.rounds, work.options.tolerance, is_matched=is_matched)
+    config = refiner_config(work.plan.rounds, work.options.tolerance, is_matched=is_matched)
     data = SimGAN.Data(synthetic=source, real=out / "photos", estimator=model_folder(out, start, 0))
     run = Run(seed=work.options.seed, sample_every=max(1, work.plan.rounds // 4))
     return (train_step("simgan", data, config, run, out / "refiner", work.quiet,

@@ -98,7 +98,7 @@ def _plan(work: Adaptation, everything: Sequence[Recipe]) -> None:
     budgeted, out = work.budgeted(), work.out
     work.go(Phase(title="measure the speed", steps=(call_step(
         "measure how long an update of each system takes", lambda: budget.measure_speed(
-            budgeted, _first(work), work.sets.size, out), out / "speed" / "speed.json",
+            budgeted, _first(work), out), out / "speed" / "speed.json",
         [out / "simulated", out / "photos"], alone=True),)))
     counts = {name: len(ImageFolder(out / name)) for name in ("simulated", "photos")}
     work.plan = budget.plan(work.options, read_json(out / "speed" / "speed.json"), everything, budgeted, counts, out,
