@@ -11,7 +11,7 @@ from torch import Tensor
 
 from migaki.report.sheets import picture, png
 
-_SIDE, _GAP, _LINE, _COLUMNS = 150, 8, 18, 4
+_SIDE, _GAP, _LINE, _COLUMNS = 150, 8, 18, 3
 _INK, _PAPER, _FRAME = (40, 40, 40), (255, 255, 255), (220, 60, 40)
 
 Box = Sequence[float]
@@ -30,7 +30,7 @@ class Pair:
 
 
 def pairs_sheet(pairs: Sequence[Pair]) -> bytes:
-    """Returns a PNG of pairs, four in a row: the picture, and right of it its original."""
+    """Returns a PNG of pairs, three in a row: the picture, and right of it its original."""
     wide, high = 2 * _SIDE + _GAP, _SIDE + _LINE + _GAP
     columns = min(_COLUMNS, len(pairs))
     canvas = Image.new("RGB", (columns * (wide + 2 * _GAP), -(-len(pairs) // columns) * high), _PAPER)

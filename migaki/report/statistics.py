@@ -101,6 +101,8 @@ class Difference:
         """Returns better or worse, and whether this may be chance; empty if unknown."""
         if self.trend is None:
             return ""
+        if self.count == 1:
+            return f"{self.trend}, in one run"
         if self.t_low is None:
             is_mixed = min(self.values, default=0) < 0 < max(self.values, default=0)
             return f"{self.trend}, not in every run" if is_mixed else self.trend

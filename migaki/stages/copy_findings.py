@@ -24,13 +24,13 @@ from migaki.stages.copy_evidence import colours_of
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
 
-_SHOWN, _LISTED = 24, 200  # pairs on the page, as pictures and in the table
+_SHOWN, _DOUBTFUL, _LISTED = 12, 6, 200  # pairs on the page: as pictures, those in doubt, in the table
 
 _ABOUT: Final = (
     "One row a picture and one of its likeliest originals, in one ranking of all. The probability comes from copies of "
     "pictures of the index that were made when it was written, and from pictures without a copy there: real copies may "
-    "be altered in other ways. A pair is called a copy from the score on from which {precision:.0%} of the made pairs "
-    "are copies.")
+    "be altered in other ways. A pair is called a copy if that is likelier than not, from the score on from which "
+    "{precision:.0%} of the made pairs are copies.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,13 @@ def findings_of(pairs: Pairs, config: FindCopies.Config, job: ApplyJob, pictures
     figures |= _judged(pairs)
     notes = [_ABOUT.format(precision=config.pair_precision)]
     sections = []
-    shown = [pair for pair in order if pairs.is_copy[pair]][:_SHOWN] or order[:_SHOWN]
     folder = pictures or Path(pairs.index.about.pictures)
     if folder.is_dir():
-        sections.append(Section(heading="The likeliest pairs", picture=pairs_sheet([
-            _shown(pairs, folder, *pair) for pair in shown]), caption="Left the picture, right its original; framed: "
-            "the part that both share. Above each pair: the probability that it is a copy."))
+        framed = "" if config.verify == "none" else "; framed: the part that both share"
+        caption = f"Left the picture, right its original{framed}. Above each pair: the probability that it is a copy."
+        for heading, chosen in _to_look_at(pairs, order):
+            sheet = pairs_sheet([_shown(pairs, folder, *pair) for pair in chosen])
+            sections.append(Section(heading=heading, picture=sheet, caption=caption))
     sections.append(Section(heading="Pairs", is_folded=True, columns=[
         "picture", "original", "probability", "copy", "cosine", "key points"], rows=[
         [row["file_name"], row["original"], row["probability"], "yes" if row["is_copy"] else "no", row["cosine"],
@@ -100,6 +101,17 @@ def findings_of(pairs: Pairs, config: FindCopies.Config, job: ApplyJob, pictures
               "nearest": config.nearest, "version": __version__}
     return Findings(title="Copies", record=record, figures=figures, notes=notes, sections=sections,
                     files={"copies.jsonl": rows.encode()})
+
+
+def _to_look_at(pairs: Pairs, order: list[tuple[int, int]]) -> list[tuple[str, list[tuple[int, int]]]]:
+    """The likeliest pairs, and those on both sides of the score from which a pair is called a copy: these want eyes."""
+    called = [pair for pair in order if pairs.is_copy[pair]]
+    doubted = [pair for pair in order if not pairs.is_copy[pair]]
+    if not called:
+        return [("The likeliest pairs, none called a copy", order[:_SHOWN])]
+    edge = [("The least likely that are called copies", called[_SHOWN:][-_DOUBTFUL:]),
+            ("The likeliest that are not", doubted[:_DOUBTFUL])]
+    return [("The likeliest pairs", called[:_SHOWN]), *((heading, chosen) for heading, chosen in edge if chosen)]
 
 
 def _judged(pairs: Pairs) -> dict[str, Any]:

@@ -65,9 +65,11 @@ def search(name: str, change: FindCopies, job: ApplyJob, *, command: str = "", q
     cosines = near.astype(float).ravel()
     support = np.array([one.support for row in matches for one in row], float)
     logits = calibration.logits(cosines, support)
-    pairs = Pairs(folder, index, near, found, logits.reshape(near.shape),
-                  calibration.probability(cosines, support, config.share).reshape(near.shape),
-                  (logits >= threshold).reshape(near.shape), matches)
+    chances = calibration.probability(cosines, support, config.share)
+    # The copies of the calibration are easily told, so that 9 in 10 pairs may still be right where hardly one more is.
+    is_copy = (logits >= threshold) & (chances >= 0.5)
+    pairs = Pairs(folder, index, near, found, logits.reshape(near.shape), chances.reshape(near.shape),
+                  is_copy.reshape(near.shape), matches)
     make_folder(job.out)
     with exclusive(job.out):
         write_findings(job.out, findings_of(pairs, config, job, pictures), "copies", command)

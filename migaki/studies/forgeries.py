@@ -127,10 +127,8 @@ class Forgeries(Study):
         chosen = [name for name in self.config.variants if name != self.config.variants[0]]
         if chosen:
             report.section("What each switch brings")
-            for left in self._left():
-                first = f"{left}_{self.config.variants[0]}"
-                report.differences(f"differences_{left}", first, [f"{left}_{name}" for name in chosen],
-                                   caption=f"{left} left out.")
+            report.contrasts("differences", [(f"{left}_{self.config.variants[0]}", f"{left}_{name}")
+                                             for name in chosen for left in self._left()])
 
     def _table(self, report: StudyReport, measure: Measure) -> Table:
         rows: list[list[Entry]] = []

@@ -107,11 +107,14 @@ def test_an_index_is_the_same_whenever_it_is_made(made: Path, tmp_path: Path) ->
 
 def test_a_share_of_copies_and_no_matching(made: Path, tmp_path: Path) -> None:
     rare = [json.loads(line) for line in (
-        found(made, tmp_path / "rare", verify="none", share=0.01) / "copies.jsonl").read_text().splitlines()]
+        found(made, tmp_path / "rare", verify="none", share=0.01, pair_precision=0.01) / "copies.jsonl").read_text().splitlines()]
     often = [json.loads(line) for line in (
-        found(made, tmp_path / "often", verify="none") / "copies.jsonl").read_text().splitlines()]
+        found(made, tmp_path / "often", verify="none", pair_precision=0.01) / "copies.jsonl").read_text().splitlines()]
     assert all(a["probability"] <= b["probability"] for a, b in zip(rare, often, strict=True))
     assert all(row["region"] is None and row["key_points"] == 0 for row in often)
+    # A pair that is likelier none is called no copy, however low the precision that is asked for.
+    assert all(row["is_copy"] == (row["probability"] >= 0.5) for row in (*rare, *often))
+    assert any(b["is_copy"] and not a["is_copy"] for a, b in zip(rare, often, strict=True))
 
 
 def test_parts_of_an_index_give_what_the_whole_gives(made: Path, tmp_path: Path) -> None:
