@@ -106,10 +106,9 @@ def test_an_index_is_the_same_whenever_it_is_made(made: Path, tmp_path: Path) ->
 
 
 def test_a_share_of_copies_and_no_matching(made: Path, tmp_path: Path) -> None:
-    rare = [json.loads(line) for line in (
-        found(made, tmp_path / "rare", verify="none", share=0.01, pair_precision=0.01) / "copies.jsonl").read_text().splitlines()]
-    often = [json.loads(line) for line in (
-        found(made, tmp_path / "often", verify="none", pair_precision=0.01) / "copies.jsonl").read_text().splitlines()]
+    rare, often = ([json.loads(line) for line in (
+        found(made, tmp_path / str(share), verify="none", share=share, pair_precision=0.01) / "copies.jsonl"
+    ).read_text().splitlines()] for share in (0.01, 0.5))
     assert all(a["probability"] <= b["probability"] for a, b in zip(rare, often, strict=True))
     assert all(row["region"] is None and row["key_points"] == 0 for row in often)
     # A pair that is likelier none is called no copy, however low the precision that is asked for.
