@@ -25,6 +25,12 @@ class Damage(ABC):
 
     Config: ClassVar[type[Any]]
     config: Any
+    reads: ClassVar[str] = "image"
+    """The key of what it damages: of a set's pictures, or of its `radiance` for what happens before there are any."""
+    without: ClassVar[str] = ""
+    """What to do where a set lacks `reads`: ends the message of the error."""
+    kept: ClassVar[tuple[str, ...]] = ("mask",)
+    """Parameters that are no scalars and are written all the same."""
     mixes: ClassVar[bool] = False
     """Whether it mixes a picture with others of its set."""
     others: Callable[[int, torch.Tensor], torch.Tensor] | None = None

@@ -21,6 +21,8 @@ class DamagedPairs(Change):
     def __init__(self, damage: Damage) -> None:
         super().__init__(damage.config)
         self.damage = damage
+        self.inputs = tuple(dict.fromkeys(("image", damage.reads)))
+        self.without = damage.without
 
     def change(self, batch: Batch, seeds: torch.Tensor) -> Batch:
         """Return both pictures, cropped to a multiple of the damage's scale, and the maps of pixel positions."""
@@ -30,8 +32,10 @@ class DamagedPairs(Change):
             raise UnfitPicture(f"is {image.shape[3]} x {image.shape[2]}, too small to be made {scale} times smaller: "
                                "leave it out")
         clean = image[:, :, :height, :width].contiguous()
-        damaged, parameters = self.damage.damage(clean, seeds)
-        kept = {f"input/{key}": value for key, value in parameters.items() if value.ndim == 1 or key == "mask"}
+        given = batch[self.damage.reads][:, :, :height, :width].contiguous()
+        damaged, parameters = self.damage.damage(given, seeds)
+        kept = {f"input/{key}": value for key, value in parameters.items()
+                if value.ndim == 1 or key in self.damage.kept}
         factors = damaged.shape[3] / width, damaged.shape[2] / height
         return {"target/image": clean, f"target/{AFFINE}": _scaling(1.0, 1.0, len(image)),
                 "input/image": damaged, f"input/{AFFINE}": _scaling(*factors, len(image)), **kept}
