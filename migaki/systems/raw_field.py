@@ -177,8 +177,9 @@ class RawField(System):
                     + config.smooth_colour * rough[1])
             skipped = descend(loss, self.optimizers["field"], config.max_norm)
         losses = self._losses(colour.detach(), through.detach(), batch)
-        descend(losses["raw"], self.optimizers["camera"])
-        return {f"field/{name}": value.detach() for name, value in losses.items()} | {"field/skipped": skipped}
+        descend(losses["raw"], self.optimizers["camera"], config.max_norm)
+        return {f"field/{name}": value.detach().nan_to_num(0.0) for name, value in losses.items()} | {
+            "field/skipped": skipped}
 
     def _losses(self, colour: Tensor, through: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The loss that follows from what rays saw, and its first term.

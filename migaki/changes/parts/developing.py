@@ -46,8 +46,8 @@ def light_of(folder: ImageFolder, config: Any) -> tuple[str, ...]:
             folder.require(*needs)
             own = tuple(key for key in _CAMERA if key in folder.labels) if kind != "radiance" else ()
             return (*needs, *own)
-    raise UserError(f"{show(folder.path)}: has no {' and no '.join(kinds)}: apply a run of `migaki train raw_field`, or "
-                    "render with `migaki simulate scene --linear`")
+    raise UserError(f"{show(folder.path)}: has no {' and no '.join(kinds)}: apply a run of `migaki train raw_field`, "
+                    "or render with `migaki simulate scene --linear`")
 
 
 def linear_light(batch: Batch, kind: str) -> Tensor:
