@@ -180,17 +180,20 @@ def _read(path: Path, raw: Any) -> tuple[Array, tuple[float, float], Row]:
         balance = np.array(raw.daylight_whitebalance[:3], np.float32)
     if not (np.isfinite(balance).all() and (balance > 0).all()):
         balance = np.ones(3, np.float32)
-    return numbers, (black, white), {
-        "mosaic": mosaic, "white_balance": decimals(balance / balance[1]),
-        "colour_matrix": decimals(_matrix(np.array(raw.rgb_xyz_matrix[:3], np.float64)))}
+    matrix = _matrix(np.array(raw.color_matrix[:, :3], np.float64), np.array(raw.rgb_xyz_matrix[:3], np.float64))
+    return numbers, (black, white), {"mosaic": mosaic, "white_balance": decimals(balance / balance[1]),
+                                     "colour_matrix": decimals(matrix)}
 
 
-def _matrix(camera_of_xyz: Array) -> Array:
-    """From balanced colours of the camera to linear sRGB: the inverse of sRGB seen by the camera, its rows brought to
-    the sum 1 so that grey stays grey (dcraw, RawNeRF); no change for a camera whose colours are unknown."""
-    seen = camera_of_xyz @ np.array(_XYZ_OF_SRGB)
-    sums = seen.sum(1, keepdims=True)
-    if not np.isfinite(seen).all() or (np.abs(sums) < 1e-6).any() or abs(np.linalg.det(seen / sums)) < 1e-4:
-        return np.eye(3)
-    found: Array = np.linalg.inv(seen / sums)
-    return found
+def _matrix(to_srgb: Array, camera_of_xyz: Array) -> Array:
+    """From balanced colours of the camera to linear sRGB, its rows brought to the sum 1 so that grey stays grey.
+
+    It is LibRaw's own, or the inverse of sRGB seen by the camera (dcraw, RawNeRF); no change for a camera whose colours
+    are unknown.
+    """
+    for matrix, is_inverse in ((to_srgb, False), (camera_of_xyz @ np.array(_XYZ_OF_SRGB), True)):
+        sums = matrix.sum(1, keepdims=True)
+        if np.isfinite(matrix).all() and (np.abs(sums) > 1e-6).all() and abs(np.linalg.det(matrix / sums)) > 1e-4:
+            found: Array = np.linalg.inv(matrix / sums) if is_inverse else matrix / sums
+            return found
+    return np.eye(3)

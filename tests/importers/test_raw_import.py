@@ -20,7 +20,8 @@ from migaki.data.folder import ImageFolder
 from migaki.importers.raw import Raw, _matrix
 from migaki.ops.linear_light import to_linear
 
-XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
+                [0.0193339, 0.1191920, 0.9503041]])
 COLOURS = np.array([[0.7, 0.25, 0.05], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]])  # a camera's, of sRGB light
 
 
@@ -39,6 +40,7 @@ class Photograph:
         value = 0.2 / np.array([2.0, 1.0, 1.5, 1.0])  # grey, before it is balanced
         self.raw_image_visible = np.rint(
             np.array(self.black_level_per_channel) + value * 940)[self.raw_colors_visible].astype(np.uint16)
+        self.color_matrix = np.zeros((3, 4))
         self.rgb_xyz_matrix = np.concatenate([COLOURS @ np.linalg.inv(XYZ), np.zeros((1, 3))])
         for name, one in changes.items():
             setattr(self, name, one)
@@ -108,7 +110,7 @@ def test_a_grey_card_stays_grey_at_every_shutter(shots: Shots, tmp_path: Path) -
     assert rows[0]["mosaic"] == [1, 2, 0, 1] and rows[0]["black_level"] == 60 and rows[0]["white_level"] == 1000
     assert rows[0]["white_balance"] == [2.0, 1.0, 1.5] and rows[0]["split"] == "test"
     values = (made.plane("raw", 0) - 60) / 940
-    assert np.unique(values[0, ::2].round(3)).tolist() == [0.2]  # green, its own black level taken away
+    assert np.unique(values[0, ::2].round(3)).tolist() == pytest.approx([0.2])  # green, its own black level taken away
     for picture in made.read([0, 1], ("image",))["image"]:
         torch.testing.assert_close(to_linear(picture), torch.full((3, 8, 10), 0.2), atol=0.01, rtol=0)
     assert rows[1]["intrinsics"] == [10.5, 10.5, 5.0, 4.0]  # half of 20 x 16
@@ -117,11 +119,11 @@ def test_a_grey_card_stays_grey_at_every_shutter(shots: Shots, tmp_path: Path) -
 
 def test_the_matrix_undoes_the_camera() -> None:
     """Rows that sum to 1: balanced colours of the camera become the sRGB light that it saw."""
-    matrix = _matrix(2.5 * COLOURS @ np.linalg.inv(XYZ))
-    light = np.array([0.3, 0.5, 0.1])
-    np.testing.assert_allclose(matrix @ (COLOURS @ light), light, atol=1e-6)
-    np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-6)
-    assert np.array_equal(_matrix(np.zeros((3, 3))), np.eye(3))
+    nothing, light = np.zeros((3, 3)), np.array([0.3, 0.5, 0.1])
+    for matrix in (_matrix(nothing, 2.5 * COLOURS @ np.linalg.inv(XYZ)), _matrix(2 * np.linalg.inv(COLOURS), nothing)):
+        np.testing.assert_allclose(matrix @ (COLOURS @ light), light, atol=1e-6)
+        np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-6)
+    assert np.array_equal(_matrix(nothing, nothing), np.eye(3))
 
 
 @pytest.mark.parametrize(("changes", "reason"), [

@@ -95,4 +95,4 @@ def test_noise_is_alike_everywhere_and_its_mean_comes_back(level: float) -> None
     flat = stabilised(values, shot, read)
     assert float(flat.std()) == pytest.approx(1.0, abs=0.05)
     assert float(unstabilised(flat.mean(), shot, read)) == pytest.approx(level, rel=0.02)
-    assert float(unstabilised(torch.zeros(()), shot, read)) == pytest.approx(0.0, abs=1e-3)
+    assert float(unstabilised(torch.zeros(()), shot, read)) == pytest.approx(0.0, abs=2e-3)
