@@ -23,7 +23,7 @@ from migaki.data.folder import ImageFolder
 from migaki.metrics.restoration import psnr, ssim
 from migaki.ops.anscombe import stabilised, unstabilised
 from migaki.ops.linear_light import luminance, to_linear
-from migaki.ops.raw_light import aligned, demosaicked, developed, from_camera, white_of
+from migaki.ops.raw_light import aligned, demosaicked, developed, from_camera, to_camera, white_of
 from migaki.report.sheets import sheet
 from migaki.report.tables import Table
 
@@ -32,6 +32,9 @@ _CAMERA = ("camera_to_world", "intrinsics")
 _COLOURS = ("white_balance", "colour_matrix")
 _NOISE = ("shot_noise", "read_noise")
 _STRENGTHS = (0.3, 0.5, 0.7, 0.9, 1.2)  # of non-local means, in deviations of the noise
+_NOTE = ("Means over held-out views, in dB but for SSIM and errors: of developed pictures, of linear light up to "
+         "white, and of the darkest third of the pixels that are not black. Colours are aligned by a factor and a shift"
+         " first. error_above_white is that of luminance, relative, where the longest shutter sees nothing but white.")
 _VIEW, _DENOISED = "the noisy view", "non-local means"
 
 
@@ -76,7 +79,8 @@ class RawViews(Judge):
         for number, place in enumerate(held):
             light = {name: _rendered(field, folder, place) for name, field in zip(names, fields, strict=True)}
             light |= self._free(folder, place)
-            found.add(place, folder.read_label("radiance", [place])[0], light)
+            truth = folder.read_label("radiance", [place])[0]
+            found.add(place, truth, light, _above_white(folder, place, truth))
             progress(number + 1, len(held))
         return self._findings(found, names, runs)
 
@@ -113,9 +117,7 @@ class RawViews(Judge):
             record={"run": [str(run) for run in runs], "data": str(self.config.data), "version": __version__},
             sections=[Section(columns=table.columns, rows=table.rows),
                       Section(picture=pictures, caption="Held-out views, evenly chosen, all developed alike.")],
-            notes=["Means over held-out views, in dB but for SSIM: of developed pictures, of linear light up to white, "
-                   "and of the darkest third of the pixels that are not black. Colours are aligned by a factor and a "
-                   "shift first.", *(f"{name}: {run}" for name, run in zip(names, runs, strict=True))],
+            notes=[_NOTE, *(f"{name}: {run}" for name, run in zip(names, runs, strict=True))],
             files={"views.png": pictures, "views.csv": table.csv().encode()})
 
 
@@ -132,8 +134,9 @@ class _Figures:
         """Views."""
         return len(self._rows)
 
-    def add(self, place: int, truth: Tensor, light: dict[str, Tensor]) -> None:
-        """Judge linear light (3, H, W) of each candidate against the truth."""
+    def add(self, place: int, truth: Tensor, light: dict[str, Tensor], above: Tensor) -> None:
+        """Judge linear light (3, H, W) of each candidate against the truth; `above` (H, W) marks what is too bright for
+        the sensor at the longest shutter."""
         gain = 1 / white_of(truth[None])
         bright = luminance(truth[None])[0, 0]
         lit = bright > 0 if (bright > 0).any() else bright <= 0
@@ -146,6 +149,9 @@ class _Figures:
             row[name] = {"psnr": float(psnr(made[None], clean[None])),
                          "psnr_linear": float(psnr((moved * gain).clamp(0, 1)[None], (truth * gain).clamp(0, 1)[None])),
                          "psnr_dark": float(psnr(made[None, :, dark][..., None], clean[None, :, dark][..., None]))}
+            if above.any():
+                apart = (luminance(moved[None]) / luminance(truth[None]) - 1).abs()[0, 0]
+                row[name]["error_above_white"] = float(apart[above].mean())
             if min(truth.shape[-2:]) >= 11:
                 row[name]["ssim"] = float(ssim(made[None], clean[None], precision=torch.float32))
             pictures[name] = made[None]
@@ -155,13 +161,28 @@ class _Figures:
 
     def means(self) -> dict[str, dict[str, float]]:
         """The means over views, by candidate and figure."""
-        return {name: {key: sum(row[name][key] for row in self._rows) / self.count for key in figures}
-                for name, figures in self._rows[0].items()}
+        found: dict[str, dict[str, float]] = {}
+        for name in self._rows[0]:
+            keys = dict.fromkeys(key for row in self._rows for key in row[name])
+            values = {key: [row[name][key] for row in self._rows if key in row[name]] for key in keys}
+            found[name] = {key: sum(some) / len(some) for key, some in values.items()}
+        return found
 
     def sheet(self, names: Sequence[str]) -> bytes:
         """The truth and these candidates."""
         return sheet([(name, torch.cat([one[name] for one in self._pictures])) for name in ("truth", *names)],
                      min_side=160)
+
+
+def _above_white(folder: ImageFolder, place: int, truth: Tensor) -> Tensor:
+    """Which pixels (H, W) of a view are brighter in some colour than the sensor's white at the longest shutter."""
+    if "preview_gain" not in folder.labels:
+        return torch.zeros(truth.shape[-2:], dtype=torch.bool)
+    row = folder.read([place], tuple(key for key in _COLOURS if key in folder.labels))
+    balance = row["white_balance"][0].float() if "white_balance" in row else torch.ones(3)
+    matrix = row["colour_matrix"][0].float() if "colour_matrix" in row else torch.eye(3)
+    least = float(folder.read_label("preview_gain", range(len(folder))).min())
+    return (to_camera(truth, balance, matrix) / least).amax(0) > 1
 
 
 def _field(run: Path, device: hardware.Device) -> Any:

@@ -74,13 +74,13 @@ class RawField(System):
         keep: float = 1e-2  # largest weight under which a cell is given up between stages
         steps: int = 10_000  # updates
         batch_size: int = 2048  # rays
-        learning_rate: float = 0.1  # of Adam, on harmonics
-        density_rate: float = 2.0  # times the learning rate, on raw densities
+        learning_rate: float = 0.3  # of Adam, on harmonics
+        density_rate: float = 0.67  # times the learning rate, on raw densities
         view_rate: float = 0.25  # times the learning rate, on harmonics above the first
         floor: float = 1e-3  # light that is added before errors are divided by it: darker light counts no more
         clear: float = 1e-2  # weight of the entropy of what passes a ray: it is all or nothing (DVGO)
-        smooth_density: float = 1e-6  # weight of the total variation of raw densities
-        smooth_colour: float = 1e-5  # weight of the total variation of harmonics
+        smooth_density: float = 1e-7  # weight of the total variation of raw densities
+        smooth_colour: float = 1e-7  # weight of the total variation of harmonics
         max_norm: float = 0.0  # gradient clipping, of the torch engine; 0 = off
         shown: int = 3  # held-out views that are rendered while it learns
         engine: Literal["auto", "compiled", "torch"] = "auto"  # auto: compiled kernels on a CPU, torch on a GPU

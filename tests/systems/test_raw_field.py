@@ -27,7 +27,7 @@ from migaki.stages.evaluate import run_judge
 from migaki.systems.raw_field import RawField
 
 SMALL: dict[str, Any] = {"sides": (10, 18), "begins": (0.4,), "rows": 7000, "steps": 120, "batch_size": 400,
-                         "degree": 0, "alpha": 0.01, "carvings": 1, "shown": 2}
+                         "degree": 0, "alpha": 0.01, "smooth_colour": 1e-7, "carvings": 1, "shown": 2}
 
 
 @pytest.fixture(scope="module")
