@@ -26,9 +26,7 @@ class Damage(ABC):
     Config: ClassVar[type[Any]]
     config: Any
     reads: ClassVar[str] = "image"
-    """The key of what it damages: of a set's pictures, or of its `radiance` for what happens before there are any."""
-    without: ClassVar[str] = ""
-    """What to do where a set lacks `reads`: ends the message of the error."""
+    """The key of what it damages: a set's pictures, or what there is before there are pictures, such as `radiance`."""
     kept: ClassVar[tuple[str, ...]] = ("mask",)
     """Parameters that are no scalars and are written all the same."""
     mixes: ClassVar[bool] = False
@@ -59,6 +57,10 @@ class Damage(ABC):
         damaged = torch.stack([image for image, _ in results])
         parameters = {key: torch.stack([values[key] for _, values in results]) for key in results[0][1]}
         return damaged, parameters
+
+    def of_pictures(self, pictures: torch.Tensor) -> torch.Tensor:
+        """What it damages where a set has no `reads`, from pictures (B, C, H, W) in [0, 1]: those themselves."""
+        return pictures
 
     @property
     def scale(self) -> int:

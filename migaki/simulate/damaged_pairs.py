@@ -21,8 +21,7 @@ class DamagedPairs(Change):
     def __init__(self, damage: Damage) -> None:
         super().__init__(damage.config)
         self.damage = damage
-        self.inputs = tuple(dict.fromkeys(("image", damage.reads)))
-        self.without = damage.without
+        self.hints = () if damage.reads == "image" else (damage.reads,)
 
     def change(self, batch: Batch, seeds: torch.Tensor) -> Batch:
         """Return both pictures, cropped to a multiple of the damage's scale, and the maps of pixel positions."""
@@ -32,7 +31,10 @@ class DamagedPairs(Change):
             raise UnfitPicture(f"is {image.shape[3]} x {image.shape[2]}, too small to be made {scale} times smaller: "
                                "leave it out")
         clean = image[:, :, :height, :width].contiguous()
-        given = batch[self.damage.reads][:, :, :height, :width].contiguous()
+        given = clean
+        if self.damage.reads != "image":
+            read = batch.get(self.damage.reads)
+            given = self.damage.of_pictures(clean) if read is None else read[:, :, :height, :width].contiguous()
         damaged, parameters = self.damage.damage(given, seeds)
         kept = {f"input/{key}": value for key, value in parameters.items()
                 if value.ndim == 1 or key in self.damage.kept}

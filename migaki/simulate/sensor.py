@@ -11,11 +11,12 @@ from torch import Tensor
 from migaki.core.batch import Batch, Key
 from migaki.core.damage import Damage, scalars
 from migaki.core.errors import UserError
+from migaki.ops.linear_light import to_linear
 from migaki.ops.raw_light import Pattern, demosaicked, developed, from_camera, mosaic_of, mosaicked, to_camera
 
 
 class Sensor(Damage):
-    """Turns linear `radiance` (`migaki simulate scene --linear`) into raw files and quick pictures of them.
+    """Turns linear `radiance` (`migaki simulate scene --linear`), or pictures brought to linear light, into raw files.
 
     Light in the camera's own colours falls through a Bayer mosaic. Electrons are counted (Poisson), the electronics add
     Gaussian noise, and the sum is cut off at white and rounded. So the variance of a raw value is a x + b, with x the
@@ -39,7 +40,6 @@ class Sensor(Damage):
         Key(name="read_noise", shape=(), unit="standard deviation without light, in the same unit"),
     )
     reads = "radiance"
-    without = "; `migaki simulate scene --linear` writes it"
     kept = ("raw", "mosaic", "white_balance", "colour_matrix")
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,11 +72,16 @@ class Sensor(Damage):
 
     config: Config
 
+    def of_pictures(self, pictures: Tensor) -> Tensor:
+        """The linear light that pictures in sRGB stand for."""
+        return to_linear(pictures)
+
     def damage_one(self, image: Tensor, draw: torch.Generator) -> tuple[Tensor, Batch]:
-        """The raw of linear light (3, H, W), and the picture (3, H, W) in [0, 1] that is developed from it."""
+        """The raw of linear light (3, H, W), or grey, and the picture (3, H, W) in [0, 1] that is developed from it."""
         config = self.config
-        if len(image) != 3:
+        if len(image) not in (1, 3):
             raise UserError(f"sensor: sees red, green and blue, not {len(image)} channels")
+        image = image.expand(3, -1, -1)
         time = config.shutters[int(torch.randint(len(config.shutters), (), generator=draw))]
         scale = 2.0**config.exposure * time / max(config.shutters)
         balance, matrix = torch.tensor(config.white_balance), torch.tensor(config.matrix).view(3, 3)

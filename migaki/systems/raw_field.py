@@ -19,6 +19,7 @@ from migaki.core.source import Source
 from migaki.core.system import System, descend
 from migaki.data.batches.raw_pixels import RAW_COLUMNS, RawPixels, shutters_of
 from migaki.data.batches.ray_pixels import divide_views, evenly
+from migaki.data.folder import ImageFolder
 from migaki.data.sets.scenes import scene_of
 from migaki.metrics.views import Views
 from migaki.ops.camera import pixel_rays
@@ -38,6 +39,7 @@ from migaki.systems.voxel_field import VoxelField
 
 _SMALL = 1e-6
 _DARK = -7.0  # logarithm of what lies behind the box, at the start
+_FLOOR = 1e-3
 _CAMERA_RATE = 0.1  # of the learning rate, for what is learned of the camera
 
 
@@ -77,7 +79,7 @@ class RawField(System):
         learning_rate: float = 0.3  # of Adam, on harmonics
         density_rate: float = 0.67  # times the learning rate, on raw densities
         view_rate: float = 0.25  # times the learning rate, on harmonics above the first
-        floor: float = 1e-3  # light that is added before errors are divided by it: darker light counts no more
+        floor: float = 0.0  # light that is added before errors are divided by it; 0 = the read noise, at least 0.001
         clear: float = 1e-2  # weight of the entropy of what passes a ray: it is all or nothing (DVGO)
         smooth_density: float = 1e-7  # weight of the total variation of raw densities
         smooth_colour: float = 1e-7  # weight of the total variation of harmonics
@@ -131,7 +133,8 @@ class RawField(System):
         folder = open_views(data, config)
         folder.require(*RAW_COLUMNS)
         space = config.space or ("box" if config.background or scene_of(folder).background else "all")
-        config = replace(completed(config, folder), space=space, shutters=config.shutters or shutters_of(folder))
+        config = replace(completed(config, folder), space=space, shutters=config.shutters or shutters_of(folder),
+                         floor=config.floor or _floor_of(folder))
         learned, held = divide_views(folder, config.hold_out)
         shown = evenly(held, config.shown)
         return config, RawPixels(folder.select(learned), config.batch_size, seed, config.shutters,
@@ -142,7 +145,7 @@ class RawField(System):
         """Four rays and four views of 12x12 px of a box of 4^3 cells, two shutters, in torch."""
         config = cls.Config(channels=3, height=12, width=12, bounds=(-1, -1, -1, 1, 1, 1), background=(0, 0, 0),
                             space="box", near=1.0, far=9.0, sides=(4,), begins=(), rows=130, steps=6, batch_size=4,
-                            alpha=0.3, carvings=1, engine="torch", shutters=(1.0, 0.25))
+                            alpha=0.3, carvings=1, engine="torch", shutters=(1.0, 0.25), floor=1e-3)
         seen = torch.eye(3)[[0, 1, 1, 2]]
         batch = tiny_views() | {"ray_seen": seen, "ray_exposure": torch.tensor([0, 1, 0, 1])}
         return config, batch | {"ray_colour": 0.1 * batch["ray_colour"] * seen}
@@ -242,6 +245,12 @@ class RawField(System):
     def metric(self) -> Metric:
         """PSNR and SSIM of the developed views against pictures that are developed from noisy raws."""
         return Views()
+
+
+def _floor_of(folder: ImageFolder) -> float:
+    """The read noise of a set, under which no value says how dark it is; 0.001 (RawNeRF) where that is less."""
+    noise = float(folder.read_label("read_noise", range(len(folder))).max()) if "read_noise" in folder.labels else 0.0
+    return round(max(_FLOOR, noise), 6)
 
 
 def _check(config: RawField.Config) -> None:

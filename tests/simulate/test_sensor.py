@@ -9,6 +9,8 @@ import torch
 
 from migaki.core.errors import UserError
 from migaki.ops.linear_light import to_srgb
+from migaki.simulate.damaged_pairs import DamagedPairs
+from migaki.simulate.noise import Noise
 from migaki.simulate.sensor import Sensor
 
 
@@ -76,6 +78,18 @@ def test_wrong_options_are_named(changes: dict[str, Any], reason: str) -> None:
         Sensor.Config(**changes)
 
 
-def test_grey_pictures_are_refused() -> None:
+def test_grey_light_has_three_colours_and_more_than_three_are_refused() -> None:
+    assert torch.equal(shot(torch.full((1, 8, 8), 0.3))[0], shot(torch.full((3, 8, 8), 0.3))[0])
     with pytest.raises(UserError, match="red, green and blue"):
-        shot(torch.zeros(1, 8, 8))
+        shot(torch.zeros(4, 8, 8))
+
+
+def test_a_set_without_radiance_is_photographed_as_its_pictures_say() -> None:
+    pairs = DamagedPairs(Sensor(Sensor.Config(exposure=0.0, electrons=1e7, read=0.0)))
+    pictures, seeds = torch.full((1, 3, 8, 8), 0.6), torch.zeros(1, dtype=torch.int64)
+    made = pairs.change({"image": pictures}, seeds)
+    torch.testing.assert_close(made["input/image"], pictures, atol=0.01, rtol=0)
+    bright = pairs.change({"image": pictures, "radiance": torch.full((1, 3, 8, 8), 0.8)}, seeds)
+    torch.testing.assert_close(bright["input/image"], to_srgb(torch.full((1, 3, 8, 8), 0.8)), atol=0.01, rtol=0)
+    assert torch.equal(bright["target/image"], pictures) and bright["input/raw"].shape == (1, 8, 8)
+    assert pairs.hints == ("radiance",) and not DamagedPairs(Noise()).hints
