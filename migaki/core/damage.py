@@ -25,6 +25,10 @@ class Damage(ABC):
 
     Config: ClassVar[type[Any]]
     config: Any
+    reads: ClassVar[str] = "image"
+    """The key of what it damages: a set's pictures, or what there is before there are pictures, such as `radiance`."""
+    kept: ClassVar[tuple[str, ...]] = ("mask",)
+    """Parameters that are no scalars and are written all the same."""
     mixes: ClassVar[bool] = False
     """Whether it mixes a picture with others of its set."""
     others: Callable[[int, torch.Tensor], torch.Tensor] | None = None
@@ -53,6 +57,10 @@ class Damage(ABC):
         damaged = torch.stack([image for image, _ in results])
         parameters = {key: torch.stack([values[key] for _, values in results]) for key in results[0][1]}
         return damaged, parameters
+
+    def of_pictures(self, pictures: torch.Tensor) -> torch.Tensor:
+        """What it damages where a set has no `reads`, from pictures (B, C, H, W) in [0, 1]: those themselves."""
+        return pictures
 
     @property
     def scale(self) -> int:

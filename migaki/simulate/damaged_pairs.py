@@ -21,6 +21,7 @@ class DamagedPairs(Change):
     def __init__(self, damage: Damage) -> None:
         super().__init__(damage.config)
         self.damage = damage
+        self.hints = () if damage.reads == "image" else (damage.reads,)
 
     def change(self, batch: Batch, seeds: torch.Tensor) -> Batch:
         """Return both pictures, cropped to a multiple of the damage's scale, and the maps of pixel positions."""
@@ -30,8 +31,13 @@ class DamagedPairs(Change):
             raise UnfitPicture(f"is {image.shape[3]} x {image.shape[2]}, too small to be made {scale} times smaller: "
                                "leave it out")
         clean = image[:, :, :height, :width].contiguous()
-        damaged, parameters = self.damage.damage(clean, seeds)
-        kept = {f"input/{key}": value for key, value in parameters.items() if value.ndim == 1 or key == "mask"}
+        given = clean
+        if self.damage.reads != "image":
+            read = batch.get(self.damage.reads)
+            given = self.damage.of_pictures(clean) if read is None else read[:, :, :height, :width].contiguous()
+        damaged, parameters = self.damage.damage(given, seeds)
+        kept = {f"input/{key}": value for key, value in parameters.items()
+                if value.ndim == 1 or key in self.damage.kept}
         factors = damaged.shape[3] / width, damaged.shape[2] / height
         return {"target/image": clean, f"target/{AFFINE}": _scaling(1.0, 1.0, len(image)),
                 "input/image": damaged, f"input/{AFFINE}": _scaling(*factors, len(image)), **kept}

@@ -22,7 +22,7 @@ from migaki.data.batches.ray_pixels import divide_views
 from migaki.data.sets.scenes import scene_of
 from migaki.metrics.views import Views
 from migaki.nets.voxel_descent import TURNS, CompiledDescent, RowAdam
-from migaki.nets.voxel_grid import Marching, VoxelGrid
+from migaki.nets.voxel_grid import Marching, Samples, VoxelGrid
 from migaki.ops import volume_march as kernels
 from migaki.ops.camera import pixel_rays
 from migaki.ops.full_precision import full_precision
@@ -154,25 +154,53 @@ class VoxelField(System):
         assert isinstance(optimizer, RowAdam)
         return optimizer
 
-    def _is_compiled(self) -> bool:
+    def is_compiled(self) -> bool:
+        """Whether the kernels compute, and not torch."""
         engine, on_cpu = self.config.engine, self.grid.table.device.type == "cpu"
         return engine == "compiled" or (engine == "auto" and on_cpu and not torch.compiler.is_exporting())
 
     @full_precision
     def update(self, batch: Batch, step: int) -> Scalars:
         """One step on a batch of rays; before the first step of a stage the grid gets finer."""
-        config = self.config
+        self.begin(step)
+        jitter = torch.rand(len(batch["ray_origin"]), device=batch["ray_origin"].device)
+        if self.is_compiled():
+            return self._update_compiled(batch, jitter, step)
+        found = self.march(batch, jitter)
+        losses = self._losses(found, batch["ray_colour"], step)
+        skipped = descend(losses["loss"], self.optimizers["field"], self.config.max_norm)
+        return {f"field/{name}": value.detach() for name, value in losses.items()} | {"field/skipped": skipped}
+
+    def begin(self, step: int) -> None:
+        """Bring the grid and the learning rate to this step."""
         self._prepare_grid(step)
         for group in self.optimizers["field"].param_groups:
-            group["lr"] = config.learning_rate * config.last_rate ** (step / config.steps)
-        jitter = torch.rand(len(batch["ray_origin"]), device=batch["ray_origin"].device)
-        if self._is_compiled():
-            return self._update_compiled(batch, jitter, step)
+            group["lr"] = self.config.learning_rate * self.config.last_rate ** (step / self.config.steps)
+
+    def march(self, batch: Batch, jitter: Tensor) -> Marched:
+        """What a batch of rays sees, in torch; the strength of cells is noted."""
+        config = self.config
         found = self.grid.march(batch["ray_origin"], batch["ray_direction"], jitter, config.near, config.far, self.how)
-        self._note_strength(found)
-        losses = self._losses(found, batch["ray_colour"], step)
-        skipped = descend(losses["loss"], self.optimizers["field"], config.max_norm)
-        return {f"field/{name}": value.detach() for name, value in losses.items()} | {"field/skipped": skipped}
+        weights = torch.where(found.kept, found.weights.detach(), 0).flatten()
+        self.strength.scatter_reduce_(0, found.rows[..., 0].flatten(), weights, "amax")
+        return found
+
+    def march_compiled(self, batch: Batch, jitter: Tensor) -> Samples:
+        """The same by the kernels."""
+        config = self.config
+        samples = self.grid.march_compiled(batch["ray_origin"], batch["ray_direction"], jitter, config.near, config.far,
+                                           self.how, torch.get_num_threads())
+        kernels.strongest(samples.rows, samples.values, samples.starts, samples.counts, self.strength.numpy())
+        return samples
+
+    def descend_compiled(self, samples: Samples, step: int, colour_pull: Tensor, through_pull: Tensor, own_pull: float,
+                         target: Tensor) -> None:
+        """Move the grid from what the kernels have marched; see `CompiledDescent`."""
+        config = self.config
+        self._descent = self._descent or CompiledDescent(self.grid)
+        self._descent(self._rows(), samples, step, colour_pull=colour_pull, through_pull=through_pull,
+                      own_pull=own_pull, target=target, activation=self.how.activation,
+                      smooth=(config.smooth_density, config.smooth_colour), threads=torch.get_num_threads())
 
     def _losses(self, found: Marched, colour: Tensor, step: int) -> dict[str, Tensor]:
         """The loss and its terms, means over rays (and colours), in torch."""
@@ -182,12 +210,12 @@ class VoxelField(System):
         own = (found.weights.detach()[..., None] * (found.colours - colour[:, None]).square()).sum(1)
         terms = {"colour": (seen - colour).square().mean(), "own": own.mean(),
                  "clear": -(through * through.log() + (1 - through) * (1 - through).log()).mean()}
-        smooth_density, smooth_colour = self._roughness(found, step)
+        smooth_density, smooth_colour = self.roughness(found, step)
         loss = (terms["colour"] + config.own_colour * terms["own"] + config.clear * terms["clear"]
                 + config.smooth_density * smooth_density + config.smooth_colour * smooth_colour)
         return {"loss": loss, "colour": terms["colour"]}
 
-    def _roughness(self, found: Marched, step: int) -> tuple[Tensor, Tensor]:
+    def roughness(self, found: Marched, step: int) -> tuple[Tensor, Tensor]:
         """Half the squared differences of the rows that samples touch to their neighbours, which count as fixed.
 
         Of the density and of the harmonics; every `TURNS`-th row has its turn, and counts so many times.
@@ -212,17 +240,11 @@ class VoxelField(System):
                 sums = sums + (counts[:, None] * apart.square()).sum(0) / 2
         return sums[0], sums[1:].sum()
 
-    def _note_strength(self, found: Marched) -> None:
-        weights = torch.where(found.kept, found.weights.detach(), 0).flatten()
-        self.strength.scatter_reduce_(0, found.rows[..., 0].flatten(), weights, "amax")
-
     def _update_compiled(self, batch: Batch, jitter: Tensor, step: int) -> Scalars:
         """The same step by the kernels."""
-        config, grid, threads = self.config, self.grid, torch.get_num_threads()
+        config = self.config
         with torch.no_grad():
-            samples = grid.march_compiled(batch["ray_origin"], batch["ray_direction"], jitter, config.near, config.far,
-                                          self.how, threads)
-            kernels.strongest(samples.rows, samples.values, samples.starts, samples.counts, self.strength.numpy())
+            samples = self.march_compiled(batch, jitter)
             target, through = batch["ray_colour"], torch.from_numpy(samples.through)
             error = torch.from_numpy(samples.colour) + through[:, None] * self.background - target
             count = len(target)
@@ -232,10 +254,7 @@ class VoxelField(System):
             through_pull = (pull * self.background).sum(1) + config.clear / count * blocked
             if not torch.isfinite(error).all():
                 return {"field/loss": torch.zeros(()), "field/colour": torch.zeros(()), "field/skipped": torch.ones(())}
-            self._descent = self._descent or CompiledDescent(grid)
-            self._descent(self._rows(), samples, step, colour_pull=pull, through_pull=through_pull,
-                          own_pull=config.own_colour / (3 * count), target=target, activation=self.how.activation,
-                          smooth=(config.smooth_density, config.smooth_colour), threads=threads)
+            self.descend_compiled(samples, step, pull, through_pull, config.own_colour / (3 * count), target)
             entropy = -(light * light.log() + (1 - light) * (1 - light).log()).mean()
             colour = error.square().mean()
             return {"field/loss": colour + config.clear * entropy, "field/colour": colour,
@@ -290,17 +309,18 @@ class VoxelField(System):
         height, width = self.config.height, self.config.width
         origins, directions = pixel_rays(lenses, poses, height, width)
         along = (directions * poses[:, None, None, :, 2]).sum(-1)
-        colour, through, distance, normals = in_pieces(self._shade, origins.reshape(-1, 3), directions.reshape(-1, 3))
+        colour, through, distance, normals = in_pieces(self.shade, origins.reshape(-1, 3), directions.reshape(-1, 3))
         seen = (colour + through[:, None] * self.background).clamp(0, 1)
         distance = torch.where(through < 0.5, distance, torch.zeros_like(distance))
         return {"rendered": seen.view(-1, height, width, 3).movedim(-1, 1),
                 "rendered_depth": distance.view(-1, height, width) * along,
                 "rendered_normals": normals.view(-1, height, width, 3).movedim(-1, 1)}
 
-    def _shade(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
+    def shade(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
+        """Colour (N, 3), share that passes (N,), distance (N,) and normal (N, 3) of rays (N, 3)."""
         config = self.config
         jitter = torch.full_like(origins[:, 0], 0.5)
-        if self._is_compiled():
+        if self.is_compiled():
             samples = self.grid.march_compiled(origins.detach(), directions, jitter, config.near, config.far, self.how,
                                                torch.get_num_threads())
             distance, normals = self.grid.surfaces(samples)

@@ -186,4 +186,5 @@ PREPARED: dict[str, Callable[[Any, Batch, Draw], Batch]] = {
     "regressor": regressor, "segmenter": segmenter, "simgan": simgan, "super_resolution": super_resolution,
     "texture": texture,
     "style_network": style_network, "any_style": any_style, "voxel_field": field, "nerf": field,
+    "raw_field": field,
 }

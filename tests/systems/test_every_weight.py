@@ -53,6 +53,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "style_network": {"style_weight": 1.3, "smooth_weight": 0.7},
     "any_style": {"style_weight": 1.3, "smooth_weight": 0.7},
     "nerf": {"coarse": 0.37},
+    "raw_field": {"clear": 0.23, "smooth_density": 0.0041, "smooth_colour": 0.0029, "faint": 0.01, "floor": 0.07},
     "voxel_field": {"own_colour": 0.37, "clear": 0.23, "smooth_density": 0.0041, "smooth_colour": 0.0029,
                     "faint": 0.01},
     "weak_segmenter": {"augment": False, "dice_weight": 0.61, "classifier_share": 0.1},
@@ -92,6 +93,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
     "texture": [{"label_smoothing": 0.0}, {"pooling": "mean", "hidden": 0}],
     "nerf": [{"more": 0}, {"layers": 3, "background": (0.2, 0.5, 0.9)}],
+    "raw_field": [{"activation": "sigmoid"}, {"activation": "linear"}, {"shutters": (1.0, 0.01)}],
     "voxel_field": [{"activation": "sigmoid"}, {"activation": "exponential"}, {"background": (0.2, 0.5, 0.9)}],
     "weak_segmenter": [{"classifier_share": 0.5}],
 }
@@ -114,6 +116,7 @@ NO_WEIGHTS = {
     "pretext": ("mirrored", "temperature", "gap", "jitter", "single"), "sdmp": ("mirrored", "temperature"),
     "copy_detector": ("temperature", "mixing"),
     "nerf": ("near", "far", "last_rate"),
+    "raw_field": ("near", "far", "faint", "opaque", "alpha", "keep", "last_rate", "density_rate", "view_rate", "floor"),
     "voxel_field": ("near", "far", "faint", "opaque", "alpha", "keep", "last_rate", "density_rate", "view_rate"),
     "weak_segmenter": ("max_scale", "max_shift", "classifier_share", "sharpness", "easy", "crf_place", "crf_colour",
                        "crf_weight", "crf_smooth", "crf_smooth_weight"),
@@ -130,6 +133,7 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "cut": ("nce", "nce_identity", "consistency"), "cyclegan": ("cycle", "identity", "consistency"),
     "weak_segmenter": ("dice_weight",), "semi_supervised": ("unlabelled",), "copy_detector": ("entropy",),
     "patch": ("smooth",), "texture": ("label_smoothing",), "sdmp": ("source", "between"),
+    "raw_field": ("clear", "smooth_density", "smooth_colour"),
     "nerf": ("coarse",), "voxel_field": ("own_colour", "clear", "smooth_density", "smooth_colour"),
 }
 OTHER_BRANCH: dict[str, dict[str, Any]] = {"gradient_weight": {"target": "depth"}}  # in which a weight counts

@@ -13,6 +13,7 @@ from typing import Any
 import attack_twins
 import field_twins
 import label_twins
+import raw_twins
 import refiner_twins
 import scene_twins
 import style_twins
@@ -278,7 +279,7 @@ TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "weak_segmenter": scene_twins.weak_segmenter, "style_network": style_twins.style_network,
     "simclr": label_twins.simclr, "semi_supervised": label_twins.semi_supervised,
     "copy_detector": label_twins.copy_detector, "sdmp": label_twins.sdmp, "pretext": label_twins.pretext,
-    "voxel_field": field_twins.voxel_field, "nerf": field_twins.nerf}
+    "voxel_field": field_twins.voxel_field, "nerf": field_twins.nerf, "raw_field": raw_twins.raw_field}
 
 
 def half_cosine(rate: float, step: int, steps: int) -> float:
@@ -317,6 +318,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "any_style": {"net": half_cosine},
     "detector": {"net": cycle}, "segmenter": {"net": cycle},
     "voxel_field": {"field": falling}, "nerf": {"net": falling},
+    "raw_field": {"field": falling, "camera": lambda rate, *when: falling(rate / 10, *when)},
     **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")},
     # Of 20 steps the classifier has 2, each of two rounds 9.
     "weak_segmenter": {"classifier": lambda rate, step, _: cycle(rate, step, 2),

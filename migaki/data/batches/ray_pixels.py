@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,11 @@ class RayPixels:
         folder.require("camera_to_world", "intrinsics")
         self._poses = folder.read_label("camera_to_world", range(len(folder))).float()
         self._lenses = folder.read_label("intrinsics", range(len(folder))).float()
-        self._pixels = np.stack([_bytes(folder, index) for index in range(len(folder))])  # (N, 3, H, W)
+        self._pixels = self._load(folder)
+
+    def _load(self, folder: ImageFolder) -> np.ndarray[Any, Any]:
+        """All pixels (N, C, H, W), as they are kept in memory."""
+        return np.stack([_bytes(folder, index) for index in range(len(folder))])
 
     @property
     def num_images(self) -> int:
@@ -60,13 +65,16 @@ class RayPixels:
         places = draw.integers(0, views * height * width, self._count)
         view, rest = np.divmod(places, height * width)
         row, column = np.divmod(rest, width)
-        colour = torch.from_numpy(self._pixels[view, :, row, column].astype(np.float32) / 255)
         pixel = torch.from_numpy(np.stack([column, row], 1).astype(np.float32)) + 0.5
         chosen = torch.from_numpy(view)
         lens, pose = self._lenses[chosen], self._poses[chosen]
         local = torch.cat([(pixel - lens[:, 2:]) / lens[:, :2], torch.ones(self._count, 1)], 1)
         direction = torch.nn.functional.normalize((pose[:, :, :3] * local[:, None]).sum(-1), dim=-1)
-        return {"ray_origin": pose[:, :, 3], "ray_direction": direction, "ray_colour": colour}
+        return {"ray_origin": pose[:, :, 3], "ray_direction": direction} | self._seen(view, row, column)
+
+    def _seen(self, view: np.ndarray[Any, Any], row: np.ndarray[Any, Any], column: np.ndarray[Any, Any]) -> Batch:
+        """What was measured at these pixels, each (B,) int64."""
+        return {"ray_colour": torch.from_numpy(self._pixels[view, :, row, column].astype(np.float32) / 255)}
 
     def held_out(self) -> Iterator[Batch]:
         """The held-out views one by one: `camera_to_world`, `intrinsics` and `image`."""
