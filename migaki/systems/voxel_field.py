@@ -19,7 +19,6 @@ from migaki.core.metric import Metric
 from migaki.core.source import Source
 from migaki.core.system import System, descend
 from migaki.data.batches.ray_pixels import divide_views
-from migaki.data.sets.scenes import scene_of
 from migaki.metrics.views import Views
 from migaki.nets.voxel_descent import TURNS, CompiledDescent, RowAdam
 from migaki.nets.voxel_grid import Marching, VoxelGrid
@@ -37,6 +36,7 @@ from migaki.systems.parts.posed_views import (
     in_pieces,
     open_views,
     ray_source,
+    space_of,
     tiny_views,
 )
 
@@ -132,8 +132,7 @@ class VoxelField(System):
     def open(cls, data: PosedPictures, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the views; takes the size, the box and the background from the set."""
         folder = open_views(data, config)
-        space = config.space or ("box" if config.background or scene_of(folder).background else "all")
-        config = replace(completed(config, folder), space=space)
+        config = replace(completed(config, folder), space=space_of(config, folder))
         return config, ray_source(config, folder, seed)
 
     @classmethod

@@ -77,6 +77,13 @@ def completed(config: C, folder: ImageFolder) -> C:
     return found
 
 
+def space_of(config: Any, folder: ImageFolder) -> str:
+    """Returns what a grid holds: `box` before a known background, else `all` of space, unless the configuration says.
+    """
+    found: str = config.space or ("box" if config.background or scene_of(folder).background else "all")
+    return found
+
+
 def ray_source(config: Any, folder: ImageFolder, seed: int) -> RayPixels:
     """The rays of the views that are learned from, and some views that are held out."""
     learned, held = divide_views(folder, config.hold_out)
