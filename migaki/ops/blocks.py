@@ -15,6 +15,12 @@ from migaki.ops.full_precision import full_precision
 _ROUNDS = 100  # of moving centres; a dozen are enough
 
 
+@full_precision
+def apart(positions: Tensor, centres: Tensor) -> Tensor:
+    """Returns the distances (N, K) of positions (N, 3) to centres (K, 3)."""
+    return (positions[:, None] - centres).square().sum(-1).sqrt()
+
+
 def divided(positions: Tensor, count: int) -> Tensor:
     """Returns the centres (K, 3) of `count` groups of camera positions (N, 3), in the order of their longest axis.
 
@@ -27,9 +33,9 @@ def divided(positions: Tensor, count: int) -> Tensor:
     first = int((points - points.mean(0)).norm(dim=1).argmax())
     centres = points[first : first + 1]
     while len(centres) < count:
-        centres = torch.cat([centres, points[torch.cdist(points, centres).amin(1).argmax()][None]])
+        centres = torch.cat([centres, points[apart(points, centres).amin(1).argmax()][None]])
     for _ in range(_ROUNDS):
-        nearest = torch.cdist(points, centres).argmin(1)
+        nearest = apart(points, centres).argmin(1)
         moved = torch.stack([points[nearest == k].mean(0) if (nearest == k).any() else centres[k]
                              for k in range(count)])
         if torch.equal(moved, centres):
@@ -45,9 +51,9 @@ def reaches(positions: Tensor, centres: Tensor, overlap: float) -> Tensor:
     With 1.5 neighbours on a straight path share half of what each has, as in the paper. A block that is nearest to no
     camera reaches to the nearest one.
     """
-    apart = torch.cdist(positions.float(), centres.float())
-    own = apart.argmin(1)
-    return torch.stack([overlap * (apart[own == k, k].max() if (own == k).any() else apart[:, k].min())
+    away = apart(positions.float(), centres.float())
+    own = away.argmin(1)
+    return torch.stack([overlap * (away[own == k, k].max() if (own == k).any() else away[:, k].min())
                         for k in range(len(centres))])
 
 
@@ -76,9 +82,9 @@ def shares(positions: Tensor, centres: Tensor, reach: Tensor, power: float) -> T
     and Nielson, 1980), so that nothing jumps where a block begins to count. A camera beyond every reach is shown the
     block that it is nearest to, in reaches.
     """
-    apart = (positions[:, None] - centres).square().sum(-1).sqrt()
-    part = apart / reach
+    part = apart(positions, centres) / reach
     nearest = torch.nn.functional.one_hot(part.argmin(1), len(centres)).to(part.dtype)
-    weight = ((1 - part).clamp_min(0) / part.clamp_min(1e-6)).pow(power)
+    weight = (1 - part).clamp_min(0) / part.clamp_min(1e-6)
+    weight = (weight / weight.amax(1, keepdim=True).clamp_min(1e-12)).pow(power)  # of the largest: nothing overflows
     weight = torch.where((part < 1).any(1, keepdim=True), weight, nearest)
     return weight / weight.sum(1, keepdim=True)

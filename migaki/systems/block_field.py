@@ -38,7 +38,6 @@ from migaki.systems.parts.posed_views import (
     by_views,
     check_views,
     completed,
-    in_pieces,
     open_views,
     space_of,
     tiny_views,
@@ -215,14 +214,21 @@ class BlockField(System):
 
     @torch.no_grad()
     def _seen(self, number: int, origins: Tensor, directions: Tensor) -> Tensor:
-        """What a block's field shows along rays, as it renders them: (B, 3) in [0, 1]."""
+        """What a block's field shows along rays, (B, 3) in [0, 1]; samples lie elsewhere each time, as in training."""
         field: Any = self.fields[number]
-        colour, through, *_ = in_pieces(field._shade, origins, directions)
+        colour, through, *_ = field._shade(origins, directions, torch.rand(len(origins), device=origins.device))
         return (colour + through[:, None] * field.background).clamp(0, 1)
 
     def shares(self, positions: Tensor) -> Tensor:
         """Returns how much (N, K) of each block a camera at positions (N, 3) is shown; see `ops.blocks.shares`."""
         return shares(positions, self.centres, self.reach, self.config.power)
+
+    def alone(self, number: int, poses: Tensor, lenses: Tensor) -> Batch:
+        """What cameras see of one block alone, in the appearance that it was brought to; colours are not clipped."""
+        field = self.fields[number]
+        assert isinstance(field, VoxelField)
+        made = field.render(poses, lenses)
+        return made | {"rendered": shown_pictures(self.maps().detach()[number], made["rendered"])}
 
     @full_precision
     def render(self, poses: Tensor, lenses: Tensor) -> Batch:
@@ -232,14 +238,13 @@ class BlockField(System):
 
         Shape: poses (B, 3, 4), lenses (B, 4)
         """
-        weights, maps = self.shares(poses[:, :, 3]), self.maps().detach()
+        weights = self.shares(poses[:, :, 3])
         first, found = weights.argmax(1), dict[str, Tensor]()
-        for number, field in enumerate(self.fields):
+        for number in range(len(self.fields)):
             if not torch.compiler.is_exporting() and not weights[:, number].any():
                 continue
-            assert isinstance(field, VoxelField)
-            made, weight = field.render(poses, lenses), weights[:, number, None, None]
-            parts = {"rendered": weight[:, None] * shown_pictures(maps[number], made["rendered"]),
+            made, weight = self.alone(number, poses, lenses), weights[:, number, None, None]
+            parts = {"rendered": weight[:, None] * made["rendered"],
                      "rendered_depth": (first == number)[:, None, None] * made["rendered_depth"],
                      "rendered_normals": weight[:, None] * made["rendered_normals"]}
             found = {key: found[key] + part if key in found else part for key, part in parts.items()}

@@ -296,9 +296,9 @@ class VoxelField(System):
                 "rendered_depth": distance.view(-1, height, width) * along,
                 "rendered_normals": normals.view(-1, height, width, 3).movedim(-1, 1)}
 
-    def _shade(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
+    def _shade(self, origins: Tensor, directions: Tensor, jitter: Tensor | None = None) -> tuple[Tensor, ...]:
         config = self.config
-        jitter = torch.full_like(origins[:, 0], 0.5)
+        jitter = torch.full_like(origins[:, 0], 0.5) if jitter is None else jitter
         if self._is_compiled():
             samples = self.grid.march_compiled(origins.detach(), directions, jitter, config.near, config.far, self.how,
                                                torch.get_num_threads())

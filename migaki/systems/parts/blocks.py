@@ -13,7 +13,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.data.batches.ray_pixels import divide_views
 from migaki.data.folder import ImageFolder
-from migaki.ops.blocks import divided, reaches, tree
+from migaki.ops.blocks import apart, divided, reaches, tree
 
 C = TypeVar("C")
 
@@ -43,7 +43,7 @@ def views_within(folder: ImageFolder, config: Any) -> tuple[list[int], list[int]
         return learned, held
     if len(config.centre) != 3:
         raise UserError(f"--reach {config.reach:g}: reaches from a --centre x y z: give both")
-    near = (positions_of(folder) - torch.tensor(config.centre)).norm(dim=1) <= config.reach * _SLACK
+    near = apart(positions_of(folder), torch.tensor([config.centre]))[:, 0] <= config.reach * _SLACK
     learned, held = ([place for place in places if near[place]] for places in (learned, held))
     if len(learned) < 2:
         raise UserError(f"{show(folder.path)}: {len(learned)} of the views that are learned from stand within "
@@ -71,13 +71,13 @@ def arranged(config: C, folder: ImageFolder) -> C:
     reach = torch.tensor(given.reaches) if given.reaches else reaches(positions, centres, given.overlap)
     if len(reach) != count or not (reach > 0).all():
         raise UserError(f"--reaches: {len(reach)} lengths above 0 for {count} blocks: give one for each")
-    within = torch.cdist(positions, centres) <= reach * _SLACK
+    within = apart(positions, centres) <= reach * _SLACK
     if (few := within.sum(0) < 2).any():
         raise UserError(f"{show(folder.path)}: block {int(few.int().argmax())} of {count} has fewer than two views to "
                         "learn from: give fewer --blocks, or more --overlap")
     check_look(given.look, folder)
     wanted = positions_of(folder)[given.look - 1] if given.look else centres.mean(0)
-    root = int(((centres - wanted).norm(dim=1) / reach).argmin())
+    root = int((apart(wanted[None], centres)[0] / reach).argmin())
     shared = (within.T.float() @ within.float()).int().tolist()
     try:
         parents = tree(shared, root)
@@ -108,5 +108,5 @@ def _centres(config: Any, positions: Tensor, where: str) -> Tensor:
 def shared_views(folder: ImageFolder, config: Any, one: int, other: int) -> list[int]:
     """Returns the places of the views that both blocks learn from."""
     centres = torch.tensor(config.centres).view(-1, 3)
-    near = torch.cdist(positions_of(folder), centres) <= torch.tensor(config.reaches) * _SLACK
+    near = apart(positions_of(folder), centres) <= torch.tensor(config.reaches) * _SLACK
     return [place for place in divide_views(folder, config.hold_out)[0] if near[place, one] and near[place, other]]
