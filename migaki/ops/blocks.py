@@ -46,15 +46,18 @@ def divided(positions: Tensor, count: int) -> Tensor:
 
 
 def reaches(positions: Tensor, centres: Tensor, overlap: float) -> Tensor:
-    """Returns how far each block (K,) reaches: `overlap` times the distance to the farthest camera nearest to it.
+    """Returns how far each block (K,) reaches: `overlap` times the distance to the farthest camera nearest to it, or to
+    the middle between it and the next block, whichever is farther.
 
-    With 1.5 neighbours on a straight path share half of what each has, as in the paper. A block that is nearest to no
-    camera reaches to the nearest one.
+    With 1.5 neighbours on a straight path share half of what each has, as in the paper.
     """
-    away = apart(positions.float(), centres.float())
-    own = away.argmin(1)
-    return torch.stack([overlap * (away[own == k, k].max() if (own == k).any() else away[:, k].min())
-                        for k in range(len(centres))])
+    away, between = apart(positions.float(), centres.float()), apart(centres.float(), centres.float())
+    own, found = away.argmin(1), []
+    for k in range(len(centres)):
+        others = between[k][torch.arange(len(centres)) != k]
+        middle = float(others.min()) / 2 if len(others) else 0.0
+        found.append(overlap * max([middle, *away[own == k, k].tolist()]))
+    return torch.tensor(found)
 
 
 def tree(shared: Sequence[Sequence[int]], root: int) -> list[int]:

@@ -6,6 +6,7 @@ View Synthesis", CVPR 2022. A block is a `voxel_block`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -122,13 +123,14 @@ class BlockField(System):
         check_views("block_field", config)
         count = len(config.reaches)
         if not 1 <= count <= MOST or len(config.centres) != 3 * count or len(config.parents) != count or any(
-                not 0 <= parent < count for parent in config.parents):
+                not 0 <= parent < count for parent in config.parents) or not all(
+                0 < reach < math.inf for reach in config.reaches):
             raise UserError("block_field: blocks are taken from the cameras: give --data a posed set")
         self.config = config
         self.fields = nn.ModuleList(VoxelField(_field_config(config, number)) for number in range(count))
         self.fields.requires_grad_(False)
-        self.register_buffer("centres", torch.tensor(config.centres).view(-1, 3))
-        self.register_buffer("reach", torch.tensor(config.reaches))
+        self.register_buffer("centres", torch.tensor(config.centres, dtype=torch.float32).view(-1, 3))
+        self.register_buffer("reach", torch.tensor(config.reaches, dtype=torch.float32))
         self.register_buffer("begun", torch.eye(3, 4).repeat(count, 1, 1))  # maps of colours before the match
         self.turned = nn.Parameter(torch.zeros(count, 3, 4))  # and what the match adds to them
         self.pairs = [(child, parent) for child, parent in enumerate(config.parents) if child != parent]

@@ -7,7 +7,7 @@ the Wild", CVPR 2021, has such codes).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 import torch
@@ -93,7 +93,7 @@ class VoxelBlock(VoxelField, System):
     def tiny(cls) -> tuple[Config, Batch]:
         """Four rays of three appearances, and four views of 12x12 px, of a box of 4^3 cells, in torch."""
         field, batch = VoxelField.tiny()
-        values = {name: getattr(field, name) for name in field.__dataclass_fields__}
+        values = {one.name: getattr(field, one.name) for one in fields(field)}
         config = cls.Config(**values | {"num_codes": 3, "look_code": 2, "batch_size": 4})
         return config, batch | {"ray_code": torch.tensor([0, 1, 2, 1])}
 

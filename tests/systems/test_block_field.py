@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,9 @@ from migaki.systems.voxel_field import VoxelField
 
 pytestmark = pytest.mark.usefixtures("warm_processes")
 RUN = Run(seed=0, device="cpu", precision="fp32", sample_every=0, log_every=10, checkpoint_every=20)
-SMALL: dict[str, Any] = {"blocks": 2, "sides": (10,), "begins": (), "rows": 1400, "degree": 0, "alpha": 0.01,
-                         "carvings": 1, "block_steps": 40, "block_rays": 200, "steps": 20, "batch_size": 32, "shown": 1}
+SMALL: dict[str, Any] = {"blocks": 2, "overlap": 1.65, "sides": (10,), "begins": (), "rows": 1400, "degree": 0,
+                         "alpha": 0.01, "carvings": 1,
+                         "block_steps": 40, "block_rays": 200, "steps": 20, "batch_size": 32, "shown": 1}
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +115,7 @@ def test_one_that_was_stopped_is_said(ball: Path, tmp_path: Path, monkeypatch: p
 def test_a_blocks_step_is_a_fields_step_on_straightened_pictures() -> None:
     config, batch = VoxelBlock.tiny()
     block = VoxelBlock(config)
-    field = VoxelField(VoxelField.Config(**{name: getattr(config, name) for name in
-                                            VoxelField.Config.__dataclass_fields__}))
+    field = VoxelField(VoxelField.Config(**{one.name: getattr(config, one.name) for one in fields(VoxelField.Config)}))
     assert block.codes is not None
     with torch.no_grad():
         block.codes.deviation.copy_(0.2 * torch.rand(3, 3, 4, generator=torch.Generator().manual_seed(1)))
@@ -145,7 +145,7 @@ def test_appearances_tell_the_ball_from_the_lamp(ball: Path, tmp_path: Path) -> 
         scores[appearance] = float(psnr(made[tests], 0.9 * truth[tests]).mean())
         if appearance == "lamp":
             assert system.config.num_codes == 2 and system.config.look_code == 1
-            gains = system.codes()[:, :, :3].sum(-1).mean(-1) + system.codes()[:, :, 3].mean(-1)  # of white
+            gains = system.codes().detach().sum(-1).mean(-1)  # what becomes of white
             assert float(gains[0] / gains[1]) == pytest.approx(0.9 / 0.6, rel=0.15)
     assert scores["lamp"] > scores["none"] + 2
 
@@ -172,20 +172,21 @@ def test_a_view_is_the_sum_of_its_blocks(city: Path, ball: Path) -> None:
 def test_blocks_are_brought_to_one_appearance_from_the_root() -> None:
     """Fields that are alike begin with different maps; in the end all show what the root shows."""
     config, batch = BlockField.tiny()
-    config = replace(config, steps=120, learning_rate=0.05, keep_map=0.0)
+    config = replace(config, steps=60, learning_rate=0.05, keep_map=0.0)
     system = BlockField(config)
     draw = torch.Generator().manual_seed(0)
-    table = torch.randn(system.fields[0].grid.table.shape, generator=draw)
+    table = 0.3 * torch.randn(system.fields[0].grid.table.shape, generator=draw)
     system.begun[:] = torch.eye(3, 4) * torch.tensor([0.6, 1.0, 1.3]).view(3, 1, 1)
     for field in system.fields:
         assert isinstance(field, VoxelField)
         field.grid.table.copy_(table)
-    before = system.maps().detach()
-    for step in range(120):
+    before, apart = system.maps().detach(), []
+    for step in range(config.steps):
         torch.manual_seed(step)
         found = system.update({key: value.roll(step, 0) for key, value in batch.items()}, step)
+        apart.append(float(found["maps/apart"]))
     assert torch.equal(system.maps()[1].detach(), before[1])
-    assert float(found["maps/apart"]) < 1e-3
+    assert sum(apart[-5:]) < 0.1 * sum(apart[:5])
     unmatched = BlockField(replace(config, match=False))
     assert set(unmatched.update(batch, 0)) == set(found) and not unmatched.turned.any()
 
@@ -232,7 +233,7 @@ def test_judges_see_the_joined_field_and_its_seams(city: Path, ball: Path) -> No
     assert seams.files["seams.png"][:4] == b"\x89PNG"
     for runs, reason in (([], "one field in blocks"), ([city / "blocks/0"], "no field in blocks")):
         with pytest.raises(UserError, match=reason):
-            run_judge(Seams(Seams.Config(data=ball)), runs, out=city.parent / "judged", quiet=True)
+            Seams(Seams.Config(data=ball)).judge(runs, lambda *_: None)
 
 
 def test_sets_without_films_have_no_seams(city: Path, ball: Path, tmp_path: Path) -> None:
@@ -250,7 +251,7 @@ def test_sets_without_films_have_no_seams(city: Path, ball: Path, tmp_path: Path
     ({"blocks": 17}, "different positions do not make 17 groups: give fewer"), ({"blocks": 0}, "--blocks 0"),
     ({"overlap": 0.5}, "--overlap 0.5"), ({"centres": (0.0, 1.0)}, "--centres"), ({"look": 17}, "rows 1 to 16"),
     ({"reaches": (1.0,)}, "--reaches: 1 lengths"), ({"blocks": 8, "overlap": 1.0}, "give fewer --blocks"),
-    ({"centres": (0.0, 0.0, 1.2, 0.0, 0.0, -1.0), "reaches": (2.8, 2.8)}, "shares no view with the others")])
+    ({"centres": (0.0, 0.0, 1.27, 0.0, 0.0, -1.03), "reaches": (2.76, 2.86)}, "shares no view with the others")])
 def test_blocks_that_cannot_be_are_refused(ball: Path, changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(UserError, match=reason) as caught:
         BlockField.open(BlockField.Data(data=ball), BlockField.Config(**SMALL | changes), 0)

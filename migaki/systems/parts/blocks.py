@@ -43,7 +43,7 @@ def views_within(folder: ImageFolder, config: Any) -> tuple[list[int], list[int]
         return learned, held
     if len(config.centre) != 3:
         raise UserError(f"--reach {config.reach:g}: reaches from a --centre x y z: give both")
-    near = apart(positions_of(folder), torch.tensor([config.centre]))[:, 0] <= config.reach * _SLACK
+    near = apart(positions_of(folder), torch.tensor([config.centre], dtype=torch.float32))[:, 0] <= config.reach * _SLACK
     learned, held = ([place for place in places if near[place]] for places in (learned, held))
     if len(learned) < 2:
         raise UserError(f"{show(folder.path)}: {len(learned)} of the views that are learned from stand within "
@@ -68,7 +68,7 @@ def arranged(config: C, folder: ImageFolder) -> C:
     positions = positions_of(folder)[learned]
     centres = _centres(given, positions, show(folder.path))
     count = len(centres)
-    reach = torch.tensor(given.reaches) if given.reaches else reaches(positions, centres, given.overlap)
+    reach = torch.tensor(given.reaches, dtype=torch.float32) if given.reaches else reaches(positions, centres, given.overlap)
     if len(reach) != count or not (reach > 0).all():
         raise UserError(f"--reaches: {len(reach)} lengths above 0 for {count} blocks: give one for each")
     within = apart(positions, centres) <= reach * _SLACK
@@ -96,7 +96,7 @@ def _centres(config: Any, positions: Tensor, where: str) -> Tensor:
     if config.centres:
         if len(config.centres) % 3 or len(config.centres) > 3 * MOST:
             raise UserError(f"--centres: give x y z of each block, of at most {MOST} blocks")
-        return torch.tensor(config.centres).view(-1, 3)
+        return torch.tensor(config.centres, dtype=torch.float32).view(-1, 3)
     if not 1 <= config.blocks <= MOST:
         raise UserError(f"--blocks {config.blocks}: 1 to {MOST}")
     try:
@@ -107,6 +107,6 @@ def _centres(config: Any, positions: Tensor, where: str) -> Tensor:
 
 def shared_views(folder: ImageFolder, config: Any, one: int, other: int) -> list[int]:
     """Returns the places of the views that both blocks learn from."""
-    centres = torch.tensor(config.centres).view(-1, 3)
-    near = apart(positions_of(folder), centres) <= torch.tensor(config.reaches) * _SLACK
+    centres = torch.tensor(config.centres, dtype=torch.float32).view(-1, 3)
+    near = apart(positions_of(folder), centres) <= torch.tensor(config.reaches, dtype=torch.float32) * _SLACK
     return [place for place in divide_views(folder, config.hold_out)[0] if near[place, one] and near[place, other]]
