@@ -43,7 +43,8 @@ def views_within(folder: ImageFolder, config: Any) -> tuple[list[int], list[int]
         return learned, held
     if len(config.centre) != 3:
         raise UserError(f"--reach {config.reach:g}: reaches from a --centre x y z: give both")
-    near = apart(positions_of(folder), torch.tensor([config.centre], dtype=torch.float32))[:, 0] <= config.reach * _SLACK
+    centre = torch.tensor([config.centre], dtype=torch.float32)
+    near = apart(positions_of(folder), centre)[:, 0] <= config.reach * _SLACK
     learned, held = ([place for place in places if near[place]] for places in (learned, held))
     if len(learned) < 2:
         raise UserError(f"{show(folder.path)}: {len(learned)} of the views that are learned from stand within "
@@ -68,7 +69,9 @@ def arranged(config: C, folder: ImageFolder) -> C:
     positions = positions_of(folder)[learned]
     centres = _centres(given, positions, show(folder.path))
     count = len(centres)
-    reach = torch.tensor(given.reaches, dtype=torch.float32) if given.reaches else reaches(positions, centres, given.overlap)
+    reach = reaches(positions, centres, given.overlap)
+    if given.reaches:
+        reach = torch.tensor(given.reaches, dtype=torch.float32)
     if len(reach) != count or not (reach > 0).all():
         raise UserError(f"--reaches: {len(reach)} lengths above 0 for {count} blocks: give one for each")
     within = apart(positions, centres) <= reach * _SLACK
