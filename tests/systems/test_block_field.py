@@ -35,7 +35,7 @@ from migaki.systems.voxel_field import VoxelField
 
 pytestmark = pytest.mark.usefixtures("warm_processes")
 RUN = Run(seed=0, device="cpu", precision="fp32", sample_every=0, log_every=10, checkpoint_every=20)
-SMALL: dict[str, Any] = {"blocks": 2, "overlap": 1.65, "sides": (10,), "begins": (), "rows": 1400, "degree": 0,
+SMALL: dict[str, Any] = {"blocks": 2, "overlap": 1.85, "sides": (10,), "begins": (), "rows": 1400, "degree": 0,
                          "alpha": 0.01, "carvings": 1,
                          "block_steps": 40, "block_rays": 200, "steps": 20, "batch_size": 32, "shown": 1}
 

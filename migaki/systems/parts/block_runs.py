@@ -18,6 +18,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import make_folder
 from migaki.core.fit import Interrupted, Run, fit
 from migaki.core.log import read_rows
+from migaki.core.notices import notice
 from migaki.core.progress import Bar
 from migaki.core.seeds import fold
 from migaki.core.system import data_paths
@@ -38,6 +39,8 @@ def train_blocks(configs: Sequence[VoxelBlock.Config], data: Any, run: Run, out:
     pictures = PosedPictures(data=data.data)
     if data.workers == 1 and data.engine == "local":
         for number, config in enumerate(configs):
+            if not quiet:
+                notice(f"block {number + 1} of {len(configs)}, {out / str(number)}")
             train_block(config, pictures, run, out / str(number), quiet)
         return
     count = min(len(configs), data.workers or cores())
