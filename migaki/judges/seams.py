@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +136,6 @@ def _around(system: BlockField, folder: ImageFolder, rows: Sequence[dict[str, An
     batch = folder.read(chosen, ("image", "camera_to_world", "intrinsics"))
     with torch.inference_mode():
         made = system.predict(batch)["rendered"]
-    jumps = [4 * (one - other).abs() for one, other in pairwise([made[:1], *made.split(1)])]
-    return sheet([("field", made), ("film", batch["image"]), ("change x 4", torch.cat(jumps).clamp(0, 1))],
+    jumps = (4 * (made - torch.cat([made[:1], made[:-1]])).abs()).clamp(0, 1)
+    return sheet([("field", made), ("film", batch["image"]), ("change x 4", jumps)],
                  min_side=160)

@@ -28,8 +28,9 @@ def divided(positions: Tensor, count: int) -> Tensor:
     straight, curved or branching. Raises ValueError for more groups than different positions.
     """
     points = positions.double()
-    if count < 1 or count > len(points.unique(dim=0)):
-        raise ValueError(f"{len(points.unique(dim=0))} different positions do not make {count} groups")
+    places = len(set(map(tuple, points.tolist())))
+    if not 1 <= count <= places:
+        raise ValueError(f"{places} different positions do not make {count} groups")
     first = int((points - points.mean(0)).norm(dim=1).argmax())
     centres = points[first : first + 1]
     while len(centres) < count:

@@ -113,6 +113,7 @@ class BlockField(System):
     config: Config
     inputs = ("camera_to_world", "intrinsics")
     keys = (
+        Key(name="ray_code", shape=(), unit="int64, the number of the appearance of the ray's picture"),
         Key(name="shared_origin", shape=("P", "3"), unit="scene units, of a ray that two blocks see"),
         Key(name="shared_direction", shape=("P", "3"), unit="of length 1, in the world"),
     )
@@ -161,7 +162,7 @@ class BlockField(System):
         """Three blocks of 3^3 cells in a row, four rays of both pairs, four views of 12x12 px, in torch."""
         config = cls.Config(channels=3, height=12, width=12, bounds=(-1, -1, -1, 1, 1, 1), background=(1, 1, 1),
                             space="box", near=1.0, far=9.0, sides=(3,), begins=(), rows=70, steps=6, batch_size=4,
-                            alpha=0.3, centres=(-1, 0, -4, 0, 0, -4, 1, 0, -4), reaches=(1.5, 1.5, 1.5),
+                            alpha=0.3, step=(0.7,), centres=(-1, 0, -4, 0, 0, -4, 1, 0, -4), reaches=(1.5, 1.5, 1.5),
                             parents=(1, 1, 1))
         batch = tiny_views()
         origin, direction = batch.pop("ray_origin"), batch.pop("ray_direction")
@@ -219,7 +220,8 @@ class BlockField(System):
         """What a block's field shows along rays, (B, 3) in [0, 1]; samples lie elsewhere each time, as in training."""
         field: Any = self.fields[number]
         colour, through, *_ = field._shade(origins, directions, torch.rand(len(origins), device=origins.device))
-        return (colour + through[:, None] * field.background).clamp(0, 1)
+        seen: Tensor = colour + through[:, None] * field.background
+        return seen.clamp(0, 1)
 
     def shares(self, positions: Tensor) -> Tensor:
         """Returns how much (N, K) of each block a camera at positions (N, 3) is shown; see `ops.blocks.shares`."""

@@ -8,12 +8,12 @@ the Wild", CVPR 2021, has such codes).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from migaki.core.batch import Batch, Key, Scalars
+from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
 from migaki.core.source import Source
 from migaki.core.system import System, descend
@@ -58,9 +58,6 @@ class VoxelBlock(VoxelField, System):
     Data = PosedPictures
 
     config: Config
-    keys = (
-        Key(name="ray_code", shape=(), unit="int64, the number of the appearance of the ray's picture"),
-    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -71,7 +68,7 @@ class VoxelBlock(VoxelField, System):
             self.optimizers = {"codes": torch.optim.Adam(self.codes.parameters(), lr=rate), **self.optimizers}
 
     @classmethod
-    def open(cls, data: PosedPictures, config: Config, seed: int) -> tuple[Config, Source]:
+    def open(cls, data: PosedPictures, config: Any, seed: int) -> tuple[Config, Source]:
         """Open the views within reach; takes the size, the cube and the appearances from the set."""
         folder = open_views(data, config)
         space = space_of(config, folder)
@@ -106,7 +103,8 @@ class VoxelBlock(VoxelField, System):
         """Returns the map of colours (3, 4) of the appearance that is shown."""
         if self.codes is None or not self.config.look_code:
             return torch.eye(3, 4, device=self.background.device)
-        return self.codes()[self.config.look_code - 1].detach()
+        maps: Tensor = self.codes().detach()
+        return maps[self.config.look_code - 1]
 
     @full_precision
     def update(self, batch: Batch, step: int) -> Scalars:
