@@ -60,7 +60,7 @@ def lit(source: Path, out: Path, seed: int, strength: float) -> Path:
         if row["split"] == "train":
             gain = torch.tensor(gains[stretch], dtype=torch.float32).view(3, 1, 1)
             image = to_srgb((to_linear(image) * gain).clamp(0, 1))
-        pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+        pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         (out / row["file_name"]).write_bytes(encode_png(pixels))
         keep = {key: row[key] for key in ("file_name", "camera_to_world", "intrinsics", "split", "clip", "frame")}
         lines.append(json.dumps(keep | {"stretch": stretch}) + "\n")
