@@ -102,6 +102,8 @@ def fit(system: System, source: Source, run: Run, out: Path, *, data: Any = None
             return system
         for line in system.remarks:
             notice(line)
+        if start == 0:
+            system.begin(out, run, quiet or processes.rank() != 0)
         opened = begin_all(trackers, out, record) if processes.rank() == 0 else ()
         with closing(Log(out if processes.rank() == 0 else None, start, opened)) as log:
             _train(system, source, run, out, device, precision, log, start, quiet=quiet or processes.rank() != 0)

@@ -165,6 +165,11 @@ class System(nn.Module, ABC):
     def prepare(self, data: Any) -> None:
         """Load from `data` what training needs besides the batches (such as a frozen network); nothing by default."""
 
+    def begin(self, out: Path, run: Any, quiet: bool) -> None:
+        """Work to do before the first step that leaves something in the folder `out` of the run (such as runs of its
+        parts); nothing by default. `run` says how (`core.fit.Run`). Called again if it was stopped: it goes on then.
+        """
+
     def finish(self, source: Source) -> None:
         """Work to do once after the last step (such as collecting statistics); nothing by default."""
 

@@ -19,7 +19,6 @@ from migaki.core.metric import Metric
 from migaki.core.source import Source
 from migaki.core.system import System, descend
 from migaki.data.batches.ray_pixels import divide_views
-from migaki.data.sets.scenes import scene_of
 from migaki.metrics.views import Views
 from migaki.nets.voxel_descent import TURNS, CompiledDescent, RowAdam
 from migaki.nets.voxel_grid import Marching, Samples, VoxelGrid
@@ -37,6 +36,7 @@ from migaki.systems.parts.posed_views import (
     in_pieces,
     open_views,
     ray_source,
+    space_of,
     tiny_views,
 )
 
@@ -132,8 +132,7 @@ class VoxelField(System):
     def open(cls, data: PosedPictures, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the views; takes the size, the box and the background from the set."""
         folder = open_views(data, config)
-        space = config.space or ("box" if config.background or scene_of(folder).background else "all")
-        config = replace(completed(config, folder), space=space)
+        config = replace(completed(config, folder), space=space_of(config, folder))
         return config, ray_source(config, folder, seed)
 
     @classmethod
@@ -316,10 +315,13 @@ class VoxelField(System):
                 "rendered_depth": distance.view(-1, height, width) * along,
                 "rendered_normals": normals.view(-1, height, width, 3).movedim(-1, 1)}
 
-    def shade(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
-        """Colour (N, 3), share that passes (N,), distance (N,) and normal (N, 3) of rays (N, 3)."""
+    def shade(self, origins: Tensor, directions: Tensor, jitter: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Colour (N, 3), share that passes (N,), distance (N,) and normal (N, 3) of rays (N, 3).
+
+        `jitter` (N,) in [0, 1] moves the samples of a ray; by default they lie in the middle of their steps.
+        """
         config = self.config
-        jitter = torch.full_like(origins[:, 0], 0.5)
+        jitter = torch.full_like(origins[:, 0], 0.5) if jitter is None else jitter
         if self.is_compiled():
             samples = self.grid.march_compiled(origins.detach(), directions, jitter, config.near, config.far, self.how,
                                                torch.get_num_threads())

@@ -58,6 +58,11 @@ CASES: dict[str, tuple[Any, ...]] = {
     "camera.unproject": (rand(5, 2) * 90, rand(5) + 1, LENS, POSES[0]), "camera.resized": (LENS, 0.3),
     "camera.ring": (3, 2.1, 33.0), "camera.rotated": (rand(5, 3), POSES[0]), "camera.world_to_camera": (POSES,),
     "camera.undistort_image": (COLOURS, LENS / 9, BENDS),
+    "blocks.apart": (VECTORS, VECTORS[:2]), "blocks.divided": (VECTORS, 2),
+    "blocks.reaches": (VECTORS, VECTORS[:2], 1.5),
+    "blocks.shares": (VECTORS, VECTORS[:2], torch.tensor([0.4, 0.7]), 2.0),
+    "colour_affine.shown": (POSES, VECTORS[:2]), "colour_affine.shown_pictures": (POSES[0], COLOURS),
+    "colour_affine.undone": (POSES, VECTORS[:2]),
     "contrastive.shared_nce": (FEATURES, FEATURES.flip(0), torch.eye(6).roll(1, 0), 0.3),
     "copies.match_loss": (FEATURES, PAIRS, ~PAIRS & (rand(6, 6) > 0.8), 0.3),
     "copies.shared": (FEATURES, FEATURES.flip(0)),
@@ -215,7 +220,7 @@ KEEPS_ITS_TYPE = {"adversarial.gradient_penalty", "consistency.label_drift", "fi
                   "pretext.overlapping", "pretext.quarter_turned", "pretext.squared",  # pixels are moved alone
                   "landmarks.inside", "self_regularisation.identity",
                   "tiling.apply_tiled", "tiling.tiled_rows"}
-NO_TENSORS = {"gaze.problem_of", "distinct_maps.class_gradients",  # arrays or lists of NumPy; a network
+NO_TENSORS = {"blocks.tree", "gaze.problem_of", "distinct_maps.class_gradients",  # arrays or lists of NumPy; a network
               "regions.fill_outline", "regions.fill_outlines", "regions.region_of_runs", "regions.runs_of_region",
               "regions.unpack_runs",
               # a recipe, a width or several maps of their own beside the tensors

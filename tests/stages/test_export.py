@@ -27,7 +27,8 @@ pytestmark = pytest.mark.usefixtures("one_operator_table")
 # Tracing takes seconds. Each of these has the network and the operators of the system behind it, which is always
 # checked.
 TWINS = {"adapted_classifier": "classifier", "hourglass": "keypoints", "cut": "cyclegan",
-         "style_network": "any_style", "voxel_field": "nerf", "raw_field": "nerf"}
+         "style_network": "any_style", "voxel_field": "nerf", "raw_field": "nerf",
+         "voxel_block": "nerf", "block_field": "nerf"}
 
 
 class Same:

@@ -179,6 +179,13 @@ def field(system: Any, batch: Batch, draw: Draw) -> Batch:
     return batch
 
 
+def blocks(system: Any, batch: Batch, draw: Draw) -> Batch:
+    """Blocks of different fog that begin with different appearances."""
+    shake(system.parameters(), draw, 0.5)
+    shake([system.begun], draw)
+    return batch
+
+
 PREPARED: dict[str, Callable[[Any, Batch, Draw], Batch]] = {
     "adapted_classifier": adapted_classifier, "camera_refiner": camera_refiner, "classifier": classifier,
     "colourisation": colourisation, "cut": translator, "cyclegan": translator, "detector": detector,
@@ -187,4 +194,5 @@ PREPARED: dict[str, Callable[[Any, Batch, Draw], Batch]] = {
     "texture": texture,
     "style_network": style_network, "any_style": any_style, "voxel_field": field, "nerf": field,
     "raw_field": field,
+    "voxel_block": field, "block_field": blocks,
 }

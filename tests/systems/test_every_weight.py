@@ -52,7 +52,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "super_resolution": {}, "texture": {"label_smoothing": 0.13, "dropout": 0.0},
     "style_network": {"style_weight": 1.3, "smooth_weight": 0.7},
     "any_style": {"style_weight": 1.3, "smooth_weight": 0.7},
-    "nerf": {"coarse": 0.37},
+    "nerf": {"coarse": 0.37}, "voxel_block": {"keep_code": 0.23}, "block_field": {"keep_map": 0.23},
     "raw_field": {"clear": 0.23, "smooth_density": 0.0041, "smooth_colour": 0.0029, "faint": 0.01, "floor": 0.07},
     "voxel_field": {"own_colour": 0.37, "clear": 0.23, "smooth_density": 0.0041, "smooth_colour": 0.0029,
                     "faint": 0.01},
@@ -92,6 +92,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "any_style": [{"kind": "gram", "grain": 0, "recolour": True}],
     "super_resolution": [{"loss": "l2"}, {"residual": False}, {"scale": 3, "residual": True}],
     "texture": [{"label_smoothing": 0.0}, {"pooling": "mean", "hidden": 0}],
+    "voxel_block": [{"activation": "sigmoid"}], "block_field": [{"parents": (1, 2, 2)}],
     "nerf": [{"more": 0}, {"layers": 3, "background": (0.2, 0.5, 0.9)}],
     "raw_field": [{"activation": "sigmoid"}, {"activation": "linear"}, {"shutters": (1.0, 0.01)}],
     "voxel_field": [{"activation": "sigmoid"}, {"activation": "exponential"}, {"background": (0.2, 0.5, 0.9)}],
@@ -117,6 +118,12 @@ NO_WEIGHTS = {
     "copy_detector": ("temperature", "mixing"),
     "nerf": ("near", "far", "last_rate"),
     "raw_field": ("near", "far", "faint", "opaque", "alpha", "keep", "last_rate", "density_rate", "view_rate", "floor"),
+    # The field's own weights have their tests as those of voxel_field, which a block's step is: test_block_field.
+    "voxel_block": ("near", "far", "faint", "opaque", "alpha", "keep", "last_rate", "density_rate", "view_rate",
+                    "own_colour", "clear", "smooth_density", "smooth_colour", "reach", "inner", "code_rate",
+                    "code_begin"),
+    "block_field": ("near", "far", "faint", "opaque", "alpha", "keep", "last_rate", "overlap", "inner", "block_rate",
+                    "power"),
     "voxel_field": ("near", "far", "faint", "opaque", "alpha", "keep", "last_rate", "density_rate", "view_rate"),
     "weak_segmenter": ("max_scale", "max_shift", "classifier_share", "sharpness", "easy", "crf_place", "crf_colour",
                        "crf_weight", "crf_smooth", "crf_smooth_weight"),
@@ -134,11 +141,13 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "weak_segmenter": ("dice_weight",), "semi_supervised": ("unlabelled",), "copy_detector": ("entropy",),
     "patch": ("smooth",), "texture": ("label_smoothing",), "sdmp": ("source", "between"),
     "raw_field": ("clear", "smooth_density", "smooth_colour"),
+    "voxel_block": ("keep_code",), "block_field": ("keep_map",),
     "nerf": ("coarse",), "voxel_field": ("own_colour", "clear", "smooth_density", "smooth_colour"),
 }
 OTHER_BRANCH: dict[str, dict[str, Any]] = {"gradient_weight": {"target": "depth"}}  # in which a weight counts
 STEP = 3
-STAGED = ("weak_segmenter",)  # whose stages follow each other, each with an optimiser and a cycle of its own
+# Stages that follow each other, each with an optimiser and a cycle of its own; a field that descends elsewhere.
+STAGED = ("weak_segmenter", "voxel_block")
 
 
 @dataclass

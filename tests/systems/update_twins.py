@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attack_twins
+import block_twins
 import field_twins
 import label_twins
 import raw_twins
@@ -279,7 +280,8 @@ TWINS: dict[str, Callable[[System, Batch, int], Descents]] = {
     "weak_segmenter": scene_twins.weak_segmenter, "style_network": style_twins.style_network,
     "simclr": label_twins.simclr, "semi_supervised": label_twins.semi_supervised,
     "copy_detector": label_twins.copy_detector, "sdmp": label_twins.sdmp, "pretext": label_twins.pretext,
-    "voxel_field": field_twins.voxel_field, "nerf": field_twins.nerf, "raw_field": raw_twins.raw_field}
+    "voxel_field": field_twins.voxel_field, "nerf": field_twins.nerf, "raw_field": raw_twins.raw_field,
+    "voxel_block": block_twins.voxel_block, "block_field": block_twins.block_field}
 
 
 def half_cosine(rate: float, step: int, steps: int) -> float:
@@ -319,6 +321,7 @@ RATES: dict[str, dict[str, Callable[[float, int, int], float]]] = {
     "detector": {"net": cycle}, "segmenter": {"net": cycle},
     "voxel_field": {"field": falling}, "nerf": {"net": falling},
     "raw_field": {"field": falling, "camera": lambda rate, *when: falling(rate / 10, *when)},
+    "voxel_block": {"codes": lambda rate, *at: falling(0.1 * rate, *at)}, "block_field": {"maps": falling},
     **{name: {"refiner": halves, "discriminator": halves} for name in ("cut", "cyclegan")},
     # Of 20 steps the classifier has 2, each of two rounds 9.
     "weak_segmenter": {"classifier": lambda rate, step, _: cycle(rate, step, 2),

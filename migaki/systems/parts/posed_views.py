@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,13 @@ def completed(config: C, folder: ImageFolder) -> C:
                        background=given.background or scene.background or (0.0, 0.0, 0.0),
                        near=given.near or scene.near, far=given.far or scene.far)
     return found
+
+
+def space_of(config: Any, folder: ImageFolder) -> Literal["box", "all"]:
+    """Returns what a grid holds: `box` before a known background, else `all` of space, unless the configuration says.
+    """
+    asked: Literal["", "box", "all"] = config.space
+    return asked or ("box" if config.background or scene_of(folder).background else "all")
 
 
 def ray_source(config: Any, folder: ImageFolder, seed: int) -> RayPixels:
