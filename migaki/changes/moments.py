@@ -93,7 +93,8 @@ class Moments(Change):
             raise UserError(f"{show(folder)}: its {', '.join(stays)} would not follow the pixels: leave such columns "
                             "out of the set")
         if config.depth == "set" and "depth" not in self._folder.files:
-            raise UserError(f"{show(folder)}: says no depth (`depth_file_name`): give --depth model, network or flat")
+            raise UserError(f"{show(folder)}: does not say depth (`depth_file_name`): give --depth model, network or "
+                            "flat")
         self._made: tuple[int, tuple[Cloud, Cloud], float] | None = None
 
     def reads(self) -> dict[str, Path]:

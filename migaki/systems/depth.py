@@ -65,7 +65,7 @@ class Depth(System):
         learning_rate: float = 3e-3  # peak; one cycle of a cosine with a tenth of warm-up
         weight_decay: float = 1e-2  # AdamW's
         share: float = 0.85  # of a picture's own error of scale that is forgiven; 0 to 1 (lambda of Eigen et al.)
-        gradient_weight: float = 0.5  # of the steps between neighbouring pixels at four scales
+        matching_weight: float = 0.5  # of the steps between neighbouring pixels at four scales
         augment: bool = True  # other lenses (sizes and places in the picture); light, colour, blur and noise
         flip: bool = True  # with --augment: half of the images are mirrored
         max_scale: float = 0.5  # images are enlarged or made smaller by a factor of up to 1 + so much
@@ -118,12 +118,12 @@ class Depth(System):
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:
-        """A narrow network on 24x40 images; some pixels have no depth."""
-        config = cls.Config(channels=1, height=24, width=40, steps=6, batch_size=4, features=4)
+        """A narrow network on 16x24 images; some pixels have no depth."""
+        config = cls.Config(channels=1, height=16, width=24, steps=6, batch_size=4, features=4)
         draw = torch.Generator().manual_seed(0)
-        depth = torch.rand(4, 24, 40, generator=draw) * 4 + 1
+        depth = torch.rand(4, 16, 24, generator=draw) * 4 + 1
         depth[2, :, :7] = 0
-        return config, {"image": torch.rand(4, 1, 24, 40, generator=draw), "depth": depth}
+        return config, {"image": torch.rand(4, 1, 16, 24, generator=draw), "depth": depth}
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """Take one optimiser step."""
@@ -145,7 +145,7 @@ class Depth(System):
         known = there.float()
         value = scale_invariant(out, wanted, known, self.config.share)
         steps = gradient_matching(out, wanted, known)
-        return value + self.config.gradient_weight * steps, {"net/value": value.detach(),
+        return value + self.config.matching_weight * steps, {"net/value": value.detach(),
                                                              "net/gradients": steps.detach()}
 
     def _outputs(self, images: Tensor) -> Tensor:
