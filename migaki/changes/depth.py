@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -78,17 +79,20 @@ class Depth(Change):
 
     def open(self, folder: Path) -> None:
         """Open the network, or find each picture's neighbours."""
-        config = self.config
-        self._find = self._by_cameras
+        config, self._folder = self.config, ImageFolder(folder)
+        self._find: Callable[[Tensor, int], Array]
         if config.model is not None:
-            model = DepthModel(config.model)
-            self._find = lambda image, row: model(image)
-            return
-        if config.network is not None:
+            self._model = DepthModel(config.model)
+            self._find = self._by_model
+        elif config.network is not None:
             self._network = OnnxFile(config.network, 1, 1, config.values, config.multiple)
             self._find = self._by_network
-            return
-        self._folder = ImageFolder(folder)
+        else:
+            self._find = self._by_cameras
+            self._open_cameras(folder)
+
+    def _open_cameras(self, folder: Path) -> None:
+        config = self.config
         if len(self._folder) < 2:
             raise UserError(f"{show(folder)}: has one picture: depth needs two of a scene, or a --model or --network")
         self._poses, self._lenses = (torch.from_numpy(np.asarray(self._folder.labels[key], np.float32))
@@ -106,6 +110,13 @@ class Depth(Change):
                                     window=config.window, sure=config.sure)
         self._middle = focus(self._poses)
 
+    @property
+    def names(self) -> dict[str, Any]:
+        """The unit of depth, for dataset.json; the other units of the set are kept."""
+        said = self._folder.made.get("units")
+        own = {"depth": "relative"} if self._find != self._by_cameras else {"depth": "scene units"}
+        return {"units": (said if isinstance(said, dict) else {}) | own}
+
     def reads(self) -> dict[str, Path]:
         """The network, or the run."""
         found = {"network": self.config.network, "model": self.config.model}
@@ -116,6 +127,9 @@ class Depth(Change):
         depths = [self._find(image, int(row)) for image, row in zip(batch["image"], batch[ROW], strict=True)]
         pictures = [paint_nearness(np.where(depth > 0, 1 / np.maximum(depth, 1e-12), 0), depth > 0) for depth in depths]
         return {"depth": torch.from_numpy(np.stack(depths)), "depth_picture": torch.from_numpy(np.stack(pictures))}
+
+    def _by_model(self, image: Tensor, row: int) -> Array:
+        return self._model(image)
 
     def _by_network(self, image: Tensor, row: int) -> Array:
         found = self._network(image)[0][0].numpy()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from migaki.changes.parts.depth_model import DepthModel
+from migaki.changes.parts.same_scene import agreement, check_one_scene
 from migaki.core.batch import Batch, Key
 from migaki.core.change import ROW, Change
 from migaki.core.errors import UnfitPicture, UserError
@@ -21,7 +22,7 @@ from migaki.data.folder import ImageFolder
 from migaki.data.second_picture import SecondPictures
 from migaki.nets.onnx_file import OnnxFile, Values
 from migaki.ops.geometry.flow import FlowSettings
-from migaki.ops.geometry.moment import Cloud, clouds, drawn
+from migaki.ops.geometry.moment import Cloud, both_flows, clouds, drawn
 
 _FOLLOW = ("depth", "camera_to_world", "next", "next_depth")  # made anew, or they belong to the other end
 
@@ -138,7 +139,9 @@ class Moments(Change):
         after = None if pose is None else self._next.label("camera_to_world", row)
         moved = None if pose is None or after is None else np.concatenate(
             [pose[:, :3].T @ after[:, :3], (pose[:, :3].T @ (after[:, 3] - pose[:, 3]))[:, None]], 1)
-        pair = clouds(views[0], views[1], depths, focal, FlowSettings(), moved)
+        flows = both_flows(views[0], views[1], FlowSettings())
+        check_one_scene(agreement(first, second, *flows))
+        pair = clouds(views[0], views[1], depths, focal, flows, moved)
         near = float(np.quantile(pair[0].start[:, 2], 0.02))
         self._made = row, pair, near
         return pair, near
