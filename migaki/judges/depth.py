@@ -25,8 +25,8 @@ _SAID = {"constant": "the best constant", "ramp": "lower is nearer", "others": "
 _ABOUT = ("AbsRel: the mean of |depth - truth| / truth over the pixels whose depth and truth are known. Within 1.25: "
           "the share of them whose depth is at most a quarter too large or too small (delta 1). Known: the share of "
           "true pixels that have a depth. What needs no picture: constant, the median of the truth; ramp, 1 / depth "
-          "that grows evenly downwards; others, the mean of 1 / depth of all other true pictures at the same place. Ramp "
-          "and others are fitted to the truth of the picture by scale and shift of 1 / depth, whatever --align is.")
+          "that grows evenly downwards; others, the mean of 1 / depth of all other true pictures at the same place. The "
+          "last two are fitted to the truth of the picture by scale and shift of 1 / depth, whatever --align is.")
 
 
 def _as_it_is(depth: Array, truth: Array) -> Array:
@@ -81,7 +81,7 @@ class Depth(AgainstTruth, Judge):
 
 
 def measured(made: Array, truth: Array, others: Array, name: str) -> list[float]:
-    """Returns AbsRel, the share within 1.25, the share of true pixels that are known; AbsRel and share of what costs nothing.
+    """Returns AbsRel, the share within 1.25, the share of true pixels that are known; the errors of the floors.
 
     `others` (H, W) is the depth that other pictures have at each place; 0 where none has one.
     """
