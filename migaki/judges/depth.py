@@ -25,8 +25,8 @@ _SAID = {"constant": "the best constant", "ramp": "lower is nearer", "others": "
 _ABOUT = ("AbsRel: the mean of |depth - truth| / truth over the pixels whose depth and truth are known. Within 1.25: "
           "the share of them whose depth is at most a quarter too large or too small (delta 1). Known: the share of "
           "true pixels that have a depth. What needs no picture: constant, the median of the truth; ramp, 1 / depth "
-          "that grows evenly downwards; others, the mean of 1 / depth of all other true pictures at the same place. The "
-          "last two are fitted to the truth of the picture by scale and shift of 1 / depth, whatever --align is.")
+          "that grows evenly downwards; others, the mean of 1 / depth of all other true pictures at the same place. "
+          "The last two are fitted to the truth of the picture by scale and shift of 1 / depth, whatever --align is.")
 
 
 def _as_it_is(depth: Array, truth: Array) -> Array:
