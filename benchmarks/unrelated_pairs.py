@@ -84,15 +84,12 @@ def main() -> None:
     for kind, pairs in (("rectified", stereo), ("one scene", others)):
         for name, pair in pairs.items():
             measure(name, pair, width, kind, counts)
-    firsts = {name.split(" ")[0] + (name[-4:] if "near" in name else ""): pair[0]
-              for name, pair in (stereo | others).items()}
+    firsts = {name if "near" in name else name.split(" ")[0]: pair[0] for name, pair in (stereo | others).items()}
     firsts |= {"temple": min((scenes / "middlebury_mvs" / "templeSparseRing").glob("*.png")),
                "7-Scenes": min((scenes / "seven_scenes_rgbd").glob("*.color.*"))}
     names = list(firsts)
-    for step in (1, 4):
-        for k, name in enumerate(names):
-            other = names[(k + step) % len(names)]
-            measure(f"{name} and {other}", (firsts[name], firsts[other]), width, "different scenes", counts)
+    for name, other in zip(names, names[1:] + names[:1], strict=True):
+        measure(f"{name} and {other}", (firsts[name], firsts[other]), width, "different scenes", counts)
     for what, refused in counts.items():
         print(f"{what}: {sum(refused)} of {len(refused)} refused", flush=True)
 

@@ -14,7 +14,7 @@ Array = np.ndarray[Any, Any]
 CONSISTENT: Final = 2.0
 """px by which there and back may miss."""
 
-LEAST_SHARE: Final = 0.05
+LEAST_SHARE: Final = 0.1
 """Of the pixels of two pictures of one scene that are found back; docs/geometry.md has what pairs reach."""
 
 LEAST_ALIKE: Final = 0.25
