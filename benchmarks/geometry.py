@@ -29,7 +29,7 @@ from migaki.metrics.geometry import flow_errors, pose_errors
 from migaki.ops.camera_poses import from_axes
 from migaki.ops.geometry.colmap import find_by_colmap
 from migaki.ops.geometry.flow import FlowSettings, optical_flow
-from migaki.ops.geometry.moment import clouds, drawn
+from migaki.ops.geometry.moment import both_flows, clouds, drawn
 from migaki.ops.geometry.stereo import StereoSettings, disparity, fill_rows
 from migaki.ops.geometry.structure import PoseSettings, find_structure
 from migaki.simulate.scene import SceneSimulator
@@ -164,8 +164,9 @@ def moments(scenes: int, side: int = 256) -> None:
         focal = float(seen["intrinsics"][0, 0])
         relative = [seen_from(poses[0], pose) for pose in (poses[1], poses[2], beside["camera_to_world"][0].numpy())]
         began = time.process_time()
-        pair = clouds(pictures[0], pictures[2], (depth[0], depth[2]), focal, FlowSettings(), relative[1])
-        flat = clouds(pictures[0], pictures[2], (np.ones_like(depth[0]),) * 2, focal, FlowSettings())
+        flows = both_flows(pictures[0], pictures[2], FlowSettings())
+        pair = clouds(pictures[0], pictures[2], (depth[0], depth[2]), focal, flows, relative[1])
+        flat = clouds(pictures[0], pictures[2], (np.ones_like(depth[0]),) * 2, focal, flows)
         found = {"middle, ours": (drawn(pair, 0.5, relative[0], focal, (side, side)), pictures[1]),
                  "middle, flow without depth": (drawn(flat, 0.5, np.eye(3, 4), focal, (side, side)), pictures[1]),
                  "beside, ours": (drawn(pair, 0.0, relative[2], focal, (side, side)), shown[0])}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from migaki.changes.parts.same_scene import agreement, check_one_scene
 from migaki.core.batch import Batch, Key
 from migaki.core.change import ROW, Change
 from migaki.core.errors import UnfitPicture, UserError
@@ -17,14 +18,11 @@ from migaki.data.folder import ImageFolder
 from migaki.data.second_picture import SecondPictures
 from migaki.nets.onnx_file import OnnxFile, Values
 from migaki.ops.geometry.colours import paint_flow
-from migaki.ops.geometry.flow import FlowSettings, inconsistency, optical_flow, sampled
+from migaki.ops.geometry.flow import FlowSettings, optical_flow
 
 Array = np.ndarray[Any, Any]
 
 _FLAT = 1 / 255  # standard deviation of a picture of one tone
-_CONSISTENT = 2.0  # px by which there and back may miss
-_ALIKE = 0.25  # correlation of a picture with the next one as flow brings it back, of two pictures of one scene
-_LEAST_SHARE = 0.05  # of the pixels of two pictures of one scene that are found back
 
 
 class Flow(Change):
@@ -102,14 +100,10 @@ class Flow(Change):
         made = {"flow": torch.from_numpy(flow), "flow_picture": torch.from_numpy(paint_flow(flow))}
         if not self.config.check:
             return made
-        gap = inconsistency(flow, self._flow(second, first))
-        share = float((gap <= _CONSISTENT).mean())
-        alike = _correlation(first, second, flow, gap <= _CONSISTENT)
-        if share < _LEAST_SHARE or alike < _ALIKE:
-            raise UnfitPicture(f"and its next picture show different things, or moved too far: {share:.0%} of the "
-                               f"pixels are found back, and their correlation is {alike:.2f}")
-        gap = np.where(np.isfinite(gap), gap, -1).astype(np.float32)
-        return made | {"flow_gap": torch.from_numpy(gap), "flow_found": torch.tensor(share)}
+        found = agreement(first, second, flow, self._flow(second, first))
+        check_one_scene(found)
+        gap = np.where(np.isfinite(found.gap), found.gap, -1).astype(np.float32)
+        return made | {"flow_gap": torch.from_numpy(gap), "flow_found": torch.tensor(found.share)}
 
     def _flow(self, first: Array, second: Array) -> Array:
         """The flow (2, H, W) from one picture (C, H, W) to another."""
@@ -117,13 +111,3 @@ class Flow(Change):
             return optical_flow(first.transpose(1, 2, 0), second.transpose(1, 2, 0), self.config.settings())
         found, scale = self._network(torch.from_numpy(first), torch.from_numpy(second))
         return np.asarray(found.numpy() / np.array(scale, np.float32)[:, None, None])
-
-
-def _correlation(first: Array, second: Array, flow: Array, sure: Array) -> float:
-    """The correlation of grey values where flow is sure; 0 where too few are, or one of them is flat."""
-    rows, columns = np.mgrid[: flow.shape[1], : flow.shape[2]].astype(np.float32)
-    back = sampled(second.mean(0)[None], np.stack([columns, rows]) + flow)[0]
-    one, other = first.mean(0)[sure], back[sure]
-    if len(one) < 16 or min(one.std(), other.std()) < 1e-4:
-        return 0.0
-    return float(np.corrcoef(one, other)[0, 1])

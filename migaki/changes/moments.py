@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from migaki.changes.parts.depth_model import DepthModel
+from migaki.changes.parts.same_scene import agreement, check_one_scene
 from migaki.core.batch import Batch, Key
 from migaki.core.change import ROW, Change
 from migaki.core.errors import UnfitPicture, UserError
@@ -20,7 +22,7 @@ from migaki.data.folder import ImageFolder
 from migaki.data.second_picture import SecondPictures
 from migaki.nets.onnx_file import OnnxFile, Values
 from migaki.ops.geometry.flow import FlowSettings
-from migaki.ops.geometry.moment import Cloud, clouds, drawn
+from migaki.ops.geometry.moment import Cloud, both_flows, clouds, drawn
 
 _FOLLOW = ("depth", "camera_to_world", "next", "next_depth")  # made anew, or they belong to the other end
 
@@ -32,8 +34,8 @@ class Moments(Change):
     """Makes a film of each pair of photographs: variant k is frame k, from the first photograph to the second.
 
     The next photograph is given by --next or by the set's `next_file_name`. Depth is that of both sets (`depth`, and of
-    the next photographs `depth` of --next or `next_depth`), or a --network's; with --depth flat there is none, and the
-    camera shows no parallax. Pixels become points that move on straight lines from one end to the other
+    the next photographs `depth` of --next or `next_depth`), or a --model's or --network's; with --depth flat there is
+    none, and the camera shows no parallax. Pixels become points that move on straight lines from one end to the other
     (docs/geometry.md). The camera's own motion is known where both sets have `camera_to_world`, else it is estimated.
     `time` is the frame's time, 0 to 1; `depth` is that of the frame.
     """
@@ -43,14 +45,15 @@ class Moments(Change):
         """The pair, its depth, and the camera's path."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "next depth path frames swing",
-                                            "rest": "focal network says values multiple"}
+                                            "rest": "focal model network says values multiple"}
 
         next: Path | None = None  # the next photograph, or a folder of them by name; none = the set's own
-        depth: Literal["set", "network", "flat"] = "set"  # where depth comes from
+        depth: Literal["set", "model", "network", "flat"] = "set"  # where depth comes from
         path: Path3D = "circle"  # of the camera: side to side, up and down, zoom in, in a circle, or none
         frames: int = 60  # of each film; give as many --variants
         swing: float = 0.03  # reach of the camera, as a share of the distance of the nearest things
         focal: float = 0.0  # px; 0 = that of the set's `intrinsics`, or the longer side
+        model: Path | None = None  # for --depth model: a run of `migaki train depth`
         network: Path | None = None  # for --depth network: an ONNX file: a picture (1, 3, H, W) to a map
         says: Literal["depth", "inverse"] = "inverse"  # what its values are; inverse: larger is nearer, as in MiDaS
         values: Values = "imagenet"  # what it takes: normalised so, by a half, 0 to 1 (unit), 0 to 255 (bytes)
@@ -63,6 +66,8 @@ class Moments(Change):
                 raise UserError("apply moments: --swing is 0 to 1, --focal not negative, --multiple 1 to 512")
             if (self.depth == "network") != (self.network is not None):
                 raise UserError("apply moments: --depth network and --network FILE.onnx belong together")
+            if (self.depth == "model") != (self.model is not None):
+                raise UserError("apply moments: --depth model and --model RUN belong together")
 
     config: Config
     hints = ("intrinsics", "camera_to_world")
@@ -82,18 +87,20 @@ class Moments(Change):
         self._next = SecondPictures(self._folder, "next", config.next)
         self._network = (None if config.network is None else
                          OnnxFile(config.network, 1, 1, config.values, config.multiple))
+        self._model = None if config.model is None else DepthModel(config.model)
         stays = [key for key in (*self._folder.labels, *self._folder.files) if key not in _FOLLOW and key in glossary()
                  and glossary()[key].kind not in ("numbers", "lens")]
         if stays:
             raise UserError(f"{show(folder)}: its {', '.join(stays)} would not follow the pixels: leave such columns "
                             "out of the set")
         if config.depth == "set" and "depth" not in self._folder.files:
-            raise UserError(f"{show(folder)}: does not say depth (`depth_file_name`): give --network, or --depth flat")
+            raise UserError(f"{show(folder)}: does not say depth (`depth_file_name`): give --depth model, network or "
+                            "flat")
         self._made: tuple[int, tuple[Cloud, Cloud], float] | None = None
 
     def reads(self) -> dict[str, Path]:
-        """The next photographs, if they are not the set's own, and the network."""
-        found = {"next": self.config.next, "network": self.config.network}
+        """The next photographs, if they are not the set's own, and the network or the run."""
+        found = {"next": self.config.next, "network": self.config.network, "model": self.config.model}
         return {key: path for key, path in found.items() if path is not None}
 
     def change(self, batch: Batch, seeds: Tensor) -> Batch:
@@ -132,7 +139,9 @@ class Moments(Change):
         after = None if pose is None else self._next.label("camera_to_world", row)
         moved = None if pose is None or after is None else np.concatenate(
             [pose[:, :3].T @ after[:, :3], (pose[:, :3].T @ (after[:, 3] - pose[:, 3]))[:, None]], 1)
-        pair = clouds(views[0], views[1], depths, focal, FlowSettings(), moved)
+        flows = both_flows(views[0], views[1], FlowSettings())
+        check_one_scene(agreement(first, second, *flows))
+        pair = clouds(views[0], views[1], depths, focal, flows, moved)
         near = float(np.quantile(pair[0].start[:, 2], 0.02))
         self._made = row, pair, near
         return pair, near
@@ -140,7 +149,9 @@ class Moments(Change):
     def _depths(self, row: int, first: Array, second: Array) -> tuple[Array, Array]:
         if self.config.depth == "flat":
             return np.ones(first.shape[1:], np.float32), np.ones(first.shape[1:], np.float32)
-        if self._network is not None:
+        if self._model is not None:
+            found = [self._model(torch.from_numpy(view)) for view in (first, second)]
+        elif self._network is not None:
             found = [self._network(torch.from_numpy(view))[0][0].numpy() for view in (first, second)]
             if self.config.says == "inverse":
                 found = [1 / np.maximum(one, 1e-3 * max(float(one.max()), 1e-6)) for one in found]

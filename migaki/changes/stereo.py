@@ -25,6 +25,11 @@ _LEAST_SHARE = 0.1  # of the pixels on which two views of one thing agree
 _BY_CHANCE = 3.0  # disparities that agree with a given one to 1 px, of those that are sought
 
 
+def least_agreed(num_disparities: int) -> float:
+    """The share of pixels that both views of one thing confirm at least."""
+    return max(_LEAST_SHARE, 1.5 * _BY_CHANCE / num_disparities)
+
+
 class Stereo(Change):
     """Matches each left view with its right view: `disparity` in px (float TIFF), and a picture of it.
 
@@ -108,7 +113,7 @@ class Stereo(Change):
             raise UnfitPicture("is of one tone, or its right view is: nothing can be matched")
         found, agreed = disparity(left.transpose(1, 2, 0), right.transpose(1, 2, 0), self.config.settings())
         share = float(agreed.mean())
-        if share < max(_LEAST_SHARE, 1.5 * _BY_CHANCE / self.config.disparities):
+        if share < least_agreed(self.config.disparities):
             raise UnfitPicture(f"agrees with its right view on {share:.0%} of the pixels: they show different things, "
                                "or the views are exchanged, not rectified, or farther apart than --disparities")
         known = agreed if self.config.hidden == "zero" else np.ones_like(agreed)

@@ -1,4 +1,4 @@
-"""Depth against the truth: relative error and share within a quarter, beside the best constant depth."""
+"""Depth against the truth: relative error and share within a quarter, beside depths that need no picture."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.judge import Findings, Judge, Progress, Section
 from migaki.judges.same_rows import AgainstTruth
-from migaki.metrics.geometry import depth_errors, with_scale, with_scale_and_shift
+from migaki.metrics.geometry import MeanInverse, depth_errors, lower_is_nearer, with_scale, with_scale_and_shift
 from migaki.report.tables import Table
 
 Array = np.ndarray[Any, Any]
 
-_COLUMNS = ("name", "abs_rel", "within_1_25", "known", "abs_rel_constant")
+_COLUMNS = ("name", "abs_rel", "within_1_25", "known", "abs_rel_constant", "abs_rel_ramp", "abs_rel_others",
+            "within_constant", "within_ramp", "within_others")
+_FLOORS = ("constant", "ramp", "others")
+_SAID = {"constant": "the best constant", "ramp": "lower is nearer", "others": "the mean of the other pictures"}
 _ABOUT = ("AbsRel: the mean of |depth - truth| / truth over the pixels whose depth and truth are known. Within 1.25: "
           "the share of them whose depth is at most a quarter too large or too small (delta 1). Known: the share of "
-          "true pixels that have a depth. Constant: AbsRel of the one depth, the median of the truth, that needs no "
-          "picture.")
+          "true pixels that have a depth. What needs no picture: constant, the median of the truth; ramp, 1 / depth "
+          "that grows evenly downwards; others, the mean of 1 / depth of all other true pictures at the same place. "
+          "The last two are fitted to the truth of the picture by scale and shift of 1 / depth, whatever --align is.")
 
 
 def _as_it_is(depth: Array, truth: Array) -> Array:
@@ -56,26 +60,39 @@ class Depth(AgainstTruth, Judge):
         """Returns the errors of each picture and their means."""
         rows, align = self.pairs(runs, "depth"), _ALIGN[self.config.align]
         table = list[list[Any]]()
+        others = MeanInverse()
+        for number in range(len(rows)):
+            others.add(rows.maps(number)[1])
         for number in range(len(rows)):
             made, truth = rows.maps(number)
-            table.append([rows.name(number), *measured(align(made, truth), truth, show(rows.name(number)))])
+            table.append([rows.name(number), *measured(align(made, truth), truth, others.without(truth),
+                                                       show(rows.name(number)))])
             progress(number + 1, len(rows))
-        means = np.mean([row[1:] for row in table], 0)
-        figures: dict[str, Any] = {key: float(value) for key, value in zip(_COLUMNS[1:4], means, strict=False)}
+        means = dict(zip(_COLUMNS[1:], np.mean([row[1:] for row in table], 0).tolist(), strict=True))
+        figures: dict[str, Any] = {key: means[key] for key in _COLUMNS[1:4]}
         figures |= {"num_images": len(table), "num_true": rows.num_true}
+        best = min(_FLOORS, key=lambda floor: means[f"abs_rel_{floor}"])
         return Findings(title="Depth against the truth", record=self.record(align=self.config.align), figures=figures,
-                        notes=[_ABOUT], baseline={"abs_rel": float(means[3])},
-                        baseline_name="the best constant",
+                        notes=[_ABOUT], baseline={"abs_rel": means[f"abs_rel_{best}"],
+                                                  "within_1_25": means[f"within_{best}"]},
+                        baseline_name=_SAID[best],
                         sections=[Section(heading="Every picture", columns=_COLUMNS, rows=table)],
                         files={"depth.csv": Table(columns=_COLUMNS, rows=tuple(map(tuple, table))).csv().encode()})
 
 
-def measured(made: Array, truth: Array, name: str) -> list[float]:
-    """Returns AbsRel, the share within 1.25, the share of true pixels that are known, and AbsRel of a constant."""
+def measured(made: Array, truth: Array, others: Array, name: str) -> list[float]:
+    """Returns AbsRel, the share within 1.25, the share of true pixels that are known; the errors of the floors.
+
+    `others` (H, W) is the depth that other pictures have at each place; 0 where none has one.
+    """
     true = (truth > 0) & np.isfinite(truth)
     errors = depth_errors(made, truth)
     if not true.any() or not len(errors["relative"]):
         raise UserError(f"{name}: no pixel has both a depth and a true one: leave the picture out")
-    constant = depth_errors(np.full(truth.shape, np.median(truth[true])), truth)
+    constant = np.full(truth.shape, np.median(truth[true]))
+    floors = [constant, *(with_scale_and_shift(np.where(floor > 0, floor, constant), truth)
+                          for floor in (lower_is_nearer(*truth.shape), others))]
+    found = [depth_errors(floor, truth) for floor in floors]
     return [float(errors["relative"].mean()), float((errors["ratio"] < 1.25).mean()),
-            len(errors["relative"]) / float(true.sum()), float(constant["relative"].mean())]
+            len(errors["relative"]) / float(true.sum()), *(float(one["relative"].mean()) for one in found),
+            *(float((one["ratio"] < 1.25).mean()) for one in found)]

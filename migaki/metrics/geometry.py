@@ -59,6 +59,41 @@ def with_scale_and_shift(depth: Array, truth: Array) -> Array:
     return np.asarray(np.where(depth > 0, 1 / np.maximum(fitted, right.min()), 0))
 
 
+def lower_is_nearer(height: int, width: int) -> Array:
+    """Returns the depth (H, W) of a floor whose 1 / depth grows evenly from the upper edge, 1, to the lower one, 2."""
+    return np.repeat(1 / np.linspace(1, 2, height)[:, None], width, 1)
+
+
+class MeanInverse:
+    """The mean of 1 / depth over pictures (H, W) of one size, and that of all but one of them."""
+
+    def __init__(self) -> None:
+        self._sum: Array = np.zeros((0, 0))
+        self._count: Array = np.zeros((0, 0))
+
+    def add(self, depth: Array) -> None:
+        """Count a picture in; one of another size than the first is left out."""
+        if not self._sum.size:
+            self._sum, self._count = np.zeros(depth.shape), np.zeros(depth.shape)
+        if depth.shape == self._sum.shape:
+            inverse = _inverse(depth)
+            self._sum, self._count = self._sum + inverse, self._count + (inverse > 0)
+
+    def without(self, depth: Array) -> Array:
+        """Returns the depth whose inverse is the mean of all pictures but this one; 0 where no other is known."""
+        if depth.shape != self._sum.shape:
+            return np.zeros(depth.shape)
+        inverse = _inverse(depth)
+        rest, count = self._sum - inverse, self._count - (inverse > 0)
+        return np.where((count > 0) & (rest > 1e-12), count / np.maximum(rest, 1e-12), 0.0)
+
+
+def _inverse(depth: Array) -> Array:
+    """1 / depth, 0 where it is unknown."""
+    known = np.isfinite(depth) & (depth > 0)
+    return np.where(known, 1 / np.where(known, depth, 1).astype(np.float64), 0)
+
+
 def pose_errors(poses: Array, truth: Array) -> dict[str, Array]:
     """Returns what is wrong with poses (N, 3, 4) after the similarity that aligns them best with the truth, (N,) each.
 

@@ -1,4 +1,4 @@
-"""Small scenes with exact cameras, depth, normals, flow, material, light: a ring of views, a street, stereo, films."""
+"""Small scenes with exact cameras, depth, normals, flow, material, light: views, streets, rooms, stereo, films."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ _LAYOUT, _LIGHT = 0, 1  # positions folded into the seed
 class SceneSimulator(Simulator):
     """Renders scenes of balls, boxes and meshes. Picture k shows scene k // views; give --count scenes * views.
 
-    Kinds: `ring`, once round a table (for fields); `street`, three cameras on a car; `stereo`, left and right of a
-    rectified rig; `pair`, two near-duplicates with a step of the hand and things that moved (more --views give the
-    moments between); `moving`, a film. Truth is exact at pixel centres, colour is antialiased.
+    Kinds: `ring`, once round a table (for fields); `street`, three cameras on a car; `room`, furniture seen from inside
+    (for depth networks; lengths are m); `stereo`, left and right of a rectified rig; `pair`, two near-duplicates with a
+    step of the hand and things that moved (more --views give the moments between); `moving`, a film. Truth is exact at
+    pixel centres, colour is antialiased.
 
     `render` returns, with N pictures of H x W: `image` (N, 3, H, W) sRGB; `camera_to_world`, `intrinsics`; `depth`
     (N, H, W) z in scene units, 0 = nothing; `mask` (N, H, W) the number of the thing, 0 = nothing; `normals`; `flow`
@@ -69,13 +70,13 @@ class SceneSimulator(Simulator):
         GROUPS: ClassVar[dict[str, str]] = {"usual": "kind views height width truth", "run": "threads"}
 
         kind: Kind = "ring"  # of scene and of cameras
-        views: int = 0  # pictures of each scene; 0 = 48 of a ring, 60 of a street, 24 of a film, 2 of the others
+        views: int = 0  # pictures of each scene; 0 = ring 48, street 60, room 6, film 24, others 2
         height: int = 200  # px
         width: int = 200  # px
         supersample: int = 3  # rays across and down a pixel, for its colour
         truth: Literal["all", "depth"] = "all"  # what lies beside pictures; depth: depth and mask alone
         linear: bool = False  # also write `radiance`, linear and not clipped (float32)
-        field_deg: float = 0.0  # of view, across; 0 = the kind's own (42 of a ring, 75 of a street, 52)
+        field_deg: float = 0.0  # of view, across; 0 = the kind's own (ring 42, street 75, room 60, others 52)
         baseline: float = 0.16  # scene units between left and right camera (stereo)
         shift: float = 0.0  # scene units by which all cameras stand to the right: the same scene seen from beside
         background: Literal["", "white", "black", "sky"] = ""  # where nothing is; none: white, of a street sky
@@ -118,7 +119,7 @@ class SceneSimulator(Simulator):
 
     def beside(self, seed: int, count: int) -> dict[str, bytes]:
         """The surfaces of each scene of a ring, a street or a film at time 0."""
-        if self.config.kind in ("stereo", "pair"):
+        if self.config.kind in ("room", "stereo", "pair"):
             return {}
         return {f"scene_{number:04d}.obj": to_obj(self._scene(seed, number)[0].things, f"scene {number}, seed {seed}")
                 for number in range(math.ceil(count / self._views))}
@@ -149,7 +150,7 @@ class SceneSimulator(Simulator):
             steps = max(1, math.ceil(self._views / STREET_CAMERAS) - 1)
             step = view // STREET_CAMERAS
             return step / steps, (step + 1) / steps, view % STREET_CAMERAS, step
-        steps = self._views if kind == "ring" else max(1, self._views - 1)
+        steps = self._views if kind in ("ring", "room") else max(1, self._views - 1)
         return view / steps, (view + 1) / steps, 0, view
 
     def _picture(self, seed: int, index: int) -> dict[str, Array]:

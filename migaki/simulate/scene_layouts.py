@@ -1,8 +1,7 @@
-"""Where things, cameras and lights of `simulate scene` stand: round a table, before a wall, in a street."""
+"""Where things, cameras and lights of `simulate scene` stand: round a table, before a wall, in a street, in a room."""
 
 from __future__ import annotations
 
-import colorsys
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,28 +13,33 @@ import torch
 
 from migaki.ops.camera import look_at
 from migaki.ops.linear_light import to_linear
-from migaki.simulate.scene_patterns import BOX, BRICKS, CHECKER, MARBLE, MESH, PICTURE, PLAIN, SPHERE, WINDOWS
-from migaki.simulate.scene_things import STILL, Material, Motion, Thing, Vector, about, blob, knot
+from migaki.simulate.scene_draws import draw_colour, draw_material, draw_motion, linear, small_thing, with_motion
+from migaki.simulate.scene_patterns import BOX, BRICKS, CHECKER, MARBLE, MESH, PICTURE, PLAIN, WINDOWS
+from migaki.simulate.scene_rooms import room, walk
+from migaki.simulate.scene_things import STILL, Material, Thing, Vector, about, blob, knot
 from migaki.simulate.texture_painter import KINDS, paint_texture
 
 Array = npt.NDArray[Any]
 Draw = np.random.Generator
-Kind = Literal["ring", "street", "stereo", "pair", "moving"]
+Kind = Literal["ring", "street", "room", "stereo", "pair", "moving"]
 
-VIEWS: Final[dict[str, int]] = {"ring": 48, "street": 60, "stereo": 2, "pair": 2, "moving": 24}
+VIEWS: Final[dict[str, int]] = {"ring": 48, "street": 60, "room": 6, "stereo": 2, "pair": 2, "moving": 24}
 """Usual number of pictures of one scene."""
 
-FIELD_DEG: Final[dict[str, float]] = {"ring": 42.0, "street": 75.0, "stereo": 52.0, "pair": 52.0, "moving": 52.0}
+FIELD_DEG: Final[dict[str, float]] = {"ring": 42.0, "street": 75.0, "room": 60.0, "stereo": 52.0, "pair": 52.0,
+                                    "moving": 52.0}
 """Usual field of view across, in degrees."""
 
 BOUNDS: Final[dict[str, tuple[Vector, Vector]]] = {
     "ring": ((-1.3, -1.3, -0.2), (1.3, 1.3, 1.5)), "street": ((-40.0, -12.0, -0.2), (40.0, 12.0, 12.0)),
+    "room": ((-3.8, -4.2, -0.2), (3.8, 4.2, 5.0)),
     **dict.fromkeys(("stereo", "pair", "moving"), ((-4.0, -4.0, -0.2), (4.0, 4.2, 3.6))),
 }
 """What holds every thing of a kind of scene, or (walls, floors) all that is seen of it."""
 
 RANGE: Final[dict[str, tuple[float, float]]] = {
-    "ring": (2.0, 6.0), "street": (0.5, 90.0), **dict.fromkeys(("stereo", "pair", "moving"), (1.0, 10.0))}
+    "ring": (2.0, 6.0), "street": (0.5, 90.0), "room": (0.2, 12.0),
+    **dict.fromkeys(("stereo", "pair", "moving"), (1.0, 10.0))}
 """The nearest and the farthest depth that is seen."""
 
 STREET_CAMERAS = 3  # on the car: left, ahead, right
@@ -62,10 +66,11 @@ class Layout:
 
 def layout(kind: Kind, draw: Draw, baseline: float, shift: float) -> Layout:
     """Draws a scene. `shift` moves every camera to its own right, in scene units."""
-    things = {"ring": _round_table, "street": _street}.get(kind, _before_wall)(draw)
-    if kind in ("stereo", "ring", "street"):
-        things = [_with_motion(thing, STILL) for thing in things]
-    path = {"ring": _ring_path, "street": _street_path, "stereo": _stereo_path}.get(kind, _moving_path)(draw, kind)
+    things = {"ring": _round_table, "street": _street, "room": room}.get(kind, _before_wall)(draw)
+    if kind in ("stereo", "ring", "street", "room"):
+        things = [with_motion(thing, STILL) for thing in things]
+    ways = {"ring": _ring_path, "street": _street_path, "stereo": _stereo_path, "room": _room_path}
+    path = ways.get(kind, _moving_path)(draw, kind)
     textures = _textures(things, int(draw.integers(1 << 40)))
 
     def camera(time: float, number: int) -> Array:
@@ -105,91 +110,44 @@ def light(draw: Draw) -> Light:
                  ambient.astype(np.float32).astype(np.float64))
 
 
-def _colour(draw: Draw, bright: tuple[float, float] = (0.45, 0.95), full: tuple[float, float] = (0.35, 0.9)) -> Vector:
-    red, green, blue = colorsys.hsv_to_rgb(draw.uniform(0, 1), draw.uniform(*full), draw.uniform(*bright))
-    return _linear(red, green, blue)
-
-
-def _linear(red: float, green: float, blue: float) -> Vector:
-    first, second, third = to_linear(torch.tensor([red, green, blue])).tolist()
-    return first, second, third
-
-
-def _material(draw: Draw, scale: float, kinds: tuple[int, ...] = (CHECKER, MARBLE, PICTURE, PICTURE, BRICKS, PLAIN)
-              ) -> Material:
-    """A random surface whose pattern repeats about `scale` times a scene unit."""
-    kind = kinds[draw.integers(len(kinds))]
-    size = scale * draw.uniform(0.7, 1.4) * {CHECKER: 1.0, MARBLE: 0.8, PICTURE: 0.22}.get(kind, 1.0)
-    return Material(kind, _colour(draw), _colour(draw, (0.1, 0.95), (0.0, 0.8)), size, float(draw.uniform(0.2, 0.8)),
-                    0.04, int(draw.integers(len(KINDS))), int(draw.integers(1 << 20)))
-
-
-def _motion(draw: Draw, reach: float) -> Motion:
-    """Two things in three move: along the floor, and round an upright axis."""
-    if draw.random() < 1 / 3:
-        return STILL
-    around = draw.uniform(0, 2 * math.pi)
-    way = reach * draw.uniform(0.4, 1.0)
-    return Motion((way * math.cos(around), 0.6 * way * math.sin(around), 0.0), (0.0, 0.0, 1.0), draw.uniform(-1, 1))
-
-
-def _with_motion(thing: Thing, motion: Motion) -> Thing:
-    return Thing(thing.kind, thing.material, thing.half, thing.centre, thing.rotation, motion, thing.mesh)
-
-
-def _small_thing(draw: Draw, x: float, y: float, size: float, motion: Motion) -> Thing:
-    """A ball, a box, a ring or a lump of about `size` that stands on the floor at x y."""
-    choice = draw.integers(5)
-    material = _material(draw, 1.6 / size)
-    turned = about((0.0, 0.0, 1.0), draw.uniform(0, 2 * math.pi))
-    if choice == 0:
-        return Thing(SPHERE, material, (size, size, size), (x, y, size), turned, motion)
-    if choice in (1, 2):
-        half = (size * draw.uniform(0.5, 0.9), size * draw.uniform(0.5, 0.9), size * draw.uniform(0.6, 1.5))
-        return Thing(BOX, material, half, (x, y, half[2]), turned, motion)
-    mesh = blob(draw, 1.15 * size) if choice == 3 else knot(1.1 * size, 0.24, (1, 0), 48, 14)
-    upright = turned if choice == 3 else turned @ about((1.0, 0.0, 0.0), math.pi / 2)
-    low = float((mesh.vertices @ upright.T)[:, 2].min())
-    return Thing(MESH, material, (size, size, size), (x, y, -low), upright, motion, mesh)
-
-
 def _round_table(draw: Draw) -> list[Thing]:
     top = Material(PICTURE, scale=0.5, roughness=0.35, texture=int(draw.integers(len(KINDS))))
     things = [Thing(BOX, top, (1.05, 1.05, 0.07), (0.0, 0.0, -0.07))]
     mesh = knot(0.44, 0.25) if draw.random() < 0.5 else blob(draw, 0.42, 0.3)
     leaning = about((1.0, 0.3, 0.0), draw.uniform(0.6, 1.4))
     low = float((mesh.vertices @ leaning.T)[:, 2].min())
-    material = _material(draw, 3.0, (MARBLE, PLAIN, CHECKER))
+    material = draw_material(draw, 3.0, (MARBLE, PLAIN, CHECKER))
     things.append(Thing(MESH, material, (1.0, 1.0, 1.0), (0.0, 0.0, -low), leaning, STILL, mesh))
     around, count = draw.uniform(0, 2 * math.pi), 6
     for number in range(count):
         angle = around + 2 * math.pi * (number + draw.uniform(-0.15, 0.15)) / count
         away = draw.uniform(0.68, 0.78)
         x, y = away * math.cos(angle), away * math.sin(angle)
-        things.append(_small_thing(draw, x, y, draw.uniform(0.12, 0.2), STILL))
+        things.append(small_thing(draw, x, y, draw.uniform(0.12, 0.2), STILL))
     return things
 
 
 def _before_wall(draw: Draw) -> list[Thing]:
     """A floor, a wall behind it, and things on the floor at several distances."""
-    floor = Material(BRICKS if draw.random() < 0.4 else MARBLE, _colour(draw, (0.5, 0.9), (0.1, 0.5)),
-                     _colour(draw, (0.15, 0.5), (0.1, 0.6)), draw.uniform(1.0, 1.6), 0.5, seed=int(draw.integers(999)))
+    floor = Material(BRICKS if draw.random() < 0.4 else MARBLE, draw_colour(draw, (0.5, 0.9), (0.1, 0.5)),
+                     draw_colour(draw, (0.15, 0.5), (0.1, 0.6)), draw.uniform(1.0, 1.6), 0.5,
+                     seed=int(draw.integers(999)))
     wall = Material(PICTURE, scale=0.3, roughness=0.8, texture=int(draw.integers(len(KINDS))))
     things = [Thing(BOX, floor, (9.0, 9.0, 0.1), (0.0, 0.0, -0.1)), Thing(BOX, wall, (9.0, 0.1, 4.0), (0.0, 4.1, 4.0))]
     for number in range(9):
         y = -1.0 + 0.5 * number
         x = draw.uniform(-0.9, 0.9) * (1.3 + 0.35 * (y + 1.0))
-        things.append(_small_thing(draw, x, y, draw.uniform(0.24, 0.46), _motion(draw, 0.7)))
+        things.append(small_thing(draw, x, y, draw.uniform(0.24, 0.46), draw_motion(draw, 0.7)))
     return things
 
 
 def _street(draw: Draw) -> list[Thing]:
     """A road along x, pavements, houses on both sides, trees, parked cars, and a house at either end."""
     def plain(red: float, green: float, blue: float, roughness: float = 0.7) -> Material:
-        return Material(PLAIN, _linear(red, green, blue), roughness=roughness)
+        return Material(PLAIN, linear(red, green, blue), roughness=roughness)
 
-    asphalt = Material(MARBLE, _linear(0.30, 0.30, 0.32), _linear(0.42, 0.42, 0.43), 1.2, 0.9, 0.02)
-    paving = Material(BRICKS, _linear(0.62, 0.6, 0.57), _linear(0.5, 0.48, 0.46), 0.8, 0.9, 0.02)
+    asphalt = Material(MARBLE, linear(0.30, 0.30, 0.32), linear(0.42, 0.42, 0.43), 1.2, 0.9, 0.02)
+    paving = Material(BRICKS, linear(0.62, 0.6, 0.57), linear(0.5, 0.48, 0.46), 0.8, 0.9, 0.02)
     reach = _STREET / 2 + 14
     things = [Thing(BOX, asphalt, (reach, 3.3, 0.1), (0.0, 0.0, -0.1))]
     for side in (-1, 1):
@@ -197,7 +155,7 @@ def _street(draw: Draw) -> list[Thing]:
         x = -reach
         while x < reach:
             wide, high = draw.uniform(2.8, 4.2), draw.uniform(2.2, 4.4)
-            wall = Material(WINDOWS, _colour(draw, (0.65, 0.97), (0.05, 0.4)), _linear(0.16, 0.2, 0.26), 0.55, 0.6,
+            wall = Material(WINDOWS, draw_colour(draw, (0.65, 0.97), (0.05, 0.4)), linear(0.16, 0.2, 0.26), 0.55, 0.6,
                             seed=int(draw.integers(999)))
             away = draw.uniform(7.4, 8.4)
             things.append(Thing(BOX, wall, (wide, 2.6, high), (x + wide, side * (away + 1.4), high)))
@@ -206,17 +164,17 @@ def _street(draw: Draw) -> list[Thing]:
             x += 2 * wide + draw.uniform(0.0, 1.4)
         for place in np.arange(-reach + 3, reach - 2, 9.0) + draw.uniform(-2, 2):
             size = draw.uniform(0.9, 1.3)
-            leaves = Material(MARBLE, _linear(0.18, 0.34, 0.12), _linear(0.42, 0.6, 0.24), 2.2, 0.9, 0.02,
+            leaves = Material(MARBLE, linear(0.18, 0.34, 0.12), linear(0.42, 0.6, 0.24), 2.2, 0.9, 0.02,
                               seed=int(draw.integers(999)))
             things.append(Thing(BOX, plain(0.33, 0.24, 0.17), (0.1, 0.1, 1.1), (place, side * 4.2, 1.2)))
             things.append(Thing(MESH, leaves, (size, size, size), (place, side * 4.2, 2.2 + 0.7 * size),
                                 mesh=blob(draw, size, 0.35, 14)))
         for place in np.arange(-reach + 6, reach - 4, 13.0) + draw.uniform(-3, 3):
-            paint = Material(PLAIN, _colour(draw, (0.5, 0.9), (0.5, 0.9)), roughness=0.25)
+            paint = Material(PLAIN, draw_colour(draw, (0.5, 0.9), (0.5, 0.9)), roughness=0.25)
             things.append(Thing(BOX, paint, (1.9, 0.75, 0.36), (place, side * 2.5, 0.56)))
             things.append(Thing(BOX, plain(0.1, 0.12, 0.15, 0.2), (1.0, 0.66, 0.28), (place - 0.15, side * 2.5, 1.2)))
     for end in (-1, 1):
-        wall = Material(WINDOWS, _colour(draw, (0.6, 0.95), (0.1, 0.4)), _linear(0.16, 0.2, 0.26), 0.5, 0.6)
+        wall = Material(WINDOWS, draw_colour(draw, (0.6, 0.95), (0.1, 0.4)), linear(0.16, 0.2, 0.26), 0.5, 0.6)
         things.append(Thing(BOX, wall, (1.0, 12.0, 5.0), (end * (reach + 1.0), 0.0, 5.0)))
     return things
 
@@ -244,6 +202,11 @@ def _street_path(draw: Draw, kind: Kind) -> Callable[[float, int], torch.Tensor]
         return look_at(centre, centre + torch.tensor([math.cos(yaw), math.sin(yaw), 0.02]))
 
     return path
+
+
+def _room_path(draw: Draw, kind: Kind) -> Callable[[float, int], torch.Tensor]:
+    way = walk(draw)
+    return lambda time, number: way(time)
 
 
 def _stereo_path(draw: Draw, kind: Kind) -> Callable[[float, int], torch.Tensor]:

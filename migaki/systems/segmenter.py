@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from migaki.core.batch import Batch, Key, Scalars
 from migaki.core.errors import UserError
-from migaki.core.files import show
 from migaki.core.metric import Metric
 from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
@@ -21,6 +19,7 @@ from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.data.batches.task_source import labelled_source, open_labelled
 from migaki.data.folder import ImageFolder
+from migaki.data.log_depth import log_depth
 from migaki.data.sets.mask_classes import agreed_mask_classes, check_mask_names
 from migaki.losses.segmentation import masked_gradients, masked_l1, pixel_cross_entropy, soft_dice
 from migaki.metrics.segmentation import DepthErrors, MaskOverlap, has_depth
@@ -35,7 +34,6 @@ from migaki.ops.masks import IGNORE
 from migaki.ops.paint import paint_mask
 
 _SHOWN = 12
-_SCALED = 256  # images of a folder from which mean and deviation of depth are taken
 
 
 class Segmenter(System):
@@ -133,17 +131,9 @@ class Segmenter(System):
             load_scene_backbone(self.net.backbone, data.pretrained)
         if self.config.target != "depth":
             return
-        parts = []
-        for folder in map(ImageFolder, data.data):
-            step = max(1, len(folder) // _SCALED)
-            planes = [folder.plane("depth", index).ravel() for index in range(0, len(folder), step)]
-            values = np.concatenate(planes).astype(np.float64)
-            parts.append(np.log(values[np.isfinite(values) & (values > 0)]))
-        logs = np.concatenate(parts)
-        if not len(logs):
-            raise UserError(f"{show(data.data[0])}: its depth files hold no measurement (all are 0): mend them")
-        self.mean.fill_(float(logs.mean()))
-        self.deviation.fill_(max(float(logs.std()), 1e-3))
+        mean, deviation = log_depth(list(map(ImageFolder, data.data)))
+        self.mean.fill_(mean)
+        self.deviation.fill_(deviation)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:

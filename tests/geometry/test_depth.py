@@ -17,7 +17,13 @@ from migaki.changes.flow import Flow
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
 from migaki.judges.depth import Depth as DepthJudge
-from migaki.metrics.geometry import depth_errors, with_scale, with_scale_and_shift
+from migaki.metrics.geometry import (
+    MeanInverse,
+    depth_errors,
+    lower_is_nearer,
+    with_scale,
+    with_scale_and_shift,
+)
 from migaki.nets.onnx_file import OnnxFile
 from migaki.ops.geometry.plane_sweep import PosedView, SweepSettings, neighbours, sweep
 from migaki.stages.apply import apply_change
@@ -80,6 +86,18 @@ def test_errors_of_depth() -> None:
     shifted = np.where(truth > 0, 1 / (2 / np.maximum(truth, 1) + 0.3), 0)
     np.testing.assert_allclose(with_scale_and_shift(shifted, truth), truth, rtol=1e-5)
     assert (with_scale(np.zeros((1, 4)), truth) == 0).all()
+
+
+def test_depths_that_need_no_picture() -> None:
+    np.testing.assert_allclose(1 / lower_is_nearer(3, 2), [[1, 1], [1.5, 1.5], [2, 2]])
+    depths = [np.array([[1.0, 2.0], [0.0, np.nan]]), np.array([[0.5, 0.0], [0.0, 4.0]]),
+              np.array([[0.25, 4.0], [0.0, 0.0]])]
+    mean = MeanInverse()
+    for depth in (*depths, np.ones((1, 3))):
+        mean.add(depth)
+    np.testing.assert_allclose(mean.without(depths[0]), [[1 / 3, 4], [0, 4]])
+    np.testing.assert_allclose(mean.without(depths[1]), [[1 / 2.5, 1 / 0.375], [0, 0]])
+    assert (mean.without(np.ones((1, 3))) == 0).all()
 
 
 def test_depth_of_a_posed_set(posed: Path, tmp_path: Path, capture: tuple[Any, ...]) -> None:

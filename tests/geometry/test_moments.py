@@ -14,7 +14,16 @@ from migaki.changes.moments import Moments
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
 from migaki.ops.geometry.flow import FlowSettings
-from migaki.ops.geometry.moment import background_motion, clouds, drawn, homography, lifted, moved_places, rims
+from migaki.ops.geometry.moment import (
+    background_motion,
+    both_flows,
+    clouds,
+    drawn,
+    homography,
+    lifted,
+    moved_places,
+    rims,
+)
 from migaki.ops.geometry.splat import fill_holes, splat
 from migaki.stages.apply import apply_change
 from migaki.stages.apply_job import ApplyJob
@@ -81,7 +90,7 @@ def test_what_lies_behind_a_rim_is_taken_from_beside() -> None:
 @pytest.fixture(scope="module")
 def pair() -> Any:
     (first, near), (second, far) = moment(0), moment(1)
-    return clouds(first, second, (near, far * 3), FOCAL, FAST)  # depths of another scale
+    return clouds(first, second, (near, far * 3), FOCAL, both_flows(first, second, FAST))  # depths of another scale
 
 
 def test_the_ends_are_the_photographs_and_the_middle_is_between(pair: Any) -> None:
@@ -109,7 +118,7 @@ def test_a_known_camera_is_taken_off() -> None:
     """The second photograph is taken from a step beside: the wall rests in space, and only the square moves."""
     (first, near), (second, far) = moment(0), moment(1, 1)
     moved = np.concatenate([np.eye(3), [[1 / 15], [0], [0]]], 1)
-    one, two = clouds(first, second, (near, far), FOCAL, FAST, moved)
+    one, two = clouds(first, second, (near, far), FOCAL, both_flows(first, second, FAST), moved)
     wall = one.start[:, 2] > 3
     assert np.median(abs(one.end - one.start)[wall]) < 0.01 < 0.1 < np.median((one.end - one.start)[~wall, 0])
     assert np.median(abs(two.end - two.start)[two.end[:, 2] > 3]) < 0.01

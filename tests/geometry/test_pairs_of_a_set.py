@@ -12,7 +12,8 @@ import pytest
 from pairs import moved_pair, stereo_pair
 from PIL import Image
 
-from migaki.changes.flow import Flow, _correlation
+from migaki.changes.flow import Flow
+from migaki.changes.parts.same_scene import correlation
 from migaki.changes.stereo import Stereo
 from migaki.core.change import Change
 from migaki.core.errors import UserError
@@ -138,9 +139,9 @@ def test_pairs_that_cannot_be_matched(sets: dict[str, Path], tmp_path: Path) -> 
     assert "of one tone" in refusal("flow", Flow(Flow.Config(next=grey)), job)
     still, everywhere = np.zeros((2, 48, 80), np.float32), np.ones((48, 80), bool)
     views = [view.transpose(2, 0, 1) for view in (left, np.random.default_rng(5).random((48, 80, 3)))]
-    assert _correlation(views[0], views[0], still, everywhere) > 0.99
-    assert abs(_correlation(views[0], views[1], still, everywhere)) < 0.2
-    assert _correlation(views[0], views[0], still, ~everywhere) == 0
+    assert correlation(views[0], views[0], still, everywhere) > 0.99
+    assert abs(correlation(views[0], views[1], still, everywhere)) < 0.2
+    assert correlation(views[0], views[0], still, ~everywhere) == 0
     no_focal = Stereo(Stereo.Config(disparities=16, baseline=1.0))
     assert "give --focal" in refusal("stereo", no_focal, ApplyJob(input=sets["square"], out=tmp_path / "out2"))
     assert not (tmp_path / "out" / "one.png").exists() and one.exists()

@@ -97,6 +97,11 @@ def segmenter(system: Any, batch: Batch, draw: Draw) -> Batch:
     return batch
 
 
+def depth(system: Any, batch: Batch, draw: Draw) -> Batch:
+    system.mean.fill_(0.8)
+    return batch
+
+
 def gaze(system: Any, batch: Batch, draw: Draw) -> Batch:
     return batch | {"side": torch.tensor([0, 1, 1, 0]), "drift": torch.rand(4, generator=draw) * 4}
 
@@ -189,6 +194,7 @@ def blocks(system: Any, batch: Batch, draw: Draw) -> Batch:
 PREPARED: dict[str, Callable[[Any, Batch, Draw], Batch]] = {
     "adapted_classifier": adapted_classifier, "camera_refiner": camera_refiner, "classifier": classifier,
     "colourisation": colourisation, "cut": translator, "cyclegan": translator, "detector": detector,
+    "depth": depth,
     "forgery_detector": forgery_detector, "gaze": gaze, "hourglass": hourglass, "keypoints": keypoints, "patch": patch,
     "regressor": regressor, "segmenter": segmenter, "simgan": simgan, "super_resolution": super_resolution,
     "texture": texture,

@@ -60,6 +60,22 @@ def depth_terms(config: Any, read: Tensor, depth: Tensor, mean: Tensor, deviatio
             ("gradient_weight", config.gradient_weight, torch.stack(steps).mean())]
 
 
+def depth(system: Any, batch: Batch, step: int) -> Descents:
+    """The scale-invariant error of each picture; the steps of every pixel, every second, fourth and eighth."""
+    out = F.interpolate(system.net(batch["image"] * 2 - 1), scale_factor=2, mode="bilinear", align_corners=False)[:, 0]
+    away = {place: out[place] - (batch["depth"][place].log() - system.mean)
+            for place in map(tuple, (batch["depth"] > 0).nonzero().tolist())}
+    own = [torch.stack([value for (b, _, _), value in away.items() if b == k]) for k in range(len(out))]
+    steps = []
+    for k in (1, 2, 4, 8):
+        there = {place: value for place, value in away.items() if place[1] % k == 0 and place[2] % k == 0}
+        steps.append(torch.stack([(there[other] - value).abs() for (b, y, x), value in there.items()
+                                  for other in ((b, y, x + k), (b, y + k, x)) if other in there]).mean())
+    return [("net", [("value", 1.0, torch.stack([(one**2).mean() for one in own]).mean()),
+                     ("share", system.config.share, -torch.stack([one.mean()**2 for one in own]).mean()),
+                     ("matching_weight", system.config.matching_weight, torch.stack(steps).sum())])]
+
+
 def gaussian(x: int, y: int, box: list[float]) -> float:
     """Of a box at a cell of 4 px: a standard deviation of 0.09 of its sides, at least 0.4 cells."""
     left, top, width, height = (value / 4 for value in box)

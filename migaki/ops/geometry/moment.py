@@ -92,9 +92,14 @@ def _misses(matrix: Array, source: Array, target: Array) -> Array:
     return np.asarray(np.linalg.norm(moved_places(matrix, source) - target, axis=1))
 
 
-def clouds(first: Array, second: Array, depths: tuple[Array, Array], focal: float, settings: FlowSettings,
+def both_flows(first: Array, second: Array, settings: FlowSettings) -> tuple[Array, Array]:
+    """Returns the flow (2, H, W) from one photograph (H, W, 3) to the other, and back."""
+    return optical_flow(first, second, settings), optical_flow(second, first, settings)
+
+
+def clouds(first: Array, second: Array, depths: tuple[Array, Array], focal: float, flows: tuple[Array, Array],
            moved: Array | None = None) -> tuple[Cloud, Cloud]:
-    """Returns the points of both photographs.
+    """Returns the points of both photographs; `flows` are those of `both_flows`.
 
     `moved` (3, 4) is the second camera in the first one's axes, if it is known. Else the camera's motion is taken off
     as far as a homography of the background says, and the second depth is scaled to the first by the mean ratio where
@@ -102,7 +107,7 @@ def clouds(first: Array, second: Array, depths: tuple[Array, Array], focal: floa
 
     Shape: first, second (H, W, 3) float32 in [0, 1]; depths (H, W) above 0; focal in px
     """
-    there, back = optical_flow(first, second, settings), optical_flow(second, first, settings)
+    there, back = flows
     gaps = inconsistency(there, back), inconsistency(back, there)
     size = depths[0].shape
 
