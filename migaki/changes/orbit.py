@@ -14,8 +14,8 @@ from torch import Tensor
 from migaki.core.batch import Batch
 from migaki.core.change import Change
 from migaki.core.errors import UserError
+from migaki.core.field import open_field
 from migaki.core.files import explain, show, write_alone
-from migaki.core.trained import load_system
 from migaki.data.files.video import film_bytes
 from migaki.ops.camera import orbit
 
@@ -65,16 +65,13 @@ class Orbit(Change):
 
     def _frames(self, progress: Callable[[int, int], None]) -> Iterator[np.ndarray[Any, Any]]:
         """Yields the frames (H, W, 3) uint8."""
-        system: Any = load_system(self.config.model)
-        kept = getattr(system, "kept", None)  # systems/parts/posed_views.py
-        if tuple(system.inputs) != ("camera_to_world", "intrinsics") or kept is None or not int(kept.count):
-            raise UserError(f"{show(self.config.model)}: is no trained field of a scene: give a run of `migaki train "
-                            "voxel_field`")
+        field = open_field(self.config.model)
+        kept = field.kept
         poses = orbit(kept.poses[: int(kept.count)], self.config.frames, turn_deg=self.config.turn)
         far = (kept.poses[: int(kept.count), :, 3] - kept.poses[: int(kept.count), :, 3].mean(0)).norm(dim=1).mean()
         for number, pose in enumerate(poses):
             with torch.inference_mode():
-                made = system.predict({"camera_to_world": pose[None], "intrinsics": kept.lens[None]})
+                made = field.predict({"camera_to_world": pose[None], "intrinsics": kept.lens[None]})
             yield self._shown(made, float(far))
             progress(number + 1, len(poses))
 

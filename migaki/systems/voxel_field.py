@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -310,6 +311,10 @@ class VoxelField(System):
         past = (met >= 0.5 * met[:, -1:]) & (met > 0)
         first = past & (past.long().cumsum(1) == 1)
         return (found.colour, found.through, torch.where(first, found.distances, 0).sum(1), found.normals)
+
+    def densities(self, points: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """See `core.field.Field`; the points are the grid's own vertices, whatever `points` says."""
+        return self.grid.densities(self.how.shift)
 
     def predict(self, batch: Batch) -> Batch:
         """Return what the cameras see; see `render`."""
