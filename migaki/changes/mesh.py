@@ -1,4 +1,4 @@
-"""A mesh from a trained field, or a density grid, and posed pictures: surface, own colours and light, as glTF and OBJ."""
+"""A mesh from a trained field or a density grid, and posed pictures: surface, own colours, light; as glTF and OBJ."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class Mesh(Reduction, Change):
         """The grid, and how the surface is made."""
 
         GROUPS: ClassVar[dict[str, str]] = {"usual": "model density level faces taubin divide",
-                                            "rest": "points fill parts rounds alike z_up"}
+                                            "rest": "points views parts rounds alike z_up"}
 
         model: Path | None = None  # the folder of a trained field (voxel_field, nerf)
         density: Path | None = None  # .npz with `density` (X, Y, Z) and `bounds`, corners of its first and last sample
-        level: float = 0.0  # density of the surface; 0 = what makes a cell half opaque, or halfway
+        level: float = 0.0  # of --density: that of the surface; 0 = what makes a cell half opaque, or halfway
         faces: int = 100_000  # triangles at most
         taubin: int = 10  # rounds of smoothing
         divide: bool = True  # divide colours into albedo and light; off: keep them as they were seen
-        points: int = 160  # along the longest side, at which nerf is asked; a voxel_field has its own
-        fill: bool = True  # of a field: hollows that no camera sees are solid
+        points: int = 160  # of --model: points of the grid along the longest side of the field's box
+        views: int = 32  # of --model: training cameras whose depth is fused, at most
         parts: float = 0.02  # share of the largest part's triangles under which a part is left out
         rounds: int = 12  # of the alternation between albedo and light
         alike: float = 0.1  # relative difference of albedo at which two neighbours count half as one colour
@@ -61,8 +61,8 @@ class Mesh(Reduction, Change):
         def __post_init__(self) -> None:
             if (self.model is None) == (self.density is None):
                 raise UserError("apply mesh: give a trained field (--model RUN) or a density grid (--density FILE.npz)")
-            if not 8 <= self.points <= 640:
-                raise UserError(f"apply mesh: --points {self.points}: 8 to 640")
+            if not 8 <= self.points <= 640 or self.views < 1 or (self.model is not None and self.level):
+                raise UserError("apply mesh: --points is 8 to 640, --views at least 1; --level belongs to --density")
             if not math.isfinite(self.level) or self.faces < 100 or not 0 <= self.taubin <= 1000:
                 raise UserError("apply mesh: --level is a number, --faces at least 100, --taubin lies between 0 and "
                                 "1000")
@@ -82,8 +82,13 @@ class Mesh(Reduction, Change):
     def reduce(self, frames: Frames, scratch: Path, progress: Callable[[int, int], None]) -> Reduced:
         """Returns the mesh with its colours."""
         config = self.config
-        density, where = _opened(config)
-        level = density.level(config.level)
+        if config.model is not None:
+            density, level, where = density_of_field(config.model, config.points, config.views, progress), 0.0, show(
+                config.model)
+        else:
+            assert config.density is not None
+            density, where = read_density(config.density), show(config.density)
+            level = config.level or _half_opaque(density)
         vertices, faces = _surface(density, level, config, where)
         normals = surfaces.vertex_normals(vertices, faces)
         colours, weights = gathered(frames, density, level, vertices, normals, progress)
@@ -97,7 +102,7 @@ class Mesh(Reduction, Change):
         albedo = _unseen_filled(albedo, weights, vertices)
         axes = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]) if config.z_up else np.eye(3)
         made = Triangles(vertices=vertices, faces=faces, normals=normals, colours=albedo).turned(axes)
-        record = {"vertices": len(vertices), "faces": len(faces), "level": _as_density(density, level),
+        record = {"vertices": len(vertices), "faces": len(faces), "level": level,
                   "closed": bool(surfaces.is_closed(faces)), "seen": float((weights > 0).mean()),
                   "light": light.round(6).tolist()}
         arrays = io.BytesIO()
@@ -106,17 +111,11 @@ class Mesh(Reduction, Change):
         return Reduced(record=record, files={"mesh.glb": glb(made), **obj(made), ARRAYS: arrays.getvalue()})
 
 
-def _opened(config: Mesh.Config) -> tuple[Density, str]:
-    """The densities and the name of what they are of."""
-    if config.model is not None:
-        return density_of_field(config.model, config.points, config.level, config.fill), show(config.model)
-    assert config.density is not None
-    return read_density(config.density), show(config.density)
-
-
-def _as_density(density: Density, level: float) -> float:
-    """A level of the grid as a density per scene unit."""
-    return math.log1p(math.exp(level)) / density.unit if density.unit else level
+def _half_opaque(density: Density) -> float:
+    """The density at which a cell lets half of the light through; halfway if the grid has none, as of occupancies."""
+    half = math.log(2) / float(density.cell.mean())
+    low, high = float(density.values.min()), float(density.values.max())
+    return half if low < half < high else (low + high) / 2
 
 
 def _surface(density: Density, level: float, config: Mesh.Config, where: str) -> tuple[Array, Array]:

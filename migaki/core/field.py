@@ -6,15 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import numpy as np
 from torch import Tensor
 
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.trained import load_system
-
-Array = np.ndarray[Any, Any]
 
 CAMERA = ("camera_to_world", "intrinsics")
 """What a field's `predict` needs."""
@@ -37,9 +34,8 @@ class Field(Protocol):
     def predict(self, batch: Batch) -> Batch:
         """What cameras see: `rendered` (B, 3, H, W) and `rendered_depth` (B, H, W); some give `rendered_normals`."""
 
-    def densities(self, points: int) -> tuple[Array, Array]:
-        """Densities (X, Y, Z) float32 per scene unit at the points of a cubic grid, and where the first and the last
-        point lie, (2, 3). About `points` along the longest side, or as many as the field's own grid has."""
+    def render(self, poses: Tensor, lenses: Tensor, size: tuple[int, int] | None = None) -> Batch:
+        """The same of cameras (B, 3, 4) and (B, 4), all at once, in pictures of another `size` (height, width)."""
 
 
 def open_field(run: Path) -> Field:

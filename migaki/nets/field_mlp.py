@@ -41,20 +41,12 @@ class FieldMLP(nn.Module):
 
         Shape: places (..., 3), about [-1, 1]; directions (..., 3) of length 1
         """
-        hidden = self._hidden(places)
-        seen = torch.cat([hidden, waves(directions, self.direction_waves)], -1)
-        colour = torch.sigmoid(self.colour(F.relu(self.mix(seen))).float())
-        return F.softplus(self.density(hidden).float()[..., 0] - 1), colour
-
-    def density_of(self, places: Tensor) -> Tensor:
-        """The density (...,) alone, which depends on no direction; see `forward`."""
-        return F.softplus(self.density(self._hidden(places)).float()[..., 0] - 1)
-
-    def _hidden(self, places: Tensor) -> Tensor:
         place = waves(places, self.place_waves)
         hidden = place
         for number, layer in enumerate(self.layers):
             if number == self.again and number:
                 hidden = torch.cat([hidden, place], -1)
             hidden = F.relu(layer(hidden))
-        return hidden
+        seen = torch.cat([hidden, waves(directions, self.direction_waves)], -1)
+        colour = torch.sigmoid(self.colour(F.relu(self.mix(seen))).float())
+        return F.softplus(self.density(hidden).float()[..., 0] - 1), colour

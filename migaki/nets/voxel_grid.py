@@ -142,29 +142,6 @@ class VoxelGrid(nn.Module):
             return (origins - self.low.float()) / self.derived.layout.cell
         return torch.stack([(origins[:, axis] - self.middle[axis]) / self.extent for axis in range(3)], 1)
 
-    @torch.no_grad()
-    def densities(self, shift: float) -> tuple[Array, Array]:
-        """The densities at the vertices, (X, Y, Z) float32 per scene unit, and where the first and last lie, (2, 3).
-
-        Vertices of cells that were given up have density 0. Of all of space the inner half alone, where nothing is
-        drawn together.
-        """
-        derived, layout = self.derived, self.derived.layout
-        nx, ny, nz = layout.dims
-        raw = self.table[derived.index.long().clamp_min(0), 0].cpu()
-        optical = torch.nn.functional.softplus(raw + shift)  # of a cell
-        optical = torch.where(derived.index.cpu() >= 0, optical, 0.0).view(nz, ny, nx).permute(2, 1, 0)
-        lows = layout.low
-        if self.extent:
-            first = np.maximum(np.ceil((-1 - lows) / layout.cell - 1e-6), 0).astype(int)
-            last = np.minimum(np.floor((1 - lows) / layout.cell + 1e-6), np.array(layout.dims) - 1).astype(int)
-            optical = optical[tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))]
-            lows = lows + first * layout.cell
-        cell = layout.cell * (self.extent or 1.0)
-        low = np.asarray(lows) * (self.extent or 1.0) + self.middle
-        found = np.ascontiguousarray(optical.numpy() / np.float32(cell))
-        return found, np.stack([low, low + (np.array(found.shape) - 1) * cell])
-
     def samples_a_ray(self, step: float) -> int:
         """The most samples that a ray takes; some more could only begin far outside of the inner cube."""
         dims = self.derived.layout.dims

@@ -7,9 +7,8 @@ Synthesis", ECCV 2020. On a CPU it is for small pictures and for fidelity to the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -155,12 +154,12 @@ class Nerf(System):
         return colour, weights
 
     @full_precision
-    def render(self, poses: Tensor, lenses: Tensor) -> Batch:
+    def render(self, poses: Tensor, lenses: Tensor, size: tuple[int, int] | None = None) -> Batch:
         """What cameras see: `rendered` (B, 3, H, W), `rendered_depth` (B, H, W) along the optical axis.
 
-        Shape: poses (B, 3, 4), lenses (B, 4)
+        Shape: poses (B, 3, 4), lenses (B, 4), of pictures of `size` (height, width); none: as it was trained
         """
-        height, width = self.config.height, self.config.width
+        height, width = size or (self.config.height, self.config.width)
         origins, towards = pixel_rays(lenses, poses, height, width)
         along = (towards * poses[:, None, None, :, 2]).sum(-1)
         colour, distance = in_pieces(self._shade, origins.reshape(-1, 3), towards.reshape(-1, 3))
@@ -173,21 +172,6 @@ class Nerf(System):
                          for count in (self.config.samples, self.config.more))
         second = (torch.arange(self.config.more, device=origins.device) + second) / max(1, self.config.more)
         return self._seen(origins, towards, first, second)[1:]
-
-    @torch.no_grad()
-    @full_precision
-    def densities(self, points: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """See `core.field.Field`."""
-        low, high = (np.array(part, np.float64) for part in (self.config.bounds[:3], self.config.bounds[3:]))
-        cell = float((high - low).max()) / (points - 1)
-        counts = np.maximum(4, np.floor((high - low) / cell + 1e-6).astype(int) + 1)
-        axes = [torch.from_numpy(a + cell * np.arange(n)).float() for a, n in zip(low, counts, strict=True)]
-        found = torch.empty(tuple(counts.tolist()))
-        for number, x in enumerate(axes[0]):
-            places = torch.stack(torch.meshgrid(x[None], axes[1], axes[2], indexing="ij"), -1).view(-1, 3)
-            places = ((places.to(self.middle.device) - self.middle) / self.radius)
-            found[number] = (self.net.density_of(places) / self.radius).cpu().view(*found.shape[1:])
-        return found.numpy(), np.stack([low, low + (counts - 1) * cell])
 
     def predict(self, batch: Batch) -> Batch:
         """Return what the cameras see; see `render`."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -283,12 +282,12 @@ class VoxelField(System):
         return {end: begin for end, begin in begins.items() if (end - begin) * crossed >= _CROSSED}
 
     @full_precision
-    def render(self, poses: Tensor, lenses: Tensor) -> Batch:
+    def render(self, poses: Tensor, lenses: Tensor, size: tuple[int, int] | None = None) -> Batch:
         """What cameras see: `rendered`, `rendered_normals` (B, 3, H, W) and `rendered_depth` (B, H, W).
 
-        Shape: poses (B, 3, 4), lenses (B, 4)
+        Shape: poses (B, 3, 4), lenses (B, 4), of pictures of `size` (height, width); none: as it was trained
         """
-        height, width = self.config.height, self.config.width
+        height, width = size or (self.config.height, self.config.width)
         origins, directions = pixel_rays(lenses, poses, height, width)
         along = (directions * poses[:, None, None, :, 2]).sum(-1)
         colour, through, distance, normals = in_pieces(self._shade, origins.reshape(-1, 3), directions.reshape(-1, 3))
@@ -311,10 +310,6 @@ class VoxelField(System):
         past = (met >= 0.5 * met[:, -1:]) & (met > 0)
         first = past & (past.long().cumsum(1) == 1)
         return (found.colour, found.through, torch.where(first, found.distances, 0).sum(1), found.normals)
-
-    def densities(self, points: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """See `core.field.Field`; the points are the grid's own vertices, whatever `points` says."""
-        return self.grid.densities(self.how.shift)
 
     def predict(self, batch: Batch) -> Batch:
         """Return what the cameras see; see `render`."""

@@ -1,8 +1,7 @@
-"""A density grid, of a file or of a trained field, and where its surface is seen from."""
+"""A density grid in a file, and where its surface is seen from."""
 
 from __future__ import annotations
 
-import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -26,34 +25,16 @@ _SLANT = 0.15  # cosine between normal and line of sight under which a point is 
 
 @dataclass(frozen=True, slots=True)
 class Density:
-    """A grid (X, Y, Z) float32 of densities; its first sample lies on `bounds[0]`, its last on `bounds[1]`.
-
-    With a `unit` the values are log(exp(density * unit) - 1). A field interpolates these and not its densities, so that
-    its surface lies where these cross a level.
-    """
+    """A grid (X, Y, Z) float32 of densities; its first sample lies on `bounds[0]`, its last on `bounds[1]`."""
 
     values: Array
     bounds: Array  # (2, 3) float64, scene units
-    unit: float = 0.0  # scene units, the side of a field's cell; 0: values are densities
 
     @property
     def cell(self) -> Array:
         """The distance of two samples (3,)."""
         found: Array = (self.bounds[1] - self.bounds[0]) / (np.array(self.values.shape) - 1)
         return found
-
-    def level(self, density: float) -> float:
-        """The value at a density per scene unit; at 0 that of a cell that lets half of the light through.
-
-        Halfway if the grid has no such value, as of occupancies.
-        """
-        if self.unit:
-            return 0.0 if not density else float(softplus_inverse(np.array(density * self.unit)))
-        if density:
-            return density
-        half = math.log(2) / float(self.cell.mean())
-        low, high = float(self.values.min()), float(self.values.max())
-        return half if low < half < high else (low + high) / 2
 
     def sees(self, points: Array, normals: Array, centre: Array, level: float) -> tuple[Array, Array]:
         """Which points (V, 3) a camera at `centre` (3,) sees, (V,) bool, and the cosine at each, (V,).
@@ -79,13 +60,6 @@ class Density:
             left = left[~blocked]
             reach += _STEP * step
         return seen, cosine
-
-
-def softplus_inverse(values: Array) -> Array:
-    """log(exp(v) - 1) of values from 0 on, at least -16; float64."""
-    wide = np.maximum(np.asarray(values, np.float64), 1e-7)
-    found: Array = wide + np.log(-np.expm1(-wide))
-    return found
 
 
 def read_density(path: Path) -> Density:

@@ -1,41 +1,42 @@
-"""The density of a trained field as a grid whose surface can be drawn: what nobody saw is no second skin."""
+"""The surface of a trained field as a grid: the depth that its own cameras see, fused.
+
+A field is fog that is right in pictures: a surface may be many thin cells, so that no density has no holes. Where a ray
+has met half of its light is known much better.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from migaki.changes.parts.density_file import Density, softplus_inverse
-from migaki.core.errors import UserError
+from migaki.changes.parts.density_file import Density
 from migaki.core.field import open_field
-from migaki.core.files import show
-from migaki.ops.hollows import unseen_hollows
+from migaki.ops.depth_fusion import Fusion
 
 Array = np.ndarray[Any, Any]
 
-_CAMERAS = 24  # of which hollows are looked into
-_INSIDE = 3.0  # above the level, of what is filled
 
+def density_of_field(run: Path, points: int, views: int, progress: Callable[[int, int], None]) -> Density:
+    """Returns how deep points lie inside (0 is the surface) within the box of the field in `run`, which half of its
+    light cannot pass; `points` along the longest side, from the depth of at most `views` training cameras.
 
-def density_of_field(run: Path, points: int, level: float, fill: bool) -> Density:
-    """Returns the densities of the field in `run`, with about `points` samples along the longest side.
-
-    With `fill` hollows that no camera sees count as solid, above the density `level` (0: half of a cell's light).
     UserError for a run that is no field.
     """
     field = open_field(run)
-    values, bounds = field.densities(points)
-    if min(values.shape) < 4:
-        raise UserError(f"{show(run)}: its grid has {' x '.join(map(str, values.shape))} points: train it with finer "
-                        "--sides")
-    cell = float((bounds[1, 0] - bounds[0, 0]) / (values.shape[0] - 1))
-    found = Density(softplus_inverse(values * np.float64(cell)).astype(np.float32), bounds, cell)
-    if fill:
-        count = int(field.kept.count)
-        poses = field.kept.poses[:count: max(1, count // _CAMERAS)].double().numpy()
-        threshold = found.level(level)
-        hollow = unseen_hollows(found.values > threshold, (poses[:, :, 3] - bounds[0]) / cell)
-        found.values[hollow] = threshold + _INSIDE
-    return found
+    low, high = (np.array(part, np.float64) for part in (field.config.bounds[:3], field.config.bounds[3:]))
+    cell = float((high - low).max()) / (points - 1)
+    counts = np.maximum(4, np.floor((high - low) / cell + 1e-6).astype(int) + 1)
+    fusion = Fusion(low, cell, (int(counts[0]), int(counts[1]), int(counts[2])))
+    count = int(field.kept.count)
+    chosen = [round(number * count / min(views, count)) for number in range(min(views, count))]
+    for number, place in enumerate(chosen):
+        pose, lens = field.kept.poses[place], field.kept.lens
+        with torch.inference_mode():
+            depth = field.render(pose[None], lens[None])["rendered_depth"][0]
+        fusion.add(depth.numpy(), pose.numpy(), lens.numpy())
+        progress(number + 1, len(chosen))
+    return Density(fusion.solidity(), np.stack([low, low + (counts - 1) * cell]))
