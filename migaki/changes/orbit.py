@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from migaki.changes.parts.field_pictures import pictures_of
 from migaki.core.batch import Batch
 from migaki.core.change import Change
 from migaki.core.errors import UserError
@@ -76,12 +77,8 @@ class Orbit(Change):
             progress(number + 1, len(poses))
 
     def _shown(self, made: Batch, scale: float) -> np.ndarray[Any, Any]:
-        """One frame; depth is bright where near, by a scale that all frames share, so that it does not flicker."""
-        depth = made["rendered_depth"]
-        near = torch.where(depth > 0, scale / (scale + depth), torch.zeros_like(depth))
-        parts = {"colour": made["rendered"][0], "depth": near.expand(3, -1, -1)}
-        if "rendered_normals" in made:
-            parts["normals"] = (made["rendered_normals"][0] / 2 + 0.5).clamp(0, 1)
+        """One frame; all share the scale of depth, so that it does not flicker."""
+        parts = pictures_of(made, scale)
         wanted = list(parts) if self.config.picture == "all" else [self.config.picture]
         if missing := [name for name in wanted if name not in parts]:
             raise UserError(f"--picture {missing[0]}: this field has none: give colour or depth")
