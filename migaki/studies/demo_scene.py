@@ -40,8 +40,8 @@ class SceneDemo(Demo):
     """The defaults take under four minutes on two cores."""
 
     title = "A scene from anywhere"
-    subtitle = "migaki rendered a table with things on it, learned the scene from pictures and their cameras alone, flew " \
-               "round it and made it a mesh. The truth is used to judge only."
+    subtitle = "migaki rendered a table with things on it, learned the scene from pictures and their cameras alone, " \
+               "flew round it and made it a mesh. The truth is used to judge only."
     measures = ()
     folder = Path("demo-scene")
 
@@ -139,8 +139,8 @@ def _table(truth: dict[str, float]) -> Table:
         ["own colours, PSNR in dB", f"{truth['albedo']:.1f}", f"{truth['albedo_undivided']:.1f} (as seen, undivided)"],
         ["in a light never seen, PSNR in dB", f"{truth['relit']:.1f}", f"{truth['relit_undivided']:.1f} (undivided)"]]
     return Table(["the mesh against the simulator", "mesh", "costs nothing"], rows, "Distances: the mean of both "
-                 "directions. Colours are compared in linear light after one scale for each channel, since no picture says "
-                 "how bright the lamp was.")
+                 "directions. Colours are compared in linear light after one scale for each channel, since no picture "
+                 "says how bright the lamp was.")
 
 
 def _views(out: Path) -> bytes:
