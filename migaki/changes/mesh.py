@@ -119,17 +119,21 @@ def _half_opaque(density: Density) -> float:
 
 
 def _surface(density: Density, level: float, config: Mesh.Config, where: str) -> tuple[Array, Array]:
+    advice = "give another --level"
+    if config.model is not None:
+        advice = "look at `migaki apply orbit --model`, and train it for longer"
     try:
         vertices, faces = surfaces.surface_of(density.values, density.bounds, level)
     except ImportError as error:
         raise UserError("apply mesh needs scikit-image: pip install 'migaki[photos]'") from error
     except ValueError as error:
-        raise UserError(f"{where}: holds no surface ({error}): give another --level") from error
+        raise UserError(f"{where}: {'holds' if config.model is None else 'shows'} no surface ({error}): {advice}"
+                        ) from error
     vertices, faces = surfaces.large_parts(vertices, faces, config.parts)
     vertices = surfaces.smoothed(vertices, faces, config.taubin)
     vertices, faces = surfaces.decimated(vertices, faces, config.faces)
     if len(faces) < 4:
-        raise UserError(f"{where}: its surface has {len(faces)} triangles: give another --level")
+        raise UserError(f"{where}: its surface has {len(faces)} triangles: {advice}")
     return vertices, faces
 
 

@@ -57,6 +57,7 @@ class SceneDemo(Demo):
         size: int = 160  # px, sides of the pictures
         frames: int = 60  # of the film
         sides: tuple[int, ...] = (48, 96, 160)  # cells along a side, stage by stage
+        points: int = 160  # of the grid that the mesh is drawn from, along its longest side
         faces: int = 40_000  # triangles of the mesh at most
 
         def __post_init__(self) -> None:
@@ -72,7 +73,7 @@ class SceneDemo(Demo):
         scene = SceneSimulator.Config(kind="ring", views=config.views, height=config.size, width=config.size)
         begins = (0.03, 0.12)[: len(config.sides) - 1]
         learner = VoxelField.Config(steps=config.steps, sides=config.sides, begins=begins)
-        mesh = Mesh.Config(model=field, faces=config.faces)
+        mesh = Mesh.Config(model=field, points=config.points, faces=config.faces)
         return Plan(arms=(), phases=(
             Phase(title="render views of a scene", steps=(simulate_step("scene", scene, SimulateJob(
                 out=views, count=config.views, seed=config.seed), quiet, cost=6),)),
