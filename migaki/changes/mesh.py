@@ -24,6 +24,7 @@ from migaki.ops.gltf import Mesh as Triangles
 from migaki.ops.gltf import glb, obj
 
 Array = np.ndarray[Any, Any]
+Progress = Callable[[int, int], None]
 
 ARRAYS = "mesh.npz"
 """The mesh as arrays, in the axes of the scene: what the page shows."""
@@ -79,16 +80,10 @@ class Mesh(Reduction, Change):
         given = {"model": self.config.model, "density": self.config.density}
         return {name: path for name, path in given.items() if path is not None}
 
-    def reduce(self, frames: Frames, scratch: Path, progress: Callable[[int, int], None]) -> Reduced:
+    def reduce(self, frames: Frames, scratch: Path, progress: Progress) -> Reduced:
         """Returns the mesh with its colours."""
         config = self.config
-        if config.model is not None:
-            density, level, where = density_of_field(config.model, config.points, config.views, progress), 0.0, show(
-                config.model)
-        else:
-            assert config.density is not None
-            density, where = read_density(config.density), show(config.density)
-            level = config.level or _half_opaque(density)
+        density, level, where, progress = self._opened(frames, progress)
         vertices, faces = _surface(density, level, config, where)
         normals = surfaces.vertex_normals(vertices, faces)
         colours, weights = gathered(frames, density, level, vertices, normals, progress)
@@ -109,6 +104,23 @@ class Mesh(Reduction, Change):
         np.savez(arrays, vertices=vertices, faces=faces, normals=normals, albedo=albedo, colours=colours,
                  weights=weights, light=light)
         return Reduced(record=record, files={"mesh.glb": glb(made), **obj(made), ARRAYS: arrays.getvalue()})
+
+    def _opened(self, frames: Frames, progress: Progress) -> tuple[Density, float, str, Progress]:
+        """The grid, the level of its surface, the name of what it is of, and the progress of what is left to do."""
+        config = self.config
+        if config.model is None:
+            assert config.density is not None
+            density = read_density(config.density)
+            return density, config.level or _half_opaque(density), show(config.density), progress
+        before = 0
+
+        def first(done: int, total: int) -> None:
+            nonlocal before
+            before = total
+            progress(done, total + frames.count)
+
+        density = density_of_field(config.model, config.points, config.views, first)
+        return density, 0.0, show(config.model), lambda done, total: progress(before + done, before + total)
 
 
 def _half_opaque(density: Density) -> float:

@@ -11,7 +11,7 @@ import torch
 from migaki.changes.mesh import ARRAYS, Mesh
 from migaki.changes.orbit import Orbit
 from migaki.core.errors import UserError
-from migaki.core.files import read_json, write_json
+from migaki.core.files import make_folder, read_json, write_json
 from migaki.core.fit import Run
 from migaki.core.trained import load_system
 from migaki.data.batches.ray_pixels import divide_views, evenly
@@ -86,7 +86,7 @@ class SceneDemo(Demo):
                 change_step("mesh", mesh, ApplyJob(input=views, out=out / "mesh"), quiet, cost=45))),
             Phase(title="compare the mesh with the truth", steps=(call_step(
                 "compare the mesh with the surfaces and colours of the simulator",
-                lambda: write_json(out / "truth" / "truth.json", compare_with_truth(
+                lambda: write_json(make_folder(out / "truth") / "truth.json", compare_with_truth(
                     out / "mesh" / ARRAYS, views, views / "scene_0000.obj")),
                 out / "truth" / "truth.json", [out / "mesh", views], cost=5),))))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,15 @@ from migaki.lab.study import run_study
 from migaki.ops.albedo import harmonics
 from migaki.ops.mesh import vertex_normals
 from migaki.studies.demo_scene import SceneDemo
+from migaki.studies.parts import mesh_truth
 from migaki.studies.parts.mesh_truth import compare_with_truth, read_surfaces
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fewer_points() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mesh_truth, "_POINTS", 6000)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +30,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("av", reason="films need PyAV")
     pytest.importorskip("skimage", reason="surfaces need scikit-image")
     out = tmp_path_factory.mktemp("demo")
-    config = SceneDemo.Config(steps=60, views=8, size=24, frames=2, sides=(14,), points=32)
+    config = SceneDemo.Config(steps=150, views=8, size=24, frames=2, sides=(14,), points=32)
     run_study("demo_scene", SceneDemo(config), out, quiet=True)
     return out
 
@@ -33,7 +42,7 @@ def test_the_page_has_film_views_and_mesh(demo: Path) -> None:
     truth = json.loads((demo / "truth" / "truth.json").read_text())
     assert 0 < truth["chamfer"] < truth["chamfer_box"] + 20 and truth["albedo"] > 0
     before = (demo / "field" / "model.safetensors").stat().st_mtime_ns
-    config = SceneDemo.Config(steps=60, views=8, size=24, frames=2, sides=(14,), points=32)
+    config = SceneDemo.Config(steps=150, views=8, size=24, frames=2, sides=(14,), points=32)
     run_study("demo_scene", SceneDemo(config), demo, quiet=True)
     assert (demo / "field" / "model.safetensors").stat().st_mtime_ns == before
 
@@ -50,7 +59,7 @@ def test_a_mesh_against_the_truth(demo: Path, tmp_path: Path) -> None:
         return compare_with_truth(tmp_path / "mesh.npz", demo / "views", demo / "views" / "scene_0000.obj")
 
     exact = compared()
-    assert exact["chamfer"] < 0.7 < exact["chamfer_box"] and exact["albedo"] == exact["albedo_undivided"]
+    assert exact["chamfer"] < 1.5 < exact["chamfer_box"] and exact["albedo"] == exact["albedo_undivided"]
     moved = compared(vertices=vertices + np.array([0.0, 0, 0.2]))
     assert moved["chamfer"] > exact["chamfer"] + 1
     scaled = compared(albedo=np.full_like(vertices, 0.6))
