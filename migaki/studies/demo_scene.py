@@ -94,7 +94,8 @@ class SceneDemo(Demo):
         """Compose the page: the film, views beside the truth, the mesh, and the figures."""
         out = report.out
         judged = read_json(out / "judged" / "evaluation.json")
-        figures, nearest, truth = judged["figures"], judged["baseline"], read_json(out / "truth" / "truth.json")
+        figures, nearest = judged["figures"], judged["costs_nothing"]["figures"]
+        truth = read_json(out / "truth" / "truth.json")
         report.numbers([
             Number("views never seen", f"{figures['psnr']:.1f} dB", f"PSNR, mean of {figures['num_views']}; the "
                    f"nearest picture that was seen: {nearest['psnr']:.1f} dB"),

@@ -176,12 +176,13 @@ def test_a_field_becomes_a_mesh(scene: Path, tmp_path: Path, monkeypatch: pytest
     with np.load(io.BytesIO(made.files["mesh.npz"]), allow_pickle=False) as stored:
         vertices, faces, weights = (stored[name] for name in ("vertices", "faces", "weights"))
     assert np.abs(nearest_ball(vertices)[0]).mean() < 0.03 and (weights > 0).mean() > 0.8
-    assert made.record["closed"] and made.record["level"] == 0 and told[-1] == (20, 20)
+    assert made.record["closed"] and made.record["level"] == 0 and told[-1] == (20, 20) and told[9] == (10, 20)
     parts = large_parts(vertices, faces, 0.0)
     assert len(large_parts(*parts, 0.5)[0]) == len(vertices)  # one skin: the inside is filled
     assert list(change.reads()) == ["model"]
-    for words in ({}, {"model": tmp_path, "density": tmp_path}, {"model": tmp_path, "level": 2.0},
-                  {"model": tmp_path, "points": 4}, {"model": tmp_path, "views": 0}):
+    wrong: list[dict[str, Any]] = [{}, {"model": tmp_path, "density": tmp_path}, {"model": tmp_path, "level": 2.0},
+                                   {"model": tmp_path, "points": 4}, {"model": tmp_path, "views": 0}]
+    for words in wrong:
         assert "apply mesh:" in message(lambda words=words: Mesh.Config(**words))
     empty = solid_field(lambda places: -np.ones(places.shape[:-1]), poses, field.kept.lens, size=(8, 8), side=8)
     monkeypatch.setattr("migaki.changes.parts.field_density.open_field", lambda _: empty)

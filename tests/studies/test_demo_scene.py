@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,10 +53,11 @@ def test_a_mesh_against_the_truth(demo: Path, tmp_path: Path) -> None:
     vertices, faces = read_surfaces(demo / "views" / "scene_0000.obj")
     normals = vertex_normals(vertices, faces)
 
-    def compared(**changes: np.ndarray) -> dict[str, float]:
+    def compared(**changes: Any) -> dict[str, float]:
         grey = np.full_like(vertices, 0.3)
-        np.savez(tmp_path / "mesh.npz", **{"vertices": vertices, "faces": faces, "normals": normals, "albedo": grey,
-                                           "colours": grey, "weights": np.ones(len(vertices)), **changes})
+        arrays: dict[str, Any] = {"vertices": vertices, "faces": faces, "normals": normals, "albedo": grey,
+                                  "colours": grey, "weights": np.ones(len(vertices)), **changes}
+        np.savez(tmp_path / "mesh.npz", **arrays)
         return compare_with_truth(tmp_path / "mesh.npz", demo / "views", demo / "views" / "scene_0000.obj")
 
     exact = compared()
@@ -70,6 +72,7 @@ def test_a_mesh_against_the_truth(demo: Path, tmp_path: Path) -> None:
 
 
 def test_nonsense_is_refused() -> None:
-    for words in ({"steps": 0}, {"views": 4}, {"size": 8}, {"frames": 0}):
+    wrong: list[dict[str, Any]] = [{"steps": 0}, {"views": 4}, {"size": 8}, {"frames": 0}]
+    for words in wrong:
         with pytest.raises(UserError, match="migaki demo scene"):
             SceneDemo.Config(**words)
