@@ -2,6 +2,7 @@
 
     python benchmarks/gpu.py refiner                        # 8 minutes on one H100; writes gpu_refiner.md
     python benchmarks/gpu.py pretraining --data CIFAR10     # 6 minutes: see gpu_pretraining.py
+    python benchmarks/gpu.py fields --data LEGO             # 6 minutes: see gpu_fields.py
     python benchmarks/gpu.py refiner --device cpu --tiny    # the same in small, as the tests do
 
 It trains by the paper's full schedule (batch 512, K_g = 50, bf16) on rendered signs and eyes until `--budget` is used
@@ -283,12 +284,13 @@ def table(found: dict[str, Measured], whence: str) -> str:
 def main(words: list[str]) -> int:
     """Run the benchmark that `words` name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["refiner", "pretraining"])
+    parser.add_argument("what", choices=["refiner", "pretraining", "fields"])
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--tiny", action="store_true", help="a few small pictures: does it run?")
-    parser.add_argument("--budget", type=float, help="seconds after which it stops by itself (480; pretraining: 360)")
+    parser.add_argument("--budget", type=float, help="seconds after which it stops by itself (480; others: 360)")
     parser.add_argument("--peak", type=float, default=0.0, help="the card's TFLOP/s of dense bf16")
-    parser.add_argument("--data", type=Path, help="pretraining: a folder with labelled sets train/ and test/")
+    parser.add_argument("--data", type=Path, help="pretraining: a folder with labelled sets train/ and test/; "
+                                                     "fields: a posed set")
     parser.add_argument("--out", type=Path, help="the file of the table (gpu_WHAT.md)")
     options = parser.parse_args(words)
     out = options.out or Path(f"gpu_{options.what}.md")
@@ -302,6 +304,11 @@ def main(words: list[str]) -> int:
         from gpu_pretraining import pretraining  # beside this file
 
         keep(pretraining(device, options.data, options.budget or 360.0, keep, is_tiny=options.tiny))
+        return 0
+    if options.what == "fields":
+        from gpu_fields import fields  # beside this file
+
+        keep(fields(device, options.data, options.budget or 360.0, keep, is_tiny=options.tiny))
         return 0
     keep(refiner(device, TINY if options.tiny else Size(), 480.0 if options.budget is None else options.budget,
                  options.peak, keep))

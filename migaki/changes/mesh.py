@@ -1,4 +1,4 @@
-"""A mesh from a density grid and posed pictures: surface, own colours and light, as glTF (.glb) and OBJ."""
+"""A mesh from a trained field or a density grid, and posed pictures: surface, own colours, light; as glTF and OBJ."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from migaki.changes.parts.density_file import Density, read_density
+from migaki.changes.parts.field_density import density_of_field
 from migaki.changes.parts.posed_colours import gathered
 from migaki.core.change import Change
 from migaki.core.errors import UserError
@@ -23,36 +24,46 @@ from migaki.ops.gltf import Mesh as Triangles
 from migaki.ops.gltf import glb, obj
 
 Array = np.ndarray[Any, Any]
+Progress = Callable[[int, int], None]
 
 ARRAYS = "mesh.npz"
 """The mesh as arrays, in the axes of the scene: what the page shows."""
 
 
 class Mesh(Reduction, Change):
-    """Makes a mesh of the surface in a density grid, coloured from posed pictures: mesh.glb and mesh.obj.
+    """Makes a mesh of the surface in a trained field, coloured from posed pictures: mesh.glb and mesh.obj.
 
-    Marching cubes, Taubin's smoothing, decimation by clustering with quadrics; colours are the means of the views that
-    see a vertex, divided into albedo and nine spherical harmonics of light by alternating least squares. The glb is
-    turned to glTF's axes (y up) from a scene whose z is up.
+    `migaki apply mesh --model FIELD --input VIEWS --out DIR`, or --density FILE for a grid of another program. Marching
+    cubes, Taubin's smoothing, decimation by clustering with quadrics; colours are the means of the views that see a
+    vertex, divided into albedo and nine spherical harmonics of light by alternating least squares. The glb is turned to
+    glTF's axes (y up) from a scene whose z is up.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """The grid, and how the surface is made."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "level faces taubin divide", "rest": "parts rounds alike z_up"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "model density level faces taubin divide",
+                                            "rest": "points views parts rounds alike z_up"}
 
-        density: Path  # .npz with `density` (X, Y, Z) and `bounds`, the corners of its first and last sample
-        level: float = 0.0  # density of the surface; 0 = what makes a cell half opaque, or halfway
+        model: Path | None = None  # the folder of a trained field (voxel_field, nerf)
+        density: Path | None = None  # .npz with `density` (X, Y, Z) and `bounds`, corners of its first and last sample
+        level: float = 0.0  # of --density: that of the surface; 0 = what makes a cell half opaque, or halfway
         faces: int = 100_000  # triangles at most
         taubin: int = 10  # rounds of smoothing
         divide: bool = True  # divide colours into albedo and light; off: keep them as they were seen
+        points: int = 160  # of --model: points of the grid along the longest side of the field's box
+        views: int = 32  # of --model: training cameras whose depth is fused, at most
         parts: float = 0.02  # share of the largest part's triangles under which a part is left out
         rounds: int = 12  # of the alternation between albedo and light
         alike: float = 0.1  # relative difference of albedo at which two neighbours count half as one colour
         z_up: bool = True  # the scene's z is up; off: its y is
 
         def __post_init__(self) -> None:
+            if (self.model is None) == (self.density is None):
+                raise UserError("apply mesh: give a trained field (--model RUN) or a density grid (--density FILE.npz)")
+            if not 8 <= self.points <= 640 or self.views < 1 or (self.model is not None and self.level):
+                raise UserError("apply mesh: --points is 8 to 640, --views at least 1; --level belongs to --density")
             if not math.isfinite(self.level) or self.faces < 100 or not 0 <= self.taubin <= 1000:
                 raise UserError("apply mesh: --level is a number, --faces at least 100, --taubin lies between 0 and "
                                 "1000")
@@ -65,19 +76,19 @@ class Mesh(Reduction, Change):
     page = "migaki.report.mesh_page:write_page"
 
     def reads(self) -> dict[str, Path]:
-        """The density grid."""
-        return {"density": self.config.density}
+        """The field or the density grid."""
+        given = {"model": self.config.model, "density": self.config.density}
+        return {name: path for name, path in given.items() if path is not None}
 
-    def reduce(self, frames: Frames, scratch: Path, progress: Callable[[int, int], None]) -> Reduced:
+    def reduce(self, frames: Frames, scratch: Path, progress: Progress) -> Reduced:
         """Returns the mesh with its colours."""
         config = self.config
-        density = read_density(config.density)
-        level = config.level or _half_opaque(density)
-        vertices, faces = _surface(density, level, config)
+        density, level, where, progress = self._opened(frames, progress)
+        vertices, faces = _surface(density, level, config, where)
         normals = surfaces.vertex_normals(vertices, faces)
         colours, weights = gathered(frames, density, level, vertices, normals, progress)
         if not (weights > 0).any():
-            raise UserError(f"{show(frames.path)}: no picture sees the surface of {show(config.density)}: check that "
+            raise UserError(f"{show(frames.path)}: no picture sees the surface of {where}: check that "
                             "both are of one scene")
         albedo, light = colours.clip(0, 1), np.zeros((9, 3))
         if config.divide:
@@ -94,6 +105,23 @@ class Mesh(Reduction, Change):
                  weights=weights, light=light)
         return Reduced(record=record, files={"mesh.glb": glb(made), **obj(made), ARRAYS: arrays.getvalue()})
 
+    def _opened(self, frames: Frames, progress: Progress) -> tuple[Density, float, str, Progress]:
+        """The grid, the level of its surface, the name of what it is of, and the progress of what is left to do."""
+        config = self.config
+        if config.model is None:
+            assert config.density is not None
+            density = read_density(config.density)
+            return density, config.level or _half_opaque(density), show(config.density), progress
+        before = 0
+
+        def first(done: int, total: int) -> None:
+            nonlocal before
+            before = total
+            progress(done, total + frames.count)
+
+        density = density_of_field(config.model, config.points, config.views, first)
+        return density, 0.0, show(config.model), lambda done, total: progress(before + done, before + total)
+
 
 def _half_opaque(density: Density) -> float:
     """The density at which a cell lets half of the light through; halfway if the grid has none, as of occupancies."""
@@ -102,19 +130,22 @@ def _half_opaque(density: Density) -> float:
     return half if low < half < high else (low + high) / 2
 
 
-def _surface(density: Density, level: float, config: Mesh.Config) -> tuple[Array, Array]:
-    where = show(config.density)
+def _surface(density: Density, level: float, config: Mesh.Config, where: str) -> tuple[Array, Array]:
+    advice = "give another --level"
+    if config.model is not None:
+        advice = "look at `migaki apply orbit --model`, and train it for longer"
     try:
         vertices, faces = surfaces.surface_of(density.values, density.bounds, level)
     except ImportError as error:
         raise UserError("apply mesh needs scikit-image: pip install 'migaki[photos]'") from error
     except ValueError as error:
-        raise UserError(f"{where}: holds no surface ({error}): give another --level") from error
+        raise UserError(f"{where}: {'holds' if config.model is None else 'shows'} no surface ({error}): {advice}"
+                        ) from error
     vertices, faces = surfaces.large_parts(vertices, faces, config.parts)
     vertices = surfaces.smoothed(vertices, faces, config.taubin)
     vertices, faces = surfaces.decimated(vertices, faces, config.faces)
     if len(faces) < 4:
-        raise UserError(f"{where}: its surface has {len(faces)} triangles: give another --level")
+        raise UserError(f"{where}: its surface has {len(faces)} triangles: {advice}")
     return vertices, faces
 
 

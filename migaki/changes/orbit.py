@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from migaki.changes.parts.field_pictures import pictures_of
 from migaki.core.batch import Batch
 from migaki.core.change import Change
 from migaki.core.errors import UserError
+from migaki.core.field import open_field
 from migaki.core.files import explain, show, write_alone
-from migaki.core.trained import load_system
 from migaki.data.files.video import film_bytes
 from migaki.ops.camera import orbit
 
@@ -65,26 +66,19 @@ class Orbit(Change):
 
     def _frames(self, progress: Callable[[int, int], None]) -> Iterator[np.ndarray[Any, Any]]:
         """Yields the frames (H, W, 3) uint8."""
-        system: Any = load_system(self.config.model)
-        kept = getattr(system, "kept", None)  # systems/parts/posed_views.py
-        if tuple(system.inputs) != ("camera_to_world", "intrinsics") or kept is None or not int(kept.count):
-            raise UserError(f"{show(self.config.model)}: is no trained field of a scene: give a run of `migaki train "
-                            "voxel_field`")
+        field = open_field(self.config.model)
+        kept = field.kept
         poses = orbit(kept.poses[: int(kept.count)], self.config.frames, turn_deg=self.config.turn)
         far = (kept.poses[: int(kept.count), :, 3] - kept.poses[: int(kept.count), :, 3].mean(0)).norm(dim=1).mean()
         for number, pose in enumerate(poses):
             with torch.inference_mode():
-                made = system.predict({"camera_to_world": pose[None], "intrinsics": kept.lens[None]})
+                made = field.predict({"camera_to_world": pose[None], "intrinsics": kept.lens[None]})
             yield self._shown(made, float(far))
             progress(number + 1, len(poses))
 
     def _shown(self, made: Batch, scale: float) -> np.ndarray[Any, Any]:
-        """One frame; depth is bright where near, by a scale that all frames share, so that it does not flicker."""
-        depth = made["rendered_depth"]
-        near = torch.where(depth > 0, scale / (scale + depth), torch.zeros_like(depth))
-        parts = {"colour": made["rendered"][0], "depth": near.expand(3, -1, -1)}
-        if "rendered_normals" in made:
-            parts["normals"] = (made["rendered_normals"][0] / 2 + 0.5).clamp(0, 1)
+        """One frame; all share the scale of depth, so that it does not flicker."""
+        parts = pictures_of(made, scale)
         wanted = list(parts) if self.config.picture == "all" else [self.config.picture]
         if missing := [name for name in wanted if name not in parts]:
             raise UserError(f"--picture {missing[0]}: this field has none: give colour or depth")

@@ -18,7 +18,7 @@ from migaki.core.simulator import Simulator
 from migaki.core.system import System
 from migaki.importers.importer import Importer
 from migaki.lab.chain import Step
-from migaki.stages.apply import ApplyJob, apply, apply_change
+from migaki.stages.apply import AloneJob, ApplyJob, apply, apply_alone, apply_change
 from migaki.stages.evaluate import EvaluateJob, evaluate_into, judge_into
 from migaki.stages.export import export
 from migaki.stages.export_labels import write_as
@@ -64,6 +64,17 @@ def change_step(name: str, config: Any, job: ApplyJob, quiet: bool = False, cost
     proof = f"{change.record_name}.json" if isinstance(change, Reduction) else "dataset.json"
     return Step(words=("apply", name, *option_words(job), *option_words(config)), cost=cost, proof=job.out / proof,
                 work=lambda command: apply_change(name, change, job, command=command, quiet=quiet))
+
+
+def alone_step(name: str, config: Any, out: Path, quiet: bool = False, cost: float = 0.0) -> Step:
+    """`migaki apply NAME` of a change that reads no set; the folder of the file `out` is made if need be."""
+    change = _class("changes", name, Change)(config)
+
+    def work(_: str) -> object:
+        make_folder(out.parent)
+        return apply_alone(name, change, AloneJob(out=out), quiet=quiet)
+
+    return Step(words=("apply", name, "--out", str(out), *option_words(config)), cost=cost, proof=out, work=work)
 
 
 def export_step(run: Path, out: Path, quiet: bool = False) -> Step:

@@ -9,7 +9,7 @@ in px; the picture's corner is (0, 0), so that the centre of the first pixel is 
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -150,11 +150,22 @@ def focus(camera_to_world: Tensor) -> Tensor:
     return found
 
 
-def orbit(camera_to_world: Tensor, count: int, *, turn_deg: float = 360.0) -> Tensor:
-    """Returns a path (count, 3, 4) round what the cameras (N, 3, 4) look at, at their mean distance and elevation.
+class Tour(NamedTuple):
+    """The circle on which cameras stand round what they look at."""
 
-    Upwards is the mean of what is upwards in their pictures. The path begins beside the first camera.
-    """
+    target: Tensor  # (3,) float64
+    up: Tensor  # (3,) float64, of length 1
+    distance: float  # scene units, the cameras' mean
+    elevation_deg: float  # above the target's level, the cameras' mean
+    start_deg: float  # of the first camera, as `ring` counts
+
+    def pose(self, turn_deg: float, elevation_deg: float, distance: float) -> Tensor:
+        """Returns a camera (3, 4) that looks at the target."""
+        return ring(1, distance, elevation_deg, self.target, up=self.up, start_deg=turn_deg)[0]
+
+
+def tour_of(camera_to_world: Tensor) -> Tour:
+    """Returns the circle of cameras (N, 3, 4). Upwards is the mean of what is upwards in their pictures."""
     poses = camera_to_world.double()
     target = focus(camera_to_world).double()
     up = F.normalize(-poses[:, :, 1].mean(0), dim=0)
@@ -163,7 +174,16 @@ def orbit(camera_to_world: Tensor, count: int, *, turn_deg: float = 360.0) -> Te
     elevation = torch.rad2deg(torch.asin((offset @ up / distance).clamp(-1, 1))).mean()
     around = ring(1, 1.0, 0.0, up=up)[0, :, 3].double()  # where the angle is 0
     start = torch.rad2deg(torch.atan2(offset[0] @ torch.linalg.cross(up, around), offset[0] @ around))
-    return ring(count, float(distance.mean()), float(elevation), target, up=up, start_deg=float(start),
+    return Tour(target, up, float(distance.mean()), float(elevation), float(start))
+
+
+def orbit(camera_to_world: Tensor, count: int, *, turn_deg: float = 360.0) -> Tensor:
+    """Returns a path (count, 3, 4) round what the cameras (N, 3, 4) look at, at their mean distance and elevation.
+
+    The path begins beside the first camera.
+    """
+    tour = tour_of(camera_to_world)
+    return ring(count, tour.distance, tour.elevation_deg, tour.target, up=tour.up, start_deg=tour.start_deg,
                 turn_deg=turn_deg)
 
 

@@ -33,7 +33,10 @@ def write_page(out: Path, given: Path, change: Mesh) -> None:
     page = Page(f"A mesh from {show(given.name)}", f"{record['vertices']:,} vertices, {record['faces']:,} triangles.")
     page.numbers([("triangles", f"{record['faces']:,}", "closed" if record["closed"] else "with open edges"),
                   ("seen", f"{100 * record['seen']:.0f} %", "vertices that a picture shows"),
-                  ("level", f"{record['level']:.4g}", "density of the surface")])
+                  ("level", f"{record['level']:.4g}", "density of the surface") if change.config.model is None else
+                  ("grid", f"{change.config.points}", "points along the longest side")])
+    page.mesh((out / "mesh.glb").read_bytes(), "Drag to turn it; two fingers or the wheel come nearer, arrow keys and "
+              "+ do it too. Own colours are the albedo; the light is the page's.")
     page.figure(sheet([("albedo", torch.stack([one[0] for one in pictures])),
                        ("shape", torch.stack([one[1] for one in pictures]))], min_side=_SIDE),
                 "From four sides. Albedo: the surface's own colour, light divided out. Shape: grey, lit from one side.")

@@ -20,6 +20,8 @@ from migaki.report.statistics import Difference, Trend, trend_of
 from migaki.report.tables import Entry, Rated, Table, cell_text, is_numeric, trend_in
 
 _CSS, _SCRIPT = (Path(__file__).with_name(name) for name in ("page.css", "page.js"))
+_MESH_SCRIPTS = [Path(__file__).with_name(name) for name in ("mesh_view.js", "mesh_figure.js")]
+_MESH_SHOWN = ("in light", "own colours", "shape", "normals")  # in the order of the shader's numbers
 
 _POLICY = ("default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
            "base-uri 'none'")
@@ -28,6 +30,11 @@ _POLICY = ("default-src 'none'; img-src data:; media-src data:; style-src 'unsaf
 def page_style() -> str:
     """Returns the style sheet of every page."""
     return _CSS.read_text(encoding="utf-8")
+
+
+def mesh_script() -> str:
+    """Returns the script that draws a mesh and turns a camera round it, for pages with canvases of their own."""
+    return _MESH_SCRIPTS[0].read_text(encoding="utf-8")
 
 
 def page_script() -> str:
@@ -61,6 +68,7 @@ class Page:
         self._sections: list[tuple[str, str]] = []
         self._parts: list[str] = []
         self._is_folded = False  # whether the current section is folded
+        self._has_mesh = False
 
     def numbers(self, numbers: Iterable[Number | tuple[str, str] | tuple[str, str, str]]) -> None:
         """Add key figures as large cards: (label, value), (label, value, note), or a `Number` that has a trend."""
@@ -107,6 +115,28 @@ class Page:
         address = f"data:audio/wav;base64,{base64.b64encode(wav).decode('ascii')}"
         self._parts.append(f'<figure><audio controls src="{address}" aria-label="{escape(caption)}"></audio>'
                            f"{_caption(caption)}</figure>")
+
+    def film(self, mp4: bytes, caption: str = "") -> None:
+        """Add a film (MP4 content) that runs over and over, with a caption; raises UserError for other content."""
+        if mp4[4:8] != b"ftyp":
+            raise UserError("page: a film must be the content of an MP4 file")
+        address = f"data:video/mp4;base64,{base64.b64encode(mp4).decode('ascii')}"
+        self._parts.append(f'<figure><video controls loop muted playsinline autoplay src="{address}" '
+                           f'aria-label="{escape(caption)}"></video>{_caption(caption)}</figure>')
+
+    def mesh(self, glb: bytes, caption: str = "") -> None:
+        """Add a mesh (the content of `ops.gltf.glb`, y upwards) that the reader turns, with a caption.
+
+        Browsers without WebGL 2 say so. Raises UserError for other content.
+        """
+        if glb[:4] != b"glTF":
+            raise UserError("page: a mesh must be the content of a .glb file")
+        self._has_mesh = True
+        options = "".join(f'<option value="{number}">{name}</option>' for number, name in enumerate(_MESH_SHOWN))
+        self._parts.append(
+            f'<figure class="model"><canvas data-glb="{base64.b64encode(glb).decode("ascii")}" tabindex="0" role="img" '
+            f'aria-label="{escape(caption)}"></canvas><div class="trouble" role="status"></div>'
+            f'<label>Show <select>{options}</select></label>{_caption(caption)}</figure>')
 
     def charts(self, charts: Iterable[tuple[str, bytes]]) -> None:
         """Add small charts (title, content) side by side, as many in a line as there is room for."""
@@ -164,6 +194,8 @@ class Page:
     def html(self) -> str:
         """Returns the complete HTML text."""
         style, script = page_style(), page_script()
+        if self._has_mesh:
+            script += "".join(path.read_text(encoding="utf-8") for path in _MESH_SCRIPTS)
         return (f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
                 f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
                 f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'

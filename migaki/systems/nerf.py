@@ -154,12 +154,12 @@ class Nerf(System):
         return colour, weights
 
     @full_precision
-    def render(self, poses: Tensor, lenses: Tensor) -> Batch:
+    def render(self, poses: Tensor, lenses: Tensor, size: tuple[int, int] | None = None) -> Batch:
         """What cameras see: `rendered` (B, 3, H, W), `rendered_depth` (B, H, W) along the optical axis.
 
-        Shape: poses (B, 3, 4), lenses (B, 4)
+        Shape: poses (B, 3, 4), lenses (B, 4), of pictures of `size` (height, width); none: as it was trained
         """
-        height, width = self.config.height, self.config.width
+        height, width = size or (self.config.height, self.config.width)
         origins, towards = pixel_rays(lenses, poses, height, width)
         along = (towards * poses[:, None, None, :, 2]).sum(-1)
         colour, distance = in_pieces(self._shade, origins.reshape(-1, 3), towards.reshape(-1, 3))

@@ -300,12 +300,12 @@ class VoxelField(System):
         return {end: begin for end, begin in begins.items() if (end - begin) * crossed >= _CROSSED}
 
     @full_precision
-    def render(self, poses: Tensor, lenses: Tensor) -> Batch:
+    def render(self, poses: Tensor, lenses: Tensor, size: tuple[int, int] | None = None) -> Batch:
         """What cameras see: `rendered`, `rendered_normals` (B, 3, H, W) and `rendered_depth` (B, H, W).
 
-        Shape: poses (B, 3, 4), lenses (B, 4)
+        Shape: poses (B, 3, 4), lenses (B, 4), of pictures of `size` (height, width); none: as it was trained
         """
-        height, width = self.config.height, self.config.width
+        height, width = size or (self.config.height, self.config.width)
         origins, directions = pixel_rays(lenses, poses, height, width)
         along = (directions * poses[:, None, None, :, 2]).sum(-1)
         colour, through, distance, normals = in_pieces(self.shade, origins.reshape(-1, 3), directions.reshape(-1, 3))

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from migaki.core.errors import UserError
 from migaki.core.files import show
-from migaki.report.page import page_script, page_style
+from migaki.report.page import mesh_script, page_script, page_style
 from migaki.web.guard import Guard, Limits, page_policy
 
 _PLACE = Path(__file__).parent
@@ -71,6 +71,7 @@ def page_html(name: str, facts: dict[str, Any]) -> str:
     parts = {"STYLE": page_style() + (_PLACE / "served.css").read_text(encoding="utf-8"),
              "SCRIPT": f"{page_script()}\nconst facts = {facts_json};\n"
                        + (_PLACE / "served.js").read_text(encoding="utf-8"),
+             "MESH": mesh_script(),
              "PICTURES": (_PLACE / "pictures.js").read_text(encoding="utf-8")}
     for mark, text in parts.items():
         html = html.replace(f"/*{mark}*/", text)

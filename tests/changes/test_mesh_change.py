@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from functools import cache
@@ -13,15 +14,17 @@ import pytest
 import torch
 from PIL import Image
 from refusals import message
+from solid_fields import solid_field
 
 from migaki.changes.mesh import Mesh
 from migaki.changes.parts.density_file import Density, read_density
 from migaki.ops.albedo import harmonics
 from migaki.ops.camera import pixel_rays, ring
 from migaki.ops.linear_light import to_srgb
-from migaki.ops.mesh import chamfer, surface_points
+from migaki.ops.mesh import chamfer, large_parts, surface_points
 from migaki.stages.apply import apply_change
 from migaki.stages.apply_job import ApplyJob
+from migaki.stages.reduce import _set
 
 SIDE, VIEWS, CELLS = 64, 10, 40
 BOUNDS = np.array([[-1.2, -1.2, -1.2], [1.2, 1.2, 1.2]])
@@ -155,3 +158,32 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     np.savez_compressed(tmp_path / "d.npz", density=np.zeros((64, 64, 64), np.float32), bounds=BOUNDS)
     monkeypatch.setattr("migaki.changes.parts.density_file.MOST_BYTES", 1000)
     assert "unpacks to more" in message(lambda: read_density(tmp_path / "d.npz"))
+
+
+def test_a_field_becomes_a_mesh(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the depth that it shows to the cameras that it was learned from."""
+    rows = [json.loads(line) for line in (scene / "set" / "metadata.jsonl").read_text().splitlines()]
+    poses = torch.tensor([row["camera_to_world"] for row in rows])
+    field = solid_field(lambda places: nearest_ball(places)[0], poses, torch.tensor(rows[0]["intrinsics"]),
+                        size=(SIDE, SIDE), side=32)
+    monkeypatch.setattr("migaki.changes.parts.field_density.open_field", lambda _: field)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    told: list[tuple[int, int]] = []
+    change = Mesh(Mesh.Config(model=tmp_path / "run", points=40))
+    frames = _set(scene / "set")
+    made = change.reduce(frames, tmp_path, lambda done, total: told.append((done, total)))
+    with np.load(io.BytesIO(made.files["mesh.npz"]), allow_pickle=False) as stored:
+        vertices, faces, weights = (stored[name] for name in ("vertices", "faces", "weights"))
+    assert np.abs(nearest_ball(vertices)[0]).mean() < 0.03 and (weights > 0).mean() > 0.8
+    assert made.record["closed"] and made.record["level"] == 0 and told[-1] == (20, 20) and told[9] == (10, 20)
+    parts = large_parts(vertices, faces, 0.0)
+    assert len(large_parts(*parts, 0.5)[0]) == len(vertices)  # one skin: the inside is filled
+    assert list(change.reads()) == ["model"]
+    wrong: list[dict[str, Any]] = [{}, {"model": tmp_path, "density": tmp_path}, {"model": tmp_path, "level": 2.0},
+                                   {"model": tmp_path, "points": 4}, {"model": tmp_path, "views": 0}]
+    for words in wrong:
+        assert "apply mesh:" in message(lambda words=words: Mesh.Config(**words))
+    empty = solid_field(lambda places: -np.ones(places.shape[:-1]), poses, field.kept.lens, size=(8, 8), side=8)
+    monkeypatch.setattr("migaki.changes.parts.field_density.open_field", lambda _: empty)
+    assert "shows no surface" in message(lambda: change.reduce(frames, tmp_path, lambda *_: None))

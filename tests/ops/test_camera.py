@@ -92,6 +92,10 @@ def test_rings_focus_and_orbits() -> None:
     parallel = poses[:1].repeat(3, 1, 1)
     np.testing.assert_allclose(camera.focus(parallel), parallel[0, :, 3], atol=1e-6)
     np.testing.assert_allclose(camera.orbit(poses, 8), poses, atol=1e-5)
+    tour = camera.tour_of(poses)
+    np.testing.assert_allclose(tour.pose(tour.start_deg, tour.elevation_deg, tour.distance), poses[0], atol=1e-5)
+    closer = tour.pose(tour.start_deg + 90, 0.0, tour.distance / 2)
+    assert float((closer[:, 3] - tour.target).norm()) == pytest.approx(tour.distance / 2, rel=1e-5)
 
 
 def test_the_lens_is_opencvs_and_is_undone() -> None:

@@ -121,7 +121,7 @@ def test_one_arm_has_one_figure_wherever_it_stands(demo: tuple[list[str], Path])
 
 
 def test_demos_are_found_by_their_files_and_are_no_studies(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(names_in("studies", "Demo")) == {"demo_eyes", "demo_digits", "demo_rain", "demo_style"}
+    assert set(names_in("studies", "Demo")) == {"demo_eyes", "demo_digits", "demo_rain", "demo_scene", "demo_style"}
     files = {path.stem for path in (Path(__file__).parents[2] / "migaki" / "studies").glob("[a-z]*.py")}
     assert set(names_in("studies", "Study")) == {name for name in files if not name.startswith("demo_")}
     assert main(["demo", "--help"]) == 0

@@ -1,0 +1,64 @@
+"""A mesh and a film on a page: both are in it, and the mesh is drawn and turned in a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browsers import CHROMIUM
+from refusals import message
+
+from migaki.ops.gltf import Mesh, glb
+from migaki.report.page import Page
+
+CORNERS = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+MADE = Mesh(vertices=CORNERS, faces=np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]), normals=CORNERS - 0.25,
+            colours=np.tile([[0.9, 0.0, 0.0]], (4, 1)))
+
+
+def test_mesh_and_film_are_in_the_page() -> None:
+    page = Page("a scene")
+    assert "readGlb" not in page.html()  # a page without a mesh has no script for one
+    page.mesh(glb(MADE), "turn <it>")
+    page.film(b"\0\0\0\x18ftypisom", "a tour")
+    text = page.html()
+    assert "readGlb" in text and "data:video/mp4;base64," in text and "turn &lt;it&gt;" in text
+    assert "must be the content of a .glb" in message(lambda: page.mesh(b"<script>"))
+    assert "must be the content of an MP4" in message(lambda: page.film(b"<script>"))
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
+def test_a_mesh_is_drawn_and_turned(tmp_path: Path) -> None:
+    sync_playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").sync_playwright
+    page = Page("a scene")
+    page.mesh(glb(MADE), "a mesh")
+    path = page.write(tmp_path / "page.html")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
+            "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"])
+        tab = browser.new_page(viewport={"width": 390, "height": 844})
+        tab.goto(path.as_uri())
+        tab.wait_for_selector("figure.model[data-drawn=yes]")
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        tab.select_option("figure.model select", "1")
+        red = tab.evaluate(_RED)
+        assert 0.03 < red < 0.6
+        tab.focus("figure.model canvas")
+        for _ in range(6):
+            tab.keyboard.press("+")
+        assert tab.evaluate(_RED) > 1.5 * red
+        browser.close()
+
+
+_RED = """() => {
+  const source = document.querySelector("figure.model canvas"), surface = document.createElement("canvas");
+  [surface.width, surface.height] = [100, 60];
+  const paint = surface.getContext("2d");
+  paint.drawImage(source, 0, 0, 100, 60);
+  const values = paint.getImageData(0, 0, 100, 60).data;
+  let red = 0;
+  for (let k = 0; k < values.length; k += 4) red += values[k] > 200 && values[k + 1] < 50;
+  return red / 6000;
+}"""
