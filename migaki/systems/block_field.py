@@ -227,27 +227,27 @@ class BlockField(System):
         """Returns how much (N, K) of each block a camera at positions (N, 3) is shown; see `ops.blocks.shares`."""
         return shares(positions, self.centres, self.reach, self.config.power)
 
-    def alone(self, number: int, poses: Tensor, lenses: Tensor) -> Batch:
+    def alone(self, number: int, poses: Tensor, lenses: Tensor, size: tuple[int, int] | None = None) -> Batch:
         """What cameras see of one block alone, in the appearance that it was brought to; colours are not clipped."""
         field = self.fields[number]
         assert isinstance(field, VoxelField)
-        made = field.render(poses, lenses)
+        made = field.render(poses, lenses, size)
         return made | {"rendered": shown_pictures(self.maps().detach()[number], made["rendered"])}
 
     @full_precision
-    def render(self, poses: Tensor, lenses: Tensor) -> Batch:
+    def render(self, poses: Tensor, lenses: Tensor, size: tuple[int, int] | None = None) -> Batch:
         """What cameras see: `rendered`, `rendered_normals` (B, 3, H, W) and `rendered_depth` (B, H, W).
 
         Colours and normals are blended, depth is that of the block that counts most. Blocks out of reach are not asked.
 
-        Shape: poses (B, 3, 4), lenses (B, 4)
+        Shape: poses (B, 3, 4), lenses (B, 4), of pictures of `size` (height, width); none: as it was trained
         """
         weights = self.shares(poses[:, :, 3])
         first, found = weights.argmax(1), dict[str, Tensor]()
         for number in range(len(self.fields)):
             if not torch.compiler.is_exporting() and not weights[:, number].any():
                 continue
-            made, weight = self.alone(number, poses, lenses), weights[:, number, None, None]
+            made, weight = self.alone(number, poses, lenses, size), weights[:, number, None, None]
             parts = {"rendered": weight[:, None] * made["rendered"],
                      "rendered_depth": (first == number)[:, None, None] * made["rendered_depth"],
                      "rendered_normals": weight[:, None] * made["rendered_normals"]}

@@ -166,7 +166,7 @@ class RawField(System):
     def update(self, batch: Batch, step: int) -> Scalars:
         """One step on a batch of rays: of the grid, then of what is learned of the camera."""
         config, field = self.config, self.field
-        field.begin(step)
+        field.proceed(step)
         for group in self.optimizers["camera"].param_groups:
             group["lr"] = _CAMERA_RATE * config.learning_rate * config.last_rate ** (step / config.steps)
         jitter = torch.rand(len(batch["ray_origin"]), device=batch["ray_origin"].device)
@@ -212,21 +212,21 @@ class RawField(System):
         """Move the grid by the kernels; returns what rays saw, and whether the step was skipped (1) or not."""
         samples = self.field.march_compiled(batch, jitter)
         colour, through = (torch.from_numpy(part).requires_grad_() for part in (samples.colour, samples.through))
-        pulls = torch.autograd.grad(self._losses(colour, through, batch)["loss"], (colour, through))
-        if not all(torch.isfinite(pull).all() for pull in pulls):
+        pull, through_pull = torch.autograd.grad(self._losses(colour, through, batch)["loss"], (colour, through))
+        if not (torch.isfinite(pull).all() and torch.isfinite(through_pull).all()):
             return colour, through, torch.ones(())
         with torch.no_grad():
-            self.field.descend_compiled(samples, step, *pulls, own_pull=0.0, target=batch["ray_colour"])
+            self.field.descend_compiled(samples, step, pull, through_pull, 0.0, batch["ray_colour"])
         return colour, through, torch.zeros(())
 
     @full_precision
-    def render(self, poses: Tensor, lenses: Tensor) -> Batch:
+    def render(self, poses: Tensor, lenses: Tensor, size: tuple[int, int] | None = None) -> Batch:
         """What cameras see: `rendered_radiance`, linear, and `rendered`, as the set's pictures are developed, each
         (B, 3, H, W); `rendered_depth` (B, H, W), `rendered_normals` (B, 3, H, W).
 
-        Shape: poses (B, 3, 4), lenses (B, 4)
+        Shape: poses (B, 3, 4), lenses (B, 4), of pictures of `size` (height, width); none: as it was trained
         """
-        height, width = self.config.height, self.config.width
+        height, width = size or (self.config.height, self.config.width)
         origins, directions = pixel_rays(lenses, poses, height, width)
         along = (directions * poses[:, None, None, :, 2]).sum(-1)
         colour, through, distance, normals = in_pieces(self.field.shade, origins.reshape(-1, 3),

@@ -133,9 +133,9 @@ class VoxelBlock(VoxelField, System):
         skipped = descend(error + config.keep_code * spread, self.optimizers["codes"], config.max_norm)
         return {"codes/error": error.detach(), "codes/spread": spread.detach(), "codes/skipped": skipped}
 
-    def render(self, poses: Tensor, lenses: Tensor) -> Batch:
+    def render(self, poses: Tensor, lenses: Tensor, size: tuple[int, int] | None = None) -> Batch:
         """What cameras see, in the appearance that is shown; see `VoxelField.render`."""
-        made = super().render(poses, lenses)
+        made = super().render(poses, lenses, size)
         return made | {"rendered": shown_pictures(self.look(), made["rendered"]).clamp(0, 1)}
 
 

@@ -161,7 +161,7 @@ class VoxelField(System):
     @full_precision
     def update(self, batch: Batch, step: int) -> Scalars:
         """One step on a batch of rays; before the first step of a stage the grid gets finer."""
-        self.begin(step)
+        self.proceed(step)
         jitter = torch.rand(len(batch["ray_origin"]), device=batch["ray_origin"].device)
         if self.is_compiled():
             return self._update_compiled(batch, jitter, step)
@@ -170,7 +170,7 @@ class VoxelField(System):
         skipped = descend(losses["loss"], self.optimizers["field"], self.config.max_norm)
         return {f"field/{name}": value.detach() for name, value in losses.items()} | {"field/skipped": skipped}
 
-    def begin(self, step: int) -> None:
+    def proceed(self, step: int) -> None:
         """Bring the grid and the learning rate to this step."""
         self._prepare_grid(step)
         for group in self.optimizers["field"].param_groups:
