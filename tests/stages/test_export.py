@@ -25,10 +25,11 @@ pytest.importorskip("onnxruntime", reason="the extra migaki[export] is not insta
 pytestmark = pytest.mark.usefixtures("one_operator_table")
 
 # Tracing takes seconds. Each of these has the network and the operators of the system behind it, which is always
-# checked.
-TWINS = {"adapted_classifier": "classifier", "hourglass": "keypoints", "cut": "cyclegan",
-         "style_network": "any_style", "voxel_field": "nerf", "raw_field": "nerf",
-         "voxel_block": "nerf", "block_field": "nerf"}
+# checked, here or, that of style_network, with its styles in tests/systems/test_style_network.py.
+TWINS = {"adapted_classifier": "classifier", "hourglass": "keypoints", "cut": "cyclegan", "any_style": "style_network",
+         "weak_segmenter": "segmenter", "sdmp": "simclr", "pretext": "simclr", "voxel_field": "nerf",
+         "raw_field": "nerf", "voxel_block": "nerf", "block_field": "nerf"}
+ELSEWHERE = ("style_network",)
 
 
 class Same:
@@ -52,7 +53,8 @@ def every_system() -> list[Any]:
     """Every system by its name; twins are for `make test-long`."""
     names = names_in("systems", "System")
     assert set(TWINS) | set(TWINS.values()) <= set(names) and not set(TWINS) & set(TWINS.values())
-    return [pytest.param(name, marks=pytest.mark.long) if name in TWINS else name for name in names]
+    return [pytest.param(name, marks=pytest.mark.long) if name in TWINS or name in ELSEWHERE else name
+            for name in names]
 
 
 @pytest.mark.parametrize("name", every_system())
