@@ -28,5 +28,5 @@ def unstabilised(values: Tensor, shot: float, read: float) -> Tensor:
     least = 2 * (0.375 + spread) ** 0.5
     one = values.clamp_min(least)
     root = 1.5**0.5
-    counts = one**2 / 4 + root / (4 * one) - 11 / (8 * one**2) + 5 * root / (8 * one**3) - 0.125 - spread
-    return shot * counts.clamp_min(0)
+    counts: Tensor = one**2 / 4 + root / (4 * one) - 11 / (8 * one**2) + 5 * root / (8 * one**3) - 0.125 - spread
+    return counts.clamp_min(0) * shot

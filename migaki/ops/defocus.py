@@ -28,7 +28,7 @@ def spread(values: Tensor, radius: float) -> Tensor:
         return values
     kernel = disc(radius).to(values.device)
     size = [side + len(kernel) - 1 for side in values.shape[-2:]]
-    made = torch.fft.irfft2(torch.fft.rfft2(values, s=size) * torch.fft.rfft2(kernel, s=size), s=size)
+    made: Tensor = torch.fft.irfft2(torch.fft.rfft2(values, s=size) * torch.fft.rfft2(kernel, s=size), s=size)
     edge = len(kernel) // 2
     return made[..., edge : edge + values.shape[-2], edge : edge + values.shape[-1]]
 
