@@ -153,8 +153,8 @@ class RawField(System):
         return config, batch | {"ray_colour": 0.1 * batch["ray_colour"] * seen}
 
     def prepare(self, data: PosedPictures) -> None:
-        """Keep some of the cameras that are learned from, what a converter needs to know of them, and the light that the
-        set's background stands for."""
+        """Keep some of the cameras that are learned from, what a converter needs to know of them, and the light that
+        the set's background stands for."""
         folder = open_views(data, self.config)
         learned = divide_views(folder, self.config.hold_out)[0]
         self.kept.keep(folder, learned)
