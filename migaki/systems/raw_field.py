@@ -238,7 +238,7 @@ class RawField(System):
         along = (directions * poses[:, None, None, :, 2]).sum(-1)
         colour, through, distance, normals = in_pieces(self.field.shade, origins.reshape(-1, 3),
                                                        directions.reshape(-1, 3))
-        light = colour + through[:, None] * self.backdrop.exp()
+        light = colour + through[:, None] * self.backdrop.detach().exp()
         light, normals = (part.view(-1, height, width, 3).movedim(-1, 1) for part in (light, normals))
         distance = torch.where(through < 0.5, distance, torch.zeros_like(distance))
         picture = developed(from_camera(light, self.white_balance, self.colour_matrix), self.gain)
