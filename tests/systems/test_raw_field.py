@@ -179,7 +179,8 @@ def test_changes_find_in_a_set_what_they_need(rendered: Path, tmp_path: Path) ->
 
 def test_a_raw_and_exact_light_are_developed(shot: Path) -> None:
     folder = ImageFolder(shot)
-    for light in ("raw", "radiance"):
+    kinds: list[Any] = ["raw", "radiance"]
+    for light in kinds:
         develop = Develop(Develop.Config(light=light, white=1.0))
         develop.open(shot)
         made = develop.change(folder.read([2], develop.hints[1:]), torch.zeros(1))["image"]
