@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from migaki.changes.parts.developing import DevelopOptions, developed_light, light_of, linear_light
+from migaki.changes.parts.developing import LIGHT_KEYS, DevelopOptions, developed_light, light_of, linear_light
 from migaki.core.batch import Batch
 from migaki.core.change import Change
 from migaki.data.folder import ImageFolder
@@ -28,12 +28,13 @@ class Develop(Change):
         GROUPS: ClassVar[dict[str, str]] = {"usual": "light stops white balance curve"}
 
     config: Config
+    hints = LIGHT_KEYS
 
     def open(self, folder: Path) -> None:
         """Find the light of the set."""
         self._keys = light_of(ImageFolder(folder), self.config)
-        self.hints = self._keys
 
     def change(self, batch: Batch, seeds: Tensor) -> Batch:
         """Returns the pictures of light (B, 3, H, W)."""
-        return {"image": developed_light(linear_light(batch, self._keys[0]), batch, self.config)}
+        read = {key: batch[key] for key in self._keys}
+        return {"image": developed_light(linear_light(read, self._keys[0]), read, self.config)}

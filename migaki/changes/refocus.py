@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from migaki.changes.parts.developing import DevelopOptions, developed_light, light_of, linear_light
+from migaki.changes.parts.developing import LIGHT_KEYS, DevelopOptions, developed_light, light_of, linear_light
 from migaki.core.batch import Batch
 from migaki.core.change import Change
 from migaki.core.errors import UserError
@@ -45,6 +45,7 @@ class Refocus(Change):
 
     config: Config
     inputs = ("image", "intrinsics")
+    hints = (*LIGHT_KEYS, *_DEPTHS)
 
     def open(self, folder: Path) -> None:
         """Find the light and the depth of the set."""
@@ -54,17 +55,17 @@ class Refocus(Change):
         if not self._depth:
             raise UserError(f"{show(folder)}: has no rendered_depth and no depth: apply a run of `migaki train "
                             "raw_field` first")
-        self.hints = (*self._keys, self._depth)
 
     def change(self, batch: Batch, seeds: Tensor) -> Batch:
         """Returns the pictures of light (B, 3, H, W) behind the lens."""
         config, seen = self.config, []
-        for number, light in enumerate(linear_light(batch, self._keys[0])):
+        read = {key: batch[key] for key in self._keys}
+        for number, light in enumerate(linear_light(read, self._keys[0])):
             depth = batch[self._depth][number].float()
             focus = config.focus or _middle(depth)
             seen.append(refocused(light.clamp_min(0), depth, float(batch["intrinsics"][number, 0]), config.aperture,
                                   focus, config.layers))
-        return {"image": developed_light(torch.stack(seen), batch, config)}
+        return {"image": developed_light(torch.stack(seen), read, config)}
 
 
 def _middle(depth: Tensor) -> float:

@@ -25,7 +25,7 @@ from migaki.ops.anscombe import stabilised, unstabilised
 from migaki.ops.linear_light import luminance, to_linear
 from migaki.ops.raw_light import aligned, demosaicked, developed, from_camera, to_camera, white_of
 from migaki.report.sheets import sheet
-from migaki.report.tables import Table
+from migaki.report.tables import Entry, Table
 
 _SHOWN = 5  # views on the sheet
 _CAMERA = ("camera_to_world", "intrinsics")
@@ -110,7 +110,7 @@ class RawViews(Judge):
         if best:
             figures |= {f"{key}_denoised": value for key, value in means[best].items()}
         figures["num_views"] = found.count
-        rows = [[name, *(round(value, 3) for value in means[name].values())] for name in shown]
+        rows: list[list[Entry]] = [[name, *(round(value, 3) for value in means[name].values())] for name in shown]
         table, pictures = Table(["of held-out views", *means[_VIEW]], rows), found.sheet(shown)
         return Findings(
             title="Views in the dark", figures=figures, baseline=means[_VIEW], baseline_name=_VIEW,

@@ -6,6 +6,7 @@ RawNeRF (Mildenhall, Hedman, Martin-Brualla, Srinivasan, Barron, "NeRF in the Da
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal
 
@@ -24,7 +25,8 @@ from migaki.data.sets.scenes import scene_of
 from migaki.metrics.views import Views
 from migaki.ops.camera import pixel_rays
 from migaki.ops.full_precision import full_precision
-from migaki.ops.raw_light import developed, from_camera
+from migaki.ops.linear_light import to_linear
+from migaki.ops.raw_light import developed, from_camera, to_camera
 from migaki.systems.parts.posed_views import (
     KeptCameras,
     PosedPictures,
@@ -38,7 +40,7 @@ from migaki.systems.parts.posed_views import (
 from migaki.systems.voxel_field import VoxelField
 
 _SMALL = 1e-6
-_DARK = -7.0  # logarithm of what lies behind the box, at the start
+_DARK = -7.0  # logarithm of what lies behind the box, at the start and where it is black
 _FLOOR = 1e-3
 _CAMERA_RATE = 0.1  # of the learning rate, for what is learned of the camera
 
@@ -151,7 +153,8 @@ class RawField(System):
         return config, batch | {"ray_colour": 0.1 * batch["ray_colour"] * seen}
 
     def prepare(self, data: PosedPictures) -> None:
-        """Keep some of the cameras that are learned from, and what a converter needs to know of the first one."""
+        """Keep some of the cameras that are learned from, what a converter needs to know of them, and the light that
+        the set's background stands for."""
         folder = open_views(data, self.config)
         learned = divide_views(folder, self.config.hold_out)[0]
         self.kept.keep(folder, learned)
@@ -161,6 +164,10 @@ class RawField(System):
                           ("preview_gain", "gain")):
             if key in folder.labels:
                 getattr(self, name).copy_(folder.read_label(key, [longest])[0])
+        behind = torch.tensor(self.config.background)[:, None, None]
+        light = to_camera(to_linear(behind), self.white_balance, self.colour_matrix)[:, 0, 0] / self.gain
+        with torch.no_grad():
+            self.backdrop.copy_(light.clamp_min(math.exp(_DARK)).log())
 
     @full_precision
     def update(self, batch: Batch, step: int) -> Scalars:
@@ -231,7 +238,7 @@ class RawField(System):
         along = (directions * poses[:, None, None, :, 2]).sum(-1)
         colour, through, distance, normals = in_pieces(self.field.shade, origins.reshape(-1, 3),
                                                        directions.reshape(-1, 3))
-        light = colour + through[:, None] * self.backdrop.exp()
+        light = colour + through[:, None] * self.backdrop.detach().exp()
         light, normals = (part.view(-1, height, width, 3).movedim(-1, 1) for part in (light, normals))
         distance = torch.where(through < 0.5, distance, torch.zeros_like(distance))
         picture = developed(from_camera(light, self.white_balance, self.colour_matrix), self.gain)

@@ -16,12 +16,11 @@ from migaki.stages.damage import DamageJob, damage_folder
 
 
 def ball_light(size: int, count: int) -> torch.Tensor:
-    """The light (N, 3, S, S) of the ball before black."""
-    pictures, depth, _, _ = ball_views(size, count)
-    return to_linear(pictures) * (depth > 0)[:, None]
+    """The light (N, 3, S, S) of the ball before white."""
+    return to_linear(ball_views(size, count)[0])
 
 
-def write_dark_ball(folder: Path, size: int = 16, count: int = 12, **changes: Any) -> Path:
+def write_dark_ball(folder: Path, size: int = 16, count: int = 16, **changes: Any) -> Path:
     """The capture as `migaki simulate sensor` writes it."""
     write_ball(folder / "clean", size, count)
     (folder / "clean/radiances").mkdir()

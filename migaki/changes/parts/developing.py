@@ -18,6 +18,10 @@ Light = Literal["auto", "rendered_radiance", "radiance", "raw"]
 
 _CAMERA = ("white_balance", "colour_matrix")
 _RAW = ("mosaic", "black_level", "white_level")
+_KINDS = ("rendered_radiance", "radiance", "raw")
+
+LIGHT_KEYS = (*_KINDS, *_RAW, *_CAMERA)
+"""All that may be read of a set."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +43,7 @@ class DevelopOptions:
 
 def light_of(folder: ImageFolder, config: Any) -> tuple[str, ...]:
     """The key of the light of a set, and the columns that are read with it; UserError if it has none."""
-    kinds = ("rendered_radiance", "radiance", "raw") if config.light == "auto" else (config.light,)
+    kinds = _KINDS if config.light == "auto" else (config.light,)
     for kind in kinds:
         if kind in folder.files:
             needs = (kind, *_RAW) if kind == "raw" else (kind,)
