@@ -99,7 +99,8 @@ class SceneDemo(Demo):
         report.numbers([
             Number("views never seen", f"{figures['psnr']:.1f} dB", f"PSNR, mean of {figures['num_views']}; the "
                    f"nearest picture that was seen: {nearest['psnr']:.1f} dB"),
-            Number("depth", f"{figures['depth_error']:.3f}", "mean error, scene units; the table is 2.1 wide"),
+            *([Number("depth", f"{figures['depth_error']:.3f}", "mean error, scene units; the table is 2.1 wide")]
+              if "depth_error" in figures else []),
             Number("mesh", f"{truth['chamfer']:.2f} %", "distance from the true surface (Chamfer), of the scene's "
                    f"size; its box: {truth['chamfer_box']:.1f} %"),
             report.time_card()])
