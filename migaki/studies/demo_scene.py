@@ -57,6 +57,7 @@ class SceneDemo(Demo):
         size: int = 160  # px, sides of the pictures
         frames: int = 60  # of the film
         sides: tuple[int, ...] = (48, 96, 160)  # cells along a side, stage by stage
+        rows: int = 600_000  # vertices that may hold something
         points: int = 160  # of the grid that the mesh is drawn from, along its longest side
         faces: int = 40_000  # triangles of the mesh at most
 
@@ -72,7 +73,7 @@ class SceneDemo(Demo):
         config, field, views = self.config, out / "field", out / "views"
         scene = SceneSimulator.Config(kind="ring", views=config.views, height=config.size, width=config.size)
         begins = (0.03, 0.12)[: len(config.sides) - 1]
-        learner = VoxelField.Config(steps=config.steps, sides=config.sides, begins=begins)
+        learner = VoxelField.Config(steps=config.steps, sides=config.sides, begins=begins, rows=config.rows)
         mesh = Mesh.Config(model=field, points=config.points, faces=config.faces)
         return Plan(arms=(), phases=(
             Phase(title="render views of a scene", steps=(simulate_step("scene", scene, SimulateJob(
