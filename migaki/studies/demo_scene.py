@@ -37,7 +37,7 @@ _SHOWN = 4  # held-out views on the sheet
 
 
 class SceneDemo(Demo):
-    """The defaults take under four minutes on two cores."""
+    """The defaults take two and a half minutes of CPU time: under four minutes on two cores."""
 
     title = "A scene from anywhere"
     subtitle = "migaki rendered a table with things on it, learned the scene from pictures and their cameras alone, " \
