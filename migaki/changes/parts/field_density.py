@@ -1,7 +1,7 @@
 """The surface of a trained field as a grid: the depth that its own cameras see, fused.
 
-A field is fog that is right in pictures: a surface may be many thin cells, so that no density has no holes. Where a ray
-has met half of its light is known much better.
+A field is fog that is right in pictures: a surface may be several thin cells, so that one density leaves holes and
+another is too fat. Where a ray has met half of its light is known better.
 """
 
 from __future__ import annotations
