@@ -70,7 +70,7 @@ class Fields(Study):
         data: Path | None = None  # a posed set; None: a ring of views of a scene is rendered
         size: int = 0  # px, sides of the pictures; 0 = as --data has them, 128 of the rendered scene
         views: int = 48  # of the rendered scene
-        arms: tuple[str, ...] = ("degree_0", "usual", "degree_2", "coarse", "at_once", "rough")  # which fields are compared
+        arms: tuple[str, ...] = ("degree_0", "usual", "degree_2", "coarse", "at_once", "rough")  # that are compared
         seed: int = 0  # the first seed
         seeds: int = 2  # runs; may be raised later, finished ones are kept
         steps: int = 6000  # updates of a run
