@@ -141,6 +141,7 @@ function turnable(surface, place, changed) {
     if (fingers.delete(event.pointerId)) changed(false);
   });
   surface.addEventListener("wheel", (event) => {
+    if (document.activeElement !== surface) return; // who only scrolls past does not come nearer
     event.preventDefault();
     move(0, 0, Math.exp(-event.deltaY / 600));
     changed(true);

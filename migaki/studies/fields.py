@@ -40,7 +40,7 @@ included, on the machine named below. PSNR and SSIM are means over the held-out 
 costs nothing is the training view from the nearest camera."""
 
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "grey": ("one colour a voxel (degree 0)", {"degree": 0}),
+    "degree_0": ("one colour a voxel (degree 0)", {"degree": 0}),
     "usual": ("harmonics of degree 1, coarse to fine", {}),
     "degree_2": ("harmonics of degree 2", {"degree": 2}),
     "coarse": ("half the cells along a side", {"halved": True}),
@@ -70,7 +70,7 @@ class Fields(Study):
         data: Path | None = None  # a posed set; None: a ring of views of a scene is rendered
         size: int = 0  # px, sides of the pictures; 0 = as --data has them, 128 of the rendered scene
         views: int = 48  # of the rendered scene
-        arms: tuple[str, ...] = ("grey", "usual", "degree_2", "coarse", "at_once", "rough")  # which fields are compared
+        arms: tuple[str, ...] = ("degree_0", "usual", "degree_2", "coarse", "at_once", "rough")  # that are compared
         seed: int = 0  # the first seed
         seeds: int = 2  # runs; may be raised later, finished ones are kept
         steps: int = 6000  # updates of a run
@@ -83,7 +83,7 @@ class Fields(Study):
         def quick(cls) -> Fields.Config:
             """One seed of few steps on small pictures, to see how it goes: the figures mean little."""
             return cls(seeds=1, size=48, views=24, steps=300, sides=(16, 32), begins=(0.3,), rows=60_000,
-                       arms=("grey", "usual"))
+                       arms=("degree_0", "usual"))
 
         def __post_init__(self) -> None:
             if unknown := [arm for arm in self.arms if arm not in ARMS]:
@@ -157,7 +157,7 @@ class Fields(Study):
             folder = ImageFolder(self._data(out), size=system.shape[1:], channels=3)
             chosen = evenly(divide_views(folder, system.config.hold_out)[1], _SHOWN)
             batch = folder.read(chosen, ("image", "camera_to_world", "intrinsics"))
-            rows = rows or [("photograph", batch["image"])]
+            rows = rows or [("truth", batch["image"])]
             with torch.inference_mode():
                 rows.append((slug, system.predict(batch)["rendered"]))
         return rows

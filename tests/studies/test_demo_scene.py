@@ -31,7 +31,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("av", reason="films need PyAV")
     pytest.importorskip("skimage", reason="surfaces need scikit-image")
     out = tmp_path_factory.mktemp("demo")
-    config = SceneDemo.Config(steps=150, views=8, size=24, frames=2, sides=(14,), points=32)
+    config = SceneDemo.Config(steps=150, views=8, size=24, frames=2, sides=(14,), rows=5000, points=32)
     run_study("demo_scene", SceneDemo(config), out, quiet=True)
     return out
 
@@ -43,7 +43,7 @@ def test_the_page_has_film_views_and_mesh(demo: Path) -> None:
     truth = json.loads((demo / "truth" / "truth.json").read_text())
     assert 0 < truth["chamfer"] < truth["chamfer_box"] + 20 and truth["albedo"] > 0
     before = (demo / "field" / "model.safetensors").stat().st_mtime_ns
-    config = SceneDemo.Config(steps=150, views=8, size=24, frames=2, sides=(14,), points=32)
+    config = SceneDemo.Config(steps=150, views=8, size=24, frames=2, sides=(14,), rows=5000, points=32)
     run_study("demo_scene", SceneDemo(config), demo, quiet=True)
     assert (demo / "field" / "model.safetensors").stat().st_mtime_ns == before
 

@@ -84,9 +84,9 @@ def _shown(folder: ImageFolder, points: Array) -> tuple[Array, Array, Array]:
     albedo, normal, counts = np.zeros((len(points), 3)), np.zeros((len(points), 3)), np.zeros(len(points))
     for place in range(len(folder)):
         batch = folder.read([place], ("image", "camera_to_world", "intrinsics", "depth", "albedo", "normals"))
-        uv, depth = project(torch.from_numpy(points).float(), batch["intrinsics"][0], batch["camera_to_world"][0])
+        uv, ahead = project(torch.from_numpy(points).float(), batch["intrinsics"][0], batch["camera_to_world"][0])
         height, width = batch["image"].shape[-2:]
-        at, depth = uv.floor().long().numpy(), depth.numpy()
+        at, depth = uv.floor().long().numpy(), ahead.numpy()
         inside = (depth > 0) & (at >= 0).all(1) & (at[:, 0] < width) & (at[:, 1] < height)
         x, y = at[inside].T
         same = np.abs(batch["depth"][0, y, x].numpy() - depth[inside]) < _NEAR
