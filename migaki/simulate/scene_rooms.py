@@ -122,10 +122,10 @@ def _table(draw: Draw, x: float, y: float) -> list[Thing]:
         screen = Material(PLAIN, linear(*draw.uniform(0.02, 0.3, 3).tolist()), roughness=0.2)
         facing = about(_UP, draw.uniform(0, 2 * math.pi))
         things.append(Thing(BOX, screen, (draw.uniform(0.15, 0.3), 0.02, 0.17), (x, y, height + 0.25), facing))
-    for u in (-0.6, 0.0, 0.6):
+    for share in (-0.6, 0.0, 0.6):
         if draw.random() < 0.6:
             size = draw.uniform(0.04, 0.13)
-            place = on(u * across, draw.uniform(-0.6, 0.6) * along, height + 0.025)
+            place = on(share * across, draw.uniform(-0.6, 0.6) * along, height + 0.025)
             thing = small_thing(draw, place[0], place[1], size, STILL)
             things.append(replace(thing, centre=(thing.centre[0], thing.centre[1], thing.centre[2] + place[2])))
     return things

@@ -154,6 +154,13 @@ def refusal(folder: Path, out: Path, **options: Any) -> str:
     return str(caught.value)
 
 
+def test_photographs_of_different_scenes(tmp_path: Path) -> None:
+    one, other = write(tmp_path / "one", 0), texture(HEIGHT, WIDTH, 9, 1.5)
+    Image.fromarray(np.rint(other * 255).astype(np.uint8)).save(tmp_path / "other.png")
+    said = refusal(one / "a.png", tmp_path / "out", next=tmp_path / "other.png", depth="flat", frames=2)
+    assert "show different things" in said and not (tmp_path / "out").exists()
+
+
 def test_pairs_without_depth_or_second_photograph(tmp_path: Path) -> None:
     one, two = write(tmp_path / "one", 0), write(tmp_path / "two", 1)
     out = tmp_path / "out"

@@ -137,6 +137,9 @@ def test_pairs_that_cannot_be_matched(sets: dict[str, Path], tmp_path: Path) -> 
     assert "has no second pictures: give them by --right" in refusal("stereo", Stereo(config), job)
     assert "or a film's frames" in refusal("flow", Flow(), job)
     assert "of one tone" in refusal("flow", Flow(Flow.Config(next=grey)), job)
+    unrelated = save(tmp_path / "unrelated.png", moved_pair(48, 80)[0])
+    for strange in (other, unrelated):
+        assert "show different things" in refusal("flow", Flow(Flow.Config(next=strange, warps=3)), job)
     still, everywhere = np.zeros((2, 48, 80), np.float32), np.ones((48, 80), bool)
     views = [view.transpose(2, 0, 1) for view in (left, np.random.default_rng(5).random((48, 80, 3)))]
     assert correlation(views[0], views[0], still, everywhere) > 0.99
