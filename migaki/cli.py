@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from migaki import __version__
-from migaki.core.errors import UserError
+from migaki.core.errors import Interrupted, UserError
 from migaki.core.files import explain, show
 
 # OpenMP threads that wait for each other sleep instead of spinning. On a busy machine a spinning thread uses up the
@@ -61,17 +61,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may not be valid UTF-8
+    is_program = arguments is None
+    try:
+        try:
+            return _answered(words)
+        except (Interrupted, KeyboardInterrupt) as stop:
+            return _stopped(stop, is_program)
+    except KeyboardInterrupt as stop:  # again, before the first one was answered
+        return _stopped(stop, is_program)
+
+
+def _stopped(stop: BaseException, is_program: bool) -> int:
+    """Say how to go on; in the program itself a repeated signal must not disturb its exit. Returns the exit code."""
+    if is_program:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if int(os.environ.get("RANK", "0")) == 0:  # of several processes one speaks
+        print(f"migaki: {str(stop) or 'interrupted: run the same command again to go on'}", file=sys.stderr)
+    return 130
+
+
+def _answered(words: list[str]) -> int:
+    """Run a command and say in one line what went wrong; a signal passes, also while something is said."""
     try:
         with _terminated_as_interrupted():
             return _run(words)
     except UserError as error:
         print(f"migaki: {show(str(error)).removeprefix('migaki ')}", file=sys.stderr)  # it may name its command
         return 2
-    except KeyboardInterrupt:
-        if arguments is None:  # this is the program itself: a repeated signal must not disturb its exit
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print("migaki: interrupted: run the same command again to go on", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # the program that reads our output (head, less) has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -64,7 +64,7 @@ def train(system: str, data: Path_ | Sequence[Path_] | None = None, *, out: Path
 
     `data` is the labelled folder, or several. All options of `migaki train SYSTEM` are keyword arguments; `preset`
     and `config` (the config.json of an earlier run) give the values to begin from. An interrupted call goes on when
-    it is repeated. Raises UserError, and `migaki.core.fit.Interrupted` after Ctrl-C.
+    it is repeated. Raises UserError, and `migaki.core.errors.Interrupted` after Ctrl-C.
     """
     cls = reference("systems", system, "System")
     parts = build(f"train {system}", {"data": data, **options},

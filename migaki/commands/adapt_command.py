@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from migaki.commands.options import PARALLEL, Single, parse
@@ -23,13 +22,8 @@ def run(words: list[str]) -> int:
         photos=Single(kind=Path, about="photographs of where the model will be used, without labels", operand="PHOTOS"),
         out=Single(kind=Path, about="everything goes there; what is there already is not made again"),
         options="migaki.lab.adapt.options:Options", parallel=PARALLEL)
-    from migaki.core.fit import Interrupted
     from migaki.lab.adapt.run import adapt
 
-    try:
-        page = adapt(options.simulated, options.photos, options.out, options.options, parallel=options.parallel)
-    except Interrupted as stop:
-        print(f"migaki: {stop}", file=sys.stderr)
-        return 130
+    page = adapt(options.simulated, options.photos, options.out, options.options, parallel=options.parallel)
     print(f"report: {show(page)}")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from pathlib import Path
 
 from migaki.commands.help import table
@@ -40,14 +39,8 @@ def run(words: list[str]) -> int:
     options = parse(f"demo {name}", f"{ABOUT}\n\n{docstring(cls)}", rest, config=f"{cls}.Config", parallel=PARALLEL,
                     out=Single(kind=Path, default=default,
                                about="the folder of all results; finished steps are not repeated"))
-    from migaki.core.fit import Interrupted
-
     demo = load(cls)(options.config)
-    try:
-        page = demo.run(f"demo_{name}", options.out, parallel=options.parallel)
-    except Interrupted as stop:
-        print(f"migaki: {stop}", file=sys.stderr)
-        return 130
+    page = demo.run(f"demo_{name}", options.out, parallel=options.parallel)
     print(f"report: {show(page)}")
     return 0
 

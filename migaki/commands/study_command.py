@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from migaki.commands.options import OUT, PARALLEL, parse, take_name
 from migaki.commands.recipes import Recipe
 from migaki.core.discovery import reference
@@ -21,13 +19,8 @@ def run(words: list[str]) -> int:
     cls = reference("studies", name, "Study")
     options = parse(f"study {name}", f"{ABOUT}\n\n{docstring(cls)}", rest, out=OUT, parallel=PARALLEL,
                     config=Recipe(reference=f"{cls}.Config", offers=True))
-    from migaki.core.fit import Interrupted
     from migaki.lab.study import run_study
 
-    try:
-        page = run_study(name, load(cls)(options.config), options.out, parallel=options.parallel)
-    except Interrupted as stop:
-        print(f"migaki: {stop}", file=sys.stderr)
-        return 130
+    page = run_study(name, load(cls)(options.config), options.out, parallel=options.parallel)
     print(f"report: {page}")
     return 0

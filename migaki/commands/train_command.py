@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from migaki.commands.options import Single, parse, take_name
@@ -29,15 +28,9 @@ def run(words: list[str]) -> int:
         config=Recipe(reference=f"{cls}.Config", section="config", system=name, offers=True),
     )
     from migaki.core import processes
-    from migaki.core.fit import Interrupted
     from migaki.stages.train import train
 
-    try:
-        train(load(cls), options.data, options.config, options.run, options.out)
-    except Interrupted as stop:
-        if processes.prints_messages():
-            print(f"migaki: {stop}", file=sys.stderr)
-        return 130
+    train(load(cls), options.data, options.config, options.run, options.out)
     if processes.prints_messages():
         samples = ", samples/" if (options.out / "samples").is_dir() else ""
         print(f"trained: {show(options.out)} (model.safetensors, metrics.jsonl{samples}, report.html)")

@@ -1,4 +1,4 @@
-"""The exception for errors that the user can correct."""
+"""The exceptions for errors that the user can correct, and for work that was asked to stop."""
 
 from __future__ import annotations
 
@@ -16,3 +16,7 @@ class UnfitPicture(UserError):
 
 class NothingLeft(UserError):
     """The request leaves no image. A study continues without the results that depend on these images."""
+
+
+class Interrupted(Exception):
+    """Work was asked to stop (SIGINT, SIGTERM), and all that is done is written; the message says how to go on."""

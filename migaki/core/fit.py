@@ -21,7 +21,7 @@ from migaki.core import hardware, processes
 from migaki.core.batch import Batch
 from migaki.core.checkpoint import load_checkpoint, load_model, save_checkpoint, save_model
 from migaki.core.config import to_dict
-from migaki.core.errors import UserError
+from migaki.core.errors import Interrupted, UserError
 from migaki.core.files import (
     atomic_write,
     exclusive,
@@ -48,10 +48,6 @@ from migaki.core.validation import held_out_figures, is_due
 
 _SHEET_BATCHES = 8  # so that the nearest real image is searched among a few hundred
 _SHEET_IMAGES = 256  # at most, of each batch: a sheet shows twelve, and a batch of thousands would fill the memory
-
-
-class Interrupted(Exception):
-    """Training was asked to stop (SIGINT, SIGTERM); the checkpoint is written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,9 +17,8 @@ from typing import Any
 
 import torch
 
-from migaki.core.errors import NothingLeft, UserError
+from migaki.core.errors import Interrupted, NothingLeft, UserError
 from migaki.core.files import explain
-from migaki.core.fit import Interrupted
 from migaki.lab.step import Step
 
 _PART = 2**16  # bytes that are read from a pipe at once

@@ -75,7 +75,8 @@ def test_signals(name: str, numbers: tuple[int, ...], places: dict[str, str], tm
         with suppress(ProcessLookupError):  # it may have ended by then
             victim.send(number)
     code, said = victim.finish()
-    assert code == 130 and "run the same command again to go on" in one_line(said)
+    assert code == 130, said
+    assert "run the same command again to go on" in one_line(said)
     assert not list(out.rglob("*.partial")) and not (out / ".lock").exists()
     assert not (out / "dataset.json").exists() and not (out / "model.safetensors").exists()
     assert (out / ".journal").exists() or (out / "config.json").exists()

@@ -118,7 +118,7 @@ def test_contradictions_are_refused(sets: dict[str, Path], tmp_path: Path) -> No
         Pupils(Pupils.Config(test=sets["test"], real=tmp_path / "same")).plan(tmp_path / "out", True)
 
 
-@pytest.mark.skipif(DATA is None, reason="MIGAKI_DATA names no folder of real data")
+@pytest.mark.skipif(DATA is None or not Path(DATA).is_dir(), reason="MIGAKI_DATA names no folder of real data")
 def test_the_real_set_of_pupils_is_read_as_it_lies() -> None:
     folder = ImageFolder(Path(str(DATA)) / "adapt" / "mrl_pupil" / "labelled", size=(64, 64), channels=1)
     places = folder.labels["pupil_centre"]

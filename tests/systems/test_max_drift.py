@@ -11,8 +11,8 @@ import pytest
 import torch
 from toy_folders import write_folder
 
-from migaki.core.errors import UserError
-from migaki.core.fit import Interrupted, Run
+from migaki.core.errors import Interrupted, UserError
+from migaki.core.fit import Run
 from migaki.core.trained import load_system
 from migaki.data.batches.rounds import Rounds
 from migaki.stages.train import train

@@ -19,9 +19,9 @@ import torch
 from migaki.core.batch import Batch
 from migaki.core.config import from_dict, to_dict
 from migaki.core.discovery import find_class, names_in
-from migaki.core.errors import UserError
+from migaki.core.errors import Interrupted, UserError
 from migaki.core.files import exclusive
-from migaki.core.fit import Interrupted, Run, fit
+from migaki.core.fit import Run, fit
 from migaki.core.glossary import glossary
 from migaki.core.system import System, model_state
 from migaki.core.trained import load_system
