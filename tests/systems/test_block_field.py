@@ -16,7 +16,7 @@ from PIL import Image
 from posed_ball import write_ball
 
 from migaki.core import processes
-from migaki.core.errors import UserError
+from migaki.core.errors import Interrupted, UserError
 from migaki.core.fit import Run
 from migaki.core.trained import load_system
 from migaki.data.batches.block_rays import appearances_of
@@ -108,7 +108,7 @@ def test_a_killed_block_goes_on_to_the_same_bits(ball: Path, city: Path, tmp_pat
 
 def test_one_that_was_stopped_is_said(ball: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block_runs, "work", lambda *_, **__: iter([([0], False)]))
-    with pytest.raises(block_runs.Interrupted, match="run the same command again"):
+    with pytest.raises(Interrupted, match="run the same command again"):
         learned(ball, tmp_path / "run", workers=2)
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from migaki.core.engine import Task, cores, work
-from migaki.core.errors import UserError
+from migaki.core.errors import Interrupted, UserError
 from migaki.core.files import make_folder
-from migaki.core.fit import Interrupted, Run, fit
+from migaki.core.fit import Run, fit
 from migaki.core.log import read_rows
 from migaki.core.notices import notice
 from migaki.core.progress import Bar
