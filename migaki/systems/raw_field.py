@@ -28,9 +28,9 @@ from migaki.ops.full_precision import full_precision
 from migaki.ops.linear_light import to_linear
 from migaki.ops.raw_light import developed, from_camera, to_camera
 from migaki.systems.parts.posed_views import (
+    GridOptions,
     KeptCameras,
     PosedPictures,
-    ViewOptions,
     by_views,
     completed,
     in_pieces,
@@ -54,7 +54,7 @@ class RawField(System):
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
-    class Config(ViewOptions):
+    class Config(GridOptions):
         """The grid and how it is learned."""
 
         GROUPS: ClassVar[dict[str, str]] = {
@@ -63,31 +63,19 @@ class RawField(System):
                        "shutters shown",
         }
 
-        space: Literal["", "box", "all"] = ""  # what the grid holds; none: the box before a known background, else all
         shutters: tuple[float, ...] = ()  # s, the longest first; none = as the data
-        sides: tuple[int, ...] = (32, 64, 96)  # cells along a side, stage by stage
-        begins: tuple[float, ...] = (0.05, 0.2)  # shares of the steps after which the second, third ... stage begins
-        rows: int = 400_000  # vertices that may hold something
-        degree: int = 1  # of the spherical harmonics: 0 = the same colour from everywhere, 1 or 2
-        activation: Literal["linear", "sigmoid", "exponential"] = "exponential"  # from harmonics to light
-        step: tuple[float, ...] = (1.0, 0.5)  # cells between samples, stage by stage; the last holds for later ones
-        carvings: int = 4  # parts of a stage, each twice as long as the last, after which dark cells are given up
-        faint: float = 1e-4  # opacity under which a sample is left out
-        opaque: float = 1e-3  # share of light under which a ray ends
-        alpha: float = 1e-3  # opacity of a cell at the start
-        keep: float = 1e-2  # largest weight under which a cell is given up between stages
-        steps: int = 10_000  # updates
-        batch_size: int = 2048  # rays
-        learning_rate: float = 0.3  # of Adam, on harmonics
-        density_rate: float = 0.67  # times the learning rate, on raw densities
-        view_rate: float = 0.25  # times the learning rate, on harmonics above the first
+        sides: tuple[int, ...] = (32, 64, 96)
+        begins: tuple[float, ...] = (0.05, 0.2)
+        rows: int = 400_000
+        activation: Literal["linear", "sigmoid", "exponential"] = "exponential"
+        steps: int = 10_000
+        batch_size: int = 2048
+        learning_rate: float = 0.3
+        density_rate: float = 0.67
         floor: float = 0.0  # light that is added before errors are divided by it; 0 = the read noise, at least 0.001
-        clear: float = 1e-2  # weight of the entropy of what passes a ray: it is all or nothing (DVGO)
-        smooth_density: float = 1e-7  # weight of the total variation of raw densities
-        smooth_colour: float = 1e-7  # weight of the total variation of harmonics
-        max_norm: float = 0.0  # gradient clipping, of the torch engine; 0 = off
-        shown: int = 3  # held-out views that are rendered while it learns
-        engine: Literal["auto", "compiled", "torch"] = "auto"  # auto: compiled kernels on a CPU, torch on a GPU
+        clear: float = 1e-2
+        smooth_density: float = 1e-7
+        smooth_colour: float = 1e-7
 
     Data = PosedPictures
 
@@ -105,8 +93,7 @@ class RawField(System):
         super().__init__()
         _check(config)
         self.config = config
-        known = {field.name for field in fields(config)}
-        shared = {field.name: getattr(config, field.name) for field in fields(VoxelField.Config) if field.name in known}
+        shared = {field.name: getattr(config, field.name) for field in fields(GridOptions)}
         self.field = VoxelField(VoxelField.Config(**shared, own_colour=0.0))
         # What is learned of the camera: factors of shorter exposures but for their times, and what lies behind.
         self.offsets = nn.Parameter(torch.zeros(max(0, len(config.shutters) - 1), 3))

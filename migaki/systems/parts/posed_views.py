@@ -41,6 +41,35 @@ class ViewOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GridOptions(ViewOptions):
+    """A grid of voxels and how it is learned; the defaults are those of a field of pictures."""
+
+    space: Literal["", "box", "all"] = ""  # what the grid holds; none: the box before a known background, else all
+    sides: tuple[int, ...] = (48, 96, 160)  # cells along a side, stage by stage
+    begins: tuple[float, ...] = (0.03, 0.12)  # shares of the steps after which the second, third ... stage begins
+    rows: int = 600_000  # vertices that may hold something
+    degree: int = 1  # of the spherical harmonics: 0 = the same colour from everywhere, 1 or 2
+    activation: Literal["linear", "sigmoid", "exponential"] = "linear"  # from harmonics to colours
+    step: tuple[float, ...] = (1.0, 0.5)  # cells between samples, stage by stage; the last holds for later ones
+    carvings: int = 4  # parts of a stage, each twice as long as the last, after which dark cells are given up
+    faint: float = 1e-4  # opacity under which a sample is left out
+    opaque: float = 1e-3  # share of light under which a ray ends
+    alpha: float = 1e-3  # opacity of a cell at the start
+    keep: float = 1e-2  # largest weight under which a cell is given up between stages
+    steps: int = 20_000  # updates
+    batch_size: int = 1024  # rays
+    learning_rate: float = 0.1  # of Adam, on harmonics
+    density_rate: float = 2.0  # times the learning rate, on raw densities
+    view_rate: float = 0.25  # times the learning rate, on harmonics above the first
+    clear: float = 1e-3  # weight of the entropy of what passes a ray: it is all or nothing (DVGO)
+    smooth_density: float = 1e-9  # weight of the total variation of raw densities
+    smooth_colour: float = 1e-9  # weight of the total variation of harmonics
+    max_norm: float = 0.0  # gradient clipping, of the torch engine; 0 = off
+    shown: int = 3  # held-out views that are rendered while it learns
+    engine: Literal["auto", "compiled", "torch"] = "auto"  # auto: compiled kernels on a CPU, torch on a GPU
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PosedPictures:
     """The posed pictures."""
 
