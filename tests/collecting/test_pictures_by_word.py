@@ -7,7 +7,7 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -65,12 +65,16 @@ def test_good_and_bad_urls(server: HostileServer, tmp_path: Path, capsys: pytest
     assert "7 pictures in 6 groups" in told
 
 
-def test_all_workers_write_the_same(server: HostileServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+def test_all_workers_write_the_same(server: HostileServer, tmp_path: Path, engine: Literal["local", "ray"]) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray", reason="needs the extra migaki[ray]")
     paths = (*GOOD, *(path for path in BAD if not path.startswith(("drip", "endless"))))
     made = []
-    for name, workers in (("one", 1), ("two", 2)):
+    for name, job in (("one", OutputJob(out=tmp_path / "one")),
+                      ("two", OutputJob(out=tmp_path / "two", workers=2, engine=engine))):
         importer, urls = asked(server, tmp_path, paths, count=99, threads=3)
-        importer.run(urls, tmp_path / name, job=OutputJob(out=tmp_path / name, workers=workers))
+        importer.run(urls, tmp_path / name, job=job)
         made.append(contents(tmp_path / name))
         made[-1].pop("urls.jsonl")  # in the order of arrival
     assert made[0] == made[1]
