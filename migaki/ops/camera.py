@@ -164,6 +164,7 @@ class Tour(NamedTuple):
         return ring(1, distance, elevation_deg, self.target, up=self.up, start_deg=turn_deg)[0]
 
 
+@full_precision
 def tour_of(camera_to_world: Tensor) -> Tour:
     """Returns the circle of cameras (N, 3, 4). Upwards is the mean of what is upwards in their pictures."""
     poses = camera_to_world.double()

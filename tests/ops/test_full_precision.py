@@ -47,6 +47,8 @@ GROUP = torch.tensor([0, 1, 2, 0, 1, 2])
 
 POSES = torch.cat([torch.linalg.qr(rand(2, 3, 3)).Q, rand(2, 3, 1) * 4], 2)
 LENS, BENDS = torch.tensor([588.03, 587.07, 320.0, 240.0]), torch.tensor([0.058, -0.081, 0.001, 0.002])
+MOSAIC, BALANCE = torch.tensor([0, 1, 1, 2]), torch.tensor([1.9, 1.0, 1.6])
+MATRIX = torch.tensor([[1.6, -0.5, -0.1], [-0.2, 1.5, -0.3], [0.0, -0.5, 1.5]])
 SLOPES, SQUARE = rand(7, 2), rand(2, 3, 32, 32)
 PAIRS = torch.eye(6, dtype=torch.bool).roll(3, 1)
 
@@ -58,6 +60,15 @@ CASES: dict[str, tuple[Any, ...]] = {
     "camera.unproject": (rand(5, 2) * 90, rand(5) + 1, LENS, POSES[0]), "camera.resized": (LENS, 0.3),
     "camera.ring": (3, 2.1, 33.0), "camera.rotated": (rand(5, 3), POSES[0]), "camera.world_to_camera": (POSES,),
     "camera.undistort_image": (COLOURS, LENS / 9, BENDS),
+    "anscombe.stabilised": (COLOURS, 0.02, 0.01), "anscombe.unstabilised": (COLOURS * 9, 0.02, 0.01),
+    "camera.tour_of": (POSES,), "depth.gradient_matching": (COLOURS[:, :1], COLOURS[:, 1:2], COLOURS[:, 2:] > 0.3),
+    "depth.scale_invariant": (COLOURS[:, :1], COLOURS[:, 1:2], COLOURS[:, 2:] > 0.3, 0.85),
+    "defocus.disc": (2.3,), "defocus.refocused": (COLOURS[0], COLOURS[1, 0] + 1, 90.0, 0.2, 1.3, 4),
+    "defocus.spread": (COLOURS[0], 1.7), "raw_light.aligned": (VECTORS.T, VECTORS.flip(0).T + 0.1),
+    "raw_light.colours_at": (MOSAIC, 5, 7), "raw_light.demosaicked": (COLOURS[0, 0], MOSAIC),
+    "raw_light.developed": (COLOURS, 1.3, "soft"), "raw_light.from_camera": (COLOURS, BALANCE, MATRIX),
+    "raw_light.to_camera": (COLOURS, BALANCE, MATRIX), "raw_light.mosaic_of": ("GRBG",),
+    "raw_light.mosaicked": (COLOURS[0], MOSAIC), "raw_light.white_of": (COLOURS,),
     "blocks.apart": (VECTORS, VECTORS[:2]), "blocks.divided": (VECTORS, 2),
     "blocks.reaches": (VECTORS, VECTORS[:2], 1.5),
     "blocks.shares": (VECTORS, VECTORS[:2], torch.tensor([0.4, 0.7]), 2.0),
@@ -233,7 +244,7 @@ NO_TENSORS = {"blocks.tree", "gaze.problem_of", "distinct_maps.class_gradients",
 
 
 # Modules whose functions take a network, drawn views or a lattice rather than tensors alone.
-WITHOUT_CASES = {"albedo", "camera_poses", "gltf", "mesh", "sound", "volume_grid", "volume_jit",  # NumPy, float64
+WITHOUT_CASES = {"albedo", "camera_poses", "depth_fusion", "gltf", "mesh", "sound", "volume_grid", "volume_jit",  # NumPy, float64
                  "attacks", "attribution", "attribution_layers", "attribution_patterns", "cutout", "dense_crf",
                  "explaining", "fisher", "forgery", "guided", "guided_style", "label_noise", "linear_svm", "patches",
                  "perceptual", "permutohedral", "pixel_descent", "reranking", "rules", "shuffled", "slic",
