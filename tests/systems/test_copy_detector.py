@@ -46,7 +46,7 @@ def test_it_finds_what_thumbnails_do_not(tmp_path: Path) -> None:
         {"reference": f"{k}.png", "operators": ["mirrored"]} for k in range(20)]
         + [{"reference": None}] * 6)
     others = write(tmp_path / "others", pictures(128, 3), [{}] * 128)
-    config = CopyDetector.Config(steps=100, batch_size=32, features=8, size=32, learning_rate=5e-3, entropy=0.3,
+    config = CopyDetector.Config(steps=150, batch_size=32, features=8, size=32, learning_rate=5e-3, entropy=0.3,
                                  temperature=0.1, crop=(0.7, 1.0), views="usual", mixing=0.0)
     train(CopyDetector, CopyDetector.Data(data=(others,)), config,
           Run(device="cpu", precision="fp32", sample_every=0), tmp_path / "run", quiet=True)
