@@ -23,16 +23,14 @@ Array = np.ndarray[Any, Any]
 
 _DIRECTIONS, _LOWEST = 120, 0.15  # tried at first; the sine of the lowest elevation among them
 _STEPS = (8.0, 4.0, 2.0, 1.0)  # degrees, of the search round the best
-_POINTS = 5000  # from which pairs start
-_NEAR, _FAR = (3.0, 6.0), (10.0, 20.0)  # edges of the mesh, between the points of a pair: to search, and to fit
-_PAINT = 0.2  # difference of the logarithms of two hues at which a pair counts half
-_WIDTH = 0.25  # of the residuals, in logarithms: beyond it a pair counts less and less (Cauchy)
+_POINTS = 4000  # from which pairs start
 _START = 1.5  # the sun beside the mean ambient light: where the fit begins
 _SPREAD = np.r_[1e-3, 0.3, 0.3, 0.3, [0.1] * 5, 3.0]  # of the light that is expected, for a mean ambient light of 1
 _TINT = np.r_[1e-3, 0.1, 0.1, 0.1, [0.05] * 5, 0.5]  # of one channel about the grey light
 _DARKEST = 0.1  # of the mean ambient light: darker points would get any albedo
 _SMALLEST = 0.01  # linear light, below which a ratio says nothing
-_GAIN = 0.02  # by which a sun has to lower the cost, or there is none
+_GAIN = 0.04  # by which the shadows of a sun have to lower the cost, or there is none: rings of views with a sun gain
+# 0.10 to 0.18, without one 0.01 at most
 _WIDE = 0.05  # radians: a shadow that moves so little is far from its edge
 _SETTLED = 0.9  # share of a point's surroundings that are lit or dark as it is
 
@@ -52,6 +50,18 @@ class Lamp:
         return np.asarray(facing[:, None] * self.sun + np.maximum(soft, _DARKEST * self.ambient[0]))
 
 
+def light_at(lamp: Lamp, vertices: Array, faces: Array, points: Array, normals: Array) -> Array:
+    """Returns the light (N, 3) on points of a mesh (vertices, faces) with normals, shadows included."""
+    if not lamp.sun.any():
+        return lamp.on(normals, np.zeros(len(points)))
+    lifted = points + _edge_length(vertices, edges_of(faces)) * normals
+    return lamp.on(normals, sunlit(vertices, faces, lifted, disc(lamp.direction)))
+
+
+def _edge_length(vertices: Array, edges: Array) -> float:
+    return float(np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1).mean())
+
+
 def find_lamp(colours: Array, vertices: Array, faces: Array, normals: Array, weights: Array, *,
               up: Array | None = None, seed: int = 0) -> tuple[Lamp, Array] | None:
     """Returns the light and the share of the sun that each vertex sees, (V,); None where no sun explains the colours.
@@ -69,19 +79,19 @@ def find_lamp(colours: Array, vertices: Array, faces: Array, normals: Array, wei
     """
     up = np.array([0.0, 0.0, 1.0]) if up is None else up
     edges = edges_of(faces)
-    length = float(np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1).mean())
+    length = _edge_length(vertices, edges)
     known = np.flatnonzero(weights > 0.25 * np.median(weights[weights > 0]))
     if len(known) < 100:
         return None
     scene = _Scene(vertices, faces, normals, vertices + length * normals, length)
-    near = _pairs(colours, weights, scene, known, _NEAR, seed)
+    near = _pairs(colours, weights, scene, known, _SEARCH, seed)
     direction, gain = _searched(near, scene, up)
     if gain < _GAIN:
         return None
     settled = known[_settled(scene, edges, direction)[known]]
     if len(settled) < 100:
         return None
-    far = _pairs(colours, weights, scene, settled, _FAR, seed)
+    far = _pairs(colours, weights, scene, settled, _FIT, seed)
     column = far.column(scene, direction, DISC)
     grey, _ = far.fitted(column, far.steps.mean(1), rounds=12)
     if grey[9] < 0.1:
@@ -93,6 +103,19 @@ def find_lamp(colours: Array, vertices: Array, faces: Array, normals: Array, wei
     mean = float(((colours / found.on(normals, lit)).mean(1) * weights).sum() / weights.sum())
     scale = MEAN_ALBEDO / max(mean, 1e-9)
     return Lamp(found.ambient / scale, found.sun / scale, direction), lit
+
+
+@dataclass(frozen=True, slots=True)
+class _Robust:
+    """What pairs are taken, and how much each says."""
+
+    reach: tuple[float, ...]  # edges of the mesh between the points of a pair
+    paint: float  # difference of the logarithms of two hues at which a pair counts half
+    width: float  # of the residuals, in logarithms: beyond it a pair counts less and less (Cauchy)
+
+
+_SEARCH = _Robust((6.0, 12.0), 0.5, 0.5)  # wide, since under a wrong light most pairs differ
+_FIT = _Robust((10.0, 20.0), 0.2, 0.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +137,7 @@ class _Pairs:
     steps: Array
     weights: Array
     basis: Array  # (N, 9) harmonics at the places
+    width: float  # of the residuals
 
     def column(self, scene: _Scene, direction: Array, radius: float) -> Array:
         """The sun's column of the basis, (N,)."""
@@ -135,21 +159,21 @@ class _Pairs:
             slopes, logs = basis / shade[:, None], np.log(shade)
             slope = slopes[self.first] - slopes[self.second]
             rest = steps - (logs[self.first] - logs[self.second])
-            weighted = slope * (self.weights / (1 + (rest / _WIDTH) ** 2))[:, None]
+            weighted = slope * (self.weights / (1 + (rest / self.width) ** 2))[:, None]
             light = light + np.linalg.solve(weighted.T @ slope + sure, weighted.T @ rest - sure @ (light - expected))
             if column is not None:
                 light[9] = max(light[9], 0.0)
         logs = np.log(np.maximum(basis @ light, _DARKEST))
         rest = steps - (logs[self.first] - logs[self.second])
-        return light, float((self.weights * np.log1p((rest / _WIDTH) ** 2)).sum())
+        return light, float((self.weights * np.log1p((rest / self.width) ** 2)).sum())
 
 
-def _pairs(colours: Array, weights: Array, scene: _Scene, known: Array, reach: tuple[float, ...], seed: int) -> _Pairs:
-    """Pairs of known points about `reach` edges apart; those of one hue count more."""
+def _pairs(colours: Array, weights: Array, scene: _Scene, known: Array, how: _Robust, seed: int) -> _Pairs:
+    """Pairs of known points as far apart as `how` says; those of one hue count more."""
     draw = np.random.default_rng(seed)
     base = draw.choice(known, min(_POINTS, len(known)), replace=False)
     tree, found = cKDTree(scene.vertices[known]), []
-    for edges in reach:
+    for edges in how.reach:
         moved = scene.vertices[base] + draw.standard_normal((len(base), 3)) * (edges * scene.length)
         found.append(np.stack([base, known[tree.query(moved)[1]]], 1))
     pairs = np.concatenate(found)
@@ -160,12 +184,13 @@ def _pairs(colours: Array, weights: Array, scene: _Scene, known: Array, reach: t
     steps = logs[first] - logs[second]
     hue = steps - steps.mean(1, keepdims=True)
     counted = np.minimum(weights[places][first], weights[places][second]).clip(0, 4 * np.median(weights[places]))
-    counted = counted / (1 + (hue**2).sum(1) / _PAINT**2)
-    return _Pairs(places, first, second, steps, counted / counted.sum(), harmonics(scene.normals[places]))
+    counted = counted / (1 + (hue**2).sum(1) / how.paint**2)
+    return _Pairs(places, first, second, steps, counted / counted.sum(), harmonics(scene.normals[places]),
+                  how.width)
 
 
 def _searched(pairs: _Pairs, scene: _Scene, up: Array) -> tuple[Array, float]:
-    """The direction of least cost, and by which share it is lower than without a sun."""
+    """The direction of least cost, and by which share it is lower than without a sun, or without its shadows."""
     steps = pairs.steps.mean(1)
 
     def cost(direction: Array) -> float:
@@ -180,7 +205,8 @@ def _searched(pairs: _Pairs, scene: _Scene, up: Array) -> tuple[Array, float]:
             found = cost(direction)
             if found < least and direction @ up > 0:
                 best, least = direction, found
-    return best, 1 - least / max(without, 1e-12)
+    unshadowed = pairs.fitted(np.maximum(0, scene.normals[pairs.places] @ best), steps, rounds=4)[1]
+    return best, 1 - least / max(min(without, unshadowed), 1e-12)
 
 
 def _upper(up: Array, count: int) -> Array:

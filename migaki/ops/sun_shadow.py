@@ -27,12 +27,11 @@ def sunlit(vertices: Array, faces: Array, points: Array, directions: Array) -> A
         points: (P, 3), a little off the surface, or it shadows itself.
         directions: (D, 3) of length 1, towards the sun.
     """
-    corners = np.ascontiguousarray(vertices[faces], np.float64)
     seen = np.zeros(len(points))
     for direction in np.asarray(directions, np.float64):
         across, along = _plane(direction)
         axes = np.stack([across, along, direction])
-        seen += _open(corners @ axes.T, np.asarray(points, np.float64) @ axes.T)
+        seen += _open(vertices @ axes.T, faces, points @ axes.T)
     return np.asarray(seen / len(directions))
 
 
@@ -55,8 +54,9 @@ def _plane(direction: Array) -> tuple[Array, Array]:
     return across, np.cross(direction, across)
 
 
-def _open(corners: Array, points: Array) -> Array:
-    low, high = corners[:, :, :2].reshape(-1, 2).min(0), corners[:, :, :2].reshape(-1, 2).max(0)
+def _open(vertices: Array, faces: Array, points: Array) -> Array:
+    corners = np.ascontiguousarray(vertices[faces], np.float64)
+    low, high = (np.array([limit(vertices[:, k]) for k in (0, 1)]) for limit in (np.min, np.max))
     side = max(8, int(np.sqrt(len(corners))))
     cell = float(max((high - low).max(), 1e-12)) / side
     counts = np.zeros(side * side + 1, np.int64)

@@ -38,6 +38,10 @@ class Seen:
     sure: Array
     weights: Array
 
+    def part(self, first: int, last: int) -> Seen:
+        """What is shown of points first .. last."""
+        return Seen(self.colours[first:last], self.sure[first:last], self.weights[first:last])
+
 
 def gathered(frames: Frames, density: Density, level: float, points: Array, normals: Array, surface: Surface,
              progress: Callable[[int, int], None]) -> Seen:
