@@ -113,8 +113,9 @@ class Mesh(Reduction, Change):
         albedo, light = self._divided(seen.colours, (vertices, faces), normals, seen.sure)
         both = _unseen_filled(np.hstack([albedo, seen.colours]), seen.sure, vertices)
         albedo, colours = both[:, :3], both[:, 3:]
-        arrays: dict[str, Any] = {"vertices": vertices, "faces": faces, "normals": normals, "albedo": albedo, "colours": colours,
-                  "weights": seen.weights, "light": light.ambient, "sun": np.stack([light.direction, light.sun])}
+        arrays: dict[str, Any] = {"vertices": vertices, "faces": faces, "normals": normals, "albedo": albedo,
+                                  "colours": colours, "weights": seen.weights, "light": light.ambient,
+                                  "sun": np.stack([light.direction, light.sun])}
         made, files = Triangles(vertices=vertices, faces=faces, normals=normals, colours=albedo), {}
         if canvas is not None:
             own, shown = canvas.baked(found.part(len(vertices), len(points)), light, (vertices, faces), both)

@@ -31,7 +31,8 @@ def test_pixels_show_what_their_rays_meet() -> None:
     places = found.values(faces, vertices)[same]
     assert np.allclose(places, (origin + best[..., None] * direction)[same], atol=1e-4)
     assert not found.values(faces, vertices)[found.face < 0].any()
-    behind = drawn(vertices + 10 * np.array([2.0, -3.0, 1.0]), faces, pose.double().numpy(), lens.double().numpy(), 8, 8)
+    moved = vertices + 10 * np.array([2.0, -3.0, 1.0])
+    behind = drawn(moved, faces, pose.double().numpy(), lens.double().numpy(), 8, 8)
     assert (behind.face == -1).all() and not behind.depth.any()
 
 
@@ -49,7 +50,7 @@ def test_every_triangle_has_a_place_of_its_own() -> None:
     pytest.importorskip("xatlas", reason="atlases need xatlas: pip install 'migaki[mesh]'")
     turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     ring = np.stack([np.cos(turn), np.sin(turn), 0 * turn], 1)
-    vertices = np.concatenate([ring, ring + [0, 0, 2.0], [[0, 0, -0.5], [0, 0, 2.5]]]) + 100.0
+    vertices = np.concatenate([ring, ring + np.array([0, 0, 2.0]), [[0, 0, -0.5], [0, 0, 2.5]]]) + 100.0
     k, n = np.arange(12), np.roll(np.arange(12), -1)
     faces = np.concatenate([np.stack([k, n, n + 12], 1), np.stack([k, n + 12, k + 12], 1),
                             np.stack([n, k, np.full(12, 24)], 1), np.stack([k + 12, n + 12, np.full(12, 25)], 1)])
