@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from migaki.changes.parts.baking import canvas_of, png_of
 from migaki.changes.parts.density_file import Density, read_density
 from migaki.changes.parts.field_density import density_of_field
 from migaki.changes.parts.posed_colours import gathered
@@ -22,6 +23,7 @@ from migaki.ops import mesh as surfaces
 from migaki.ops.albedo import divided
 from migaki.ops.gltf import Mesh as Triangles
 from migaki.ops.gltf import glb, obj
+from migaki.ops.sun_light import Lamp, find_lamp
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], None]
@@ -30,21 +32,26 @@ ARRAYS = "mesh.npz"
 """The mesh as arrays, in the axes of the scene: what the page shows."""
 
 
+SEEN = "mesh_seen.png"
+"""The texture with the colours as they were seen, where there is one; mesh.png is the albedo."""
+
+
 class Mesh(Reduction, Change):
     """Makes a mesh of the surface in a trained field, coloured from posed pictures: mesh.glb and mesh.obj.
 
     `migaki apply mesh --model FIELD --input VIEWS --out DIR`, or --density FILE for a grid of another program. Marching
-    cubes, Taubin's smoothing, decimation by clustering with quadrics; colours are the means of the views that see a
-    vertex, divided into albedo and nine spherical harmonics of light by alternating least squares. The glb is turned to
-    glTF's axes (y up) from a scene whose z is up.
+    cubes, Taubin's smoothing, decimation by clustering with quadrics. Colours of a vertex come from the views that see
+    it, away from outlines and highlights. They are divided into albedo and light: a sun with its shadows and nine
+    spherical harmonics, or the harmonics alone where no sun explains the colours. The glb is turned to glTF's axes (y
+    up) from a scene whose z is up.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """The grid, and how the surface is made."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "model density level faces taubin divide",
-                                            "rest": "points views parts rounds alike z_up"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "model density level faces taubin divide sun texture",
+                                            "rest": "points views parts rounds alike steady z_up"}
 
         model: Path | None = None  # the folder of a trained field (voxel_field, nerf)
         density: Path | None = None  # .npz with `density` (X, Y, Z) and `bounds`, corners of its first and last sample
@@ -52,6 +59,9 @@ class Mesh(Reduction, Change):
         faces: int = 100_000  # triangles at most
         taubin: int = 10  # rounds of smoothing
         divide: bool = True  # divide colours into albedo and light; off: keep them as they were seen
+        texture: int = 0  # px, sides of a texture (needs migaki[mesh]); 0 = colours stand at vertices
+        sun: bool = True  # look for a sun and its shadows; off: light is soft
+        steady: int = 10  # rounds in which normals are averaged with those that look alike; 0 = as the triangles lie
         points: int = 160  # of --model: points of the grid along the longest side of the field's box
         views: int = 32  # of --model: training cameras whose depth is fused, at most
         parts: float = 0.02  # share of the largest part's triangles under which a part is left out
@@ -67,9 +77,12 @@ class Mesh(Reduction, Change):
             if not math.isfinite(self.level) or self.faces < 100 or not 0 <= self.taubin <= 1000:
                 raise UserError("apply mesh: --level is a number, --faces at least 100, --taubin lies between 0 and "
                                 "1000")
-            if not 0 <= self.parts <= 1 or self.alike <= 0 or not 0 <= self.rounds <= 1000:
-                raise UserError("apply mesh: --parts lies between 0 and 1, --alike is above 0, --rounds lies "
-                                "between 0 and 1000")
+            if self.texture and not 64 <= self.texture <= 4096:
+                raise UserError("apply mesh: --texture is 64 to 4096 px, or 0 for colours at vertices")
+            if not 0 <= self.parts <= 1 or self.alike <= 0 or not 0 <= self.rounds <= 1000 or not (
+                    0 <= self.steady <= 1000):
+                raise UserError("apply mesh: --parts lies between 0 and 1, --alike is above 0, --rounds and "
+                                "--steady lie between 0 and 1000")
 
     config: Config
     record_name = "mesh"
@@ -85,25 +98,54 @@ class Mesh(Reduction, Change):
         config = self.config
         density, level, where, progress = self._opened(frames, progress)
         vertices, faces = _surface(density, level, config, where)
-        normals = surfaces.vertex_normals(vertices, faces)
-        colours, weights = gathered(frames, density, level, vertices, normals, progress)
-        if not (weights > 0).any():
+        normals = surfaces.steady_normals(vertices, faces, config.steady)
+        canvas = canvas_of(vertices, faces, normals, config.texture) if config.texture else None
+        points, facing = (vertices, normals) if canvas is None else (np.concatenate([vertices, canvas.points]),
+                                                                     np.concatenate([normals, canvas.normals]))
+        found = gathered(frames, density, level, points, facing, (vertices, faces), progress)
+        seen = found.part(0, len(vertices))
+        if not (seen.weights > 0).any():
             raise UserError(f"{show(frames.path)}: no picture sees the surface of {where}: check that "
                             "both are of one scene")
-        albedo, light = colours.clip(0, 1), np.zeros((9, 3))
-        if config.divide:
-            albedo, light = divided(colours, normals, surfaces.edges_of(faces), weights, rounds=config.rounds,
-                                    alike=config.alike)
-        albedo = _unseen_filled(albedo, weights, vertices)
+        # In tiny pictures everything lies beside an outline.
+        if (seen.sure > 0).sum() < 0.5 * (seen.weights > 0).sum():
+            seen, found = replace(seen, sure=seen.weights), replace(found, sure=found.weights)
+        albedo, light = self._divided(seen.colours, (vertices, faces), normals, seen.sure)
+        both = _unseen_filled(np.hstack([albedo, seen.colours]), seen.sure, vertices)
+        albedo, colours = both[:, :3], both[:, 3:]
+        arrays: dict[str, Any] = {"vertices": vertices, "faces": faces, "normals": normals, "albedo": albedo,
+                                  "colours": colours, "weights": seen.weights, "light": light.ambient,
+                                  "sun": np.stack([light.direction, light.sun])}
+        made, files = Triangles(vertices=vertices, faces=faces, normals=normals, colours=albedo), {}
+        if canvas is not None:
+            own, shown = canvas.baked(found.part(len(vertices), len(points)), light, (vertices, faces), both)
+            atlas = canvas.atlas
+            made = Triangles(vertices=vertices[atlas.places], faces=atlas.faces, normals=normals[atlas.places],
+                             uv=atlas.uv, texture=png_of(own))
+            files[SEEN] = png_of(shown)
+            arrays |= {"uv": atlas.uv, "uv_faces": atlas.faces, "uv_places": atlas.places}
         axes = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]) if config.z_up else np.eye(3)
-        made = Triangles(vertices=vertices, faces=faces, normals=normals, colours=albedo).turned(axes)
+        made = made.turned(axes)
         record = {"vertices": len(vertices), "faces": len(faces), "level": level,
-                  "closed": bool(surfaces.is_closed(faces)), "seen": float((weights > 0).mean()),
-                  "light": light.round(6).tolist()}
-        arrays = io.BytesIO()
-        np.savez(arrays, vertices=vertices, faces=faces, normals=normals, albedo=albedo, colours=colours,
-                 weights=weights, light=light)
-        return Reduced(record=record, files={"mesh.glb": glb(made), **obj(made), ARRAYS: arrays.getvalue()})
+                  "closed": bool(surfaces.is_closed(faces)), "seen": float((seen.weights > 0).mean()),
+                  "light": light.ambient.round(6).tolist(), "sun": None if not light.sun.any() else {
+                      "direction": light.direction.round(6).tolist(), "colour": light.sun.round(6).tolist()}}
+        stored = io.BytesIO()
+        np.savez(stored, **arrays)
+        return Reduced(record=record, files={"mesh.glb": glb(made), **obj(made), **files, ARRAYS: stored.getvalue()})
+
+    def _divided(self, colours: Array, surface: surfaces.Surface, normals: Array, weights: Array) -> tuple[Array, Lamp]:
+        """The albedo (V, 3) of colours and the light on them: with a sun, if one explains them."""
+        config, up = self.config, np.array([0.0, 0.0, 1.0] if self.config.z_up else [0.0, 1.0, 0.0])
+        none = Lamp(np.zeros((9, 3)), np.zeros(3), up)
+        if not config.divide:
+            return colours.clip(0, 1), none
+        if config.sun and (found := find_lamp(colours, *surface, normals, weights, up=up)) is not None:
+            lamp, lit = found
+            return (colours / lamp.on(normals, lit)).clip(0, 1), lamp
+        albedo, light = divided(colours, normals, surfaces.edges_of(surface[1]), weights, rounds=config.rounds,
+                                alike=config.alike)
+        return albedo, replace(none, ambient=light)
 
     def _opened(self, frames: Frames, progress: Progress) -> tuple[Density, float, str, Progress]:
         """The grid, the level of its surface, the name of what it is of, and the progress of what is left to do."""

@@ -1,6 +1,9 @@
 // The meshes of a report: each figure holds a canvas with a .glb (y upwards) as base64, and a choice of what is shown.
 for (const figure of document.querySelectorAll("figure.model")) {
   const canvas = figure.querySelector("canvas"), choice = figure.querySelector("select");
+  const trouble = (error) => {
+    figure.querySelector(".trouble").textContent = `The mesh is not shown: ${error.message}.`;
+  };
   try {
     const mesh = readGlb(Uint8Array.from(atob(canvas.dataset.glb), (letter) => letter.charCodeAt(0)).buffer);
     const low = [Infinity, Infinity, Infinity], high = low.map((value) => -value);
@@ -20,6 +23,6 @@ for (const figure of document.querySelectorAll("figure.model")) {
     choice.addEventListener("change", draw);
     addEventListener("resize", draw);
     draw();
-    figure.dataset.drawn = "yes";
-  } catch (error) { figure.querySelector(".trouble").textContent = `The mesh is not shown: ${error.message}.`; }
+    paint.ready.then(() => { draw(); figure.dataset.drawn = "yes"; }).catch(trouble);
+  } catch (error) { trouble(error); }
 }

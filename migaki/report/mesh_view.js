@@ -1,6 +1,7 @@
 // A mesh in a canvas by WebGL 2, without a library, and a camera that goes round it by mouse, finger and keys.
 
-// Returns positions, normals, colours (linear light) and indices of a .glb with one mesh, as `ops/gltf.py` writes it.
+// Returns positions, normals, colours (linear light), indices, and if there is a texture its coordinates and its picture
+// (a Blob) of a .glb with one mesh, as `ops/gltf.py` writes it.
 function readGlb(buffer) {
   const view = new DataView(buffer);
   if (buffer.byteLength < 28 || view.getUint32(0, true) !== 0x46546c67) throw new Error("this is no .glb file");
@@ -9,11 +10,16 @@ function readGlb(buffer) {
   const part = (number) => {
     const found = content.accessors[number], from = content.bufferViews[found.bufferView];
     const Kind = found.componentType === 5125 ? Uint32Array : Float32Array;
-    return new Kind(buffer, start + from.byteOffset, found.count * (found.type === "VEC3" ? 3 : 1));
+    return new Kind(buffer, start + from.byteOffset, found.count * ({VEC3: 3, VEC2: 2}[found.type] || 1));
   };
   const primitive = content.meshes[0].primitives[0], attributes = primitive.attributes;
-  const places = part(attributes.POSITION);
-  return {places, normals: part(attributes.NORMAL), faces: part(primitive.indices),
+  const places = part(attributes.POSITION), painted = content.textures !== undefined;
+  const image = () => {
+    const entry = content.images[content.textures[0].source], from = content.bufferViews[entry.bufferView];
+    return new Blob([new Uint8Array(buffer, start + from.byteOffset, from.byteLength)], {type: entry.mimeType});
+  };
+  return {places, uv: painted ? part(attributes.TEXCOORD_0) : new Float32Array(places.length / 3 * 2),
+    image: painted ? image() : null, normals: part(attributes.NORMAL), faces: part(primitive.indices),
     colours: attributes.COLOR_0 === undefined ? new Float32Array(places.length).fill(0.5) : part(attributes.COLOR_0)};
 }
 
@@ -22,19 +28,24 @@ const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 
 const vertexShader = `#version 300 es
 in vec3 place, normal, colour;
+in vec2 uv;
 uniform mat4 view, frustum;
 out vec3 facing, paint;
+out vec2 spot;
 out float far;
 void main() {
   vec4 seen = view * vec4(place, 1.0);
-  facing = normal; paint = colour; far = -seen.z;
+  facing = normal; paint = colour; spot = uv; far = -seen.z;
   gl_Position = frustum * seen;
 }`;
 const pixelShader = `#version 300 es
 precision highp float;
 in vec3 facing, paint;
+in vec2 spot;
 in float far;
 uniform int shown;
+uniform bool painted;
+uniform sampler2D picture;
 uniform float exposure, distance;
 uniform vec3 lamp, upwards;
 out vec4 pixel;
@@ -43,10 +54,10 @@ vec3 curve(vec3 light) {
   return mix(12.92 * light, 1.055 * pow(max(light, vec3(0.0031308)), vec3(1.0 / 2.4)) - 0.055, step(0.0031308, light));
 }
 void main() {
-  vec3 n = normalize(facing);
+  vec3 n = normalize(facing), own = painted ? texture(picture, spot).rgb : paint;
   float shade = 0.75 * max(dot(n, lamp), 0.0) + 0.35 + 0.25 * dot(n, upwards);
-  if (shown == 0) pixel = vec4(curve(exposure * paint * shade), 1.0);
-  else if (shown == 1) pixel = vec4(curve(exposure * paint), 1.0);
+  if (shown == 0) pixel = vec4(curve(exposure * own * shade), 1.0);
+  else if (shown == 1) pixel = vec4(curve(exposure * own), 1.0);
   else if (shown == 2) pixel = vec4(vec3(exposure * 0.7 * shade), 1.0);
   else if (shown == 3) pixel = vec4(n * 0.5 + 0.5, 1.0);
   else pixel = vec4(vec3(distance / (distance + far)), 1.0);
@@ -54,6 +65,7 @@ void main() {
 
 // Returns a function that draws the mesh: draw({eye, right, up, back, tangent, distance}, shown, exposure, paper). All
 // vectors are in the axes of the file; `tangent` is that of half the field of view upwards; `paper` is r g b behind it.
+// Its `ready` is a promise: once kept, the texture is there, and what was drawn before has to be drawn again.
 function meshView(canvas, mesh) {
   const gl = canvas.getContext("webgl2", {antialias: true, preserveDrawingBuffer: true});
   if (!gl) throw new Error("this browser shows no WebGL 2");
@@ -67,19 +79,22 @@ function meshView(canvas, mesh) {
   gl.linkProgram(program);
   if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program) || "no WebGL");
   gl.useProgram(program);
-  for (const [name, values] of [["place", mesh.places], ["normal", mesh.normals], ["colour", mesh.colours]]) {
+  for (const [name, values, width] of [["place", mesh.places, 3], ["normal", mesh.normals, 3],
+    ["colour", mesh.colours, 3], ["uv", mesh.uv, 2]]) {
     const at = gl.getAttribLocation(program, name);
     gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
     gl.bufferData(gl.ARRAY_BUFFER, values, gl.STATIC_DRAW);
     gl.enableVertexAttribArray(at);
-    gl.vertexAttribPointer(at, 3, gl.FLOAT, false, 0, 0);
+    gl.vertexAttribPointer(at, width, gl.FLOAT, false, 0, 0);
   }
   gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
   gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, mesh.faces, gl.STATIC_DRAW);
   gl.enable(gl.DEPTH_TEST);
-  const place = Object.fromEntries(["view", "frustum", "shown", "exposure", "distance", "lamp", "upwards"].map(
+  const place = Object.fromEntries(["view", "frustum", "shown", "exposure", "distance", "lamp", "upwards",
+    "painted"].map(
     (name) => [name, gl.getUniformLocation(program, name)]));
-  return (camera, shown, exposure, paper) => {
+  let isPainted = false;
+  const draw = (camera, shown, exposure, paper) => {
     const {eye, right, up, back, tangent, distance} = camera, near = distance / 50, far = distance * 20;
     gl.viewport(0, 0, canvas.width, canvas.height);
     gl.clearColor(...paper, 1);
@@ -92,10 +107,25 @@ function meshView(canvas, mesh) {
     gl.uniform3fv(place.lamp, lamp);
     gl.uniform3fv(place.upwards, camera.upwards);
     gl.uniform1i(place.shown, shown);
+    gl.uniform1i(place.painted, isPainted ? 1 : 0);
     gl.uniform1f(place.exposure, exposure);
     gl.uniform1f(place.distance, distance);
     gl.drawElements(gl.TRIANGLES, mesh.faces.length, gl.UNSIGNED_INT, 0);
   };
+  draw.ready = mesh.image ? textureOf(gl, mesh.image).then(() => { isPainted = true; }) : Promise.resolve();
+  return draw;
+}
+
+// Puts a picture (a Blob, sRGB) into texture unit 0; light is mixed as light.
+async function textureOf(gl, image) {
+  const bitmap = await createImageBitmap(image, {colorSpaceConversion: "none", premultiplyAlpha: "none"});
+  gl.activeTexture(gl.TEXTURE0);
+  gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.SRGB8_ALPHA8, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
+  gl.generateMipmap(gl.TEXTURE_2D);
+  gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
+  gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE);
+  gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE);
 }
 
 // The camera at {azimuth, elevation (degrees), zoom} round a target: axes are {up, first, second}, unit vectors.

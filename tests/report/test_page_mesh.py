@@ -9,6 +9,7 @@ import pytest
 from browsers import CHROMIUM
 from refusals import message
 
+from migaki.data.files.png import encode_png
 from migaki.ops.gltf import Mesh, glb
 from migaki.report.page import Page
 
@@ -50,6 +51,41 @@ def test_a_mesh_is_drawn_and_turned(tmp_path: Path) -> None:
             tab.keyboard.press("+")
         assert tab.evaluate(_RED) > 1.5 * red
         browser.close()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
+def test_a_texture_is_drawn(tmp_path: Path) -> None:
+    """The texture's upper half is red: the way up is right, and the vertices' colours are not used."""
+    sync_playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").sync_playwright
+    picture = np.zeros((3, 8, 8), np.uint8)
+    picture[0, :4], picture[2, 4:] = 255, 255
+    front = np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
+    turned = front[:, [2, 1, 0]] * [1, 1, -1]  # faces x, where the first view is from
+    quad = Mesh(vertices=turned, faces=np.array([[0, 1, 2], [0, 2, 3]]), normals=np.tile([[1.0, 0, 0]], (4, 1)),
+                uv=np.array([[0.0, 1], [1, 1], [1, 0], [0, 0]]), texture=encode_png(picture))
+    page = Page("a texture")
+    page.mesh(glb(quad), "a texture")
+    path = page.write(tmp_path / "page.html")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
+            "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"])
+        tab = browser.new_page(viewport={"width": 390, "height": 844})
+        tab.goto(path.as_uri())
+        tab.wait_for_selector("figure.model[data-drawn=yes]")
+        tab.select_option("figure.model select", "1")
+        upper, lower = tab.evaluate(_HALVES)
+        assert upper[0] > 200 and upper[2] < 60 and lower[2] > 200 and lower[0] < 60
+        browser.close()
+
+
+_HALVES = """() => {
+  const source = document.querySelector("figure.model canvas"), surface = document.createElement("canvas");
+  [surface.width, surface.height] = [100, 60];
+  const paint = surface.getContext("2d");
+  paint.drawImage(source, 0, 0, 100, 60);
+  return [24, 36].map((row) => [...paint.getImageData(50, row, 1, 1).data]);
+}"""
 
 
 _RED = """() => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,21 +17,46 @@ from migaki.core.files import show
 from migaki.core.reduction import Frames
 from migaki.ops.camera import project
 from migaki.ops.linear_light import to_linear
+from migaki.ops.mesh import Surface
+from migaki.ops.mesh_raster import drawn
 
 Array = np.ndarray[Any, Any]
 
 
-def gathered(frames: Frames, density: Density, level: float, points: Array, normals: Array,
-             progress: Callable[[int, int], None]) -> tuple[Array, Array]:
-    """Returns the mean colour (V, 3) of each point in linear light over the views that see it, and the weights (V,).
+_KEPT = 8  # views of a point, the best of those that see it: memory does not grow with the number of pictures
+_EDGE = 1.0  # px from an outline, within which a pixel may show what lies behind
+_UNSURE = 1e-3  # weight of such a view beside a sure one
+_JUMP = 0.02  # of the largest inverse depth: what bends it more within a px is an outline
+_QUANTILE, _SOFT = 0.35, 0.15  # of the brightness of the views of a point, and the width about it that counts
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What pictures show of points: colours (V, 3) in linear light; weights (V,) of sure views, and of all."""
+
+    colours: Array
+    sure: Array
+    weights: Array
+
+    def part(self, first: int, last: int) -> Seen:
+        """What is shown of points first .. last."""
+        return Seen(self.colours[first:last], self.sure[first:last], self.weights[first:last])
+
+
+def gathered(frames: Frames, density: Density, level: float, points: Array, normals: Array, surface: Surface,
+             progress: Callable[[int, int], None]) -> Seen:
+    """Returns the colour of each point over the views that see it, and how surely it is known.
 
     A view counts by the square of the cosine between its line of sight and the normal; transparent pixels do not count.
-    Raises UserError for pictures without poses.
+    Views that see a point beside an outline of the surface (vertices, faces) are not sure, since a mesh is a pixel
+    wrong there and the pixel shows what lies behind. Of the eight best views those somewhat darker than most count, so
+    that a highlight is no colour of the surface. Raises UserError for pictures without poses.
     """
     if not frames.rows:
         raise UserError(f"{show(frames.path)}: a film has no poses: give a set with the columns camera_to_world and "
                         "intrinsics")
-    total, weights = np.zeros((len(points), 3)), np.zeros(len(points))
+    best = _Best(len(points))
+    weights, sure = np.zeros(len(points)), np.zeros(len(points))
     for number, (row, picture) in enumerate(zip(frames.rows, frames.read(), strict=True)):
         pose, lens = camera_of(row, f"{show(frames.path)}: '{show(row.get('file_name', number))}'")
         seen, cosine = density.sees(points, normals, pose[:, 3], level)
@@ -43,10 +69,52 @@ def gathered(frames: Frames, density: Density, level: float, points: Array, norm
         places, at = places[within], at[within]
         planes = [ndimage.map_coordinates(plane, at[:, ::-1].T, order=1, mode="nearest") for plane in _light(picture)]
         weight = cosine[places] ** 2 * (planes[3] if len(planes) > 3 else 1.0)
-        total[places] += np.stack(planes[:3], 1) * weight[:, None]
         weights[places] += weight
+        apart = ndimage.map_coordinates(_from_outlines(surface, pose, lens, height, width), at[:, ::-1].T, order=1,
+                                        mode="nearest")
+        clear = apart > _EDGE
+        sure[places] += weight * clear
+        best.add(places, np.stack(planes[:3], 1), weight * np.where(clear, 1.0, _UNSURE))
         progress(number + 1, len(frames.rows))
-    return total / np.maximum(weights, 1e-9)[:, None], weights
+    return Seen(best.colours(), sure, weights)
+
+
+class _Best:
+    """The views of each point that count most, and the colours in them."""
+
+    def __init__(self, count: int) -> None:
+        self.shown = np.zeros((count, _KEPT, 3), np.float32)
+        self.counted = np.zeros((count, _KEPT), np.float32)
+
+    def add(self, places: Array, colours: Array, weights: Array) -> None:
+        """Take the place of the view that counts least, where this one counts more."""
+        least = self.counted[places].argmin(1)
+        more = weights > self.counted[places, least]
+        self.shown[places[more], least[more]] = colours[more]
+        self.counted[places[more], least[more]] = weights[more]
+
+    def colours(self) -> Array:
+        """The colour (V, 3) at a quantile of the brightness, softly."""
+        order = np.argsort(np.where(self.counted > 0, self.shown.mean(2), np.inf), axis=1, kind="stable")
+        counted = np.take_along_axis(self.counted, order, 1).astype(np.float64)
+        whole = np.maximum(counted.sum(1, keepdims=True), 1e-9)
+        rank = (np.cumsum(counted, 1) - counted / 2) / whole
+        near = np.exp(-0.5 * ((rank - _QUANTILE) / _SOFT) ** 2) * counted
+        shown = np.take_along_axis(self.shown, order[..., None], 1)
+        return np.asarray((shown * near[..., None]).sum(1) / np.maximum(near.sum(1), 1e-12)[:, None])
+
+
+def _from_outlines(surface: Surface, pose: Array, lens: Array, height: int, width: int) -> Array:
+    """How far pixels (H, W) are from the next outline, px: where depth jumps. A plane's inverse depth does not bend."""
+    depth = drawn(*surface, pose, lens, height, width).depth
+    inverse = np.where(depth > 0, 1 / np.maximum(depth, 1e-12), 0.0)
+    jumps = np.zeros(inverse.shape, bool)
+    most = _JUMP * float(inverse.max())
+    if height > 2 and width > 2:
+        jumps[1:-1] |= np.abs(np.diff(inverse, 2, axis=0)) > most
+        jumps[:, 1:-1] |= np.abs(np.diff(inverse, 2, axis=1)) > most
+    return np.asarray(ndimage.distance_transform_edt(~jumps) if jumps.any() else
+                      np.full(inverse.shape, float(height + width)))
 
 
 def camera_of(row: Mapping[str, Any], where: str) -> tuple[Array, Array]:
