@@ -20,6 +20,7 @@ from migaki.core.files import show
 from migaki.core.glossary import glossary
 from migaki.data.folder import ImageFolder
 from migaki.data.second_picture import SecondPictures
+from migaki.data.sets.optional import columns_of
 from migaki.nets.onnx_file import OnnxFile, Values
 from migaki.ops.geometry.flow import FlowSettings
 from migaki.ops.geometry.moment import Cloud, both_flows, clouds, drawn
@@ -84,6 +85,7 @@ class Moments(Change):
         """Find the next photographs and the depth."""
         config = self.config
         self._folder = ImageFolder(folder)
+        columns_of(self._folder, *self.hints)
         self._next = SecondPictures(self._folder, "next", config.next)
         self._network = (None if config.network is None else
                          OnnxFile(config.network, 1, 1, config.values, config.multiple))

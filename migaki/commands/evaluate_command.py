@@ -69,6 +69,10 @@ def _is_value(words: list[str], place: int) -> bool:
 def _judge(name: str, words: list[str], runs: list[Path] | None = None) -> int:
     cls = reference("judges", name, "Judge")
     found, rest = ([], words) if runs is not None else _first_runs(words)
+    if rest and not rest[0].startswith("-"):  # it stands where runs stand
+        from migaki.core.trained import read_record
+
+        read_record(Path(rest[0]))  # raises a UserError that names what is wrong with the run
     options = parse(f"evaluate {name}", docstring(cls), rest, also=(CONFIG,), out=_OUT,
                     config=f"{cls}.Config")
     from migaki.report.findings import figure_lines

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import itertools
 import multiprocessing
 import os
@@ -27,6 +28,7 @@ from migaki.core.errors import UserError
 T = TypeVar("T")
 Chunk = list[int]
 Engine = Literal["local", "ray"]
+_NO_RAY = "--engine ray needs an extra: pip install 'migaki[ray]'"
 
 _MAX_WORKERS = 2**12  # processes
 _MAX_DEATHS = 3  # workers that may die on one chunk before the job is given up
@@ -54,6 +56,8 @@ def check(workers: int, engine: Engine, address: str | None) -> None:
         raise UserError(f"--workers {workers:.0e}: at most {_MAX_WORKERS:,}, or 0 for one per core")
     if address is not None and engine != "ray":
         raise UserError("--address names a Ray cluster: add --engine ray")
+    if engine == "ray" and importlib.util.find_spec("ray") is None:
+        raise UserError(_NO_RAY)
 
 
 def work(task: Task[T], chunks: Sequence[Chunk], *, workers: int = 1, engine: Engine = "local",
@@ -187,7 +191,7 @@ def _on_ray(task: Task[T], chunks: Sequence[Chunk], workers: int, address: str |
     try:
         ray: Any = importlib.import_module("ray")
     except ImportError as error:
-        raise UserError("--engine ray needs an extra: pip install 'migaki[ray]'") from error
+        raise UserError(_NO_RAY) from error
     ours = not ray.is_initialized()
     if ours:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -256,7 +256,7 @@ def _train(system: System, source: Source, run: Run, out: Path, device: torch.de
                 if is_due(done, steps, run.log_every):
                     log.add(held_out_figures(system, source, device, precision))
                 means = log.write(done, system, bar)
-                bar.advance(0, _note(means, bar.rate() * next(iter(batch.values())).shape[0]))
+                bar.advance(0, _note(means, bar.rate() * next(iter(batch.values())).shape[0], system.batch_of))
             if run.sample_every and (done % run.sample_every == 0 or done == steps):
                 _write_sheet(system, source, out, done, device, precision)
             if run.keep_every and done % run.keep_every == 0 and processes.rank() == 0:
@@ -317,13 +317,13 @@ def _is_worth_a_place(key: str, value: float) -> bool:
     return value != 0 or not key.endswith("/skipped")
 
 
-def _note(means: dict[str, float], rate: float) -> str:
+def _note(means: dict[str, float], rate: float, noun: str = "image") -> str:
     # Both networks, or training and held-out images, may have a figure of the same name: such names stay whole.
     short = {key: key.split("/", 1)[-1] for key in means if _is_worth_a_place(key, means[key])}
     names = list(short.values())
     shown = [f"{name if names.count(name) == 1 else key.replace('/', ' ').replace('_', ' ')} {means[key]:.3g}"
              for key, name in list(short.items())[:6]]
-    return "  ".join([f"{rate:.0f} images/s", *shown] if rate else shown)  # no rate before the second step
+    return "  ".join([f"{rate:.0f} {noun}s/s", *shown] if rate else shown)  # no rate before the second step
 
 
 def _write_sheet(system: System, source: Source, out: Path, step: int, device: torch.device, precision: Any) -> None:

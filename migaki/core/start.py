@@ -23,7 +23,7 @@ def start_lines(system: System, source: Source, run: Any, out: Path, device: tor
     config = system.config
     steps, batch = int(config.steps), getattr(config, "batch_size", 0)
     pace = f"{steps - start:,} of {counted(steps, 'step')} are left" if start else counted(steps, "step")
-    pace += f", {counted(batch, 'image')} each" if batch else ""
+    pace += f", {counted(batch, system.batch_of)} each" if batch else ""
     return [
         f"{name}: {pictures(system, source)}; {num_parameters(system):,} parameters; on {device_name(device)} in "
         f"{_PRECISION.get(precision, precision)}",

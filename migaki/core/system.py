@@ -56,6 +56,8 @@ class System(nn.Module, ABC):
     """Prefixes of state that each of several processes has its own of; all other state is the same in all of them."""
     remarks: tuple[str, ...] = ()
     """What `prepare` has to say of the data; said once a run begins or goes on, so not before it is refused."""
+    batch_of: ClassVar[str] = "image"
+    """What the rows of a batch are, in one word: for the lines that say how fast it learns."""
     applied_by: ClassVar[str] = ""
     """The change with an option `run` that `apply RUN` stands for, where using a run takes options of its own."""
 

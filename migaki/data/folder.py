@@ -43,6 +43,7 @@ from migaki.data.sets.class_names import (
 from migaki.data.sets.common_shape import common_shape
 from migaki.data.sets.contents import contents
 from migaki.data.sets.headers import headers_of
+from migaki.data.sets.label_shapes import check_vectors
 from migaki.data.sets.labels import LENS_KEYS, PLANE_KEYS, POINT_KEYS, VECTOR_KEYS, Columns, gather_columns
 from migaki.data.sets.lazy_rows import LazyRows
 from migaki.data.sets.left_out import LeftOut
@@ -50,6 +51,7 @@ from migaki.data.sets.listing import list_files
 from migaki.data.sets.metadata import find_metadata
 from migaki.data.sets.moved_labels import move_objects
 from migaki.data.sets.objects import of_objects
+from migaki.data.sets.possible import check_present
 from migaki.data.sets.rows import listed_rows, metadata_rows, shard_rows
 from migaki.data.sets.stacked import stacked
 
@@ -308,11 +310,8 @@ class ImageFolder:
     def vectors(self, key: str, index: int) -> Array:
         """Returns the numbers (C, H, W) float32 `key` of row `index`, moved with the pixels of the delivered image."""
         values = read_image(place(self._root, self.rows[index], f"{key}_file_name")).astype(np.float32)
-        move = self.move(index)
-        if self.size is not None and values.shape[1:] != move.before:
-            raise UserError(f"{show(self.path)}: the {key} of '{show(self.names[index])}' is {values.shape[2]} x "
-                            f"{values.shape[1]} px, the image {move.before[1]} x {move.before[0]}: bring them to one "
-                            "size")
+        move, header = self.move(index), self._headers[index]
+        check_vectors(self.path, self.names[index], key, values, (header.height, header.width))
         return values if move.is_identity else move.vectors(values, in_pixels=in_pixels(key))
 
     def read(self, indices: Sequence[int], keys: Iterable[str] | None = None) -> Batch:
@@ -347,21 +346,12 @@ class ImageFolder:
         raise UserError(f"{show(self.path)}: {reason}: correct the metadata or choose another folder")
 
     def require(self, *keys: str) -> None:
-        """UserError in one line if a label is missing, or is empty or NaN for any image."""
+        """UserError in one line if a label is missing, or is empty, NaN or impossible for any image (sets/possible)."""
         for key in keys:
             self.require_column(key)
-            if key in self.files:
-                missing: Array = np.array([name is None for name in self.files[key]])
-            elif key in self.labels and self.labels[key].dtype.kind == "f":
-                missing = np.logical_not(np.isfinite(self.labels[key].reshape(len(self), -1)).all(axis=1))
-            else:
-                continue
-            if missing.any():
-                index = int(missing.argmax())
-                raise UserError(
-                    f"{show(self.path)}: '{key}' is missing or not finite for {int(missing.sum())} of {len(self)} "
-                    f"images, first for {show(self.names[index])} (row {index + 1}): correct or remove these rows"
-                )
+            held = self.files[key] if key in self.files else self.labels.get(key)
+            if held is not None:
+                check_present(self.path, self.names, key, held)
 
     def select(self, indices: Sequence[int] | Array) -> ImageFolder:
         """Returns a view of the folder with these images, in this order; a boolean array selects where it is true."""

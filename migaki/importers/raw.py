@@ -155,7 +155,9 @@ def _opened(path: Path) -> Iterator[Any]:
         with rawpy.imread(io.BytesIO(read_bytes(path, _MAX_BYTES))) as raw:
             yield raw
     except rawpy.LibRawError as error:
-        reason = show(" ".join(str(error).split())[:100])
+        said = error.args[0] if error.args else ""
+        text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)  # LibRaw's own words are bytes
+        reason = show(" ".join(text.split())[:100])
         raise UserError(f"{show(path)}: no raw photograph that LibRaw reads ({reason}): convert it to DNG") from error
 
 

@@ -17,9 +17,11 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.judge import Findings, Judge, Progress, Section
 from migaki.core.trained import load_system
-from migaki.data.batches.raw_pixels import RAW_COLUMNS
+from migaki.data.batches.raw_pixels import RAW_COLUMNS, require_raw
 from migaki.data.batches.ray_pixels import divide_views, evenly
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.optional import columns_of
+from migaki.data.sets.raw_columns import COLOURS, NOISE
 from migaki.metrics.restoration import psnr, ssim
 from migaki.ops.anscombe import stabilised, unstabilised
 from migaki.ops.linear_light import luminance, to_linear
@@ -29,8 +31,6 @@ from migaki.report.tables import Entry, Table
 
 _SHOWN = 5  # views on the sheet
 _CAMERA = ("camera_to_world", "intrinsics")
-_COLOURS = ("white_balance", "colour_matrix")
-_NOISE = ("shot_noise", "read_noise")
 _STRENGTHS = (0.3, 0.5, 0.7, 0.9, 1.2)  # of non-local means, in deviations of the noise
 _NOTE = ("Means over held-out views, in dB but for SSIM and errors: of developed pictures, of linear light up to "
          "white, and of the darkest third of the pixels that are not black. Colours are aligned by a factor and a shift"
@@ -70,7 +70,9 @@ class RawViews(Judge):
             raise UserError("evaluate raw_views: name a trained field: migaki evaluate raw_views RUN --data DIR")
         fields = [_field(run, self.config.device) for run in runs]
         folder = ImageFolder(self.config.data, channels=3)
-        folder.require("radiance", *RAW_COLUMNS)
+        folder.require("radiance")
+        require_raw(folder)
+        columns_of(folder, *COLOURS, *NOISE, "preview_gain")
         held = divide_views(folder, int(getattr(fields[0].config, "hold_out", 0)))[1]
         if not held:
             raise UserError(f"{show(folder.path)}: no view is held out, so none can be judged: train with --hold-out 8")
@@ -80,17 +82,20 @@ class RawViews(Judge):
             light = {name: _rendered(field, folder, place) for name, field in zip(names, fields, strict=True)}
             light |= self._free(folder, place)
             truth = folder.read_label("radiance", [place])[0]
+            if not torch.isfinite(truth).all():
+                raise UserError(f"{show(folder.path)}: the radiance of {show(folder.names[place])} is not finite: "
+                                "render it again, or leave the row out")
             found.add(place, truth, light, _above_white(folder, place, truth))
             progress(number + 1, len(held))
         return self._findings(found, names, runs)
 
     def _free(self, folder: ImageFolder, place: int) -> dict[str, Tensor]:
         """What costs no training: the noisy raw of the view, and its denoising at several strengths."""
-        row = folder.read([place], (*RAW_COLUMNS, *(key for key in (*_COLOURS, *_NOISE) if key in folder.labels)))
+        row = folder.read([place], (*RAW_COLUMNS, *(key for key in (*COLOURS, *NOISE) if key in folder.labels)))
         black, white = float(row["black_level"]), float(row["white_level"])
         light = demosaicked((row["raw"][0].float() - black) / (white - black), row["mosaic"][0])
         found = {_VIEW: _balanced(light, row)}
-        if self.config.denoise and all(key in row for key in _NOISE):
+        if self.config.denoise and all(key in row for key in NOISE):
             noise = float(row["shot_noise"]), float(row["read_noise"])
             flat = stabilised(light, *noise)
             for strength in _STRENGTHS:
@@ -178,7 +183,7 @@ def _above_white(folder: ImageFolder, place: int, truth: Tensor) -> Tensor:
     """Which pixels (H, W) of a view are brighter in some colour than the sensor's white at the longest shutter."""
     if "preview_gain" not in folder.labels:
         return torch.zeros(truth.shape[-2:], dtype=torch.bool)
-    row = folder.read([place], tuple(key for key in _COLOURS if key in folder.labels))
+    row = folder.read([place], tuple(key for key in COLOURS if key in folder.labels))
     balance = row["white_balance"][0].float() if "white_balance" in row else torch.ones(3)
     matrix = row["colour_matrix"][0].float() if "colour_matrix" in row else torch.eye(3)
     least = float(folder.read_label("preview_gain", range(len(folder))).min())
@@ -202,7 +207,7 @@ def _rendered(field: Any, folder: ImageFolder, place: int) -> Tensor:
         made = field.predict({key: value.to(_device_of(field)) for key, value in cameras.items()})
     if "rendered_radiance" not in made:
         return to_linear(made["rendered"][0].float().cpu())
-    row = folder.read([place], tuple(key for key in _COLOURS if key in folder.labels))
+    row = folder.read([place], tuple(key for key in COLOURS if key in folder.labels))
     return _balanced(made["rendered_radiance"][0].float().cpu(), row)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from migaki.core.batch import Batch, Key
 from migaki.core.damage import Damage, scalars
-from migaki.core.errors import UserError
+from migaki.core.errors import UnfitPicture, UserError
 from migaki.ops.linear_light import to_linear
 from migaki.ops.raw_light import Pattern, demosaicked, developed, from_camera, mosaic_of, mosaicked, to_camera
 
@@ -81,6 +81,8 @@ class Sensor(Damage):
         config = self.config
         if len(image) not in (1, 3):
             raise UserError(f"sensor: sees red, green and blue, not {len(image)} channels")
+        if not torch.isfinite(image).all():
+            raise UnfitPicture("has light that is not finite: render it again, or leave it out")
         image = image.expand(3, -1, -1)
         time = config.shutters[int(torch.randint(len(config.shutters), (), generator=draw))]
         scale = 2.0**config.exposure * time / max(config.shutters)

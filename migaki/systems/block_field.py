@@ -24,7 +24,7 @@ from migaki.core.metric import Metric
 from migaki.core.source import Source
 from migaki.core.system import System, descend
 from migaki.core.trained import load_system
-from migaki.data.batches.block_rays import SharedRays
+from migaki.data.batches.block_rays import SharedRays, appearances_of
 from migaki.data.batches.ray_pixels import divide_views, evenly
 from migaki.metrics.views import Views
 from migaki.ops.blocks import shares
@@ -112,6 +112,7 @@ class BlockField(System):
 
     config: Config
     inputs = ("camera_to_world", "intrinsics")
+    batch_of = "ray"
     keys = (
         Key(name="ray_code", shape=(), unit="int64, the number of the appearance of the ray's picture"),
         Key(name="shared_origin", shape=("P", "3"), unit="scene units, of a ray that two blocks see"),
@@ -150,7 +151,9 @@ class BlockField(System):
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the views and divide them; takes the size and what else it lacks from the set."""
         check_engine(data.workers, data.engine, data.address)
+        _check_blocks(config)
         folder = open_views(data, config)
+        appearances_of(folder, config.appearance)  # refuses a column that is not there
         space = space_of(config, folder)
         config = arranged(replace(completed(config, folder), space=space), folder)
         pairs = [shared_views(folder, config, *pair) for pair in enumerate(config.parents) if pair[0] != pair[1]]
@@ -261,6 +264,15 @@ class BlockField(System):
     def metric(self) -> Metric:
         """PSNR and SSIM of the rendered views."""
         return Views()
+
+
+def _check_blocks(config: BlockField.Config) -> None:
+    """UserError for what would be refused, or pass unseen, only once a block is trained."""
+    if config.inner <= 0:
+        raise UserError(f"--inner {config.inner:g}: half a side of a cube, so a length above 0")
+    if min(config.block_steps, config.block_rays) < 1 or not config.block_rate > 0:
+        raise UserError(f"--block-steps {config.block_steps} --block-rays {config.block_rays} --block-rate "
+                        f"{config.block_rate:g}: a block learns by at least one update of one ray, at a rate above 0")
 
 
 def block_config(config: BlockField.Config, number: int) -> VoxelBlock.Config:

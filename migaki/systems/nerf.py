@@ -69,6 +69,7 @@ class Nerf(System):
 
     config: Config
     inputs = ("camera_to_world", "intrinsics")
+    batch_of = "ray"
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -18,9 +18,11 @@ from migaki.core.errors import UserError
 from migaki.core.metric import Metric
 from migaki.core.source import Source
 from migaki.core.system import System, descend
-from migaki.data.batches.raw_pixels import RAW_COLUMNS, RawPixels, shutters_of
+from migaki.data.batches.raw_pixels import RawPixels, require_raw, shutters_of
 from migaki.data.batches.ray_pixels import divide_views, evenly
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.optional import columns_of
+from migaki.data.sets.raw_columns import COLOURS, NOISE
 from migaki.data.sets.scenes import scene_of
 from migaki.metrics.views import Views
 from migaki.ops.camera import pixel_rays
@@ -81,6 +83,7 @@ class RawField(System):
 
     config: Config
     inputs = ("camera_to_world", "intrinsics")
+    batch_of = "ray"
     keys = (
         Key(name="ray_seen", shape=("3",), unit="1 for the colour that a pixel of a mosaic saw, else 0"),
         Key(name="ray_exposure", shape=(), unit="number of the shutter, 0 = the longest"),
@@ -120,7 +123,8 @@ class RawField(System):
     def open(cls, data: PosedPictures, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the views; takes the size, the box and the shutters from the set."""
         folder = open_views(data, config)
-        folder.require(*RAW_COLUMNS)
+        require_raw(folder)
+        columns_of(folder, *COLOURS, *NOISE, "preview_gain")
         space = config.space or ("box" if config.background or scene_of(folder).background else "all")
         config = replace(completed(config, folder), space=space, shutters=config.shutters or shutters_of(folder),
                          floor=config.floor or _floor_of(folder))

@@ -70,6 +70,7 @@ class VoxelField(System):
 
     config: Config
     inputs = ("camera_to_world", "intrinsics")
+    batch_of = "ray"
     keys = (
         Key(name="ray_origin", shape=("3",), unit="scene units"),
         Key(name="ray_direction", shape=("3",), unit="of length 1, in the world"),

@@ -15,6 +15,7 @@ CASES = [
     ("simulate eyes --out x --gaze-pitch 1", "Expected 2 values"),
     ("apply", "missing: RUN"),
     ("evaluate run --data a --steps 3", "unrecognized options: --steps"),
+    ("evaluate views fild --data a", "fild: no such folder"),
     ("train simgan --synthetic a --real b --out c --preset papr", "paper-hands"),
     ("simulate hands --out x --cube-mm nan", "--cube-mm nan: must be a finite number"),
     ("simulate eyes --out x --gaze-pitch 1 inf", "--gaze-pitch inf: must be a finite number"),

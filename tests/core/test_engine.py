@@ -93,6 +93,8 @@ def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"migaki\[ray\]"):
         made(Squares(folder=tmp_path), engine="ray")
+    with pytest.raises(UserError, match=r"migaki\[ray\]"):
+        engine.check(1, "ray", None)  # before a folder is made for the result
 
 
 @pytest.mark.slow

@@ -247,3 +247,4 @@ def test_the_line_of_progress_keeps_names_apart() -> None:
     means = {"net/loss": 0.5, "net/accuracy": 0.9, "net/skipped": 0.0, "held_out/accuracy": 0.6}
     assert _note(means, 0.0) == "loss 0.5  net accuracy 0.9  held out accuracy 0.6"
     assert _note({"net/skipped": 0.25}, 10.0) == "10 images/s  skipped 0.25"
+    assert _note({"net/loss": 0.5}, 10.0, "ray") == "10 rays/s  loss 0.5"

@@ -13,7 +13,7 @@ from dark_ball import ball_light, write_dark_ball
 
 from migaki.changes.develop import Develop
 from migaki.changes.refocus import Refocus
-from migaki.core.errors import UserError
+from migaki.core.errors import UnfitPicture, UserError
 from migaki.core.fit import Run, fit
 from migaki.core.trained import load_system
 from migaki.data.batches.raw_pixels import RawPixels, shutters_of
@@ -21,6 +21,7 @@ from migaki.data.files.image_file import read_image
 from migaki.data.folder import ImageFolder
 from migaki.judges.raw_views import RawViews
 from migaki.ops.raw_light import developed, white_of
+from migaki.simulate.sensor import Sensor
 from migaki.stages.apply import apply, apply_change
 from migaki.stages.apply_job import ApplyJob
 from migaki.stages.evaluate import run_judge
@@ -233,3 +234,11 @@ def test_wrong_options_are_named(changes: dict[str, Any], reason: str) -> None:
 def test_wrong_lenses_and_curves_are_named(change: Any, options: dict[str, Any], reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         change.Config(**options)
+
+
+def test_light_that_is_no_number_is_refused_by_name() -> None:
+    """NaN has no photons: the Poisson draw would end in a traceback."""
+    light = torch.ones(3, 8, 8)
+    light[1, 2, 3] = float("nan")
+    with pytest.raises(UnfitPicture, match="not finite"):
+        Sensor().damage_one(light, torch.Generator())

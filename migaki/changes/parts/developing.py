@@ -12,15 +12,15 @@ from migaki.core.batch import Batch
 from migaki.core.errors import UnfitPicture, UserError
 from migaki.core.files import show
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.optional import columns_of
+from migaki.data.sets.raw_columns import COLOURS, LEVELS, require_levels
 from migaki.ops.raw_light import Curve, demosaicked, developed, from_camera, white_of
 
 Light = Literal["auto", "rendered_radiance", "radiance", "raw"]
 
-_CAMERA = ("white_balance", "colour_matrix")
-_RAW = ("mosaic", "black_level", "white_level")
 _KINDS = ("rendered_radiance", "radiance", "raw")
 
-LIGHT_KEYS = (*_KINDS, *_RAW, *_CAMERA)
+LIGHT_KEYS = (*_KINDS, *LEVELS, *COLOURS)
 """All that may be read of a set."""
 
 
@@ -46,10 +46,11 @@ def light_of(folder: ImageFolder, config: Any) -> tuple[str, ...]:
     kinds = _KINDS if config.light == "auto" else (config.light,)
     for kind in kinds:
         if kind in folder.files:
-            needs = (kind, *_RAW) if kind == "raw" else (kind,)
-            folder.require(*needs)
-            own = tuple(key for key in _CAMERA if key in folder.labels) if kind != "radiance" else ()
-            return (*needs, *own)
+            folder.require(kind)
+            if kind == "raw":
+                require_levels(folder)
+            own = columns_of(folder, *COLOURS) if kind != "radiance" else ()
+            return (kind, *(LEVELS if kind == "raw" else ()), *own)
     raise UserError(f"{show(folder.path)}: has no {' and no '.join(kinds)}: apply a run of `migaki train raw_field`, "
                     "or render with `migaki simulate scene --linear`")
 

@@ -15,6 +15,7 @@ from migaki.changes.parts.density_file import Density
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.reduction import Frames
+from migaki.data.sets.possible import is_lens, is_pose
 from migaki.ops.camera import project
 from migaki.ops.linear_light import to_linear
 from migaki.ops.mesh import Surface
@@ -130,7 +131,7 @@ def camera_of(row: Mapping[str, Any], where: str) -> tuple[Array, Array]:
                             "`migaki simulate scene` or `migaki import transforms` writes")
         found.append(value.reshape(shape))
     pose, lens = found
-    if np.abs(pose[:, :3].T @ pose[:, :3] - np.eye(3)).max() > 1e-2 or min(lens[:2]) <= 0:
+    if not (is_pose(pose[None]).all() and is_lens(lens[None]).all()):
         raise UserError(f"{where}: its pose is no rotation, or its focal length is not above 0: correct it")
     return pose, lens
 

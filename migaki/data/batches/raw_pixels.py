@@ -12,19 +12,24 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.data.batches.ray_pixels import RayPixels
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.raw_columns import LEVELS, require_levels
 
 Array = np.ndarray[Any, Any]
 
-RAW_COLUMNS = ("camera_to_world", "intrinsics", "raw", "mosaic", "black_level", "white_level", "shutter")
+RAW_COLUMNS = ("camera_to_world", "intrinsics", "raw", *LEVELS, "shutter")
 """What a set needs so that a field can be learned from its raw pictures."""
+
+
+def require_raw(folder: ImageFolder) -> None:
+    """UserError unless a field can be learned from the raw pictures of a set."""
+    folder.require(*RAW_COLUMNS)
+    require_levels(folder)
 
 
 def shutters_of(folder: ImageFolder) -> tuple[float, ...]:
     """The distinct times of exposure of a set, s, the longest first."""
-    found = sorted({float(time) for time in folder.read_label("shutter", range(len(folder)))}, reverse=True)
-    if found[-1] <= 0:
-        raise UserError(f"{show(folder.path)}: a shutter of {found[-1]:g} s: give times above 0")
-    return tuple(found)
+    folder.require("shutter")
+    return tuple(sorted({float(time) for time in folder.read_label("shutter", range(len(folder)))}, reverse=True))
 
 
 class RawPixels(RayPixels):
@@ -41,14 +46,10 @@ class RawPixels(RayPixels):
     def __init__(self, folder: ImageFolder, batch_size: int, seed: int, shutters: tuple[float, ...],
                  held_out: ImageFolder | None = None) -> None:
         every = range(len(folder))
-        folder.require(*RAW_COLUMNS)
+        require_raw(folder)
         self._mosaics = folder.read_label("mosaic", every).numpy().astype(np.int64)
-        if self._mosaics.shape[1:] != (4,) or self._mosaics.min() < 0 or self._mosaics.max() > 2:
-            raise UserError(f"{show(folder.path)}: a mosaic is four of 0 (red), 1 (green) and 2 (blue): correct it")
         self._black, self._white = (folder.read_label(f"{name}_level", every).numpy().astype(np.float32)
                                     for name in ("black", "white"))
-        if (self._black >= self._white).any():
-            raise UserError(f"{show(folder.path)}: a black_level is not below its white_level: correct them")
         times = folder.read_label("shutter", every).float()
         self._exposures = (times[:, None] - torch.tensor(shutters)).abs().argmin(1).numpy()
         super().__init__(folder, batch_size, seed, held_out)

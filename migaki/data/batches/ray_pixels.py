@@ -27,8 +27,10 @@ def divide_views(folder: ImageFolder, every: int) -> tuple[list[int], list[int]]
     held = named or (list(range(0, len(folder), every)) if every > 0 else [])
     learned = [index for index in range(len(folder)) if index not in set(held)]
     if not learned:
-        raise UserError(f"{show(folder.path)}: all {len(folder)} views are held out, so none is left to learn from: "
-                        "give more views, or --hold-out 0")
+        why = ("each row's `split` says test or val: leave some of them out" if named
+               else "give more views, or --hold-out 0")
+        raise UserError(f"{show(folder.path)}: its views ({len(folder)}) are all held out, so none is left to learn "
+                        f"from: {why}")
     return learned, held
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from migaki.core.batch import Key
+from migaki.core.errors import UserError
+from migaki.core.files import show
 from migaki.core.glossary import glossary
 
 Array = np.ndarray[Any, Any]
@@ -33,10 +36,22 @@ def misfit(name: str, array: Array) -> str:
     return ""
 
 
+def check_vectors(path: Path, name: str, key: str, values: Array, size: tuple[int, int]) -> None:
+    """UserError unless the vectors (C, H, W) `key` of a picture have the channels of the glossary and its size (H, W).
+    """
+    wanted = glossary()[key].shape[0]
+    if wanted.isdigit() and len(values) != int(wanted):
+        raise UserError(f"{show(path)}: the {key} of '{show(name)}' has {len(values)} channels, not {wanted}: write it "
+                        "again")
+    if values.shape[1:] != size:
+        raise UserError(f"{show(path)}: the {key} of '{show(name)}' is {values.shape[2]} x {values.shape[1]} px, the "
+                        f"image {size[1]} x {size[0]}: bring them to one size")
+
+
 def _fits(key: Key, shape: tuple[int, ...]) -> bool:
-    """Whether the last axis has the length in the glossary; outlines may have other numbers of points."""
-    if not key.shape[-1].isdigit() or (len(key.shape) == 1 and key.unit == "0 or 1"):
+    """Whether the axes have the lengths in the glossary; outlines may have other numbers of points."""
+    if key.kind == "points":  # positions may have no depth
+        return not key.shape[-1].isdigit() or shape[-1] in (2, int(key.shape[-1]))
+    if len(key.shape) == 1 and key.unit == "0 or 1":
         return True
-    if key.kind == "points" and shape[-1] == 2:
-        return True  # positions may have no depth
-    return shape[-1] == int(key.shape[-1])
+    return all(not wanted.isdigit() or length == int(wanted) for wanted, length in zip(key.shape, shape, strict=True))

@@ -36,8 +36,8 @@ def scene_of(folder: ImageFolder) -> Scene:
         raise UserError(f"{where}: scene.bounds is no box [[x0, y0, z0], [x1, y1, z1]]: correct it")
     if not 0 <= near < far:
         raise UserError(f"{where}: scene.near {near:g} and scene.far {far:g} are no ascending distances: correct them")
-    if len(behind) not in (0, 3):
-        raise UserError(f"{where}: scene.background is no colour [r, g, b]: correct it")
+    if len(behind) not in (0, 3) or not all(0 <= part <= 1 for part in behind):
+        raise UserError(f"{where}: scene.background is no colour [r, g, b] from 0 to 1: correct it")
     return Scene((*low, *high), near, far, behind)
 
 

@@ -129,7 +129,7 @@ def check_views(name: str, config: Any) -> None:
         raise UserError("--bounds: give x0 y0 z0 x1 y1 z1 of the box, the second three above the first")
     if not all(math.isfinite(value) for value in config.bounds) or not 0 <= config.near < config.far:
         raise UserError(f"--near {config.near:g} --far {config.far:g}: rays begin before they end")
-    if len(config.background) != 3:
+    if len(config.background) != 3 or not all(0 <= part <= 1 for part in config.background):
         raise UserError("--background: give r g b from 0 to 1")
 
 
