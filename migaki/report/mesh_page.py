@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from migaki.changes.mesh import ARRAYS, Mesh
+from migaki.changes.mesh import ARRAYS, SEEN, Mesh
 from migaki.core.files import read_json, show
 from migaki.ops.linear_light import to_srgb
 from migaki.ops.mesh import face_normals
@@ -34,13 +34,15 @@ def write_page(out: Path, given: Path, change: Mesh) -> None:
     page.numbers([("triangles", f"{record['faces']:,}", "closed" if record["closed"] else "with open edges"),
                   ("seen", f"{100 * record['seen']:.0f} %", "vertices that a picture shows"),
                   ("level", f"{record['level']:.4g}", "density of the surface") if change.config.model is None else
-                  ("grid", f"{change.config.points}", "points along the longest side")])
+                  ("grid", f"{change.config.points}", "points along the longest side"),
+                  ("sun", "found" if record["sun"] else "none", "with shadows" if record["sun"] else "light is soft")])
     page.mesh((out / "mesh.glb").read_bytes(), "Drag to turn it; two fingers or the wheel come nearer, arrow keys and "
               "+ do it too. Own colours are the albedo; the light is the page's.")
     page.figure(sheet([("albedo", torch.stack([one[0] for one in pictures])),
                        ("shape", torch.stack([one[1] for one in pictures]))], min_side=_SIDE),
                 "From four sides. Albedo: the surface's own colour, light divided out. Shape: grey, lit from one side.")
-    page.links([(name, name) for name in ("mesh.glb", "mesh.obj", "mesh.mtl")])
+    page.links([(name, name) for name in ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", SEEN)
+                if (out / name).exists()])
     if "command" in record:
         page.section("Repeat it", is_folded=True)
         page.code(record["command"])

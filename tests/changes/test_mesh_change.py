@@ -113,6 +113,7 @@ def test_shape_and_albedo_of_two_balls(scene: Path) -> None:
     lamp = np.roll(LIGHT, 1, axis=1) * np.r_[1, -np.ones(3), np.ones(5)][:, None]
     assert psnr(made["albedo"][seen] * (basis @ lamp), own * (basis @ lamp)) > 24
     record = json.loads((out / "mesh.json").read_text())
+    assert record["sun"] is None  # there is none, so light and albedo are those of the harmonics alone
     assert record["closed"] and record["level"] == 20 and "density_contents" in record
     assert (out / "mesh.html").read_text().count("data:image/png") == 1
 

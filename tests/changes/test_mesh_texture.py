@@ -55,7 +55,7 @@ def slab(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(slab: Path, **more: Any) -> Mesh.Config:
     return Mesh.Config(**{"density": slab / "density.npz", "level": 20.0, "taubin": 0, "divide": False, "texture": 160,
-                          "z_up": False, **more})
+                          "faces": 300, "z_up": False, **more})
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_chequered_plane_comes_back(out: Path) -> None:
         light = to_linear(torch.from_numpy(picture.astype(np.float32) / 255)).numpy()
         top = (np.abs(read.vertices[read.faces][..., 2]) < 1e-4).all(1) & (
             np.abs(read.vertices[read.faces][..., :2]) < 0.9).all((1, 2))
-        shares = np.random.default_rng(0).dirichlet([1, 1, 1], (top.sum(), 3))
+        shares = np.random.default_rng(0).dirichlet([1, 1, 1], (top.sum(), 100))
         points = (read.vertices[read.faces[top]][:, None] * shares[..., None]).sum(2).reshape(-1, 3)
         places = (uv[read.faces[top]][:, None] * shares[..., None]).sum(2).reshape(-1, 2)
         column, row = np.floor(160 * places).astype(int).T
@@ -99,8 +99,8 @@ def test_a_chequered_plane_comes_back(out: Path) -> None:
 
 def test_a_texture_shows_more_than_the_vertices(slab: Path, out: Path) -> None:
     found = compare_views(out, slab / "set", background=0.0)
-    assert found["texture"] > found["vertices"] + 3 and found["vertices"] > found["blank"] + 3
-    assert found["texture"] > 28
+    assert found["texture"] > found["vertices"] + 1 and found["vertices"] > found["blank"] + 3
+    assert found["texture"] > 18  # the outline of the slab, rounded by its grid, is what is left
 
 
 def test_texels_beyond_the_charts_are_filled(out: Path) -> None:
