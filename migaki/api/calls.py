@@ -90,10 +90,12 @@ def load(path: Path_, *, token: str | None = None, endpoint: str | None = None) 
     return Run(path)
 
 
-def apply(what: Path_, input: Path_, out: Path_, *, quiet: bool = False, **options: Any) -> Folder:
+def apply(what: Path_, input: Path_ | None = None, out: Path_ | None = None, *, quiet: bool = False,
+          **options: Any) -> Any:
     """Apply a trained run (a folder or a `Run`), or the change of that name, to a folder of images.
 
-    Raises UserError.
+    Returns the `Folder` that was written, or the path of what is no set: a film of `orbit`, which takes no `input`, the
+    folder of a `mesh`, of a `microphone`'s sound, of an `index` and of what `find_copies` found. Raises UserError.
     """
     changes = names_in("changes", "Change")
     if (not isinstance(what, str) or what not in changes) and (by := applied_by(Path(what))):
@@ -101,15 +103,23 @@ def apply(what: Path_, input: Path_, out: Path_, *, quiet: bool = False, **optio
     if not isinstance(what, str) or what not in changes:
         if isinstance(what, str) and not Path(what).exists():
             raise UserError(f"apply: '{what}' is neither a run nor a change: changes are {', '.join(changes)}")
+        if input is None or out is None:
+            raise UserError(f"apply {os.fspath(what)}: missing: {'input' if input is None else 'out'}=")
         return Run(what).apply(input, out, quiet=quiet, **options)
-    from migaki.stages.apply import apply_change
+    from migaki.stages.apply import apply_alone, apply_change
 
-    refuse_film(input)
     cls = find_class("changes", what, Change)
-    parts = build(f"apply {what}", {"input": input, "out": out, **options}, job="migaki.stages.apply_job:ApplyJob",
+    job = "migaki.stages.apply_job:AloneJob" if cls.by_itself else "migaki.stages.apply_job:ApplyJob"
+    parts = build(f"apply {what}", {"input": input, "out": out, **options}, job=job,
                   config=f"{reference('changes', what, 'Change')}.Config")
+    change = cls(parts["config"])
+    if change.by_itself:
+        return apply_alone(what, change, parts["job"], quiet=quiet)
+    if not change.stage:
+        refuse_film(parts["job"].input)
     words = ["migaki", "apply", what, *option_words(parts["job"]), *option_words(parts["config"])]
-    return Folder(apply_change(what, cls(parts["config"]), parts["job"], command=shlex.join(words), quiet=quiet))
+    made = apply_change(what, change, parts["job"], command=shlex.join(words), quiet=quiet)
+    return made if change.stage else Folder(made)
 
 
 def judge(name: str, *runs: Path_, out: Path_ | None = None, quiet: bool = False, **options: Any) -> Evaluation:

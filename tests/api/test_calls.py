@@ -110,6 +110,25 @@ def test_what_is_no_option_is_named_beside_near_ones(tmp_path: Path, run: mg.Run
     assert not (tmp_path / "x").exists()
 
 
+def test_a_change_that_writes_no_set_returns_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film of a tour has no input, and a mesh is no folder of pictures: both were refused once they were made."""
+    from migaki.changes.orbit import Orbit
+
+    data = write_folder(tmp_path / "data", 2, (12, 16))
+    monkeypatch.setattr(Orbit, "write", lambda self, out, progress: out.write_bytes(b"film"))
+    assert mg.apply("orbit", out=tmp_path / "a.mp4", model=data, quiet=True) == tmp_path / "a.mp4"
+    assert (tmp_path / "a.mp4").read_bytes() == b"film"
+    monkeypatch.setattr("migaki.stages.reduce.reduce_set", lambda name, change, job, **_: job.out.mkdir())
+    (tmp_path / "grid.npz").write_bytes(b"")
+    assert mg.apply("mesh", data, tmp_path / "mesh", density=tmp_path / "grid.npz", quiet=True) == tmp_path / "mesh"
+    for call, message in ((lambda: mg.apply("orbit", data, tmp_path / "b.mp4", model=data), "no option 'input'"),
+                          (lambda: mg.apply("resize", out=tmp_path / "b"), "missing: input="),
+                          (lambda: mg.apply("resize", data), "missing: out=")):
+        with pytest.raises(mg.UserError, match=message):
+            call()
+    assert not (tmp_path / "b.mp4").exists() and not (tmp_path / "b").exists()
+
+
 def test_a_run_is_repeated_by_its_config(tmp_path: Path, run: mg.Run) -> None:
     again = mg.train("classifier", out=tmp_path / "again", config=run, device="cpu", quiet=True)
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == (run.path / "model.safetensors").read_bytes()

@@ -162,6 +162,14 @@ def test_the_page_in_a_browser(app: Any) -> None:
         page.wait_for_selector("body[data-drawn=mesh]")
         apart = page.evaluate(_AGREEMENT)
         assert apart < 0.06, "the mesh stands where the field shows it"
+        assert complaints == []
+        page.route("**/api/view", lambda route: route.fulfill(status=401, json={"error": "no link"}))
+        page.reload()  # as if the link's token were missing
+        page.wait_for_selector("#trouble:not([hidden])")
+        assert page.text_content("#trouble") == "no link" and page.text_content("#state") == ""
+        page.evaluate("void (HTMLAnchorElement.prototype.click = () => { throw new Error('saved') })")
+        page.click("#save")
+        complaints = [text for text in complaints if "401" not in text]
         browser.close()
     assert complaints == []
 
