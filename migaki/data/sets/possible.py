@@ -72,7 +72,7 @@ _POSSIBLE: Final[dict[str, tuple[Callable[[Array], Array], str]]] = {
     "black_level": (lambda level: (level >= 0) & (level < _LARGEST), f"levels are from 0 to {_LARGEST}"),
     "white_level": (lambda level: (level > 0) & (level <= _LARGEST), f"levels are from 0 to {_LARGEST}"),
     "shutter": (lambda time: time > 0, "times of exposure are above 0 s"),
-    "white_balance": (lambda factors: (factors > 0).all(1), "factors are above 0"),
+    "white_balance": (lambda factors: np.asarray((factors > 0).all(1)), "factors are above 0"),
     "colour_matrix": (lambda matrix: np.asarray(np.abs(np.linalg.det(matrix)) > 1e-6),
                       "a matrix of colours can be inverted"),
     "preview_gain": (lambda gain: gain > 0, "factors are above 0"),
