@@ -93,8 +93,8 @@ class Moments(Change):
         stays = [key for key in (*self._folder.labels, *self._folder.files) if key not in _FOLLOW and key in glossary()
                  and glossary()[key].kind not in ("numbers", "lens")]
         if stays:
-            raise UserError(f"{show(folder)}: its {', '.join(stays)} would not follow the pixels: leave such columns "
-                            "out of the set")
+            raise UserError(f"{show(folder)}: its {', '.join(stays)} would not follow the pixels: leave them out, by "
+                            f"`migaki apply resize --drop {' '.join(stays)}` for example")
         if config.depth == "set" and "depth" not in self._folder.files:
             raise UserError(f"{show(folder)}: does not say depth (`depth_file_name`): give --depth model, network or "
                             "flat")

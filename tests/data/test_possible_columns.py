@@ -76,9 +76,16 @@ def test_a_column_that_is_there_and_unusable_is_not_passed_over(written: Written
 
 
 def test_levels_are_compared_row_by_row(written: Written, tmp_path: Path) -> None:
-    folder = written(black_level=2000.0)
-    folder.files["raw"] = [row["file_name"] for row in folder.rows]
-    assert "black_level of 1.png (row 2)" in message(lambda: require_levels(folder))
+    for number in range(3):
+        Image.fromarray(np.zeros((4, 6), np.uint16)).save(tmp_path / f"raw_{number}.png")
+    own = {key: value for key, value in ROW.items() if key in ("mosaic", "black_level", "white_level")}
+    lines = [own | {"file_name": f"{number}.png", "raw_file_name": f"raw_{number}.png"} for number in range(3)]
+    lines[1]["black_level"] = 2000.0
+    written()
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "black_level of 1.png (row 2)" in message(lambda: require_levels(ImageFolder(tmp_path)))
+    Image.fromarray(np.zeros((8, 12), np.uint16)).save(tmp_path / "raw_2.png")
+    assert "raw_2.png is 12 x 8 px, its picture 6 x 4" in message(lambda: require_levels(ImageFolder(tmp_path)))
 
 
 def test_the_camera_of_a_row_is_held_to_the_same_rules() -> None:
@@ -88,7 +95,7 @@ def test_the_camera_of_a_row_is_held_to_the_same_rules() -> None:
 
 
 @pytest.mark.parametrize(("shape", "reason"), [
-    ((3, 4, 5), "5 x 4 px, the image 6 x 4"), ((1, 4, 6), "1 channels, not 3"), ((3, 4, 6), "")])
+    ((3, 4, 5), "5 x 4 px, the image 6 x 4"), ((1, 4, 6), "1 channel, not 3"), ((3, 4, 6), "")])
 def test_vectors_have_the_channels_of_their_key_and_the_size_of_their_picture(
         tmp_path: Path, shape: tuple[int, ...], reason: str) -> None:
     Image.new("RGB", (6, 4)).save(tmp_path / "a.png")

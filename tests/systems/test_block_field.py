@@ -250,7 +250,8 @@ def test_sets_without_films_have_no_seams(city: Path, ball: Path, tmp_path: Path
 @pytest.mark.parametrize(("changes", "reason"), [
     ({"blocks": 17}, "different positions do not make 17 groups: give fewer"), ({"blocks": 0}, "--blocks 0"),
     ({"overlap": 0.5}, "--overlap 0.5"), ({"centres": (0.0, 1.0)}, "--centres"), ({"look": 17}, "rows 1 to 16"),
-    ({"appearance": "mood"}, "no such column"), ({"inner": 0.0}, "--inner 0"), ({"block_steps": 0}, "--block-steps 0"),
+    ({"appearance": "mood"}, "no such column"), ({"inner": 0.0}, "--inner 0"), ({"height": 8}, "give both"),
+    ({"block_steps": 0}, "--block-steps 0"),
     ({"block_rays": 0}, "--block-rays 0"), ({"block_rate": 0.0}, "--block-rate 0"),
     ({"reaches": (1.0,)}, "--reaches: 1 lengths"), ({"blocks": 8, "overlap": 1.0}, "give fewer --blocks"),
     ({"centres": (0.0, 0.0, 1.27, 0.0, 0.0, -1.03), "reaches": (2.76, 2.86)}, "shares no view with the others")])

@@ -11,6 +11,7 @@ from migaki.core.batch import Key
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.glossary import glossary
+from migaki.core.plural import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -41,8 +42,8 @@ def check_vectors(path: Path, name: str, key: str, values: Array, size: tuple[in
     """
     wanted = glossary()[key].shape[0]
     if wanted.isdigit() and len(values) != int(wanted):
-        raise UserError(f"{show(path)}: the {key} of '{show(name)}' has {len(values)} channels, not {wanted}: write it "
-                        "again")
+        raise UserError(f"{show(path)}: the {key} of '{show(name)}' has {counted(len(values), 'channel')}, not "
+                        f"{wanted}: write it again")
     if values.shape[1:] != size:
         raise UserError(f"{show(path)}: the {key} of '{show(name)}' is {values.shape[2]} x {values.shape[1]} px, the "
                         f"image {size[1]} x {size[0]}: bring them to one size")

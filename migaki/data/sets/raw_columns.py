@@ -6,6 +6,8 @@ from typing import Final
 
 from migaki.core.errors import UserError
 from migaki.core.files import show
+from migaki.data.files.image_file import read_header
+from migaki.data.files.member import place
 from migaki.data.folder import ImageFolder
 
 LEVELS: Final = ("mosaic", "black_level", "white_level")
@@ -18,8 +20,14 @@ NOISE: Final = ("shot_noise", "read_noise")
 
 
 def require_levels(folder: ImageFolder) -> None:
-    """UserError unless the set has `raw`, the mosaic and both levels, black below white."""
+    """UserError unless the set has `raw` in its pictures' size, the mosaic, and both levels, black below white."""
     folder.require("raw", *LEVELS)
+    for index, (name, picture) in enumerate(zip(folder.files["raw"], folder.headers, strict=True)):
+        raw = read_header(place(folder.path, folder.rows[index], "raw_file_name"))
+        if (raw.height, raw.width) != (picture.height, picture.width):  # other planes are scaled to it
+            raise UserError(f"{show(folder.path)}: the raw {show(str(name))} is {raw.width} x {raw.height} px, its "
+                            f"picture {picture.width} x {picture.height}: a mosaic cannot be scaled, so give both one "
+                            "size")
     wrong = folder.labels["black_level"] >= folder.labels["white_level"]
     if wrong.any():
         index = int(wrong.argmax())

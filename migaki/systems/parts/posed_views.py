@@ -89,7 +89,10 @@ def tiny_views() -> Batch:
 
 def open_views(data: PosedPictures, config: Any) -> ImageFolder:
     """Returns the posed set `data.data` in the size of the configuration; UserError for pictures without cameras."""
-    size = (config.height, config.width) if config.height and config.width else None
+    if bool(config.height) != bool(config.width):
+        raise UserError(f"--height {config.height} --width {config.width}: give both, or neither for the size of the "
+                        "data")
+    size = (config.height, config.width) if config.height else None
     folder = ImageFolder(data.data, size=size, channels=3)
     folder.require("camera_to_world", "intrinsics")
     return folder
