@@ -66,18 +66,18 @@ class RawField(System):
         }
 
         shutters: tuple[float, ...] = ()  # s, the longest first; none = as the data
-        sides: tuple[int, ...] = (32, 64, 96)
-        begins: tuple[float, ...] = (0.05, 0.2)
-        rows: int = 400_000
-        activation: Literal["linear", "sigmoid", "exponential"] = "exponential"
-        steps: int = 10_000
-        batch_size: int = 2048
-        learning_rate: float = 0.3
-        density_rate: float = 0.67
+        sides: tuple[int, ...] = (32, 64, 96)  # cells along a side, stage by stage
+        begins: tuple[float, ...] = (0.05, 0.2)  # shares of the steps after which the second, third ... stage begins
+        rows: int = 400_000  # vertices that may hold something
+        activation: Literal["linear", "sigmoid", "exponential"] = "exponential"  # from harmonics to light
+        steps: int = 10_000  # updates
+        batch_size: int = 2048  # rays
+        learning_rate: float = 0.3  # of Adam, on harmonics
+        density_rate: float = 0.67  # times the learning rate, on raw densities
         floor: float = 0.0  # light that is added before errors are divided by it; 0 = the read noise, at least 0.001
-        clear: float = 1e-2
-        smooth_density: float = 1e-7
-        smooth_colour: float = 1e-7
+        clear: float = 1e-2  # weight of the entropy of what passes a ray: it is all or nothing (DVGO)
+        smooth_density: float = 1e-7  # weight of the total variation of raw densities
+        smooth_colour: float = 1e-7  # weight of the total variation of harmonics
 
     Data = PosedPictures
 
