@@ -109,14 +109,14 @@ def apply(what: Path_, input: Path_ | None = None, out: Path_ | None = None, *, 
     from migaki.stages.apply import apply_alone, apply_change
 
     cls = find_class("changes", what, Change)
+    if input is not None and not cls.by_itself and not cls.stage:
+        refuse_film(input)
     job = "migaki.stages.apply_job:AloneJob" if cls.by_itself else "migaki.stages.apply_job:ApplyJob"
     parts = build(f"apply {what}", {"input": input, "out": out, **options}, job=job,
                   config=f"{reference('changes', what, 'Change')}.Config")
     change = cls(parts["config"])
     if change.by_itself:
         return apply_alone(what, change, parts["job"], quiet=quiet)
-    if not change.stage:
-        refuse_film(parts["job"].input)
     words = ["migaki", "apply", what, *option_words(parts["job"]), *option_words(parts["config"])]
     made = apply_change(what, change, parts["job"], command=shlex.join(words), quiet=quiet)
     return made if change.stage else Folder(made)

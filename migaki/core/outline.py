@@ -120,11 +120,18 @@ def _changed(value: ast.AST | None) -> dict[str, ast.AST]:
 
 
 def _fields(module: Module, node: ast.ClassDef) -> Iterator[tuple[Module, ast.AnnAssign]]:
+    yield from _by_name(module, node).values()
+
+
+def _by_name(module: Module, node: ast.ClassDef) -> dict[str, tuple[Module, ast.AnnAssign]]:
+    """Returns where each field is said last; one that a class says anew keeps its base's place, as in dataclasses."""
+    found: dict[str, tuple[Module, ast.AnnAssign]] = {}
     for above in bases_of(module, node):
-        yield from _fields(*above)
+        found |= _by_name(*above)
     for line in node.body:
         if isinstance(line, ast.AnnAssign) and not ast.unparse(line.annotation).startswith("ClassVar"):
-            yield module, line
+            found[ast.unparse(line.target)] = module, line
+    return found
 
 
 def _variable(module: Module, node: ast.ClassDef, name: str) -> dict[str, str]:

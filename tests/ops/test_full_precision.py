@@ -245,7 +245,7 @@ NO_TENSORS = {"blocks.tree", "gaze.problem_of", "distinct_maps.class_gradients",
 
 # Modules whose functions take a network, drawn views or a lattice rather than tensors alone.
 WITHOUT_CASES = {"albedo", "camera_poses", "depth_fusion", "gltf", "mesh", "sound", "volume_grid",  # NumPy, float64
-                 "volume_jit",
+                 "mesh_raster", "sun_light", "sun_shadow", "texture_atlas", "volume_jit",
                  "attacks", "attribution", "attribution_layers", "attribution_patterns", "cutout", "dense_crf",
                  "explaining", "fisher", "forgery", "guided", "guided_style", "label_noise", "linear_svm", "patches",
                  "perceptual", "permutohedral", "pixel_descent", "reranking", "rules", "shuffled", "slic",
