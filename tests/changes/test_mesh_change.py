@@ -17,6 +17,7 @@ from refusals import message
 from solid_fields import solid_field
 
 from migaki.changes.mesh import Mesh
+from migaki.changes.parts import posed_colours
 from migaki.changes.parts.density_file import Density, read_density
 from migaki.ops.albedo import harmonics
 from migaki.ops.camera import pixel_rays, ring
@@ -188,3 +189,21 @@ def test_a_field_becomes_a_mesh(scene: Path, tmp_path: Path, monkeypatch: pytest
     empty = solid_field(lambda places: -np.ones(places.shape[:-1]), poses, field.kept.lens, size=(8, 8), side=8)
     monkeypatch.setattr("migaki.changes.parts.field_density.open_field", lambda _: empty)
     assert "shows no surface" in message(lambda: change.reduce(frames, tmp_path, lambda *_: None))
+
+
+def test_highlights_and_outlines_are_no_colours() -> None:
+    best = posed_colours._Best(2)
+    for number in range(12):
+        shown = np.array([[0.9, 0.9, 0.9] if number in (2, 5) else [0.3, 0.2, 0.1], [0.4, 0.4, 0.4]])
+        best.add(np.arange(2), shown, np.array([0.5, 0.5 if number else 1e-3]))
+    assert np.allclose(best.colours(), [[0.3, 0.2, 0.1], [0.4, 0.4, 0.4]], atol=0.01)
+    best.add(np.array([1]), np.array([[0.0, 0.0, 0.0]]), np.array([0.1]))  # eight better ones are known
+    assert np.allclose(best.colours()[1], 0.4, atol=1e-6)
+    # A slanted square before another, seen from z = -3: only its outline is one, not the slant.
+    corners = np.array([[-0.5, -0.5, 0], [0.5, -0.5, 0.4], [0.5, 0.5, 0.4], [-0.5, 0.5, 0]])
+    vertices = np.concatenate([corners, 6 * corners * [1, 1, 0] + [0, 0, 2]])
+    pose, lens = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -3]]), np.array([60.0, 60, 20, 20])
+    faces = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]])
+    apart = posed_colours._from_outlines((vertices, faces), pose, lens, 40, 40)
+    assert apart[20, 20] > 6 and (apart[20] < 1).sum() == 4 and apart[20, 2] > 3
+    assert np.isfinite(posed_colours._from_outlines((vertices[4:], faces[:2]), pose, lens, 40, 40)).all()

@@ -13,6 +13,7 @@ from migaki.ops.mesh import (
     is_closed,
     large_parts,
     smoothed,
+    steady_normals,
     surface_of,
     surface_points,
     vertex_normals,
@@ -96,3 +97,27 @@ def test_chamfer_against_its_definition() -> None:
     a, b = np.random.default_rng(0).random((30, 3)), np.random.default_rng(1).random((40, 3))
     distance = np.linalg.norm(a[:, None] - b[None], axis=2)
     assert chamfer(a, b) == pytest.approx((distance.min(1).mean() + distance.min(0).mean()) / 2)
+
+
+def test_steady_normals_lose_noise_and_keep_edges() -> None:
+    """A roof of two planes with noise: normals come nearer to both, and the ridge stays a ridge."""
+    axis = np.linspace(-1, 1, 41)
+    x, y = np.meshgrid(axis, axis, indexing="ij")
+    number = np.arange(41 * 41).reshape(41, 41)
+    a, b, c, d = number[:-1, :-1], number[1:, :-1], number[1:, 1:], number[:-1, 1:]
+    faces = np.stack([a, b, c, a, c, d], -1).reshape(-1, 3)
+    noise = 0.008 * np.random.default_rng(0).standard_normal(x.shape)
+    vertices = np.stack([x, y, noise - np.abs(x)], -1).reshape(-1, 3)
+    truth = np.stack([np.sign(vertices[:, 0]), 0 * vertices[:, 0], np.ones(len(vertices))], 1) / np.sqrt(2)
+    off = np.abs(vertices[:, 0]) > 0.01
+
+    def error(normals: np.ndarray) -> float:
+        return float(np.linalg.norm((normals - truth)[off], axis=1).mean())
+
+    plain, steady = vertex_normals(vertices, faces), steady_normals(vertices, faces, 10, 0.35)
+    assert error(steady) < 0.5 * error(plain) and np.allclose(np.linalg.norm(steady, axis=1), 1)
+    beside = np.abs(np.abs(vertices[:, 0]) - 0.1) < 0.01
+    assert np.linalg.norm((steady - truth)[beside], axis=1).mean() < 0.15
+    # Without regard to what looks alike the ridge is rounded.
+    assert np.linalg.norm((steady_normals(vertices, faces, 10, 10.0) - truth)[beside], axis=1).mean() > 0.15
+    assert np.array_equal(steady_normals(vertices, faces, 0), plain)
