@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,19 +32,26 @@ def test_mesh_and_film_are_in_the_page() -> None:
     assert "must be the content of an MP4" in message(lambda: page.film(b"<script>"))
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
-def test_a_mesh_is_drawn_and_turned(tmp_path: Path) -> None:
+@contextmanager
+def drawn(path: Path) -> Iterator[Any]:
+    """A page on a phone whose mesh has been drawn."""
     sync_playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").sync_playwright
-    page = Page("a scene")
-    page.mesh(glb(MADE), "a mesh")
-    path = page.write(tmp_path / "page.html")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
             "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"])
         tab = browser.new_page(viewport={"width": 390, "height": 844})
         tab.goto(path.as_uri())
         tab.wait_for_selector("figure.model[data-drawn=yes]")
+        yield tab
+        browser.close()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
+def test_a_mesh_is_drawn_and_turned(tmp_path: Path) -> None:
+    page = Page("a scene")
+    page.mesh(glb(MADE), "a mesh")
+    with drawn(page.write(tmp_path / "page.html")) as tab:
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390
         tab.select_option("figure.model select", "1")
         red = tab.evaluate(_RED)
@@ -50,14 +60,12 @@ def test_a_mesh_is_drawn_and_turned(tmp_path: Path) -> None:
         for _ in range(6):
             tab.keyboard.press("+")
         assert tab.evaluate(_RED) > 1.5 * red
-        browser.close()
 
 
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
 def test_a_texture_is_drawn(tmp_path: Path) -> None:
     """The texture's upper half is red: the way up is right, and the vertices' colours are not used."""
-    sync_playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").sync_playwright
     picture = np.zeros((3, 8, 8), np.uint8)
     picture[0, :4], picture[2, 4:] = 255, 255
     front = np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
@@ -66,17 +74,10 @@ def test_a_texture_is_drawn(tmp_path: Path) -> None:
                 uv=np.array([[0.0, 1], [1, 1], [1, 0], [0, 0]]), texture=encode_png(picture))
     page = Page("a texture")
     page.mesh(glb(quad), "a texture")
-    path = page.write(tmp_path / "page.html")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
-            "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"])
-        tab = browser.new_page(viewport={"width": 390, "height": 844})
-        tab.goto(path.as_uri())
-        tab.wait_for_selector("figure.model[data-drawn=yes]")
+    with drawn(page.write(tmp_path / "page.html")) as tab:
         tab.select_option("figure.model select", "1")
         upper, lower = tab.evaluate(_HALVES)
         assert upper[0] > 200 and upper[2] < 60 and lower[2] > 200 and lower[0] < 60
-        browser.close()
 
 
 _HALVES = """() => {

@@ -33,8 +33,16 @@ def _no_reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+def test_a_read_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for read in (lambda: float(torch.ones(())), lambda: torch.ones(3).tolist(), lambda: torch.tensor(1.0)):
+        with pytest.raises(AssertionError, match="read by the host"), _no_reads(monkeypatch):
+            read()
+    assert float(torch.ones(())) == 1  # and allowed again
+
+
 @pytest.mark.parametrize("name", sorted(names_in("systems", "System")))
 def test_updates_read_nothing_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every read raises an AssertionError; see `_no_reads`, which has a test of its own."""
     cls = find_class("systems", name, System)
     config, batch = cls.tiny()
     torch.manual_seed(0)
