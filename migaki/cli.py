@@ -98,6 +98,8 @@ def _answered(words: list[str]) -> int:
         print(f"migaki: {_OUT_OF_MEMORY}", file=sys.stderr)
         return 2
     except RuntimeError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # a library stumbled over the signal
+            raise error.__context__ from error
         if "allocate memory" not in str(error) and "out of memory" not in str(error):
             raise
         print(f"migaki: {_OUT_OF_MEMORY}", file=sys.stderr)  # PyTorch's own exception for it

@@ -45,8 +45,8 @@ def save_checkpoint(path: Path, system: System, step: int) -> None:
         try:
             torch.save(_unshared(state), file)
         except RuntimeError as error:  # says only that the archive could not be closed
-            reason = error.__context__
-            while reason is not None and not isinstance(reason, OSError):
+            reason: BaseException | None = error  # a full disk, or a signal that came while the archive was written
+            while isinstance(reason, RuntimeError):
                 reason = reason.__context__
             raise reason or error from None
 

@@ -31,6 +31,7 @@ from tiny_options import CPU, rows_of
 from toy_folders import write_folder
 
 from migaki.cli import COMMANDS, EARLIER, main
+from migaki.commands import train_command
 from migaki.core.discovery import names_in
 from migaki.core.progress import Bar
 
@@ -299,3 +300,16 @@ def test_an_interrupt(use: str, tmp_path: Path, words_for: Callable[..., list[st
     assert code == 130 and complaint.endswith("migaki: interrupted: run the same command again to go on\n"), complaint
     assert not [path for path in (tmp_path / "out").rglob("*")
                 if path.name in ("dataset.json", "evaluation.json", "drift.json") or path.suffix == ".partial"]
+
+
+def test_an_interrupt_over_which_a_library_stumbles(monkeypatch: pytest.MonkeyPatch,
+                                                    call: Callable[..., tuple[int, str, str]]) -> None:
+    def stumbled(_: list[str]) -> int:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(train_command, "run", stumbled)
+    code, _, complaint = call("train")
+    assert code == 130 and complaint == "migaki: interrupted: run the same command again to go on\n"

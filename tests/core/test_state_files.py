@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 import torch
 from refusals import message
 
-from migaki.core import files
+from migaki.core import checkpoint, files
 from migaki.core.checkpoint import load_checkpoint
 from migaki.core.files import FolderLock, atomic_write, make_inner_folder, read_json, write_alone, write_json
 from migaki.core.fit import Run, fit
@@ -93,6 +95,34 @@ def test_names_that_are_no_utf8_stand_in_json(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ runs
+
+
+@pytest.mark.parametrize("what", [KeyboardInterrupt(), OSError(errno.ENOSPC, "disk is full")], ids=["signal", "disk"])
+@pytest.mark.parametrize("number", [0, 1, 5, -2, -1])
+def test_what_stops_the_writing_of_a_checkpoint_is_what_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                   what: BaseException, number: int) -> None:
+    # PyTorch closes its archive on the way out, fails at that, and says only this.
+    class Broken(io.BytesIO):
+        calls, last = 0, -1
+
+        def write(self, data: Any) -> int:
+            self.calls += 1
+            if self.calls > self.last >= 0:
+                raise what
+            return super().write(data)
+
+    made: list[Broken] = []
+
+    @contextmanager
+    def written(_: Path) -> Iterator[Broken]:
+        made.append(Broken())
+        made[-1].last = -1 if len(made) == 1 else range(made[0].calls)[number]
+        yield made[-1]
+
+    monkeypatch.setattr(checkpoint, "atomic_write", written)
+    checkpoint.save_checkpoint(tmp_path / "checkpoint", Gaze(CONFIG), 1)  # counts the writes
+    with pytest.raises(type(what)):
+        checkpoint.save_checkpoint(tmp_path / "checkpoint", Gaze(CONFIG), 1)
 
 
 def test_a_finished_model_stays_without_its_checkpoint(tmp_path: Path) -> None:
