@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch and numpy are first imported
 
@@ -27,6 +29,42 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+_DRAWN = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Half the time of a small study goes into drawing its figures: they stay blank but where drawing is tested.
+
+    `make test-long` (no selection by marks) draws them all. Figures of other processes are drawn.
+    """
+    from migaki.report import figures
+
+    draw = figures._bytes
+    config.stash[_DRAWN] = True
+
+    def drawn_where_it_matters(figure: Any, fmt: figures.Format) -> bytes:
+        if config.stash[_DRAWN] or fmt != "png":
+            return draw(figure, fmt)
+        return _blank(*(round(150 * side) for side in figure.get_size_inches()))
+
+    figures._bytes = drawn_where_it_matters
+
+
+@cache
+def _blank(width: int, height: int) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), "white").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before the fixtures of a test, which draw as well."""
+    item.config.stash[_DRAWN] = not item.config.option.markexpr or item.path.parent.name == "report"
 
 
 @pytest.fixture(autouse=True)

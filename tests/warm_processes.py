@@ -10,7 +10,8 @@ WARM = ("migaki.commands.reading", "migaki.stages.simulate", "migaki.stages.trai
         "migaki.systems.simgan", "migaki.systems.gaze", "migaki.simulate.eyes",
         "migaki.simulate.digits", "migaki.simulate.rain", "migaki.importers.optdigits",
         "migaki.importers.photos", "migaki.commands.export_command", "migaki.lab.study",
-        "migaki.systems.classifier", "migaki.report.evaluation", "toy_study", "torch._dynamo", "matplotlib.pyplot")
+        "migaki.systems.classifier", "migaki.report.evaluation", "toy_study", "torch._dynamo", "matplotlib.pyplot",
+        "sklearn.neighbors")
 
 
 def warm_context() -> Any:

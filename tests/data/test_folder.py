@@ -272,6 +272,7 @@ def test_unfinished_folder(labelled: Path) -> None:
     assert "is not finished" in message(lambda: ImageFolder(labelled))
 
 
+@pytest.mark.long  # a speed; rows themselves are read above
 def test_a_hundred_thousand_rows_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"{index}.png" for index in range(100_000)]
     rest = '"gaze_pitch": -0.106013, "gaze_yaw": 0.172298, "side": 1, "bad_crop": false, "light": [0.1, 0.2, 0.3]}'

@@ -25,7 +25,7 @@ ODD: tuple[Any, ...] = (None, True, -1, 0, 2**70, 1e308, -0.5, float("nan"), flo
 BYTES = (b"", b"\0", b"\xff", b"<", b"&#0;", b"-", b"e999", b"nan", b"../", b"9" * 400, b"[", b"}",
          b"'", b'"', b"\n", b": ")
 
-some_rounds = pytest.mark.parametrize("rounds", [80, pytest.param(200, marks=pytest.mark.long)])
+some_rounds = pytest.mark.parametrize("rounds", [30, pytest.param(200, marks=pytest.mark.long)])
 """Of the same row of changes."""
 
 

@@ -1,4 +1,5 @@
-"""Signals, full disks, deleted inputs, two writers of one folder: one clear line, and the same call continues."""
+"""Signals, full disks, deleted inputs, two writers of one folder: one clear line, and the same call continues. And
+SIGKILL at random moments: what is left after another call has the same bits (in full: `harness.py --kills 25`)."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from harness import Stage, Victim, difference, stages, tree
+from harness import Stage, Victim, difference, stages, torture, tree
 
 from migaki.core.files import exclusive
 
@@ -60,6 +61,16 @@ def one_line(said: str) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ signals
+
+KILLS = 2
+
+
+# What trainings leave behind is also seen in tests/systems/test_system_contract.py.
+@pytest.mark.parametrize("name", ["simulate-digits", "apply", *(
+    pytest.param(name, marks=pytest.mark.long) for name in ("train-simgan", "train-gaze", "study"))])
+def test_killed_and_gone_on(name: str, prepared: dict[str, str], tmp_path: Path) -> None:
+    result = torture(stages(1)[name], prepared, tmp_path, KILLS, seed=len(name))
+    assert result.kills == KILLS and not result.problems, result.problems
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)],
@@ -111,7 +122,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-@pytest.mark.parametrize("name", ["simulate-digits", "train-simgan", "train-gaze", "apply", "study"])
+@pytest.mark.parametrize("name", ["simulate-digits", "train-gaze", "apply", *(
+    pytest.param(name, marks=pytest.mark.long) for name in ("train-simgan", "study"))])
 def test_a_full_disk(name: str, places: dict[str, str], small_disk: Path) -> None:
     """The disk fills up; once there is room the same command continues, and the output shows no trace of it."""
     filler, out = small_disk / "filler", small_disk / "out"
@@ -141,7 +153,7 @@ def limit_files() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
 
-@pytest.mark.parametrize("name", ["simulate-digits", "train-simgan", "apply"])
+@pytest.mark.parametrize("name", ["simulate-digits", "apply", pytest.param("train-simgan", marks=pytest.mark.long)])
 def test_files_that_may_not_grow(name: str, places: dict[str, str], tmp_path: Path) -> None:
     """A limit as clusters set them, and a disk that fails in the middle of a file."""
     out = tmp_path / "out"

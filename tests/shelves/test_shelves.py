@@ -77,8 +77,8 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
 
 
-# Four pictures go the way of two.
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long) if name == "toy_four" else name
+# Two and four pictures go the way of rays.
+@pytest.mark.parametrize("name", [name if name == "toy_rays" else pytest.param(name, marks=pytest.mark.long)
                                   for name in SYSTEMS])
 def test_a_system_whose_input_is_no_single_picture_works_everywhere(name: str, migaki: Callable[..., str], data: Path,
                                                                     tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_change_moves_labels_and_writes_signals_with_any_number_of_workers(
 
 
 def test_a_simulator_a_damage_an_importer_and_a_judge(migaki: Callable[..., str], toys: Path, tmp_path: Path) -> None:
-    migaki("simulate", "toy_squares", "--count", 4, "--out", tmp_path / "squares", "--workers", 2)
+    migaki("simulate", "toy_squares", "--count", 4, "--out", tmp_path / "squares")
     assert [row["level"] for row in rows(tmp_path / "squares")] == pytest.approx([0, 1 / 7, 2 / 7, 3 / 7], abs=1e-6)
     migaki("simulate", "toy_dark", "--input", tmp_path / "squares", "--out", tmp_path / "pairs")
     assert [row["level"] for row in rows(tmp_path / "pairs" / "input")] == [

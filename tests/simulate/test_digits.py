@@ -40,6 +40,7 @@ def test_image_i_is_the_same_bits_in_any_batch(size: int) -> None:
         assert torch.equal(part["image"], whole["image"][rows]) and torch.equal(part["label"], whole["label"][rows])
 
 
+@pytest.mark.long  # every simulator: tests/core/test_simulator_contract.py
 def test_another_process_draws_the_same_bits() -> None:
     program = ("from migaki.simulate.digits import DigitSimulator as D; import hashlib;"
                "print(hashlib.sha256(D().render(3, [5, 2**40])['image'].numpy().tobytes()).hexdigest())")

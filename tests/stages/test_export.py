@@ -24,12 +24,10 @@ from migaki.systems.gaze import Gaze
 pytest.importorskip("onnxruntime", reason="the extra migaki[export] is not installed")
 pytestmark = pytest.mark.usefixtures("one_operator_table")
 
-# Tracing takes seconds. Each of these has the network and the operators of the system behind it, which is always
-# checked, here or, that of style_network, with its styles in tests/systems/test_style_network.py.
-TWINS = {"adapted_classifier": "classifier", "hourglass": "keypoints", "cut": "cyclegan", "any_style": "style_network",
-         "weak_segmenter": "segmenter", "sdmp": "simclr", "pretext": "simclr", "voxel_field": "nerf",
-         "raw_field": "nerf", "voxel_block": "nerf", "block_field": "nerf"}
-ELSEWHERE = ("style_network",)
+# Tracing takes many seconds. These have every way in and out that an export knows (classes, numbers, pictures, maps,
+# rays, two pictures) and most operators; `make test-long` exports them all. That each predicts pictures one by
+# one as it predicts them together is checked in tests/systems/test_system_contract.py.
+ALWAYS = ("classifier", "gaze", "simgan", "keypoints", "depth", "deep3d", "forgery_detector", "copy_detector", "nerf")
 
 
 class Same:
@@ -50,11 +48,10 @@ def trained(cls: type[Any], out: Path) -> Path:
 
 
 def every_system() -> list[Any]:
-    """Every system by its name; twins are for `make test-long`."""
+    """Every system by its name; most are for `make test-long`."""
     names = names_in("systems", "System")
-    assert set(TWINS) | set(TWINS.values()) <= set(names) and not set(TWINS) & set(TWINS.values())
-    return [pytest.param(name, marks=pytest.mark.long) if name in TWINS or name in ELSEWHERE else name
-            for name in names]
+    assert set(ALWAYS) < set(names)
+    return [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.long) for name in names]
 
 
 @pytest.mark.parametrize("name", every_system())

@@ -184,7 +184,8 @@ def test_each_process_sees_its_share_and_keeps_its_own_history(root: Path) -> No
     assert (both - whole).abs().mean() < 0.1 * (both - whole.roll(1, 0)).abs().mean()
 
 
-@pytest.mark.parametrize("name", KILLED)
+@pytest.mark.parametrize("name", [name if name == "full" else pytest.param(name, marks=pytest.mark.long)
+                                  for name in KILLED])
 def test_killed_and_resumed_they_come_to_the_same_bits(root: Path, name: str) -> None:
     """Also without the killed process' own state on its disk: process 0 tells what the checkpoint holds."""
     out = root / f"{name}_killed"

@@ -121,7 +121,7 @@ def test_a_second_call_changes_nothing_and_every_listed_command_works(
         assert main(shlex.split(line)[1:]) == 0, line
 
 
-@pytest.mark.long  # twice the work of `made`; the stop of a chain is also in tests/reliability/test_kill.py
+@pytest.mark.long  # twice the work of `made`; the stop of a chain is also in tests/reliability/test_stops.py
 def test_stopped_anywhere_it_goes_on_to_the_same_bits(made: Path, sets: Path, tmp_path: Path,
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     from migaki.lab import chain

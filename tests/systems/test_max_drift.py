@@ -41,7 +41,8 @@ def refine(parts: dict[str, Path], out: Path, estimator: str | None, **changes: 
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("consistency", [0.0, pytest.param(2.0, marks=pytest.mark.long)])
+@pytest.mark.long  # the law itself: tests/losses/test_steering.py
+@pytest.mark.parametrize("consistency", [0.0, 2.0])
 def test_a_tighter_tolerance_is_held_by_a_greater_weight(parts: dict[str, Path], tmp_path: Path,
                                                          consistency: float) -> None:
     rows = {limit: refine(parts, tmp_path / limit, "places", max_drift=limit, consistency=consistency, steps=140)

@@ -48,7 +48,8 @@ def test_features_beat_pixels_and_an_untrained_network(run: Path, sets: tuple[Pa
     assert own[1] > max(untrained[1], pixels[1]) + 5 and majority[0] == pytest.approx(100 / 3)
     assert found.figures["probe_300"] == pytest.approx(own[1] / 100) and found.baseline["probe_300"] == pixels[1] / 100
     assert read_json(out / "probe.json")["figures"] == found.figures
-    assert run_judge(judge, [run], quiet=True).figures == found.figures
+    few = Probe(Probe.Config(train=sets[0], data=sets[1], labels=(60,), draws=2, device="cpu"))
+    assert run_judge(few, [run], quiet=True).figures["probe_60"] == found.figures["probe_60"]
 
 
 def test_the_loss_falls_from_where_nothing_is_known(run: Path) -> None:

@@ -113,7 +113,7 @@ def test_another_seed_is_another_run(name: str, straight: dict[str, Path], tmp_p
 
 
 @every_system
-@pytest.mark.parametrize("fatal", [1, 3, 5])
+@pytest.mark.parametrize("fatal", [5, *(pytest.param(step, marks=pytest.mark.long) for step in (1, 3))])
 def test_a_killed_run_goes_on_to_the_same_bits(name: str, fatal: int, straight: dict[str, Path],
                                                tmp_path: Path) -> None:
     with pytest.raises(Killed):

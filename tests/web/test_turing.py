@@ -25,6 +25,7 @@ from migaki.web.turing import TuringConfig, open_test, run
 from migaki.web.turing_report import html_report, tables
 
 QUICK = ObserverConfig(width=8, crop=24, num_steps=120, batch=16)
+BLIND = replace(QUICK, num_steps=8)  # where it does not matter what it sees
 
 
 def test_the_observer_sees_a_crude_fake_and_is_deterministic(folders: tuple[Path, Path]) -> None:
@@ -125,7 +126,7 @@ def test_report_writes_both_files_and_names_cannot_inject(config: TuringConfig, 
 
 
 def test_machine_and_report_together(config: TuringConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("migaki.web.observer.ObserverConfig", lambda: QUICK)
+    monkeypatch.setattr("migaki.web.observer.ObserverConfig", lambda: BLIND)
     told: list[str] = []
     run(replace(config, machine=True, report=True), told.append)
     found = json.loads((config.out / "turing.json").read_text())
@@ -160,7 +161,7 @@ def test_a_machine_sits_once_however_often_the_test_is_started(config: TuringCon
         return [len(trained) == 1 and one.is_real for one in test.stimuli]
 
     monkeypatch.setattr("migaki.web.observer.observe", observe)
-    monkeypatch.setattr("migaki.web.observer.ObserverConfig", lambda: QUICK)
+    monkeypatch.setattr("migaki.web.observer.ObserverConfig", lambda: BLIND)
     told: list[str] = []
     reports = []
     for _ in range(3):
