@@ -26,7 +26,7 @@ demo: core
 test: lint pytest
 
 # Half as many workers again as cores: many tests wait for other processes, files, browsers.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(( ($$(nproc) * 3 + 1) / 2 )) --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(( ($$(nproc) * 3 + 1) / 2 )) --dist loadfile --no-loadscope-reorder
 
 test-long: lint
 	$(PYTEST) -m ""

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 # Not onnxruntime: it starts threads, which a forked process cannot end.
-LIBRARIES = ("torch", "torch._dynamo", "torch.onnx._internal.exporter._core", "onnx", "onnxscript",
-             "matplotlib.pyplot", "PIL.Image", "safetensors.torch", "scipy.ndimage", "tyro", "rich.console")
+LIBRARIES = ("torch", "torch._dynamo", "matplotlib.pyplot", "PIL.Image", "safetensors.torch", "scipy.ndimage", "tyro",
+             "rich.console")
 
 _SERVER = """
 import importlib, json, os, runpy, sys

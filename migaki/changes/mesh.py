@@ -14,7 +14,7 @@ import numpy as np
 from migaki.changes.parts.baking import canvas_of, png_of
 from migaki.changes.parts.density_file import Density, read_density
 from migaki.changes.parts.field_density import density_of_field
-from migaki.changes.parts.posed_colours import gathered
+from migaki.changes.parts.posed_colours import check_poses, gathered
 from migaki.core.change import Change
 from migaki.core.errors import UserError
 from migaki.core.files import show
@@ -86,6 +86,8 @@ class Mesh(Reduction, Change):
 
     config: Config
     record_name = "mesh"
+    first_file = "mesh.glb"
+    of_a_film = False
     page = "migaki.report.mesh_page:write_page"
 
     def reads(self) -> dict[str, Path]:
@@ -96,6 +98,7 @@ class Mesh(Reduction, Change):
     def reduce(self, frames: Frames, scratch: Path, progress: Progress) -> Reduced:
         """Returns the mesh with its colours."""
         config = self.config
+        check_poses(frames)
         density, level, where, progress = self._opened(frames, progress)
         vertices, faces = _surface(density, level, config, where)
         normals = surfaces.steady_normals(vertices, faces, config.steady)

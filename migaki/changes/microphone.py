@@ -81,6 +81,7 @@ class Microphone(Reduction, Change):
 
     config: Config
     record_name = "microphone"
+    first_file = SOUND
     page = "migaki.report.microphone_page:write_page"
 
     def reduce(self, frames: Frames, scratch: Path, progress: Callable[[int, int], None]) -> Reduced:

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from migaki.core import notices
 from migaki.core.discovery import extend_shelves
@@ -37,6 +37,8 @@ _IN_FLIGHT = 2  # chunks per worker at a time: the next one is ready while the l
 
 class Task(ABC, Generic[T]):
     """The work done on each chunk. It is sent to other processes, so its fields are plain values."""
+
+    noun: ClassVar[str] = "images"  # what the numbers of a chunk count
 
     @abstractmethod
     def open(self) -> Callable[[Chunk], T]:
@@ -83,9 +85,10 @@ def work(task: Task[T], chunks: Sequence[Chunk], *, workers: int = 1, engine: En
     return _in_processes(task, chunks, count)
 
 
-def _given_up(chunk: Chunk) -> UserError:
-    return UserError(f"workers died {_MAX_DEATHS} times on images {chunk[0]} to {chunk[-1]} (killed, or out of "
-                     "memory?): run again with fewer --workers; finished work is kept")
+def _given_up(task: Task[Any], chunk: Chunk) -> UserError:
+    many = f"{task.noun} {chunk[0]} to {chunk[-1]}" if len(chunk) > 1 else f"{task.noun.removesuffix('s')} {chunk[0]}"
+    return UserError(f"workers died {_MAX_DEATHS} times on {many} (killed, or out of memory?): run again with fewer "
+                     "--workers; finished work is kept")
 
 
 # ---------------------------------------------------------------------------------------------- this machine
@@ -119,7 +122,7 @@ def _in_processes(task: Task[T], chunks: Sequence[Chunk], count: int) -> Iterato
                     for number in itertools.islice(worker.chunks, 1):
                         deaths[number] += 1
                         if deaths[number] >= _MAX_DEATHS:
-                            raise _given_up(chunks[number]) from None
+                            raise _given_up(task, chunks[number]) from None
                     continue
                 if kind == "user error":
                     raise UserError(value)
@@ -218,7 +221,7 @@ def _on_ray(task: Task[T], chunks: Sequence[Chunk], workers: int, address: str |
                     raise UserError(str(error.cause)) from None
                 raise
             except ray.exceptions.WorkerCrashedError:
-                raise _given_up(chunk) from None
+                raise _given_up(task, chunk) from None
             yield chunk, value
     finally:
         if ours:

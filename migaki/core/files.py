@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -59,6 +59,21 @@ def apart(out: Path, *read: Path) -> None:
         if inner == outer or inner.startswith(outer.rstrip(os.sep) + os.sep):
             relation = "is" if inner == outer else "lies within"
             raise UserError(f"{show(out)}: {relation} {show(source)}, which is an input: choose a folder outside of it")
+
+
+def refuse_strangers(out: Path, own: Collection[str]) -> None:
+    """UserError if the folder `out` holds a visible file or folder and none of the names that a call writes there.
+
+    A folder with one of these names is taken for the work of an earlier call, whatever else lies in it.
+    """
+    if not out.is_dir():
+        return
+    try:
+        names = {entry.name for entry in os.scandir(out) if not entry.name.startswith(".")}
+    except OSError as error:
+        raise explain(error, out) from error
+    if names and not names & set(own):
+        raise UserError(f"{show(out)}: holds other files: choose an empty or a new folder")
 
 
 def make_folder(path: Path) -> Path:

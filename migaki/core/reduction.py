@@ -49,6 +49,12 @@ class Reduction(Change):
     record_name: ClassVar[str]
     """Name of the JSON file that is written last; if it exists, so do all others."""
 
+    first_file: ClassVar[str]
+    """Name of the file that is written first; a folder that holds other files and not this one is refused."""
+
+    of_a_film: ClassVar[bool] = True
+    """Whether a set that holds films must hold one alone; false: it is a heap of pictures, such as views of a scene."""
+
     @abstractmethod
     def reduce(self, frames: Frames, scratch: Path, progress: Callable[[int, int], None]) -> Reduced:
         """Returns the result. `scratch` is a folder for temporary files; `progress` is called with (done, total).

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +100,22 @@ def check_network(cls: type[System], config: Any) -> None:
            "choose smaller or other numbers")
 
 
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Optimisers take their parameters without loading PyTorch's compiler, which no prediction needs.
+
+    `add_param_group` is wrapped so that the compiler leaves it alone; the wrapper loads it, which takes as long as
+    loading all the rest of PyTorch.
+    """
+    kind: Any = torch.optim.Optimizer
+    wrapped = kind.add_param_group
+    kind.add_param_group = inspect.unwrap(wrapped)
+    try:
+        yield
+    finally:
+        kind.add_param_group = wrapped
+
+
 def _build(cls: type[System], config: Any, where: str, device: torch.device, advice: str) -> System:
     """Build the system, but stop when it grows beyond the limits; UserError for an invalid configuration.
 
@@ -116,10 +135,11 @@ def _build(cls: type[System], config: Any, where: str, device: torch.device, adv
                                               register_module_buffer_registration_hook,
                                               register_module_module_registration_hook)]
     try:
-        with device:
+        with device, _without_compiler():
             return cls(config)
     except UserError as error:
-        raise UserError(str(error) if where in str(error) else f"{where}: {error}") from error
+        said = str(error).removeprefix(f"{where.split()[-1]}: ")  # a system may begin with its name, as `where` ends
+        raise UserError(str(error) if where in str(error) else f"{where}: {said}") from error
     except Exception as error:  # for invalid numbers PyTorch may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise UserError(f"{where}: no network can be built from it ({reason}): {advice}") from error

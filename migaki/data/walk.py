@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import torch
 
 from migaki.core import engine
+from migaki.core.files import refuse_strangers
 from migaki.core.progress import Bar
 from migaki.data.writers.formats import Format, Writer, open_writer
 from migaki.data.writers.record import Record
@@ -104,6 +105,8 @@ def walk(build: Callable[..., Work], arguments: tuple[Any, ...], job: OutputJob,
     work = build(*arguments)
     info = {"command": command, **work.info}
     with ExitStack() as stack:
+        if work.parts != ("",):
+            stack.enter_context(_in_parts(job.out, {part.split("/")[0] for part in work.parts}))
         writers = [stack.enter_context(open_writer(job.format, job.out / part, info, work.total, resume=job.resume,
                                                    shard=job.shard, image_format=work.image_format))
                    for part in work.parts]
@@ -124,6 +127,19 @@ def walk(build: Callable[..., Work], arguments: tuple[Any, ...], job: OutputJob,
         for line in work.summary(notes, sum(map(len, chunks))) if not quiet else ():
             bar.message(line)
     return work
+
+
+@contextmanager
+def _in_parts(out: Path, parts: set[str]) -> Iterator[None]:
+    """UserError if `out` holds anything but these folders; it is removed again if it is left empty."""
+    was_there = out.exists()
+    refuse_strangers(out, parts)
+    try:
+        yield
+    finally:
+        if not was_there:
+            with suppress(OSError):
+                out.rmdir()
 
 
 def _chunks(writers: list[Writer], work: Work) -> tuple[list[list[int]], dict[int, int]]:

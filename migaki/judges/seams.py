@@ -73,7 +73,7 @@ class Seams(Judge):
             raise UserError(f"{show(folder.path)}: no film crosses from one block to another: give a longer path")
         chart = training_curves([{"frame": number, "change/the field": row["step"], "change/the film": row["truth"],
                                   "change/at a seam": row["step"] if row["is_seam"] else None}
-                                 for number, row in enumerate(rows)], x="frame")
+                                 for number, row in enumerate(rows)], x="frame", points=("change/at a seam",))
         frames = _around(system, folder, rows)
         return Findings(
             title="Seams", record={"run": str(runs[0]), "data": str(self.config.data), "version": __version__},

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from migaki.core.errors import NothingLeft, UserError
-from migaki.core.files import digest, make_folder, read_json, write_json
+from migaki.core.files import digest, make_folder, read_json, refuse_strangers, write_json
 from migaki.data.sets.contents import all_contents, contents
 from migaki.lab.child import timed
 from migaki.lab.side_by_side import run_side_by_side
@@ -61,6 +61,8 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
     path = make_folder(out) / "steps.json"
     done = _read_record(path)
     steps = [step for phase in phases for step in phase.steps]
+    refuse_strangers(out, {path.name, *(step.proof.relative_to(out).parts[0] for step in steps
+                                       if step.proof.is_relative_to(out))})
     keys = _keys(steps, out)
     _refuse_stale([step.proof.parent for step in steps if _is_stale(step, done, keys[step.command])], out)
     report(first, quiet or not first)

@@ -47,12 +47,12 @@ def style() -> AbstractContextManager[None]:
 
 
 def training_curves(rows: Iterable[Mapping[str, Any]], *, keys: Sequence[str] | None = None, x: str = "step",
-                    smooth: int = 1, fmt: Format = "png") -> bytes:
+                    points: Sequence[str] = (), smooth: int = 1, fmt: Format = "png") -> bytes:
     """Plot scalars of a run over its steps, one panel per network (the part of the key before "/").
 
     `rows` are those of metrics.jsonl; a row may lack any key, and None or NaN leaves a gap. `keys` selects and orders
-    the curves (default: every number except `x`). `smooth` is the number of values of the moving average; the raw curve
-    stays visible behind it. Raises UserError if no row holds a number.
+    the curves (default: every number except `x`); those in `points` are drawn without a line. `smooth` is the number of
+    values of the moving average; the raw curve stays visible behind it. Raises UserError if no row holds a number.
     """
     rows = [row for row in rows if _is_number(row.get(x))]
     found = keys or list(dict.fromkeys(key for row in rows for key in row if key != x and _is_number(row[key])))
@@ -68,7 +68,11 @@ def training_curves(rows: Iterable[Mapping[str, Any]], *, keys: Sequence[str] | 
         for axis, (title, names) in zip(axes, panels.items(), strict=False):
             for number, name in enumerate(names):
                 pairs = [(row[x], row[name]) for row in rows if _is_number(row.get(name))]
-                _smoothed(axis, pairs, smooth, number, name.split("/", 1)[-1])
+                label = name.split("/", 1)[-1]
+                if name in points:
+                    axis.plot(*np.array(pairs).T, "o", color=_line(number)["color"], label=label)
+                else:
+                    _smoothed(axis, pairs, smooth, number, label)
             axis.set(title=title, xlabel=x)
             if len(names) > 1:
                 axis.legend(fontsize=8)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from migaki.core import hardware
 from migaki.core.errors import UserError
-from migaki.core.files import apart, exclusive, refuse_link, show
+from migaki.core.files import apart, exclusive, refuse_link, refuse_strangers, show
 from migaki.core.judge import Findings, Judge
 from migaki.core.progress import Bar
 from migaki.core.system import System
@@ -65,6 +65,8 @@ def judge_into(judge: Judge, runs: Sequence[Path] = (), out: Path | None = None,
     apart(place, *judge.sources())
     require_own(place)
     with exclusive(place):
+        pages = (path.name for path in place.glob("*.html") if path.with_suffix(".json").exists())
+        refuse_strangers(place, {f"{judge.file_name}.html", *pages})  # the page is what is written first
         findings = run_judge(judge, runs, quiet=quiet)
         write_findings(place, findings, judge.file_name, command)
     return place, findings

@@ -11,7 +11,7 @@ import numpy as np
 from migaki import __version__
 from migaki.core.config import to_dict
 from migaki.core.errors import UserError
-from migaki.core.files import atomic_write, exclusive, make_folder, show, write_json
+from migaki.core.files import atomic_write, exclusive, make_folder, refuse_strangers, show, write_json
 from migaki.core.outline import load
 from migaki.core.progress import Bar
 from migaki.core.reduction import Frames, Reduction
@@ -34,9 +34,9 @@ def reduce_set(name: str, change: Reduction, job: ApplyJob, *, command: str = ""
     options that belong to single rows, and for whatever the change refuses.
     """
     refuse_row_options(name, job)
-    _require_own(name, job.out)
+    _require_own(name, job.out, change.first_file)
     change.open(job.input)
-    frames = _film(job.input) if is_film(job.input) else _set(job.input)
+    frames = _film(job.input) if is_film(job.input) else _set(job.input, is_one_film=change.of_a_film)
     make_folder(job.out.parent)
     with exclusive(job.out):
         with Bar(name, frames.count, quiet=quiet) as bar:
@@ -57,13 +57,14 @@ def reduce_set(name: str, change: Reduction, job: ApplyJob, *, command: str = ""
     return job.out
 
 
-def _require_own(name: str, out: Path) -> None:
-    """UserError if `out` holds a set or a run, or is the name of a film."""
+def _require_own(name: str, out: Path, first_file: str) -> None:
+    """UserError if `out` holds a set, a run or other files, or is the name of a film."""
     if is_film(out):
         raise UserError(f"--out {show(out)}: {name} makes no film: give a folder")
     for file in ("dataset.json", "metadata.jsonl", "metadata.csv", "config.json"):
         if (out / file).exists():
             raise UserError(f"{show(out)}: holds {file}, so the result of {name} cannot go there: choose a new folder")
+    refuse_strangers(out, [first_file])
 
 
 def _film(path: Path) -> Frames:
@@ -73,10 +74,10 @@ def _film(path: Path) -> Frames:
     return Frames(path=path, count=count_frames(path), rate=frame_rate(path), read=read)
 
 
-def _set(path: Path) -> Frames:
-    """The pictures of a set in their order, or the frames of its only film in time."""
+def _set(path: Path, *, is_one_film: bool) -> Frames:
+    """The pictures of a set in their order, or, of what is made of a film, the frames of the only one in time."""
     folder = ImageFolder(path)
-    clips = clips_of(folder.rows, show(path))
+    clips = clips_of(folder.rows, show(path)) if is_one_film else None
     if clips is not None and len(clips.films) > 1:
         raise UserError(f"{show(path)}: holds {len(clips.films)} films: give a set with the frames of one")
     order = clips.films[0] if clips is not None else list(range(len(folder)))

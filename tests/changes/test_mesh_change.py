@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,17 @@ def test_shape_and_albedo_of_two_balls(scene: Path) -> None:
     assert (out / "mesh.html").read_text().count("data:image/png") == 1
 
 
+def test_views_of_several_films_are_one_heap(scene: Path, tmp_path: Path) -> None:
+    shutil.copytree(scene / "set", tmp_path / "set")
+    rows = [json.loads(line) for line in (tmp_path / "set" / "metadata.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row |= {"clip": str(number % 3), "frame": number // 3}
+    (tmp_path / "set" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    change = Mesh(Mesh.Config(density=scene / "density.npz", level=20.0, divide=False))
+    apply_change("mesh", change, ApplyJob(input=tmp_path / "set", out=tmp_path / "out"), quiet=True)
+    assert (tmp_path / "out" / "mesh.glb").is_file()
+
+
 def test_a_point_behind_another_thing_is_not_seen() -> None:
     density = Density(_grid(), BOUNDS)
     points = np.array([[-0.25, 0.0, 0.7], [-0.25, 0.0, -0.7], [0.42, 0.08, -0.15]])
@@ -149,7 +161,13 @@ def test_bad_input_is_refused_in_one_line(scene: Path, tmp_path: Path) -> None:
     assert "no picture sees" in refused({"density": _grid(), "bounds": BOUNDS + np.array([0.0, 0, 500])})
     (tmp_path / "plain").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "plain" / "a.png")
-    assert "no `camera_to_world`" in refused(given=tmp_path / "plain")
+    with pytest.MonkeyPatch.context() as patch:  # before a field is asked for its surface, which takes a minute
+        patch.setattr("migaki.changes.mesh.surfaces.surface_of", None)
+        assert "no `camera_to_world`" in refused(given=tmp_path / "plain")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    assert "holds other files" in refused()
+    shutil.rmtree(tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert "no such file" in message(lambda: read_density(tmp_path / "no.npz"))
     for options in ({"faces": 3}, {"parts": 2.0}, {"level": float("nan")}, {"rounds": -1}):
@@ -173,7 +191,7 @@ def test_a_field_becomes_a_mesh(scene: Path, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "run" / "config.json").write_text("{}")
     told: list[tuple[int, int]] = []
     change = Mesh(Mesh.Config(model=tmp_path / "run", points=40))
-    frames = _set(scene / "set")
+    frames = _set(scene / "set", is_one_film=False)
     made = change.reduce(frames, tmp_path, lambda done, total: told.append((done, total)))
     with np.load(io.BytesIO(made.files["mesh.npz"]), allow_pickle=False) as stored:
         vertices, faces, weights = (stored[name] for name in ("vertices", "faces", "weights"))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_options import CPU, TINY
 
@@ -38,12 +39,39 @@ def test_out_is_a_file(name: str, road: Path, tmp_path: Path, refused: Callable[
     assert (tmp_path / "out").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["simulate", "train", "apply"])
+@every_out
 def test_out_holds_something_else(name: str, road: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
     assert "holds other files" in refused(*words_to(name, road, tmp_path / "out"))
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_the_folder_of_pairs_a_study_and_a_demo_hold_something_else(road: Path, tmp_path: Path,
+                                                                    refused: Callable[..., str]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    for words in (["simulate", "noise", "--input", road / "photos"], ["demo", "eyes"],
+                  ["study", "gaze", "--preset", "quick"]):
+        line = refused(*words, "--out", tmp_path / "out")
+        assert "holds other files" in line, line
+        assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_figures_of_two_judges_lie_in_one_folder(road: Path, tmp_path: Path, call: Call) -> None:
+    looks = ["looks", "--synthetic", road / "eyes", "--photos", road / "photos"]
+    for words in (["gaze", "--data", road / "eyes", *CPU], looks,
+                  ["gaze", "--data", road / "eyes", *CPU]):
+        code, _, complaint = call("evaluate", *[road / "gaze" if word == "gaze" else word for word in words],
+                                  "--out", tmp_path / "out")
+        assert code == 0, complaint
+
+
+def test_a_refused_damage_leaves_no_folder(tmp_path: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", np.full((3, 8, 8), np.nan, np.float32))
+    assert "a.npy" in refused("simulate", "sensor", "--input", tmp_path / "in", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @every_out

@@ -42,6 +42,10 @@ class Squares(engine.Task[tuple[int, list[int]]]):
         return os.getpid(), [number**2 for number in chunk]
 
 
+class Parts(Squares):
+    noun = "blocks"
+
+
 def expected() -> list[tuple[list[int], list[int]]]:
     return [(chunk, [number**2 for number in chunk]) for chunk in CHUNKS]
 
@@ -67,6 +71,11 @@ def test_the_work_of_a_dead_worker_is_done_again(tmp_path: Path) -> None:
 def test_a_chunk_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"died 3 times on images 6 to 7 .*fewer --workers"):
         made(Squares(folder=tmp_path, fatal=7, always=True), workers=1)
+
+
+def test_one_block_that_kills_its_worker_is_called_a_block(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"died 3 times on block 7 "):
+        list(engine.work(Parts(folder=tmp_path, fatal=7, always=True), [[7]], workers=1))
 
 
 def test_a_users_error_comes_back_as_it_is(tmp_path: Path) -> None:

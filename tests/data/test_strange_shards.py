@@ -227,7 +227,7 @@ def bomb(folder: Path, what: str) -> None:
 
 
 @pytest.mark.parametrize(("what", "expected"), [("text", "unpacks to more than"), ("rows", "rows in a few bytes"),
-                                                ("pictures", "")])
+                                                pytest.param("pictures", "", marks=pytest.mark.long)])
 def test_parquet_bombs(what: str, expected: str, tmp_path: Path) -> None:
     """In a process of its own, whose memory is looked at: unpacked they would have 1 to 20 GB."""
     bomb(tmp_path / "set", what)

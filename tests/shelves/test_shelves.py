@@ -90,12 +90,19 @@ def test_a_system_whose_input_is_no_single_picture_works_everywhere(name: str, m
     assert all((tmp_path / "made" / row["mask_file_name"]).is_file() for row in made)
     found = migaki("evaluate", run, "--data", data, *CPU)
     assert "always the mean" in found and "error" in found
-    migaki("export", run, "--out", tmp_path / "model.onnx")
+
+
+@pytest.mark.long  # tracing takes many seconds; tests/stages/test_export.py
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_such_a_system_is_exported(name: str, migaki: Callable[..., str], data: Path, tmp_path: Path) -> None:
+    migaki("train", name, "--data", data, "--out", tmp_path / "run", *CPU)
+    migaki("export", tmp_path / "run", "--out", tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx").stat().st_size > 100
 
 
-def test_a_change_moves_labels_and_writes_signals_with_any_number_of_workers(
-        migaki: Callable[..., str], toys: Path, data: Path, tmp_path: Path) -> None:
+@pytest.mark.long  # three fresh processes; workers also in tests/stages/test_apply_workers.py
+def test_a_change_of_ones_own_with_any_number_of_workers(migaki: Callable[..., str], toys: Path, data: Path,
+                                                         tmp_path: Path) -> None:
     migaki("apply", "toy_flip", "--input", data, "--out", tmp_path / "one", "--batch-size", 2)
     fresh(toys, "apply", "toy_flip", "--input", data, "--out", tmp_path / "two", "--batch-size", 2, "--workers", 2)
     trees = [{path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")
@@ -103,6 +110,10 @@ def test_a_change_moves_labels_and_writes_signals_with_any_number_of_workers(
              for folder in (tmp_path / "one", tmp_path / "two")]
     assert trees[0].keys() == trees[1].keys()
     assert all(trees[0][name] == trees[1][name] for name in trees[0])
+
+
+def test_a_change_moves_labels_and_writes_signals(migaki: Callable[..., str], data: Path, tmp_path: Path) -> None:
+    migaki("apply", "toy_flip", "--input", data, "--out", tmp_path / "one", "--batch-size", 2)
     for number, row in enumerate(rows(tmp_path / "one")):
         assert row["boxes"] == [[number, 7, 2, 1]] and 0 <= row["chance"] < 1
         mask = np.asarray(Image.open(tmp_path / "one" / row["mask_file_name"]))

@@ -121,6 +121,7 @@ def test_the_model_is_small() -> None:
     assert 4 * (net.scales[0].numel() + net.shifts[0].numel()) < 8000  # what a style adds
 
 
+@pytest.mark.long  # tracing takes many seconds; tests/stages/test_export.py
 def test_an_exported_model_takes_the_weights_of_the_styles(root: Path, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

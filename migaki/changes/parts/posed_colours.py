@@ -53,13 +53,11 @@ def gathered(frames: Frames, density: Density, level: float, points: Array, norm
     wrong there and the pixel shows what lies behind. Of the eight best views those somewhat darker than most count, so
     that a highlight is no colour of the surface. Raises UserError for pictures without poses.
     """
-    if not frames.rows:
-        raise UserError(f"{show(frames.path)}: a film has no poses: give a set with the columns camera_to_world and "
-                        "intrinsics")
+    check_poses(frames)
     best = _Best(len(points))
     weights, sure = np.zeros(len(points)), np.zeros(len(points))
     for number, (row, picture) in enumerate(zip(frames.rows, frames.read(), strict=True)):
-        pose, lens = camera_of(row, f"{show(frames.path)}: '{show(row.get('file_name', number))}'")
+        pose, lens = camera_of(row, _called(frames, number))
         seen, cosine = density.sees(points, normals, pose[:, 3], level)
         places = np.flatnonzero(seen)
         uv, depth = project(torch.from_numpy(points[places]).float(), torch.from_numpy(lens).float(),
@@ -116,6 +114,19 @@ def _from_outlines(surface: Surface, pose: Array, lens: Array, height: int, widt
         jumps[:, 1:-1] |= np.abs(np.diff(inverse, 2, axis=1)) > most
     return np.asarray(ndimage.distance_transform_edt(~jumps) if jumps.any() else
                       np.full(inverse.shape, float(height + width)))
+
+
+def check_poses(frames: Frames) -> None:
+    """UserError unless every picture has a pose and a lens."""
+    if not frames.rows:
+        raise UserError(f"{show(frames.path)}: a film has no poses: give a set with the columns camera_to_world and "
+                        "intrinsics")
+    for number, row in enumerate(frames.rows):
+        camera_of(row, _called(frames, number))
+
+
+def _called(frames: Frames, number: int) -> str:
+    return f"{show(frames.path)}: '{show(frames.rows[number].get('file_name', number))}'"
 
 
 def camera_of(row: Mapping[str, Any], where: str) -> tuple[Array, Array]:

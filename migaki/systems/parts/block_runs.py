@@ -65,6 +65,8 @@ def train_block(config: VoxelBlock.Config, data: PosedPictures, run: Run, out: P
 class Blocks(Task[bool]):
     """The trainings, for other processes."""
 
+    noun = "blocks"
+
     configs: tuple[VoxelBlock.Config, ...]
     data: PosedPictures
     run: Run
