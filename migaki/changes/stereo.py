@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from migaki.changes.parts.same_scene import correlation
 from migaki.core.batch import Batch, Key
 from migaki.core.change import ROW, Change
 from migaki.core.errors import UnfitPicture, UserError
@@ -23,6 +24,10 @@ Array = np.ndarray[Any, Any]
 _FLAT = 1 / 255  # standard deviation of a picture of one tone
 _LEAST_SHARE = 0.1  # of the pixels on which two views of one thing agree
 _BY_CHANCE = 3.0  # disparities that agree with a given one to 1 px, of those that are sought
+
+
+_SURE_SHARE = 0.6  # above it grey values need not be alike: pictures of different things do not come near
+_LEAST_ALIKE = 0.85  # correlation of what is matched: 0.97 and more of pairs, 0.8 of blurred noise (docs/geometry.md)
 
 
 def least_agreed(num_disparities: int) -> float:
@@ -113,7 +118,8 @@ class Stereo(Change):
             raise UnfitPicture("is of one tone, or its right view is: nothing can be matched")
         found, agreed = disparity(left.transpose(1, 2, 0), right.transpose(1, 2, 0), self.config.settings())
         share = float(agreed.mean())
-        if share < least_agreed(self.config.disparities):
+        if share < least_agreed(self.config.disparities) or (
+                share < _SURE_SHARE and correlation(left, right, np.stack([-found, 0 * found]), agreed) < _LEAST_ALIKE):
             raise UnfitPicture(f"agrees with its right view on {share:.0%} of the pixels: they show different things, "
                                "or the views are exchanged, not rectified, or farther apart than --disparities")
         known = agreed if self.config.hidden == "zero" else np.ones_like(agreed)

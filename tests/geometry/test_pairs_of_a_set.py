@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from pairs import moved_pair, stereo_pair
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from migaki.changes.flow import Flow
 from migaki.changes.parts.same_scene import correlation
@@ -134,6 +135,12 @@ def test_pairs_that_cannot_be_matched(sets: dict[str, Path], tmp_path: Path) -> 
     for second, said in ((grey, "of one tone"), (small, "has 80 x 48 px, and its right picture 80 x 40"),
                          (other, "they show different things"), (tmp_path / "no.png", "there is no such file")):
         assert said in refusal("stereo", Stereo(replace(config, right=second)), job)
+    # Blurred pictures of different things: by chance each finds something like it along a row.
+    smooth = [gaussian_filter(np.random.default_rng(seed).random((64, 64, 3)), (4, 4, 0)) for seed in (0, 1)]
+    smooth = [(one - one.min()) / np.ptp(one) for one in smooth]
+    paths = [save(tmp_path / f"smooth{number}.png", one) for number, one in enumerate(smooth)]
+    blurred = ApplyJob(input=paths[0], out=tmp_path / "out3")
+    assert "they show different things" in refusal("stereo", Stereo(replace(config, right=paths[1])), blurred)
     assert "has no second pictures: give them by --right" in refusal("stereo", Stereo(config), job)
     assert "or a film's frames" in refusal("flow", Flow(), job)
     assert "of one tone" in refusal("flow", Flow(Flow.Config(next=grey)), job)
