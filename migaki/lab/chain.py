@@ -61,8 +61,6 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
     path = make_folder(out) / "steps.json"
     done = _read_record(path)
     steps = [step for phase in phases for step in phase.steps]
-    refuse_strangers(out, {path.name, *(step.proof.relative_to(out).parts[0] for step in steps
-                                       if step.proof.is_relative_to(out))})
     keys = _keys(steps, out)
     _refuse_stale([step.proof.parent for step in steps if _is_stale(step, done, keys[step.command])], out)
     report(first, quiet or not first)
@@ -78,6 +76,12 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
     report(f"{total}/{total} {last}", quiet or not last)
     return [_timing(phase, step, done) for phase in phases for step in phase.steps
             if step.proof.parent not in (left_out or {})]
+
+
+def refuse_others(phases: Sequence[Phase], out: Path) -> None:
+    """UserError if `out` holds other things and nothing that a chain of these phases leaves there."""
+    proofs = [step.proof for phase in phases for step in phase.steps if step.proof.is_relative_to(out)]
+    refuse_strangers(out, {"steps.json", *(proof.relative_to(out).parts[0] for proof in proofs)})
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def test_the_folder_of_pairs_a_study_and_a_demo_hold_something_else(road: Path, 
                                                                     refused: Callable[..., str]) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
-    for words in (["simulate", "noise", "--input", road / "photos"], ["demo", "eyes"],
+    for words in (["simulate", "noise", "--input", road / "photos"], ["demo", "eyes"], ["demo"],
                   ["study", "gaze", "--preset", "quick"]):
         line = refused(*words, "--out", tmp_path / "out")
         assert "holds other files" in line, line

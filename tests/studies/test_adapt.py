@@ -70,6 +70,15 @@ def decision(out: Path) -> dict[str, Any]:
     return found
 
 
+def test_other_things_in_its_folder_are_left_alone(sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(copied(sets, tmp_path))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    assert main(WORDS) == 2 and "out: holds other files" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
 def test_it_leaves_a_decision_a_model_and_a_page(made: Path) -> None:
     out = made / "out"
     found = decision(out)
