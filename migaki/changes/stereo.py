@@ -24,8 +24,6 @@ Array = np.ndarray[Any, Any]
 _FLAT = 1 / 255  # standard deviation of a picture of one tone
 _LEAST_SHARE = 0.1  # of the pixels on which two views of one thing agree
 _BY_CHANCE = 3.0  # disparities that agree with a given one to 1 px, of those that are sought
-
-
 _SURE_SHARE = 0.6  # above it grey values need not be alike: pictures of different things do not come near
 _LEAST_ALIKE = 0.85  # correlation of what is matched: 0.97 and more of pairs, 0.8 of blurred noise (docs/geometry.md)
 

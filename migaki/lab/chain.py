@@ -45,7 +45,8 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
     `first` is said before the first step, and `last` names what the caller does afterwards. A step is done if its proof
     exists and was written by the same command (recorded by folder in `out`/steps.json) from inputs that the same
     commands made. Raises UserError, before any step runs, for all folders that were made from other inputs or by
-    another command: results of old data or other options must not pass for new ones.
+    another command: results of old data or other options must not pass for new ones. UserError also for an `out` that
+    holds other things and nothing of these steps.
 
     Every step has `threads` threads (0: as many as this process; side by side 1), on which the last digits of its
     results may depend. With `parallel` above 1, steps that do not depend on each other run side by side, so many at a
@@ -61,6 +62,8 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
     path = make_folder(out) / "steps.json"
     done = _read_record(path)
     steps = [step for phase in phases for step in phase.steps]
+    proofs = [step.proof for step in steps if step.proof.is_relative_to(out)]
+    refuse_strangers(out, {path.name, *(proof.relative_to(out).parts[0] for proof in proofs)})
     keys = _keys(steps, out)
     _refuse_stale([step.proof.parent for step in steps if _is_stale(step, done, keys[step.command])], out)
     report(first, quiet or not first)
@@ -76,12 +79,6 @@ def run_chain(phases: Sequence[Phase], out: Path, *, last: str, quiet: bool = Fa
     report(f"{total}/{total} {last}", quiet or not last)
     return [_timing(phase, step, done) for phase in phases for step in phase.steps
             if step.proof.parent not in (left_out or {})]
-
-
-def refuse_others(phases: Sequence[Phase], out: Path) -> None:
-    """UserError if `out` holds other things and nothing that a chain of these phases leaves there."""
-    proofs = [step.proof for phase in phases for step in phase.steps if step.proof.is_relative_to(out)]
-    refuse_strangers(out, {"steps.json", *(proof.relative_to(out).parts[0] for proof in proofs)})
 
 
 @contextmanager

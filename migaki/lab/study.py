@@ -51,7 +51,7 @@ from migaki.core.config import to_dict
 from migaki.core.errors import UserError
 from migaki.core.files import apart, exclusive, write_json
 from migaki.lab.arms import Arm, Measure, Outcome, read_outcomes
-from migaki.lab.chain import Phase, refuse_others, run_chain
+from migaki.lab.chain import Phase, run_chain
 from migaki.lab.side_by_side import STEP_THREADS, choose_parallel, side_by_side_line
 from migaki.lab.study_report import StudyReport
 
@@ -106,7 +106,6 @@ def run_study(name: str, study: Study, out: Path, *, quiet: bool = False, parall
                  if isinstance(value, Path)))
     plan = study.plan(out, quiet)
     with exclusive(out):
-        refuse_others(plan.phases, out)
         left_out: dict[Path, str] = {}
         timings = run_chain(plan.phases, out, last="compare the arms and write the report", quiet=quiet,
                             left_out=left_out, parallel=many, threads=STEP_THREADS,

@@ -70,7 +70,8 @@ def training_curves(rows: Iterable[Mapping[str, Any]], *, keys: Sequence[str] | 
                 pairs = [(row[x], row[name]) for row in rows if _is_number(row.get(name))]
                 label = name.split("/", 1)[-1]
                 if name in points:
-                    axis.plot(*np.array(pairs).T, "o", color=_line(number)["color"], label=label)
+                    axis.plot([at for at, _ in pairs], [value for _, value in pairs], "o", label=label,
+                              color=_line(number)["color"])
                 else:
                     _smoothed(axis, pairs, smooth, number, label)
             axis.set(title=title, xlabel=x)

@@ -45,6 +45,7 @@ def reduce_set(name: str, change: Reduction, job: ApplyJob, *, command: str = ""
                 bar.advance(done - bar.done)
 
             made = change.reduce(frames, job.out, progress)
+        assert next(iter(made.files)) == change.first_file  # a folder with it is one of ours, also after a kill
         for file_name, content in made.files.items():
             with atomic_write(job.out / file_name) as file:
                 file.write(content)

@@ -209,10 +209,10 @@ def _begun_run(out: Path) -> None:
 
 
 def _make_study(out: Path) -> None:
-    (out / "made").mkdir(parents=True)
-    (out / "made" / "proof").write_text("")
     steps = (Step(words=("walk", "far"), work=lambda _: None, proof=out.with_name("case") / "made" / "proof"),)
     run_chain([Phase(title="walk", steps=steps)], out, last="rest", quiet=True)
+    (out / "made").mkdir()
+    (out / "made" / "proof").write_text("")
     (out / "evaluation.json").write_text(json.dumps({"run": "r", "figures": {"mean_deg": 5.0, "confusion": [[1, 0]]},
                                                      "config": to_dict(_CONFIG)}))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -39,6 +40,18 @@ def test_equal_input_gives_equal_bytes() -> None:
     for fmt in ("png", "svg"):
         draw = [figures.bars({"a": [1.0, 2.0]}, fmt=fmt) for _ in range(2)]  # type: ignore[arg-type]
         assert draw[0] == draw[1]
+
+
+def test_points_are_not_joined() -> None:
+    rows = [{"step": step, "a": 0.0, "b": 5.0 if step in (1, 9) else None} for step in range(11)]
+
+    def coloured(**options: Any) -> int:
+        """Pixels of a saturated colour in the panel of `b`, of which two steps have a value."""
+        drawn = Image.open(io.BytesIO(figures.training_curves(rows, keys=["b"], **options))).convert("HSV")
+        return int((np.asarray(drawn)[..., 1] > 100).sum())
+
+    assert 0 < coloured(points=("b",)) < coloured() / 2
+    assert figures.training_curves(rows, keys=["a", "c"], points=("c",))  # of which no step has a value
 
 
 @pytest.mark.parametrize("draw", [

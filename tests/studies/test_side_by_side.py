@@ -115,9 +115,9 @@ def test_a_step_that_is_alone_runs_beside_no_other(tmp_path: Path) -> None:
         write_text(folder / "beside", " ".join(path.name for path in at_work.iterdir()))
         (at_work / folder.name).unlink()
 
-    chain(tmp_path, step(tmp_path, "a", work), step(tmp_path, "timed", work, alone=True), step(tmp_path, "b", work),
-          parallel=3)
-    assert (tmp_path / "timed" / "beside").read_text() == "timed"
+    out = tmp_path / "out"
+    chain(out, step(out, "a", work), step(out, "timed", work, alone=True), step(out, "b", work), parallel=3)
+    assert (out / "timed" / "beside").read_text() == "timed"
 
 
 def test_an_error_of_one_step_stops_the_others(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,16 @@ from types import TracebackType
 from typing import IO, Any, ClassVar, Self
 
 from migaki.core.errors import NothingLeft, UserError
-from migaki.core.files import FolderLock, atomic_write, make_folder, read_json, settle, settle_names, write_json
+from migaki.core.files import (
+    FolderLock,
+    atomic_write,
+    make_folder,
+    read_json,
+    refuse_strangers,
+    settle,
+    settle_names,
+    write_json,
+)
 from migaki.data.files.image_file import show
 from migaki.data.files.journal import JOURNAL, Journal
 from migaki.data.writers.manifest import OUTCOME, dropped_of, heading_of, is_bare, is_plain_file, num_images_of
@@ -104,8 +113,7 @@ class ShardWriter:
         """Compare the settings with those of the folder; returns whether it is already finished."""
         manifest = self.out / "dataset.json"
         if self._journal.heading is None and not os.path.lexists(manifest):
-            if any(not entry.name.startswith(".") for entry in os.scandir(self.out)):
-                raise UserError(f"{show(self.out)}: holds other files: choose an empty or a new folder")
+            refuse_strangers(self.out, ())
             self._journal.start({**self._heading, "total": self.total})
             return False
         if not resume:

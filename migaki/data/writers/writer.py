@@ -29,6 +29,7 @@ from migaki.core.files import (
     make_inner_folder,
     open_own,
     read_json,
+    refuse_strangers,
     settle,
     settle_names,
     write_json,
@@ -111,8 +112,8 @@ class FolderWriter:
             self._heading = heading_of(found, self._heading)
             rows = rows_with_gaps(self._finished_rows(), found, manifest)
             self._finished = len(rows) == self.total
-        elif any(not entry.name.startswith(".") for entry in os.scandir(self.out)):
-            raise UserError(f"{show(self.out)}: holds other files: choose an empty or a new folder")
+        else:
+            refuse_strangers(self.out, ())
         self._check_count(max(rows, default=-1))
         if self._finished:
             self._entries = array("q", [0]) * self.total

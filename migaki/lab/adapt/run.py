@@ -15,7 +15,7 @@ from migaki.lab.adapt.reading import brought
 from migaki.lab.adapt.recipes import Recipe
 from migaki.lab.adapt.sets import open_sets, part_steps
 from migaki.lab.adapt.state import Adaptation
-from migaki.lab.chain import Phase, refuse_others, run_chain
+from migaki.lab.chain import Phase, run_chain
 from migaki.lab.side_by_side import STEP_THREADS, choose_parallel, side_by_side_line
 from migaki.lab.steps import call_step
 
@@ -55,7 +55,6 @@ def _make(phases: Sequence[Phase], out: Path, quiet: bool) -> None:
     """Carry out what comes before the sets can be opened."""
     if phases:
         with exclusive(out):
-            refuse_others(phases, out)
             run_chain(phases, out, last="", quiet=quiet, total=len(phases) + _USUAL, threads=STEP_THREADS)
 
 

@@ -12,7 +12,7 @@ from migaki.lab.adapt.choice import Scores
 from migaki.lab.adapt.options import Options
 from migaki.lab.adapt.recipes import Budgeted, Recipe, model_folder
 from migaki.lab.adapt.sets import Sets
-from migaki.lab.chain import Phase, Timing, refuse_others, run_chain
+from migaki.lab.chain import Phase, Timing, run_chain
 from migaki.lab.side_by_side import STEP_THREADS
 
 _LETTER = 32  # px: larger pictures are no single characters
@@ -43,7 +43,6 @@ class Adaptation:
         """Carry out further phases; what an earlier call has done is not done again."""
         shown = len(self.phases)
         self.phases += [phase for phase in phases if phase.steps]
-        refuse_others(self.phases, self.out)
         self.timings = run_chain(self.phases, self.out, last="", quiet=self.quiet, left_out=self.left_out, shown=shown,
                                  total=max(self.total, len(self.phases)), ahead=self._ahead(),
                                  parallel=self.parallel, threads=STEP_THREADS, first=self.announcement)
