@@ -218,7 +218,8 @@ class StyleNetwork(Painter, System):
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """Take one optimiser step on content + r style + v TV, each the mean over the batch."""
-        config, images, numbers = self.config, batch["image"], batch["style_number"]
+        config, numbers = self.config, batch["style_number"]
+        images = self.cut(batch["image"], step)
         for group in self.optimizers["net"].param_groups:
             group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
         self._know(batch)
