@@ -11,7 +11,7 @@ import torch
 from refusals import message
 from shape_sets import shapes
 
-from migaki.core.source import Validated
+from migaki.core.source import Counted, Validated
 from migaki.core.validation import held_out_figures
 from migaki.systems.pretext import Pretext
 from migaki.systems.sdmp import SDMP
@@ -74,6 +74,7 @@ def test_neighbours_are_judged_while_it_runs(tmp_path: Path) -> None:
     for cls in (SimCLR, SDMP, Pretext):
         config, source = cls.open(cls.Data(data=(data,), labelled=judged), cls.Config(features=4, batch_size=8), 0)
         assert isinstance(source, Validated) and set(source.batch(0)) == {"image"}
+        assert isinstance(source, Counted) and source.num_images == 9  # the first line of a training says it
         found = held_out_figures(cls(config), source, torch.device("cpu"), "fp32")
         assert 0 <= float(found["held_out/neighbours"]) <= 1
         assert float(found["held_out/neighbours_baseline"]) == pytest.approx(1 / 3)
