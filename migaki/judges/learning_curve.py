@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,8 @@ from migaki.data.sets.few_labels import balanced_draw
 from migaki.judges.described import THUMBNAIL, classes_of, describe, thumbnails, untrained_twin
 from migaki.judges.labels import Labels, metric_of, open_for
 from migaki.metrics.logistic_probe import neighbour_accuracy, probe_accuracy
-from migaki.nets.encoder_backbone import encoder_of
+from migaki.nets.backbones import Own
+from migaki.nets.encoder_backbone import opened_encoder
 from migaki.report.label_curves import label_curves, labels_needed, needed_text
 from migaki.report.statistics import paired_difference
 from migaki.systems.semi_supervised import SemiSupervised
@@ -110,6 +111,8 @@ class LearningCurve(Judge):
         known, tested = (ImageFolder(path, size=shape[1:], channels=shape[0]) for path in (config.train, config.data))
         labels, truth = classes_of(known, tested)
         self._check(labels, known)
+        for run in runs if config.steps else ():
+            opened_encoder(run)  # before the frozen features have taken their time
         curves, done = Curves(), 0
         total = len(runs) * (3 + (2 * len(config.labels) * config.draws + 1) * bool(config.steps))
 
@@ -147,22 +150,25 @@ class LearningCurve(Judge):
 
     def _trained(self, curves: Curves, run: Path, shape: tuple[int, int, int], everything: int,
                  told: Callable[[], None]) -> None:
-        width = encoder_of(run).dim // 8
+        encoder, backbone = opened_encoder(run)
+        net = encoder.dim // 8, cast(Own, backbone)
         for count in self.config.labels:
             for draw in range(self.config.draws):
                 for name, start in ((TUNED, run), (SUPERVISED, None)):
-                    curves.add(name, count, self._accuracy(shape, width, start, count, draw))
+                    curves.add(name, count, self._accuracy(shape, net, start, count, draw))
                     told()
-        curves.add("supervised, all labels", everything, self._accuracy(shape, width, None, 0, 0))
+        curves.add("supervised, all labels", everything, self._accuracy(shape, net, None, 0, 0))
         told()
 
-    def _accuracy(self, shape: tuple[int, int, int], width: int, start: Path | None, count: int, draw: int) -> float:
-        """The share of the test that an encoder `width` wide reads after training with `count` labels; 0: with all."""
-        config = self.config
+    def _accuracy(self, shape: tuple[int, int, int], net: tuple[int, Own], start: Path | None, count: int,
+                  draw: int) -> float:
+        """The share of the test that an encoder of this width and backbone reads after training with `count` labels; 0:
+        with all."""
+        config, (width, backbone) = self.config, net
         wanted = SemiSupervised.Config(
             channels=shape[0], height=shape[1], width=shape[2], labels=count, draw=draw, method="none",
-            steps=config.steps, batch_size=config.batch_size, features=width, learning_rate=config.learning_rate,
-            mirrored=config.mirrored)
+            steps=config.steps, batch_size=config.batch_size, features=width, backbone=backbone,
+            learning_rate=config.learning_rate, mirrored=config.mirrored)
         data = SemiSupervised.Data(data=config.train, pretrained=start)
         wanted, source = SemiSupervised.open(data, wanted, fold(0, draw))
         torch.manual_seed(fold(0, draw, 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from migaki.metrics.classification import Accuracy
 from migaki.nets.backbones import BackboneEncoder, Own
 from migaki.nets.encoded_classifier import EncodedClassifier
 from migaki.nets.encoder import Encoder
-from migaki.nets.encoder_backbone import encoder_of, load_encoder
+from migaki.nets.encoder_backbone import load_encoder, opened_encoder
 from migaki.ops.augment import affine
 from migaki.ops.pair_views import PairViews, covered, pair_views
 
@@ -126,7 +126,7 @@ class SemiSupervised(System):
         """Open the folder, draw the labels that are used, and join what is left with the other pictures."""
         config, (folder,), photos = open_labelled(config, [data.data], data.photos)
         if data.pretrained is not None:
-            config = replace(config, features=encoder_of(data.pretrained).dim // 8)
+            config = _as_pretrained(config, data.pretrained)
         known = with_labels(folder)
         if not len(known):
             raise UserError(f"{show(folder.path)}: no picture has a label: give some a class in the column `label`")
@@ -169,9 +169,6 @@ class SemiSupervised(System):
         """Load the encoder to start from, if there is one."""
         if data.pretrained is not None:
             for net in (self.net, self.average):
-                if not isinstance(net.encoder, Encoder):
-                    raise UserError(f"--backbone {self.config.backbone} --pretrained {show(data.pretrained)}: that is "
-                                    "an encoder of another network: leave out one of the two")
                 load_encoder(net.encoder, data.pretrained)
 
     def train(self, mode: bool = True) -> Self:
@@ -266,6 +263,15 @@ class SemiSupervised(System):
         """Return pictures without labels, weakly and strongly altered."""
         images = batch["real"][:_SHOWN]
         return [("pictures", images), ("weakly altered", self._weak(images)), ("strongly", self._strong(images))]
+
+
+def _as_pretrained(config: SemiSupervised.Config, run: Path) -> SemiSupervised.Config:
+    """The configuration with the network and the width of a run's encoder; UserError if another one was asked for."""
+    encoder, name = opened_encoder(run)
+    if config.backbone not in (name, SemiSupervised.Config().backbone):
+        raise UserError(f"--backbone {config.backbone} --pretrained {show(run)}: that is an encoder of another "
+                        f"network, {name}: leave out one of the two")
+    return replace(config, features=encoder.dim // 8, backbone=cast(Own, name))
 
 
 def _require_every_class(labelled: ImageFolder, count: int, names: Sequence[str], wanted: int) -> None:
