@@ -23,7 +23,15 @@ from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import balanced_draw
-from migaki.judges.described import THUMBNAIL, classes_of, describe, thumbnails, untrained_twin
+from migaki.judges.described import (
+    THUMBNAIL,
+    chance_text,
+    classes_of,
+    describe,
+    majority_share,
+    thumbnails,
+    untrained_twin,
+)
 from migaki.judges.labels import Labels, metric_of, open_for
 from migaki.metrics.logistic_probe import neighbour_accuracy, probe_accuracy
 from migaki.nets.backbones import Own
@@ -36,10 +44,11 @@ FROZEN, TUNED = "frozen features", "fine-tuned"
 PIXELS, UNTRAINED, SUPERVISED = f"thumbnails of {THUMBNAIL} px", "untrained network, frozen", "supervised, same labels"
 
 _ABOUT = (
-    "Frozen: logistic regression on the features, its weight decay chosen on a tenth of the labels. Fine-tuned and "
-    "supervised: the same network with a linear head, as many updates, from the run's weights and from random ones. "
-    "Labels are drawn as equally of each class as there are; all rows see the same ones. The band of a curve is from "
-    "its lowest to its highest repetition.")
+    "Frozen: logistic regression on the features, its weight decay chosen on a tenth of the labels, from 50 labels on. "
+    "Fine-tuned and supervised: the same network with a linear head, as many updates, from the run's weights and from "
+    "random ones. Labels are drawn as equally of each class as there are; all rows see the same ones. The "
+    "band of a curve is from its lowest to its highest repetition. Intervals are over runs and draws of labels; "
+    "the test is the same in all.")
 
 
 @dataclass
@@ -125,7 +134,7 @@ class LearningCurve(Judge):
             self._frozen(curves, system, (known, tested), (labels, truth), told)
             if config.steps:
                 self._trained(curves, run, shape, len(known), told)
-        return self._findings(curves, runs, labels, len(known))
+        return self._findings(curves, runs, (labels, truth))
 
     def _check(self, labels: Tensor, known: ImageFolder) -> None:
         most, classes = max(self.config.labels), len(torch.unique(labels))
@@ -182,8 +191,8 @@ class LearningCurve(Judge):
 
     # ---------------------------------------------------------------------------------------------- what was found
 
-    def _findings(self, curves: Curves, runs: Sequence[Path], labels: Tensor, everything: int) -> Findings:
-        counts = self.config.labels
+    def _findings(self, curves: Curves, runs: Sequence[Path], classes: tuple[Tensor, Tensor]) -> Findings:
+        counts, everything = self.config.labels, len(classes[0])
         names = [name for name in (FROZEN, TUNED, SUPERVISED, UNTRAINED, PIXELS) if name in curves.found]
         figures = {f"{_word(name)}_{count}": curves.mean(name, count) for name in names for count in counts}
         figures |= {"accuracy_few": figures[f"frozen_{counts[0]}"], "accuracy": figures[f"frozen_{counts[-1]}"]}
@@ -192,7 +201,7 @@ class LearningCurve(Judge):
         bound = curves.found.get("supervised, all labels")
         if bound:
             figures["supervised_all"] = curves.mean("supervised, all labels", everything)
-        majority = float(torch.bincount(labels).max() / len(labels))
+        majority = majority_share(*classes)
         rows: list[list[object]] = [[
             name, *(100 * curves.mean(name, count) for count in counts),
             100 * float(np.mean(curves.neighbours[name])) if name in curves.neighbours else ""] for name in names]
@@ -211,7 +220,8 @@ class LearningCurve(Judge):
                             "accuracy_few": curves.mean(PIXELS, counts[0]),
                             "accuracy": curves.mean(PIXELS, counts[-1]),
                             "neighbours": figures["thumbnails_neighbours"]},
-                        baseline_name=PIXELS, notes=[verdict(curves, names, counts), _ABOUT], sections=sections)
+                        baseline_name=PIXELS, sections=sections,
+                        notes=[verdict(curves, names, counts), _ABOUT, chance_text(len(classes[1]))])
 
     def _differences(self, curves: Curves, names: Sequence[str]) -> list[Section]:
         """Paired differences, run by run and draw by draw, of what the features give from what costs less."""
@@ -238,7 +248,7 @@ def verdict(curves: Curves, names: Sequence[str], counts: Sequence[int]) -> str:
     needed = labels_needed(counts, [max(curves.mean(name, count) for name in floors) for count in counts],
                            curves.mean(own, first))
     word = "Not worth it" if gain.mean <= 0 else "Worth it" if gain.is_sure else "Perhaps worth it"
-    saved = f", as many as {needed_text(needed, counts)} labels give without them" if gain.mean > 0 else ""
+    saved = f"; without them that takes {needed_text(needed, counts)} labels" if gain.mean > 0 else ""
     return f"{word}: with {first:,} labels, {own} − {floor} is {gain} points{saved}."
 
 
