@@ -32,7 +32,7 @@ from migaki.report.several import over_runs
 _ABOUT = (
     "The network is frozen; batch norm uses its running statistics. Probe: logistic regression on the features, its "
     "weight decay chosen on a tenth of the labels, from 50 labels on. Neighbours: cosine, weighted votes, all labels "
-    "of --train. Thumbnails are the pictures at 8 x 8 px; the untrained network is the same one with its first weights. "
+    "of --train. Thumbnails are the pictures at 8 x 8 px; the untrained network is the same one as it began. "
     "Draws choose which labels are used.")
 
 
