@@ -75,7 +75,7 @@ class Copies(Judge):
             shape = system.shape if system is not None else (1, _THUMBNAIL, _THUMBNAIL)
             sets = {path: ImageFolder(path, size=shape[1:] if shape else None, channels=shape[0] if shape else None)
                     for path in self.sources()}
-            truth, operators = _truth(sets[config.data], sets[config.references])
+            truth, operators = truth_of(sets[config.data], sets[config.references])
             described = {path: _thumbnails(folder) if system is None else describe(system, folder, device, config.whole)
                          for path, folder in sets.items()}
             background = described[config.background] if config.background is not None else None
@@ -112,7 +112,7 @@ class Copies(Judge):
                 Section(heading="muAP by operator", columns=["operator", *names], rows=table)])
 
 
-def _truth(queries: ImageFolder, references: ImageFolder) -> tuple[Tensor, dict[str, Tensor]]:
+def truth_of(queries: ImageFolder, references: ImageFolder) -> tuple[Tensor, dict[str, Tensor]]:
     """The place of each query's original or -1 (Q,), and for each operator the rows that it altered with all decoys."""
     places = {name: number for number, name in enumerate(references.names)}
     truth, made_by = [], []

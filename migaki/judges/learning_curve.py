@@ -23,6 +23,7 @@ from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import balanced_draw
+from migaki.data.sets.overlap import require_others
 from migaki.judges.described import (
     THUMBNAIL,
     chance_text,
@@ -119,6 +120,7 @@ class LearningCurve(Judge):
             raise UserError("evaluate learning_curve: the runs must take pictures of one size: judge them one by one")
         known, tested = (ImageFolder(path, size=shape[1:], channels=shape[0]) for path in (config.train, config.data))
         labels, truth = classes_of(known, tested)
+        require_others(tested, known, "--train")
         self._check(labels, known)
         for run in runs if config.steps else ():
             opened_encoder(run)  # before the frozen features have taken their time

@@ -17,6 +17,7 @@ from migaki.core.judge import Findings, Judge, Progress, Section
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import balanced_draw
+from migaki.data.sets.overlap import require_others
 from migaki.judges.described import (
     THUMBNAIL,
     chance_text,
@@ -83,6 +84,7 @@ class Probe(Judge):
             raise UserError("evaluate probe: the runs must take pictures of one size: judge them one by one")
         known, tested = (ImageFolder(path, size=shape[1:], channels=shape[0]) for path in (config.train, config.data))
         labels, truth = classes_of(known, tested)
+        require_others(tested, known, "--train")
         counts = list(dict.fromkeys(count or len(known) for count in config.labels))
         if max(counts) > len(known):
             raise UserError(f"--labels {max(counts)}: {show(known.path)} has {len(known)}: give at most as many")
