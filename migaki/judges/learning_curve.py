@@ -249,7 +249,8 @@ def verdict(curves: Curves, names: Sequence[str], counts: Sequence[int]) -> str:
                              num_resamples=1000)
     needed = labels_needed(counts, [max(curves.mean(name, count) for name in floors) for count in counts],
                            curves.mean(own, first))
-    word = "Not worth it" if gain.mean <= 0 else "Worth it" if gain.is_sure else "Perhaps worth it"
+    word = "worth it" if gain.mean > 0 else "not worth it"
+    word = word.capitalize() if gain.is_sure else f"Perhaps {word}"
     saved = f"; without them that takes {needed_text(needed, counts)} labels" if gain.mean > 0 else ""
     return f"{word}: with {first:,} labels, {own} − {floor} is {gain} points{saved}."
 

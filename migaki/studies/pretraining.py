@@ -170,7 +170,7 @@ class Pretraining(Study):
     def _take(self, out: Path, slug: str, parts: list[tuple[Path, int]]) -> Step:
         place, seed = out / f"set_{slug}", self.config.seed
         about = " and ".join(f"{count} pictures of {path}" for path, count in parts)
-        return call_step(f"take {about} for '{slug}', seed {seed}", lambda: take(parts, place, seed),
+        return call_step(f"take {about} for '{slug}', seed {seed}", lambda: take(parts, place, seed, self.config.data),
                          place / "dataset.json", [path for path, _ in parts])
 
     def _damage(self, out: Path, slug: str, path: Path, kind: str) -> Step:

@@ -88,6 +88,9 @@ def test_the_verdict_counts_labels() -> None:
     said = verdict(curves, list(curves.found), (10, 100))
     assert said.startswith(f"Worth it: with 10 labels, {FROZEN} − {PIXELS} is +15 ")
     assert "without them that takes about 100 labels" in said
+    for found, word in (([0.2, 0.36, 0.4], "Perhaps not worth it"), ([0.1, 0.11, 0.12], "Not worth it")):
+        curves.found[FROZEN][10] = found
+        assert verdict(curves, list(curves.found), (10, 100)).startswith(f"{word}: ")
     curves.found[FROZEN][10] = [0.3, 0.3, 0.3]
     assert verdict(curves, list(curves.found), (10, 100)).startswith("Not worth it")
 

@@ -146,9 +146,12 @@ def test_what_reproduces_a_finding() -> None:
 
 
 def test_the_sets_of_the_axes(place: Path, tmp_path: Path) -> None:
-    sets.take([(place / "train", 5), (place / "others", 4)], tmp_path / "both", 0)
+    sets.take([(place / "train", 5), (place / "others", 4)], tmp_path / "both", 0, place / "train")
     both = ImageFolder(tmp_path / "both")
     assert len(both) == 9 and both.shape == (3, 12, 12) and "label" not in both.labels
+    Image.new("RGB", (15, 13)).save(shapes(tmp_path / "sizes", 6, side=14, labels=False) / "0.png")
+    sets.take([(tmp_path / "sizes", 6)], tmp_path / "alone", 0, place / "train")  # pictures of several sizes
+    assert ImageFolder(tmp_path / "alone").shape == (3, 12, 12)
     sets.regroup(place / "test", tmp_path / "coarse", sets.groups_of(("round:disc", "straight:bar,cross")))
     assert sorted(ImageFolder(tmp_path / "coarse").classes) == ["round", "straight"]
     assert "in no group" in message(lambda: sets.regroup(place / "test", tmp_path / "x", {"disc": "a", "bar": "b"}))
