@@ -55,7 +55,7 @@ def _by_faiss(queries: Array, rows: Array, count: int) -> tuple[Array, Places]:
     try:
         import faiss
     except ImportError as error:
-        raise UserError("--engine faiss needs an extra: pip install 'migaki[copies]'") from error
+        raise UserError("--search faiss needs an extra: pip install 'migaki[copies]'") from error
     index: Any = faiss.IndexFlatIP(rows.shape[1])
     for start in range(0, len(rows), _BLOCK):
         index.add(np.ascontiguousarray(rows[start : start + _BLOCK], np.float32))

@@ -18,6 +18,7 @@ from migaki.core.files import show
 from migaki.core.judge import Findings, Judge, Progress, Section
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.copy_columns import operators_of, original_of
 from migaki.judges.described import describe
 from migaki.metrics.copies import Ranking, less_rivals, normalised_scores, rank_copies
 
@@ -74,7 +75,7 @@ class Copies(Judge):
             shape = system.shape if system is not None else (1, _THUMBNAIL, _THUMBNAIL)
             sets = {path: ImageFolder(path, size=shape[1:] if shape else None, channels=shape[0] if shape else None)
                     for path in self.sources()}
-            truth, operators = _truth(sets[config.data], sets[config.references])
+            truth, operators = truth_of(sets[config.data], sets[config.references])
             described = {path: _thumbnails(folder) if system is None else describe(system, folder, device, config.whole)
                          for path, folder in sets.items()}
             background = described[config.background] if config.background is not None else None
@@ -111,24 +112,21 @@ class Copies(Judge):
                 Section(heading="muAP by operator", columns=["operator", *names], rows=table)])
 
 
-def _truth(queries: ImageFolder, references: ImageFolder) -> tuple[Tensor, dict[str, Tensor]]:
+def truth_of(queries: ImageFolder, references: ImageFolder) -> tuple[Tensor, dict[str, Tensor]]:
     """The place of each query's original or -1 (Q,), and for each operator the rows that it altered with all decoys."""
     places = {name: number for number, name in enumerate(references.names)}
     truth, made_by = [], []
-    for name, row in zip(queries.names, queries.rows, strict=True):
-        if "reference" not in row:
-            raise UserError(f"{show(queries.path)}: {show(name)} has no column 'reference': give each query the "
-                            "file name of its original, or null where it has none")
-        original = row["reference"]
+    for index, name in enumerate(queries.names):
+        original = original_of(queries, index)
         if original is not None and original not in places:
-            raise UserError(f"{show(queries.path)}: {show(name)} was made from {show(str(original))}, which is not in "
+            raise UserError(f"{show(queries.path)}: {show(name)} was made from {show(original)}, which is not in "
                             f"{show(references.path)}: give the set of the originals")
         truth.append(-1 if original is None else places[original])
-        made_by.append(row.get("operators") or [])
+        made_by.append(operators_of(queries, index))
     if max(truth) < 0:
         raise UserError(f"{show(queries.path)}: no query has an original: give some with a 'reference'")
     found = torch.tensor(truth)
-    known = sorted({str(operator) for one in made_by for operator in one})
+    known = sorted({operator for one in made_by for operator in one})
     return found, {operator: torch.tensor([operator in one for one in made_by]) | (found < 0) for operator in known}
 
 

@@ -13,6 +13,7 @@ from migaki.core.system import System
 from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image
 from migaki.data.folder import ImageFolder
+from migaki.metrics.shares import wilson
 
 THUMBNAIL = 8
 """px, side of the raw pictures beside which features stand."""
@@ -53,7 +54,10 @@ def _squeezed(system: System, folder: ImageFolder, places: range) -> Tensor:
 
 
 def classes_of(known: ImageFolder, tested: ImageFolder) -> tuple[Tensor, Tensor]:
-    """The classes (N,) and (M,) of both sets, matched by name where they have names."""
+    """The classes (N,) and (M,) of both sets, matched by name where they have names.
+
+    UserError for sets without classes, and for a class that only `tested` has.
+    """
     names: dict[str, int] = {}
     found = []
     for folder in (known, tested):
@@ -74,6 +78,18 @@ def classes_of(known: ImageFolder, tested: ImageFolder) -> tuple[Tensor, Tensor]
     if len(names) < 2:
         raise UserError(f"{show(known.path)}: has one class only: a probe tells at least two apart")
     return found[0], found[1]
+
+
+def majority_share(labels: Tensor, truth: Tensor) -> float:
+    """The share of the test `truth` (M,) that is of the most frequent class of `labels` (N,): what always naming it
+    reads rightly, whatever share it has of the labels."""
+    return float((truth == torch.bincount(labels).argmax()).float().mean())
+
+
+def chance_text(count: int) -> str:
+    """What the size of the test leaves to chance, as a sentence."""
+    most = 100 * (wilson(0.5, count)[1] - 0.5)  # where it is widest
+    return f"The test has {count:,} pictures: a share of them is known to within {most:.1f} points (95 %)."
 
 
 def untrained_twin(system: System) -> System:

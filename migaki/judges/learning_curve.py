@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -23,10 +23,20 @@ from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import balanced_draw
-from migaki.judges.described import THUMBNAIL, classes_of, describe, thumbnails, untrained_twin
+from migaki.data.sets.overlap import require_others
+from migaki.judges.described import (
+    THUMBNAIL,
+    chance_text,
+    classes_of,
+    describe,
+    majority_share,
+    thumbnails,
+    untrained_twin,
+)
 from migaki.judges.labels import Labels, metric_of, open_for
 from migaki.metrics.logistic_probe import neighbour_accuracy, probe_accuracy
-from migaki.nets.encoder_backbone import encoder_of
+from migaki.nets.backbones import Own
+from migaki.nets.encoder_backbone import opened_encoder
 from migaki.report.label_curves import label_curves, labels_needed, needed_text
 from migaki.report.statistics import paired_difference
 from migaki.systems.semi_supervised import SemiSupervised
@@ -35,10 +45,11 @@ FROZEN, TUNED = "frozen features", "fine-tuned"
 PIXELS, UNTRAINED, SUPERVISED = f"thumbnails of {THUMBNAIL} px", "untrained network, frozen", "supervised, same labels"
 
 _ABOUT = (
-    "Frozen: logistic regression on the features, its weight decay chosen on a tenth of the labels. Fine-tuned and "
-    "supervised: the same network with a linear head, as many updates, from the run's weights and from random ones. "
-    "Labels are drawn as equally of each class as there are; all rows see the same ones. The band of a curve is from "
-    "its lowest to its highest repetition.")
+    "Frozen: logistic regression on the features, its weight decay chosen on a tenth of the labels, from 50 labels on. "
+    "Fine-tuned and supervised: the same network with a linear head, as many updates, from the run's weights and from "
+    "random ones. Labels are drawn as equally of each class as there are; all rows see the same ones. The "
+    "band of a curve is from its lowest to its highest repetition. Intervals are over runs and draws of labels; "
+    "the test is the same in all.")
 
 
 @dataclass
@@ -109,7 +120,10 @@ class LearningCurve(Judge):
             raise UserError("evaluate learning_curve: the runs must take pictures of one size: judge them one by one")
         known, tested = (ImageFolder(path, size=shape[1:], channels=shape[0]) for path in (config.train, config.data))
         labels, truth = classes_of(known, tested)
+        require_others(tested, known, "--train")
         self._check(labels, known)
+        for run in runs if config.steps else ():
+            opened_encoder(run)  # before the frozen features have taken their time
         curves, done = Curves(), 0
         total = len(runs) * (3 + (2 * len(config.labels) * config.draws + 1) * bool(config.steps))
 
@@ -122,7 +136,7 @@ class LearningCurve(Judge):
             self._frozen(curves, system, (known, tested), (labels, truth), told)
             if config.steps:
                 self._trained(curves, run, shape, len(known), told)
-        return self._findings(curves, runs, labels, len(known))
+        return self._findings(curves, runs, (labels, truth))
 
     def _check(self, labels: Tensor, known: ImageFolder) -> None:
         most, classes = max(self.config.labels), len(torch.unique(labels))
@@ -147,22 +161,25 @@ class LearningCurve(Judge):
 
     def _trained(self, curves: Curves, run: Path, shape: tuple[int, int, int], everything: int,
                  told: Callable[[], None]) -> None:
-        width = encoder_of(run).dim // 8
+        encoder, backbone = opened_encoder(run)
+        net = encoder.dim // 8, cast(Own, backbone)
         for count in self.config.labels:
             for draw in range(self.config.draws):
                 for name, start in ((TUNED, run), (SUPERVISED, None)):
-                    curves.add(name, count, self._accuracy(shape, width, start, count, draw))
+                    curves.add(name, count, self._accuracy(shape, net, start, count, draw))
                     told()
-        curves.add("supervised, all labels", everything, self._accuracy(shape, width, None, 0, 0))
+        curves.add("supervised, all labels", everything, self._accuracy(shape, net, None, 0, 0))
         told()
 
-    def _accuracy(self, shape: tuple[int, int, int], width: int, start: Path | None, count: int, draw: int) -> float:
-        """The share of the test that an encoder `width` wide reads after training with `count` labels; 0: with all."""
-        config = self.config
+    def _accuracy(self, shape: tuple[int, int, int], net: tuple[int, Own], start: Path | None, count: int,
+                  draw: int) -> float:
+        """The share of the test that an encoder of this width and backbone reads after training with `count` labels; 0:
+        with all."""
+        config, (width, backbone) = self.config, net
         wanted = SemiSupervised.Config(
             channels=shape[0], height=shape[1], width=shape[2], labels=count, draw=draw, method="none",
-            steps=config.steps, batch_size=config.batch_size, features=width, learning_rate=config.learning_rate,
-            mirrored=config.mirrored)
+            steps=config.steps, batch_size=config.batch_size, features=width, backbone=backbone,
+            learning_rate=config.learning_rate, mirrored=config.mirrored)
         data = SemiSupervised.Data(data=config.train, pretrained=start)
         wanted, source = SemiSupervised.open(data, wanted, fold(0, draw))
         torch.manual_seed(fold(0, draw, 1))
@@ -176,8 +193,8 @@ class LearningCurve(Judge):
 
     # ---------------------------------------------------------------------------------------------- what was found
 
-    def _findings(self, curves: Curves, runs: Sequence[Path], labels: Tensor, everything: int) -> Findings:
-        counts = self.config.labels
+    def _findings(self, curves: Curves, runs: Sequence[Path], classes: tuple[Tensor, Tensor]) -> Findings:
+        counts, everything = self.config.labels, len(classes[0])
         names = [name for name in (FROZEN, TUNED, SUPERVISED, UNTRAINED, PIXELS) if name in curves.found]
         figures = {f"{_word(name)}_{count}": curves.mean(name, count) for name in names for count in counts}
         figures |= {"accuracy_few": figures[f"frozen_{counts[0]}"], "accuracy": figures[f"frozen_{counts[-1]}"]}
@@ -186,7 +203,7 @@ class LearningCurve(Judge):
         bound = curves.found.get("supervised, all labels")
         if bound:
             figures["supervised_all"] = curves.mean("supervised, all labels", everything)
-        majority = float(torch.bincount(labels).max() / len(labels))
+        majority = majority_share(*classes)
         rows: list[list[object]] = [[
             name, *(100 * curves.mean(name, count) for count in counts),
             100 * float(np.mean(curves.neighbours[name])) if name in curves.neighbours else ""] for name in names]
@@ -205,7 +222,8 @@ class LearningCurve(Judge):
                             "accuracy_few": curves.mean(PIXELS, counts[0]),
                             "accuracy": curves.mean(PIXELS, counts[-1]),
                             "neighbours": figures["thumbnails_neighbours"]},
-                        baseline_name=PIXELS, notes=[verdict(curves, names, counts), _ABOUT], sections=sections)
+                        baseline_name=PIXELS, sections=sections,
+                        notes=[verdict(curves, names, counts), _ABOUT, chance_text(len(classes[1]))])
 
     def _differences(self, curves: Curves, names: Sequence[str]) -> list[Section]:
         """Paired differences, run by run and draw by draw, of what the features give from what costs less."""
@@ -231,8 +249,9 @@ def verdict(curves: Curves, names: Sequence[str], counts: Sequence[int]) -> str:
                              num_resamples=1000)
     needed = labels_needed(counts, [max(curves.mean(name, count) for name in floors) for count in counts],
                            curves.mean(own, first))
-    word = "Not worth it" if gain.mean <= 0 else "Worth it" if gain.is_sure else "Perhaps worth it"
-    saved = f", as many as {needed_text(needed, counts)} labels give without them" if gain.mean > 0 else ""
+    word = "worth it" if gain.mean > 0 else "not worth it"
+    word = word.capitalize() if gain.is_sure else f"Perhaps {word}"
+    saved = f"; without them that takes {needed_text(needed, counts)} labels" if gain.mean > 0 else ""
     return f"{word}: with {first:,} labels, {own} − {floor} is {gain} points{saved}."
 
 

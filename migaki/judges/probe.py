@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from migaki import __version__
@@ -18,15 +17,24 @@ from migaki.core.judge import Findings, Judge, Progress, Section
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import balanced_draw
-from migaki.judges.described import THUMBNAIL, classes_of, describe, thumbnails, untrained_twin
+from migaki.data.sets.overlap import require_others
+from migaki.judges.described import (
+    THUMBNAIL,
+    chance_text,
+    classes_of,
+    describe,
+    majority_share,
+    thumbnails,
+    untrained_twin,
+)
 from migaki.metrics.logistic_probe import neighbour_accuracy, probe_accuracy
 from migaki.report.several import over_runs
 
 _ABOUT = (
     "The network is frozen; batch norm uses its running statistics. Probe: logistic regression on the features, its "
-    "weight decay chosen on a tenth of the labels. Neighbours: cosine, weighted votes, all labels of --train. "
-    "Thumbnails are the pictures at 8 x 8 px; the untrained network is the same one with its first weights. Draws "
-    "choose which labels are used.")
+    "weight decay chosen on a tenth of the labels, from 50 labels on. Neighbours: cosine, weighted votes, all labels "
+    "of --train. Thumbnails are the pictures at 8 x 8 px; the untrained network is the same one as it began. "
+    "Draws choose which labels are used.")
 
 
 class Probe(Judge):
@@ -76,7 +84,8 @@ class Probe(Judge):
             raise UserError("evaluate probe: the runs must take pictures of one size: judge them one by one")
         known, tested = (ImageFolder(path, size=shape[1:], channels=shape[0]) for path in (config.train, config.data))
         labels, truth = classes_of(known, tested)
-        counts = [count or len(known) for count in config.labels]
+        require_others(tested, known, "--train")
+        counts = list(dict.fromkeys(count or len(known) for count in config.labels))
         if max(counts) > len(known):
             raise UserError(f"--labels {max(counts)}: {show(known.path)} has {len(known)}: give at most as many")
         total, found = len(runs) + 2, []
@@ -87,7 +96,7 @@ class Probe(Judge):
             found.append(self._figures(pair[0], labels, pair[1], truth, counts))
             progress(number + 1, total)
         names = [*(str(run) for run in runs), "untrained network", f"thumbnails of {THUMBNAIL} px"]
-        return self._findings(runs, names, found, counts, labels)
+        return self._findings(runs, names, found, counts, (labels, truth))
 
     def _figures(self, known: Tensor, labels: Tensor, seen: Tensor, truth: Tensor,
                  counts: Sequence[int]) -> dict[str, float]:
@@ -103,10 +112,10 @@ class Probe(Judge):
         return figures
 
     def _findings(self, runs: Sequence[Path], names: list[str], found: list[dict[str, float]], counts: Sequence[int],
-                  labels: Tensor) -> Findings:
+                  classes: tuple[Tensor, Tensor]) -> Findings:
         own = found[: len(runs)]
         figures, section = over_runs(names[: len(runs)], own) if len(runs) > 1 else (dict(own[0]), None)
-        majority = float(torch.bincount(labels).max() / len(labels))
+        majority = majority_share(*classes)
         rows = [[name, *(100 * one[key] for key in own[0])] for name, one in zip(names, found, strict=True)]
         rows.append(["always the most frequent class", *(100 * majority for _ in own[0])])
         heading = ["features", *(f"probe, {count} labels, %" for count in counts), f"{self.config.k} neighbours, %"]
@@ -114,4 +123,4 @@ class Probe(Judge):
                   "draws": self.config.draws, "version": __version__}
         sections = [Section(columns=heading, rows=rows), *([section] if section is not None else [])]
         return Findings(title="What the features are worth", record=record, figures=figures, baseline=found[-1],
-                        baseline_name=names[-1], notes=[_ABOUT], sections=sections)
+                        baseline_name=names[-1], notes=[_ABOUT, chance_text(len(classes[1]))], sections=sections)

@@ -17,7 +17,7 @@ from migaki.core.judge import Findings, Judge, Progress, Section
 from migaki.data.folder import ImageFolder
 from migaki.data.style_pictures import open_styles, read_style, shorter_side
 from migaki.judges.drift import pair
-from migaki.losses.style import StyleKind, StyleLoss, content_distance
+from migaki.losses.style import StyleKind, StyleLoss, content_distance, gram, moments, standardised
 from migaki.nets.style_features import StyleFeatures
 from migaki.ops.appearance import quantiles
 from migaki.ops.colour import luma, rgb_to_lab
@@ -28,6 +28,7 @@ from migaki.report.tables import Table
 KINDS: Final[tuple[StyleKind, ...]] = ("gram", "moments", "sliced")
 _SHOWN = 8
 _QUANTILES = 256
+_SMALLEST: Final = 1e-12
 _ABOUT = (
     "Distances from the style are in units of those of the pictures before: 1 has nothing of the style, 0 has all of "
     "its statistics. Structure leaves out the means of features, and with them most of the colours. Content: 0 is the "
@@ -164,12 +165,25 @@ def colour_distance(first: Tensor, second: Tensor) -> float:
     return float((one - two).abs().mean())
 
 
-def nearest_style(judge: StyleFeatures, made: Tensor, styles: Sequence[Tensor], content: Tensor) -> int:
-    """Returns the number of the style that a picture is nearest to, in units of the content's distance from each."""
+def nearest_style(judge: StyleFeatures, made: Tensor, styles: Sequence[Tensor]) -> int:
+    """Returns the number of the style whose Gram matrices are nearest to those of a picture (1, 3, H, W).
+
+    All styles share their units: channels are standardised by the mean moments of the styles, and a layer counts in
+    the mean distance between two of them. In units of each style's own, as of the loss, distances are no match.
+    """
     with torch.no_grad():
-        before, after = judge.style_maps(content), judge.style_maps(made)
-        left = [_left("gram", judge.style_maps(style), before, after) for style in styles]
-    return left.index(min(left))
+        found = zip(judge.style_maps(made), *(judge.style_maps(style) for style in styles), strict=True)
+        left = torch.stack([_between(layer) for layer in found]).sum(0)
+    return int(left.argmin())
+
+
+def _between(maps: Sequence[Tensor]) -> Tensor:
+    """The distances (S,) of the first maps' Gram matrix from the others', in the mean distance between those."""
+    units = torch.cat([moments(one) for one in maps[1:]]).mean(0, keepdim=True)
+    own, *others = (gram(standardised(one, units)).flatten() for one in maps)
+    known = torch.stack(others)
+    unit = torch.nn.functional.pdist(known).square().mean() if len(known) > 1 else known.new_ones(())
+    return (known - own).square().sum(1) / unit.clamp_min(_SMALLEST)
 
 
 def at_most(picture: Tensor, side: int) -> Tensor:

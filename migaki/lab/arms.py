@@ -65,7 +65,8 @@ class Outcome:
     arm: Arm
     figures: tuple[dict[str, Any], ...]  # by trial
     each: npt.NDArray[np.float64] | None  # (trials, N) errors of the test pictures; None if not kept
-    free: Mapping[str, Any] | None = None  # baseline, a model that ignores the pictures: `name`, `figures`
+    free: Mapping[str, Any] | None = None  # baseline, what costs nothing: `name`, `figures` of the first trial
+    free_figures: tuple[Mapping[str, Any], ...] = ()  # by trial, where they differ: trials asked of other tests
 
     def values(self, measure: Measure) -> list[float]:
         """Returns the measure of every trial; UserError if an evaluation lacks it."""
@@ -84,9 +85,16 @@ class Outcome:
         return spread(self.values(measure), measure.places)
 
     def free_spread(self, measure: Measure) -> Spread | None:
-        """Returns the measure, one value, of a model that ignores the pictures; None if the evaluations lack it."""
-        value = None if self.free is None else self.free["figures"].get(measure.key)
-        return None if value is None else spread([measure.scale * float(value)], measure.places)
+        """Returns the measure of what costs nothing; None if the evaluations lack it.
+
+        It is one value if all trials were asked of the same test, and else its spread over the trials.
+        """
+        found = [] if self.free is None else [one.get(measure.key) for one in self.free_figures or (
+            self.free["figures"],)]
+        values = [measure.scale * float(value) for value in found if value is not None]
+        if not values or len(values) < len(found):
+            return None
+        return spread(values if len(set(values)) > 1 else values[:1], measure.places)
 
 
 def read_outcomes(arms: Sequence[Arm]) -> dict[str, Outcome]:
@@ -98,8 +106,11 @@ def _read(arm: Arm) -> Outcome:
     records = [read_json(trial.evaluation / trial.file) for trial in arm.trials]
     files = [trial.evaluation / "errors.csv" for trial in arm.trials]
     each = np.stack([read_errors(path) for path in files]) if all(map(_has_one_error, files)) else None
-    free = next((record["costs_nothing"] for record in records if record.get("costs_nothing")), None)
-    return Outcome(arm=arm, figures=tuple(record["figures"] for record in records), each=each, free=free)
+    known = [record["costs_nothing"] for record in records if record.get("costs_nothing")]
+    differ = len(known) == len(records) and any(one["figures"] != known[0]["figures"] for one in known)
+    return Outcome(arm=arm, figures=tuple(record["figures"] for record in records), each=each,
+                   free=known[0] if known else None,
+                   free_figures=tuple(one["figures"] for one in known) if differ else ())
 
 
 def _has_one_error(path: Path) -> bool:

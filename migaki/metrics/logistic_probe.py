@@ -57,7 +57,7 @@ def _loss(model: tuple[Tensor, Tensor], seen: Tensor, truth: Tensor) -> float:
 
 
 def _share(model: tuple[Tensor, Tensor], seen: Tensor, truth: Tensor) -> float:
-    return float(((seen @ model[0] + model[1]).argmax(1) == truth).float().mean())
+    return int(((seen @ model[0] + model[1]).argmax(1) == truth).sum()) / len(truth)
 
 
 def neighbour_accuracy(known: Tensor, labels: Tensor, seen: Tensor, truth: Tensor, count: int = 20) -> float:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from migaki.core.errors import UserError
 from migaki.core.files import show
@@ -15,10 +15,16 @@ from migaki.nets.encoder import Encoder
 
 
 @runtime_checkable
-class Encoding(Protocol):
-    """A system that has an encoder."""
+class AnyEncoder(Protocol):
+    """An encoder on any backbone: `Encoder`, or `nets.backbones.BackboneEncoder`."""
 
-    encoder: Encoder
+    dim: int
+
+    def maps(self, images: Tensor) -> Tensor:
+        """The maps whose means are the features."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The weights."""
 
 
 class EncoderBackbone(Backbone):
@@ -66,9 +72,9 @@ class EncoderBackbone(Backbone):
         return found[: len(self.strides)]
 
 
-def load_encoder(encoder: Encoder, run: Path) -> None:
+def load_encoder(encoder: nn.Module, run: Path) -> None:
     """Load the encoder of a trained run into `encoder`; UserError if that run has none or another one."""
-    found = encoder_of(run).state_dict()
+    found = opened_encoder(run)[0].state_dict()
     wanted = {name: value.shape for name, value in encoder.state_dict().items()}
     if {name: value.shape for name, value in found.items()} != wanted:
         raise UserError(f"{show(run)}: its encoder does not fit: it learned from pictures of another size or number of "
@@ -76,10 +82,21 @@ def load_encoder(encoder: Encoder, run: Path) -> None:
     encoder.load_state_dict(found)
 
 
-def encoder_of(run: Path) -> Encoder:
-    """Returns the encoder of a trained run; UserError if it is no run of an encoder."""
+def opened_encoder(run: Path) -> tuple[AnyEncoder, str]:
+    """Returns the encoder of a trained run and the name of its backbone; UserError if it is no run of an encoder."""
     system = load_system(run)
-    if not isinstance(system, Encoding) or not isinstance(system.encoder, Encoder):
+    encoder = getattr(system, "encoder", None)
+    name = getattr(system.config, "backbone", None)
+    if not isinstance(encoder, nn.Module) or not isinstance(encoder, AnyEncoder) or name is None:
         raise UserError(f"{show(run)}: a run of {type(system).__name__}, which has no encoder: give a run of simclr, "
                         "sdmp or pretext as --pretrained")
-    return system.encoder
+    return encoder, str(name)
+
+
+def encoder_of(run: Path) -> Encoder:
+    """Returns the encoder of a trained run, where it is our small residual network; UserError for any other run."""
+    encoder, name = opened_encoder(run)
+    if not isinstance(encoder, Encoder):
+        raise UserError(f"{show(run)}: its encoder is {name}, which no task model takes but semi_supervised: train it "
+                        "without --backbone")
+    return encoder

@@ -17,7 +17,7 @@ from migaki.core.files import show
 from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.nets.descriptor import generalised_mean
-from migaki.nets.published import load_backbone
+from migaki.nets.published import is_published, load_backbone
 from migaki.ops.colour import luma
 from migaki.ops.full_precision import full_precision
 
@@ -107,6 +107,11 @@ class RunDescriptors(nn.Module):
 
 
 Describer = RunDescriptors | PublishedDescriptors
+
+
+def is_describer(name: str) -> bool:
+    """Whether there is anything of this name to open: a folder, a file, or a published network."""
+    return Path(name).exists() or is_published(name)
 
 
 def open_describer(name: str) -> Describer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from migaki.core.errors import UserError
-from migaki.core.files import show
+from migaki.core.files import refuse_strangers, show
 from migaki.core.progress import Bar
 from migaki.data.feature_store import FeatureStore
 from migaki.data.files import framing
@@ -23,6 +24,7 @@ from migaki.data.nearest import nearest
 from migaki.nets.picture_network import Describer
 from migaki.ops.picture_parts import picture_parts, side_of
 from migaki.stages.apply_job import ApplyJob, refuse_row_options
+from migaki.stages.evaluate import require_own
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -36,6 +38,12 @@ def refuse_options(name: str, job: ApplyJob) -> None:
     refuse_row_options(name, job)
     if not job.input.is_dir():
         raise UserError(f"{show(job.input)}: no folder of pictures: give one as --input")
+
+
+def require_place(out: Path, own: Collection[str]) -> None:
+    """UserError if `out` holds pictures, a run, or other files and none of `own`, which an earlier call wrote."""
+    require_own(out)
+    refuse_strangers(out, own)
 
 
 @dataclass(frozen=True, slots=True)

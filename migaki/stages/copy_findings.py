@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 
 from migaki import __version__
 from migaki.changes.find_copies import FindCopies
+from migaki.core.files import show
 from migaki.core.judge import Findings, Section
+from migaki.core.notices import notice
 from migaki.data.copy_index import CopyIndex, picture_of
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.copy_columns import original_of
 from migaki.metrics.copies import rank_found
 from migaki.report.copy_pairs import Pair, as_picture, pairs_sheet
 from migaki.stages.apply_job import ApplyJob
@@ -76,13 +80,14 @@ class Pairs:
                 "is_mirrored": match.is_mirrored, "region": match.region, "original_region": match.original_region}
 
 
-def findings_of(pairs: Pairs, config: FindCopies.Config, job: ApplyJob, pictures: Path | None) -> Findings:
-    """Returns what is written: `copies.jsonl`, the figures, and the page."""
+def findings_of(pairs: Pairs, config: FindCopies.Config, job: ApplyJob, pictures: Path | None,
+                truth: list[str | None]) -> Findings:
+    """Returns what is written: `copies.jsonl`, the figures, and the page; `truth` are the originals, if known."""
     order = pairs.order()
     rows = "".join(json.dumps(pairs.row(*pair), ensure_ascii=False) + "\n" for pair in order)
     called = int(pairs.is_copy.any(1).sum())
     figures: dict[str, Any] = {"pictures": len(pairs.folder), "index": len(pairs.index.names), "with_a_copy": called}
-    figures |= _judged(pairs)
+    figures |= _judged(pairs, truth)
     notes = [_ABOUT.format(precision=config.pair_precision)]
     sections = []
     folder = pictures or Path(pairs.index.about.pictures)
@@ -114,21 +119,34 @@ def _to_look_at(pairs: Pairs, order: list[tuple[int, int]]) -> list[tuple[str, l
     return [("The likeliest pairs", called[:_SHOWN]), *((heading, chosen) for heading, chosen in edge if chosen)]
 
 
-def _judged(pairs: Pairs) -> dict[str, Any]:
+def judgeable(folder: ImageFolder, names: Collection[str]) -> list[str | None]:
+    """Returns the original of each picture, as far as it is among `names`; nothing where the set does not say them.
+
+    Prints a notice where none of them is. UserError where only some rows have the column, and for what is no name.
+    """
+    if not any("reference" in row for row in folder.rows):
+        return []
+    said = [original_of(folder, index) for index in range(len(folder))]
+    found = [name if name in names else None for name in said]
+    if not any(found):
+        notice(f"{show(folder.path)}: no picture has its original ('reference') in the index, so nothing is said about "
+               "how many copies are found")
+        return []
+    return found
+
+
+def _judged(pairs: Pairs, truth: list[str | None]) -> dict[str, Any]:
     """Figures of the search where the set says what its pictures were made from; see `metrics.copies`."""
-    rows = pairs.folder.rows
-    if not all("reference" in row for row in rows):
+    if not truth:
         return {}
-    known = set(pairs.index.names)
-    truth = [row["reference"] for row in rows]
     is_pair = torch.tensor([[pairs.original(query, rank) == name for rank in range(pairs.scores.shape[1])]
                             for query, name in enumerate(truth)])
-    count = sum(name in known for name in truth)
+    count = sum(name is not None for name in truth)
     found = rank_found(torch.from_numpy(pairs.scores), is_pair, count)
     called = torch.from_numpy(pairs.is_copy)
-    right = int((is_pair & called).sum())
+    right, taken = int((is_pair & called).sum()), int(called.sum())
     return {"copies": count, "micro_ap": found.micro_ap, "recall_at_90_precision": found.recall, "first": found.first,
-            "called_precision": right / max(1, int(called.sum())), "called_recall": right / max(1, count)}
+            **({"called_precision": right / taken} if taken else {}), "called_recall": right / count}
 
 
 def _shown(pairs: Pairs, folder: Path, query: int, rank: int) -> Pair:

@@ -24,10 +24,19 @@ from migaki.data.local_match import opencv
 from migaki.data.nearest import nearest
 from migaki.nets.camera import jpeg_tables
 from migaki.nets.picture_network import open_describer
+from migaki.nets.published import is_published
 from migaki.ops.colour import luma
 from migaki.ops.copy_views import CopyViews, copy_views
 from migaki.stages.apply_job import ApplyJob
-from migaki.stages.copy_evidence import RIVALS, Describing, Pictured, merged, refuse_options, usual_likeness
+from migaki.stages.copy_evidence import (
+    RIVALS,
+    Describing,
+    Pictured,
+    merged,
+    refuse_options,
+    require_place,
+    usual_likeness,
+)
 
 Floats = NDArray[np.float32]
 
@@ -44,6 +53,7 @@ def write(name: str, change: Index, job: ApplyJob, *, command: str = "", quiet: 
     """Write the index of `job.input` into `job.out`; UserError in one line for whatever does not fit."""
     config = change.config
     refuse_options(name, job)
+    require_place(job.out, ("descriptors.npy", "index.json"))
     if config.verify == "sift":
         opencv()
     folder = ImageFolder(job.input)
@@ -58,7 +68,7 @@ def write(name: str, change: Index, job: ApplyJob, *, command: str = "", quiet: 
     with exclusive(job.out):
         rows, background = write_descriptors(job.out, rows, background, folder.names)
         known = _known_pairs(folder, describing, rows, background, config, job.seed, quiet)
-        about = About(network=describer.identity, model=config.model, pictures=str(job.input.resolve()),
+        about = About(network=describer.identity, model=_lasting(config.model), pictures=str(job.input.resolve()),
                       size=describing.size, whole=config.whole, parts=config.parts, fingerprint=folder.fingerprint,
                       version=__version__,
                       cosine=tuple(round(one, 5) for one in known.cosine),
@@ -66,6 +76,11 @@ def write(name: str, change: Index, job: ApplyJob, *, command: str = "", quiet: 
                       is_copy=tuple(known.is_copy), command=command)
         write_about(job.out, about)
     return job.out
+
+
+def _lasting(model: str) -> str:
+    """The name of a network that means the same from every folder: the whole path of a run or of a file."""
+    return model if is_published(model) else str(Path(model).resolve())
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from migaki.data.folder import ImageFolder
 from migaki.data.local_match import opencv, region
 from migaki.data.nearest import Engine, nearest
 from migaki.metrics.copy_probability import Calibration, fit_calibration, threshold_of
-from migaki.nets.picture_network import open_describer
+from migaki.nets.picture_network import is_describer, open_describer
 from migaki.ops.picture_parts import PARTS
 from migaki.report.findings import write_findings
 from migaki.stages.apply_job import ApplyJob
@@ -33,15 +33,18 @@ from migaki.stages.copy_evidence import (
     in_parts,
     merged,
     refuse_options,
+    require_place,
     usual_likeness,
 )
-from migaki.stages.copy_findings import Match, Pairs, findings_of
+from migaki.stages.copy_findings import Match, Pairs, findings_of, judgeable
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
 
 _SHARD: Final = 2**18  # rows of the index that one worker searches at a time
+_WRITTEN: Final = ("copies.html", "copies.json", "copies.jsonl")
 _KEPT = 256  # originals whose key points are kept in memory
+
 
 def search(name: str, change: FindCopies, job: ApplyJob, *, command: str = "", quiet: bool = False) -> Path:
     """Search the index for the originals of the pictures of `job.input`, and write `job.out`.
@@ -50,7 +53,9 @@ def search(name: str, change: FindCopies, job: ApplyJob, *, command: str = "", q
     """
     config = change.config
     refuse_options(name, job)
+    require_place(job.out, _WRITTEN)
     index, folder = open_index(config.index), ImageFolder(job.input)
+    truth = judgeable(folder, set(index.names))
     calibration, threshold = _calibration(index, config)
     describing = _describing(index, config)
     pictures = _pictures(index, config) if config.verify == "sift" else None
@@ -72,7 +77,7 @@ def search(name: str, change: FindCopies, job: ApplyJob, *, command: str = "", q
                   is_copy.reshape(near.shape), matches)
     make_folder(job.out)
     with exclusive(job.out):
-        write_findings(job.out, findings_of(pairs, config, job, pictures), "copies", command)
+        write_findings(job.out, findings_of(pairs, config, job, pictures, truth), "copies", command)
     return job.out
 
 
@@ -99,7 +104,10 @@ def _calibration(index: CopyIndex, config: FindCopies.Config) -> tuple[Calibrati
 
 def _describing(index: CopyIndex, config: FindCopies.Config) -> Describing:
     """The network of the index; UserError for another one."""
-    describer = open_describer(config.model or index.about.model)
+    model = config.model or index.about.model
+    if not config.model and not is_describer(model):
+        raise UserError(f"{show(index.path)}: its network {show(model)} is not there any more: give it as --model")
+    describer = open_describer(model)
     if describer.identity != index.about.network:
         raise UserError(f"{show(index.path)}: was made by another network ({show(index.about.network)}, and "
                         f"{show(config.model or index.about.model)} is {describer.identity}): make it again with "
@@ -112,6 +120,10 @@ def _pictures(index: CopyIndex, config: FindCopies.Config) -> Path:
     if not folder.is_dir():
         raise UserError(f"{show(folder)}: the pictures of {show(index.path)} are not there any more: give their folder "
                         "as --pictures, or --verify none")
+    lacking = next((name for name in index.names if not Path(str(picture_of(folder, name))).exists()), None)
+    if lacking is not None:
+        raise UserError(f"{show(folder)}: lacks {show(lacking)}, which {show(index.path)} names: give the folder of "
+                        "its pictures as --pictures, or --verify none")
     return folder
 
 
@@ -182,5 +194,3 @@ def _match(picture: Pictured, original: Pictured) -> Match:
         return Match()
     there, here = region(aligned, picture.points.size, original.points.size)
     return Match(aligned.support, aligned.is_mirrored, here, there)
-
-

@@ -12,8 +12,12 @@ from typing import ClassVar
 
 from migaki.core.cost import Cost, cost_of
 from migaki.core.errors import UserError
+from migaki.core.files import show
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.few_labels import with_labels
+from migaki.data.sets.overlap import require_others
+from migaki.judges.described import classes_of
 from migaki.lab.arms import Arm, Measure, Trial
 from migaki.lab.chain import Phase
 from migaki.lab.steps import evaluate_step, train_step
@@ -63,6 +67,9 @@ class BackbonesStudy(Study):
         config = self.config
         if not config.backbones or config.seeds < 1 or min(config.features, config.steps) < 1:
             raise UserError("study backbones: give --backbones, and at least 1 as --seeds, --features and --steps")
+        if len({*config.backbones}) < len(config.backbones):
+            raise UserError("study backbones: --backbones: name each once")
+        self._check()
         phases, arms = [], []
         for name, (width, cost) in self._widths().items():
             trials, steps = [], []
@@ -79,6 +86,16 @@ class BackbonesStudy(Study):
             arms.append(Arm(name=f"{name}, {cost.parameters:,} parameters", slug=name, saw="labels",
                             trials=tuple(trials)))
         return Plan(phases=tuple(phases), arms=tuple(arms))
+
+    def _check(self) -> None:
+        """UserError for sets that would stop the study after its first training, or that are judged on themselves."""
+        config = self.config
+        known, tested = ImageFolder(config.data), ImageFolder(config.test)
+        places = with_labels(known)
+        if config.labels > len(places):
+            raise UserError(f"--labels {config.labels}: {show(known.path)} has {len(places)}: give at most as many")
+        classes_of(known.select(places), tested)
+        require_others(tested, known, "--data")
 
     def compose(self, report: StudyReport) -> None:
         """Compose the page: accuracies, and what each network costs in numbers and on the clock."""
@@ -102,9 +119,7 @@ class BackbonesStudy(Study):
     def _widths(self) -> dict[Own, tuple[int, Cost]]:
         """The width of every backbone at which it costs what the first one does, and that cost."""
         config = self.config
-        channels, height, width = ImageFolder(config.data).shape if not config.size else (
-            3, config.size, config.size)
-        shape = (channels, height, width)
+        shape = ImageFolder(config.data, size=(config.size, config.size) if config.size else None).shape
         found: dict[Own, tuple[int, Cost]] = {}
         budget = 0
         for name in config.backbones:

@@ -8,12 +8,16 @@ being others than the originals: six trainings a seed, of 1,000 updates each abo
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
 from migaki.core.errors import UserError
+from migaki.core.files import show
 from migaki.core.fit import Run
-from migaki.judges.copies import Copies
+from migaki.data.folder import ImageFolder
+from migaki.data.sets.overlap import require_others
+from migaki.judges.copies import Copies, truth_of
 from migaki.lab.arms import Arm, Measure, Trial
 from migaki.lab.chain import Phase
 from migaki.lab.steps import judge_step, train_step
@@ -64,6 +68,7 @@ class CopiesStudy(Study):
         config = self.config
         if min(config.seeds, config.steps) < 1:
             raise UserError("study copies: --seeds and --steps are at least 1")
+        self._check()
         phases, arms = [], []
         for slug, (name, detector, with_file) in self._rows().items():
             steps, trials = [], []
@@ -79,14 +84,24 @@ class CopiesStudy(Study):
             arms.append(Arm(name=name, slug=slug, saw="pictures, no label", trials=tuple(trials)))
         return Plan(phases=tuple(phases), arms=tuple(arms))
 
+    def _check(self) -> None:
+        """UserError for sets that would stop the study after its first training, or for originals that are learned."""
+        config = self.config
+        pictures, references, queries = (ImageFolder(path) for path in (config.data, config.references, config.queries))
+        if len(pictures) < config.batch_size:
+            raise UserError(f"--batch-size {config.batch_size}: {show(config.data)} has {len(pictures)} pictures: "
+                            "lower --batch-size or add pictures")
+        truth_of(queries, references)
+        require_others(references, pictures, "--data")
+
     def compose(self, report: StudyReport) -> None:
         """Compose the page: one table."""
         slugs = list(self._rows())
         report.section("Ingredients")
         report.compare("ingredients", slugs, measures=self.measures, caption="Scores are less each query's "
-                       "likeness to its next best originals, but in the second column. The last one needs no training.")
+                       "likeness to its next best originals, but for plain cosines. Thumbnails need no training.")
         if self.config.seeds > 1:
-            report.differences("against_the_row_above", slugs[0], slugs[1:])
+            report.contrasts("against_the_row_above", list(pairwise(slugs)))
 
     def _rows(self) -> dict[str, tuple[str, CopyDetector.Config, bool]]:
         """The rows: slug -> name, training, and whether it starts from the file of weights."""

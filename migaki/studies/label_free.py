@@ -13,8 +13,10 @@ from typing import Any, ClassVar, Final, Literal
 
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
+from migaki.core.plural import counted
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.overlap import require_others
+from migaki.judges.described import classes_of
 from migaki.judges.learning_curve import LearningCurve
 from migaki.lab.arms import Arm, Measure, Trial
 from migaki.lab.chain import Phase, Step
@@ -22,6 +24,7 @@ from migaki.lab.steps import evaluate_step, judge_step, train_step
 from migaki.lab.study import Plan, Study
 from migaki.lab.study_report import StudyReport
 from migaki.ops.pretext import patch_layout
+from migaki.report.statistics import paired_difference
 from migaki.report.tables import Entry, Table
 from migaki.stages.evaluate import EvaluateJob
 from migaki.systems.pretext import Pretext
@@ -97,8 +100,15 @@ class LabelFree(Study):
         for folder in (known, tested):
             folder.require("label")
         require_others(tested, own, "--data")
+        require_others(tested, known, "--train")
+        classes_of(known, tested)
+        if max(config.labels) > len(known):
+            raise UserError(f"--labels {max(config.labels)}: {config.train} has {len(known)}: give at most as many")
         if len(own) < config.batch_size:
             raise UserError(f"--batch-size {config.batch_size}: {config.data} has {len(own)} pictures: lower it")
+        if "colour" in config.methods and own.shape[0] != 3:
+            raise UserError(f"--methods colour: the pictures of {config.data} are grey and have no colours to learn "
+                            "from: give colour pictures, or leave it out of --methods")
         seeds = range(config.seed, config.seed + config.seeds)
         phases = [Phase(title=f"learn and judge, seed {seed}", steps=(
             *(step for name in config.methods for step in self._learn(out, name, seed, own.shape, quiet)),
@@ -111,26 +121,42 @@ class LabelFree(Study):
 
     def compose(self, report: StudyReport) -> None:
         """Compose the page: the table of methods with its floors, and differences from SimCLR."""
-        config, first = self.config, self.config.methods[0]
+        config = self.config
+        # The network that learns colours sees grey pictures, untrained too: its floor is not that of the others.
+        first = next((name for name in config.methods if name != "colour"), "colour")
         report.section("What each method's features are worth")
         rows: list[list[Entry]] = [
             [METHODS[name], self._updates(name), *(report[name].spread(one) for one in _MEASURES)]
             for name in config.methods]
         for key, name in _FLOORS.items():
             figures = report[first].figures[0]
-            rows.append([name, None, *(f"{100 * figures[f'{key}_{part}']:.1f}" for part in (
+            seen = ", of grey pictures" if key == "untrained" and first == "colour" else ""
+            rows.append([name + seen, None, *(f"{100 * figures[f'{key}_{part}']:.1f}" for part in (
                 "neighbours", config.labels[0], config.labels[-1]))])
         bound = report["supervised"].spread(Measure(key="accuracy", name="", scale=100, places=1))
         rows.append([f"supervised, all labels: {bound.mean_text} %", config.supervised, None, None, None])
         report.table("methods", Table(
             ["features", "updates", "20 neighbours, %", f"probe, {config.labels[0]:,} labels, %",
              f"probe, {config.labels[-1]:,} labels, %"], rows,
-            f"{config.seeds} seeds, the floors of the first; equal {config.equal}, batches of {config.batch_size}."))
+            f"{counted(config.seeds, 'seed')}, the floors of the first; equal {config.equal}, batches of "
+            f"{config.batch_size}."))
+        report.section("Differences from thumbnails, which cost nothing")
+        report.table("floors", Table(["features", *(one.name for one in _MEASURES)], [
+            [f"{METHODS[name]} − thumbnails", *self._gains(report, name)] for name in config.methods],
+            "In points, paired by seed; in brackets the 95 % interval, which needs three seeds."))
         if "simclr" in config.methods and len(config.methods) > 1:
             report.section("Differences from SimCLR")
             for number, measure in enumerate(_MEASURES):
                 report.differences(f"differences_{number}", "simclr", [
                     name for name in config.methods if name != "simclr"], measure=measure)
+
+    def _gains(self, report: StudyReport, name: str) -> list[Entry]:
+        """What a method's features are worth beyond thumbnails, by each measure."""
+        few, most = self.config.labels[0], self.config.labels[-1]
+        found = report[name].figures
+        return [paired_difference([100 * float(one[f"thumbnails_{floor}"]) for one in found],
+                                  report[name].values(measure), num_resamples=1000).judged(higher_is_better=True)
+                for measure, floor in zip(_MEASURES, ("neighbours", few, most), strict=True)]
 
     def _updates(self, name: str) -> int:
         """The updates of a method: those asked for or, at equal cost, as many as the px of SimCLR's updates allow."""

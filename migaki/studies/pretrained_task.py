@@ -20,6 +20,7 @@ from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.overlap import require_others
+from migaki.judges.described import classes_of
 from migaki.lab.arms import Arm, Measure, Trial
 from migaki.lab.chain import Phase, Step
 from migaki.lab.steps import evaluate_step, train_step
@@ -95,6 +96,8 @@ class PretrainedTask(Study):
                                 f"{' '.join(sorted(_KNOWN))}")
             if self.system == "regressor" and not self.columns:
                 raise UserError("migaki study pretrained_task: --system regressor: name --columns")
+            if (self.height > 0) != (self.width > 0):
+                raise UserError("migaki study pretrained_task: --height and --width: give both or none")
             if min(self.pretraining, self.steps, self.seeds) < 1 or min(self.rivals, self.batch_size) < 2:
                 raise UserError("migaki study pretrained_task: --pretraining, --steps and --seeds must be at least 1, "
                                 "--rivals and --batch-size at least 2")
@@ -110,6 +113,7 @@ class PretrainedTask(Study):
         if len(ImageFolder(config.photos)) < config.rivals:
             raise UserError(f"--rivals {config.rivals}: {config.photos} has fewer pictures than that: lower it, or add "
                             "pictures")
+        self._check_labels(tested)
         phases: list[Phase] = []
         for seed in self._seeds():
             steps = [self._pretrain(out, seed, quiet)]
@@ -120,6 +124,18 @@ class PretrainedTask(Study):
             Arm(name=name, slug=slug, saw=saw, trials=tuple(
                 Trial(seeds=(seed,), evaluation=out / f"{slug}_{seed}_judged") for seed in self._seeds()))
             for slug, (name, saw) in ARMS.items()))
+
+    def _check_labels(self, tested: ImageFolder) -> None:
+        """UserError for labels that would stop the study only after pre-training."""
+        config = self.config
+        cls, model = self._model("usual")
+        cls.open(cls.Data(data=(config.data,)), model, 0)
+        known = ImageFolder(config.data)
+        if config.system == "classifier" and "label" in known.labels:
+            classes_of(known, tested)
+        for name in {"regressor": config.columns, "gaze": ("gaze",)}.get(config.system, (config.key,)):
+            if name:
+                tested.require_column(name)
 
     def compose(self, report: StudyReport) -> None:
         """Compose the page: the table of arms, and what pre-training gains."""
@@ -161,7 +177,8 @@ class PretrainedTask(Study):
                           Run(seed=seed, sample_every=0), out / f"encoder_{seed}", quiet,
                           cost=config.pretraining * config.rivals / 150)
 
-    def _train(self, out: Path, slug: str, seed: int, quiet: bool) -> list[Step]:
+    def _model(self, slug: str) -> tuple[Any, Any]:
+        """The class of the task model and its configuration in an arm."""
         config = self.config
         channels, height, width = self._shape()
         common: dict[str, Any] = {"channels": channels, "height": height, "width": width, "steps": config.steps,
@@ -176,6 +193,11 @@ class PretrainedTask(Study):
         if slug != "usual":
             rate = {"scratch": 1.0, "frozen": 0.0, "tuned": config.tuned_rate}[slug]
             model = replace(model, backbone=f"encoder_{config.features}", backbone_rate=rate)
+        return cls, model
+
+    def _train(self, out: Path, slug: str, seed: int, quiet: bool) -> list[Step]:
+        config = self.config
+        cls, model = self._model(slug)
         start = out / f"encoder_{seed}" if slug in ("frozen", "tuned") else None
         run = out / f"{slug}_{seed}"
         return [train_step(config.system, cls.Data(data=(config.data,), pretrained=start), model,

@@ -19,6 +19,7 @@ from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.overlap import require_others
+from migaki.judges.described import classes_of
 from migaki.judges.learning_curve import LearningCurve
 from migaki.lab.arms import Arm, Measure, Trial
 from migaki.lab.chain import Phase, Step
@@ -102,6 +103,8 @@ class Pretraining(Study):
         for folder in (known, tested):
             folder.require("label")
         require_others(tested, own, "--data")
+        require_others(tested, known, "--train")
+        classes_of(known, tested)
         fewest = int(len(own) * min(config.amounts, default=1.0))
         if fewest < config.rivals:
             raise UserError(f"--rivals {config.rivals}: the smallest part of {config.data} has {fewest} pictures: "
@@ -167,7 +170,7 @@ class Pretraining(Study):
     def _take(self, out: Path, slug: str, parts: list[tuple[Path, int]]) -> Step:
         place, seed = out / f"set_{slug}", self.config.seed
         about = " and ".join(f"{count} pictures of {path}" for path, count in parts)
-        return call_step(f"take {about} for '{slug}', seed {seed}", lambda: take(parts, place, seed),
+        return call_step(f"take {about} for '{slug}', seed {seed}", lambda: take(parts, place, seed, self.config.data),
                          place / "dataset.json", [path for path, _ in parts])
 
     def _damage(self, out: Path, slug: str, path: Path, kind: str) -> Step:

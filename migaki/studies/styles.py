@@ -40,6 +40,8 @@ _MEASURES = (
     Measure(key="content", name="content", higher_is_better=False, places=3),
     Measure(key="colours_from_style", name="colours from style, Lab", higher_is_better=False, places=1),
     Measure(key="regions_right", name="regions right, %", scale=100, higher_is_better=True, places=1),
+    Measure(key="other_regions_right", name="regions right, other network, %", scale=100, higher_is_better=True,
+            places=1),
 )
 
 
@@ -136,9 +138,11 @@ class StylesStudy(Study):
         report.section("What a network costs")
         first = read_json(out / f"judged_{config.weights[0]:g}_{config.seed}" / "evaluation.json")["figures"]
         report.table("costs", Table(["figure", "value"], [[name, f"{first[name]:.4g}"] for name in (
-            "megabytes", "own_psnr", "changed_outside", *(f"ms_{side}" for side in config.sides))],
+            "megabytes", "own_psnr", "changed_outside", "pieces_right", "other_pieces_right",
+            *(f"ms_{side}" for side in config.sides))],
             "own_psnr: dB, the content painted in its own style. changed_outside: values that changed where a map "
-            "paints nothing."))
+            "paints nothing. pieces_right: pieces of the styles' own pictures, as large as the regions, that are "
+            "nearest to their own style: the most that regions can reach."))
         for outcome in report.outcomes.values():
             picture = outcome.arm.trials[0].evaluation / "styles.png"
             report.figure(outcome.arm.slug, picture.read_bytes(),
@@ -225,7 +229,9 @@ class StylesStudy(Study):
             painter = style_measures.painter_of(net, context)
             figures, pictures = style_measures.measure(painter, contents, styles, judges)
             found: dict[str, Any] = dict(figures) | {"loss": style_measures.gatys_loss(figures, weight)}
-            found |= style_measures.quarters_right(net, contents, styles, judges[1], context)
+            for name, judge in zip(("", "other_"), judges, strict=True):
+                found |= {name + key: value for key, value in style_measures.quarters_right(
+                    net, contents, styles, judge, context).items()}
             found |= style_measures.milliseconds(net, config.sides)
             found["megabytes"] = (run / "model.safetensors").stat().st_size / 1e6
             own, _, reach = open_network(out / "network_own")

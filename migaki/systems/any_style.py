@@ -158,7 +158,7 @@ class AnyStyle(Painter, System):
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """Take one optimiser step on content + r style + v TV, each the mean over the batch."""
-        config, images = self.config, batch["image"]
+        config, images = self.config, self.cut(batch["image"], step)
         for group in self.optimizers["net"].param_groups:
             group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
         numbers = torch.arange(len(images), device=images.device)

@@ -110,11 +110,12 @@ class CopyDetector(System):
 
     def prepare(self, data: Data) -> None:
         """Load pretrained weights, if there are any."""
-        if is_usual(self.config.backbone) or not is_published(self.net.backbone):
-            return
-        if data.pretrained is None and self.config.backbone != "efficientnet_lite0":
-            raise UserError(f"--backbone {self.config.backbone}: give its weights as --pretrained")
-        load_backbone(self.net.backbone, data.pretrained or packaged_weights(self.config.backbone))
+        if data.pretrained is not None:
+            load_backbone(self.net.backbone, data.pretrained)
+        elif not is_usual(self.config.backbone) and is_published(self.net.backbone):
+            if self.config.backbone != "efficientnet_lite0":
+                raise UserError(f"--backbone {self.config.backbone}: give its weights as --pretrained")
+            load_backbone(self.net.backbone, packaged_weights(self.config.backbone))
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """One step on telling copies from other pictures, and on the spread of descriptors."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -24,13 +25,14 @@ from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.data.batches.source import FolderSource, PairedSource
 from migaki.data.batches.task_source import open_labelled
+from migaki.data.folder import ImageFolder
 from migaki.data.sets.class_labels import agreed_classes, check_names
 from migaki.data.sets.few_labels import balanced_draw, with_labels
 from migaki.metrics.classification import Accuracy
 from migaki.nets.backbones import BackboneEncoder, Own
 from migaki.nets.encoded_classifier import EncodedClassifier
 from migaki.nets.encoder import Encoder
-from migaki.nets.encoder_backbone import encoder_of, load_encoder
+from migaki.nets.encoder_backbone import load_encoder, opened_encoder
 from migaki.ops.augment import affine
 from migaki.ops.pair_views import PairViews, covered, pair_views
 
@@ -124,7 +126,7 @@ class SemiSupervised(System):
         """Open the folder, draw the labels that are used, and join what is left with the other pictures."""
         config, (folder,), photos = open_labelled(config, [data.data], data.photos)
         if data.pretrained is not None:
-            config = replace(config, features=encoder_of(data.pretrained).dim // 8)
+            config = _as_pretrained(config, data.pretrained)
         known = with_labels(folder)
         if not len(known):
             raise UserError(f"{show(folder.path)}: no picture has a label: give some a class in the column `label`")
@@ -132,6 +134,9 @@ class SemiSupervised(System):
         if "label" in labelled.labels:  # blanks made it a column of numbers with gaps
             labelled.set_label("label", labelled.labels["label"].astype(np.int64))
         count, names = agreed_classes([labelled], config.num_classes, config.classes)
+        if count < 2:
+            raise UserError(f"{show(folder.path)}: all labels are of one class: a classifier tells at least two apart: "
+                            "add pictures of another class")
         classes = labelled.labels["label"]
         if config.labels > len(known):
             raise UserError(f"--labels {config.labels}: {show(folder.path)} has {len(known)}: give at most as many")
@@ -139,10 +144,7 @@ class SemiSupervised(System):
             chosen = balanced_draw(torch.from_numpy(classes).long(), config.labels, config.draw)
             labelled = labelled.select(chosen.numpy())
             config = replace(config, used=tuple(labelled.names))
-        lacking = sorted(set(range(count)) - set(labelled.labels["label"].tolist()))
-        if lacking:
-            called = names[lacking[0]] if names else lacking[0]
-            raise UserError(f"--labels {config.labels}: no label of class {called} is among them: give more")
+        _require_every_class(labelled, count, names, config.labels)
         shard = (processes.rank(), processes.world())
         source: Source = FolderSource(labelled, config.batch_size, fold(seed, _LABELLED), keys=("image", "label"),
                                       shard=shard)
@@ -167,9 +169,6 @@ class SemiSupervised(System):
         """Load the encoder to start from, if there is one."""
         if data.pretrained is not None:
             for net in (self.net, self.average):
-                if not isinstance(net.encoder, Encoder):
-                    raise UserError(f"--backbone {self.config.backbone} --pretrained {show(data.pretrained)}: that is "
-                                    "an encoder of another network: leave out one of the two")
                 load_encoder(net.encoder, data.pretrained)
 
     def train(self, mode: bool = True) -> Self:
@@ -265,3 +264,23 @@ class SemiSupervised(System):
         images = batch["real"][:_SHOWN]
         return [("pictures", images), ("weakly altered", self._weak(images)), ("strongly", self._strong(images))]
 
+
+def _as_pretrained(config: SemiSupervised.Config, run: Path) -> SemiSupervised.Config:
+    """The configuration with the network and the width of a run's encoder; UserError if another one was asked for."""
+    encoder, name = opened_encoder(run)
+    if config.backbone not in (name, SemiSupervised.Config().backbone):
+        raise UserError(f"--backbone {config.backbone} --pretrained {show(run)}: that is an encoder of another "
+                        f"network, {name}: leave out one of the two")
+    return replace(config, features=encoder.dim // 8, backbone=cast(Own, name))
+
+
+def _require_every_class(labelled: ImageFolder, count: int, names: Sequence[str], wanted: int) -> None:
+    """UserError if one of the `count` classes has no label in `labelled`; `wanted` is --labels, 0 for all."""
+    lacking = sorted(set(range(count)) - set(labelled.labels["label"].tolist()))
+    if not lacking:
+        return
+    called = names[lacking[0]] if names else lacking[0]
+    if wanted:
+        raise UserError(f"--labels {wanted}: no label of class {called} is among them: give more")
+    raise UserError(f"{show(labelled.path)}: has no label of class {called}: give some pictures that class, or take it "
+                    "out of the classes that dataset.json names")

@@ -7,7 +7,8 @@ for artistic style", ICLR 2017: all styles share it, and each has a scale and a 
     loss = content + r style + v TV      (r = --style-weight, v = --smooth-weight)
 
 Ours: both distances are calibrated, so that r is the only knob (`losses.style`); statistics of whole pictures serve
-tiles and films; a share of flat pictures, against bright spots; the shortcut of `nets.style_net`.
+tiles and films; a share of flat pictures, against bright spots, and one of the styles' own pictures; the shortcut of
+`nets.style_net`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from migaki.core.system import Sheet, System, descend
 from migaki.core.trained import load_system
 from migaki.data.batches.styled import StyledSource, photograph_patches
 from migaki.data.files import framing
-from migaki.data.style_pictures import open_styles, read_style
+from migaki.data.style_pictures import open_styles, read_style, shorter_side
 from migaki.losses.style import StyleKind, StyleLoss, num_parts
 from migaki.nets.style_features import StyleFeatures
 from migaki.nets.style_net import STRIDE, StyleNet
@@ -79,6 +80,7 @@ class StyleNetwork(Painter, System):
         grain: int | None = None  # planes of fixed noise beside the photograph: flat skies get strokes; none = 2
         shortcut: bool = True  # add the photograph to the output, so that training begins with it
         flat: float = 0.05  # share of smooth pictures among the photographs, against bright spots
+        own: float = 0.1  # share of pieces of the style's own picture among them, which should stay as they are
         freeze: bool = False  # with --start: keep its network and its styles; new ones learn a scale and a shift alone
         learning_rate: float = 1e-3  # of Adam; cosine to 0
         max_norm: float = 1.0  # gradient clipping; 0 = off
@@ -111,9 +113,10 @@ class StyleNetwork(Painter, System):
             raise UserError("style_network: channels is 3; num_styles, features and blocks must be at least 1")
         if not 0 <= (config.grain or 0) <= 4:
             raise UserError("style_network: --grain is 0 to 4 planes")
-        if min(config.style_weight, config.smooth_weight, config.flat) < 0 or config.flat > 1:
-            raise UserError("style_network: --style-weight and --smooth-weight must not be negative, and --flat is a "
-                            "share from 0 to 1")
+        if min(config.style_weight, config.smooth_weight, config.flat, config.own) < 0 or max(
+                config.flat, config.own) > 1:
+            raise UserError("style_network: --style-weight and --smooth-weight must not be negative, and --flat and "
+                            "--own are shares from 0 to 1")
         self.config = config
         self.num_styles = config.num_styles
         self.net = StyleNet(config.num_styles, config.features, config.blocks, shortcut=config.shortcut,
@@ -165,11 +168,13 @@ class StyleNetwork(Painter, System):
                                      zoom=config.zoom, shard=shard)
         _, files = open_styles(data.styles)
         first = config.num_styles - len(files)
-        squares = torch.zeros(config.num_styles, 3, config.patch, config.patch)
+        squares, pictures = torch.zeros(config.num_styles, 3, config.patch, config.patch), []
         for place, file in enumerate(files):
-            whole = read_style(file)[0].numpy()
-            squares[first + place] = torch.from_numpy(framing.resize(whole, (config.patch, config.patch)))
-        return StyledSource(patches, squares, range(first, config.num_styles), fold(seed, 2), config.flat)
+            whole = read_style(file)[0]
+            squares[first + place] = torch.from_numpy(framing.resize(whole.numpy(), (config.patch, config.patch)))
+            pictures.append(shorter_side(whole[None], max(config.patch, config.style_size))[0])
+        return StyledSource(patches, squares, range(first, config.num_styles), fold(seed, 2), config.flat, config.own,
+                            pictures)
 
     def prepare(self, data: Data) -> None:
         """Take the statistics of the styles, measure how far photographs are from them, and load --start."""
@@ -213,7 +218,8 @@ class StyleNetwork(Painter, System):
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """Take one optimiser step on content + r style + v TV, each the mean over the batch."""
-        config, images, numbers = self.config, batch["image"], batch["style_number"]
+        config, numbers = self.config, batch["style_number"]
+        images = self.cut(batch["image"], step)
         for group in self.optimizers["net"].param_groups:
             group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
         self._know(batch)

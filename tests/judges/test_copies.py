@@ -121,3 +121,26 @@ def test_queries_that_say_nothing(tmp_path: Path) -> None:
         queries = write(tmp_path / f"queries{number}", plain, rows)  # type: ignore[arg-type]
         judge = Copies(Copies.Config(references=references, data=queries))
         assert word in message(partial(run_judge, judge, quiet=True))
+
+
+def test_operators_are_words_and_originals_are_names(tmp_path: Path) -> None:
+    """One word is one operator, not one for each of its letters; a blank is no original."""
+    def saved(name: str, rows: list[dict[str, object]]) -> Path:
+        (tmp_path / name).mkdir()
+        random = np.random.default_rng(0)
+        for number in range(len(rows)):
+            Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / name / f"{number}.png")
+        (tmp_path / name / "metadata.jsonl").write_text("".join(
+            json.dumps({"file_name": f"{number}.png", **row}) + "\n" for number, row in enumerate(rows)))
+        return tmp_path / name
+
+    originals = saved("originals", [{}, {}, {}])
+
+    def figures(name: str, *rows: dict[str, object]) -> set[str]:
+        judge = Copies(Copies.Config(references=originals, data=saved(name, list(rows)), device="cpu"))
+        return {key for key in run_judge(judge, quiet=True).figures if key.startswith("micro_ap_")}
+
+    good: dict[str, object] = {"reference": "0.png", "operators": "crop"}
+    assert figures("a", good, {"reference": " ", "operators": None}) == {"micro_ap_plain", "micro_ap_crop"}
+    assert "'operators' of 1.png is no list of words" in message(lambda: figures("b", good, good | {"operators": [3]}))
+    assert "'reference' of 1.png is no file name" in message(lambda: figures("c", good, good | {"reference": [""]}))

@@ -13,7 +13,9 @@ from refusals import message
 from shape_sets import shapes
 
 from migaki.core.fit import Run, fit
+from migaki.judges.described import chance_text, majority_share
 from migaki.judges.learning_curve import FROZEN, PIXELS, SUPERVISED, Curves, LearningCurve, verdict
+from migaki.judges.probe import Probe
 from migaki.report.label_curves import label_curves, labels_needed, needed_text
 from migaki.stages.evaluate import run_judge
 from migaki.systems.simclr import SimCLR
@@ -59,6 +61,24 @@ def test_sets_and_options_that_do_not_fit(place: Path) -> None:
     assert "name a run" in message(partial(run_judge, judged(), [], quiet=True))
 
 
+def test_the_most_frequent_class_is_that_of_the_labels_and_its_share_that_of_the_test() -> None:
+    labels, truth = torch.tensor([0] * 8 + [1] * 2), torch.tensor([0] * 3 + [1] * 9)
+    assert majority_share(labels, truth) == pytest.approx(3 / 12)
+    assert "within 9.6 points" in chance_text(100)
+
+
+def test_pictures_that_teach_are_not_judged_on(place: Path) -> None:
+    for judge in (LearningCurve(LearningCurve.Config(train=place / "train", data=place / "train", labels=(6,))),
+                  Probe(Probe.Config(train=place / "train", data=place / "train", labels=(6,)))):
+        assert "48 of its 48 pictures are in --train" in message(partial(run_judge, judge, [place / "run"], quiet=True))
+
+
+def test_all_labels_are_one_column_however_they_are_asked_for(place: Path) -> None:
+    judge = Probe(Probe.Config(train=place / "train", data=place / "test", labels=(48, 0), draws=1, device="cpu"))
+    table = run_judge(judge, [place / "run"], quiet=True).sections[0]
+    assert all(len(row) == len(table.columns) == 3 for row in table.rows)
+
+
 def test_the_verdict_counts_labels() -> None:
     curves = Curves()
     for name, values in ((FROZEN, (0.5, 0.6)), (SUPERVISED, (0.3, 0.5)), (PIXELS, (0.35, 0.4))):
@@ -67,7 +87,10 @@ def test_the_verdict_counts_labels() -> None:
                 curves.add(name, count, value + noise)
     said = verdict(curves, list(curves.found), (10, 100))
     assert said.startswith(f"Worth it: with 10 labels, {FROZEN} − {PIXELS} is +15 ")
-    assert "about 100 labels give without them" in said
+    assert "without them that takes about 100 labels" in said
+    for found, word in (([0.2, 0.36, 0.4], "Perhaps not worth it"), ([0.1, 0.11, 0.12], "Not worth it")):
+        curves.found[FROZEN][10] = found
+        assert verdict(curves, list(curves.found), (10, 100)).startswith(f"{word}: ")
     curves.found[FROZEN][10] = [0.3, 0.3, 0.3]
     assert verdict(curves, list(curves.found), (10, 100)).startswith("Not worth it")
 

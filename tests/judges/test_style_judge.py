@@ -39,7 +39,21 @@ def test_structure_does_not_see_mean_colours() -> None:
 def test_the_nearest_style_is_its_own() -> None:
     judge, styles = StyleFeatures("random", *LAYERS), [dots(36), stripes(36)]
     for number, style in enumerate(styles):
-        assert nearest_style(judge, 0.9 * style + 0.1 * scene(), styles, scene()) == number
+        assert nearest_style(judge, 0.9 * style + 0.1 * scene(), styles) == number
+        assert nearest_style(judge, style[..., 4:28, 6:30], styles[:1] if number == 0 else styles) == number
+
+
+def test_styles_share_their_units() -> None:
+    """A style that is near a plain grey, and one far from it: what lies nearer to the first is not given to the second.
+
+    In units of the distance of a grey from each it would be.
+    """
+    judge, grey = StyleFeatures("random", *LAYERS), torch.full((1, 3, 36, 36), 0.5)
+    faint, strong = 0.5 + 0.1 * (dots(36) - 0.5), stripes(36)
+    made = 0.5 + 0.3 * (strong - 0.5)
+    assert nearest_style(judge, made, [faint, strong]) == 0
+    there = [distances(judge, grey, made, style)["style_gram"] for style in (faint, strong)]
+    assert there[0] > there[1]
 
 
 def test_colour_distance_is_moved_earth() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 from refusals import message
+from shape_sets import shapes
 
 from migaki.core.fit import Run, fit
 from migaki.core.system import System
 from migaki.nets.encoder import Encoder
-from migaki.nets.encoder_backbone import EncoderBackbone, encoder_of, load_encoder
+from migaki.nets.encoder_backbone import EncoderBackbone, encoder_of, load_encoder, opened_encoder
 from migaki.nets.pretrained import kind_of, load_backbone
 from migaki.systems.classifier import Classifier
 from migaki.systems.gaze import Gaze
@@ -112,3 +113,23 @@ def test_runs_that_do_not_fit(run: Path, tmp_path: Path) -> None:
     fit(SimCLR(odd), Same({"image": torch.rand(4, 3, 8, 8)}), QUICK, tmp_path / "odd", quiet=True)
     assert "is 5 wide" in message(lambda: kind_of(tmp_path / "odd"))
     assert "at least 8x8" in message(lambda: EncoderBackbone(4, 16, 16, 8))
+
+
+def test_an_encoder_on_another_backbone_goes_on_in_the_same_one(tmp_path: Path) -> None:
+    """`train simclr --backbone convnext` teaches semi_supervised; a task model refuses it by name."""
+    config = SimCLR.Config(channels=3, height=16, width=16, steps=1, batch_size=4, features=8, inside=8, projected=6,
+                           backbone="convnext")
+    fit(SimCLR(config), Same({"image": torch.rand(4, 3, 16, 16)}), QUICK, tmp_path / "run", quiet=True)
+    data = SemiSupervised.Data(data=shapes(tmp_path / "set", 12), pretrained=tmp_path / "run")
+    wanted, _ = SemiSupervised.open(data, SemiSupervised.Config(batch_size=4), 0)
+    assert (wanted.backbone, wanted.features) == ("convnext", 8)
+    torch.manual_seed(1)
+    model = SemiSupervised(wanted)
+    model.prepare(data)
+    encoder, name = opened_encoder(tmp_path / "run")
+    assert name == "convnext" and isinstance(encoder, torch.nn.Module)
+    for net in (model.net.encoder, model.encoder):
+        torch.testing.assert_close(dict(net.state_dict()), dict(encoder.state_dict()), rtol=0, atol=0)
+    assert "its encoder is convnext" in message(lambda: kind_of(tmp_path / "run"))
+    assert "another network, convnext" in message(lambda: SemiSupervised.open(
+        data, SemiSupervised.Config(batch_size=4, backbone="poolformer"), 0))

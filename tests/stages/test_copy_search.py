@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +177,49 @@ def test_names_that_lead_out_are_refused(made: Path, tmp_path: Path) -> None:
     lines = [json.dumps({"file_name": "../queries/0.png"}) for _ in range(COUNT)]
     (tmp_path / "index" / "pictures.jsonl").write_text("\n".join(lines) + "\n")
     assert "leads out" in message(lambda: found(made, tmp_path / "out", index=tmp_path / "index"))
+
+
+def test_folders_with_other_content_are_left_alone(made: Path, tmp_path: Path) -> None:
+    """An index and a search are not written among other files, into a run, or into a set."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    for place in (tmp_path / "other", made / "run"):
+        before = sorted(path.name for path in place.iterdir())
+        assert str(place) in message(partial(index, made, place))
+        assert str(place) in message(partial(found, made, place))
+        assert sorted(path.name for path in place.iterdir()) == before
+    found(made, tmp_path / "twice", verify="none")
+    found(made, tmp_path / "twice", verify="none")  # an earlier search is replaced
+
+
+def test_what_an_index_needs_is_told_where_it_is_gone(made: Path, tmp_path: Path) -> None:
+    """The network and the pictures may have moved: the line says which option tells where they are now."""
+    shutil.copytree(made / "index", tmp_path / "index")
+    about = json.loads((tmp_path / "index" / "index.json").read_text())
+    assert about["model"] == str((made / "run").resolve())  # the same from every folder
+    (tmp_path / "index" / "index.json").write_text(json.dumps(about | {"model": "gone"}))
+    line = message(lambda: found(made, tmp_path / "out", index=tmp_path / "index"))
+    assert "gone is not there any more" in line and "--model" in line
+    wrong = saved(tmp_path / "wrong", [picture(0)] * 3)
+    line = message(lambda: found(made, tmp_path / "out", pictures=wrong))
+    assert f"{wrong}: lacks 3.png" in line and "--pictures" in line and not (tmp_path / "out").exists()
+
+
+def test_originals_that_are_said_badly(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Blank is none; a list is refused; where no original is in the index, no figure pretends that none was found."""
+    def rows(*references: Any) -> Path:
+        place = tmp_path / str(len(list(tmp_path.iterdir())))
+        return saved(place, [picture(seed) for seed in (3, 99)], [{"reference": one} for one in references])
+
+    def searched(queries: Path) -> dict[str, Any]:
+        out = found(made, tmp_path / f"out_{queries.name}", queries=str(queries), verify="none")
+        figures: dict[str, Any] = json.loads((out / "copies.json").read_text())["figures"]
+        return figures
+
+    assert searched(rows("3.png", ""))["copies"] == 1
+    assert "micro_ap" not in searched(rows(None, "elsewhere.png"))
+    assert "no picture has its original" in capsys.readouterr().err
+    assert "'reference' of 0.png is no file name" in message(lambda: searched(rows(["3.png"], None)))
+    half = rows("3.png", None)
+    (half / "metadata.jsonl").write_text('{"file_name": "0.png", "reference": "3.png"}\n{"file_name": "1.png"}\n')
+    assert "1.png has no column 'reference'" in message(lambda: searched(half))

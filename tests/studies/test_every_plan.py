@@ -25,8 +25,8 @@ def defaults(cls: Any, folder: Path) -> Any:
 
 
 # These read the folders that they are given before they plan; each has a small run of its own.
-READERS = ("attacks", "backbones", "few_labels", "forgeries", "label_free", "pretrained_task", "pretraining", "pupils",
-           "reranking")
+READERS = ("attacks", "backbones", "copies", "few_labels", "forgeries", "label_free", "pretrained_task", "pretraining",
+           "pupils", "reranking")
 
 
 @pytest.mark.parametrize("name", [name for name in names_in("studies", "Study") if name not in READERS])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from refusals import message
 from shape_sets import shapes
 
@@ -59,9 +61,48 @@ def test_few_labels_in_small(place: Path, tmp_path: Path) -> None:
     ({"methods": ("fixmatch",)}, "supervised, and any of"), ({"draws": 0}, "--draws")])
 def test_options_of_few_labels(options: dict[str, Any], word: str, place: Path, tmp_path: Path) -> None:
     def planned() -> object:
-        return FewLabels(FewLabels.Config(data=place / "train", test=place / "test", **options)).plan(tmp_path, True)
+        sets: dict[str, Any] = {"data": place / "train", "test": place / "test", "rivals": 4}
+        return FewLabels(FewLabels.Config(**sets, **options)).plan(tmp_path, True)
 
     assert word in message(planned)
+
+
+def test_what_would_stop_a_study_late(place: Path, tmp_path: Path) -> None:
+    """Classes that the training set lacks, pictures that teach and judge, batches and labels beyond what there is."""
+    strange = shapes(tmp_path / "strange", 12, 3, side=12)
+    (strange / "metadata.jsonl").write_text((strange / "metadata.jsonl").read_text().replace("disc", "ring"))
+    few = FewLabels.Config(data=place / "train", test=place / "test", labels=(3, 6), rivals=4)
+    free = LabelFree.Config(data=place / "others", train=place / "train", test=place / "test", labels=(3, 6),
+                            batch_size=4)
+    task = PretrainedTask.Config(photos=place / "others", data=place / "train", test=place / "test", rivals=4)
+    grey = tmp_path / "grey"
+    grey.mkdir()
+    for number in range(6):
+        Image.fromarray(np.full((12, 12), 9 * number, np.uint8)).save(grey / f"{number}.png")
+    for study, word in (
+            (FewLabels(replace(few, rivals=128)), "--rivals 128"), (FewLabels(replace(few, test=strange)), "ring"),
+            (LabelFree(replace(free, test=strange)), "ring"), (LabelFree(replace(free, train=free.test)), "--train"),
+            (LabelFree(replace(free, labels=(3, 400))), "--labels 400"),
+            (LabelFree(replace(free, data=grey)), "--methods colour"),
+            (Pretraining(replace(small(place), test=strange)), "ring"),
+            (Pretraining(replace(small(place), data=place / "others", train=place / "test")), "--train"),
+            (PretrainedTask(replace(task, test=strange)), "ring"),
+            (PretrainedTask(replace(task, system="gaze")), "gaze"),
+            (PretrainedTask(replace(task, system="regressor", columns=("size",))), "size")):
+        assert word in message(partial(study.plan, tmp_path / "out", True))
+    assert "both or none" in message(lambda: replace(task, height=16))
+
+
+def test_the_floor_of_label_free_methods_sees_colours(place: Path, tmp_path: Path) -> None:
+    """Colours are learned from grey pictures; the floor in the table is that of the other methods."""
+    config = LabelFree.Config(data=place / "train", train=place / "train", test=place / "test", labels=(3, 6), draws=1,
+                              methods=("colour", "simclr"), steps=1, supervised=1, batch_size=4, features=4, seeds=1)
+    run_study("label_free", LabelFree(config), tmp_path / "out", quiet=True)
+    floor = markdown(tmp_path / "out", "methods")[5]
+    figures = json.loads((tmp_path / "out" / "simclr_0_judged" / "evaluation.json").read_text())["figures"]
+    assert floor[0] == "untrained network" and floor[2] == f"{100 * figures['untrained_neighbours']:.1f}"
+    assert [row[0] for row in markdown(tmp_path / "out", "floors")[2:]] == ["colour − thumbnails",
+                                                                            "SimCLR − thumbnails"]
 
 
 def small(place: Path) -> Pretraining.Config:
@@ -100,13 +141,17 @@ def test_what_reproduces_a_finding() -> None:
         "reproduced"
     assert _more(paired_difference(base, more)) == "reproduced" and _more(paired_difference(more, base)) == "refuted"
     assert _more(paired_difference(base, base[::-1])) == "open: perhaps by chance"
+    assert _no_gain(paired_difference(base, base[::-1])) == "open: perhaps by chance"  # it may be 5 points as well
     assert _no_gain(paired_difference(base[:2], more[:2])).startswith("open")
 
 
 def test_the_sets_of_the_axes(place: Path, tmp_path: Path) -> None:
-    sets.take([(place / "train", 5), (place / "others", 4)], tmp_path / "both", 0)
+    sets.take([(place / "train", 5), (place / "others", 4)], tmp_path / "both", 0, place / "train")
     both = ImageFolder(tmp_path / "both")
     assert len(both) == 9 and both.shape == (3, 12, 12) and "label" not in both.labels
+    Image.new("RGB", (15, 13)).save(shapes(tmp_path / "sizes", 6, side=14, labels=False) / "0.png")
+    sets.take([(tmp_path / "sizes", 6)], tmp_path / "alone", 0, place / "train")  # pictures of several sizes
+    assert ImageFolder(tmp_path / "alone").shape == (3, 12, 12)
     sets.regroup(place / "test", tmp_path / "coarse", sets.groups_of(("round:disc", "straight:bar,cross")))
     assert sorted(ImageFolder(tmp_path / "coarse").classes) == ["round", "straight"]
     assert "in no group" in message(lambda: sets.regroup(place / "test", tmp_path / "x", {"disc": "a", "bar": "b"}))

@@ -66,6 +66,30 @@ def test_two_shots_of_one_thing_stay_on_one_side(tmp_path: Path) -> None:
         assert pair <= sides["style"] or pair <= sides["judged"]
 
 
+def test_of_a_set_with_masks_the_material_alone_is_taken(tmp_path: Path) -> None:
+    """Every thing is red on a green board: no green is left; things that are too small are left out."""
+    draw, rows = np.random.default_rng(0), []
+    for folder in ("image", "mask"):
+        (tmp_path / "words" / folder).mkdir(parents=True)
+    for name in ("a", "b"):
+        for number in range(9):
+            picture, mask = np.zeros((80, 90, 3), np.uint8), np.zeros((80, 90), np.uint8)
+            picture[..., 1] = np.kron(draw.integers(99, 255, (8, 9)), np.ones((10, 10)))
+            side = 8 if number == 8 else 50
+            picture[10 : 10 + side, 20 : 20 + side] = np.kron(draw.integers(0, 255, (5, 5)), np.ones((side, side)))[
+                :side, :side, None] * np.array([1, 0, 0])
+            mask[10 : 10 + side, 20 : 20 + side] = 1
+            Image.fromarray(picture).save(tmp_path / "words" / "image" / f"{name}{number}.png")
+            Image.fromarray(mask).save(tmp_path / "words" / "mask" / f"{name}{number}.png")
+            rows.append({"file_name": f"image/{name}{number}.png", "mask_file_name": f"mask/{name}{number}.png",
+                         "label": name})
+    (tmp_path / "words" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    split_step(tmp_path / "words", (), tmp_path / "parted").work("")
+    made = sorted((tmp_path / "parted").rglob("*.png"))
+    assert len(made) == 16 and all(Image.open(path).size[0] >= 24 for path in made)
+    assert all(np.asarray(Image.open(path).convert("RGB"))[..., 1].max() == 0 for path in made)
+
+
 def test_contradictions_are_refused_before_any_step(tmp_path: Path) -> None:
     simulate("textures", Textures(Textures.Config(size=16, kinds=("striped", "dotted"))),
              SimulateJob(out=tmp_path / "few", count=10), quiet=True)

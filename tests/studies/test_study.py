@@ -232,3 +232,18 @@ def test_a_difference_of_two_runs_has_no_interval_on_the_page(tmp_path: Path) ->
     by_seed, by_picture = (str(cell) for cell in table.rows[0][1:])
     assert "2 runs: no interval" in by_seed and by_seed.endswith(", worse") and "[" not in by_seed
     assert "[" in by_picture and by_picture.endswith(", worse")
+
+
+def test_what_costs_nothing_is_the_mean_where_trials_have_tests_of_their_own(tmp_path: Path) -> None:
+    measure = Measure(key="right", name="right, %", scale=100, higher_is_better=True, places=1)
+    trials = []
+    for number, free in enumerate((0.6, 0.1, 0.2)):
+        write_json(make_folder(tmp_path / str(number)) / "evaluation.json", {
+            "figures": {"right": 0.5}, "costs_nothing": {"name": "untouched", "figures": {"right": free}}})
+        trials.append(Trial(seeds=(number,), evaluation=tmp_path / str(number)))
+    own = read_outcomes([Arm(name="own", slug="own", saw="nothing", trials=tuple(trials))])["own"].free_spread(measure)
+    assert own is not None and own.mean == pytest.approx(30)
+    assert own.std is not None and own.std == pytest.approx(26.4575, rel=1e-4)
+    same = read_outcomes([Arm(name="one", slug="one", saw="nothing", trials=(trials[0], trials[0]))])["one"]
+    single = same.free_spread(measure)
+    assert single is not None and single.mean == pytest.approx(60) and single.count == 1

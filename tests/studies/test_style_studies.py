@@ -10,12 +10,14 @@ import torch
 from style_pictures import dots, scene, stripes
 
 from migaki.core.errors import UserError
+from migaki.data.style_pictures import read_style, shorter_side
 from migaki.lab.study import run_study
 from migaki.nets.style_features import StyleFeatures
 from migaki.nets.style_net import StyleNet
 from migaki.studies import any_styles, demo_style, styles
 from migaki.studies.parts import style_measures
 from migaki.studies.parts.style_pictures import PATTERNS, draw_scenes, draw_styles, landscape
+from migaki.systems.style_network import StyleNetwork
 
 
 def test_drawings_are_pure_in_their_seed_and_differ(tmp_path: Path) -> None:
@@ -90,3 +92,19 @@ def test_nonsense_is_refused() -> None:
         styles.StylesStudy.Config(size=20)
     with pytest.raises(UserError, match="at least 1"):
         demo_style.StyleDemo.Config(steps=0)
+
+
+def test_what_has_the_style_already_is_among_the_photographs(tmp_path: Path) -> None:
+    """With `--own 1` every photograph is a piece of the style's own picture, and with 0 none is."""
+    draw_scenes(tmp_path / "photos", 4, 48, 0)
+    draw_styles(tmp_path / "styles", 64, 0)
+    data = StyleNetwork.Data(data=tmp_path / "photos", styles=tmp_path / "styles")
+    for own in (0.0, 1.0):
+        config = StyleNetwork.Config(patch=32, style_size=40, style_layers=("size_3",), content_layers=("size_3",),
+                                     flat=0.0, own=own)
+        _, source = StyleNetwork.open(data, config, 0)
+        batch = source.batch(0)
+        for image, number in zip(batch["image"], batch["style_number"], strict=True):
+            picture = shorter_side(read_style(sorted((tmp_path / "styles").glob("*.png"))[int(number)]), 40)[0]
+            pieces = picture.unfold(1, 32, 1).unfold(2, 32, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
+            assert bool((pieces - image).abs().flatten(1).amax(1).min() < 1e-6) == bool(own)

@@ -17,10 +17,14 @@ from migaki.core.fit import Run
 from migaki.judges.copies import Copies
 from migaki.nets.camera import jpeg_tables
 from migaki.nets.descriptor import generalised_mean
+from migaki.nets.encoder_backbone import EncoderBackbone, encoder_of
 from migaki.ops.pair_views import PairViews, altered_views
 from migaki.stages.evaluate import run_judge
 from migaki.stages.train import train
 from migaki.systems.copy_detector import CopyDetector
+from migaki.systems.simclr import SimCLR
+
+QUICK = Run(device="cpu", precision="fp32", sample_every=0)
 
 
 def pictures(count: int, seed: int) -> list[Image.Image]:
@@ -48,8 +52,7 @@ def test_it_finds_what_thumbnails_do_not(tmp_path: Path) -> None:
     others = write(tmp_path / "others", pictures(128, 3), [{}] * 128)
     config = CopyDetector.Config(steps=150, batch_size=32, features=8, size=32, learning_rate=5e-3, entropy=0.3,
                                  temperature=0.1, crop=(0.7, 1.0), views="usual", mixing=0.0)
-    train(CopyDetector, CopyDetector.Data(data=(others,)), config,
-          Run(device="cpu", precision="fp32", sample_every=0), tmp_path / "run", quiet=True)
+    train(CopyDetector, CopyDetector.Data(data=(others,)), config, QUICK, tmp_path / "run", quiet=True)
     found = run_judge(Copies(Copies.Config(references=references, data=queries, background=others, device="cpu")),
                       [tmp_path / "run"], quiet=True)
     assert found.figures["micro_ap"] > found.baseline["micro_ap"] + 0.15
@@ -107,3 +110,22 @@ def test_mixed_views_match_both_of_their_pictures_and_neighbours_say_nothing() -
     plain.wide = replace(plain.wide, patched=1.0)  # every view has the picture before it on it
     _, match, ignored = plain._pairs(images)
     assert match[3].nonzero()[:, 0].tolist() == [11] and ignored[3].nonzero()[:, 0].tolist() == [2, 4, 10, 12]
+
+
+def test_a_run_of_an_encoder_is_where_training_starts(tmp_path: Path) -> None:
+    """The weights of the run are those of the detector before its first update, and frozen ones stay them."""
+    folder = write(tmp_path / "set", pictures(8, 0), [{}] * 8)
+    encoder = SimCLR.Config(steps=1, batch_size=4, features=8, inside=8, projected=6)
+    train(SimCLR, SimCLR.Data(data=(folder,)), encoder, QUICK, tmp_path / "simclr", quiet=True)
+    wanted = {name: value for name, value in encoder_of(tmp_path / "simclr").state_dict().items() if "num_" not in name}
+    data = CopyDetector.Data(data=(folder,), pretrained=tmp_path / "simclr")
+    config, source = CopyDetector.open(data, CopyDetector.Config(steps=2, batch_size=4, size=8, backbone_rate=0.0), 0)
+    torch.manual_seed(1)
+    system = CopyDetector(config)
+    system.prepare(data)
+    for step in range(2):
+        backbone = system.train().net.backbone
+        assert isinstance(backbone, EncoderBackbone)
+        now = backbone.encoder.state_dict()
+        assert all(torch.equal(now[name], value) for name, value in wanted.items())
+        system.update(source.batch(step), step)

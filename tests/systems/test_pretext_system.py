@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from refusals import message
 from shape_sets import shapes
 
-from migaki.core.source import Validated
+from migaki.core.source import Counted, Validated
 from migaki.core.validation import held_out_figures
 from migaki.systems.pretext import Pretext
 from migaki.systems.sdmp import SDMP
@@ -73,8 +74,27 @@ def test_neighbours_are_judged_while_it_runs(tmp_path: Path) -> None:
     for cls in (SimCLR, SDMP, Pretext):
         config, source = cls.open(cls.Data(data=(data,), labelled=judged), cls.Config(features=4, batch_size=8), 0)
         assert isinstance(source, Validated) and set(source.batch(0)) == {"image"}
+        assert isinstance(source, Counted) and source.num_images == 9  # the first line of a training says it
         found = held_out_figures(cls(config), source, torch.device("cpu"), "fp32")
         assert 0 <= float(found["held_out/neighbours"]) <= 1
         assert float(found["held_out/neighbours_baseline"]) == pytest.approx(1 / 3)
     unlabelled = SimCLR.Data(data=(data,), labelled=data)
     assert "label" in message(lambda: SimCLR.open(unlabelled, SimCLR.Config(features=4, batch_size=8), 0))
+
+
+def test_the_pictures_that_judge_are_of_all_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a set of subfolders the first pictures are all of one class, whose nearest others are always of it."""
+    monkeypatch.setattr("migaki.data.batches.rivals._JUDGED", 8)
+    shapes(tmp_path / "set", 24, 1, side=12)
+    for number, line in enumerate((tmp_path / "set" / "metadata.jsonl").read_text().splitlines()):
+        place = tmp_path / "judged" / json.loads(line)["label"]
+        place.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / f"{number}.png").rename(place / f"{number}.png")
+    data = SimCLR.Data(data=(shapes(tmp_path / "data", 9, labels=False, side=12),), labelled=tmp_path / "judged")
+    config = SimCLR.Config(features=4, batch_size=8)
+    labels = []
+    for seed in (0, 1):
+        _, source = SimCLR.open(data, config, seed)
+        assert isinstance(source, Validated)
+        labels.append(torch.cat([batch["label"] for batch in source.held_out()]).tolist())
+    assert labels[0] == labels[1] and len(labels[0]) == 8 and set(labels[0]) == {0, 1, 2}

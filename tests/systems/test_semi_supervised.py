@@ -14,6 +14,8 @@ from shape_sets import shapes
 from migaki.core.fit import Run
 from migaki.core.source import Counted
 from migaki.core.trained import load_system
+from migaki.data.folder import ImageFolder
+from migaki.data.sets.few_labels import with_labels
 from migaki.stages.evaluate import EvaluateJob, evaluate
 from migaki.stages.train import train
 from migaki.systems.semi_supervised import SemiSupervised
@@ -58,6 +60,33 @@ def test_a_blank_or_missing_label_is_none(sets: tuple[Path, Path], tmp_path: Pat
     assert isinstance(source, Counted) and source.num_images == 60 + 150  # the labelled ones are of the folder
     assert sorted(batch["label"].tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert len(batch["real"]) == len(batch["more"]) == 18
+
+
+@pytest.mark.parametrize("lacking", [range(0, 60, 2), range(9, 60)])
+def test_rows_without_the_column_have_no_label(lacking: range, tmp_path: Path) -> None:
+    """Whether the first row has the column says nothing of the others."""
+    folder = shapes(tmp_path / "set", 60)
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    for number in lacking:
+        del rows[number]["label"]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert with_labels(ImageFolder(folder)) == [number for number in range(60) if number not in lacking]
+    config, source = SemiSupervised.open(SemiSupervised.Data(data=folder), SemiSupervised.Config(batch_size=9), 0)
+    assert config.num_classes == 3 and set(source.batch(0)["label"].tolist()) <= {0, 1, 2}
+
+
+def test_classes_that_nobody_can_learn(tmp_path: Path) -> None:
+    """A class that only dataset.json names, and a set of one class: both name the folder."""
+    def said(folder: Path) -> str:
+        return message(lambda: SemiSupervised.open(SemiSupervised.Data(data=folder), SemiSupervised.Config(), 0))
+
+    named = shapes(tmp_path / "named", 12)
+    (named / "dataset.json").write_text('{"classes": ["bar", "cross", "disc", "ring"]}')
+    assert "named: has no label of class ring" in said(named)
+    alone = shapes(tmp_path / "alone", 12)
+    rows = [json.loads(line) for line in (alone / "metadata.jsonl").read_text().splitlines()]
+    (alone / "metadata.jsonl").write_text("".join(json.dumps({**row, "label": "bar"}) + "\n" for row in rows))
+    assert "alone: all labels are of one class" in said(alone)
 
 
 def test_no_label_of_a_picture_without_label_is_read(sets: tuple[Path, Path]) -> None:

@@ -93,6 +93,11 @@ def test_sets_that_do_not_fit(run: Path, sets: tuple[Path, Path], tmp_path: Path
     assert "name a run" in message(lambda: run_judge(Probe(Probe.Config(train=few, data=few)), [], quiet=True))
 
 
+def test_a_height_without_a_width_is_not_ignored(sets: tuple[Path, Path]) -> None:
+    for config in (SimCLR.Config(batch_size=4, height=12), SimCLR.Config(batch_size=4, width=12)):
+        assert "give both" in message(partial(SimCLR.open, SimCLR.Data(data=(sets[0],)), config, 0))
+
+
 def test_a_draw_has_as_many_of_each_class() -> None:
     order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0] * 50 + [1] * 7 + [2] * 43)[order]

@@ -195,3 +195,16 @@ def test_mistakes_are_one_line(root: Path, tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
     one = trained(root, root / "more", tmp_path / "one")  # a single style is fine
     assert one.config.num_styles == 1
+
+
+def test_every_second_step_sees_squares_of_half_the_side() -> None:
+    """Of one size alone a network learns what fails on larger pictures; see `Painter.cut`."""
+    config = replace(StyleNetwork.tiny()[0], patch=80)
+    system, images = StyleNetwork(config), torch.rand(2, 3, 80, 80)
+    assert system.cut(images, 4) is images
+    cut = [system.cut(images, step) for step in (1, 3, 3)]
+    assert all(one.shape == (2, 3, 40, 40) for one in cut)
+    assert torch.equal(cut[1], cut[2]) and not torch.equal(cut[0], cut[1])
+    pieces = images.unfold(2, 40, 1).unfold(3, 40, 1)
+    assert bool((pieces == cut[0][:, :, None, None]).flatten(4).all(4).all(1).all(0).any())
+    assert system.cut(images[..., :48, :48], 1).shape[2] == 48  # too small to be halved

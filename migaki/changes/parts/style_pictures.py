@@ -121,11 +121,14 @@ def _of_word(words: Path, word: str, side: int) -> list[StylePicture]:
 def _read(folder: ImageFolder, rows: Sequence[int] | None, side: int) -> list[StylePicture]:
     """Up to `MOST_READ` pictures of a folder, evenly spaced, scaled to `side`."""
     rows = range(len(folder)) if rows is None else rows
-    has_mask = "mask" in folder.files
-    return [_picture(folder, rows[place], side, has_mask) for place in _spaced(len(rows), MOST_READ)]
+    return [read_picture(folder, rows[place], side) for place in _spaced(len(rows), MOST_READ)]
 
 
-def _picture(folder: ImageFolder, row: int, side: int, has_mask: bool) -> StylePicture:
+def read_picture(folder: ImageFolder, row: int, side: int | None = None) -> StylePicture:
+    """Returns a picture of a folder, its longer side scaled to `side` px, and what its mask shows if there is one.
+
+    UserError for a picture that is too small or damaged, and for a mask of another size or without anything.
+    """
     path = folder.file(row)
     header = read_header(path)
     if min(header.height, header.width) < LEAST_SIDE:
@@ -134,8 +137,9 @@ def _picture(folder: ImageFolder, row: int, side: int, has_mask: bool) -> StyleP
     array = framing.check_values(read_image(path), None, path)
     has_alpha = path.suffix.lower() != ".npy" and array.shape[0] in (2, 4) and header.has_alpha
     unit = framing.to_unit(framing.convert_channels(array, 3, has_alpha=has_alpha, path=path))
-    image = scaled_to(torch.from_numpy(np.ascontiguousarray(unit))[None], side)
-    if not has_mask or folder.files["mask"][row] is None:
+    image = torch.from_numpy(np.ascontiguousarray(unit))[None]
+    image = image if side is None else scaled_to(image, side)
+    if "mask" not in folder.files or folder.files["mask"][row] is None:
         return StylePicture(folder.names[row], image)
     numbers = folder.plane("mask", row)
     if numbers.shape != unit.shape[1:]:

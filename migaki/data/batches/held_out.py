@@ -16,7 +16,7 @@ from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.notices import notice
-from migaki.core.source import Source
+from migaki.core.source import Counted, Source
 from migaki.data.folder import ImageFolder
 
 _CHUNK = 256  # images that are read at once
@@ -74,6 +74,11 @@ class ValidatedSource:
     def batch(self, step: int) -> Batch:
         """The training batch of this step."""
         return self._source.batch(step)
+
+    @property
+    def num_images(self) -> int:
+        """Images that are trained on; 0 where nobody knows."""
+        return self._source.num_images if isinstance(self._source, Counted) else 0
 
     def held_out(self) -> Iterator[Batch]:
         """All held-out images with their labels, batch by batch; the same every time."""

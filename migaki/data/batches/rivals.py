@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import torch
+
 from migaki.core.errors import UserError
 from migaki.core.files import show
+from migaki.core.seeds import generator
 from migaki.core.source import Source
 from migaki.data.batches.held_out import HeldOut, ValidatedSource
 from migaki.data.batches.task_source import Sized, labelled_source, open_labelled
@@ -30,8 +33,8 @@ B = TypeVar("B", bound=Batched)
 def open_rivals(config: B, paths: Sequence[Path], seed: int, labelled: Path | None = None) -> tuple[B, Source]:
     """Open folders of pictures: the first sets the size, the others are scaled to it; each gives as many to a batch.
 
-    Labels are read of the set `labelled` alone, which is never learned from: its first pictures judge the features
-    while training runs.
+    Labels are read of the set `labelled` alone, which is never learned from: some of its pictures, the same in every
+    run, judge the features while training runs.
 
     Returns the configuration with that size, and the source of `image`. Raises UserError for a folder that has fewer
     pictures than its part of a batch: one of them would be its own rival.
@@ -48,5 +51,7 @@ def open_rivals(config: B, paths: Sequence[Path], seed: int, labelled: Path | No
         return config, source
     judged = ImageFolder(labelled, size=(config.height, config.width), channels=config.channels)
     judged.require("label")
-    return config, ValidatedSource(source, [HeldOut(judged.select(range(min(len(judged), _JUDGED))),
+    # Not the first ones: in a set of subfolders these are of one class.
+    chosen = torch.randperm(len(judged), generator=generator(_JUDGED))[:_JUDGED].sort().values
+    return config, ValidatedSource(source, [HeldOut(judged.select(chosen.numpy()),
                                                     {"image": "image", "label": "label"})])

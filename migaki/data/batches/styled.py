@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,12 +51,15 @@ class StyledSource:
     """Adds to patches `style_number` (B,) and `style` (B, 3, patch, patch), squares of the style's pictures.
 
     Numbers run through `numbers` in a new order each round, so that styles come equally often. A share `flat` of the
-    patches is replaced by smooth tones: without them a network paints bright spots where photographs are flat.
+    patches is replaced by smooth tones: without them a network paints bright spots where photographs are flat. A share
+    `own` is replaced by pieces of the style's own picture, one of `pictures` (3, h, w) for each number: a network
+    should leave alone what has the style already.
     """
 
-    def __init__(self, patches: PatchSource, styles: Tensor, numbers: range, seed: int, flat: float) -> None:
+    def __init__(self, patches: PatchSource, styles: Tensor, numbers: range, seed: int, flat: float, own: float = 0.0,
+                 pictures: Sequence[Tensor] = ()) -> None:
         self.patches, self.styles, self.numbers = patches, styles, numbers
-        self.seed, self.flat = seed, flat
+        self.seed, self.flat, self.own, self.pictures = seed, flat, own, pictures
 
     @property
     def num_images(self) -> int:
@@ -73,6 +77,9 @@ class StyledSource:
             draw = generator(self.seed, 1, place)
             if float(torch.rand((), generator=draw)) < self.flat:
                 batch["image"][row] = smooth_tone(batch["image"].shape[2], draw)
+            elif self.pictures and float(torch.rand((), generator=draw)) < self.own:
+                picture = self.pictures[int(numbers[row]) - self.numbers[0]]
+                batch["image"][row] = _piece(picture, batch["image"].shape[2], draw)
         return batch | {"style_number": numbers, "style": self.styles[numbers]}
 
     def _number(self, place: int) -> int:
@@ -80,6 +87,12 @@ class StyledSource:
         turn, within = divmod(place, len(self.numbers))
         order = np.random.Generator(np.random.PCG64(fold(self.seed, 0, turn))).permutation(len(self.numbers))
         return self.numbers[int(order[within])]
+
+
+def _piece(picture: Tensor, side: int, draw: torch.Generator) -> Tensor:
+    """A square of a picture (3, h, w) whose sides are at least `side` px, anywhere in it."""
+    top, left = (int(torch.randint(size - side + 1, (), generator=draw)) for size in picture.shape[1:])
+    return picture[:, top : top + side, left : left + side]
 
 
 def smooth_tone(side: int, draw: torch.Generator) -> Tensor:

@@ -46,8 +46,11 @@ def open_labelled(config: C, paths: Sequence[Path], photos: Path | None = None
                   ) -> tuple[C, list[ImageFolder], ImageFolder | None]:
     """Open the labelled folders and the photographs, all read at one size: `config`'s, or if that is 0 the first's.
 
-    Returns the configuration with that size, the folders, and the photographs (or None).
+    Returns the configuration with that size, the folders, and the photographs (or None). Raises UserError for a height
+    without a width, or the other way round.
     """
+    if (config.height > 0) != (config.width > 0):
+        raise UserError(f"--height {config.height} --width {config.width}: give both, or neither (0: as the data)")
     wanted = (config.height, config.width) if config.height and config.width else None
     first = ImageFolder(paths[0], size=wanted, channels=config.channels or None)
     channels, height, width = first.shape

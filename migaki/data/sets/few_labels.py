@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,8 +13,9 @@ from migaki.data.sets.class_names import is_blank
 
 def with_labels(folder: ImageFolder) -> list[int]:
     """Returns the places of the rows whose `label` is neither missing nor blank, ascending."""
-    if "label" in folder.labels and not any("label" in row for row in folder.rows[:1]):
-        return list(range(len(folder)))  # the subfolders are the classes
+    values = folder.labels.get("label")
+    if values is not None and values.ndim == 1:  # a column with gaps, or subfolders that are the classes
+        return [int(place) for place in np.flatnonzero(~np.isnan(values.astype(np.float64)))]
     return [place for place, row in enumerate(folder.rows) if not is_blank(row.get("label"))]
 
 

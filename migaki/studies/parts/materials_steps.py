@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from migaki.changes.parts.style_pictures import read_picture
 from migaki.core.errors import UserError
 from migaki.core.files import make_folder, show, write_json
 from migaki.data.files.image_file import read_image
@@ -16,13 +17,16 @@ from migaki.data.files.member import FilePath, stream
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.class_names import listed, places_of
 from migaki.lab.chain import Step
+from migaki.metrics.materials import inner_square
 from migaki.ops.perceptual import difference_hash, duplicate_groups
+from migaki.report.sheets import image_png
 
 STYLE, JUDGED = "style", "judged"
 """Every second picture of a material lends its style; the others teach the models that judge. Near-duplicates stay
 together."""
 
 _LEAST = 8  # pictures of a material
+_LEAST_PIECE = 24  # px
 _TWINS = 26  # bits of 256 in which near-duplicates differ at most
 
 
@@ -49,7 +53,11 @@ def known_materials(folder: ImageFolder, wanted: Sequence[str]) -> tuple[str, ..
 
 
 def split_step(words: Path, materials: Sequence[str], out: Path) -> Step:
-    """Part the pictures of each material into `out`/style and `out`/judged, one folder a material."""
+    """Part the pictures of each material into `out`/style and `out`/judged, one folder a material.
+
+    Of a set with masks the square inside what a mask shows is taken, where it has `_LEAST_PIECE` px or more: the rest
+    of the picture, such as the board below a thing, is no material.
+    """
     about = f"part the pictures of {', '.join(materials) or 'all materials'} in {words}"
 
     def work(command: str) -> object:
@@ -57,14 +65,25 @@ def split_step(words: Path, materials: Sequence[str], out: Path) -> Step:
         names = folder.class_names("label")
         counts = {}
         for name in known_materials(folder, materials):
-            rows = np.flatnonzero(folder.labels["label"] == names.index(name))
-            sources = [folder.file(row) for row in rows.tolist()]
-            for number, (source, side) in enumerate(zip(sources, _sides(sources), strict=True)):
+            own = np.flatnonzero(folder.labels["label"] == names.index(name)).tolist()
+            sources = [folder.file(row) for row in own]
+            for number, (row, source, side) in enumerate(zip(own, sources, _sides(sources), strict=True)):
                 place = out / (STYLE, JUDGED)[side] / name
                 make_folder(place)
+                picture = read_picture(folder, row)
+                if picture.mask is not None:
+                    rows, columns = inner_square(picture.mask[0, 0] > 0)
+                    if rows.stop - rows.start >= _LEAST_PIECE:
+                        piece = image_png(picture.image[0, :, rows, columns], min_side=1)
+                        (place / f"{number:05d}.png").write_bytes(piece)
+                    continue
                 with stream(source) as file:
                     (place / f"{number:05d}{Path(source.name).suffix.lower()}").write_bytes(file.read())
-            counts[name] = len(rows)
+            counts[name] = [len(list((out / part / name).glob("*"))) for part in (STYLE, JUDGED)]
+            if min(counts[name]) < _LEAST // 2:
+                raise UserError(f"{show(words)}: the masks of '{show(name)}' leave {sum(counts[name])} squares of "
+                                f"{_LEAST_PIECE} px or more, and the study needs {_LEAST // 2} on either side: give "
+                                "larger pictures, or leave it out of --materials")
         write_json(out / "split.json", {"command": command, "pictures": counts})
         return counts
 

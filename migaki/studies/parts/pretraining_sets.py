@@ -23,12 +23,12 @@ DAMAGES = {"jpeg": "JPEG of quality 10", "small": "a quarter of the resolution",
 """Slug and name."""
 
 
-def take(parts: Sequence[tuple[Path, int]], out: Path, seed: int) -> None:
+def take(parts: Sequence[tuple[Path, int]], out: Path, seed: int, like: Path) -> None:
     """Write `count` pictures of each (folder, count), chosen by `seed`, to a new set without labels, in one size.
 
-    The size and the channels are those of the first folder.
+    The size and the channels are those of the folder `like`; other folders may hold pictures of any sizes.
     """
-    channels, height, width = ImageFolder(parts[0][0]).shape
+    channels, height, width = ImageFolder(like).shape
     folders = [ImageFolder(path, size=(height, width), channels=channels) for path, _ in parts]
     for folder, (_, count) in zip(folders, parts, strict=True):
         if count > len(folder):

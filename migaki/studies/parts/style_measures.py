@@ -18,6 +18,7 @@ from migaki.nets.style_net import StyleNet
 Painter = Callable[[Tensor, int], Tensor]
 """A picture (1, 3, H, W) and the number of a style to the painted picture."""
 
+_GOLDEN = 0.618034  # places spread evenly
 _BORDER = 0.125  # of a region's side that is left out where regions meet
 
 
@@ -59,9 +60,10 @@ def quarters_right(net: StyleNet, contents: Sequence[Tensor], styles: Sequence[T
     """Returns the share of regions whose nearest style is the one that a map asked for, and `changed_outside` in px.
 
     Each picture is painted by a map of four quarters, as many styles as there are, turned from picture to picture;
-    once more only its upper left quarter is painted, and pixels that changed elsewhere are counted.
+    once more only its upper left quarter is painted, and pixels that changed elsewhere are counted. Beside it is
+    `pieces_right`, what pieces of the style's own picture reach that are as large: the most that can be hoped for.
     """
-    right, total, changed = 0, 0, 0
+    right, total, changed, pieces = 0, 0, 0, 0
     for turn, content in enumerate(contents):
         height, width = content.shape[2] // 2, content.shape[3] // 2
         asked = [(turn + number) % len(styles) for number in range(4)]
@@ -75,8 +77,9 @@ def quarters_right(net: StyleNet, contents: Sequence[Tensor], styles: Sequence[T
         for number, (rows, columns) in zip(asked, spots, strict=True):
             inner = tuple(slice(one.start + int(_BORDER * (one.stop - one.start)),
                                 one.stop - int(_BORDER * (one.stop - one.start))) for one in (rows, columns))
-            right += nearest_style(judge, made[..., inner[0], inner[1]], styles,
-                                   content[..., inner[0], inner[1]]) == number
+            region = made[..., inner[0], inner[1]]
+            right += nearest_style(judge, region, styles) == number
+            pieces += nearest_style(judge, _piece(styles[number], region, total), styles) == number
             total += 1
         alone = torch.zeros_like(weights)
         alone[0, asked[0], spots[0][0], spots[0][1]] = 1
@@ -85,7 +88,15 @@ def quarters_right(net: StyleNet, contents: Sequence[Tensor], styles: Sequence[T
             made = torch.where(cover > 0, paint(net, content, shares, None, context), content)
         outside = (cover == 0).expand_as(made)
         changed += int((made[outside] != content[outside]).sum())
-    return {"regions_right": right / total, "changed_outside": float(changed)}
+    return {"regions_right": right / total, "pieces_right": pieces / total, "changed_outside": float(changed)}
+
+
+def _piece(style: Tensor, like: Tensor, turn: int) -> Tensor:
+    """A piece of a style's picture, as large as `like` if the picture is; another place each turn."""
+    height, width = (min(own, other) for own, other in zip(style.shape[2:], like.shape[2:], strict=True))
+    top, left = (int((turn * share % 1) * (own - size + 1)) for own, size, share in zip(
+        style.shape[2:], (height, width), (_GOLDEN, _GOLDEN**2), strict=True))
+    return style[..., top : top + height, left : left + width]
 
 
 def milliseconds(net: StyleNet, sides: Sequence[int], repeats: int = 3) -> dict[str, float]:

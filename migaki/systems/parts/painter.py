@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from migaki.core.batch import Scalars
+from migaki.core.seeds import generator
 from migaki.core.system import System
 from migaki.core.tiling import Tiling
 from migaki.losses.style import StyleLoss, content_distance, shapes_of, total_variation
 from migaki.metrics.style_watch import grey_share, spot_share
 from migaki.nets.style_features import StyleFeatures
 from migaki.nets.style_net import STRIDE, StyleNet
+
+_LEAST = 32  # px, of the squares that a network learns from
 
 
 class Painter(System, ABC):
@@ -38,6 +41,18 @@ class Painter(System, ABC):
     def tiling(self) -> Tiling:
         """Context over two strides and the residual blocks; tiles agree only with statistics of the whole picture."""
         return Tiling(context=STRIDE * (2 * self.config.blocks + 6), blend=32, multiple=STRIDE)
+
+    def cut(self, images: Tensor, step: int) -> Tensor:
+        """Returns the photographs of a step: at every second one a square of half their side, at a place of its own.
+
+        With patches of one size a network makes the rim of its maps a knob of the deviations that it divides by, and
+        fails on larger pictures, whose rim is a smaller part.
+        """
+        side = images.shape[2] // 2 // STRIDE * STRIDE
+        if step % 2 == 0 or side < max(_LEAST, self.judge.smallest):
+            return images
+        top, left = torch.randint(images.shape[2] - side + 1, (2,), generator=generator(step)).tolist()
+        return images[..., top : top + side, left : left + side]
 
     def painted(self, images: Tensor, made: Tensor, wanted: Sequence[Tensor], loss_of: StyleLoss, numbers: Tensor,
                 others: Tensor) -> tuple[Tensor, Scalars]:
