@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
+from migaki.data.files import framing
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.overlap import require_others
 from migaki.judges.described import classes_of
@@ -96,8 +97,7 @@ class PretrainedTask(Study):
                                 f"{' '.join(sorted(_KNOWN))}")
             if self.system == "regressor" and not self.columns:
                 raise UserError("migaki study pretrained_task: --system regressor: name --columns")
-            if (self.height > 0) != (self.width > 0):
-                raise UserError("migaki study pretrained_task: --height and --width: give both or none")
+            framing.asked_size(self.height, self.width)
             if min(self.pretraining, self.steps, self.seeds) < 1 or min(self.rivals, self.batch_size) < 2:
                 raise UserError("migaki study pretrained_task: --pretraining, --steps and --seeds must be at least 1, "
                                 "--rivals and --batch-size at least 2")
@@ -160,7 +160,7 @@ class PretrainedTask(Study):
     def _shape(self) -> tuple[int, int, int]:
         """Channels, height, width: as asked for, else those of the labelled pictures."""
         config = self.config
-        size = (config.height, config.width) if config.height and config.width else None
+        size = framing.asked_size(config.height, config.width)
         return ImageFolder(config.data, size=size, channels=config.channels or None).shape
 
     def _pretrain(self, out: Path, seed: int, quiet: bool) -> Step:

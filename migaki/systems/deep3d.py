@@ -23,6 +23,7 @@ from migaki.core.schedule import one_cycle
 from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.data.batches.source import FolderSource
+from migaki.data.files import framing
 from migaki.data.folder import ImageFolder
 from migaki.metrics.right_view import RightView
 from migaki.nets.unet import UNet
@@ -86,7 +87,7 @@ class Deep3d(System):
     @classmethod
     def open(cls, data: Data, config: Config, seed: int) -> tuple[Config, Source]:
         """Open the pairs; a size that the configuration leaves open is theirs."""
-        size = (config.height, config.width) if config.height and config.width else None
+        size = framing.asked_size(config.height, config.width)
         folder = ImageFolder(data.data, size=size, channels=config.channels or None)
         folder.require("right")
         channels, height, width = folder.shape

@@ -18,6 +18,7 @@ from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.core.view_ranges import Views
 from migaki.data.batches.source import FolderSource, MixedSource
+from migaki.data.files import framing
 from migaki.data.folder import ImageFolder
 from migaki.nets.scorer import Scorer, fit_pictures, open_single
 from migaki.ops.patches import (
@@ -122,9 +123,8 @@ class Patch(System):
             raise UserError("--target: name the class that the classifier shall say")
         scorer = open_single(data.model)
         channels, height, width = scorer.shape
-        if not height and config.height and config.width:
-            height, width = config.height, config.width
-        size = (height, width) if height else None
+        wanted = framing.asked_size(config.height, config.width)
+        size = (height, width) if height else wanted
         folders = [ImageFolder(data.data[0], size=size, channels=channels)]
         _, height, width = folders[0].shape
         folders += [ImageFolder(path, size=(height, width), channels=channels) for path in data.data[1:]]

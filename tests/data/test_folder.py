@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -15,8 +16,10 @@ from PIL import Image
 from refusals import message
 from sample_pictures import picture, save
 
-from migaki.data.files.framing import cover_box, resize, shift_points
+from migaki.data.batches.two_folders import open_two
+from migaki.data.files.framing import asked_size, cover_box, resize, shift_points
 from migaki.data.folder import ImageFolder
+from migaki.systems.deep3d import Deep3d
 
 
 def write_rows(folder: Path, rows: list[dict[str, object]]) -> None:
@@ -290,3 +293,14 @@ def test_real_patches(real_data: Callable[[str], Path]) -> None:
     assert "has no label" in message(lambda: ImageFolder(real_data("mpiigaze/unlabelled")).require("gaze"))
     scaled = ImageFolder(real_data("mpiigaze/unlabelled_many_people"), size=(36, 60))
     assert scaled.read([0, 1])["image"].shape == (2, 1, 36, 60)
+
+
+def test_a_height_without_a_width_is_refused(tmp_path: Path) -> None:
+    """It would be ignored, and the pictures read as they are."""
+    assert asked_size(0, 0) is None and asked_size(8, 12) == (8, 12)
+    save(tmp_path / "a.png", picture(3))
+    for height, width in ((8, 0), (0, 8)):
+        config = Deep3d.Config(height=height, width=width)
+        for call in (partial(asked_size, height, width), partial(open_two, tmp_path, tmp_path, 3, height, width),
+                     partial(Deep3d.open, Deep3d.Data(data=tmp_path), config, 0)):
+            assert f"--height {height} --width {width}: give both" in message(call)

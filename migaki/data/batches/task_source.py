@@ -14,6 +14,7 @@ from migaki.core.source import Source
 from migaki.data.batches.common_channels import common_channels
 from migaki.data.batches.held_out import HeldOut, ValidatedSource, divide
 from migaki.data.batches.source import FolderSource, MixedSource, PairedSource
+from migaki.data.files import framing
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.labels import POINT_KEYS
 
@@ -49,9 +50,7 @@ def open_labelled(config: C, paths: Sequence[Path], photos: Path | None = None
     Returns the configuration with that size, the folders, and the photographs (or None). Raises UserError for a height
     without a width, or the other way round.
     """
-    if (config.height > 0) != (config.width > 0):
-        raise UserError(f"--height {config.height} --width {config.width}: give both, or neither (0: as the data)")
-    wanted = (config.height, config.width) if config.height and config.width else None
+    wanted = framing.asked_size(config.height, config.width)
     first = ImageFolder(paths[0], size=wanted, channels=config.channels or None)
     channels, height, width = first.shape
     if not config.channels and first.has_alpha:

@@ -11,6 +11,7 @@ from migaki.core.files import show
 from migaki.core.seeds import fold
 from migaki.data.batches.common_channels import common_channels
 from migaki.data.batches.source import FolderSource, PairedSource
+from migaki.data.files import framing
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.overlap import refuse_swapped
 
@@ -24,7 +25,7 @@ def open_two(synthetic: Path, photos: Path, channels: int = 0, height: int = 0,
 
     Raises UserError where a folder cannot be read, images cannot be brought to one shape, or the two are swapped.
     """
-    images = ImageFolder(synthetic, size=(height, width) if height and width else None, channels=channels or None)
+    images = ImageFolder(synthetic, size=framing.asked_size(height, width), channels=channels or None)
     shape = images.shape
     if not channels and images.has_alpha:
         shape = (common_channels(images, [ImageFolder(photos)]), *shape[1:])

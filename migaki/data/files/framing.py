@@ -26,6 +26,16 @@ Array = np.ndarray[Any, Any]
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
+def asked_size(height: int, width: int) -> tuple[int, int] | None:
+    """Returns the size that --height and --width ask for; None where both are 0, as the data.
+
+    UserError for one without the other, which would say nothing.
+    """
+    if (height > 0) != (width > 0):
+        raise UserError(f"--height {height} --width {width}: give both, or neither (0: as the data)")
+    return (height, width) if height > 0 else None
+
+
 def cover_box(height: int, width: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
     """Returns the centred part (left, top, right, bottom), in source pixels, that is scaled to `size` = (H, W)."""
     scale = max(size[0] / height, size[1] / width)

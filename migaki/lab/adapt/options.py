@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from migaki.core.errors import UserError
+from migaki.data.files import framing
 from migaki.metrics.drift import parse_tolerance
 
 TaskName = Literal["auto", "label", "labels", "boxes", "mask", "keypoints", "numbers", "gaze"]
@@ -48,8 +49,7 @@ class Options:
             raise UserError("--choose labels: give labelled photographs with --labelled")
         if any(count < 1 for count in self.worths):
             raise UserError(f"--worths {' '.join(map(str, self.worths))}: give numbers of labels, at least 1")
-        if bool(self.height) != bool(self.width):
-            raise UserError("--height and --width: give both, or neither")
+        framing.asked_size(self.height, self.width)
         if self.tolerance:
             parse_tolerance(self.tolerance, "--tolerance")
 
