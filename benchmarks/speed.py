@@ -26,13 +26,14 @@ import speed_simulate
 import speed_start
 import speed_study
 import speed_train
+import speed_views
 import torch
 from speed_row import Others, Row
 
 from migaki.core.engine import cores
 
 PARTS = {"start": speed_start, "train": speed_train, "apply": speed_apply, "simulate": speed_simulate,
-         "study": speed_study, "memory": speed_memory}
+         "study": speed_study, "views": speed_views, "memory": speed_memory}
 
 _BUSY = 0.1  # of the cores
 

@@ -28,11 +28,11 @@ def measure(folder: Path, quick: bool) -> list[Row]:
     peaks: dict[str, list[float]] = {"simulate": [], "train": [], "apply": []}
     for count in sizes:
         data, run = folder / f"data{count}", folder / f"run{count}"
-        peaks["simulate"].append(_peak(["simulate", "digits", "--size", "8", "--count", str(count),
+        peaks["simulate"].append(peak(["simulate", "digits", "--size", "8", "--count", str(count),
                                         "--out", str(data)]))
-        peaks["train"].append(_peak(["train", "classifier", "--data", str(data), "--out", str(run), "--steps", "5",
+        peaks["train"].append(peak(["train", "classifier", "--data", str(data), "--out", str(run), "--steps", "5",
                                      "--features", "4", "--sample-every", "0"]))
-        peaks["apply"].append(_peak(["apply", str(run), "--input", str(data), "--out", str(folder / f"out{count}"),
+        peaks["apply"].append(peak(["apply", str(run), "--input", str(data), "--out", str(folder / f"out{count}"),
                                      "--batch-size", "256"]))
     return [Row(what=f"peak memory of {name}, {sizes[1]:,} images", figure=f"{large:.0f} MB",
                 baseline=f"{sizes[0]:,} images: {small:.0f} MB", ratios=(large / small,), wanted="<= 1.1",
@@ -40,7 +40,7 @@ def measure(folder: Path, quick: bool) -> list[Row]:
             for name, (small, large) in peaks.items()]
 
 
-def _peak(words: list[str]) -> float:
+def peak(words: list[str]) -> float:
     """Peak resident memory of a command and of what it starts, MB."""
     done = subprocess.run([sys.executable, "-c", _RUN, json.dumps(words)], check=True, capture_output=True, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
