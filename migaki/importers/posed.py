@@ -24,7 +24,7 @@ from migaki.data.files.image_file import read_header
 from migaki.importers.annotations import member, read_picture
 from migaki.importers.importer import Array, Row, decimals
 from migaki.metrics.captures import Capture, guess_scene, look_of, remarks_on_looks, remarks_on_poses
-from migaki.ops.camera import undistort_image
+from migaki.ops.camera import focus, undistort_image
 from migaki.ops.camera_poses import nearest_rotation
 
 Background = Literal["white", "black"]
@@ -32,6 +32,7 @@ Background = Literal["white", "black"]
 _COLOURS: Final[Mapping[str, float]] = MappingProxyType({"white": 1.0, "black": 0.0})
 _FAR: Final = 1e6  # scene units: no camera stands as far away
 _SHARE = 1.0, 99.0  # per cent of the points between which a scene lies
+_LOOKS_AT = 0.5  # cosine of the widest angle at which a camera looks at a place
 _ASPECT = 0.01  # relative difference of the scales across and down up to which a picture counts as resized
 
 
@@ -193,6 +194,19 @@ def flat_names(names: Sequence[str]) -> list[str]:
     if len(set(last)) == len(last):
         return last
     return [stem.replace("/", "_") for stem in stems]
+
+
+def empty_before(poses: Sequence[Array]) -> float:
+    """How far before cameras (3, 4) nothing is expected, in scene units: a quarter of the way from the nearest one to
+    what all of them look at; 0 unless all look at one place.
+
+    Where rays begin at the lens, a field explains what it does not understand by fog before each camera.
+    """
+    stacked = np.stack(poses)
+    towards = focus(torch.from_numpy(stacked)).numpy() - stacked[:, :, 3]
+    away = np.linalg.norm(towards, axis=1)
+    is_seen = (towards * stacked[:, :, 2]).sum(1) > _LOOKS_AT * away
+    return float(away.min()) / 4 if len(poses) > 1 and bool(is_seen.all()) else 0.0
 
 
 def scene_of_points(points: Array, views: Sequence[View]) -> dict[str, Any]:

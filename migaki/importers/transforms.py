@@ -23,7 +23,18 @@ from migaki.data.sets.listing import natural_key
 from migaki.importers.annotations import ends_of
 from migaki.importers.frames import free_number, members, reading
 from migaki.importers.importer import Array, Importer, Row
-from migaki.importers.posed import Background, Posed, View, fitted, flat_names, is_own, lens_of, picture_at, pose
+from migaki.importers.posed import (
+    Background,
+    Posed,
+    View,
+    empty_before,
+    fitted,
+    flat_names,
+    is_own,
+    lens_of,
+    picture_at,
+    pose,
+)
 from migaki.importers.source_files import read_label_json
 from migaki.ops.camera_poses import from_axes
 
@@ -163,7 +174,8 @@ def _scene(file: Path, values: Mapping[str, Any], views: Sequence[View]) -> dict
             raise ValueError("'aabb' is not two corners, the smaller first")
     centres = np.stack([view.camera_to_world[:, 3] for view in views])
     farthest = max(float(np.linalg.norm(centres - corner, axis=1).max()) for corner in _corners(corners))
-    return {"bounds": corners.tolist(), "near": round(farthest / 200, 6), "far": round(farthest, 6)}
+    near = max(farthest / 200, empty_before([view.camera_to_world for view in views]))
+    return {"bounds": corners.tolist(), "near": round(near, 6), "far": round(farthest, 6)}
 
 
 def _corners(box: Array) -> list[Array]:

@@ -20,7 +20,7 @@ from migaki.importers.colmap import Colmap
 from migaki.importers.importer import Importer
 from migaki.importers.llff import LLFF
 from migaki.importers.middlebury_views import MiddleburyViews
-from migaki.importers.posed import View
+from migaki.importers.posed import View, empty_before
 from migaki.importers.seven_scenes import SevenScenes
 from migaki.importers.sniff import recognise
 from migaki.importers.transforms import Transforms
@@ -221,6 +221,21 @@ def test_frames_have_cameras_of_their_own_and_a_scene(tmp_path: Path) -> None:
     (root / "transforms.json").write_text(json.dumps({**values, "aabb": [[-1, -2, -3], [1, 2, 3]]}))
     importer.find(root)
     assert importer.scene["bounds"] == [[-1, -2, -3], [1, 2, 3]]
+
+
+def test_rays_begin_at_a_quarter_of_the_way_to_what_all_look_at(tmp_path: Path) -> None:
+    """Where rays begin at the lens, a field makes fog before each camera."""
+    around = list(ring(8, 4.0, 20.0).numpy())
+    assert empty_before(around) == pytest.approx(1.0, rel=1e-5)
+    nearer = around[0].copy()
+    nearer[:, 3] *= 0.5
+    assert empty_before([nearer, *around]) == pytest.approx(0.5, rel=1e-5)
+    outward = [np.concatenate([pose[:, :1], pose[:, 1:3] * [[-1, -1]], pose[:, 3:]], 1) for pose in around]
+    assert empty_before(outward) == 0 and empty_before(around[:1]) == 0
+    importer = Transforms()
+    views = importer.find(transforms(tmp_path, aabb_scale=4))
+    expected = empty_before([view.camera_to_world for view in views])
+    assert expected > 0 and importer.scene["near"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_wrong_convention_is_named(tmp_path: Path) -> None:
