@@ -54,7 +54,7 @@ class StyleDemo(Demo):
         seed: int = 0  # of all random draws
         steps: int = 400  # updates of the network
         count: int = 4  # landscapes that the network did not see
-        style_weight: float = 4.0  # r: weight of the style over that of the content
+        style_weight: float = 10.0  # r: weight of the style over that of the content
 
         def __post_init__(self) -> None:
             if min(self.count, self.steps) < 1 or self.style_weight < 0:
