@@ -113,7 +113,7 @@ NO_WEIGHTS = {
     "hourglass": ("sigma", "max_turn", "max_scale", "max_shift"), "landmarks": ("light",),
     "keypoints": ("sigma", "max_turn", "max_scale", "max_shift", "light"), "patch": ("share",),
     "regressor": ("light", "max_shift"),
-    "style_network": ("flat",), "any_style": ("flat", "own", "vivid"),
+    "style_network": ("flat", "own"), "any_style": ("flat", "own", "vivid"),
     "simgan": ("variety", "discriminator_width", "instance_noise", "discriminator_rate"),
     "simclr": ("mirrored", "temperature"), "semi_supervised": ("mirrored", "threshold", "encoder_rate"),
     "pretext": ("mirrored", "temperature", "gap", "jitter", "single"), "sdmp": ("mirrored", "temperature"),
