@@ -304,3 +304,14 @@ def test_a_height_without_a_width_is_refused(tmp_path: Path) -> None:
         for call in (partial(asked_size, height, width), partial(open_two, tmp_path, tmp_path, 3, height, width),
                      partial(Deep3d.open, Deep3d.Data(data=tmp_path), config, 0)):
             assert f"--height {height} --width {width}: give both" in message(call)
+
+
+@pytest.mark.parametrize("key", ["file_name", "target_file_name"])
+@pytest.mark.parametrize("name", ["", " ", ".", "./"])
+def test_a_blank_name_is_no_file(tmp_path: Path, key: str, name: str) -> None:
+    """It had led to the folder itself, which "leads out of the folder"."""
+    save(tmp_path / "a.png", picture(3))
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "a.png"} | {key: name}))
+    assert "metadata.jsonl: " in message(lambda: ImageFolder(tmp_path))
+    expected = "names no file" if name or key != "file_name" else "row 1 has no 'file_name'"
+    assert expected in message(lambda: ImageFolder(tmp_path))

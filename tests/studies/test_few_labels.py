@@ -90,7 +90,7 @@ def test_what_would_stop_a_study_late(place: Path, tmp_path: Path) -> None:
             (PretrainedTask(replace(task, system="gaze")), "gaze"),
             (PretrainedTask(replace(task, system="regressor", columns=("size",))), "size")):
         assert word in message(partial(study.plan, tmp_path / "out", True))
-    assert "both or none" in message(lambda: replace(task, height=16))
+    assert "give both" in message(lambda: replace(task, height=16))
 
 
 def test_the_floor_of_label_free_methods_sees_colours(place: Path, tmp_path: Path) -> None:

@@ -134,6 +134,8 @@ def _checked(folder: Path, metadata: str, prefix: str, name: Any, known: _Names)
     if full in known:
         return full
     normal = posixpath.normpath(full)
+    if not name.strip() or normal == ".":
+        raise UserError(f"{where}: '{show(name)}' names no file: write its name, or null where there is none")
     if posixpath.isabs(name) or normal == ".." or normal.startswith("../") or "\0" in name:
         raise UserError(f"{where}: '{show(name)}' leads out of the folder: name files inside it")
     if normal not in known and (other := known.of_same_letters(normal)):
