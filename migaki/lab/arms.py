@@ -65,8 +65,7 @@ class Outcome:
     arm: Arm
     figures: tuple[dict[str, Any], ...]  # by trial
     each: npt.NDArray[np.float64] | None  # (trials, N) errors of the test pictures; None if not kept
-    free: Mapping[str, Any] | None = None  # baseline, what costs nothing: `name`, `figures` of the first trial
-    free_figures: tuple[Mapping[str, Any], ...] = ()  # by trial, where they differ: trials asked of other tests
+    free: tuple[Mapping[str, Any], ...] = ()  # what costs nothing, of the trials that say it: `name`, `figures`
 
     def values(self, measure: Measure) -> list[float]:
         """Returns the measure of every trial; UserError if an evaluation lacks it."""
@@ -89,11 +88,10 @@ class Outcome:
 
         It is one value if all trials were asked of the same test, and else its spread over the trials.
         """
-        found = [] if self.free is None else [one.get(measure.key) for one in self.free_figures or (
-            self.free["figures"],)]
-        values = [measure.scale * float(value) for value in found if value is not None]
-        if not values or len(values) < len(found):
+        found = [one["figures"].get(measure.key) for one in self.free]
+        if not found or None in found:
             return None
+        values = [measure.scale * float(value) for value in found]
         return spread(values if len(set(values)) > 1 else values[:1], measure.places)
 
 
@@ -106,11 +104,8 @@ def _read(arm: Arm) -> Outcome:
     records = [read_json(trial.evaluation / trial.file) for trial in arm.trials]
     files = [trial.evaluation / "errors.csv" for trial in arm.trials]
     each = np.stack([read_errors(path) for path in files]) if all(map(_has_one_error, files)) else None
-    known = [record["costs_nothing"] for record in records if record.get("costs_nothing")]
-    differ = len(known) == len(records) and any(one["figures"] != known[0]["figures"] for one in known)
-    return Outcome(arm=arm, figures=tuple(record["figures"] for record in records), each=each,
-                   free=known[0] if known else None,
-                   free_figures=tuple(one["figures"] for one in known) if differ else ())
+    free = tuple(record["costs_nothing"] for record in records if record.get("costs_nothing"))
+    return Outcome(arm=arm, figures=tuple(record["figures"] for record in records), each=each, free=free)
 
 
 def _has_one_error(path: Path) -> bool:

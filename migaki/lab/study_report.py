@@ -54,9 +54,9 @@ class StudyReport:
         """Returns a card with the result of a model that ignores the arm's test pictures; no card if it is unknown."""
         outcome = self[slug]
         value = outcome.free_spread(measure)
-        if outcome.free is None or value is None:
+        if value is None:
             return []
-        return [Number(str(outcome.free["name"]), measure.text(value), "baseline: ignores the pictures")]
+        return [Number(str(outcome.free[0]["name"]), measure.text(value), "baseline: ignores the pictures")]
 
     def table(self, slug: str, table: Table) -> None:
         """Add a table to the page and write tables/SLUG.md, .csv and .json."""
@@ -119,8 +119,8 @@ class StudyReport:
         rows: list[tuple[str, list[Spread | None]]] = []
         for outcome in (self[name] for name in arms):
             values = [outcome.free_spread(measure) for measure in measures]
-            if outcome.free is not None and any(value is not None for value in values):
-                row = (str(outcome.free["name"]), values)
+            if any(value is not None for value in values):
+                row = (str(outcome.free[0]["name"]), values)
                 rows += [] if row in rows else [row]
         return rows
 
@@ -188,8 +188,8 @@ _USUAL = "Mean ± standard deviation over the models of an arm; of two models th
 def _against_free(outcome: Outcome, measure: Measure) -> Spread | Rated:
     """Returns an arm's figure, marked if a model that ignores the pictures does better."""
     value, free = outcome.spread(measure), outcome.free_spread(measure)
-    if free is None or outcome.free is None or free.mean_text == value.mean_text:
+    if free is None or free.mean_text == value.mean_text:
         return value
     if trend_of(free.mean, value.mean, measure.higher_is_better) != "worse":
         return value
-    return Rated(value=value, trend="worse", word=f"worse than {outcome.free['name']}")
+    return Rated(value=value, trend="worse", word=f"worse than {outcome.free[0]['name']}")
