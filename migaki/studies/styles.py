@@ -126,6 +126,10 @@ class StylesStudy(Study):
                     "content's is 0 for the picture as it was, 1 for the mean of its features.")
         rows = [[outcome.arm.name, *(outcome.spread(measure) if all(measure.key in one for one in outcome.figures)
                                      else None for measure in self.measures)] for outcome in report.outcomes.values()]
+        count = len(open_styles(self._places(out)[2])[1])
+        before = report[f"network_{config.weights[0]:g}"].figures[0]["colours_before"]
+        rows.append(["the content as it was", "r", "1", "1", "1", "0", f"{before:.1f}",
+                     *[f"{100 / count:.1f} by chance"] * 2])
         report.table("front", Table(["painter", *(measure.name for measure in self.measures)], rows))
         report.section("One pass against many")
         lines = []
@@ -137,12 +141,13 @@ class StylesStudy(Study):
                                        "The network's loss over the optimisation's; below 1 the network is nearer."))
         report.section("What a network costs")
         first = read_json(out / f"judged_{config.weights[0]:g}_{config.seed}" / "evaluation.json")["figures"]
-        report.table("costs", Table(["figure", "value"], [[name, f"{first[name]:.4g}"] for name in (
-            "megabytes", "own_psnr", "changed_outside", "pieces_right", "other_pieces_right",
-            *(f"ms_{side}" for side in config.sides))],
-            "own_psnr: dB, the content painted in its own style. changed_outside: values that changed where a map "
-            "paints nothing. pieces_right: pieces of the styles' own pictures, as large as the regions, that are "
-            "nearest to their own style: the most that regions can reach."))
+        named = {"megabytes": "model, MB", "own_psnr": "the content in its own style, dB",
+                 "changed_outside": "values that changed where a map paints nothing",
+                 "pieces_right": "share of pieces of the styles right", "other_pieces_right": "in the other network"}
+        named |= {f"ms_{side}": f"a picture of {side} px, ms" for side in config.sides}
+        report.table("costs", Table(["figure", "value"], [[text, f"{first[name]:.4g}"] for name, text in named.items()],
+                                    "Pieces of the styles' own pictures are as large as the regions: their share is "
+                                    "the most that regions can reach."))
         for outcome in report.outcomes.values():
             picture = outcome.arm.trials[0].evaluation / "styles.png"
             report.figure(outcome.arm.slug, picture.read_bytes(),

@@ -47,7 +47,8 @@ def test_the_study_in_a_small_form(tmp_path: Path) -> None:
                                        own_steps=2, sides=(32,))
     page = run_study("styles", styles.StylesStudy(config), tmp_path, quiet=True)
     text = page.read_text(encoding="utf-8")
-    assert "own_psnr" in text and "network, r = 2" in text and "optimised 2 times" in text
+    assert "the content in its own style, dB" in text and "network, r = 2" in text and "optimised 2 times" in text
+    assert "the content as it was" in text and "25.0 by chance" in text
 
 
 @pytest.mark.long  # the network itself is tested in test_any_style.py
