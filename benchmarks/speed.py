@@ -22,6 +22,7 @@ from pathlib import Path
 
 import speed_apply
 import speed_memory
+import speed_search
 import speed_simulate
 import speed_start
 import speed_study
@@ -33,7 +34,7 @@ from speed_row import Others, Row
 from migaki.core.engine import cores
 
 PARTS = {"start": speed_start, "train": speed_train, "apply": speed_apply, "simulate": speed_simulate,
-         "study": speed_study, "views": speed_views, "memory": speed_memory}
+         "study": speed_study, "views": speed_views, "search": speed_search, "memory": speed_memory}
 
 _BUSY = 0.1  # of the cores
 

@@ -40,14 +40,18 @@ def nearest(queries: Array, rows: Array, count: int, *, engine: Engine = "exact"
         best = scores[first : first + _QUERIES], places[first : first + _QUERIES]
         for start in range(0, len(rows), block):
             found = part @ np.asarray(rows[start : start + block], np.float32).T
+            # Most blocks hold nothing better for most queries: a search of all their cosines would cost as much as
+            # the product itself.
+            better = np.flatnonzero(found.max(1) > best[0][:, -1])
+            found = found[better]
             # The best of the block, in the order of the rows; a few more than asked for, so that the first of equal
             # ones are among them.
             most = min(count + _SPARE, found.shape[1])
             chosen = np.sort(np.argpartition(-found, most - 1, 1)[:, :most], 1)
-            every = (np.concatenate([best[0], np.take_along_axis(found, chosen, 1)], 1),
-                     np.concatenate([best[1], chosen + start], 1))
+            every = (np.concatenate([best[0][better], np.take_along_axis(found, chosen, 1)], 1),
+                     np.concatenate([best[1][better], chosen + start], 1))
             order = np.argsort(-every[0], 1, kind="stable")[:, :count]
-            best[0][:], best[1][:] = (np.take_along_axis(one, order, 1) for one in every)
+            best[0][better], best[1][better] = (np.take_along_axis(one, order, 1) for one in every)
     return scores, places
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,9 @@ from torch import Tensor
 
 from migaki.core.errors import UserError
 from migaki.core.files import show
+from migaki.core.seeds import fold
 from migaki.core.system import System
+from migaki.core.trained import read_record
 from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image
 from migaki.data.folder import ImageFolder
@@ -92,10 +96,16 @@ def chance_text(count: int) -> str:
     return f"The test has {count:,} pictures: a share of them is known to within {most:.1f} points (95 %)."
 
 
-def untrained_twin(system: System) -> System:
-    """The same system with the weights that it started from."""
+def seed_of(run: Path) -> int:
+    """The seed that a run was trained with; 0 where its configuration holds none."""
+    seed = read_record(run).get("run", {}).get("seed", 0)
+    return seed if isinstance(seed, int) else 0
+
+
+def untrained_twin(system: System, run: Path) -> System:
+    """The system of `run` with the weights that its training started from."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(fold(seed_of(run), 0))  # as in `stages.train`
         return type(system)(system.config)
 
 

@@ -30,6 +30,7 @@ from migaki.judges.described import (
     classes_of,
     describe,
     majority_share,
+    seed_of,
     thumbnails,
     untrained_twin,
 )
@@ -133,7 +134,7 @@ class LearningCurve(Judge):
             progress(done, total)
 
         for run, system in zip(runs, systems, strict=True):
-            self._frozen(curves, system, (known, tested), (labels, truth), told)
+            self._frozen(curves, run, system, (known, tested), (labels, truth), told)
             if config.steps:
                 self._trained(curves, run, shape, len(known), told)
         return self._findings(curves, runs, (labels, truth))
@@ -146,10 +147,10 @@ class LearningCurve(Judge):
             raise UserError(f"--labels {min(self.config.labels)}: {show(known.path)} has {classes} classes, and each "
                             "needs a label: give at least as many")
 
-    def _frozen(self, curves: Curves, system: System, folders: tuple[ImageFolder, ImageFolder],
+    def _frozen(self, curves: Curves, run: Path, system: System, folders: tuple[ImageFolder, ImageFolder],
                 classes: tuple[Tensor, Tensor], told: Callable[[], None]) -> None:
         device = hardware.choose_device(self.config.device)
-        for name, encoder in ((FROZEN, system), (UNTRAINED, untrained_twin(system)), (PIXELS, None)):
+        for name, encoder in ((FROZEN, system), (UNTRAINED, untrained_twin(system, run)), (PIXELS, None)):
             known, seen = (thumbnails(one) if encoder is None else describe(encoder, one, device) for one in folders)
             near = neighbour_accuracy(known, classes[0], seen, classes[1])
             curves.neighbours.setdefault(name, []).append(near)
@@ -161,18 +162,19 @@ class LearningCurve(Judge):
 
     def _trained(self, curves: Curves, run: Path, shape: tuple[int, int, int], everything: int,
                  told: Callable[[], None]) -> None:
+        """Train on the labels of each draw; random weights and batches follow the seed of `run`."""
         encoder, backbone = opened_encoder(run)
         net = encoder.dim // 8, cast(Own, backbone)
         for count in self.config.labels:
             for draw in range(self.config.draws):
                 for name, start in ((TUNED, run), (SUPERVISED, None)):
-                    curves.add(name, count, self._accuracy(shape, net, start, count, draw))
+                    curves.add(name, count, self._accuracy(shape, net, start, count, draw, seed_of(run)))
                     told()
-        curves.add("supervised, all labels", everything, self._accuracy(shape, net, None, 0, 0))
+        curves.add("supervised, all labels", everything, self._accuracy(shape, net, None, 0, 0, seed_of(run)))
         told()
 
     def _accuracy(self, shape: tuple[int, int, int], net: tuple[int, Own], start: Path | None, count: int,
-                  draw: int) -> float:
+                  draw: int, seed: int) -> float:
         """The share of the test that an encoder of this width and backbone reads after training with `count` labels; 0:
         with all."""
         config, (width, backbone) = self.config, net
@@ -181,12 +183,13 @@ class LearningCurve(Judge):
             steps=config.steps, batch_size=config.batch_size, features=width, backbone=backbone,
             learning_rate=config.learning_rate, mirrored=config.mirrored)
         data = SemiSupervised.Data(data=config.train, pretrained=start)
-        wanted, source = SemiSupervised.open(data, wanted, fold(0, draw))
-        torch.manual_seed(fold(0, draw, 1))
+        wanted, source = SemiSupervised.open(data, wanted, fold(seed, draw))
+        torch.manual_seed(fold(seed, draw, 1))
         system = SemiSupervised(wanted)
         system.prepare(data)
         with tempfile.TemporaryDirectory() as folder:
-            fit(system, source, Run(seed=draw, sample_every=0, device=config.device), Path(folder) / "run", quiet=True)
+            run = Run(seed=fold(seed, draw, 2), sample_every=0, device=config.device)
+            fit(system, source, run, Path(folder) / "run", quiet=True)
         judged = Labels.Config(data=config.data, device=config.device)
         metric = metric_of(system.eval(), open_for(system, judged), judged, lambda _: None)
         return float(metric.compute()["accuracy"])

@@ -30,11 +30,12 @@ from migaki.judges.described import (
 from migaki.metrics.logistic_probe import neighbour_accuracy, probe_accuracy
 from migaki.report.several import over_runs
 
+_USUAL = (100, 1000)  # labels that teach, besides all
 _ABOUT = (
-    "The network is frozen; batch norm uses its running statistics. Probe: logistic regression on the features, its "
-    "weight decay chosen on a tenth of the labels, from 50 labels on. Neighbours: cosine, weighted votes, all labels "
-    "of --train. Thumbnails are the pictures at 8 x 8 px; the untrained network is the same one as it began. "
-    "Draws choose which labels are used.")
+    "The network is frozen; batch norm uses its running statistics. Features are standardised by those of --train. "
+    "Probe: logistic regression, its weight decay chosen on a tenth of the labels, from 50 labels on. Neighbours: "
+    "cosine, weighted votes, all labels of --train. Thumbnails are the pictures at 8 x 8 px; the untrained network is "
+    "the same one as it began. Draws choose which labels are used.")
 
 
 class Probe(Judge):
@@ -52,13 +53,13 @@ class Probe(Judge):
 
         train: Path  # labelled pictures that teach the probe
         data: Path  # labelled pictures of the test
-        labels: tuple[int, ...] = (100, 1000, 0)  # labels that teach; 0: all of --train
+        labels: tuple[int, ...] = ()  # labels that teach; 0: all of --train; none = 100, 1,000 and all, as there are
         draws: int = 3  # of each number of labels
         k: int = 20  # neighbours
         device: hardware.Device = "auto"  # auto: a GPU where there is one
 
         def __post_init__(self) -> None:
-            if self.draws < 1 or self.k < 1 or not self.labels or min(self.labels) < 0:
+            if self.draws < 1 or self.k < 1 or min(self.labels, default=0) < 0:
                 raise UserError("evaluate probe: --draws and --k must be at least 1, --labels 0 (all) or more")
 
     config: Config
@@ -85,11 +86,12 @@ class Probe(Judge):
         known, tested = (ImageFolder(path, size=shape[1:], channels=shape[0]) for path in (config.train, config.data))
         labels, truth = classes_of(known, tested)
         require_others(tested, known, "--train")
-        counts = list(dict.fromkeys(count or len(known) for count in config.labels))
+        asked = config.labels or (*(count for count in _USUAL if count < len(known)), 0)
+        counts = list(dict.fromkeys(count or len(known) for count in asked))
         if max(counts) > len(known):
             raise UserError(f"--labels {max(counts)}: {show(known.path)} has {len(known)}: give at most as many")
         total, found = len(runs) + 2, []
-        untrained = untrained_twin(systems[0])
+        untrained = untrained_twin(systems[0], runs[0])
         for number, encode in enumerate([*systems, untrained, None]):
             pair = [thumbnails(folder) if encode is None else describe(encode, folder, device)
                     for folder in (known, tested)]

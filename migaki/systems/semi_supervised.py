@@ -134,9 +134,6 @@ class SemiSupervised(System):
         if "label" in labelled.labels:  # blanks made it a column of numbers with gaps
             labelled.set_label("label", labelled.labels["label"].astype(np.int64))
         count, names = agreed_classes([labelled], config.num_classes, config.classes)
-        if count < 2:
-            raise UserError(f"{show(folder.path)}: all labels are of one class: a classifier tells at least two apart: "
-                            "add pictures of another class")
         classes = labelled.labels["label"]
         if config.labels > len(known):
             raise UserError(f"--labels {config.labels}: {show(folder.path)} has {len(known)}: give at most as many")
@@ -196,11 +193,10 @@ class SemiSupervised(System):
             loss = F.cross_entropy(logits, truth)
             scalars: Scalars = {}
         else:
-            weak = self._weak(photos)
-            taught = weak if config.method == "pseudo" else self._strong(photos)
             # One batch, so that batch norm sees labelled, weak and strong pictures alike.
-            logits, guessed, answered = torch.split(self.net(torch.cat([given, weak, taught])),
-                                                    [len(given), len(weak), len(taught)])
+            shown = [given, self._weak(photos), *([] if config.method == "pseudo" else [self._strong(photos)])]
+            logits, guessed, *rest = torch.split(self.net(torch.cat(shown)), [len(part) for part in shown])
+            answered = rest[0] if rest else guessed
             labelled = F.cross_entropy(logits, truth)
             share, pseudo = self._pseudo(guessed.detach(), answered, step)
             loss = labelled + config.unlabelled * pseudo

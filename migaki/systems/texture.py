@@ -223,8 +223,6 @@ def _opened(data: Texture.Data, config: Texture.Config) -> tuple[Texture.Config,
     if source is not None:
         config = replace(config, network=source.kind, layer=config.layer or source.usual)
     count, names = agreed_classes(folders, config.num_classes, config.classes)
-    if count < 2:
-        raise UserError(f"{data.data[0]}: all pictures are of one class: give at least two, a subfolder for each")
     number_images(folders)
     return replace(config, num_classes=count, classes=names), folders
 

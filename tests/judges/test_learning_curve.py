@@ -13,11 +13,13 @@ from refusals import message
 from shape_sets import shapes
 
 from migaki.core.fit import Run, fit
-from migaki.judges.described import chance_text, majority_share
+from migaki.core.trained import load_system
+from migaki.judges.described import chance_text, majority_share, untrained_twin
 from migaki.judges.learning_curve import FROZEN, PIXELS, SUPERVISED, Curves, LearningCurve, verdict
 from migaki.judges.probe import Probe
 from migaki.report.label_curves import label_curves, labels_needed, needed_text
 from migaki.stages.evaluate import run_judge
+from migaki.stages.train import train
 from migaki.systems.simclr import SimCLR
 
 
@@ -49,6 +51,26 @@ def test_every_floor_has_its_row(place: Path) -> None:
     table, chart, differences = found.sections
     assert [len(row) for row in table.rows] == [4] * 6 and chart.picture is not None and len(differences.rows) == 6
     assert "orth it: with 6 labels" in found.notes[0]
+
+
+def test_runs_of_other_seeds_are_repetitions_in_every_row(place: Path, tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    """The untrained network is that which the run started from, and a supervised one has other weights by run."""
+    still = SimCLR.Config(steps=1, batch_size=4, features=4, inside=8, projected=6, learning_rate=0.0)
+    runs = [tmp_path / str(seed) for seed in (3, 4)]
+    for seed, run in zip((3, 4), runs, strict=True):
+        train(SimCLR, SimCLR.Data(data=(place / "train",)), still, Run(seed=seed, device="cpu", sample_every=0), run,
+              quiet=True)
+        trained, twin = load_system(run), untrained_twin(load_system(run), run)
+        weights, started = (list(one.encoder.parameters()) for one in (trained, twin))
+        assert all(torch.equal(one, other) for one, other in zip(weights, started, strict=True))
+    assert not torch.equal(started[0], next(untrained_twin(trained, runs[0]).parameters()))
+    seeds: list[int] = []
+    monkeypatch.setattr(LearningCurve, "_accuracy", lambda *given: seeds.append(given[-1]) or 0.5)
+    config = LearningCurve.Config(train=place / "train", data=place / "test", labels=(6,), draws=2, steps=1,
+                                  device="cpu")
+    run_judge(LearningCurve(config), runs, quiet=True)
+    assert seeds == [3] * 5 + [4] * 5
 
 
 def test_sets_and_options_that_do_not_fit(place: Path) -> None:

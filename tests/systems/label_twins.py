@@ -39,8 +39,8 @@ def semi_supervised(system: Any, batch: Batch, step: int) -> Descents:
         own = [-scores[k, int(c)] for k, c in enumerate(batch["label"])]
         return [("net", [("label", 1.0, torch.stack(own).mean())])]
     weak = system._weak(photos)
-    strong = weak if config.method == "pseudo" else system._strong(photos)
-    scores = torch.log_softmax(system.net(torch.cat([given, weak, strong])), 1)
+    strong = [] if config.method == "pseudo" else [system._strong(photos)]
+    scores = torch.log_softmax(system.net(torch.cat([given, weak, *strong])), 1)
     labelled = [-scores[k, int(c)] for k, c in enumerate(batch["label"])]
     pseudo, count = [], len(photos)
     guesses = scores[4 : 4 + count].exp().detach()
@@ -52,7 +52,7 @@ def semi_supervised(system: Any, batch: Batch, step: int) -> Descents:
         needed = level * shares / shares.max()
     for k, guess in enumerate(guesses):
         if guess.max() >= needed[guess.argmax()]:
-            pseudo.append(-scores[4 + count + k, int(guess.argmax())])
+            pseudo.append(-scores[4 + len(strong) * count + k, int(guess.argmax())])
     assert len(pseudo) > 0
     return [("net", [("label", 1.0, torch.stack(labelled).mean()),
                      ("unlabelled", config.unlabelled, torch.stack(pseudo).sum() / count)])]

@@ -8,6 +8,7 @@ import os
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -309,3 +310,18 @@ def test_a_class_in_no_alphabet_and_a_run_in_no_folder_of_utf8(tmp_path: Path) -
     for form in ("folder", "webdataset", "parquet"):
         out = apply(root / "run", ApplyJob(input=folder, out=root / form, format=form, device="cpu"), quiet=True)  # type: ignore[arg-type]
         assert evaluate(root / "run", EvaluateJob(data=out, device="cpu"), quiet=True)["accuracy"] == 1
+
+
+@pytest.mark.parametrize("cls", [Classifier, AdaptedClassifier])
+def test_one_class_is_none_to_tell_apart(cls: type[System], tmp_path: Path) -> None:
+    """Whether the class has a name or a number, and however many the set says there are; two folders may share them."""
+    def opened(*folders: Path) -> Any:
+        photos = {} if cls is Classifier else {"photos": sets["named"]}
+        return cls.open(cls.Data(data=folders, **photos), cls.Config(batch_size=4), 0)[0]
+
+    sets = {"named": in_rows(tmp_path / "named", {"ant": "ant"}), "counted": in_rows(tmp_path / "counted", {"bee": 1}),
+            "told": in_rows(tmp_path / "told", {"cow": 0}, made={"classes": ["cow", "yak"]})}
+    for name, word in (("named", "'ant'"), ("counted", "1"), ("told", "'cow'")):
+        line = message(lambda name=name: opened(sets[name]))
+        assert f"{sets[name]}: all pictures are of one class, {word}: give at least two" in line
+    assert opened(sets["named"], in_rows(tmp_path / "other", {"bee": "bee"})).num_classes == 2

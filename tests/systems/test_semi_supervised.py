@@ -86,7 +86,7 @@ def test_classes_that_nobody_can_learn(tmp_path: Path) -> None:
     alone = shapes(tmp_path / "alone", 12)
     rows = [json.loads(line) for line in (alone / "metadata.jsonl").read_text().splitlines()]
     (alone / "metadata.jsonl").write_text("".join(json.dumps({**row, "label": "bar"}) + "\n" for row in rows))
-    assert "alone: all labels are of one class" in said(alone)
+    assert "alone: all pictures are of one class, 'bar': give" in said(alone)
 
 
 def test_no_label_of_a_picture_without_label_is_read(sets: tuple[Path, Path]) -> None:

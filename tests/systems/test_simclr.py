@@ -50,6 +50,8 @@ def test_features_beat_pixels_and_an_untrained_network(run: Path, sets: tuple[Pa
     assert read_json(out / "probe.json")["figures"] == found.figures
     few = Probe(Probe.Config(train=sets[0], data=sets[1], labels=(60,), draws=2, device="cpu"))
     assert run_judge(few, [run], quiet=True).figures["probe_60"] == found.figures["probe_60"]
+    usual = run_judge(Probe(Probe.Config(train=sets[0], data=sets[1], draws=1, device="cpu")), [run], quiet=True)
+    assert {"probe_100", "probe_300"} == {key for key in usual.figures if key.startswith("probe")}  # no 1,000 there
 
 
 def test_the_loss_falls_from_where_nothing_is_known(run: Path) -> None:
@@ -120,3 +122,12 @@ def test_the_probe_and_the_neighbours_on_known_features() -> None:
     one = torch.tensor([[1.0, 0], [0, 1.0], [0.9, 0.1]])
     assert neighbour_accuracy(one, torch.tensor([0, 1, 1]), one[:1], torch.tensor([0]), 1) == 1
     assert neighbour_accuracy(one, torch.tensor([0, 1, 1]), one[:1], torch.tensor([0]), 3) == 1  # it outvotes two
+
+
+def test_what_all_pictures_share_does_not_choose_neighbours() -> None:
+    """Thumbnails differ most in brightness: a cosine of raw values compares it alone, and makes an easy rival."""
+    draw = torch.Generator().manual_seed(0)
+    truth = torch.randint(0, 3, (200,), generator=draw)
+    apart = torch.eye(3)[truth] + 0.1 * torch.randn(200, 3, generator=draw)
+    light = apart * torch.tensor([1, 0.01, 100]) + 20 + 40 * torch.rand(3, generator=draw)
+    assert neighbour_accuracy(light[:100], truth[:100], light[100:], truth[100:]) > 0.95

@@ -119,7 +119,7 @@ def test_a_set_of_one_class_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
     (lone / "metadata.jsonl").write_text("".join(
         json.dumps({"file_name": f"down/{number}.png", "label": "down"}) + "\n" for number in range(3)))
     assert main(["train", "texture", "--data", str(lone), "--out", str(tmp_path / "run")]) == 2
-    assert "all pictures are of one class: give at least two" in capsys.readouterr().err
+    assert "all pictures are of one class, 'down': give at least two" in capsys.readouterr().err
 
 
 def test_the_page_shows_classes_with_recall_precision_and_pictures(stripes: Path, tmp_path: Path) -> None:

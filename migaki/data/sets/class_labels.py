@@ -49,7 +49,7 @@ def agreed_classes(folders: Sequence[ImageFolder], wanted: int = 0, names: Seque
 
     Raises:
         UserError: for labels that are no classes, for more classes than wanted, or if one folder names its classes
-            and another numbers them.
+            and another numbers them, or if all images have one class: a classifier tells at least two apart.
     """
     if key_of is class_key and (len(folders) > 1 or names):
         _take_lone_subfolders(folders, names)
@@ -61,6 +61,7 @@ def agreed_classes(folders: Sequence[ImageFolder], wanted: int = 0, names: Seque
         if 0 < wanted < counts[highest]:
             raise UserError(f"{show(folders[highest].path)}: '{keys[highest]}' goes up to {counts[highest] - 1}, more "
                             f"than --num-classes {wanted} allow")
+        _require_two(folders, keys, ())
         return wanted or counts[highest], ()
     every = tuple(names) or _union(named)
     for folder, own in zip(folders, named, strict=True):
@@ -73,7 +74,20 @@ def agreed_classes(folders: Sequence[ImageFolder], wanted: int = 0, names: Seque
     for folder, key in zip(folders, keys, strict=True):
         _renumber(folder, key, every, f"--classes {' '.join(map(show, names))}")
         _note_missing(folder, key, every, "the training")
+    _require_two(folders, keys, every)
     return wanted or len(every), every
+
+
+def _require_two(folders: Sequence[ImageFolder], keys: Sequence[str], names: Sequence[str]) -> None:
+    """UserError where all images have one class; lists of classes (N, K) may: each class is there or not."""
+    columns = [folder.labels[key] for folder, key in zip(folders, keys, strict=True)]
+    present = sorted({value for column in columns for value in np.unique(column).tolist()})
+    if len(present) > 1 or any(column.ndim > 1 for column in columns):
+        return
+    called = "".join(f", {listed([names[place]]) if names else place}" for place in present)
+    where = ", ".join(show(folder.path) for folder in folders)
+    raise UserError(f"{where}: all pictures are of one class{called}: give at least two, a subfolder or a value of "
+                    "`label` for each")
 
 
 def match_classes(folder: ImageFolder, config: Any, model: object) -> None:
