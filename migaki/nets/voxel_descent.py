@@ -78,7 +78,8 @@ class CompiledDescent:
         self._stamps = np.full(shape[0], -1, np.int64)  # the step that touched a row last
 
     def __call__(self, optimizer: RowAdam, samples: Samples, step: int, *, colour_pull: Tensor, through_pull: Tensor,
-                 own_pull: float, target: Tensor, activation: int, smooth: tuple[float, float], threads: int) -> None:
+                 own_pull: float, spread_pull: float, target: Tensor, activation: int, smooth: tuple[float, float],
+                 threads: int) -> None:
         """Take the step `step` from what `volume_march.gradients` is given; `smooth` weighs the total variation of
         densities and of harmonics.
 
@@ -91,13 +92,14 @@ class CompiledDescent:
         weights = np.full(table.shape[1], smooth[1] * TURNS, np.float32)
         weights[0] = smooth[0] * TURNS
         index, places, dims = derived.index.numpy(), derived.places.numpy(), grid.dims.numpy()
+        reach = np.float32(grid.reach / grid.unit)
         b1, b2, small = (np.float32(value) for value in (*group["betas"], group["eps"]))
         pulls = [one.contiguous().numpy() for one in (colour_pull, through_pull, target)]
         touched, numbers = [np.empty(len(places), np.int32) for _ in range(threads)], [0] * threads
 
         def pull(_: int, start: int, stop: int) -> None:
             kernels.gradients(samples.values, samples.starts, samples.counts, pulls[0], pulls[1],
-                              np.float32(own_pull), pulls[2], activation, start, stop)
+                              np.float32(own_pull), np.float32(spread_pull), reach, pulls[2], activation, start, stop)
 
         def collect(lane: int, *_: int) -> None:
             numbers[lane] = kernels.scatter(samples.rows, samples.values, samples.starts, samples.counts,

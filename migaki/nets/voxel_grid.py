@@ -87,7 +87,8 @@ class VoxelGrid(nn.Module):
                  degree: int, contracted: bool = False) -> None:
         super().__init__()
         self.middle = tuple((a + b) / 2 for a, b in zip(low, high, strict=True)) if contracted else (0.0, 0.0, 0.0)
-        self.extent = max(b - a for a, b in zip(low, high, strict=True)) / 2 if contracted else 0.0
+        self.reach = max(b - a for a, b in zip(low, high, strict=True)) / 2  # half the box, scene units
+        self.extent = self.reach if contracted else 0.0
         if contracted:
             low, high = (-2.0, -2.0, -2.0), (2.0, 2.0, 2.0)
         self.degree, self.terms = degree, (degree + 1) ** 2

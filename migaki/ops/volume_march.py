@@ -104,6 +104,12 @@ def _drawn(radius: Any) -> Any:
     return f4(1.0) if radius <= f4(1.0) else (f4(2.0) - f4(1.0) / radius) / radius
 
 
+@inlined
+def _near(distance: Any) -> Any:
+    """A distance drawn into [0, 1): what is far counts less."""
+    return distance / (f4(1.0) + distance)
+
+
 @compiled
 def march(origins: Any, directions: Any, jitter: Any, basis: Any, table: Any, index: Any, leap: Any, dims: Any,
           shift: Any, step: Any, near: Any, far: Any, faint: Any, opaque: Any, activation: Any, low: Any, scale: Any,
@@ -209,15 +215,24 @@ def _four(fx: Any, fy: Any, fz: Any) -> Any:
 
 @compiled
 def gradients(samples: Any, starts: Any, counts: Any, colour_pull: Any, through_pull: Any, own_pull: Any,
-              targets: Any, activation: Any, start: Any, stop: Any) -> None:
+              spread_pull: Any, reach: Any, targets: Any, activation: Any, start: Any, stop: Any) -> None:
     """The gradients of the loss by raw density and by the sums of harmonics of each sample, written into `samples`.
 
     A ray's colour is sum_i T_i alpha_i c_i and the share that passes T_end. `colour_pull` (N, 3) and `through_pull`
     (N,) are the gradients of the loss by both. `own_pull` weighs sum_i w_i |c_i - target|^2, in which the weights
-    count as constants: it draws the colour of each sample towards its pixel.
+    count as constants: it draws the colour of each sample towards its pixel. `spread_pull` weighs the sum over pairs
+    of samples of w_i w_j |s_i - s_j|, the spread of light along a ray, with s = d / (1 + d) at the distance d from
+    the camera in units of `reach` (Barron et al., "Mip-NeRF 360", CVPR 2022, equation 15, without its second sum).
     """
     for ray in range(start, stop):
         pr, pg, pb = colour_pull[ray, 0], colour_pull[ray, 1], colour_pull[ray, 2]
+        nearer, nearer_moment = f4(0.0), f4(0.0)  # of the light that comes from before a sample, and its moment
+        farther, farther_moment = f4(0.0), f4(0.0)  # from behind it
+        if spread_pull > f4(0.0):
+            for place in range(starts[ray], starts[ray] + counts[ray]):
+                weight = samples[place, THROUGH] * samples[place, ALPHA]
+                nearer += weight
+                nearer_moment += weight * _near(samples[place, AT] / reach)
         first = starts[ray]
         last = first + counts[ray] - 1
         behind = f4(0.0)
@@ -227,6 +242,13 @@ def gradients(samples: Any, starts: Any, counts: Any, colour_pull: Any, through_
             sample = samples[place]
             weight = sample[THROUGH] * sample[ALPHA]
             seen = pr * sample[RED] + pg * sample[GREEN] + pb * sample[BLUE]
+            if spread_pull > f4(0.0):
+                at = _near(sample[AT] / reach)
+                nearer -= weight
+                nearer_moment -= weight * at
+                seen += spread_pull * f4(2.0) * (at * (nearer - farther) - (nearer_moment - farther_moment))
+                farther += weight
+                farther_moment += weight * at
             sample[G_DENSITY] = (sample[THROUGH] * (f4(1.0) - sample[ALPHA]) * seen - behind) * sample[SLOPE]
             behind += weight * seen
             for channel in range(3):

@@ -65,6 +65,7 @@ class VoxelField(System):
         }
 
         own_colour: float = 0.02  # weight of each sample's own colour (DVGO)
+        spread: float = 0.0  # weight of the spread of light along a ray, against fog (Mip-NeRF 360); 0 = off
 
     Data = PosedPictures
 
@@ -171,12 +172,12 @@ class VoxelField(System):
         return samples
 
     def descend_compiled(self, samples: Samples, step: int, colour_pull: Tensor, through_pull: Tensor, own_pull: float,
-                         target: Tensor) -> None:
+                         target: Tensor, spread_pull: float = 0.0) -> None:
         """Move the grid from what the kernels have marched; see `CompiledDescent`."""
         config = self.config
         self._descent = self._descent or CompiledDescent(self.grid)
         self._descent(self._rows(), samples, step, colour_pull=colour_pull, through_pull=through_pull,
-                      own_pull=own_pull, target=target, activation=self.how.activation,
+                      own_pull=own_pull, spread_pull=spread_pull, target=target, activation=self.how.activation,
                       smooth=(config.smooth_density, config.smooth_colour), threads=torch.get_num_threads())
 
     def _losses(self, found: Marched, colour: Tensor, step: int) -> dict[str, Tensor]:
@@ -186,11 +187,20 @@ class VoxelField(System):
         through = found.through.clamp(_SMALL, 1 - _SMALL)
         own = (found.weights.detach()[..., None] * (found.colours - colour[:, None]).square()).sum(1)
         terms = {"colour": (seen - colour).square().mean(), "own": own.mean(),
-                 "clear": -(through * through.log() + (1 - through) * (1 - through).log()).mean()}
+                 "clear": -(through * through.log() + (1 - through) * (1 - through).log()).mean(),
+                 "spread": self._spread(found).mean()}
         smooth_density, smooth_colour = self.roughness(found, step)
         loss = (terms["colour"] + config.own_colour * terms["own"] + config.clear * terms["clear"]
-                + config.smooth_density * smooth_density + config.smooth_colour * smooth_colour)
+                + config.spread * terms["spread"] + config.smooth_density * smooth_density
+                + config.smooth_colour * smooth_colour)
         return {"loss": loss, "colour": terms["colour"]}
+
+    def _spread(self, found: Marched) -> Tensor:
+        """The spread of light along each ray (N,); see `volume_march.gradients`."""
+        distances = found.distances / self.grid.reach
+        at = distances / (1 + distances)
+        nearer, moments = (torch.cumsum(one, 1) - one for one in (found.weights, found.weights * at))
+        return 2 * (found.weights * (at * nearer - moments)).sum(1)
 
     def roughness(self, found: Marched, step: int) -> tuple[Tensor, Tensor]:
         """Half the squared differences of the rows that samples touch to their neighbours, which count as fixed.
@@ -231,7 +241,8 @@ class VoxelField(System):
             through_pull = (pull * self.background).sum(1) + config.clear / count * blocked
             if not torch.isfinite(error).all():
                 return {"field/loss": torch.zeros(()), "field/colour": torch.zeros(()), "field/skipped": torch.ones(())}
-            self.descend_compiled(samples, step, pull, through_pull, config.own_colour / (3 * count), target)
+            self.descend_compiled(samples, step, pull, through_pull, config.own_colour / (3 * count), target,
+                                  config.spread / count)
             entropy = -(light * light.log() + (1 - light) * (1 - light).log()).mean()
             colour = error.square().mean()
             return {"field/loss": colour + config.clear * entropy, "field/colour": colour,

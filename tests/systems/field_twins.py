@@ -38,7 +38,8 @@ def voxel_field(system: Any, batch: Batch, step: int) -> Descents:
     dims, cell = system.grid.dims.tolist(), float(system.grid.cell)
     pace, shift = config.step[0], math.log(1 / (1 - config.alpha) - 1)
     jitter = torch.rand(len(batch["ray_origin"]), generator=torch.Generator().manual_seed(5)).tolist()
-    errors, owns, entropies, touched = [], [], [], set()
+    errors, owns, entropies, spreads, touched = [], [], [], [], set()
+    reach = max(high - low for low, high in zip(config.bounds[:3], config.bounds[3:], strict=True)) / 2
     for number, shifted in enumerate(jitter):
         origin = ((batch["ray_origin"][number].double() - system.grid.low) / cell).tolist()
         towards = batch["ray_direction"][number].tolist()
@@ -49,7 +50,7 @@ def voxel_field(system: Any, batch: Batch, step: int) -> Descents:
         x, y, z = towards
         basis = torch.tensor([0.28209479, -0.48860251 * y, 0.48860251 * z, -0.48860251 * x])
         seen, passing, own = torch.zeros(3), torch.ones(()), torch.zeros(3)
-        count = 0
+        count, lights = 0, []
         while (at := first + (count + shifted) * pace) < last and float(passing.detach()) >= config.opaque:
             count += 1
             value, rows = interpolated(table, dims, [o + at * d for o, d in zip(origin, towards, strict=True)])
@@ -59,15 +60,18 @@ def voxel_field(system: Any, batch: Batch, step: int) -> Descents:
             touched.update(rows)
             colour = colours_of((value[1:13].view(3, 4) * basis).sum(1), config.activation)
             weight = passing * (1 - kept)
+            lights.append((weight, at * cell / reach / (1 + at * cell / reach)))
             seen, own = seen + weight * colour, own + weight.detach() * (colour - truth) ** 2
             passing = passing * kept
         errors.append((seen + passing * torch.tensor(config.background) - truth) ** 2)
         owns.append(own)
+        spreads.append(sum(a * b * abs(s - t) for a, s in lights for b, t in lights))
         entropies.append(-(passing * passing.log() + (1 - passing) * (1 - passing).log()))
     rough = roughness(table, dims, touched, step)
     return [("field", [("colour", 1.0, torch.stack(errors).mean()), ("own_colour", config.own_colour,
                                                                     torch.stack(owns).mean()),
                        ("clear", config.clear, torch.stack(entropies).mean()),
+                       ("spread", config.spread, torch.stack(spreads).mean()),
                        ("smooth_density", config.smooth_density, rough[0]),
                        ("smooth_colour", config.smooth_colour, rough[1:].sum())])]
 

@@ -55,8 +55,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "any_style": {"style_weight": 1.3, "smooth_weight": 0.7},
     "nerf": {"coarse": 0.37}, "voxel_block": {"keep_code": 0.23}, "block_field": {"keep_map": 0.23},
     "raw_field": {"clear": 0.23, "smooth_density": 0.0041, "smooth_colour": 0.0029, "faint": 0.01, "floor": 0.07},
-    "voxel_field": {"own_colour": 0.37, "clear": 0.23, "smooth_density": 0.0041, "smooth_colour": 0.0029,
-                    "faint": 0.01},
+    "voxel_field": {"own_colour": 0.37, "clear": 0.23, "spread": 0.31, "smooth_density": 0.0041,
+                    "smooth_colour": 0.0029, "faint": 0.01},
     "weak_segmenter": {"augment": False, "dice_weight": 0.61, "classifier_share": 0.1},
 }
 # Other branches of an update.
@@ -122,7 +122,7 @@ NO_WEIGHTS = {
     "raw_field": ("near", "far", "faint", "opaque", "alpha", "keep", "last_rate", "density_rate", "view_rate", "floor"),
     # The field's own weights have their tests as those of voxel_field, which a block's step is: test_block_field.
     "voxel_block": ("near", "far", "faint", "opaque", "alpha", "keep", "last_rate", "density_rate", "view_rate",
-                    "own_colour", "clear", "smooth_density", "smooth_colour", "reach", "inner", "code_rate",
+                    "own_colour", "clear", "spread", "smooth_density", "smooth_colour", "reach", "inner", "code_rate",
                     "code_begin"),
     "block_field": ("near", "far", "faint", "opaque", "alpha", "keep", "last_rate", "overlap", "inner", "block_rate",
                     "power"),
@@ -144,7 +144,7 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "patch": ("smooth",), "texture": ("label_smoothing",), "sdmp": ("source", "between"),
     "raw_field": ("clear", "smooth_density", "smooth_colour"),
     "voxel_block": ("keep_code",), "block_field": ("keep_map",),
-    "nerf": ("coarse",), "voxel_field": ("own_colour", "clear", "smooth_density", "smooth_colour"),
+    "nerf": ("coarse",), "voxel_field": ("own_colour", "clear", "spread", "smooth_density", "smooth_colour"),
 }
 OTHER_BRANCH: dict[str, dict[str, Any]] = {"gradient_weight": {"target": "depth"}}  # in which a weight counts
 STEP = 3

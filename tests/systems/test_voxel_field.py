@@ -55,15 +55,16 @@ def trained(ball: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shaken(engine: str, **changes: Any) -> VoxelField:
-    config = replace(VoxelField.tiny()[0], own_colour=0.3, clear=0.2, smooth_density=0.01, smooth_colour=0.02,
-                     faint=1e-3, engine=engine, **changes)
+    config = replace(VoxelField.tiny()[0], own_colour=0.3, clear=0.2, spread=0.4, smooth_density=0.01,
+                     smooth_colour=0.02, faint=1e-3, engine=engine, **changes)
     system = VoxelField(config)
     with torch.no_grad():
         system.grid.table.normal_(generator=torch.Generator().manual_seed(1))
     return system
 
 
-@pytest.mark.parametrize("changes", [{}, {"activation": "sigmoid", "degree": 2}, {"activation": "exponential"}])
+@pytest.mark.parametrize("changes", [{}, {"activation": "sigmoid", "degree": 2}, {"activation": "exponential"},
+                                     {"space": "all", "near": 0.1}])
 def test_a_compiled_step_is_that_of_torch(changes: dict[str, Any]) -> None:
     batch = VoxelField.tiny()[1]
     one, other = shaken("compiled", **changes), shaken("torch", **changes)
