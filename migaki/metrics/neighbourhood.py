@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.metric import Baseline, Metric
-
-_TEMPERATURE = 0.07  # of the neighbours' votes (Wu et al., CVPR 2018)
+from migaki.metrics.logistic_probe import neighbour_classes
 
 
 class Neighbourhood(Metric):
-    """The share of pictures whose `count` nearest others by cosine vote for their class, by exp(cosine / 0.07)."""
+    """The share of pictures whose `count` nearest others vote for their class, see `logistic_probe`."""
 
     keys = ("label",)
     main = "neighbours"
@@ -29,7 +27,7 @@ class Neighbourhood(Metric):
 
     def update(self, predicted: Batch, batch: Batch) -> None:
         """Add a batch. Shape: predicted["features"] (B, D), batch["label"] (B,) class indices."""
-        self._features.append(F.normalize(predicted["features"].detach().float().cpu(), dim=1))
+        self._features.append(predicted["features"].detach().float().cpu())
         self._labels.append(batch["label"].detach().cpu().long())
 
     def compute(self) -> dict[str, Any]:
@@ -37,15 +35,9 @@ class Neighbourhood(Metric):
         count = sum(map(len, self._labels))
         if count < 2:
             raise UserError("neighbours: a picture is read by others: give two labelled pictures at least")
-        features, labels = torch.cat(self._features), torch.cat(self._labels)
-        classes, right = F.one_hot(labels).float(), 0
-        for start in range(0, count, 1024):
-            near = features[start : start + 1024] @ features.T
-            rows = torch.arange(len(near))
-            near[rows, start + rows] = -torch.inf  # a picture is not its own neighbour
-            found = near.topk(min(self._count, count - 1), dim=1)
-            votes = torch.einsum("nk,nkc->nc", ((found.values - 1) / _TEMPERATURE).exp(), classes[found.indices])
-            right += int((votes.argmax(1) == labels[start : start + 1024]).sum())
+        labels = torch.cat(self._labels)
+        read = neighbour_classes(torch.cat(self._features), labels, None, int(labels.max()) + 1, self._count)
+        right = int((read == labels).sum())
         return {"count": count, "neighbours": right / count}
 
     def baseline(self) -> Baseline:

@@ -13,10 +13,14 @@ from migaki.metrics.neighbourhood import Neighbourhood
 
 def test_against_loops() -> None:
     draw = torch.Generator().manual_seed(0)
-    features, labels = torch.randn(30, 4, generator=draw), torch.randint(0, 3, (30,), generator=draw)
+    features, labels = 3 + torch.randn(30, 4, generator=draw), torch.randint(0, 3, (30,), generator=draw)
+    features[:, 2] *= 40
     metric = Neighbourhood(count=5)
     for part in (slice(0, 12), slice(12, 30)):
-        metric.update({"features": features[part]}, {"label": labels[part]})
+        metric.update({"features": features[part].clone()}, {"label": labels[part]})
+    for column in features.T:  # in units of its deviation from its mean
+        column -= sum(map(float, column)) / 30
+        column /= math.sqrt(sum(float(value) ** 2 for value in column) / 30)
     right = 0
     for i in range(30):
         near = sorted(((float(torch.cosine_similarity(features[i], features[k], 0)), k) for k in range(30) if k != i),
