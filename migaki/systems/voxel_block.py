@@ -97,7 +97,9 @@ class VoxelBlock(VoxelField, System):
     def prepare(self, data: PosedPictures) -> None:
         """Keep some of the cameras that are learned from, and the first one's lens."""
         folder = open_views(data, self.config)
-        self.kept.keep(folder, views_within(folder, self.config)[0])
+        learned = views_within(folder, self.config)[0]
+        self.kept.keep(folder, learned)
+        self.leave_unseen(folder, learned)
 
     def look(self) -> Tensor:
         """Returns the map of colours (3, 4) of the appearance that is shown."""
