@@ -68,7 +68,7 @@ class VoxelField(System):
 
         own_colour: float = 0.02  # weight of each sample's own colour (DVGO)
         seen_by: int = 0  # views that must see a place, or nothing is learned there; 0 = off
-        spread: float = 0.0  # weight of the spread of light along a ray, against fog (Mip-NeRF 360); 0 = off
+        spread: float = 0.0  # weight, at the end, of the spread of light along a ray, against fog; 0 = off
 
     Data = PosedPictures
 
@@ -212,9 +212,13 @@ class VoxelField(System):
                  "spread": self._spread(found).mean()}
         smooth_density, smooth_colour = self.roughness(found, step)
         loss = (terms["colour"] + config.own_colour * terms["own"] + config.clear * terms["clear"]
-                + config.spread * terms["spread"] + config.smooth_density * smooth_density
+                + self.spread(step) * terms["spread"] + config.smooth_density * smooth_density
                 + config.smooth_colour * smooth_colour)
         return {"loss": loss, "colour": terms["colour"]}
+
+    def spread(self, step: int) -> float:
+        """The weight of the spread of light: it grows with the steps, or fog would clot before there is a shape."""
+        return self.config.spread * (step + 1) / self.config.steps
 
     def _spread(self, found: Marched) -> Tensor:
         """The spread of light along each ray (N,); see `volume_march.gradients`."""
@@ -263,7 +267,7 @@ class VoxelField(System):
             if not torch.isfinite(error).all():
                 return {"field/loss": torch.zeros(()), "field/colour": torch.zeros(()), "field/skipped": torch.ones(())}
             self.descend_compiled(samples, step, pull, through_pull, config.own_colour / (3 * count), target,
-                                  config.spread / count)
+                                  self.spread(step) / count)
             entropy = -(light * light.log() + (1 - light) * (1 - light).log()).mean()
             colour = error.square().mean()
             return {"field/loss": colour + config.clear * entropy, "field/colour": colour,

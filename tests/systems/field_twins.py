@@ -71,7 +71,7 @@ def voxel_field(system: Any, batch: Batch, step: int) -> Descents:
     return [("field", [("colour", 1.0, torch.stack(errors).mean()), ("own_colour", config.own_colour,
                                                                     torch.stack(owns).mean()),
                        ("clear", config.clear, torch.stack(entropies).mean()),
-                       ("spread", config.spread, torch.stack(spreads).mean()),
+                       ("spread", config.spread * (step + 1) / config.steps, torch.stack(spreads).mean()),
                        ("smooth_density", config.smooth_density, rough[0]),
                        ("smooth_colour", config.smooth_colour, rough[1:].sum())])]
 
