@@ -19,7 +19,7 @@ from migaki.ops import volume_grid as grids
 from migaki.ops import volume_march as kernels
 from migaki.ops.volume_grid import Layout
 from migaki.ops.volume_jit import in_ranges
-from migaki.ops.volume_torch import Marched, harmonics, spread_out
+from migaki.ops.volume_torch import Marched, harmonics
 from migaki.ops.volume_torch import march as torch_march
 
 Array = np.ndarray[Any, Any]
@@ -196,21 +196,6 @@ class VoxelGrid(nn.Module):
         kernels.surfaces(self.table.detach().numpy(), samples.rows, samples.values, samples.starts, samples.counts,
                          distances, normals)
         return torch.from_numpy(distances) * self.unit, torch.from_numpy(normals)
-
-    def middles(self) -> Tensor:
-        """The middles (C, 3) of all cells, scene units, in the order of `active`."""
-        layout = self.derived.layout
-        places = torch.cartesian_prod(*(torch.arange(side) for side in layout.cells)).flip(-1)
-        at = torch.from_numpy(layout.low) + (places + 0.5) * layout.cell
-        if not self.extent:
-            return at
-        return torch.tensor(self.middle) + self.extent * spread_out(at)
-
-    def leave_out(self, cells: Tensor) -> None:
-        """Give up the cells (C,) bool of the first grid, but not the last one."""
-        kept = self.active[: len(cells)].bool() & ~cells.to(self.active.device)
-        if kept.any():
-            self._activate(kept.cpu().numpy().reshape(self.derived.layout.cells), self.derived.layout)
 
     @torch.no_grad()
     def carve(self, strength: Tensor, keep: float, moments: Sequence[Tensor]) -> None:

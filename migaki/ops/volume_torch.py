@@ -90,13 +90,6 @@ def contracted(places: Tensor) -> Tensor:
 
 
 @full_precision
-def spread_out(places: Tensor) -> Tensor:
-    """The inverse of `contracted`; what lies at its outer face lands a thousand units away."""
-    radius = places.abs().amax(-1, keepdim=True).clamp(1, 2 - 1e-3)
-    return places / (radius * (2 - radius))
-
-
-@full_precision
 def march(origins: Tensor, directions: Tensor, jitter: Tensor, basis: Tensor, table: Tensor, index: Tensor,
           leap: Tensor, dims: Tensor, *, shift: float, step: float, near: float, far: float, faint: float,
           opaque: float, activation: int, samples: int, low: Tensor | None = None, scale: float = 0.0) -> Marched:

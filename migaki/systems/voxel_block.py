@@ -52,6 +52,7 @@ class VoxelBlock(VoxelField, System):
         code_rate: float = 0.1  # times the learning rate, on appearances
         code_begin: float = 0.1  # share of the steps after which appearances are learned: at first a field is fog
         keep_code: float = 0.01  # weight of what appearances differ from the average
+        spread: float = 0.0  # as in voxel_field, but off: blocks are not measured with it
         num_codes: int = 0  # appearances; 0 = as the data
         look_code: int = 0  # the appearance that is shown, from 1; 0 = the average, and as the data
 
@@ -97,9 +98,7 @@ class VoxelBlock(VoxelField, System):
     def prepare(self, data: PosedPictures) -> None:
         """Keep some of the cameras that are learned from, and the first one's lens."""
         folder = open_views(data, self.config)
-        learned = views_within(folder, self.config)[0]
-        self.kept.keep(folder, learned)
-        self.leave_unseen(folder, learned)
+        self.kept.keep(folder, views_within(folder, self.config)[0])
 
     def look(self) -> Tensor:
         """Returns the map of colours (3, 4) of the appearance that is shown."""

@@ -19,14 +19,12 @@ from migaki.core.metric import Metric
 from migaki.core.source import Source
 from migaki.core.system import System, descend
 from migaki.data.batches.ray_pixels import divide_views
-from migaki.data.folder import ImageFolder
 from migaki.metrics.views import Views
 from migaki.nets.voxel_descent import TURNS, CompiledDescent, RowAdam
 from migaki.nets.voxel_grid import Marching, Samples, VoxelGrid
 from migaki.ops import volume_march as kernels
-from migaki.ops.camera import pixel_rays, project
+from migaki.ops.camera import pixel_rays
 from migaki.ops.full_precision import full_precision
-from migaki.ops.volume_grid import grown
 from migaki.ops.volume_torch import Marched
 from migaki.systems.parts.posed_views import (
     GridOptions,
@@ -44,6 +42,7 @@ from migaki.systems.parts.posed_views import (
 
 _ACTIVATIONS = {"linear": kernels.LINEAR, "sigmoid": kernels.SIGMOID, "exponential": kernels.EXPONENTIAL}
 _SMALL = 1e-6
+_SPREAD = 0.01  # where a grid holds all of space: few views fit fog before their cameras
 
 _CROSSED = 8  # rays through a cell, below which it is not given up
 
@@ -67,8 +66,7 @@ class VoxelField(System):
         }
 
         own_colour: float = 0.02  # weight of each sample's own colour (DVGO)
-        seen_by: int = 0  # views that must see a place, or nothing is learned there; 0 = off
-        spread: float = 0.0  # weight, at the end, of the spread of light along a ray, against fog; 0 = off
+        spread: float = -1.0  # weight at the end of how far light is spread along a ray; -1: 0.01 in all of space
 
     Data = PosedPictures
 
@@ -128,25 +126,7 @@ class VoxelField(System):
     def prepare(self, data: PosedPictures) -> None:
         """Keep some of the cameras that are learned from, and the first one's lens."""
         folder = open_views(data, self.config)
-        learned = divide_views(folder, self.config.hold_out)[0]
-        self.kept.keep(folder, learned)
-        self.leave_unseen(folder, learned)
-
-    def leave_unseen(self, folder: ImageFolder, learned: list[int]) -> None:
-        """Give up places that fewer than `seen_by` of the views `learned` see, from `near` on: whatever stands there
-        fits its few pictures, and hangs before the other cameras."""
-        config, middles = self.config, self.grid.middles().float()
-        if config.seen_by < 1:
-            return
-        seen = torch.zeros(len(middles), dtype=torch.int64)
-        poses, lenses = (folder.read_label(key, learned).float() for key in ("camera_to_world", "intrinsics"))
-        size = torch.tensor([config.width, config.height])
-        for pose, lens in zip(poses, lenses, strict=True):
-            places, depth = project(middles, lens, pose)
-            is_inside = ((places >= 0) & (places <= size)).all(-1) & (depth > 0)
-            seen += is_inside & ((middles - pose[:, 3]).norm(dim=-1) >= config.near)
-        cells = (seen >= config.seen_by).view(self.grid.derived.layout.cells).numpy()
-        self.grid.leave_out(torch.from_numpy(~grown(cells)).flatten())
+        self.kept.keep(folder, divide_views(folder, self.config.hold_out)[0])
 
     def _rows(self) -> RowAdam:
         optimizer = self.optimizers["field"]
@@ -218,7 +198,8 @@ class VoxelField(System):
 
     def spread(self, step: int) -> float:
         """The weight of the spread of light: it grows with the steps, or fog would clot before there is a shape."""
-        return self.config.spread * (step + 1) / self.config.steps
+        weight = self.config.spread if self.config.spread >= 0 else _SPREAD if self.grid.extent else 0.0
+        return weight * (step + 1) / self.config.steps
 
     def _spread(self, found: Marched) -> Tensor:
         """The spread of light along each ray (N,); see `volume_march.gradients`."""
@@ -369,7 +350,5 @@ def _check(config: Any) -> None:
     if not config.step or not all(0.05 <= step <= 2 for step in config.step) or not 0 < config.alpha < 1:
         raise UserError(f"--step and --alpha {config.alpha:g}: steps are 0.05 to 2 cells, the opacity is above 0 and "
                         "below 1")
-    if config.seen_by < 0 or config.spread < 0:
-        raise UserError(f"--seen-by {config.seen_by} --spread {config.spread:g}: 0 or more")
     if config.carvings < 1:
         raise UserError(f"--carvings {config.carvings}: at least 1 part a stage")

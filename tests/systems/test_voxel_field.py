@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from posed_ball import RADIUS, ball_views, write_ball
-from refusals import message
 
 from migaki.changes.orbit import Orbit
 from migaki.core.errors import UserError
@@ -26,11 +24,8 @@ from migaki.judges.views import Views
 from migaki.metrics.restoration import psnr
 from migaki.metrics.views import Views as ViewsMetric
 from migaki.nets.voxel_descent import RowAdam
-from migaki.ops.volume_grid import grown
-from migaki.ops.volume_torch import contracted
 from migaki.stages.apply import AloneJob, apply_alone
 from migaki.stages.evaluate import run_judge
-from migaki.systems.parts.posed_views import open_views
 from migaki.systems.voxel_field import VoxelField
 
 SMALL: dict[str, Any] = {"sides": (10, 20), "begins": (0.4,), "rows": 9000, "steps": 200, "batch_size": 400,
@@ -84,6 +79,14 @@ def test_a_compiled_step_is_that_of_torch(changes: dict[str, Any]) -> None:
         torch.testing.assert_close(own, wanted, atol=1e-6, rtol=1e-3)
     for name, value in one.predict(batch).items():
         torch.testing.assert_close(value, other.predict(batch)[name], atol=1e-3, rtol=1e-3)
+
+
+def test_light_is_drawn_together_in_all_of_space_and_the_more_the_later() -> None:
+    config = replace(VoxelField.tiny()[0], steps=10)
+    weights = {space: [VoxelField(replace(config, space=space, **more)).spread(step) for step in (0, 4, 9)]
+               for space, more in (("box", {}), ("all", {"near": 0.1}))}
+    assert weights["box"] == [0.0] * 3 and weights["all"] == pytest.approx([0.001, 0.005, 0.01])
+    assert VoxelField(replace(config, spread=0.3)).spread(9) == pytest.approx(0.3)
 
 
 def test_a_step_has_the_same_bits_for_any_number_of_threads(ball: Path) -> None:
@@ -321,39 +324,3 @@ def test_a_short_training_keeps_what_it_has_not_seen() -> None:
         system.update(batch, step)
     cells = system.grid.derived.layout.cells
     assert cells == (6, 6, 6) and int(system.grid.active[:216].sum()) == 216
-
-
-@pytest.mark.parametrize("space", ["box", "all"])
-def test_places_that_few_views_see_hold_nothing(space: str, ball: Path) -> None:
-    """Against loops over all cells and views; neighbours of what is seen twice are kept too."""
-    data, config = VoxelField.Data(data=ball), replace(opened(ball)[0].config, space=space, near=0.5, seen_by=2)
-    system = VoxelField(config)
-    middles = system.grid.middles()
-    before = system.grid.active[: len(middles)].bool()
-    system.prepare(data)
-    kept = system.grid.active[: len(middles)].bool()
-    folder = open_views(data, config)
-    learned = divide_views(folder, config.hold_out)[0]
-    counts = []
-    for middle in middles.float():
-        number = 0
-        for view in learned:
-            pose, lens = (folder.read_label(key, [view])[0].double() for key in ("camera_to_world", "intrinsics"))
-            x, y, z = (pose[:, :3].T @ (middle.double() - pose[:, 3])).tolist()
-            if z > 0 and math.hypot(x, y, z) >= 0.5:
-                u, v = lens[0] * x / z + lens[2], lens[1] * y / z + lens[3]
-                number += int(0 <= u <= config.width and 0 <= v <= config.height)
-        counts.append(number)
-    wanted = grown((torch.tensor(counts) >= 2).view(system.grid.derived.layout.cells).numpy()).ravel()
-    assert before.all() and torch.equal(kept, torch.from_numpy(wanted)) and (space == "box" or not kept.all())
-    if space == "all":  # places lie where rays are sampled: the way there and back
-        inner = (middles - torch.tensor(system.grid.middle)) / system.grid.extent
-        there = (contracted(inner) - system.grid.low) / system.grid.cell - 0.5
-        assert (there - there.round()).abs().max() < 1e-3
-
-
-def test_a_field_that_no_view_sees_twice_stays_whole(ball: Path) -> None:
-    system = VoxelField(replace(opened(ball)[0].config, seen_by=99))
-    system.prepare(VoxelField.Data(data=ball))
-    assert system.grid.active.any()
-    assert "--seen-by -1" in message(lambda: VoxelField(replace(VoxelField.tiny()[0], seen_by=-1)))
