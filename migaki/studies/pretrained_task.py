@@ -11,10 +11,12 @@ test, and the labels come from a simulator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
+
+import numpy as np
 
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
@@ -27,6 +29,7 @@ from migaki.lab.chain import Phase, Step
 from migaki.lab.steps import evaluate_step, train_step
 from migaki.lab.study import Plan, Study
 from migaki.lab.study_report import StudyReport
+from migaki.report.statistics import paired_difference
 from migaki.stages.evaluate import EvaluateJob
 from migaki.systems.classifier import Classifier
 from migaki.systems.gaze import Gaze
@@ -138,8 +141,11 @@ class PretrainedTask(Study):
                 tested.require_column(name)
 
     def compose(self, report: StudyReport) -> None:
-        """Compose the page: the table of arms, and what pre-training gains."""
+        """Compose the page: the answer, the table of arms, and what pre-training gains."""
         measures = self._measures()
+        report.section("The answer")
+        for measure in measures:
+            report.text(answer({slug: report[slug].values(measure) for slug in ARMS}, measure))
         report.section("With labels, from random weights or pre-trained")
         report.compare("arms", list(ARMS), measures=measures)
         for number, measure in enumerate(measures):
@@ -203,3 +209,18 @@ class PretrainedTask(Study):
         return [train_step(config.system, cls.Data(data=(config.data,), pretrained=start), model,
                            Run(seed=seed, sample_every=0), run, quiet, cost=config.steps * config.batch_size / 250),
                 evaluate_step(run, EvaluateJob(data=config.test, out=out / f"{slug}_{seed}_judged"), quiet, cost=5)]
+
+
+def answer(found: Mapping[str, Sequence[float]], measure: Measure) -> str:
+    """The first line: the better way to use the encoder against the better network without it, paired by seed.
+
+    `found` has the figures of each arm of `ARMS`, by seed.
+    """
+    sign = 1 if measure.higher_is_better else -1
+    best, rival = (max(slugs, key=lambda slug: sign * float(np.mean(found[slug])))
+                   for slugs in (("frozen", "tuned"), ("usual", "scratch")))
+    gain = paired_difference(found[rival], found[best], num_resamples=1000).judged(
+        higher_is_better=measure.higher_is_better)
+    word = "helps" if sign * gain.mean > 0 else "does not help"
+    said = f"Pre-training {word} here" if gain.is_sure else f"Perhaps pre-training {word} here"
+    return f"{said}: {ARMS[best][0]} − {ARMS[rival][0]} is {gain} ({measure.name})."

@@ -17,13 +17,14 @@ from shape_sets import shapes
 
 from migaki.core.errors import UserError
 from migaki.data.folder import ImageFolder
+from migaki.lab.arms import Measure
 from migaki.lab.study import run_study
 from migaki.report.statistics import paired_difference
 from migaki.studies.few_labels import METHODS, FewLabels
 from migaki.studies.label_free import LabelFree, pictures_each
 from migaki.studies.parts import pretraining_sets as sets
 from migaki.studies.parts.pretraining_page import _more, _no_gain
-from migaki.studies.pretrained_task import PretrainedTask
+from migaki.studies.pretrained_task import PretrainedTask, answer
 from migaki.studies.pretraining import Pretraining
 
 
@@ -189,3 +190,17 @@ def test_a_task_on_an_encoder_in_small(place: Path, tmp_path: Path) -> None:
     assert len(markdown(tmp_path / "out", "arms")) == 2 + 4 + 1
     assert "--method rust" in message(lambda: replace(config, method="rust"))
     assert "name --columns" in message(lambda: replace(config, system="regressor"))
+
+
+def test_the_page_of_a_task_begins_with_the_answer() -> None:
+    """The better use of the encoder against the better network without it; errors are better the smaller."""
+    right = Measure(key="accuracy", name="accuracy, %", higher_is_better=True)
+    found = {"usual": [90.0, 91, 92], "scratch": [80.0, 80, 80], "frozen": [50.0, 50, 50], "tuned": [93.0, 94.1, 95]}
+    said = answer(found, right)
+    assert said.startswith("Pre-training helps here: the encoder, pre-trained, fine-tuned − our usual network, from "
+                           "random weights is +3.03") and said.endswith("better (accuracy, %).")
+    assert answer({**found, "tuned": [93.0, 91, 92]}, right).startswith("Perhaps pre-training helps here")
+    assert answer({**found, "tuned": [87.0, 88.1, 89]}, right).startswith("Pre-training does not help here")
+    wrong = Measure(key="mean_deg", name="mean error, deg")
+    said = answer({"usual": [6.1, 5.8], "scratch": [5.9, 5.9], "frozen": [7.0, 6.3], "tuned": [5.3, 5.0]}, wrong)
+    assert said.startswith("Perhaps pre-training helps here") and "− the encoder, from random weights is -0.75" in said
