@@ -52,7 +52,7 @@ class VoxelBlock(VoxelField, System):
         code_rate: float = 0.1  # times the learning rate, on appearances
         code_begin: float = 0.1  # share of the steps after which appearances are learned: at first a field is fog
         keep_code: float = 0.01  # weight of what appearances differ from the average
-        spread: float = 0.0  # as in voxel_field, but off: blocks are not measured with it
+        spread: float | None = 0.0  # as in voxel_field, but off: blocks are not measured with it
         num_codes: int = 0  # appearances; 0 = as the data
         look_code: int = 0  # the appearance that is shown, from 1; 0 = the average, and as the data
 

@@ -66,7 +66,7 @@ class VoxelField(System):
         }
 
         own_colour: float = 0.02  # weight of each sample's own colour (DVGO)
-        spread: float = -1.0  # weight at the end of how far light is spread along a ray; -1: 0.01 in all of space
+        spread: float | None = None  # weight of how far light is spread along a ray; none: 0.01 in all of space, or 0
 
     Data = PosedPictures
 
@@ -198,7 +198,9 @@ class VoxelField(System):
 
     def spread(self, step: int) -> float:
         """The weight of the spread of light: it grows with the steps, or fog would clot before there is a shape."""
-        weight = self.config.spread if self.config.spread >= 0 else _SPREAD if self.grid.extent else 0.0
+        weight = self.config.spread
+        if weight is None:
+            weight = _SPREAD if self.grid.extent else 0.0
         return weight * (step + 1) / self.config.steps
 
     def _spread(self, found: Marched) -> Tensor:
@@ -350,5 +352,7 @@ def _check(config: Any) -> None:
     if not config.step or not all(0.05 <= step <= 2 for step in config.step) or not 0 < config.alpha < 1:
         raise UserError(f"--step and --alpha {config.alpha:g}: steps are 0.05 to 2 cells, the opacity is above 0 and "
                         "below 1")
+    if config.spread is not None and not config.spread >= 0:
+        raise UserError(f"--spread {config.spread:g}: 0 or more")
     if config.carvings < 1:
         raise UserError(f"--carvings {config.carvings}: at least 1 part a stage")

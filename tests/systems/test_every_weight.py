@@ -248,7 +248,7 @@ def test_no_number_of_a_configuration_is_forgotten(name: str) -> None:
     """A new float is a weight, and then it has a test above, or it is named as none."""
     config = find_class("systems", name, System).Config
     types = typing.get_type_hints(config)  # each class by the names of its own module
-    floats = {field.name for field in dataclasses.fields(config) if types[field.name] is float}
+    floats = {field.name for field in dataclasses.fields(config) if types[field.name] in (float, float | None)}
     known = {*NO_WEIGHTS["all"], *NO_WEIGHTS.get(name, ()), *WEIGHTS.get(name, ())}
     assert floats <= known, floats - known
     assert set(WEIGHTS.get(name, ())) <= floats

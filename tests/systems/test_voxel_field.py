@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from posed_ball import RADIUS, ball_views, write_ball
+from refusals import message
 
 from migaki.changes.orbit import Orbit
 from migaki.core.errors import UserError
@@ -26,6 +27,7 @@ from migaki.metrics.views import Views as ViewsMetric
 from migaki.nets.voxel_descent import RowAdam
 from migaki.stages.apply import AloneJob, apply_alone
 from migaki.stages.evaluate import run_judge
+from migaki.stages.train import train
 from migaki.systems.voxel_field import VoxelField
 
 SMALL: dict[str, Any] = {"sides": (10, 20), "begins": (0.4,), "rows": 9000, "steps": 200, "batch_size": 400,
@@ -87,6 +89,15 @@ def test_light_is_drawn_together_in_all_of_space_and_the_more_the_later() -> Non
                for space, more in (("box", {}), ("all", {"near": 0.1}))}
     assert weights["box"] == [0.0] * 3 and weights["all"] == pytest.approx([0.001, 0.005, 0.01])
     assert VoxelField(replace(config, spread=0.3)).spread(9) == pytest.approx(0.3)
+    assert "--spread -1" in message(lambda: VoxelField(replace(config, spread=-1.0)))
+
+
+def test_the_options_as_they_stand_train_by_the_command(ball: Path, tmp_path: Path) -> None:
+    """Numbers of options are checked by the command alone."""
+    config = replace(opened(ball)[0].config, steps=1, spread=VoxelField.Config().spread)
+    run = Run(device="cpu", sample_every=0)
+    train(VoxelField, VoxelField.Data(data=ball), config, run, tmp_path / "run", quiet=True)
+    assert load_system(tmp_path / "run").config == config
 
 
 def test_a_step_has_the_same_bits_for_any_number_of_threads(ball: Path) -> None:
