@@ -45,8 +45,8 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "degree_2": ("harmonics of degree 2", {"degree": 2}),
     "coarse": ("half the cells along a side", {"halved": True}),
     "at_once": ("fine from the start, no coarse stage", {"at_once": True}),
-    "rough": ("no total variation, no clear rays, no colour of their own", {
-        "smooth_density": 0.0, "smooth_colour": 0.0, "clear": 0.0, "own_colour": 0.0}),
+    "rough": ("no total variation, no clear rays, no colour of their own, light not drawn together", {
+        "smooth_density": 0.0, "smooth_colour": 0.0, "clear": 0.0, "own_colour": 0.0, "spread": 0.0}),
 }
 """Slug: name, and what differs from the usual field."""
 
