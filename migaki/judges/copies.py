@@ -1,14 +1,14 @@
-"""Copies: how well descriptors find the original of an altered picture among many, beside small thumbnails."""
+"""Copies: how well descriptors find the original of an altered picture among many, beside what needs no training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from migaki import __version__
@@ -16,19 +16,21 @@ from migaki.core import hardware
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.judge import Findings, Judge, Progress, Section
+from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.copy_columns import operators_of, original_of
-from migaki.judges.described import describe
+from migaki.judges.described import describe, untrained_twin
 from migaki.metrics.copies import Ranking, less_rivals, normalised_scores, rank_copies
-
-_THUMBNAIL = 8  # px
+from migaki.metrics.plain_descriptors import PLAIN, plain_descriptors
 
 _ABOUT = (
     "muAP: all pairs of all queries and references in one ranking (micro average precision); queries without a "
     "reference count against it. Recall: the largest share of copies found at a precision of 90 %, from the threshold "
     "beside it. First: the best match of a copy is its original. Each query's mean likeness to its nearest pictures "
-    "behind the first (or, with a background set, to the nearest there) is taken off its scores.")
+    "behind the first (or, with a background set, to the nearest there) is taken off its scores. The best of what "
+    "needs no training is named beside the figures.")
+_UNTRAINED = "the network untrained"
 
 
 class Copies(Judge):
@@ -64,52 +66,72 @@ class Copies(Judge):
         return runs[0] / "copies" if runs else None
 
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
-        """Returns the figures of every run, and those of thumbnails."""
+        """Returns the figures of every run, and those of what needs no training."""
         config = self.config
         if config.rivals < 0:
             raise UserError(f"--rivals {config.rivals}: must not be negative")
         device = hardware.choose_device(config.device)
-        names, found, each, plain = [], [], [], []
-        for number, run in enumerate([*runs, None]):
-            system = load_system(run) if run is not None else None
-            shape = system.shape if system is not None else (1, _THUMBNAIL, _THUMBNAIL)
-            sets = {path: ImageFolder(path, size=shape[1:] if shape else None, channels=shape[0] if shape else None)
-                    for path in self.sources()}
-            truth, operators = truth_of(sets[config.data], sets[config.references])
-            described = {path: _thumbnails(folder) if system is None else describe(system, folder, device, config.whole)
-                         for path, folder in sets.items()}
+        whole = {path: ImageFolder(path) for path in self.sources()}
+        truth, operators = truth_of(whole[config.data], whole[config.references])
+        rows: list[_Row] = []
+        ways = self._ways(runs, device)
+        for number, (name, way) in enumerate(ways.items(), 1):
+            described = {path: way(folder) for path, folder in whole.items()}
+            cosines = normalised_scores(described[config.data], described[config.references])
             background = described[config.background] if config.background is not None else None
-            queries, references = described[config.data], described[config.references]
-            plain.append(rank_copies(normalised_scores(queries, references), truth).micro_ap)
-            scores = (normalised_scores(queries, references, background, config.rivals) if background is not None
-                      else less_rivals(normalised_scores(queries, references), config.rivals))
-            names.append(str(run) if run is not None else f"thumbnails of {_THUMBNAIL} px")
-            found.append(rank_copies(scores, truth))
-            each.append({name: rank_copies(scores[rows], truth[rows]).micro_ap for name, rows in operators.items()})
-            progress(number + 1, len(runs) + 1)
-        return self._findings(runs, names, found, each, plain)
+            scores = less_rivals(cosines, config.rivals) if background is None else normalised_scores(
+                described[config.data], described[config.references], background, config.rivals)
+            rows.append(_Row(name, rank_copies(scores, truth), rank_copies(cosines, truth).micro_ap, {
+                operator: rank_copies(scores[some], truth[some]).micro_ap for operator, some in operators.items()}))
+            progress(number, len(ways))
+        return self._findings(runs, rows)
 
-    def _findings(self, runs: Sequence[Path], names: list[str], found: list[Ranking],
-                  each: list[dict[str, float]], plain: list[float]) -> Findings:
-        own = found[: max(1, len(runs))]
-        figures: dict[str, Any] = {key: sum(getattr(one, key) for one in own) / len(own)
-                                   for key in ("micro_ap", "recall", "first")} | {
-            "micro_ap_plain": sum(plain[: len(own)]) / len(own), "threshold": own[0].threshold}
-        figures |= {f"micro_ap_{name}": sum(one[name] for one in each[: len(own)]) / len(own) for name in each[0]}
-        base = {"micro_ap": found[-1].micro_ap, "recall": found[-1].recall, "first": found[-1].first,
-                "micro_ap_plain": plain[-1]} | {
-            f"micro_ap_{name}": value for name, value in each[-1].items()}
-        rows = [[name, own_plain, one.micro_ap, one.recall, one.threshold, one.first]
-                for name, own_plain, one in zip(names, plain, found, strict=True)]
-        table = [[name, *(one[name] for one in each)] for name in each[0]]
+    def _ways(self, runs: Sequence[Path], device: torch.device) -> dict[str, Callable[[ImageFolder], Tensor]]:
+        """What describes the pictures of a folder, by name: the runs, then what needs no training."""
+        def by(system: System, folder: ImageFolder) -> Tensor:
+            shape = system.shape
+            sized = folder if shape is None else ImageFolder(folder.path, size=shape[1:], channels=shape[0])
+            return describe(system, sized, device, self.config.whole)
+
+        ways: dict[str, Callable[[ImageFolder], Tensor]] = {str(run): partial(by, load_system(run)) for run in runs}
+        if runs:
+            ways[_UNTRAINED] = partial(by, untrained_twin(load_system(runs[0]), runs[0]))
+        return ways | {name: partial(plain_descriptors, how=how) for name, how in PLAIN.items()}
+
+    def _findings(self, runs: Sequence[Path], rows: list[_Row]) -> Findings:
+        free = max(rows[len(runs):], key=lambda row: row.ranking.micro_ap)
         return Findings(
             title="Copies", record={"runs": list(map(str, runs)), "references": str(self.config.references),
                                     "data": str(self.config.data), "background": str(self.config.background or ""),
                                     "version": __version__},
-            figures=figures, baseline=base, baseline_name=names[-1], notes=[_ABOUT], sections=[
+            figures=_mean(rows[: len(runs)] or [free]) | {
+                "threshold": (rows[0] if runs else free).ranking.threshold,
+                "without_training": {row.name: _mean([row]) for row in rows[len(runs):]}},
+            baseline=_mean([free]), baseline_name=free.name, notes=[_ABOUT], sections=[
                 Section(columns=["descriptors", "muAP of cosines", "muAP", "recall at 90 %", "threshold", "first"],
-                        rows=rows),
-                Section(heading="muAP by operator", columns=["operator", *names], rows=table)])
+                        rows=[[row.name, row.plain, row.ranking.micro_ap, row.ranking.recall, row.ranking.threshold,
+                               row.ranking.first] for row in rows]),
+                Section(heading="muAP by operator", columns=["operator", *(row.name for row in rows)],
+                        rows=[[name, *(row.each[name] for row in rows)] for name in rows[0].each])])
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What one kind of descriptor finds."""
+
+    name: str
+    ranking: Ranking
+    plain: float  # muAP of cosines
+    each: dict[str, float]  # muAP by operator
+
+
+def _mean(rows: Sequence[_Row]) -> dict[str, Any]:
+    """The mean figures of some rows."""
+    count = len(rows)
+    figures: dict[str, Any] = {key: sum(getattr(row.ranking, key) for row in rows) / count
+                               for key in ("micro_ap", "recall", "first")}
+    figures["micro_ap_plain"] = sum(row.plain for row in rows) / count
+    return figures | {f"micro_ap_{name}": sum(row.each[name] for row in rows) / count for name in rows[0].each}
 
 
 def truth_of(queries: ImageFolder, references: ImageFolder) -> tuple[Tensor, dict[str, Tensor]]:
@@ -128,13 +150,3 @@ def truth_of(queries: ImageFolder, references: ImageFolder) -> tuple[Tensor, dic
     found = torch.tensor(truth)
     known = sorted({operator for one in made_by for operator in one})
     return found, {operator: torch.tensor([operator in one for one in made_by]) | (found < 0) for operator in known}
-
-
-def _thumbnails(folder: ImageFolder) -> Tensor:
-    """Whole grey pictures at 8 x 8 px, whatever their sizes, centred, as descriptors."""
-    whole, found = ImageFolder(folder.path), []
-    for index in range(len(whole)):
-        picture = whole.select([index]).read([0], ("image",))["image"]
-        flat = F.adaptive_avg_pool2d(picture.mean(1, keepdim=True), _THUMBNAIL).flatten()
-        found.append(flat - flat.mean())
-    return torch.stack(found)

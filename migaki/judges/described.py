@@ -103,7 +103,7 @@ def seed_of(run: Path) -> int:
 
 
 def untrained_twin(system: System, run: Path) -> System:
-    """The system of `run` with the weights that its training started from."""
+    """The system of `run` with the random weights that its training drew; what `--pretrained` loads is not there."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold(seed_of(run), 0))  # as in `stages.train`
         return type(system)(system.config)

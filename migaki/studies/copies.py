@@ -23,11 +23,12 @@ from migaki.lab.chain import Phase
 from migaki.lab.steps import judge_step, train_step
 from migaki.lab.study import Plan, Study
 from migaki.lab.study_report import StudyReport
+from migaki.report.tables import Entry, Table
 from migaki.systems.copy_detector import CopyDetector
 
 
 class CopiesStudy(Study):
-    """muAP of copy detectors that differ by one ingredient, beside thumbnails, with and without normalised scores."""
+    """muAP of copy detectors that differ by one ingredient, beside what needs no training."""
 
     title = "What finds copies"
     subtitle = "Every row adds one thing to the row above; all see the same pictures, as often. Decoys count."
@@ -95,13 +96,26 @@ class CopiesStudy(Study):
         require_others(references, pictures, "--data")
 
     def compose(self, report: StudyReport) -> None:
-        """Compose the page: one table."""
-        slugs = list(self._rows())
+        """Compose the page: a row for each ingredient, what needs no training, and which alterations are found."""
+        names = {slug: name for slug, (name, *_) in self._rows().items()}
+        free: dict[str, dict[str, float]] = report[next(iter(names))].figures[0]["without_training"]
         report.section("Ingredients")
-        report.compare("ingredients", slugs, measures=self.measures, caption="Scores are less each query's "
-                       "likeness to its next best originals, but for plain cosines. Thumbnails need no training.")
+        report.compare("ingredients", list(names), measures=self.measures, caption="Scores are less each query's "
+                       "likeness to its next best originals, but for plain cosines. The last row is the best of what "
+                       "needs no training.")
         if self.config.seeds > 1:
-            report.contrasts("against_the_row_above", list(pairwise(slugs)))
+            report.contrasts("against_the_row_above", list(pairwise(names)))
+        report.section("What needs no training")
+        report.table("without_training", Table(["descriptors", *(one.name for one in self.measures)], [
+            [name, *(f"{figures[one.key]:.3f}" for one in self.measures)] for name, figures in free.items()]))
+        report.section("Which alterations are found")
+        operators = [Measure(key=key, name=key.removeprefix("micro_ap_").replace("_", " "), places=3)
+                     for key in next(iter(free.values())) if key.startswith("micro_ap_") and key != "micro_ap_plain"]
+        rows: list[list[Entry]] = [
+            [one.name, *(report[slug].spread(one) for slug in names),
+             *(f"{figures[one.key]:.3f}" for figures in free.values())] for one in operators]
+        report.table("operators", Table(["muAP", *names.values(), *free], rows,
+                                        "Of the queries that were altered so, among all those without an original."))
 
     def _rows(self) -> dict[str, tuple[str, CopyDetector.Config, bool]]:
         """The rows: slug -> name, training, and whether it starts from the file of weights."""

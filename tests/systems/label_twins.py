@@ -39,11 +39,15 @@ def semi_supervised(system: Any, batch: Batch, step: int) -> Descents:
         own = [-scores[k, int(c)] for k, c in enumerate(batch["label"])]
         return [("net", [("label", 1.0, torch.stack(own).mean())])]
     weak = system._weak(photos)
-    strong = [] if config.method == "pseudo" else [system._strong(photos)]
-    scores = torch.log_softmax(system.net(torch.cat([given, weak, *strong])), 1)
+    answered = weak
+    if config.method != "pseudo":
+        guesses = torch.softmax(system.net(weak).detach(), 1)
+        answered = system._strong(photos)
+    scores = torch.log_softmax(system.net(torch.cat([given, answered])), 1)
     labelled = [-scores[k, int(c)] for k, c in enumerate(batch["label"])]
     pseudo, count = [], len(photos)
-    guesses = scores[4 : 4 + count].exp().detach()
+    if config.method == "pseudo":
+        guesses = scores[4:].exp().detach()
     needed = torch.full((config.num_classes,), config.threshold)
     if config.method == "freematch":  # Wang et al., eq. 5, 6, 8, with the decay of this step
         old = (1 + step) / (10 + step)
@@ -52,7 +56,7 @@ def semi_supervised(system: Any, batch: Batch, step: int) -> Descents:
         needed = level * shares / shares.max()
     for k, guess in enumerate(guesses):
         if guess.max() >= needed[guess.argmax()]:
-            pseudo.append(-scores[4 + len(strong) * count + k, int(guess.argmax())])
+            pseudo.append(-scores[4 + k, int(guess.argmax())])
     assert len(pseudo) > 0
     return [("net", [("label", 1.0, torch.stack(labelled).mean()),
                      ("unlabelled", config.unlabelled, torch.stack(pseudo).sum() / count)])]
