@@ -50,17 +50,20 @@ _MAIN = {"mean_deg": ("mean error", "{:.2f}°"), "within_7_deg": ("within 7 degr
          "accuracy": ("accuracy", "{:.1%}"), "mean_px": ("mean error", "{:.2f} px"),
          "relative_error": ("error relative to always the mean", "{:.1%}"),
          "mean_average_precision": ("mean average precision", "{:.1%}"),
-         "within_5_px": ("landmarks within 5 px", "{:.1%}"), "psnr": ("PSNR", "{:.2f} dB"), "ssim": ("SSIM", "{:.4f}")}
+         "within_5_px": ("landmarks within 5 px", "{:.1%}"), "psnr": ("PSNR", "{:.2f} dB"), "ssim": ("SSIM", "{:.4f}"),
+         "miou": ("mean IoU", "{:.1%}"), "micro_ap": ("muAP", "{:.3f}"), "neighbours": ("right by neighbours", "{:.1%}")}
 """The figures that stand at the head of the page, with their names and forms."""
 
 
-_HIGHER = ("iou", "mean_average_precision")
+_HIGHER = ("iou", "mean_average_precision", "recall", "first")
+_HIGHER_STARTS = ("psnr", "ssim", "pck_", "accuracy", "micro_ap", "probe_", "frozen_", "tuned_", "supervised_",
+                  "neighbours")
 
 
 def _higher_is_better(key: str) -> bool | None:
     """Returns whether a higher figure is better; None for a count, a bias or a slope."""
-    if key.endswith("accuracy") or "within_" in key or key.startswith(("psnr", "ssim", "pck_")) or key in _HIGHER or \
-            key.endswith(("_r2", "_within")):
+    if key.startswith(_HIGHER_STARTS) or "within_" in key or "miou" in key or key in _HIGHER or \
+            key.endswith(("accuracy", "_r2", "_within", "_neighbours")):
         return True
     ends = ("mean_deg", "median_deg", "mean_px", "median_px", "spectral_angle", "_kid", "_told_apart", "_mae", "_rmse",
             "relative_error")

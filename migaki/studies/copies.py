@@ -108,9 +108,11 @@ class CopiesStudy(Study):
         report.section("What needs no training")
         report.table("without_training", Table(["descriptors", *(one.name for one in self.measures)], [
             [name, *(f"{figures[one.key]:.3f}" for one in self.measures)] for name, figures in free.items()]))
-        report.section("Which alterations are found")
         operators = [Measure(key=key, name=key.removeprefix("micro_ap_").replace("_", " "), places=3)
                      for key in next(iter(free.values())) if key.startswith("micro_ap_") and key != "micro_ap_plain"]
+        if not operators:  # the queries do not say how they were altered
+            return
+        report.section("Which alterations are found")
         rows: list[list[Entry]] = [
             [one.name, *(report[slug].spread(one) for slug in names),
              *(f"{figures[one.key]:.3f}" for figures in free.values())] for one in operators]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from migaki.core.judge import Findings
 from migaki.core.metric import Metric
 from migaki.metrics.classification import Accuracy
 from migaki.metrics.gaze import AngularError, angular_error_deg
@@ -18,7 +19,9 @@ from migaki.metrics.keypoints import KeypointError
 from migaki.metrics.landmarks import LandmarkErrors
 from migaki.ops.gaze import to_angles, to_vector
 from migaki.report.evaluation import write_evaluation
+from migaki.report.findings import figures_table
 from migaki.report.gaze_pictures import READ, TRUE, arrow_end, gaze_sheet
+from migaki.report.tables import Rated
 
 
 def gaze_metric(count: int = 20, slope: float = 0.5) -> AngularError:
@@ -106,3 +109,14 @@ def test_arrows_point_where_the_eye_looks() -> None:
     pixels = np.asarray(sheet.convert("RGB")).astype(int)
     columns = {colour: np.nonzero((np.abs(pixels - colour).sum(2) < 30).any(0))[0].mean() for colour in (TRUE, READ)}
     assert columns[TRUE] < sheet.width / 2 < columns[READ]
+
+
+@pytest.mark.parametrize("key", ["accuracy_few", "neighbours", "probe_100", "frozen_1000", "tuned_40", "supervised_all",
+                                 "micro_ap", "micro_ap_crop", "recall", "first", "miou", "prior_miou", "pck_5_percent"])
+def test_shares_below_those_that_cost_nothing_are_marked(key: str) -> None:
+    def trend(value: float) -> object:
+        findings = Findings(title="One", record={}, figures={key: value}, baseline={key: 0.4}, baseline_name="free")
+        (_, shown, _), = figures_table(findings).rows
+        return shown.trend if isinstance(shown, Rated) else None
+
+    assert trend(0.3) == "worse" and trend(0.5) is None

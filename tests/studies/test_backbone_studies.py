@@ -37,7 +37,7 @@ def queried(root: Path, references: tuple[str | None, ...]) -> Path:
     draw, lines = np.random.default_rng(9), []
     for number, name in enumerate(references):
         Image.fromarray(draw.integers(0, 256, (16, 16, 3), np.uint8)).save(root / f"{number}.png")
-        lines.append(json.dumps({"file_name": f"{number}.png", "reference": name}) + "\n")
+        lines.append(json.dumps({"file_name": f"{number}.png", "reference": name, "operators": "crop"}) + "\n")
     (root / "metadata.jsonl").write_text("".join(lines))
     return root
 
@@ -113,6 +113,12 @@ def test_each_row_of_copies_is_compared_with_the_row_above(folder: Path, tmp_pat
     rows = [line.strip("| ").split("|")[0].strip() for line in lines if line.startswith("|")][2:]
     names = [name for name, _, _ in CopiesStudy(config)._rows().values()]
     assert rows == [f"{own} − {above}" for above, own in itertools.pairwise(names)]
+    free, alterations = ((tmp_path / "out" / "tables" / f"{name}.csv").read_text().splitlines()
+                         for name in ("without_training", "operators"))
+    assert [row.split(",")[0].strip('"') for row in free[1:]] == [
+        "the network untrained", "thumbnails of 8 px", "perceptual hash", "colour histogram"]
+    assert alterations[0].startswith('muAP,"contrastive loss') and [row.split(",")[0] for row in alterations[1:]] == [
+        "crop"]
 
 
 def test_every_row_of_the_study_of_copies_adds_one_thing(folder: Path, tmp_path: Path) -> None:
