@@ -51,7 +51,8 @@ _MAIN = {"mean_deg": ("mean error", "{:.2f}°"), "within_7_deg": ("within 7 degr
          "relative_error": ("error relative to always the mean", "{:.1%}"),
          "mean_average_precision": ("mean average precision", "{:.1%}"),
          "within_5_px": ("landmarks within 5 px", "{:.1%}"), "psnr": ("PSNR", "{:.2f} dB"), "ssim": ("SSIM", "{:.4f}"),
-         "miou": ("mean IoU", "{:.1%}"), "micro_ap": ("muAP", "{:.3f}"), "neighbours": ("right by neighbours", "{:.1%}")}
+         "miou": ("mean IoU", "{:.1%}"), "micro_ap": ("muAP", "{:.3f}"),
+         "neighbours": ("right by neighbours", "{:.1%}")}
 """The figures that stand at the head of the page, with their names and forms."""
 
 

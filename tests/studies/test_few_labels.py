@@ -115,6 +115,7 @@ def small(place: Path) -> Pretraining.Config:
 def test_pretraining_in_small(place: Path, tmp_path: Path) -> None:
     config = replace(small(place), amounts=(), others=None)
     run_study("pretraining", Pretraining(config), tmp_path / "out", quiet=True)
+    assert (tmp_path / "out" / "figures" / "answer_curves.png").exists()
     assert len(markdown(tmp_path / "out", "answer")) == 2 + 5
     rows = markdown(tmp_path / "out", "findings")[2:]
     assert len(rows) == 2 and all(row[-1].startswith("open: fewer than three seeds") for row in rows)

@@ -8,6 +8,7 @@ import numpy as np
 
 from migaki.judges.learning_curve import FROZEN, PIXELS, SUPERVISED, TUNED, UNTRAINED, Curves, verdict
 from migaki.lab.study_report import StudyReport
+from migaki.report.label_curves import label_curves
 from migaki.report.statistics import Difference, paired_difference
 from migaki.report.tables import Entry, Table
 from migaki.studies.parts.pretraining_sets import DAMAGES
@@ -29,6 +30,9 @@ def compose_axes(report: StudyReport, labels: Sequence[int], amounts: Sequence[f
     rows: list[list[Entry]] = [[name, *(f"{100 * curves.mean(name, count):.1f}" for count in labels)] for name in names]
     report.table("answer", Table(["accuracy, %", *(f"{count:,} labels" for count in labels)], rows,
                                  "The mean over seeds and draws."))
+    found = {name: 100 * np.array([curves.found[name][count] for count in labels]).T for name in names}
+    report.figure("answer_curves", label_curves(labels, found), "The band is from the lowest to the highest seed.",
+                  is_chart=True)
     shown = [slug for slug in report.outcomes if slug != "coarse" and not slug.startswith("supervised")]
     some = [slug for slug in shown if slug.startswith("amount_")]
     for title, slug, arms in (("Amount", "amount", [*some, "own"]),
