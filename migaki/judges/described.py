@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from migaki.core.trained import read_record
 from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.overlap import shared_pictures
 from migaki.metrics.shares import wilson
 
 THUMBNAIL = 8
@@ -114,3 +117,38 @@ def thumbnails(folder: ImageFolder) -> Tensor:
     parts = [range(start, min(start + _CHUNK, len(folder))) for start in range(0, len(folder), _CHUNK)]
     return torch.cat([F.adaptive_avg_pool2d(folder.read(part, ("image",))["image"], THUMBNAIL).flatten(1)
                       for part in parts])
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What runs had seen before they were judged."""
+
+    sentences: list[str]  # for the page; empty where there is nothing to say
+    is_taught: bool  # whether one of them was taught by labels
+
+
+def what_was_seen(runs: Sequence[Path], tested: ImageFolder) -> Seen:
+    """Whether runs were taught by labels, and how many pictures of the test they learned from, as their records say.
+
+    Of folders that are no longer where a run found them nothing is known.
+    """
+    sentences, is_taught = [], False
+    for run in runs:
+        record = read_record(run)
+        options = record.get("config", {})
+        if "num_classes" in options:
+            is_taught, used = True, options.get("used")
+            count = f"{len(used):,} labels" if isinstance(used, list) and used else "labels"
+            sentences.append(f"{show(run)} was taught by {count} of its own, so its features save none.")
+        given = [[one] if isinstance(one, str) else one for one in record.get("data", {}).values()]
+        both: set[str] = set()
+        for place in {str(place) for places in given for place in places}:
+            try:
+                learned = ImageFolder(Path(place))
+            except (UserError, OSError):  # gone, or weights of a network
+                continue
+            both |= set(shared_pictures(tested, learned))
+        if both:
+            sentences.append(f"{show(run)} learned from {len(both):,} of the {len(tested):,} pictures of the test, "
+                             f"such as {show(min(both))}: a figure for other pictures needs another test.")
+    return Seen(sentences, is_taught)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from migaki.data.sets.few_labels import balanced_draw
 from migaki.data.sets.overlap import require_others
 from migaki.judges.described import (
     THUMBNAIL,
+    Seen,
     chance_text,
     classes_of,
     describe,
@@ -33,6 +35,7 @@ from migaki.judges.described import (
     seed_of,
     thumbnails,
     untrained_twin,
+    what_was_seen,
 )
 from migaki.judges.labels import Labels, metric_of, open_for
 from migaki.metrics.logistic_probe import neighbour_accuracy, probe_accuracy
@@ -55,18 +58,35 @@ _ABOUT = (
 
 @dataclass
 class Curves:
-    """Accuracies in [0, 1] by name and number of labels, one for each repetition (run and draw)."""
+    """Accuracies in [0, 1] by name, number of labels and run, one for each draw of the labels."""
 
-    found: dict[str, dict[int, list[float]]] = field(default_factory=dict)
+    found: dict[str, dict[int, dict[int, list[float]]]] = field(default_factory=dict)
     neighbours: dict[str, list[float]] = field(default_factory=dict)  # of all labels, one for each run
 
-    def add(self, name: str, count: int, value: float) -> None:
-        """Add a repetition."""
-        self.found.setdefault(name, {}).setdefault(count, []).append(value)
+    def add(self, name: str, count: int, value: float, run: int = 0) -> None:
+        """Add a draw of a run."""
+        self.found.setdefault(name, {}).setdefault(count, {}).setdefault(run, []).append(value)
 
     def mean(self, name: str, count: int) -> float:
-        """The mean over the repetitions."""
-        return float(np.mean(self.found[name][count]))
+        """The mean over the runs."""
+        return float(np.mean([np.mean(draws) for draws in self.found[name][count].values()]))
+
+    def repetitions(self, name: str, count: int) -> npt.NDArray[np.float64]:
+        """In per cent, one for each run, its draws averaged since they share a training; of a single run its draws."""
+        runs = list(self.found[name][count].values())
+        return 100 * np.array(runs[0] if len(runs) == 1 else [np.mean(draws) for draws in runs])
+
+    @property
+    def num_runs(self) -> int:
+        """Trainings that stand behind the figures."""
+        return max(len(runs) for counts in self.found.values() for runs in counts.values())
+
+    def drawn(self, counts: Sequence[int]) -> dict[str, npt.NDArray[np.float64]]:
+        """The repetitions (R, number of counts) by name, for a drawing; where all labels were used there is one."""
+        tables = {name: [self.repetitions(name, count) for count in counts] for name in self.found
+                  if all(count in self.found[name] for count in counts)}
+        return {name: np.stack([np.resize(one, max(map(len, table))) for one in table], 1)
+                for name, table in tables.items()}
 
 
 class LearningCurve(Judge):
@@ -126,18 +146,19 @@ class LearningCurve(Judge):
         for run in runs if config.steps else ():
             opened_encoder(run)  # before the frozen features have taken their time
         curves, done = Curves(), 0
-        total = len(runs) * (3 + (2 * len(config.labels) * config.draws + 1) * bool(config.steps))
+        trainings = sum(2 * len(self._draws(count, len(known))) for count in config.labels) + 1
+        total = len(runs) * (3 + trainings * bool(config.steps))
 
         def told() -> None:
             nonlocal done
             done += 1
             progress(done, total)
 
-        for run, system in zip(runs, systems, strict=True):
-            self._frozen(curves, run, system, (known, tested), (labels, truth), told)
+        for number, (run, system) in enumerate(zip(runs, systems, strict=True)):
+            self._frozen(curves, number, (run, system), (known, tested), (labels, truth), told)
             if config.steps:
-                self._trained(curves, run, shape, len(known), told)
-        return self._findings(curves, runs, (labels, truth))
+                self._trained(curves, number, run, shape, len(known), told)
+        return self._findings(curves, runs, (labels, truth), what_was_seen(runs, tested))
 
     def _check(self, labels: Tensor, known: ImageFolder) -> None:
         most, classes = max(self.config.labels), len(torch.unique(labels))
@@ -147,30 +168,36 @@ class LearningCurve(Judge):
             raise UserError(f"--labels {min(self.config.labels)}: {show(known.path)} has {classes} classes, and each "
                             "needs a label: give at least as many")
 
-    def _frozen(self, curves: Curves, run: Path, system: System, folders: tuple[ImageFolder, ImageFolder],
-                classes: tuple[Tensor, Tensor], told: Callable[[], None]) -> None:
-        device = hardware.choose_device(self.config.device)
+    def _draws(self, count: int, everything: int) -> range:
+        """The draws of so many labels; of all there is one."""
+        return range(self.config.draws if count < everything else 1)
+
+    def _frozen(self, curves: Curves, number: int, judged: tuple[Path, System],
+                folders: tuple[ImageFolder, ImageFolder], classes: tuple[Tensor, Tensor],
+                told: Callable[[], None]) -> None:
+        device, (run, system) = hardware.choose_device(self.config.device), judged
         for name, encoder in ((FROZEN, system), (UNTRAINED, untrained_twin(system, run)), (PIXELS, None)):
             known, seen = (thumbnails(one) if encoder is None else describe(encoder, one, device) for one in folders)
             near = neighbour_accuracy(known, classes[0], seen, classes[1])
             curves.neighbours.setdefault(name, []).append(near)
             for count in self.config.labels:
-                for draw in range(self.config.draws):
+                for draw in self._draws(count, len(known)):
                     chosen = balanced_draw(classes[0], count, draw)
-                    curves.add(name, count, probe_accuracy(known[chosen], classes[0][chosen], seen, classes[1], draw))
+                    curves.add(name, count, probe_accuracy(known[chosen], classes[0][chosen], seen, classes[1], draw),
+                               number)
             told()
 
-    def _trained(self, curves: Curves, run: Path, shape: tuple[int, int, int], everything: int,
+    def _trained(self, curves: Curves, number: int, run: Path, shape: tuple[int, int, int], everything: int,
                  told: Callable[[], None]) -> None:
         """Train on the labels of each draw; random weights and batches follow the seed of `run`."""
         encoder, backbone = opened_encoder(run)
         net = encoder.dim // 8, cast(Own, backbone)
         for count in self.config.labels:
-            for draw in range(self.config.draws):
+            for draw in self._draws(count, everything):
                 for name, start in ((TUNED, run), (SUPERVISED, None)):
-                    curves.add(name, count, self._accuracy(shape, net, start, count, draw, seed_of(run)))
+                    curves.add(name, count, self._accuracy(shape, net, start, count, draw, seed_of(run)), number)
                     told()
-        curves.add("supervised, all labels", everything, self._accuracy(shape, net, None, 0, 0, seed_of(run)))
+        curves.add("supervised, all labels", everything, self._accuracy(shape, net, None, 0, 0, seed_of(run)), number)
         told()
 
     def _accuracy(self, shape: tuple[int, int, int], net: tuple[int, Own], start: Path | None, count: int,
@@ -196,7 +223,8 @@ class LearningCurve(Judge):
 
     # ---------------------------------------------------------------------------------------------- what was found
 
-    def _findings(self, curves: Curves, runs: Sequence[Path], classes: tuple[Tensor, Tensor]) -> Findings:
+    def _findings(self, curves: Curves, runs: Sequence[Path], classes: tuple[Tensor, Tensor],
+                  seen: Seen) -> Findings:
         counts, everything = self.config.labels, len(classes[0])
         names = [name for name in (FROZEN, TUNED, SUPERVISED, UNTRAINED, PIXELS) if name in curves.found]
         figures = {f"{_word(name)}_{count}": curves.mean(name, count) for name in names for count in counts}
@@ -210,12 +238,12 @@ class LearningCurve(Judge):
         rows: list[list[object]] = [[
             name, *(100 * curves.mean(name, count) for count in counts),
             100 * float(np.mean(curves.neighbours[name])) if name in curves.neighbours else ""] for name in names]
-        rows.append(["always the most frequent class", *(100 * majority for _ in range(len(counts) + 1))])
+        rows.append(["always the most frequent class of --train", *(100 * majority for _ in range(len(counts) + 1))])
         sections = [
             Section(columns=["accuracy, %", *(f"{count:,} labels" for count in counts),
                              "20 neighbours, all labels"], rows=rows),
             Section(picture=label_curves(
-                counts, {name: 100 * np.array([curves.found[name][count] for count in counts]).T for name in names},
+                counts, {name: table for name, table in curves.drawn(counts).items() if name in names},
                 {"supervised, all labels": 100 * figures["supervised_all"]} if bound else {}), is_chart=True),
             *self._differences(curves, names)]
         record = {"runs": list(map(str, runs)), "train": str(self.config.train), "data": str(self.config.data),
@@ -226,36 +254,44 @@ class LearningCurve(Judge):
                             "accuracy": curves.mean(PIXELS, counts[-1]),
                             "neighbours": figures["thumbnails_neighbours"]},
                         baseline_name=PIXELS, sections=sections,
-                        notes=[verdict(curves, names, counts), _ABOUT, chance_text(len(classes[1]))])
+                        notes=[verdict(curves, names, counts, len(classes[1]), seen.is_taught), *seen.sentences, _ABOUT,
+                               chance_text(len(classes[1]))])
 
     def _differences(self, curves: Curves, names: Sequence[str]) -> list[Section]:
-        """Paired differences, run by run and draw by draw, of what the features give from what costs less."""
+        """Paired differences, by run or, of a single run, by draw, of what the features give from what costs less."""
         rows = []
         for own in (FROZEN, TUNED):
             for other in (SUPERVISED, UNTRAINED, PIXELS):
                 if own in names and other in names:
                     rows.append([f"{own} − {other}", *(str(paired_difference(
-                        100 * np.array(curves.found[other][count]), 100 * np.array(curves.found[own][count]),
+                        curves.repetitions(other, count), curves.repetitions(own, count),
                         num_resamples=1000).judged(higher_is_better=True)) for count in self.config.labels)])
+        by = "run, draws averaged" if curves.num_runs > 1 else "draw of the labels, of one training"
         return [Section(heading="Differences, in points", rows=rows, columns=[
-            "paired by run and draw; in brackets the 95 % interval", *(f"{one:,} labels" for one in
-                                                                       self.config.labels)])]
+            f"paired by {by}; in brackets the 95 % interval", *(f"{one:,} labels" for one in self.config.labels)])]
 
 
-def verdict(curves: Curves, names: Sequence[str], counts: Sequence[int]) -> str:
-    """The first line: whether the features are worth it with the fewest labels, and how many labels they save."""
+def verdict(curves: Curves, names: Sequence[str], counts: Sequence[int], tested: int,
+            is_taught: bool = False) -> str:
+    """The first line: whether the features are worth it with the fewest labels, and how many labels they save.
+
+    It is sure of it where the interval over the repetitions excludes zero and the gain is above what a test of `tested`
+    pictures leaves to chance. Features that were taught labels of their own (`is_taught`) save none.
+    """
     first = counts[0]
     own = max((name for name in (FROZEN, TUNED) if name in names), key=lambda name: curves.mean(name, first))
     floors = [name for name in (SUPERVISED, UNTRAINED, PIXELS) if name in names]
     floor = max(floors, key=lambda name: curves.mean(name, first))
-    gain = paired_difference(100 * np.array(curves.found[floor][first]), 100 * np.array(curves.found[own][first]),
-                             num_resamples=1000)
+    gain = paired_difference(curves.repetitions(floor, first), curves.repetitions(own, first), num_resamples=1000)
     needed = labels_needed(counts, [max(curves.mean(name, count) for name in floors) for count in counts],
                            curves.mean(own, first))
+    shares = (curves.mean(own, first), curves.mean(floor, first))
+    chance = 196 * float(np.sqrt(sum(share * (1 - share) for share in shares) / tested))
     word = "worth it" if gain.mean > 0 else "not worth it"
-    word = word.capitalize() if gain.is_sure else f"Perhaps {word}"
-    saved = f"; without them that takes {needed_text(needed, counts)} labels" if gain.mean > 0 else ""
-    return f"{word}: with {first:,} labels, {own} − {floor} is {gain} points{saved}."
+    word = word.capitalize() if gain.is_sure and abs(gain.mean) > chance else f"Perhaps {word}"
+    saved = "" if gain.mean <= 0 or is_taught else f"; without them that takes {needed_text(needed, counts)} labels"
+    over = ", over draws of the labels of one training" if curves.num_runs == 1 else ""
+    return f"{word}: with {first:,} labels, {own} − {floor} is {gain} points{over}{saved}."
 
 
 def _word(name: str) -> str:

@@ -26,13 +26,14 @@ from migaki.judges.described import (
     majority_share,
     thumbnails,
     untrained_twin,
+    what_was_seen,
 )
 from migaki.metrics.logistic_probe import neighbour_accuracy, probe_accuracy
 from migaki.report.several import over_runs
 
 _USUAL = (100, 1000)  # labels that teach, besides all
 _ABOUT = (
-    "The network is frozen; batch norm uses its running statistics. Features are standardised by those of --train. "
+    "The network is frozen; batch norm uses its running statistics. Features are standardised by those that teach. "
     "Probe: logistic regression, its weight decay chosen on a tenth of the labels, from 50 labels on. Neighbours: "
     "cosine, weighted votes, all labels of --train. Thumbnails are the pictures at 8 x 8 px; the untrained network is "
     "the same one as it began. Draws choose which labels are used.")
@@ -98,7 +99,7 @@ class Probe(Judge):
             found.append(self._figures(pair[0], labels, pair[1], truth, counts))
             progress(number + 1, total)
         names = [*(str(run) for run in runs), "untrained network", f"thumbnails of {THUMBNAIL} px"]
-        return self._findings(runs, names, found, counts, (labels, truth))
+        return self._findings(runs, names, found, counts, (labels, truth), what_was_seen(runs, tested).sentences)
 
     def _figures(self, known: Tensor, labels: Tensor, seen: Tensor, truth: Tensor,
                  counts: Sequence[int]) -> dict[str, float]:
@@ -114,15 +115,15 @@ class Probe(Judge):
         return figures
 
     def _findings(self, runs: Sequence[Path], names: list[str], found: list[dict[str, float]], counts: Sequence[int],
-                  classes: tuple[Tensor, Tensor]) -> Findings:
+                  classes: tuple[Tensor, Tensor], seen: Sequence[str]) -> Findings:
         own = found[: len(runs)]
         figures, section = over_runs(names[: len(runs)], own) if len(runs) > 1 else (dict(own[0]), None)
         majority = majority_share(*classes)
         rows = [[name, *(100 * one[key] for key in own[0])] for name, one in zip(names, found, strict=True)]
-        rows.append(["always the most frequent class", *(100 * majority for _ in own[0])])
+        rows.append(["always the most frequent class of --train", *(100 * majority for _ in own[0])])
         heading = ["features", *(f"probe, {count} labels, %" for count in counts), f"{self.config.k} neighbours, %"]
         record = {"runs": list(map(str, runs)), "train": str(self.config.train), "data": str(self.config.data),
                   "draws": self.config.draws, "version": __version__}
         sections = [Section(columns=heading, rows=rows), *([section] if section is not None else [])]
         return Findings(title="What the features are worth", record=record, figures=figures, baseline=found[-1],
-                        baseline_name=names[-1], notes=[_ABOUT, chance_text(len(classes[1]))], sections=sections)
+                        baseline_name=names[-1], notes=[*seen, _ABOUT, chance_text(len(classes[1]))], sections=sections)

@@ -104,6 +104,8 @@ class Pretraining(Study):
             folder.require("label")
         require_others(tested, own, "--data")
         require_others(tested, known, "--train")
+        if config.others is not None:
+            require_others(tested, ImageFolder(config.others), "--others")
         classes_of(known, tested)
         fewest = int(len(own) * min(config.amounts, default=1.0))
         if fewest < config.rivals:
@@ -121,16 +123,19 @@ class Pretraining(Study):
             phases.append(Phase(title=f"pre-train and judge, seed {seed}", steps=(
                 *(step for slug in names for step in self._pretrain(out, slug, seed, quiet)),
                 *(step for slug in supervised for step in self._supervised(out, slug, seed, quiet)))))
-        judged = names | ({"coarse": "all pictures, coarse classes"} if config.groups else {}) | supervised
+        judged = names | {"own_all": "all pictures, all labels"} | (
+            {"coarse_all": "all pictures, all labels, coarse classes"} if config.groups else {}) | supervised | {
+            f"probed_{slug}": f"features: {name}" for slug, name in supervised.items() if slug != "supervised_coarse"}
         return Plan(phases=tuple(phases), arms=tuple(
-            Arm(name=name, slug=slug, saw="labels (upper bound)" if slug in supervised else "pictures, few labels",
+            Arm(name=name, slug=slug, saw="labels (upper bound)" if "supervised" in slug else
+                "pictures, all labels" if slug.endswith("_all") else "pictures, few labels",
                 trials=tuple(Trial(seeds=(seed,), evaluation=out / f"{slug}_{seed}_judged")
                              for seed in range(config.seed, config.seed + config.seeds)))
             for slug, name in judged.items()))
 
     def compose(self, report: StudyReport) -> None:
         """Compose the page: the verdict, the four axes, the findings of Cole et al."""
-        compose_axes(report, self.config.labels, self.config.amounts, self.config.damages)
+        compose_axes(report, self.config.labels, self.config.damages, len(ImageFolder(self.config.test)))
 
     # ---------------------------------------------------------------------------------------------- sets
 
@@ -189,22 +194,31 @@ class Pretraining(Study):
         data = SimCLR.Data(data=(config.data if is_own else out / f"set_{slug}",))
         steps = [train_step("simclr", data, simclr, Run(seed=seed, sample_every=0), run, quiet,
                             cost=config.pretraining * config.rivals / 150),
-                 self._judge(config.train, config.test, run, out / f"{slug}_{seed}_judged",
-                             config.steps if is_own else 0, quiet)]
-        if is_own and config.groups:
-            steps.append(self._judge(out / "coarse_train", out / "coarse_test", run, out / f"coarse_{seed}_judged", 0,
-                                     quiet))
+                 self._judge(config.train, config.test, run, out / f"{slug}_{seed}_judged", quiet,
+                             config.steps if is_own else 0)]
+        if is_own:  # against supervised training with all labels it gets all of them too
+            every = (len(ImageFolder(config.train)),)
+            steps.append(self._judge(config.train, config.test, run, out / f"own_all_{seed}_judged", quiet,
+                                     labels=every))
+            if config.groups:
+                steps.append(self._judge(out / "coarse_train", out / "coarse_test", run,
+                                         out / f"coarse_all_{seed}_judged", quiet, labels=every))
         return steps
 
-    def _judge(self, train: Path, test: Path, run: Path, place: Path, steps: int, quiet: bool) -> Step:
+    def _judge(self, train: Path, test: Path, run: Path, place: Path, quiet: bool, steps: int = 0,
+               labels: tuple[int, ...] = ()) -> Step:
         config = self.config
-        judge = LearningCurve.Config(train=train, data=test, labels=config.labels, draws=config.draws, steps=steps,
-                                     batch_size=config.batch_size, mirrored=config.mirrored)
+        judge = LearningCurve.Config(train=train, data=test, labels=labels or config.labels, draws=config.draws,
+                                     steps=steps, batch_size=config.batch_size, mirrored=config.mirrored)
         return judge_step(LearningCurve(judge), [run], place, quiet=quiet,
                           cost=30 + 2 * len(config.labels) * config.draws * steps * config.batch_size / 300)
 
     def _supervised(self, out: Path, slug: str, seed: int, quiet: bool) -> list[Step]:
-        """The same network on all labels, of pictures that are as they were, damaged, or of coarse classes."""
+        """The same network on all labels, of pictures that are as they were, damaged, or of coarse classes.
+
+        Its features are judged as those without labels are, on clean pictures: a head that learned from damaged ones
+        loses more than the features do.
+        """
         config, kind = self.config, slug.removeprefix("supervised").removeprefix("_")
         train = {"": config.train, "coarse": out / "coarse_train"}.get(kind, out / f"set_labelled_{kind}")
         test = out / "coarse_test" if kind == "coarse" else config.test
@@ -213,9 +227,12 @@ class Pretraining(Study):
             method="none", steps=config.steps, batch_size=config.batch_size, features=config.features,
             mirrored=config.mirrored, channels=channels, height=height, width=width)
         run = out / f"{slug}_{seed}"
-        return [train_step("semi_supervised", SemiSupervised.Data(data=train), learned, Run(seed=seed, sample_every=0),
-                           run, quiet, cost=config.steps * config.batch_size / 300),
-                evaluate_step(run, EvaluateJob(data=test, out=out / f"{slug}_{seed}_judged"), quiet, cost=5)]
+        steps = [train_step("semi_supervised", SemiSupervised.Data(data=train), learned, Run(seed=seed, sample_every=0),
+                            run, quiet, cost=config.steps * config.batch_size / 300),
+                 evaluate_step(run, EvaluateJob(data=test, out=out / f"{slug}_{seed}_judged"), quiet, cost=5)]
+        if kind != "coarse":
+            steps.append(self._judge(config.train, config.test, run, out / f"probed_{slug}_{seed}_judged", quiet))
+        return steps
 
 
 def _amount(share: float) -> str:

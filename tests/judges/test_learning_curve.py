@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from shape_sets import shapes
 
 from migaki.core.fit import Run, fit
 from migaki.core.trained import load_system
-from migaki.judges.described import chance_text, majority_share, untrained_twin
+from migaki.data.folder import ImageFolder
+from migaki.judges.described import Seen, chance_text, majority_share, untrained_twin, what_was_seen
 from migaki.judges.learning_curve import FROZEN, PIXELS, SUPERVISED, Curves, LearningCurve, verdict
 from migaki.judges.probe import Probe
 from migaki.report.label_curves import label_curves, labels_needed, needed_text
@@ -107,14 +109,53 @@ def test_the_verdict_counts_labels() -> None:
         for count, value in zip((10, 100), values, strict=True):
             for noise in (-0.01, 0.0, 0.01):
                 curves.add(name, count, value + noise)
-    said = verdict(curves, list(curves.found), (10, 100))
-    assert said.startswith(f"Worth it: with 10 labels, {FROZEN} − {PIXELS} is +15 ")
-    assert "without them that takes about 100 labels" in said
+
+    def said(tested: int = 2000, **options: bool) -> str:
+        return verdict(curves, list(curves.found), (10, 100), tested, **options)
+
+    assert said().startswith(f"Worth it: with 10 labels, {FROZEN} − {PIXELS} is +15 ")
+    assert "over draws of the labels of one training; without them that takes about 100 labels" in said()
+    assert said(60).startswith("Perhaps worth it")  # 15 of 100 points are 9 of 60 pictures
+    assert "without them" not in said(is_taught=True)
     for found, word in (([0.2, 0.36, 0.4], "Perhaps not worth it"), ([0.1, 0.11, 0.12], "Not worth it")):
-        curves.found[FROZEN][10] = found
-        assert verdict(curves, list(curves.found), (10, 100)).startswith(f"{word}: ")
-    curves.found[FROZEN][10] = [0.3, 0.3, 0.3]
-    assert verdict(curves, list(curves.found), (10, 100)).startswith("Not worth it")
+        curves.found[FROZEN][10] = {0: found}
+        assert said().startswith(f"{word}: ")
+    curves.found[FROZEN][10] = {0: [0.3, 0.3, 0.3]}
+    assert said().startswith("Not worth it")
+
+
+def test_draws_of_one_training_are_no_repetitions_of_it() -> None:
+    """Three runs of three draws are three values; only of a single run are the draws what there is."""
+    curves = Curves()
+    for run, middle in enumerate((0.5, 0.6, 0.7)):
+        for noise in (-0.1, 0.0, 0.1):
+            curves.add(FROZEN, 10, middle + noise, run)
+    np.testing.assert_allclose(curves.repetitions(FROZEN, 10), [50, 60, 70])
+    assert curves.num_runs == 3 and curves.mean(FROZEN, 10) == pytest.approx(0.6)
+    alone = Curves()
+    for value in (0.2, 0.4, 0.6):
+        alone.add(FROZEN, 10, value)
+    alone.add(FROZEN, 48, 0.9)  # all labels: a single draw
+    np.testing.assert_allclose(alone.repetitions(FROZEN, 10), [20, 40, 60])
+    np.testing.assert_allclose(alone.drawn((10, 48))[FROZEN], [[20, 90], [40, 90], [60, 90]])
+
+
+def test_what_a_run_had_seen_is_said(place: Path, tmp_path: Path) -> None:
+    """Labels of its own and pictures of the test, by the record; folders that are gone say nothing."""
+    tested = ImageFolder(place / "test")
+    assert what_was_seen([place / "run"], tested) == Seen([], False)
+    record = json.loads((place / "run" / "config.json").read_text())
+    cases: tuple[tuple[str, Any, dict[str, Any], bool, int], ...] = (
+            ("peeked", {"data": [str(place / "test")]}, {}, False, 1), ("gone", {"data": ["nowhere"]}, {}, False, 0),
+            ("taught", {"data": str(place / "train")}, {"num_classes": 3, "used": ["a.png"] * 40}, True, 1))
+    for name, data, config, taught, count in cases:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({
+            **record, "data": data, "config": {**record["config"], **config}}))
+        found = what_was_seen([tmp_path / name], tested)
+        assert found.is_taught == taught and len(found.sentences) == count
+    assert f"of the {len(tested)} pictures of the test" in what_was_seen([tmp_path / "peeked"], tested).sentences[0]
+    assert "was taught by 40 labels of its own" in what_was_seen([tmp_path / "taught"], tested).sentences[0]
 
 
 def test_labels_between_the_points_of_a_curve() -> None:

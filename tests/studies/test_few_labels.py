@@ -119,7 +119,7 @@ def test_pretraining_in_small(place: Path, tmp_path: Path) -> None:
     assert len(markdown(tmp_path / "out", "answer")) == 2 + 5
     rows = markdown(tmp_path / "out", "findings")[2:]
     assert len(rows) == 2 and all(row[-1].startswith("open: fewer than three seeds") for row in rows)
-    for name, count in (("quality", 2), ("supervised", 3)):
+    for name, count in (("quality", 2), ("supervised", 2), ("probed", 3), ("all_labels", 2), ("coarse", 2)):
         assert len([row for row in markdown(tmp_path / "out", name)[2:] if row[-1] != "nothing"]) == count
     assert "orth it: with 3 labels" in (tmp_path / "out" / "report.html").read_text()
 
@@ -127,7 +127,8 @@ def test_pretraining_in_small(place: Path, tmp_path: Path) -> None:
 def test_amounts_and_domains_are_arms_too(place: Path, tmp_path: Path) -> None:
     plan = Pretraining(replace(small(place), amounts=(0.25, 0.5), groups=())).plan(tmp_path, True)
     assert [arm.slug for arm in plan.arms] == [
-        "own", "amount_25", "amount_50", "pepper", "own_equal", "others", "half", "supervised", "supervised_pepper"]
+        "own", "amount_25", "amount_50", "pepper", "own_equal", "others", "half", "own_all", "supervised",
+        "supervised_pepper", "probed_supervised", "probed_supervised_pepper"]
 
 
 @pytest.mark.parametrize(("options", "word"), [

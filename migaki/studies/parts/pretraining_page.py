@@ -20,20 +20,18 @@ _CAPTION = "Paired by seed; in points of accuracy, in brackets the 95 % interval
            "size: nothing is said about millions of pictures."
 
 
-def compose_axes(report: StudyReport, labels: Sequence[int], amounts: Sequence[float],
-                 damages: Sequence[str]) -> None:
-    """Compose the page: see the module."""
+def compose_axes(report: StudyReport, labels: Sequence[int], damages: Sequence[str], tested: int) -> None:
+    """Compose the page: see the module. `tested` is the number of pictures that judge."""
     curves = _curves(report, labels)
     names = list(curves.found)
     report.section("The answer")
-    report.text(verdict(curves, names, labels))
+    report.text(verdict(curves, names, labels, tested))
     rows: list[list[Entry]] = [[name, *(f"{100 * curves.mean(name, count):.1f}" for count in labels)] for name in names]
     report.table("answer", Table(["accuracy, %", *(f"{count:,} labels" for count in labels)], rows,
                                  "The mean over seeds and draws."))
-    found = {name: 100 * np.array([curves.found[name][count] for count in labels]).T for name in names}
-    report.figure("answer_curves", label_curves(labels, found), "The band is from the lowest to the highest seed.",
-                  is_chart=True)
-    shown = [slug for slug in report.outcomes if slug != "coarse" and not slug.startswith("supervised")]
+    report.figure("answer_curves", label_curves(labels, curves.drawn(labels)),
+                  "The band is from the lowest to the highest seed.", is_chart=True)
+    shown = [slug for slug in report.outcomes if not slug.endswith("_all") and "supervised" not in slug]
     some = [slug for slug in shown if slug.startswith("amount_")]
     for title, slug, arms in (("Amount", "amount", [*some, "own"]),
                               ("Domain", "domain", [one for one in shown if one in ("own_equal", "others", "half")]),
@@ -42,8 +40,17 @@ def compose_axes(report: StudyReport, labels: Sequence[int], amounts: Sequence[f
             report.section(title)
             report.compare(slug, arms)
     report.section("Supervised training beside")
-    report.compare("supervised", [slug for slug in report.outcomes if slug.startswith("supervised")],
-                   measures=report.measures[:1])
+    report.compare("supervised", [slug for slug in report.outcomes if slug.startswith("supervised") and
+                                  slug != "supervised_coarse"], measures=report.measures[:1],
+                   caption="By its own head, which learned from the same pictures.")
+    report.compare("probed", ["own", *(slug for slug in report.outcomes if slug.startswith("probed"))],
+                   caption="Features as those without labels: the probe learns from clean pictures.")
+    report.compare("all_labels", ["own_all", "supervised"], measures=report.measures[:1],
+                   caption="The probe has all labels too.")
+    if "coarse_all" in report.outcomes:
+        report.section("Coarse classes")
+        report.compare("coarse", ["coarse_all", "supervised_coarse"], measures=report.measures[:1],
+                       caption="The probe has all labels too.")
     report.section("The findings of Cole et al. (CVPR 2022)")
     report.table("findings", Table(["finding", "measured here", "difference", "so it is"],
                                    _findings(report, some, damages), _CAPTION))
@@ -53,16 +60,16 @@ def _curves(report: StudyReport, labels: Sequence[int]) -> Curves:
     """The figures of one's own pictures, one repetition for each seed."""
     curves = Curves()
     for name, word in _WORDS.items():
-        for figures in report["own"].figures:
+        for run, figures in enumerate(report["own"].figures):
             for count in labels:
                 if f"{word}_{count}" in figures:
-                    curves.add(name, count, figures[f"{word}_{count}"])
+                    curves.add(name, count, figures[f"{word}_{count}"], run)
     return curves
 
 
 def _findings(report: StudyReport, some: Sequence[str], damages: Sequence[str]) -> list[list[Entry]]:
     rows: list[list[Entry]] = []
-    own, supervised = _most(report, "own"), _most(report, "supervised")
+    own, probed = _most(report, "own"), _most(report, "probed_supervised")
     if some:
         gain = paired_difference(_most(report, some[-1]), own, num_resamples=1000)
         rows.append(["more pictures of the domain bring little beyond a certain number",
@@ -72,16 +79,18 @@ def _findings(report: StudyReport, some: Sequence[str], damages: Sequence[str]) 
         rows.append(["pictures of other domains mixed in do not help", "half and half − as many of one's own",
                      str(gain), _no_gain(gain)])
     for kind in damages:
-        lost, lost_supervised = own - _most(report, kind), supervised - _most(report, f"supervised_{kind}")
+        lost, lost_supervised = own - _most(report, kind), probed - _most(report, f"probed_supervised_{kind}")
         more = paired_difference(lost_supervised, lost, num_resamples=1000)
         rows.append([f"damaged pictures harm it more than supervised training: {DAMAGES[kind]}",
-                     f"it loses {lost.mean():.1f}, supervised training {lost_supervised.mean():.1f}", str(more),
+                     f"its features lose {lost.mean():.1f}, supervised ones {lost_supervised.mean():.1f}", str(more),
                      _more(more)])
-    if "coarse" in report.outcomes:
-        fine, coarse = supervised - own, _most(report, "supervised_coarse") - _most(report, "coarse")
+    if "coarse_all" in report.outcomes:
+        fine = _most(report, "supervised") - _most(report, "own_all")
+        coarse = _most(report, "supervised_coarse") - _most(report, "coarse_all")
         more = paired_difference(coarse, fine, num_resamples=1000)
         rows.append(["the gap to supervised training is larger for finer classes",
-                     f"the gap is {fine.mean():.1f}, with coarse classes {coarse.mean():.1f}", str(more), _more(more)])
+                     f"with all labels the gap is {fine.mean():.1f}, with coarse classes {coarse.mean():.1f}",
+                     str(more), _more(more)])
     return rows
 
 
