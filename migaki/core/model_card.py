@@ -79,7 +79,7 @@ def _front_matter(system: System, name: str, evaluation: Mapping[str, Any] | Non
 
 def _usage(system: System, name: str) -> list[str]:
     """How the run is used from the command line and from Python; RUN stands for its folder."""
-    shell = ["migaki apply RUN --input PICTURES --out OUT"]
+    shell = [*system.next_steps, "migaki apply RUN --input PICTURES --out OUT"]
     if system.metric() is not None:
         shell.append("migaki evaluate RUN --data LABELLED")
     shell += ["migaki serve try RUN", "migaki export RUN --out model.onnx",

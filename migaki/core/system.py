@@ -58,6 +58,8 @@ class System(nn.Module, ABC):
     """What `prepare` has to say of the data; said once a run begins or goes on, so not before it is refused."""
     batch_of: ClassVar[str] = "image"
     """What the rows of a batch are, in one word: for the lines that say how fast it learns."""
+    next_steps: ClassVar[tuple[str, ...]] = ()
+    """Commands that one runs next, RUN standing for the folder, where these are not `apply` and `evaluate`."""
     applied_by: ClassVar[str] = ""
     """The change with an option `run` that `apply RUN` stands for, where using a run takes options of its own."""
 

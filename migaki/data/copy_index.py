@@ -9,6 +9,7 @@ are copies, by which likenesses become probabilities. Nothing in it is unpickled
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -121,7 +122,7 @@ def _about(found: Any, where: Path) -> About:
                         f"{_AGAIN}")
     pairs = [found[name] for name in ("cosine", "support", "is_copy")]
     if len(pairs[0]) != len(pairs[2]) or len(pairs[1]) not in (0, len(pairs[0])) or not all(
-            isinstance(value, int | float) for part in pairs for value in part):
+            isinstance(value, int | float) and math.isfinite(value) for part in pairs for value in part):
         raise UserError(f"{show(where)}: its known pairs do not fit together: {_AGAIN}")
     values: dict[str, Any] = {name: tuple(found[name]) if kind is list else found[name] for name, kind in kinds.items()}
     return About(**values)

@@ -84,7 +84,7 @@ class Copies(Judge):
             rows.append(_Row(name, rank_copies(scores, truth), rank_copies(cosines, truth).micro_ap, {
                 operator: rank_copies(scores[some], truth[some]).micro_ap for operator, some in operators.items()}))
             progress(number, len(ways))
-        return self._findings(runs, rows)
+        return self._findings(runs, rows, {name: int((some & (truth >= 0)).sum()) for name, some in operators.items()})
 
     def _ways(self, runs: Sequence[Path], device: torch.device) -> dict[str, Callable[[ImageFolder], Tensor]]:
         """What describes the pictures of a folder, by name: the runs, then what needs no training."""
@@ -98,7 +98,7 @@ class Copies(Judge):
             ways[_UNTRAINED] = partial(by, untrained_twin(load_system(runs[0]), runs[0]))
         return ways | {name: partial(plain_descriptors, how=how) for name, how in PLAIN.items()}
 
-    def _findings(self, runs: Sequence[Path], rows: list[_Row]) -> Findings:
+    def _findings(self, runs: Sequence[Path], rows: list[_Row], copies: dict[str, int]) -> Findings:
         free = max(rows[len(runs):], key=lambda row: row.ranking.micro_ap)
         return Findings(
             title="Copies", record={"runs": list(map(str, runs)), "references": str(self.config.references),
@@ -106,13 +106,13 @@ class Copies(Judge):
                                     "version": __version__},
             figures=_mean(rows[: len(runs)] or [free]) | {
                 "threshold": (rows[0] if runs else free).ranking.threshold,
-                "without_training": {row.name: _mean([row]) for row in rows[len(runs):]}},
+                "without_training": {row.name: _mean([row]) for row in rows[len(runs):]}, "copies_by_operator": copies},
             baseline=_mean([free]), baseline_name=free.name, notes=[_ABOUT], sections=[
                 Section(columns=["descriptors", "muAP of cosines", "muAP", "recall at 90 %", "threshold", "first"],
                         rows=[[row.name, row.plain, row.ranking.micro_ap, row.ranking.recall, row.ranking.threshold,
                                row.ranking.first] for row in rows]),
-                Section(heading="muAP by operator", columns=["operator", *(row.name for row in rows)],
-                        rows=[[name, *(row.each[name] for row in rows)] for name in rows[0].each])])
+                Section(heading="muAP by operator", columns=["operator", "copies", *(row.name for row in rows)],
+                        rows=[[name, count, *(row.each[name] for row in rows)] for name, count in copies.items()])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,8 @@ def _mean(rows: Sequence[_Row]) -> dict[str, Any]:
 
 
 def truth_of(queries: ImageFolder, references: ImageFolder) -> tuple[Tensor, dict[str, Tensor]]:
-    """The place of each query's original or -1 (Q,), and for each operator the rows that it altered with all decoys."""
+    """The place of each query's original or -1 (Q,), and for each operator of a copy the rows that it altered with all
+    decoys."""
     places = {name: number for number, name in enumerate(references.names)}
     truth, made_by = [], []
     for index, name in enumerate(queries.names):
@@ -148,5 +149,5 @@ def truth_of(queries: ImageFolder, references: ImageFolder) -> tuple[Tensor, dic
     if max(truth) < 0:
         raise UserError(f"{show(queries.path)}: no query has an original: give some with a 'reference'")
     found = torch.tensor(truth)
-    known = sorted({operator for one in made_by for operator in one})
+    known = sorted({operator for one, place in zip(made_by, truth, strict=True) if place >= 0 for operator in one})
     return found, {operator: torch.tensor([operator in one for one in made_by]) | (found < 0) for operator in known}

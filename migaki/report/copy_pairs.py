@@ -20,13 +20,13 @@ Box = Sequence[float]
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A picture (C, H, W) in [0, 1] and its original, the box of the shared part in each (x, y, width, height in px),
-    and a caption."""
+    and the captions of both."""
 
     query: Tensor
     original: Tensor
     region: Box | None
     original_region: Box | None
-    caption: str
+    captions: tuple[str, str]
 
 
 def pairs_sheet(pairs: Sequence[Pair]) -> bytes:
@@ -38,10 +38,19 @@ def pairs_sheet(pairs: Sequence[Pair]) -> bytes:
     font = ImageFont.load_default(12)
     for number, pair in enumerate(pairs):
         left, top = number % columns * (wide + 2 * _GAP), number // columns * high
-        draw.text((left, top), pair.caption, fill=_INK, font=font)
         for side, (image, box) in enumerate(((pair.query, pair.region), (pair.original, pair.original_region))):
+            draw.text((left + side * (_SIDE + _GAP), top), _fitting(pair.captions[side], font), fill=_INK, font=font)
             canvas.paste(_framed(image, box), (left + side * (_SIDE + _GAP), top + _LINE))
     return png(canvas)
+
+
+def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """As much of a caption as fits above a picture: its middle is left out."""
+    shown, keep = text, len(text)
+    while keep > 4 and font.getlength(shown) > _SIDE:
+        keep -= 1
+        shown = f"{text[: keep - keep // 2]}…{text[len(text) - keep // 2 :]}"
+    return shown
 
 
 def _framed(image: Tensor, box: Box | None) -> Image.Image:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from migaki.core.alarms import alarms
-from migaki.core.discovery import names_in
+from migaki.core.discovery import find_class, names_in
 from migaki.core.files import open_plain, show
 from migaki.core.log import read_rows
+from migaki.core.system import System
 from migaki.core.terms import meaning
 from migaki.core.trained import read_record
 from migaki.report.curves import curve_panels
@@ -61,7 +62,8 @@ def run_page(run: Path) -> Page:
 
 def usage(system: str) -> list[str]:
     """Returns the commands that use a run, or repeat it."""
-    return ["migaki apply RUN --input PICTURES --out OUT", "migaki evaluate RUN --data LABELLED",
+    cls: type[System] = find_class("systems", system, System)
+    return [*cls.next_steps, "migaki apply RUN --input PICTURES --out OUT", "migaki evaluate RUN --data LABELLED",
             "migaki serve try RUN", "migaki export RUN --out model.onnx",
             f"migaki train {system} --config RUN/config.json --out AGAIN"]
 

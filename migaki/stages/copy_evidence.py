@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +31,12 @@ Bytes = NDArray[np.uint8]
 
 RIVALS: Final = 3
 """Nearest pictures whose mean likeness is taken off a picture's likenesses."""
+
+SPARE: Final = 8
+"""Doubles of an original that a search looks past without looking again."""
+
+_DOUBLE: Final = 0.98  # cosine; EfficientNet-Lite0 gives 0.98 to 1 when a picture is encoded again, others at most 0.92
+_SAMPLE: Final = 256  # rows by which it is told how like each other pictures are
 
 
 def refuse_options(name: str, job: ApplyJob) -> None:
@@ -114,20 +120,42 @@ def merged(near: Floats, found: NDArray[np.int64], parts: int, count: int) -> tu
         [row[one] for row, one in zip(found, first, strict=True)])
 
 
-def usual_likeness(queries: Floats, near: Floats, background: Floats | None) -> Floats:
+def double_level(rows: Floats) -> float:
+    """The cosine from which two pictures of an index are doubles: one of them saved again, whatever its name.
+
+    It lies above what pictures usually have with their nearest: a network that has learned little finds all alike.
+    """
+    sample = np.asarray(rows[:: max(1, len(rows) // _SAMPLE)][:_SAMPLE], np.float32)
+    near, _ = nearest(sample, rows, 2)
+    usual = float(np.quantile(near[:, 1], 0.25)) if near.shape[1] > 1 else 0.0
+    return min(0.9999, max(_DOUBLE, 1 - (1 - usual) / 4))
+
+
+def doubles_of(place: int, others: NDArray[np.int64], rows: Floats, level: float) -> NDArray[np.bool_]:
+    """Which of the pictures `others` (K,) of an index are doubles of the one at `place`, or that one itself."""
+    alike = np.asarray(rows[others], np.float32) @ np.asarray(rows[place], np.float32)
+    found: NDArray[np.bool_] = (alike >= level) | (others == place)
+    return found
+
+
+def rivals_of(near: Floats, found: NDArray[np.int64], rows: Floats, level: float) -> list[Floats]:
+    """For each query the cosines of the at most `RIVALS` nearest pictures that are not the likest nor its doubles."""
+    return [scores[~doubles_of(int(places[0]), places, rows, level)][:RIVALS]
+            for scores, places in zip(near, found, strict=True)]
+
+
+def usual_likeness(queries: Floats, rivals: Sequence[Floats], background: Floats | None) -> Floats:
     """How like each query is to pictures that it is no copy of, (Q,): what is like everything is no evidence.
 
     The mean cosine to the `RIVALS` nearest pictures of the background (Pizzi et al., CVPR 2022, section 4) or, without
-    one, to those of the index behind the nearest: a picture has one original, as a rule.
+    one, to its `rivals` in the index: a picture has one original, as a rule, and doubles of that are none of them.
 
-    Shape: queries (Q, P, D); near (Q, K), the cosines of the nearest pictures of the index, the highest first
+    Shape: queries (Q, P, D)
     """
-    rivals = near[:, 1 : 1 + RIVALS]
     if background is not None:
         near, found = nearest(queries.reshape(-1, queries.shape[2]), background, RIVALS)
-        rivals, _ = merged(near, found, queries.shape[1], RIVALS)
-    usual: Floats = rivals.mean(1) if rivals.shape[1] else np.zeros(len(queries), np.float32)
-    return usual
+        rivals = [*merged(near, found, queries.shape[1], RIVALS)[0]]
+    return np.array([one.mean() if len(one) else 0.0 for one in rivals], np.float32)
 
 
 class Pictured:

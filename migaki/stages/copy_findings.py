@@ -17,13 +17,14 @@ from migaki.changes.find_copies import FindCopies
 from migaki.core.files import show
 from migaki.core.judge import Findings, Section
 from migaki.core.notices import notice
+from migaki.core.plural import counted
 from migaki.data.copy_index import CopyIndex, picture_of
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.copy_columns import original_of
 from migaki.metrics.copies import rank_found
 from migaki.report.copy_pairs import Pair, as_picture, pairs_sheet
 from migaki.stages.apply_job import ApplyJob
-from migaki.stages.copy_evidence import colours_of
+from migaki.stages.copy_evidence import colours_of, double_level, doubles_of
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
@@ -34,7 +35,12 @@ _ABOUT: Final = (
     "One row a picture and one of its likeliest originals, in one ranking of all. The probability comes from copies of "
     "pictures of the index that were made when it was written, and from pictures without a copy there: real copies may "
     "be altered in other ways. A pair is called a copy if that is likelier than not, from the score on from which "
-    "{precision:.0%} of the made pairs are copies.")
+    "{precision:g} of the made pairs ({copies} copies, {others} others) are copies.")
+
+_JUDGED: Final = (
+    "The set says what its pictures were made from. Copies: pictures whose original is in the index. muAP: all pairs "
+    "in one ranking. First: the likeliest original is the right one. Called precision and recall: of pairs that are "
+    "called copies, and of the copies. Doubles of an original count as neither right nor wrong.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class Pairs:
     chances: NDArray[np.float64]
     is_copy: NDArray[np.bool_]
     matches: list[list[Match]]
+    own: Places  # (Q,), where the pictures themselves are in the index; -1 for those that are not there
 
     def order(self) -> list[tuple[int, int]]:
         """All pairs, the likeliest first."""
@@ -86,18 +93,26 @@ def findings_of(pairs: Pairs, config: FindCopies.Config, job: ApplyJob, pictures
     order = pairs.order()
     rows = "".join(json.dumps(pairs.row(*pair), ensure_ascii=False) + "\n" for pair in order)
     called = int(pairs.is_copy.any(1).sum())
-    figures: dict[str, Any] = {"pictures": len(pairs.folder), "index": len(pairs.index.names), "with_a_copy": called}
+    figures: dict[str, Any] = {"pictures": len(pairs.folder), "index": len(pairs.index.names), "called_copies": called}
     figures |= _judged(pairs, truth)
-    notes = [_ABOUT.format(precision=config.pair_precision)]
+    known = pairs.index.about.is_copy
+    notes = [f"{counted(called, 'picture')} of {len(pairs.folder):,} {'is' if called == 1 else 'are'} called a copy.",
+             _ABOUT.format(precision=config.pair_precision, copies=sum(known), others=len(known) - sum(known)),
+             *([_JUDGED] if truth else [])]
     sections = []
-    folder = pictures or Path(pairs.index.about.pictures)
-    if folder.is_dir():
+    folder = pictures or config.pictures or Path(pairs.index.about.pictures)
+    if not folder.is_dir():
+        notes.append(f"The pictures of the index are not at {show(folder)} any more, so none are shown: --pictures "
+                     "says where they are.")
+    else:
         framed = "" if config.verify == "none" else "; framed: the part that both share"
-        caption = f"Left the picture, right its original{framed}. Above each pair: the probability that it is a copy."
+        caption = (f"Left the picture, right its original{framed}. Above each pair: the probability that it is a copy, "
+                   "and both names.")
         for heading, chosen in _to_look_at(pairs, order):
             sheet = pairs_sheet([_shown(pairs, folder, *pair) for pair in chosen])
             sections.append(Section(heading=heading, picture=sheet, caption=caption))
-    sections.append(Section(heading="Pairs", is_folded=True, columns=[
+    listed = f": the {_LISTED} likeliest of {len(order):,}, all in copies.jsonl" if len(order) > _LISTED else ""
+    sections.append(Section(heading=f"Pairs{listed}", is_folded=True, columns=[
         "picture", "original", "probability", "copy", "cosine", "key points"], rows=[
         [row["file_name"], row["original"], row["probability"], "yes" if row["is_copy"] else "no", row["cosine"],
          row["key_points"]] for row in (pairs.row(*pair) for pair in order[:_LISTED])]))
@@ -109,7 +124,15 @@ def findings_of(pairs: Pairs, config: FindCopies.Config, job: ApplyJob, pictures
 
 
 def _to_look_at(pairs: Pairs, order: list[tuple[int, int]]) -> list[tuple[str, list[tuple[int, int]]]]:
-    """The likeliest pairs, and those on both sides of the score from which a pair is called a copy: these want eyes."""
+    """The likeliest pairs, and those on both sides of the score from which a pair is called a copy: these want eyes.
+
+    Where a folder was searched in its own index, two pictures are a pair once.
+    """
+    once: dict[tuple[int, int], tuple[int, int]] = {}
+    for number, (query, rank) in enumerate(order):
+        both = int(pairs.own[query]), int(pairs.places[query, rank])
+        once.setdefault((min(both), max(both)) if both[0] >= 0 else (-1 - number, 0), (query, rank))
+    order = list(once.values())
     called = [pair for pair in order if pairs.is_copy[pair]]
     doubted = [pair for pair in order if not pairs.is_copy[pair]]
     if not called:
@@ -141,16 +164,29 @@ def _judged(pairs: Pairs, truth: list[str | None]) -> dict[str, Any]:
         return {}
     is_pair = torch.tensor([[pairs.original(query, rank) == name for rank in range(pairs.scores.shape[1])]
                             for query, name in enumerate(truth)])
+    is_double = torch.from_numpy(_doubles(pairs, truth)) & ~is_pair
     count = sum(name is not None for name in truth)
-    found = rank_found(torch.from_numpy(pairs.scores), is_pair, count)
-    called = torch.from_numpy(pairs.is_copy)
+    found = rank_found(torch.from_numpy(pairs.scores).masked_fill(is_double, -torch.inf), is_pair, count)
+    called = torch.from_numpy(pairs.is_copy) & ~is_double
     right, taken = int((is_pair & called).sum()), int(called.sum())
     return {"copies": count, "micro_ap": found.micro_ap, "recall_at_90_precision": found.recall, "first": found.first,
             **({"called_precision": right / taken} if taken else {}), "called_recall": right / count}
+
+
+def _doubles(pairs: Pairs, truth: list[str | None]) -> NDArray[np.bool_]:
+    """Which pairs (Q, K) are of a picture and a double of its original: neither right nor wrong."""
+    rows, known = pairs.index.descriptors, {name: place for place, name in enumerate(pairs.index.names)}
+    level, found = double_level(rows), np.zeros(pairs.places.shape, bool)
+    for query, name in enumerate(truth):
+        if name is not None:
+            found[query] = doubles_of(known[name], pairs.places[query], rows, level)
+    return found
 
 
 def _shown(pairs: Pairs, folder: Path, query: int, rank: int) -> Pair:
     match = pairs.matches[query][rank]
     sides = [as_picture(colours_of(path)) for path in (
         pairs.folder.file(query), picture_of(folder, pairs.original(query, rank)))]
-    return Pair(sides[0], sides[1], match.region, match.original_region, f"{pairs.chances[query, rank]:.1%}")
+    names = [Path(name).name for name in (pairs.folder.names[query], pairs.original(query, rank))]
+    return Pair(sides[0], sides[1], match.region, match.original_region,
+                (f"{pairs.chances[query, rank]:.1%}  {names[0]}", names[1]))

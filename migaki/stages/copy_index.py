@@ -16,6 +16,7 @@ from migaki import __version__
 from migaki.changes.index import Index
 from migaki.core.errors import UserError
 from migaki.core.files import exclusive, make_folder, show
+from migaki.core.notices import notice
 from migaki.core.progress import Bar
 from migaki.data.copy_index import About, write_about, write_descriptors
 from migaki.data.feature_store import prepared
@@ -30,11 +31,15 @@ from migaki.ops.copy_views import CopyViews, copy_views
 from migaki.stages.apply_job import ApplyJob
 from migaki.stages.copy_evidence import (
     RIVALS,
+    SPARE,
     Describing,
     Pictured,
+    double_level,
+    doubles_of,
     merged,
     refuse_options,
     require_place,
+    rivals_of,
     usual_likeness,
 )
 
@@ -99,7 +104,11 @@ class _Known:
 
 def _known_pairs(folder: ImageFolder, describing: Describing, rows: Floats, background: Floats | None,
                  config: Index.Config, seed: int, quiet: bool) -> _Known:
-    """Copies of drawn pictures beside their originals, and beside what is likest among all other pictures."""
+    """Copies of drawn pictures beside their originals, and beside what is likest among all other pictures.
+
+    A double of the original, saved again, is no other picture.
+    """
+    level, count, doubled = double_level(rows), RIVALS + 3 + SPARE, 0
     chosen = np.random.default_rng(seed).permutation(len(folder))[: config.calibrate].tolist()
     # A lone picture at the end would have itself before it in its batch.
     groups = [chosen[start : start + _TOGETHER] for start in range(0, len(chosen), _TOGETHER)]
@@ -113,21 +122,32 @@ def _known_pairs(folder: ImageFolder, describing: Describing, rows: Floats, back
             images = torch.cat([prepared(folder.file(place), _SIDE, whole=True) for place in places])
             copies, _ = copy_views(images, _USUAL, tables)
             described = describing.of(copies, config.parts)  # (B, P, D)
-            count = described.shape[1]
-            near, found = merged(*nearest(described.reshape(-1, rows.shape[1]), rows, RIVALS + 3), count, RIVALS + 3)
+            parts = described.shape[1]
+            near, found = merged(*nearest(described.reshape(-1, rows.shape[1]), rows, count), parts, count)
             for number, place in enumerate(places):
                 picture = Pictured(_grey(copies[number])) if config.verify == "sift" else None
                 # The picture before it in the batch may lie beside or behind it, so that it is no stranger.
-                others = [rank for rank, at in enumerate(found[number]) if at not in (place, places[number - 1])]
-                own = [rank for rank, at in enumerate(found[number]) if at == place]
+                same, before = (doubles_of(at, found[number], rows, level) for at in (place, places[number - 1]))
+                others = [*np.flatnonzero(~same & ~before)]
+                own = [*np.flatnonzero(found[number] == place)]
+                doubled += int(same.sum()) > len(own)
+                if not others:  # all that is near is the same picture
+                    continue
                 # As a search sees it: the index without the original, and with it where it is among the nearest.
                 for rank, ranks in ((others[0], others), *((rank, sorted([rank, *others])) for rank in own)):
-                    usual = usual_likeness(described[number : number + 1], near[number : number + 1, ranks], background)
+                    rivals = rivals_of(near[number : number + 1, ranks], found[number : number + 1, ranks], rows, level)
+                    usual = usual_likeness(described[number : number + 1], rivals, background)
                     at = int(found[number, rank])
                     inside = None if picture is None else picture.within(originals(at))
                     known.add(float(near[number, rank] - usual[0]), 0 if inside is None else inside.support,
                               at == place)
             bar.advance(len(places), "")
+    if not known.cosine:
+        raise UserError(f"{show(folder.path)}: all of its pictures look the same to the network: give others, or "
+                        "another --model")
+    if doubled:
+        notice(f"{show(folder.path)}: {doubled} of {len(chosen)} pictures that were drawn are there more than once: a "
+               "search finds all of them")
     return known
 
 

@@ -16,6 +16,7 @@ from migaki.changes.find_copies import FindCopies
 from migaki.core import engine
 from migaki.core.errors import UserError
 from migaki.core.files import exclusive, make_folder, show
+from migaki.core.notices import notice
 from migaki.core.progress import Bar
 from migaki.data.copy_index import CopyIndex, open_index, picture_of
 from migaki.data.folder import ImageFolder
@@ -28,12 +29,15 @@ from migaki.report.findings import write_findings
 from migaki.stages.apply_job import ApplyJob
 from migaki.stages.copy_evidence import (
     RIVALS,
+    SPARE,
     Describing,
     Pictured,
+    double_level,
     in_parts,
     merged,
     refuse_options,
     require_place,
+    rivals_of,
     usual_likeness,
 )
 from migaki.stages.copy_findings import Match, Pairs, findings_of, judgeable
@@ -61,11 +65,9 @@ def search(name: str, change: FindCopies, job: ApplyJob, *, command: str = "", q
     pictures = _pictures(index, config) if config.verify == "sift" else None
     queries = in_parts(describing.rows(folder, job, "describing", quiet, index.about.parts),
                        PARTS if index.about.parts else 1)
-    count = max(config.nearest, RIVALS + 1)
-    near, found = merged(*_nearest(index, queries.reshape(-1, queries.shape[2]), count, config.search, job),
-                         queries.shape[1], count)
-    usual = usual_likeness(queries, near, index.background)
-    near, found = near[:, : config.nearest] - usual[:, None], found[:, : config.nearest]
+    own = _own_places(index, folder, config, job)
+    near, found, rivals = _found(index, queries, own, config, job)
+    near = near - usual_likeness(queries, rivals, index.background)[:, None]
     matches = _matches(folder, index, pictures, found, quiet)
     cosines = near.astype(float).ravel()
     support = np.array([one.support for row in matches for one in row], float)
@@ -74,10 +76,13 @@ def search(name: str, change: FindCopies, job: ApplyJob, *, command: str = "", q
     # The copies of the calibration are easily told, so that 9 in 10 pairs may still be right where hardly one more is.
     is_copy = (logits >= threshold) & (chances >= 0.5)
     pairs = Pairs(folder, index, near, found, logits.reshape(near.shape), chances.reshape(near.shape),
-                  is_copy.reshape(near.shape), matches)
+                  is_copy.reshape(near.shape), matches, own)
     make_folder(job.out)
     with exclusive(job.out):
-        write_findings(job.out, findings_of(pairs, config, job, pictures, truth), "copies", command)
+        findings = findings_of(pairs, config, job, pictures, truth)
+        write_findings(job.out, findings, "copies", command)
+    if not quiet:
+        print(f"{findings.notes[0]} See {show(job.out / 'copies.html')}.")
     return job.out
 
 
@@ -120,6 +125,9 @@ def _pictures(index: CopyIndex, config: FindCopies.Config) -> Path:
     if not folder.is_dir():
         raise UserError(f"{show(folder)}: the pictures of {show(index.path)} are not there any more: give their folder "
                         "as --pictures, or --verify none")
+    if ImageFolder(folder).fingerprint != index.about.fingerprint:
+        notice(f"{show(folder)}: its pictures are not those that {show(index.path)} was made from: what has changed is "
+               "compared with what it was, until `migaki apply index` makes the index again")
     lacking = next((name for name in index.names if not Path(str(picture_of(folder, name))).exists()), None)
     if lacking is not None:
         raise UserError(f"{show(folder)}: lacks {show(lacking)}, which {show(index.path)} names: give the folder of "
@@ -147,6 +155,49 @@ class SearchTask(engine.Task[tuple[Floats, Places]]):
             return scores, places + chunk[0]
 
         return part
+
+
+def _own_places(index: CopyIndex, folder: ImageFolder, config: FindCopies.Config, job: ApplyJob) -> Places:
+    """The places (Q,) in the index of the pictures that are searched, by their files; -1 for one that is not there.
+
+    A picture is no copy of itself, so that a folder can be searched in its own index.
+    """
+    known, indexed = {name: place for place, name in enumerate(index.names)}, (
+        config.pictures or Path(index.about.pictures)).resolve()
+    files = [(job.input.resolve() / name) for name in folder.names]
+    own = np.array([known.get(file.relative_to(indexed).as_posix(), -1) if file.is_relative_to(indexed) else -1
+                    for file in files], np.int64)
+    if count := int((own >= 0).sum()):
+        notice(f"{show(folder.path)}: {count} of its {len(folder)} pictures are in the index themselves, and are not "
+               "compared with themselves")
+    return own
+
+
+def _found(index: CopyIndex, queries: Floats, own: Places, config: FindCopies.Config,
+           job: ApplyJob) -> tuple[Floats, Places, list[Floats]]:
+    """Cosines and places (Q, K) of the nearest other pictures, and the cosines of each query's rivals."""
+    level, rows, parts = double_level(index.descriptors), index.descriptors, queries.shape[1]
+    most = len(rows) - int((own >= 0).any())
+    count = min(most, max(config.nearest, RIVALS + 1) + SPARE)
+    near, found = _without(own, *merged(*_nearest(index, queries.reshape(-1, queries.shape[2]), count + 1,
+                                                  config.search, job), parts, count + 1), count)
+    rivals = rivals_of(near, found, rows, level)
+    while count < most and (lacking := [row for row, one in enumerate(rivals) if len(one) < RIVALS]):
+        count = min(most, 8 * count)  # an original with many doubles
+        wider, places = _without(own[lacking], *merged(*_nearest(
+            index, queries[lacking].reshape(-1, queries.shape[2]), count + 1, config.search, job), parts, count + 1),
+            count)
+        for row, one in zip(lacking, rivals_of(wider, places, rows, level), strict=True):
+            rivals[row] = one
+    return near[:, : config.nearest], found[:, : config.nearest], rivals
+
+
+def _without(own: Places, near: Floats, found: Places, count: int) -> tuple[Floats, Places]:
+    """The `count` nearest (Q, K) of each query but the picture at its place of `own` (Q,)."""
+    is_left_out = found == own[:, None]
+    is_left_out[~is_left_out.any(1), count:] = True  # as many of each
+    keep = np.argsort(is_left_out, 1, kind="stable")[:, : min(count, found.shape[1] - int((own >= 0).any()))]
+    return np.take_along_axis(near, keep, 1), np.take_along_axis(found, keep, 1)
 
 
 def _nearest(index: CopyIndex, queries: Floats, count: int, search: Engine, job: ApplyJob) -> tuple[Floats, Places]:

@@ -6,6 +6,8 @@ core each on 32 px, `--preset quick` about a minute each.
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -107,12 +109,11 @@ class BackbonesStudy(Study):
         report.section("Cost")
         rows: list[list[Entry]] = []
         for name, (width, cost) in widths.items():
-            seconds = [timing.seconds for timing in report.timings
-                       if " train " in timing.command and f"/{name}_" in timing.command]
+            seconds = [timing.cpu_seconds for timing in report.timings if _made_by(timing.command, name)]
             pace = sum(seconds) / len(seconds) / self.config.steps if seconds else 0.0
             rows.append([name, width, f"{cost.parameters:,}", f"{cost.multiply_adds / 1e6:.2f}", f"{1000 * pace:.0f}"])
         report.table("cost", Table(
-            ["network", "--features", "parameters", "million multiply-adds a picture", "ms an update, one thread"],
+            ["network", "--features", "parameters", "million multiply-adds a picture", "CPU ms an update"],
             rows, "Multiply-adds are those of convolutions and matrix products; depthwise convolutions, norms and "
             "small matrices take more time for each than others, which the last column tells."))
 
@@ -128,6 +129,13 @@ class BackbonesStudy(Study):
             budget = budget or cost.multiply_adds
             found[name] = (wide, cost)
         return found
+
+
+def _made_by(command: str, name: str) -> bool:
+    """Whether a command trained a network of this name: by the folder that it wrote, whatever lies above that."""
+    words = shlex.split(command)
+    return "train" in words and "--out" in words and bool(
+        re.fullmatch(rf"{re.escape(name)}_\d+", Path(words[words.index("--out") + 1]).name))
 
 
 def encoder_cost(name: str, shape: tuple[int, int, int], features: int) -> Cost:

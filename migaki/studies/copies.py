@@ -113,10 +113,11 @@ class CopiesStudy(Study):
         if not operators:  # the queries do not say how they were altered
             return
         report.section("Which alterations are found")
+        copies = report[next(iter(names))].figures[0]["copies_by_operator"]
         rows: list[list[Entry]] = [
-            [one.name, *(report[slug].spread(one) for slug in names),
+            [one.name, copies[one.key.removeprefix("micro_ap_")], *(report[slug].spread(one) for slug in names),
              *(f"{figures[one.key]:.3f}" for figures in free.values())] for one in operators]
-        report.table("operators", Table(["muAP", *names.values(), *free], rows,
+        report.table("operators", Table(["muAP", "copies", *names.values(), *free], rows,
                                         "Of the queries that were altered so, among all those without an original."))
 
     def _rows(self) -> dict[str, tuple[str, CopyDetector.Config, bool]]:

@@ -18,6 +18,7 @@ import numpy as np
 from migaki.core.errors import UserError
 from migaki.core.files import read_json, show
 from migaki.core.fit import Run
+from migaki.core.plural import counted
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import with_labels
 from migaki.data.sets.overlap import require_others
@@ -153,8 +154,8 @@ class FewLabels(Study):
         if bound is not None:
             rows.append([f"supervised, all labels ({bound.mean_text} %)", *(None for _ in config.labels)])
         report.table("accuracies", Table(["accuracy, %", *(f"{count:,} labels" for count in config.labels)], rows,
-                                         f"{config.draws} draws: mean ± standard deviation; of two the mean and both "
-                                         "values."))
+                                         f"{counted(config.draws, 'draw')}: mean ± standard deviation; of two the mean "
+                                         "and both values."))
         curves = {METHODS[name]: np.array([report[f"{name}_{count}"].values(measure) for count in config.labels]).T
                   for name in config.methods}
         levels = {} if bound is None else {"supervised, all labels": bound.mean}
@@ -176,8 +177,8 @@ class FewLabels(Study):
             return f"With {first} labels nothing is better than supervised training ({plain[0]:.1f} %)."
         gain = paired_difference(report[f"supervised_{first}"].values(measure), own, num_resamples=1000)
         needed = labels_needed(config.labels, plain, float(np.mean(own)))
-        return (f"With {first} labels {METHODS[best]} is best: {np.mean(own):.1f} %, which is "
-                f"{gain.judged(higher_is_better=True)} points from supervised training; that reaches it with "
+        return (f"With {first} labels {METHODS[best]} is best: {np.mean(own):.1f} %, supervised training "
+                f"{plain[0]:.1f} %: a difference of {gain} points, which supervised training makes up with "
                 f"{needed_text(needed, config.labels)} labels.")
 
     def _floors(self, out: Path) -> list[list[Entry]]:

@@ -40,11 +40,11 @@ from migaki.systems.sdmp import SDMP
 from migaki.systems.simclr import SimCLR
 
 ARMS: Final[Mapping[str, tuple[str, str]]] = {
-    "usual": ("our usual network, from random weights", "nothing"),
-    "scratch": ("the encoder, from random weights", "nothing"),
-    "frozen": ("the encoder, pre-trained, frozen", "photographs, no label"),
-    "tuned": ("the encoder, pre-trained, fine-tuned", "photographs, no label")}
-"""Slug to name, and what it saw beside the labelled pictures."""
+    "usual": ("our usual network, from random weights", "labels"),
+    "scratch": ("the encoder, from random weights", "labels"),
+    "frozen": ("the encoder, pre-trained, frozen", "labels, and pictures without"),
+    "tuned": ("the encoder, pre-trained, fine-tuned", "labels, and pictures without")}
+"""Slug to name, and what it saw."""
 
 _ACCURACY = Measure(key="accuracy", name="accuracy, %", scale=100, higher_is_better=True, places=1)
 _DEGREES = Measure(key="mean_deg", name="mean error, deg", places=2)
@@ -146,6 +146,8 @@ class PretrainedTask(Study):
         report.section("The answer")
         for measure in measures:
             report.text(answer({slug: report[slug].values(measure) for slug in ARMS}, measure))
+        report.text("The better of two ways to use the encoder is compared with the better of two networks without it, "
+                    "both chosen by the test itself; the table below has all four.")
         report.section("With labels, from random weights or pre-trained")
         report.compare("arms", list(ARMS), measures=measures)
         for number, measure in enumerate(measures):

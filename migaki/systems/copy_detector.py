@@ -24,6 +24,7 @@ from migaki.nets.packaged import packaged_weights
 from migaki.nets.pretrained import load_backbone
 from migaki.ops.copy_views import CopyViews, copy_views, mixed
 from migaki.ops.pair_views import PairViews, altered_views
+from migaki.systems.parts.encoding import FEWEST_RIVALS
 
 _SHOWN = 8
 
@@ -71,6 +72,8 @@ class CopyDetector(System):
         data: tuple[Path, ...]  # pictures without copies of each other
         pretrained: Path | None = None  # weights of EfficientNet-Lite0, SqueezeNet 1.1, or a run of an encoder (simclr)
 
+    next_steps = ("migaki apply index --model RUN --input PICTURES --out INDEX",
+                  "migaki apply find_copies --index INDEX --input OTHERS --out FOUND")
     config: Config
     tables: Tensor
 
@@ -79,9 +82,9 @@ class CopyDetector(System):
         if config.channels not in (1, 3) or min(config.height, config.width) < 16:
             raise UserError(f"copy_detector: pictures must have 1 or 3 channels and at least 16 px, not "
                             f"{config.channels} channels and {config.width}x{config.height} px")
-        if config.temperature <= 0 or config.entropy < 0 or config.batch_size < 2:
+        if config.temperature <= 0 or config.entropy < 0 or config.batch_size < FEWEST_RIVALS:
             raise UserError(f"--temperature {config.temperature:g} --entropy {config.entropy:g} --batch-size "
-                            f"{config.batch_size}: above 0, at least 0, at least 2")
+                            f"{config.batch_size}: above 0, at least 0, at least {FEWEST_RIVALS}")
         low, high = config.crop
         if not 0 < low <= high <= 1:
             raise UserError(f"--crop {low:g} {high:g}: give two ascending shares of the area, above 0 and at most 1")

@@ -35,6 +35,7 @@ from migaki.nets.encoder import Encoder
 from migaki.nets.encoder_backbone import load_encoder, opened_encoder
 from migaki.ops.augment import affine
 from migaki.ops.pair_views import PairViews, covered, pair_views
+from migaki.systems.parts.encoding import check_mirrored
 
 _LABELLED, _UNLABELLED = 0, 1
 _SHOWN = 8
@@ -107,6 +108,7 @@ class SemiSupervised(System):
                             f"{config.num_classes} classes")
         if not 0 < config.threshold <= 1 or config.ratio < 1:
             raise UserError(f"--threshold {config.threshold:g} --ratio {config.ratio}: a probability, and at least 1")
+        check_mirrored(config.mirrored)
         check_names("semi_supervised", config)
         self.config = config
         self.net = EncodedClassifier(config.channels, config.height, config.width, config.num_classes, config.features,

@@ -109,12 +109,24 @@ def test_thumbnails_find_what_was_darkened_and_not_what_was_mirrored(tmp_path: P
         {"reference": f"{k}.png", "operators": ["dark" if k < 4 else "mirror"]} for k in range(8)] + [
         {"reference": None, "operators": []} for _ in range(4)])
     found = run_judge(Copies(Copies.Config(references=references, data=queries, device="cpu")), quiet=True)
-    rows = {str(row[0]): row[1:] for row in found.sections[1].rows}
+    rows = {str(row[0]): row[2:] for row in found.sections[1].rows}
     assert rows["dark"][0] == pytest.approx(1) and float(rows["mirror"][0] or 0) < 0.5
     # What stands beside the figures is the best of what needs no training.
     best = max(float(row[2] or 0) for row in found.sections[0].rows)
     assert found.figures["micro_ap"] == found.baseline["micro_ap"] == best
     assert found.baseline_name in {row[0] for row in found.sections[0].rows}
+
+
+def test_an_operator_that_only_strangers_have_is_no_failure(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    pictures = [random.integers(0, 256, (16, 16), np.uint8) for _ in range(4)]
+    references = write(tmp_path / "references", pictures[:3], [{}] * 3)
+    queries = write(tmp_path / "queries", [pictures[0], pictures[1], pictures[3]], [
+        {"reference": "0.png", "operators": ["crop"]}, {"reference": "1.png", "operators": ["crop", "flip"]},
+        {"reference": None, "operators": ["aspect"]}])
+    found = run_judge(Copies(Copies.Config(references=references, data=queries, device="cpu")), quiet=True)
+    assert "micro_ap_aspect" not in found.figures and [row[:2] for row in found.sections[1].rows] == [
+        ["crop", 2], ["flip", 1]]
 
 
 def test_queries_that_say_nothing(tmp_path: Path) -> None:

@@ -21,10 +21,11 @@ from migaki.changes.index import Index
 from migaki.core.fit import Run, fit
 from migaki.data import local_match
 from migaki.data.copy_index import open_index
+from migaki.data.folder import ImageFolder
 from migaki.data.nearest import nearest
 from migaki.stages.apply import apply_change
 from migaki.stages.apply_job import ApplyJob
-from migaki.stages.copy_search import SearchTask, joined
+from migaki.stages.copy_search import SearchTask, _own_places, _without, joined
 from migaki.systems.copy_detector import CopyDetector
 
 COUNT = 14
@@ -167,6 +168,94 @@ def test_a_damaged_index_is_one_line(made: Path, tmp_path: Path, name: str, cont
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[:-20] if content is None else content)
     assert word in message(lambda: open_index(tmp_path))
+
+
+def test_numbers_that_are_none_are_refused(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "index", tmp_path / "index")
+    about = json.loads((made / "index" / "index.json").read_text())
+    about["cosine"][0] = float("nan")
+    (tmp_path / "index" / "index.json").write_text(json.dumps(about))
+    assert "known pairs do not fit" in message(lambda: open_index(tmp_path / "index"))
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "copies.jsonl").read_text().splitlines()]
+
+
+def test_doubles_of_an_original_change_nothing(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An original that was saved 14 times is found as surely as one that is there once: its doubles are no rivals."""
+    shutil.copytree(made / "queries", tmp_path / "queries")
+    shutil.copytree(made / "run", tmp_path / "run")
+    saved(tmp_path / "originals", [picture(seed) for seed in range(COUNT)] + [picture(3)] * 13)
+    index(tmp_path, tmp_path / "index", verify="none")
+    assert "of 20 pictures that were drawn are there more than once" in capsys.readouterr().err
+    once = {(row["file_name"], row["original"]): row for row in rows_of(
+        found(made, tmp_path / "once", verify="none"))}
+    often = {(row["file_name"], row["original"]): row for row in rows_of(
+        found(tmp_path, tmp_path / "often", verify="none", nearest=COUNT + 13))}
+    first, second = once["0.png", "3.png"], often["0.png", "3.png"]
+    assert first["cosine"] == pytest.approx(second["cosine"], abs=1e-3)
+    assert often["0.png", "20.png"]["cosine"] == second["cosine"]
+    figures = [json.loads((tmp_path / name / "copies.json").read_text())["figures"] for name in ("once", "often")]
+    assert figures[0]["first"] == figures[1]["first"] == 0.5  # a double of the original is no wrong answer
+
+
+def test_a_folder_in_its_own_index_is_not_matched_with_itself(made: Path, tmp_path: Path,
+                                                               capsys: pytest.CaptureFixture[str]) -> None:
+    """The part of a picture that lies beside it is found, from both sides; the page shows the pair once."""
+    known = [picture(seed) for seed in range(6)]
+    part = known[3].crop((24, 16, 144, 106)).resize((160, 120))
+    shutil.copytree(made / "run", tmp_path / "run")
+    saved(tmp_path / "originals", [*known, part])
+    index(tmp_path, tmp_path / "index")
+    capsys.readouterr()
+    out = found(tmp_path, tmp_path / "out", queries="originals", nearest=9)
+    assert "7 of its 7 pictures are in the index themselves" in capsys.readouterr().err
+    rows = rows_of(out)
+    assert all(row["file_name"] != row["original"] for row in rows) and len(rows) == 7 * 6
+    best = {row["file_name"]: row["original"] for row in reversed(rows)}
+    assert best["3.png"] == "6.png" and best["6.png"] == "3.png"
+
+
+def test_what_is_the_same_file(made: Path, tmp_path: Path) -> None:
+    """A folder that holds the index's, or lies in it, has the same pictures; one with equal names has others."""
+    shutil.copytree(made / "originals", tmp_path / "all" / "originals")
+    config = FindCopies.Config(index=made / "index", pictures=tmp_path / "all" / "originals")
+    for place, prefix in (("all/originals", ""), ("all", "originals/")):
+        folder = ImageFolder(tmp_path / place)
+        own = _own_places(open_index(made / "index"), folder, config, ApplyJob(input=tmp_path / place, out=tmp_path))
+        names = open_index(made / "index").names
+        assert [prefix + names[one] for one in own] == list(folder.names)
+    folder = ImageFolder(made / "queries")
+    own = _own_places(open_index(made / "index"), folder, config, ApplyJob(input=made / "queries", out=tmp_path))
+    assert own.tolist() == [-1, -1, -1]
+
+
+def test_the_nearest_without_ones_own() -> None:
+    near = np.array([[0.9, 0.8, 0.7], [0.6, 0.5, 0.4]], np.float32)
+    places = np.array([[4, 1, 2], [3, 0, 5]])
+    kept = _without(np.array([1, -1]), near, places, 2)
+    np.testing.assert_allclose(kept[0], [[0.9, 0.7], [0.6, 0.5]])
+    np.testing.assert_array_equal(kept[1], [[4, 2], [3, 0]])
+    everything = _without(np.array([-1, -1]), near, places, 3)
+    np.testing.assert_array_equal(everything[1], places)
+
+
+def test_pictures_that_have_changed_are_told(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(made / "originals", tmp_path / "originals")
+    picture(77).save(tmp_path / "originals" / "5.png")
+    found(made, tmp_path / "out", pictures=tmp_path / "originals")
+    assert "its pictures are not those that" in capsys.readouterr().err
+    found(made, tmp_path / "again")
+    assert "its pictures are not those that" not in capsys.readouterr().err
+
+
+def test_pictures_that_are_gone_are_told(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "index", tmp_path / "index")
+    about = json.loads((made / "index" / "index.json").read_text())
+    (tmp_path / "index" / "index.json").write_text(json.dumps(about | {"pictures": "/nowhere"}))
+    page = (found(made, tmp_path / "out", index=tmp_path / "index", verify="none") / "copies.html").read_text()
+    assert "/nowhere any more" in page and "--pictures" in page
 
 
 def test_names_that_lead_out_are_refused(made: Path, tmp_path: Path) -> None:

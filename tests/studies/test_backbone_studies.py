@@ -14,7 +14,7 @@ from PIL import Image
 from refusals import message
 
 from migaki.lab.study import run_study
-from migaki.studies.backbones import BackbonesStudy, encoder_cost, width_at
+from migaki.studies.backbones import BackbonesStudy, _made_by, encoder_cost, width_at
 from migaki.studies.copies import CopiesStudy
 
 SHAPE = (3, 16, 16)
@@ -71,6 +71,16 @@ def test_a_page_of_backbones(folder: Path, judged: Path, tmp_path: Path) -> None
     assert "--seeds" in message(lambda: BackbonesStudy(replace(config, seeds=0)).plan(tmp_path / "no", True))
 
 
+def test_the_time_of_a_network_is_that_of_its_own_trainings() -> None:
+    """Another folder of that name above does not count, nor an evaluation."""
+    def command(verb: str, out: str) -> str:
+        return f"migaki {verb} semi_supervised --out {out} --steps 3"
+
+    assert _made_by(command("train", "/a/small_resnet_2/convnext_0"), "convnext")
+    assert not _made_by(command("train", "/a/small_resnet_2/convnext_0"), "small_resnet")
+    assert not _made_by(command("evaluate", "/a/convnext_0"), "convnext") and not _made_by("migaki train", "convnext")
+
+
 def test_what_would_stop_a_study_of_backbones_late(folder: Path, judged: Path, tmp_path: Path) -> None:
     config = BackbonesStudy.Config(data=folder, test=judged, features=4)
     strange = saved(tmp_path / "strange", 2, ("cats", "frogs"))
@@ -117,7 +127,7 @@ def test_each_row_of_copies_is_compared_with_the_row_above(folder: Path, tmp_pat
                          for name in ("without_training", "operators"))
     assert [row.split(",")[0].strip('"') for row in free[1:]] == [
         "the network untrained", "thumbnails of 8 px", "perceptual hash", "colour histogram"]
-    assert alterations[0].startswith('muAP,"contrastive loss') and [row.split(",")[0] for row in alterations[1:]] == [
+    assert alterations[0].startswith('muAP,copies,"contrastive loss') and [row.split(",")[0] for row in alterations[1:]] == [
         "crop"]
 
 

@@ -25,6 +25,7 @@ from migaki.nets.encoder import Encoder, Projector
 from migaki.ops.pair_views import PairViews
 
 FIGURES_EVERY = 20  # steps: a decomposition takes as long as a small step
+FEWEST_RIVALS = 4  # of fewer pictures all features look as if they had collapsed
 _COLLAPSED = 2.0  # effective rank, below which the features of a batch are next to one direction
 _NO_LEAD = 0.02  # share of the loss without information that must be won until a third of the steps
 
@@ -94,14 +95,24 @@ def check_encoding(name: str, config: Framed, smallest: int = 8) -> None:
     low, high = config.crop
     if not 0 < low <= high <= 1:
         raise UserError(f"--crop {low:g} {high:g}: give two ascending shares of the area, above 0 and at most 1")
-    if config.batch_size < 2:
-        raise UserError(f"--batch-size {config.batch_size}: a picture is told from others: at least 2")
+    if config.batch_size < FEWEST_RIVALS:
+        raise UserError(f"--batch-size {config.batch_size}: a picture is told from others: at least {FEWEST_RIVALS}")
+    check_mirrored(config.mirrored)
+
+
+def check_mirrored(share: float) -> None:
+    """UserError for a share of mirrored views that is none."""
+    if not 0 <= share <= 1:
+        raise UserError(f"--mirrored {share:g}: a share of the views, from 0 to 1")
 
 
 class LabelFree(System, ABC):
     """The base of systems that learn an encoder without labels; they name `System` too, since the shelf is read from
     the source.
     """
+
+    next_steps = ("migaki evaluate probe RUN --train LABELLED --data TEST",
+                  "migaki train semi_supervised --data LABELLED --pretrained RUN --out FEW")
 
     config: Any
     encoder: Encoder | BackboneEncoder
