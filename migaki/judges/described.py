@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,8 @@ from migaki.core.trained import read_record
 from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image
 from migaki.data.folder import ImageFolder
-from migaki.data.sets.overlap import shared_pictures
+from migaki.data.sets.contents import contents
+from migaki.data.sets.overlap import shared_files
 from migaki.metrics.shares import wilson
 
 THUMBNAIL = 8
@@ -119,36 +122,56 @@ def thumbnails(folder: ImageFolder) -> Tensor:
                       for part in parts])
 
 
+def _learned_from(record: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """The folders that a run learned from, with the hash of what they held then, as far as its record has it."""
+    found = []
+    for name, given in record.get("data", {}).items():
+        places = [given] if isinstance(given, str) else given
+        held = record.get("contents", {}).get(name, ())
+        found += [(Path(str(place)), str(content)) for place, content in zip_longest(places, held[: len(places)],
+                                                                                     fillvalue="")]
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What runs had seen before they were judged."""
+    """What runs had seen before they were judged, in sentences for the page; none where there is nothing to say."""
 
-    sentences: list[str]  # for the page; empty where there is nothing to say
-    is_taught: bool  # whether one of them was taught by labels
+    learned: list[str]  # of pictures of the test
+    taught: list[str]  # of labels
+
+    @property
+    def sentences(self) -> list[str]:
+        """All of them."""
+        return [*self.taught, *self.learned]
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether one of them was taught by labels."""
+        return bool(self.taught)
 
 
 def what_was_seen(runs: Sequence[Path], tested: ImageFolder) -> Seen:
     """Whether runs were taught by labels, and how many pictures of the test they learned from, as their records say.
 
-    Of folders that are no longer where a run found them nothing is known.
+    Of folders that are no longer where a run found them, or have changed since, nothing is known.
     """
-    sentences, is_taught = [], False
+    seen = Seen([], [])
     for run in runs:
         record = read_record(run)
         options = record.get("config", {})
         if "num_classes" in options:
-            is_taught, used = True, options.get("used")
+            used = options.get("used")
             count = f"{len(used):,} labels" if isinstance(used, list) and used else "labels"
-            sentences.append(f"{show(run)} was taught by {count} of its own, so its features save none.")
-        given = [[one] if isinstance(one, str) else one for one in record.get("data", {}).values()]
+            seen.taught.append(f"{show(run)} was taught by {count} of its own, so its features save none.")
         both: set[str] = set()
-        for place in {str(place) for places in given for place in places}:
+        for place, content in _learned_from(record):
             try:
-                learned = ImageFolder(Path(place))
+                shared = shared_files(tested, ImageFolder(place))
+                both |= set(shared if not shared or content in ("", contents(place)) else ())
             except (UserError, OSError):  # gone, or weights of a network
                 continue
-            both |= set(shared_pictures(tested, learned))
         if both:
-            sentences.append(f"{show(run)} learned from {len(both):,} of the {len(tested):,} pictures of the test, "
-                             f"such as {show(min(both))}: a figure for other pictures needs another test.")
-    return Seen(sentences, is_taught)
+            seen.learned.append(f"{show(run)} learned from {len(both):,} of the {len(tested):,} pictures of the test, "
+                                f"such as {show(min(both))}: a figure for other pictures needs another test.")
+    return seen

@@ -15,6 +15,7 @@ from migaki.core.batch import Batch
 from migaki.core.errors import UserError
 from migaki.core.judge import Findings, Judge, Progress, share_of
 from migaki.core.metric import Metric
+from migaki.core.notices import notice
 from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.files.image_file import show
@@ -24,6 +25,7 @@ from migaki.data.sets.class_labels import match_classes
 from migaki.data.sets.mask_classes import match_mask_classes
 from migaki.data.sets.number_columns import match_units
 from migaki.judges.calibrated import calibrated_findings
+from migaki.judges.described import what_was_seen
 from migaki.judges.groups import GroupMetrics, compare_groups, groups_of
 from migaki.report.evaluation import shown_by
 from migaki.report.several import over_runs
@@ -70,7 +72,9 @@ class Labels(Judge):
         base, names = metrics[0].baseline(), [str(run) for run in runs]
         each, baseline = [metric.compute() for metric in metrics], dict(base.figures)
         sections, files = shown_by(metrics[0], folder.names, folder)
-        notes: list[str] = []
+        notes = what_was_seen(runs, folder).learned
+        for note in notes:
+            notice(note)
         if config.calibrate:
             found = calibrated_findings(metrics, groups, folder.names, config.calibrate, config.draws)
             each = [one | further for one, further in zip(each, found.figures, strict=True)]

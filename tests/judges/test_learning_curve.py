@@ -17,11 +17,13 @@ from migaki.core.fit import Run, fit
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.judges.described import Seen, chance_text, majority_share, untrained_twin, what_was_seen
+from migaki.judges.labels import Labels
 from migaki.judges.learning_curve import FROZEN, PIXELS, SUPERVISED, Curves, LearningCurve, verdict
 from migaki.judges.probe import Probe
 from migaki.report.label_curves import label_curves, labels_needed, needed_text
 from migaki.stages.evaluate import run_judge
 from migaki.stages.train import train
+from migaki.systems.semi_supervised import SemiSupervised
 from migaki.systems.simclr import SimCLR
 
 
@@ -143,7 +145,7 @@ def test_draws_of_one_training_are_no_repetitions_of_it() -> None:
 def test_what_a_run_had_seen_is_said(place: Path, tmp_path: Path) -> None:
     """Labels of its own and pictures of the test, by the record; folders that are gone say nothing."""
     tested = ImageFolder(place / "test")
-    assert what_was_seen([place / "run"], tested) == Seen([], False)
+    assert what_was_seen([place / "run"], tested) == Seen([], [])
     record = json.loads((place / "run" / "config.json").read_text())
     cases: tuple[tuple[str, Any, dict[str, Any], bool, int], ...] = (
             ("peeked", {"data": [str(place / "test")]}, {}, False, 1), ("gone", {"data": ["nowhere"]}, {}, False, 0),
@@ -151,11 +153,24 @@ def test_what_a_run_had_seen_is_said(place: Path, tmp_path: Path) -> None:
     for name, data, config, taught, count in cases:
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps({
-            **record, "data": data, "config": {**record["config"], **config}}))
+            **record, "data": data, "contents": {}, "config": {**record["config"], **config}}))
         found = what_was_seen([tmp_path / name], tested)
         assert found.is_taught == taught and len(found.sentences) == count
     assert f"of the {len(tested)} pictures of the test" in what_was_seen([tmp_path / "peeked"], tested).sentences[0]
+    changed = json.loads((tmp_path / "peeked" / "config.json").read_text()) | {"contents": {"data": ["0" * 16]}}
+    (tmp_path / "peeked" / "config.json").write_text(json.dumps(changed))  # that folder holds something else now
+    assert what_was_seen([tmp_path / "peeked"], tested).learned == []
     assert "was taught by 40 labels of its own" in what_was_seen([tmp_path / "taught"], tested).sentences[0]
+
+
+def test_an_evaluation_on_pictures_that_taught_says_so(place: Path, tmp_path: Path,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    config = SemiSupervised.Config(steps=1, batch_size=6, features=4, method="none")
+    train(SemiSupervised, SemiSupervised.Data(data=place / "train"), config, Run(device="cpu", sample_every=0),
+          tmp_path / "run", quiet=True)
+    for name, said in (("train", 1), ("test", 0)):
+        found = run_judge(Labels(Labels.Config(data=place / name, device="cpu")), [tmp_path / "run"], quiet=True)
+        assert len(found.notes) == said and capsys.readouterr().err.count("learned from 48 of the 48 pictures") == said
 
 
 def test_labels_between_the_points_of_a_curve() -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from migaki.core.errors import UserError
 from migaki.data.files.image_file import read_image, show
+from migaki.data.files.member import FilePath, size_of, stream
 from migaki.data.folder import ImageFolder
 
 
@@ -14,6 +15,26 @@ def shared_pictures(first: ImageFolder, other: ImageFolder) -> list[str]:
     """Returns the names in `first` of pictures that `other` also holds, equal in all pixels, in any format."""
     known = set(_digests(other))
     return [name for name, digest in zip(first.names, _digests(first), strict=True) if digest in known]
+
+
+def shared_files(first: ImageFolder, other: ImageFolder) -> list[str]:
+    """Returns the names in `first` of pictures that `other` holds in the same bytes.
+
+    Only files of equal size are read, so that large sets take little time; a picture that was saved again is not found.
+    """
+    known: dict[int, list[FilePath]] = {}
+    for index in range(len(other)):
+        known.setdefault(size_of(other.file(index)), []).append(other.file(index))
+    found, hashes = [], dict[int, set[bytes]]()
+    for index, name in enumerate(first.names):
+        size = size_of(first.file(index))
+        if size not in known:
+            continue
+        if size not in hashes:
+            hashes[size] = {_file_digest(file) for file in known[size]}
+        if _file_digest(first.file(index)) in hashes[size]:
+            found.append(name)
+    return found
 
 
 def require_others(judged: ImageFolder, trained: ImageFolder, option: str) -> None:
@@ -29,6 +50,11 @@ def refuse_swapped(synthetic: ImageFolder, real: ImageFolder) -> None:
     if not maker.startswith("stand_in") and "simulator" not in synthetic.made:
         raise UserError(f"{real.path}: holds what `migaki simulate {maker}` rendered, and is given as --photos, while "
                         f"{synthetic.path} is given as --synthetic: swap the two")
+
+
+def _file_digest(file: FilePath) -> bytes:
+    with stream(file) as content:
+        return hashlib.sha256(content.read()).digest()
 
 
 def _digests(folder: ImageFolder) -> list[bytes]:
