@@ -290,7 +290,8 @@ def verdict(curves: Curves, names: Sequence[str], counts: Sequence[int], tested:
     word = "worth it" if gain.mean > 0 else "not worth it"
     word = word.capitalize() if gain.is_sure and abs(gain.mean) > chance else f"Perhaps {word}"
     saved = "" if gain.mean <= 0 or is_taught else f"; without them that takes {needed_text(needed, counts)} labels"
-    over = ", over draws of the labels of one training" if curves.num_runs == 1 else ""
+    is_drawn = curves.num_runs == 1 and len(curves.repetitions(own, first)) > 1
+    over = ", over draws of the labels of one training" if is_drawn else ""
     return f"{word}: with {first:,} labels, {own} − {floor} is {gain} points{over}{saved}."
 
 

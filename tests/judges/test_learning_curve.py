@@ -139,6 +139,10 @@ def test_draws_of_one_training_are_no_repetitions_of_it() -> None:
         alone.add(FROZEN, 10, value)
     alone.add(FROZEN, 48, 0.9)  # all labels: a single draw
     np.testing.assert_allclose(alone.repetitions(FROZEN, 10), [20, 40, 60])
+    alone.add(PIXELS, 10, 0.1)
+    alone.found[FROZEN][10] = {0: [0.5]}
+    assert "over draws" not in verdict(alone, [FROZEN, PIXELS], (10,), 2000)
+    alone.found[FROZEN][10] = {0: [0.2, 0.4, 0.6]}
     np.testing.assert_allclose(alone.drawn((10, 48))[FROZEN], [[20, 90], [40, 90], [60, 90]])
 
 
