@@ -22,7 +22,7 @@ from migaki.data.folder import ImageFolder
 from migaki.data.sets.copy_columns import operators_of, original_of
 from migaki.judges.described import describe, untrained_twin
 from migaki.metrics.copies import Ranking, less_rivals, normalised_scores, rank_copies
-from migaki.metrics.plain_descriptors import PLAIN, plain_descriptors
+from migaki.metrics.plain_descriptors import PLAIN
 
 _ABOUT = (
     "muAP: all pairs of all queries and references in one ranking (micro average precision); queries without a "
@@ -96,7 +96,7 @@ class Copies(Judge):
         ways: dict[str, Callable[[ImageFolder], Tensor]] = {str(run): partial(by, load_system(run)) for run in runs}
         if runs:
             ways[_UNTRAINED] = partial(by, untrained_twin(load_system(runs[0]), runs[0]))
-        return ways | {name: partial(plain_descriptors, how=how) for name, how in PLAIN.items()}
+        return ways | {name: partial(_plain, how=how) for name, how in PLAIN.items()}
 
     def _findings(self, runs: Sequence[Path], rows: list[_Row], copies: dict[str, int]) -> Findings:
         free = max(rows[len(runs):], key=lambda row: row.ranking.micro_ap)
@@ -123,6 +123,11 @@ class _Row:
     ranking: Ranking
     plain: float  # muAP of cosines
     each: dict[str, float]  # muAP by operator
+
+
+def _plain(folder: ImageFolder, how: Callable[[Tensor], Tensor]) -> Tensor:
+    """Descriptors (N, D) of all pictures, each read whole whatever its size."""
+    return torch.stack([how(folder.select([index]).read([0], ("image",))["image"][0]) for index in range(len(folder))])
 
 
 def _mean(rows: Sequence[_Row]) -> dict[str, Any]:

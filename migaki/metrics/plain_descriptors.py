@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -11,16 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from migaki.data.folder import ImageFolder
-
 _THUMBNAIL = 8  # px
 _COARSE = 32  # px, of what is hashed
 _LEVELS = 4  # of each channel
-
-
-def plain_descriptors(folder: ImageFolder, how: Callable[[Tensor], Tensor]) -> Tensor:
-    """Descriptors (N, D) of all pictures, each read whole whatever its size."""
-    return torch.stack([how(folder.select([index]).read([0], ("image",))["image"][0]) for index in range(len(folder))])
 
 
 def thumbnail(picture: Tensor) -> Tensor:
