@@ -99,6 +99,8 @@ class CopiesStudy(Study):
         """Compose the page: a row for each ingredient, what needs no training, and which alterations are found."""
         names = {slug: name for slug, (name, *_) in self._rows().items()}
         free: dict[str, dict[str, float]] = report[next(iter(names))].figures[0]["without_training"]
+        report.section("The answer")
+        report.text(self._answer(report, free))
         report.section("Ingredients")
         report.compare("ingredients", list(names), measures=self.measures, caption="Scores are less each query's "
                        "likeness to its next best originals, but for plain cosines. The last row is the best of what "
@@ -119,6 +121,13 @@ class CopiesStudy(Study):
              *(f"{figures[one.key]:.3f}" for figures in free.values())] for one in operators]
         report.table("operators", Table(["muAP", "copies", *names.values(), *free], rows,
                                         "Of the queries that were altered so, among all those without an original."))
+
+    def _answer(self, report: StudyReport, free: dict[str, dict[str, float]]) -> str:
+        """One sentence: the best row, and the best of what needs no training."""
+        found = {name: report[slug].spread(self.measures[0]) for slug, (name, *_) in self._rows().items()}
+        best, plain = max(found, key=lambda name: found[name].mean), max(free, key=lambda name: free[name]["micro_ap"])
+        return (f"The best row is '{best}', with a muAP of {found[best].mean_text}; of what needs no training {plain} "
+                f"have {free[plain]['micro_ap']:.3f}.")
 
     def _rows(self) -> dict[str, tuple[str, CopyDetector.Config, bool]]:
         """The rows: slug -> name, training, and whether it starts from the file of weights."""

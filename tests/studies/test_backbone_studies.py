@@ -127,6 +127,7 @@ def test_each_row_of_copies_is_compared_with_the_row_above(folder: Path, tmp_pat
                          for name in ("without_training", "operators"))
     assert [row.split(",")[0].strip('"') for row in free[1:]] == [
         "the network untrained", "thumbnails of 8 px", "perceptual hash", "colour histogram"]
+    assert "The best row is" in (tmp_path / "out" / "report.html").read_text()
     assert alterations[0].startswith('muAP,copies,"contrastive loss')
     assert [row.split(",")[:2] for row in alterations[1:]] == [["crop", "1"]]
 
