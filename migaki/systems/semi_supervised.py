@@ -196,7 +196,7 @@ class SemiSupervised(System):
             scalars: Scalars = {}
         else:
             # Labelled and answered pictures are one batch, so that batch norm sees them alike. Weak views that only
-            # tell the class pass by themselves: nothing flows back through them, which spares a third of the time.
+            # tell the class pass by themselves: nothing flows back through them, which spares a quarter of the time.
             weak = self._weak(photos)
             if config.method == "pseudo":
                 logits, answered = torch.split(self.net(torch.cat([given, weak])), [len(given), len(weak)])
