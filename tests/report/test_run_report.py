@@ -22,7 +22,7 @@ from migaki.core.terms import WORDS, meaning
 from migaki.core.trained import load_system, read_record
 from migaki.report.curves import curve_panels
 from migaki.report.drawn import as_picture, draw_labels, in_words, joined, shown_size
-from migaki.report.run_report import run_page, write_run_report
+from migaki.report.run_report import run_page, usage, write_run_report
 from migaki.stages.train import train
 from migaki.systems.classifier import Classifier
 
@@ -168,3 +168,9 @@ def test_pixels_of_every_type_are_shown() -> None:
                   np.full((4, 4, 5), 128 / 255, np.float32)):
         assert set(np.asarray(as_picture(array)).ravel()) == {128}
     assert as_picture(np.arange(40, dtype=np.float32).reshape(2, 4, 5)).size == (5, 4)
+
+
+def test_a_run_names_the_commands_that_come_next() -> None:
+    assert usage("simclr")[0].startswith("migaki evaluate probe RUN")
+    assert usage("copy_detector")[0].startswith("migaki apply index --model RUN")
+    assert usage("classifier")[0].startswith("migaki apply RUN")

@@ -138,6 +138,11 @@ def test_options_of_pretraining(options: dict[str, Any], word: str, place: Path,
     assert word in message(lambda: Pretraining(replace(small(place), **options)).plan(tmp_path, True))
 
 
+def test_pictures_of_another_domain_are_not_those_that_judge(place: Path, tmp_path: Path) -> None:
+    config = replace(small(place), others=place / "test")
+    assert "of its 12 pictures are in --others" in message(lambda: Pretraining(config).plan(tmp_path, True))
+
+
 def test_what_reproduces_a_finding() -> None:
     base, more = np.array([1.0, 2.0, 3.0]), np.array([2.0, 3.1, 4.0])
     assert _no_gain(paired_difference(base, more)) == "refuted" and _no_gain(paired_difference(more, base)) == \
