@@ -75,7 +75,7 @@ class Copies(Judge):
         truth, operators = truth_of(whole[config.data], whole[config.references])
         rows: list[_Row] = []
         ways = self._ways(runs, device)
-        for number, (name, way) in enumerate(ways.items(), 1):
+        for number, (name, way) in enumerate(ways, 1):
             described = {path: way(folder) for path, folder in whole.items()}
             cosines = normalised_scores(described[config.data], described[config.references])
             background = described[config.background] if config.background is not None else None
@@ -86,17 +86,18 @@ class Copies(Judge):
             progress(number, len(ways))
         return self._findings(runs, rows, {name: int((some & (truth >= 0)).sum()) for name, some in operators.items()})
 
-    def _ways(self, runs: Sequence[Path], device: torch.device) -> dict[str, Callable[[ImageFolder], Tensor]]:
-        """What describes the pictures of a folder, by name: the runs, then what needs no training."""
+    def _ways(self, runs: Sequence[Path], device: torch.device) -> list[tuple[str, Callable[[ImageFolder], Tensor]]]:
+        """What describes the pictures of a folder, with its name: the runs, then what needs no training."""
         def by(system: System, folder: ImageFolder) -> Tensor:
             shape = system.shape
             sized = folder if shape is None else ImageFolder(folder.path, size=shape[1:], channels=shape[0])
             return describe(system, sized, device, self.config.whole)
 
-        ways: dict[str, Callable[[ImageFolder], Tensor]] = {str(run): partial(by, load_system(run)) for run in runs}
+        ways: list[tuple[str, Callable[[ImageFolder], Tensor]]] = [
+            (str(run), partial(by, load_system(run))) for run in runs]
         if runs:
-            ways[_UNTRAINED] = partial(by, untrained_twin(load_system(runs[0]), runs[0]))
-        return ways | {name: partial(_plain, how=how) for name, how in PLAIN.items()}
+            ways.append((_UNTRAINED, partial(by, untrained_twin(load_system(runs[0]), runs[0]))))
+        return [*ways, *((name, partial(_plain, how=how)) for name, how in PLAIN.items())]
 
     def _findings(self, runs: Sequence[Path], rows: list[_Row], copies: dict[str, int]) -> Findings:
         free = max(rows[len(runs):], key=lambda row: row.ranking.micro_ap)

@@ -24,7 +24,7 @@ from migaki.data.sets.copy_columns import original_of
 from migaki.metrics.copies import rank_found
 from migaki.report.copy_pairs import Pair, as_picture, pairs_sheet
 from migaki.stages.apply_job import ApplyJob
-from migaki.stages.copy_evidence import colours_of, double_level, doubles_of
+from migaki.stages.copy_evidence import colours_of, doubles_of
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
@@ -67,6 +67,7 @@ class Pairs:
     is_copy: NDArray[np.bool_]
     matches: list[list[Match]]
     own: Places  # (Q,), where the pictures themselves are in the index; -1 for those that are not there
+    level: float  # cosine from which two pictures of the index are doubles
 
     def order(self) -> list[tuple[int, int]]:
         """All pairs, the likeliest first."""
@@ -176,10 +177,10 @@ def _judged(pairs: Pairs, truth: list[str | None]) -> dict[str, Any]:
 def _doubles(pairs: Pairs, truth: list[str | None]) -> NDArray[np.bool_]:
     """Which pairs (Q, K) are of a picture and a double of its original: neither right nor wrong."""
     rows, known = pairs.index.descriptors, {name: place for place, name in enumerate(pairs.index.names)}
-    level, found = double_level(rows), np.zeros(pairs.places.shape, bool)
+    found = np.zeros(pairs.places.shape, bool)
     for query, name in enumerate(truth):
         if name is not None:
-            found[query] = doubles_of(known[name], pairs.places[query], rows, level)
+            found[query] = doubles_of(known[name], pairs.places[query], rows, pairs.level)
     return found
 
 

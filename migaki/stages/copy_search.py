@@ -66,7 +66,8 @@ def search(name: str, change: FindCopies, job: ApplyJob, *, command: str = "", q
     queries = in_parts(describing.rows(folder, job, "describing", quiet, index.about.parts),
                        PARTS if index.about.parts else 1)
     own = _own_places(index, folder, config, job)
-    near, found, rivals = _found(index, queries, own, config, job)
+    level = double_level(index.descriptors)
+    near, found, rivals = _found(index, queries, own, level, config, job)
     near = near - usual_likeness(queries, rivals, index.background)[:, None]
     matches = _matches(folder, index, pictures, found, quiet)
     cosines = near.astype(float).ravel()
@@ -76,7 +77,7 @@ def search(name: str, change: FindCopies, job: ApplyJob, *, command: str = "", q
     # The copies of the calibration are easily told, so that 9 in 10 pairs may still be right where hardly one more is.
     is_copy = (logits >= threshold) & (chances >= 0.5)
     pairs = Pairs(folder, index, near, found, logits.reshape(near.shape), chances.reshape(near.shape),
-                  is_copy.reshape(near.shape), matches, own)
+                  is_copy.reshape(near.shape), matches, own, level)
     make_folder(job.out)
     with exclusive(job.out):
         findings = findings_of(pairs, config, job, pictures, truth)
@@ -173,15 +174,17 @@ def _own_places(index: CopyIndex, folder: ImageFolder, config: FindCopies.Config
     return own
 
 
-def _found(index: CopyIndex, queries: Floats, own: Places, config: FindCopies.Config,
+def _found(index: CopyIndex, queries: Floats, own: Places, level: float, config: FindCopies.Config,
            job: ApplyJob) -> tuple[Floats, Places, list[Floats]]:
     """Cosines and places (Q, K) of the nearest other pictures, and the cosines of each query's rivals."""
-    level, rows, parts = double_level(index.descriptors), index.descriptors, queries.shape[1]
+    rows, parts = index.descriptors, queries.shape[1]
     most = len(rows) - int((own >= 0).any())
     count = min(most, max(config.nearest, RIVALS + 1) + SPARE)
     near, found = _without(own, *merged(*_nearest(index, queries.reshape(-1, queries.shape[2]), count + 1,
                                                   config.search, job), parts, count + 1), count)
     rivals = rivals_of(near, found, rows, level)
+    if index.background is not None:  # its pictures are the rivals
+        most = count
     while count < most and (lacking := [row for row, one in enumerate(rivals) if len(one) < RIVALS]):
         count = min(most, 8 * count)  # an original with many doubles
         wider, places = _without(own[lacking], *merged(*_nearest(

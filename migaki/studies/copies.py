@@ -126,8 +126,8 @@ class CopiesStudy(Study):
         """One sentence: the best row, and the best of what needs no training."""
         found = {name: report[slug].spread(self.measures[0]) for slug, (name, *_) in self._rows().items()}
         best, plain = max(found, key=lambda name: found[name].mean), max(free, key=lambda name: free[name]["micro_ap"])
-        return (f"The best row is '{best}', with a muAP of {found[best].mean_text}; of what needs no training {plain} "
-                f"have {free[plain]['micro_ap']:.3f}.")
+        return (f"The best row is '{best}', with a muAP of {found[best].mean_text}; the best of what needs no "
+                f"training is '{plain}', with {free[plain]['micro_ap']:.3f}.")
 
     def _rows(self) -> dict[str, tuple[str, CopyDetector.Config, bool]]:
         """The rows: slug -> name, training, and whether it starts from the file of weights."""

@@ -135,7 +135,9 @@ class Pretraining(Study):
 
     def compose(self, report: StudyReport) -> None:
         """Compose the page: the verdict, the four axes, the findings of Cole et al."""
-        compose_axes(report, self.config.labels, self.config.damages, len(ImageFolder(self.config.test)))
+        config = self.config
+        passes = config.steps * config.batch_size / len(ImageFolder(config.train))
+        compose_axes(report, config.labels, config.damages, len(ImageFolder(config.test)), passes)
 
     # ---------------------------------------------------------------------------------------------- sets
 

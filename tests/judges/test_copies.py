@@ -13,9 +13,12 @@ import torch
 from PIL import Image
 from refusals import message
 
+from migaki.core.batch import Batch
+from migaki.core.fit import Run, fit
 from migaki.judges.copies import Copies
 from migaki.metrics.copies import less_rivals, normalised_scores, rank_copies, rank_found
 from migaki.stages.evaluate import run_judge
+from migaki.systems.copy_detector import CopyDetector
 
 
 def twin(scores: np.ndarray, truth: list[int]) -> float:
@@ -127,6 +130,24 @@ def test_an_operator_that_only_strangers_have_is_no_failure(tmp_path: Path) -> N
     found = run_judge(Copies(Copies.Config(references=references, data=queries, device="cpu")), quiet=True)
     assert "micro_ap_aspect" not in found.figures and [row[:2] for row in found.sections[1].rows] == [
         ["crop", 2], ["flip", 1]]
+
+
+def test_a_run_that_is_named_twice_counts_twice(tmp_path: Path) -> None:
+    config, batch = CopyDetector.tiny()
+
+    class Same:
+        def batch(self, step: int) -> Batch:
+            return batch
+
+    fit(CopyDetector(config), Same(), Run(device="cpu", precision="fp32", sample_every=0), tmp_path / "run", quiet=True)
+    random = np.random.default_rng(2)
+    pictures = [random.integers(0, 256, (16, 16, 3), np.uint8) for _ in range(5)]
+    references = write(tmp_path / "references", pictures, [{}] * 5)
+    queries = write(tmp_path / "queries", pictures[:2], [{"reference": f"{k}.png"} for k in range(2)])
+    judge = Copies(Copies.Config(references=references, data=queries, device="cpu"))
+    once, twice = (run_judge(judge, [tmp_path / "run"] * count, quiet=True) for count in (1, 2))
+    assert twice.figures == once.figures and len(twice.sections[0].rows) == len(once.sections[0].rows) + 1 == 6
+    assert list(twice.figures["without_training"])[0] == "the network untrained"
 
 
 def test_queries_that_say_nothing(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ _CAPTION = "Paired by seed; in points of accuracy, in brackets the 95 % interval
            "size: nothing is said about millions of pictures."
 
 
-def compose_axes(report: StudyReport, labels: Sequence[int], damages: Sequence[str], tested: int) -> None:
-    """Compose the page: see the module. `tested` is the number of pictures that judge."""
+def compose_axes(report: StudyReport, labels: Sequence[int], damages: Sequence[str], tested: int,
+                 passes: float) -> None:
+    """Compose the page: see the module. `tested` pictures judge; supervised training sees all others `passes` times."""
     curves = _curves(report, labels)
     names = list(curves.found)
     report.section("The answer")
@@ -53,7 +54,8 @@ def compose_axes(report: StudyReport, labels: Sequence[int], damages: Sequence[s
                        caption="The probe has all labels too.")
     report.section("The findings of Cole et al. (CVPR 2022)")
     report.table("findings", Table(["finding", "measured here", "difference", "so it is"],
-                                   _findings(report, some, damages), _CAPTION))
+                                   _findings(report, some, damages), f"{_CAPTION} Supervised training saw all "
+                                   f"pictures {passes:.1f} times: a short one makes its gap small."))
 
 
 def _curves(report: StudyReport, labels: Sequence[int]) -> Curves:
