@@ -147,7 +147,7 @@ def test_a_run_that_is_named_twice_counts_twice(tmp_path: Path) -> None:
     judge = Copies(Copies.Config(references=references, data=queries, device="cpu"))
     once, twice = (run_judge(judge, [tmp_path / "run"] * count, quiet=True) for count in (1, 2))
     assert twice.figures == once.figures and len(twice.sections[0].rows) == len(once.sections[0].rows) + 1 == 6
-    assert list(twice.figures["without_training"])[0] == "the network untrained"
+    assert next(iter(twice.figures["without_training"])) == "the network untrained"
 
 
 def test_queries_that_say_nothing(tmp_path: Path) -> None:
