@@ -26,7 +26,8 @@ demo: core
 test: lint pytest
 
 # Half as many workers again as cores: many tests wait for other processes, files, browsers.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(( ($$(nproc) * 3 + 1) / 2 )) --dist loadfile --no-loadscope-reorder
+# Compiled tests and modules are kept, whatever the environment says of it: compiling them anew is half of collecting.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(( ($$(nproc) * 3 + 1) / 2 )) --dist loadfile --no-loadscope-reorder
 
 test-long: lint
 	$(PYTEST) -m ""

@@ -101,5 +101,5 @@ def _enlarged(content: bytes, width: int = 700) -> bytes:
             return content
         large = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
-    large.save(buffer, "PNG", optimize=True)
+    large.save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()

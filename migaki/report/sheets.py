@@ -70,7 +70,7 @@ def picture(image: torch.Tensor, min_side: int = 1, upscale: Literal["nearest", 
 def png(image: Image.Image) -> bytes:
     """Returns the picture as the content of a PNG file."""
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format="PNG", compress_level=6)  # 9 takes nine times as long for 1 % less
     return buffer.getvalue()
 
 

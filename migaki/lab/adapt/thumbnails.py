@@ -41,7 +41,7 @@ def thumbnails(folder: ImageFolder, task: Task, count: int = 12) -> bytes:
             caption = caption.removesuffix("…")[:-1] + "…"
         draw.text((left, top + height + 2), caption, fill=_INK, font=font)
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
+    sheet.save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
 
 
