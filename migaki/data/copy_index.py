@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from migaki.core.errors import UserError
 from migaki.core.files import atomic_write, explain, make_folder, open_plain, read_json, show, write_json
 from migaki.data.files.member import FilePath
+from migaki.data.folder import ImageFolder
 
 Floats = NDArray[np.float32]
 
@@ -144,7 +145,7 @@ def _rows(path: Path) -> Floats:
 def _names(path: Path) -> list[str]:
     try:
         with open_plain(path) as file:
-            rows = [json.loads(line) for line in file.read().decode().splitlines()]
+            rows = [json.loads(line) for line in file.read().split(b"\n") if line]
         return [str(row["file_name"]) for row in rows]
     except OSError as error:
         raise explain(error, path) from error
@@ -152,9 +153,19 @@ def _names(path: Path) -> list[str]:
         raise UserError(f"{show(path)}: is damaged: {_AGAIN}") from error
 
 
-def picture_of(folder: Path, name: str) -> FilePath:
-    """Returns the file of a picture of an index; UserError for a name that leads out of the folder."""
-    path = folder / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise UserError(f"{show(name)}: leads out of {show(folder)}: {_AGAIN}")
-    return path
+class Originals:
+    """The pictures of an index by their names there, in the folder, or the shards, where they lie now."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pictures = ImageFolder(folder)
+        self._places = {name: place for place, name in enumerate(self.pictures.names)}
+
+    def lacking(self, names: Sequence[str]) -> str | None:
+        """The first of `names` that there is no more, if any."""
+        return next((name for name in names if name not in self._places), None)
+
+    def file(self, name: str) -> FilePath:
+        """The file of a picture; UserError for one that there is not, so that no name leads out of the folder."""
+        if name not in self._places:
+            raise UserError(f"{show(self.pictures.path)}: lacks {show(name)}: {_AGAIN}")
+        return self.pictures.file(self._places[name])

@@ -58,24 +58,41 @@ def _detector() -> Any:
     return opencv().SIFT_create(nfeatures=_MOST_POINTS, contrastThreshold=0.02)
 
 
-def key_points(grey: NDArray[np.uint8]) -> KeyPoints:
-    """Returns the key points of a grey picture (H, W) uint8, found at a longer side of `SIDE` px."""
+def reduced(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Returns a grey picture (H, W) uint8 brought down to a longer side of `SIDE` px: more of it is not looked at."""
+    return _resized(grey) if max(grey.shape) > SIDE else grey
+
+
+def _resized(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     cv2, (height, width) = opencv(), grey.shape
     scale = SIDE / max(height, width)
     size = max(8, round(width * scale)), max(8, round(height * scale))
-    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    small: NDArray[np.uint8] = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return small
+
+
+def key_points(grey: NDArray[np.uint8], size: tuple[int, int] | None = None) -> KeyPoints:
+    """Returns the key points of a grey picture (H, W) uint8, found at a longer side of `SIDE` px.
+
+    `size`: (H, W) of the picture where `grey` is what `reduced` has left of it; places are in its px.
+    """
+    height, width = size or grey.shape
+    small = _resized(grey)
     found, values = _detector().detectAndCompute(small, None)
     if values is None or not len(found):
         return KeyPoints(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), (height, width))
     roots = np.sqrt(values / np.maximum(values.sum(1, keepdims=True), 1e-6)).astype(np.float32)
-    factors = np.array([width / size[0], height / size[1]])
+    factors = np.array([width / small.shape[1], height / small.shape[0]])
     places = (np.array([point.pt for point in found]) + 0.5) * factors - 0.5
     return KeyPoints(places.astype(np.float32), roots, (height, width))
 
 
 def mirrored(points: KeyPoints, grey: NDArray[np.uint8]) -> KeyPoints:
-    """Returns the key points of the picture mirrored left to right, at their places in the picture as it is."""
-    found = key_points(np.ascontiguousarray(grey[:, ::-1]))
+    """Returns the key points of the picture mirrored left to right, at their places in the picture as it is.
+
+    `grey`: the picture, or what `reduced` has left of it
+    """
+    found = key_points(np.ascontiguousarray(grey[:, ::-1]), points.size)
     places = found.places.copy()
     places[:, 0] = points.size[1] - 1 - places[:, 0]
     return KeyPoints(places, found.descriptors, points.size)

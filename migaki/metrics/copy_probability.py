@@ -75,6 +75,17 @@ def _fitted(given: Floats, is_copy: NDArray[np.bool_]) -> tuple[Floats, float]:
     return own, float(w[2] - own @ middle)
 
 
+def told_apart(cosine: Floats, support: Floats, is_copy: NDArray[np.bool_],
+               precision: float) -> tuple[Calibration, float]:
+    """Returns the calibration of known pairs, and the score from which at least `precision` of them are copies.
+
+    The score is infinite where there is none: the pairs do not tell copies from others. Raises ValueError unless there
+    are pairs of both kinds.
+    """
+    found = fit_calibration(cosine, support, is_copy)
+    return found, threshold_of(found.logits(cosine, support), is_copy, precision)
+
+
 def threshold_of(logits: Floats, is_copy: NDArray[np.bool_], precision: float) -> float:
     """Returns the lowest logit from which at least `precision` of the pairs above are copies; infinite for none.
 

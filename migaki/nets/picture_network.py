@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from migaki.core.errors import UserError
 from migaki.core.files import show
-from migaki.core.system import System
+from migaki.core.system import System, model_state
 from migaki.core.trained import load_system
 from migaki.nets.descriptor import generalised_mean
 from migaki.nets.published import is_published, load_backbone
@@ -23,6 +23,7 @@ from migaki.ops.full_precision import full_precision
 
 _LAYER: Final = "features"
 _USUAL: Final = 160  # px, for published networks, which take pictures of any size
+_LEAST: Final = 32  # px, that the feature store takes
 
 
 class PublishedDescriptors(nn.Module):
@@ -44,7 +45,7 @@ class PublishedDescriptors(nn.Module):
     @cached_property
     def identity(self) -> str:
         """The kind of network with a hash of its weights."""
-        return f"{type(self.net).__name__}-gem-{self.size}-{_fingerprint(self)}"
+        return f"{type(self.net).__name__}-gem-{self.size}-{_fingerprint(self.state_dict())}"
 
     def names_of(self, layers: Sequence[str] | str) -> tuple[str, ...]:
         """The one layer that there is."""
@@ -81,13 +82,13 @@ class RunDescriptors(nn.Module):
 
     @property
     def size(self) -> int:
-        """px, sides of the square that a picture is brought to."""
-        return max(self.shape[1:])
+        """px, sides of the square that a picture is brought to; `maps` brings it on to the run's own size."""
+        return max(_LEAST, *self.shape[1:])
 
     @cached_property
     def identity(self) -> str:
         """The kind of system with a hash of its weights."""
-        return f"{type(self.system).__name__}-{self.size}-{_fingerprint(self.system)}"
+        return f"{type(self.system).__name__}-{self.size}-{_fingerprint(model_state(self.system))}"
 
     def names_of(self, layers: Sequence[str] | str) -> tuple[str, ...]:
         """The one layer that there is."""
@@ -124,9 +125,9 @@ def open_describer(name: str) -> Describer:
     return PublishedDescriptors(name)
 
 
-def _fingerprint(module: nn.Module) -> str:
-    """16 hexadecimal digits of all weights."""
+def _fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """16 hexadecimal digits of weights: those that are saved, for parts that only training needs are drawn anew."""
     total = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(weights.items()):
         total.update(f"{name} {tuple(value.shape)} ".encode() + value.cpu().contiguous().numpy().tobytes())
     return total.hexdigest()[:16]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from migaki.report.sheets import picture, png
 
@@ -19,13 +18,10 @@ Box = Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A picture (C, H, W) in [0, 1] and its original, the box of the shared part in each (x, y, width, height in px),
-    and the captions of both."""
+    """A picture and its original as they are shown (`framed`), and the captions of both."""
 
-    query: Tensor
-    original: Tensor
-    region: Box | None
-    original_region: Box | None
+    query: Image.Image
+    original: Image.Image
     captions: tuple[str, str]
 
 
@@ -38,9 +34,9 @@ def pairs_sheet(pairs: Sequence[Pair]) -> bytes:
     font = ImageFont.load_default(12)
     for number, pair in enumerate(pairs):
         left, top = number % columns * (wide + 2 * _GAP), number // columns * high
-        for side, (image, box) in enumerate(((pair.query, pair.region), (pair.original, pair.original_region))):
+        for side, image in enumerate((pair.query, pair.original)):
             draw.text((left + side * (_SIDE + _GAP), top), _fitting(pair.captions[side], font), fill=_INK, font=font)
-            canvas.paste(_framed(image, box), (left + side * (_SIDE + _GAP), top + _LINE))
+            canvas.paste(image, (left + side * (_SIDE + _GAP), top + _LINE))
     return png(canvas)
 
 
@@ -53,8 +49,10 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> s
     return shown
 
 
-def _framed(image: Tensor, box: Box | None) -> Image.Image:
-    """A picture that fits into the square, with a frame around a part of it."""
+def framed(pixels: object, box: Box | None) -> Image.Image:
+    """A picture (C, H, W) in [0, 1] that fits into the square, with a frame around a part of it (x, y, width, height
+    in px). Small, so that a page of many photographs needs the memory of one."""
+    image = torch.as_tensor(pixels).float()
     shown = picture(image if image.shape[0] in (1, 3) else image[:1]).convert("RGB")
     scale = _SIDE / max(shown.size)
     shown = shown.resize((max(1, round(shown.width * scale)), max(1, round(shown.height * scale))))
@@ -64,8 +62,3 @@ def _framed(image: Tensor, box: Box | None) -> Image.Image:
             ImageDraw.Draw(shown).rectangle((x, y, min(x + width, shown.width) - 1, min(y + height, shown.height) - 1),
                                             outline=_FRAME, width=2)
     return shown
-
-
-def as_picture(array: object) -> Tensor:
-    """Pixels (C, H, W) in [0, 1] as a tensor that can be shown."""
-    return torch.as_tensor(array).float()

@@ -19,7 +19,7 @@ from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image
 from migaki.data.files.member import FilePath
 from migaki.data.folder import ImageFolder
-from migaki.data.local_match import Alignment, KeyPoints, align, key_points, mirrored
+from migaki.data.local_match import Alignment, KeyPoints, align, key_points, mirrored, reduced
 from migaki.data.nearest import nearest
 from migaki.nets.picture_network import Describer
 from migaki.ops.picture_parts import picture_parts, side_of
@@ -35,7 +35,11 @@ RIVALS: Final = 3
 SPARE: Final = 8
 """Doubles of an original that a search looks past without looking again."""
 
-_DOUBLE: Final = 0.98  # cosine; EfficientNet-Lite0 gives 0.98 to 1 when a picture is encoded again, others at most 0.92
+# Cosine. EfficientNet-Lite0 gives 0.98 to 1 when a picture is encoded again, 0.96 to 0.99 when it is made half as large
+# besides, and other pictures have at most 0.92.
+_DOUBLE: Final = 0.95
+_GROUP: Final = 4  # as often as a picture may be there before its doubles pass for what is usual
+_FEW, _MANY = 8, 20  # key points that agree where two pictures show the same: a third of them, within these bounds
 _SAMPLE: Final = 256  # rows by which it is told how like each other pictures are
 
 
@@ -121,13 +125,14 @@ def merged(near: Floats, found: NDArray[np.int64], parts: int, count: int) -> tu
 
 
 def double_level(rows: Floats) -> float:
-    """The cosine from which two pictures of an index are doubles: one of them saved again, whatever its name.
+    """The cosine from which two pictures of an index are doubles: one of them saved again, whatever its name or size.
 
-    It lies above what pictures usually have with their nearest: a network that has learned little finds all alike.
+    It lies above what pictures usually have with those near them: a network that has learned little finds all alike.
+    The nearest ones do not count, for in many folders everything is there two or three times.
     """
     sample = np.asarray(rows[:: max(1, len(rows) // _SAMPLE)][:_SAMPLE], np.float32)
-    near, _ = nearest(sample, rows, 2)
-    usual = float(np.quantile(near[:, 1], 0.25)) if near.shape[1] > 1 else 0.0
+    near, _ = nearest(sample, rows, max(1, min(_GROUP, len(rows) // 8)) + 1)  # few pictures have few neighbours
+    usual = float(np.quantile(near[:, -1], 0.25)) if near.shape[1] > 1 else 0.0
     return min(0.9999, max(_DOUBLE, 1 - (1 - usual) / 4))
 
 
@@ -162,8 +167,8 @@ class Pictured:
     """A picture with its key points, as it is and mirrored; computed when they are asked for."""
 
     def __init__(self, grey: Bytes) -> None:
-        self.grey = grey
-        self.points = key_points(grey)
+        self._grey = reduced(grey)  # hundreds are kept, and photographs are large
+        self.points = key_points(self._grey, (grey.shape[0], grey.shape[1]))
         self._turned: KeyPoints | None = None
 
     @classmethod
@@ -175,13 +180,19 @@ class Pictured:
     def turned(self) -> KeyPoints:
         """The key points of the mirror image."""
         if self._turned is None:
-            self._turned = mirrored(self.points, self.grey)
+            self._turned = mirrored(self.points, self._grey)
         return self._turned
 
     def within(self, other: Pictured) -> Alignment | None:
         """How this picture lies in the other one, mirrored or not: what more key points agree on."""
         found = [align(self.points, other.points), align(self.turned, other.points, is_mirrored=True)]
         return max((one for one in found if one is not None), key=lambda one: one.support, default=None)
+
+    def is_same(self, other: Pictured) -> bool:
+        """Whether both show the same, so that neither is a stranger to the copies of the other."""
+        aligned = self.within(other)
+        points = min(len(self.points.places), len(other.points.places))
+        return aligned is not None and aligned.support >= max(_FEW, min(_MANY, points // 3))
 
 
 def grey_of(path: FilePath) -> Bytes:

@@ -18,11 +18,11 @@ from migaki.core.files import show
 from migaki.core.judge import Findings, Section
 from migaki.core.notices import notice
 from migaki.core.plural import counted
-from migaki.data.copy_index import CopyIndex, picture_of
+from migaki.data.copy_index import CopyIndex, Originals
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.copy_columns import original_of
 from migaki.metrics.copies import rank_found
-from migaki.report.copy_pairs import Pair, as_picture, pairs_sheet
+from migaki.report.copy_pairs import Pair, framed, pairs_sheet
 from migaki.stages.apply_job import ApplyJob
 from migaki.stages.copy_evidence import colours_of, doubles_of
 
@@ -88,7 +88,7 @@ class Pairs:
                 "is_mirrored": match.is_mirrored, "region": match.region, "original_region": match.original_region}
 
 
-def findings_of(pairs: Pairs, config: FindCopies.Config, job: ApplyJob, pictures: Path | None,
+def findings_of(pairs: Pairs, config: FindCopies.Config, job: ApplyJob, pictures: Originals | None,
                 truth: list[str | None]) -> Findings:
     """Returns what is written: `copies.jsonl`, the figures, and the page; `truth` are the originals, if known."""
     order = pairs.order()
@@ -101,17 +101,23 @@ def findings_of(pairs: Pairs, config: FindCopies.Config, job: ApplyJob, pictures
              _ABOUT.format(precision=config.pair_precision, copies=sum(known), others=len(known) - sum(known)),
              *([_JUDGED] if truth else [])]
     sections = []
-    folder = pictures or config.pictures or Path(pairs.index.about.pictures)
-    if not folder.is_dir():
-        notes.append(f"The pictures of the index are not at {show(folder)} any more, so none are shown: --pictures "
-                     "says where they are.")
-    else:
-        framed = "" if config.verify == "none" else "; framed: the part that both share"
-        caption = (f"Left the picture, right its original{framed}. Above each pair: the probability that it is a copy, "
+    folder = config.pictures or Path(pairs.index.about.pictures)
+    chosen = _to_look_at(pairs, order)
+    if pictures is None and folder.is_dir():
+        pictures = Originals(folder)
+    wanted = {pairs.original(*pair) for _, part in chosen for pair in part}
+    if pictures is None or pictures.lacking([*wanted]) is not None:
+        notes.append(f"Pictures of the index are not at {show(folder)} any more, so "
+                     f"{'none' if pictures is None else 'not all'} are shown: --pictures says where they are.")
+    if pictures is not None:
+        frames = "" if config.verify == "none" else "; framed: the part that both share"
+        caption = (f"Left the picture, right its original{frames}. Above each pair: the probability that it is a copy, "
                    "and both names.")
-        for heading, chosen in _to_look_at(pairs, order):
-            sheet = pairs_sheet([_shown(pairs, folder, *pair) for pair in chosen])
-            sections.append(Section(heading=heading, picture=sheet, caption=caption))
+        for heading, part in chosen:
+            left = [pair for pair in part if pictures.lacking([pairs.original(*pair)]) is None]
+            if left:
+                sections.append(Section(heading=heading, caption=caption, picture=pairs_sheet(
+                    [_shown(pairs, pictures, *pair) for pair in left])))
     listed = f": the {_LISTED} likeliest of {len(order):,}, all in copies.jsonl" if len(order) > _LISTED else ""
     sections.append(Section(heading=f"Pairs{listed}", is_folded=True, columns=[
         "picture", "original", "probability", "copy", "cosine", "key points"], rows=[
@@ -121,7 +127,7 @@ def findings_of(pairs: Pairs, config: FindCopies.Config, job: ApplyJob, pictures
               "pair_precision": config.pair_precision, "share": config.share, "verify": config.verify,
               "nearest": config.nearest, "version": __version__}
     return Findings(title="Copies", record=record, figures=figures, notes=notes, sections=sections,
-                    files={"copies.jsonl": rows.encode()})
+                    files={"copies.jsonl": rows.encode("utf-8", "backslashreplace")})
 
 
 def _to_look_at(pairs: Pairs, order: list[tuple[int, int]]) -> list[tuple[str, list[tuple[int, int]]]]:
@@ -166,6 +172,9 @@ def _judged(pairs: Pairs, truth: list[str | None]) -> dict[str, Any]:
     is_pair = torch.tensor([[pairs.original(query, rank) == name for rank in range(pairs.scores.shape[1])]
                             for query, name in enumerate(truth)])
     is_double = torch.from_numpy(_doubles(pairs, truth)) & ~is_pair
+    # Where doubles have taken all places, the likeliest stands for the original.
+    stands = (~is_pair.any(1, keepdim=True)) & is_double & (is_double.cumsum(1) == 1)
+    is_pair, is_double = is_pair | stands, is_double & ~stands
     count = sum(name is not None for name in truth)
     found = rank_found(torch.from_numpy(pairs.scores).masked_fill(is_double, -torch.inf), is_pair, count)
     called = torch.from_numpy(pairs.is_copy) & ~is_double
@@ -184,10 +193,9 @@ def _doubles(pairs: Pairs, truth: list[str | None]) -> NDArray[np.bool_]:
     return found
 
 
-def _shown(pairs: Pairs, folder: Path, query: int, rank: int) -> Pair:
-    match = pairs.matches[query][rank]
-    sides = [as_picture(colours_of(path)) for path in (
-        pairs.folder.file(query), picture_of(folder, pairs.original(query, rank)))]
-    names = [Path(name).name for name in (pairs.folder.names[query], pairs.original(query, rank))]
-    return Pair(sides[0], sides[1], match.region, match.original_region,
+def _shown(pairs: Pairs, pictures: Originals, query: int, rank: int) -> Pair:
+    match, original = pairs.matches[query][rank], pairs.original(query, rank)
+    names = [Path(name).name for name in (pairs.folder.names[query], original)]
+    return Pair(framed(colours_of(pairs.folder.file(query)), match.region),
+                framed(colours_of(pictures.file(original)), match.original_region),
                 (f"{pairs.chances[query, rank]:.1%}  {names[0]}", names[1]))

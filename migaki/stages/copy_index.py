@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from migaki.data.feature_store import prepared
 from migaki.data.folder import ImageFolder
 from migaki.data.local_match import opencv
 from migaki.data.nearest import nearest
+from migaki.metrics.copy_probability import told_apart
 from migaki.nets.camera import jpeg_tables
 from migaki.nets.picture_network import open_describer
 from migaki.nets.published import is_published
@@ -51,6 +53,7 @@ _USUAL: Final = CopyViews(  # about three alterations of a copy
     crop=(0.5, 1.0), mirrored=0.15, turned=0.15, squeezed=0.25, slanted=0.05, coloured=0.25, grey=0.1,
     rare_colours=0.05, blurred=0.15, coarse=0.03, grain=0.08, onto=0.1, patched=0.15, written=0.15, encoded=0.3)
 _FEWEST: Final = 4
+_PRECISION: Final = 0.9  # of the pairs that a search calls copies, unless it is asked for another
 _KEPT: Final = 256  # originals whose key points are kept in memory
 
 
@@ -73,6 +76,7 @@ def write(name: str, change: Index, job: ApplyJob, *, command: str = "", quiet: 
     with exclusive(job.out):
         rows, background = write_descriptors(job.out, rows, background, folder.names)
         known = _known_pairs(folder, describing, rows, background, config, job.seed, quiet)
+        known.tell_if_alike(folder, config)
         about = About(network=describer.identity, model=_lasting(config.model), pictures=str(job.input.resolve()),
                       size=describing.size, whole=config.whole, parts=config.parts, fingerprint=folder.fingerprint,
                       version=__version__,
@@ -95,6 +99,14 @@ class _Known:
     cosine: list[float]
     support: list[int]
     is_copy: list[bool]
+
+    def tell_if_alike(self, folder: ImageFolder, config: Index.Config) -> None:
+        """Say it where made copies cannot be told from other pictures."""
+        given = [np.array(one, float) for one in (self.cosine, self.support)]
+        _, threshold = told_apart(given[0], given[1], np.array(self.is_copy), _PRECISION)
+        if math.isinf(threshold):
+            notice(f"{show(folder.path)}: copies that were made of its pictures are no more alike to them than other "
+                   f"pictures are, so that a search will call nothing a copy: give another --model than {config.model}")
 
     def add(self, cosine: float, support: int, is_copy: bool) -> None:
         self.cosine.append(cosine)
@@ -127,7 +139,15 @@ def _known_pairs(folder: ImageFolder, describing: Describing, rows: Floats, back
             for number, place in enumerate(places):
                 picture = Pictured(_grey(copies[number])) if config.verify == "sift" else None
                 # The picture before it in the batch may lie beside or behind it, so that it is no stranger.
-                same, before = (doubles_of(at, found[number], rows, level) for at in (place, places[number - 1]))
+                two = place, places[number - 1]
+                same, before = (doubles_of(at, found[number], rows, level) for at in two)
+                if picture is not None:
+                    # A double may have become less alike: made smaller, coarsely encoded, cut.
+                    for rank in np.flatnonzero(~same & ~before):
+                        likest = originals(int(found[number, rank]))
+                        same[rank], before[rank] = (likest.is_same(originals(at)) for at in two)
+                        if not same[rank] and not before[rank]:
+                            break
                 others = [*np.flatnonzero(~same & ~before)]
                 own = [*np.flatnonzero(found[number] == place)]
                 doubled += int(same.sum()) > len(own)
@@ -145,9 +165,12 @@ def _known_pairs(folder: ImageFolder, describing: Describing, rows: Floats, back
     if not known.cosine:
         raise UserError(f"{show(folder.path)}: all of its pictures look the same to the network: give others, or "
                         "another --model")
+    if not any(known.is_copy):
+        raise UserError(f"{show(folder.path)}: of {len(chosen)} copies that were made of its pictures none is found "
+                        "again by the network: give another --model")
     if doubled:
         notice(f"{show(folder.path)}: {doubled} of {len(chosen)} pictures that were drawn are there more than once: a "
-               "search finds all of them")
+               "search finds all of them, as far as its --nearest goes")
     return known
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +19,11 @@ from migaki.core.errors import UserError
 from migaki.core.files import exclusive, make_folder, show
 from migaki.core.notices import notice
 from migaki.core.progress import Bar
-from migaki.data.copy_index import CopyIndex, open_index, picture_of
+from migaki.data.copy_index import CopyIndex, Originals, open_index
 from migaki.data.folder import ImageFolder
 from migaki.data.local_match import opencv, region
 from migaki.data.nearest import Engine, nearest
-from migaki.metrics.copy_probability import Calibration, fit_calibration, threshold_of
+from migaki.metrics.copy_probability import Calibration, told_apart
 from migaki.nets.picture_network import is_describer, open_describer
 from migaki.ops.picture_parts import PARTS
 from migaki.report.findings import write_findings
@@ -101,11 +102,15 @@ def _calibration(index: CopyIndex, config: FindCopies.Config) -> tuple[Calibrati
     support = np.array(about.support, float) if config.verify == "sift" else np.zeros(len(cosine))
     is_copy = np.array(about.is_copy, bool)
     try:
-        found = fit_calibration(cosine, support, is_copy)
+        found, threshold = told_apart(cosine, support, is_copy, config.pair_precision)
     except ValueError as error:
         raise UserError(f"{show(index.path)}: knows no pairs to tell copies by: make it again with `migaki apply "
                         "index`") from error
-    return found, threshold_of(found.logits(cosine, support), is_copy, config.pair_precision)
+    if math.isinf(threshold):
+        notice(f"{show(index.path)}: from no score on are {config.pair_precision:g} of its made pairs copies, so that "
+               "nothing is called one; the likeliest pairs are listed: give a lower --pair-precision, or make the "
+               "index with another --model")
+    return found, threshold
 
 
 def _describing(index: CopyIndex, config: FindCopies.Config) -> Describing:
@@ -121,19 +126,20 @@ def _describing(index: CopyIndex, config: FindCopies.Config) -> Describing:
     return Describing(describer, index.about.size, index.about.whole, config.store)
 
 
-def _pictures(index: CopyIndex, config: FindCopies.Config) -> Path:
+def _pictures(index: CopyIndex, config: FindCopies.Config) -> Originals:
     folder = config.pictures or Path(index.about.pictures)
     if not folder.is_dir():
         raise UserError(f"{show(folder)}: the pictures of {show(index.path)} are not there any more: give their folder "
                         "as --pictures, or --verify none")
-    if ImageFolder(folder).fingerprint != index.about.fingerprint:
+    pictures = Originals(folder)
+    if pictures.pictures.fingerprint != index.about.fingerprint:
         notice(f"{show(folder)}: its pictures are not those that {show(index.path)} was made from: what has changed is "
                "compared with what it was, until `migaki apply index` makes the index again")
-    lacking = next((name for name in index.names if not Path(str(picture_of(folder, name))).exists()), None)
+    lacking = pictures.lacking(index.names)
     if lacking is not None:
         raise UserError(f"{show(folder)}: lacks {show(lacking)}, which {show(index.path)} names: give the folder of "
                         "its pictures as --pictures, or --verify none")
-    return folder
+    return pictures
 
 
 # ------------------------------------------------------------------------------------------------- the search
@@ -227,12 +233,12 @@ def joined(parts: list[tuple[Floats, Places]], count: int) -> tuple[Floats, Plac
     return np.take_along_axis(scores, order, 1), np.take_along_axis(places, order, 1)
 
 
-def _matches(folder: ImageFolder, index: CopyIndex, pictures: Path | None, found: Places,
+def _matches(folder: ImageFolder, index: CopyIndex, pictures: Originals | None, found: Places,
              quiet: bool) -> list[list[Match]]:
     """Local matching of every picture with its likeliest originals."""
     if pictures is None:
         return [[Match()] * found.shape[1] for _ in found]
-    originals = functools.lru_cache(_KEPT)(lambda name: Pictured.of(picture_of(pictures, name)))
+    originals = functools.lru_cache(_KEPT)(lambda name: Pictured.of(pictures.file(name)))
     made = []
     with Bar("matching", len(found), quiet=quiet) as bar:
         for query, places in enumerate(found):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,10 +25,16 @@ from migaki.data import local_match
 from migaki.data.copy_index import open_index
 from migaki.data.folder import ImageFolder
 from migaki.data.nearest import nearest
+from migaki.nets.picture_network import open_describer
+from migaki.report.copy_pairs import framed
+from migaki.stages import copy_index, copy_search
 from migaki.stages.apply import apply_change
 from migaki.stages.apply_job import ApplyJob
+from migaki.stages.copy_evidence import Pictured, double_level, doubles_of, unit
+from migaki.stages.copy_findings import _judged
 from migaki.stages.copy_search import SearchTask, _own_places, _without, joined
 from migaki.systems.copy_detector import CopyDetector
+from migaki.systems.simclr import SimCLR
 
 COUNT = 14
 
@@ -179,7 +187,7 @@ def test_numbers_that_are_none_are_refused(made: Path, tmp_path: Path) -> None:
 
 
 def rows_of(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "copies.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (out / "copies.jsonl").read_bytes().split(b"\n") if line]
 
 
 def test_doubles_of_an_original_change_nothing(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,7 +273,9 @@ def test_names_that_lead_out_are_refused(made: Path, tmp_path: Path) -> None:
             (tmp_path / "index" / path.name).write_bytes(path.read_bytes())
     lines = [json.dumps({"file_name": "../queries/0.png"}) for _ in range(COUNT)]
     (tmp_path / "index" / "pictures.jsonl").write_text("\n".join(lines) + "\n")
-    assert "leads out" in message(lambda: found(made, tmp_path / "out", index=tmp_path / "index"))
+    assert "lacks ../queries/0.png" in message(lambda: found(made, tmp_path / "out", index=tmp_path / "index"))
+    page = (found(made, tmp_path / "out", index=tmp_path / "index", verify="none") / "copies.html").read_text()
+    assert "not all are shown" in page and "data:image/png" not in page
 
 
 def test_folders_with_other_content_are_left_alone(made: Path, tmp_path: Path) -> None:
@@ -312,3 +322,145 @@ def test_originals_that_are_said_badly(made: Path, tmp_path: Path, capsys: pytes
     half = rows("3.png", None)
     (half / "metadata.jsonl").write_text('{"file_name": "0.png", "reference": "3.png"}\n{"file_name": "1.png"}\n')
     assert "1.png has no column 'reference'" in message(lambda: searched(half))
+
+
+@pytest.mark.parametrize("side", [28, 32])
+def test_runs_of_every_kind_describe_pictures_the_same_each_time(made: Path, tmp_path: Path, side: int) -> None:
+    """What only training needs is not saved, and drawn anew whenever a run is loaded; digits have 28 px."""
+    config, batch = SimCLR.tiny()
+    system = SimCLR(replace(config, steps=1, height=side, width=side))
+
+    class Same:
+        def batch(self, step: int) -> dict[str, torch.Tensor]:
+            return {"image": torch.nn.functional.interpolate(batch["image"], size=(side, side))}
+
+    fit(system, Same(), Run(device="cpu", precision="fp32", sample_every=0), tmp_path / "run", quiet=True)
+    first, second = (open_describer(str(tmp_path / "run")) for _ in range(2))
+    assert first.identity == second.identity != open_describer(str(made / "run")).identity
+    shutil.copytree(made / "originals", tmp_path / "originals")
+    index(tmp_path, tmp_path / "index", verify="none")
+    out = found(tmp_path, tmp_path / "out", queries="originals", index=tmp_path / "index", verify="none")
+    assert len(rows_of(out)) == COUNT * (COUNT - 1)
+
+
+class Thumbnails(torch.nn.Module):
+    """A network that has learned something: it tells pictures apart, and finds those saved again alike."""
+
+    name, size, identity = "thumbnails", 32, "thumbnails"
+
+    def names_of(self, layers: object) -> tuple[str, ...]:
+        return ("features",)
+
+    def maps(self, images: torch.Tensor, layers: object) -> dict[str, torch.Tensor]:
+        small = torch.nn.functional.adaptive_avg_pool2d(images, 4).flatten(1)
+        return {"features": (small - small.mean(1, keepdim=True))[:, :, None, None]}
+
+
+def test_pictures_that_are_there_in_another_size_are_doubles(made: Path, tmp_path: Path,
+                                                              capsys: pytest.CaptureFixture[str]) -> None:
+    """Most folders hold what was put on the web beside the original: smaller, and encoded again."""
+    shutil.copytree(made / "run", tmp_path / "run")
+    shutil.copytree(made / "queries", tmp_path / "queries")
+    saved(tmp_path / "originals", [picture(seed) for seed in range(COUNT)])
+    (tmp_path / "originals" / "metadata.jsonl").unlink()
+    for seed in range(COUNT):
+        picture(seed).resize((80, 60)).save(tmp_path / "originals" / f"web{seed}.jpg", quality=60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copy_index, "double_level", lambda rows: 1.1)  # as if they were less alike than doubles are
+        patch.setattr(local_match, "SIDE", 160)
+        for stage in (copy_index, copy_search):
+            patch.setattr(stage, "open_describer", lambda name: Thumbnails())
+        index(tmp_path, tmp_path / "index")
+        rows = rows_of(found(tmp_path, tmp_path / "out"))
+    assert "pictures that were drawn are there more than once" in capsys.readouterr().err
+    about = open_index(tmp_path / "index").about
+    strangers = [points for points, is_copy in zip(about.support, about.is_copy, strict=True) if not is_copy]
+    assert len(strangers) == 20 and max(strangers) < 8
+    best = {row["file_name"]: row for row in reversed(rows)}
+    assert {best[f"{query}.png"]["original"] for query in (0, 1)} < {"3.png", "web3.jpg", "7.png", "web7.jpg"}
+    assert best["0.png"]["is_copy"] and best["1.png"]["is_copy"] and not best["2.png"]["is_copy"]
+
+
+def test_what_is_usual_is_not_told_by_doubles() -> None:
+    """Everything may be there three times: pictures that are alike to the network still lie below the level."""
+    draw = np.random.default_rng(0)
+    apart = unit(draw.normal(size=(60, 32)).astype(np.float32))
+    thrice = unit(np.repeat(apart, 3, 0) + 0.02 * draw.normal(size=(180, 32)).astype(np.float32))
+    assert double_level(thrice) == double_level(apart) == 0.95
+    alike = unit(1 + 0.2 * apart)
+    level = double_level(alike)
+    assert level > np.sort(alike @ alike.T, 1)[:, -2].mean()
+    assert doubles_of(0, np.array([0, 1, 2, 3, 50]), thrice, 0.95).tolist() == [True, True, True, False, False]
+
+
+def test_nothing_large_is_kept_of_a_photograph() -> None:
+    grey = np.asarray(picture(5).resize((1200, 900)).convert("L"))
+    kept = Pictured(grey)
+    assert kept.points.size == (900, 1200) and kept.points.places[:, 0].max() > 600
+    assert max(kept._grey.shape) == local_match.SIDE
+    turned = Pictured(np.ascontiguousarray(grey[:, ::-1]))
+    aligned = turned.within(kept)
+    assert aligned is not None and aligned.is_mirrored and kept.is_same(turned)
+    np.testing.assert_allclose(aligned.matrix, [[-1, 0, 1199], [0, 1, 0]], atol=8)
+    assert not kept.is_same(Pictured(np.asarray(picture(6).convert("L"))))
+    assert framed(np.zeros((3, 900, 1200), np.float32), [0, 0, 50, 50]).size == (150, 112)
+
+
+def test_odd_names_and_pictures_in_shards(made: Path, tmp_path: Path) -> None:
+    """Names that are not UTF-8 or break lines for others, and members of a TAR file, are found and shown."""
+    shutil.copytree(made / "run", tmp_path / "run")
+    names = ["a\u2028b.png", "caf\udce9.png", *(f"{number}.png" for number in range(4))]
+    for folder in ("originals", "queries"):
+        (tmp_path / folder).mkdir()
+        for number, name in enumerate(names):
+            picture(number).save(tmp_path / folder / name)
+    index(tmp_path, tmp_path / "index", verify="none")
+    assert sorted(open_index(tmp_path / "index").names) == sorted(names)
+    rows = rows_of(found(tmp_path, tmp_path / "out", verify="none", nearest=1))
+    assert {row["file_name"]: row["original"] for row in rows} == {name: name for name in names}
+    with tarfile.open(tmp_path / "set-000.tar", "w") as tar:
+        for number in range(6):
+            tar.add(made / "originals" / f"{number}.png", f"{number:03d}.png")
+    shutil.rmtree(tmp_path / "originals")
+    (tmp_path / "originals").mkdir()
+    shutil.move(tmp_path / "set-000.tar", tmp_path / "originals")
+    index(tmp_path, tmp_path / "packed")
+    page = found(made, tmp_path / "packed_out", index=tmp_path / "packed") / "copies.html"
+    assert "data:image/png" in page.read_text()
+    best = {row["file_name"]: row["original"] for row in reversed(rows_of(tmp_path / "packed_out"))}
+    assert Path(best["0.png"]).name.endswith("3.png")
+
+
+def test_a_picture_of_the_index_that_has_gone_is_left_out_of_the_page(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "originals", tmp_path / "originals")
+    for number in range(1, COUNT):
+        (tmp_path / "originals" / f"{number}.png").unlink()
+    (tmp_path / "originals" / "metadata.jsonl").unlink()
+    out = found(made, tmp_path / "out", pictures=tmp_path / "originals", verify="none")
+    page = (out / "copies.html").read_text()
+    assert len(rows_of(out)) == 3 * COUNT and "not all are shown" in page and "data:image/png" in page
+
+
+def test_an_index_that_tells_nothing_says_so(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(made / "index", tmp_path / "index")
+    about = json.loads((tmp_path / "index" / "index.json").read_text())
+    half = len(about["is_copy"]) // 2
+    alike = about | {"cosine": [0.5] * 2 * half, "support": [9] * 2 * half, "is_copy": [True, False] * half}
+    (tmp_path / "index" / "index.json").write_text(json.dumps(alike))
+    out = found(made, tmp_path / "out", index=tmp_path / "index")
+    assert "nothing is called one" in capsys.readouterr().err
+    assert not any(row["is_copy"] for row in rows_of(out))
+
+
+def test_a_double_stands_for_an_original_that_is_not_listed() -> None:
+    """Nine doubles of one original may fill all places: the copy is found all the same."""
+    draw = np.random.default_rng(0)
+    rows = unit(draw.normal(size=(4, 8)).astype(np.float32))[[0, 0, 0, 1, 2]]
+    known = SimpleNamespace(names=["first", "again", "once more", "other", "last"], descriptors=rows)
+    scores = np.array([[3.0, 2.0], [1.0, 0.5]])
+    pairs: Any = SimpleNamespace(index=known, scores=scores, places=np.array([[1, 2], [3, 4]]), level=0.95,
+                                 is_copy=np.array([[True, True], [False, False]]))
+    pairs.original = lambda query, rank: known.names[pairs.places[query, rank]]
+    figures = _judged(pairs, ["first", None])
+    assert figures["copies"] == 1 and figures["called_recall"] == figures["called_precision"] == 1
+    assert figures["first"] == figures["micro_ap"] == 1
