@@ -7,6 +7,8 @@ taken. Outlines of single objects (SegmentationObject) and parts are not kept.
 
 from __future__ import annotations
 
+import codecs
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,8 +190,9 @@ class _Layout:
         if not self._split:
             return sorted(self.annotations or self.masks, key=natural_key)
         file = self._lists[self._split]
-        lines = read_bytes(file, _MAX_LIST).decode("utf-8-sig", "replace").splitlines()
-        stems = list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
+        # As bytes, which break and divide lines at ASCII alone: a name may hold anything else, and need not be UTF-8.
+        lines = read_bytes(file, _MAX_LIST).removeprefix(codecs.BOM_UTF8).splitlines()
+        stems = list(dict.fromkeys(os.fsdecode(line.split()[0]) for line in lines if line.strip()))
         for stem in stems:
             if stem not in self.annotations and stem not in self.masks:
                 raise UserError(f"{show(file)}: '{show(stem[:80])}' has neither Annotations/NAME.xml nor a mask: "

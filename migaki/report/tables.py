@@ -88,9 +88,13 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 def harmless(cell: Any) -> Any:
     """Escape a cell of a CSV file for spreadsheets: text that would be a formula gets a leading apostrophe.
 
-    File names are untrusted text, and `=HYPERLINK(...)` is a valid name. A lone dash is not a formula.
+    File names are untrusted text, and `=HYPERLINK(...)` is a valid name. A lone dash is not a formula. Bytes of a name
+    that are not UTF-8 are escaped, so that the table can be written.
     """
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) and cell != "-" else cell
+    if not isinstance(cell, str):
+        return cell
+    text = cell.encode("utf-8", "backslashreplace").decode()
+    return f"'{text}" if text.startswith(_FORMULA) and text != "-" else text
 
 
 def is_numeric(table: Table, column: int) -> bool:

@@ -180,7 +180,7 @@ def _permute(source: Path, out: Path, seed: int) -> None:
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(source, partial)
-    rows = [json.loads(line) for line in (partial / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (partial / "metadata.jsonl").read_bytes().split(b"\n") if line]
     order = np.random.default_rng([seed, 1]).permutation(len(rows))
     lines = [json.dumps(row | {"label": rows[other]["label"]}) for row, other in zip(rows, order, strict=True)]
     (partial / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

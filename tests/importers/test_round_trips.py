@@ -145,6 +145,20 @@ def test_voc(ours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert palette()[[1, 2, 12, 255]].tolist() == [[128, 0, 0], [0, 128, 0], [64, 0, 128], [224, 224, 192]]
 
 
+def test_voc_of_odd_names(tmp_path: Path) -> None:
+    """Names need not be UTF-8, and what breaks lines elsewhere breaks none in a list of names."""
+    names = ["caf\udce9.png", "a\u2028b.png", "plain.png"]
+    (tmp_path / "set").mkdir()
+    for name in names:
+        Image.new("RGB", (9, 9)).save(tmp_path / "set" / name)
+    (tmp_path / "set" / "metadata.jsonl").write_text("".join(json.dumps(
+        {"file_name": name, "boxes": [[1, 1, 3, 3]], "classes": ["cat"]}) + "\n" for name in names))
+    write_voc(ImageFolder(tmp_path / "set"), tmp_path / "voc")
+    Voc().run(tmp_path / "voc", tmp_path / "back")
+    back = ImageFolder(tmp_path / "back")
+    assert len(back) == 3 and all(row["boxes"] == [[1, 1, 3, 3]] for row in back.rows)
+
+
 def test_masks(ours: Path, tmp_path: Path) -> None:
     folder = ImageFolder(ours)
     assert main(["export", str(ours), "--format", "masks", "--out", str(tmp_path / "masks")]) == 0

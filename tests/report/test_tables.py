@@ -113,6 +113,10 @@ def test_odd_cells() -> None:
         Table(["x"], [[1, 2]])
 
 
+def test_names_that_are_not_utf_8_can_be_written() -> None:
+    assert Table(["name"], [["caf\udce9.png"]]).csv().encode() == b"name\ncaf\\udce9.png\n"
+
+
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-rf.png", "@SUM(A1)", "\t=1", '=HYPERLINK("x")', "=cmd|' /C calc'!A0"])
 def test_text_is_no_formula_for_a_spreadsheet(text: str) -> None:
     """Names of files and classes are strangers' text, and people open a table in a spreadsheet."""

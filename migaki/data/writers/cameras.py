@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -68,7 +69,8 @@ def write_colmap(folder: ImageFolder, out: Path) -> dict[str, int]:
         cameras = [f"{number} PINHOLE {int(width)} {int(height)} {' '.join(f'{value:.9g}' for value in lens)}\n"
                    for (width, height, *lens), number in kinds.items()]
         stored(inner / "cameras.txt", "".join(["# CAMERA_ID MODEL WIDTH HEIGHT PARAMS\n", *cameras]).encode())
-        stored(inner / "images.txt", "".join(["# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME\n", *images]).encode())
+        heading = "# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME\n"
+        stored(inner / "images.txt", os.fsencode("".join([heading, *images])))
         stored(inner / "points3D.txt", b"# POINT3D_ID X Y Z R G B ERROR TRACK\n")
         return {"pictures": len(folder), "cameras": len(kinds)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.sax.saxutils import escape
@@ -53,10 +54,10 @@ def write_voc(folder: ImageFolder, out: Path) -> dict[str, int]:
             counts["images"] += 1
             counts["objects"] += len(picture.boxes)
         part = "Main" if labels.has_boxes else "Segmentation"
-        stored(inner / "ImageSets" / part / "default.txt", "".join(f"{stem}\n" for stem in sorted(stems)).encode())
+        stored(inner / "ImageSets" / part / "default.txt", os.fsencode("".join(f"{stem}\n" for stem in sorted(stems))))
         names = labels.mask_classes or ["background", *labels.classes] * labels.has_boxes
         if names[:1] == ["background"] and len(names) <= 255 and not any(":" in name or "\n" in name for name in names):
-            stored(inner / "labelmap.txt", _label_map(names).encode())
+            stored(inner / "labelmap.txt", _label_map(names).encode(errors="backslashreplace"))
         return counts
 
     return write_folder(out, fill)
