@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -106,11 +107,11 @@ class Copies(Judge):
                                     "data": str(self.config.data), "background": str(self.config.background or ""),
                                     "version": __version__},
             figures=_mean(rows[: len(runs)] or [free]) | {
-                "threshold": (rows[0] if runs else free).ranking.threshold,
+                "threshold": _threshold(rows[0] if runs else free),
                 "without_training": {row.name: _mean([row]) for row in rows[len(runs):]}, "copies_by_operator": copies},
             baseline=_mean([free]), baseline_name=free.name, notes=[_ABOUT], sections=[
                 Section(columns=["descriptors", "muAP of cosines", "muAP", "recall at 90 %", "threshold", "first"],
-                        rows=[[row.name, row.plain, row.ranking.micro_ap, row.ranking.recall, row.ranking.threshold,
+                        rows=[[row.name, row.plain, row.ranking.micro_ap, row.ranking.recall, _threshold(row),
                                row.ranking.first] for row in rows]),
                 Section(heading="muAP by operator", columns=["operator", "copies", *(row.name for row in rows)],
                         rows=[[name, count, *(row.each[name] for row in rows)] for name, count in copies.items()])])
@@ -129,6 +130,11 @@ class _Row:
 def _plain(folder: ImageFolder, how: Callable[[Tensor], Tensor]) -> Tensor:
     """Descriptors (N, D) of all pictures, each read whole whatever its size."""
     return torch.stack([how(folder.select([index]).read([0], ("image",))["image"][0]) for index in range(len(folder))])
+
+
+def _threshold(row: _Row) -> float | None:
+    """The score from which nine of ten pairs are right; None where there is none."""
+    return row.ranking.threshold if math.isfinite(row.ranking.threshold) else None
 
 
 def _mean(rows: Sequence[_Row]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from migaki.core.batch import Batch
 from migaki.core.fit import Run, fit
 from migaki.judges.copies import Copies
 from migaki.metrics.copies import less_rivals, normalised_scores, rank_copies, rank_found
-from migaki.stages.evaluate import run_judge
+from migaki.stages.evaluate import judge_into, run_judge
 from migaki.systems.copy_detector import CopyDetector
 
 
@@ -148,6 +148,21 @@ def test_a_run_that_is_named_twice_counts_twice(tmp_path: Path) -> None:
     once, twice = (run_judge(judge, [tmp_path / "run"] * count, quiet=True) for count in (1, 2))
     assert twice.figures == once.figures and len(twice.sections[0].rows) == len(once.sections[0].rows) + 1 == 6
     assert next(iter(twice.figures["without_training"])) == "the network untrained"
+
+
+def test_a_precision_that_is_never_reached_has_no_threshold(tmp_path: Path) -> None:
+    flat = [np.full((16, 16), 128, np.uint8)] * 3  # all alike, so that two of three pairs are wrong
+    references, queries = write(tmp_path / "references", flat, [{}] * 3), write(
+        tmp_path / "queries", flat[:1], [{"reference": "2.png"}])
+    _, found = judge_into(Copies(Copies.Config(references=references, data=queries, device="cpu")),
+                          out=tmp_path / "out", quiet=True)
+    assert found.figures["threshold"] is None and all(row[4] is None for row in found.sections[0].rows)
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    json.loads((tmp_path / "out" / "copies.json").read_text(), parse_constant=refuse)
+    assert ">inf<" not in (tmp_path / "out" / "copies.html").read_text()
 
 
 def test_queries_that_say_nothing(tmp_path: Path) -> None:
