@@ -145,8 +145,11 @@ def test_pictures_of_another_domain_are_not_those_that_judge(place: Path, tmp_pa
 
 def test_what_reproduces_a_finding() -> None:
     base, more = np.array([1.0, 2.0, 3.0]), np.array([2.0, 3.1, 4.0])
-    assert _no_gain(paired_difference(base, more)) == "refuted" and _no_gain(paired_difference(more, base)) == \
+    assert _no_gain(paired_difference(base, more + 3)) == "refuted" and _no_gain(paired_difference(more, base)) == \
         "reproduced"
+    little = paired_difference(np.zeros(3), [0.288, 0.303, 0.318])
+    assert little.is_sure and _no_gain(little) == "reproduced"  # and next to nothing
+    assert _no_gain(paired_difference(np.zeros(3), [1.6, 2.0, 2.4])) == "refuted"  # it may be 3 points as well
     assert _more(paired_difference(base, more)) == "reproduced" and _more(paired_difference(more, base)) == "refuted"
     assert _more(paired_difference(base, base[::-1])) == "open: perhaps by chance"
     assert _no_gain(paired_difference(base, base[::-1])) == "open: perhaps by chance"  # it may be 5 points as well
