@@ -183,6 +183,8 @@ def test_labels_between_the_points_of_a_curve() -> None:
     assert labels_needed(counts, accuracies, 0.4) == pytest.approx(10**1.5)
     assert [needed_text(value, counts) for value in (10, 31.6, 263.0, float("inf"))] == [
         "10 or fewer", "about 32", "about 260", "more than 1,000"]
+    assert [needed_text(value, (5, 10000)) for value in (9.7, 99.7, 104.9, 995.1, 1234, 9960)] == [
+        f"about {one}" for one in ("10", "100", "100", "1,000", "1,200", "10,000")]
     picture = label_curves(counts, {"one": np.array([[30.0, 50, 60]]), "two": [[20.0, 30, 40], [22, 34, 44]]},
                            {"all labels": 70.0})
     assert picture.startswith(b"\x89PNG")
