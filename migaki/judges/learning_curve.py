@@ -18,7 +18,7 @@ from migaki.core import hardware
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.fit import Run, fit
-from migaki.core.judge import Findings, Judge, Progress, Section
+from migaki.core.judge import Findings, Judge, Progress, Section, each_once
 from migaki.core.seeds import fold
 from migaki.core.system import System
 from migaki.core.trained import load_system
@@ -52,8 +52,10 @@ _ABOUT = (
     "Frozen: logistic regression on the features, its weight decay chosen on a tenth of the labels, from 50 labels on. "
     "Fine-tuned and supervised: the same network with a linear head, as many updates, from the run's weights and from "
     "random ones. Labels are drawn as equally of each class as there are; all rows see the same ones. The "
-    "band of a curve is from its lowest to its highest repetition. Intervals are over runs and draws of labels; "
-    "the test is the same in all.")
+    "band of a curve is from its lowest to its highest repetition. Intervals are over {over}; the test is the same "
+    "in all.")
+_OVER_RUNS = "runs, of each the mean of its draws of labels, which are the same in all"
+_OVER_DRAWS = "draws of the labels, of one training"
 
 
 @dataclass
@@ -135,7 +137,8 @@ class LearningCurve(Judge):
         """Returns the accuracies by number of labels, the differences from the floors, and the labels saved."""
         if not runs:
             raise UserError("evaluate learning_curve: name a run whose features are judged, such as one of simclr")
-        config, systems = self.config, [load_system(run) for run in runs]
+        runs, config = each_once(runs), self.config
+        systems = [load_system(run) for run in runs]
         shape = systems[0].shape
         if shape is None or any(system.shape != shape for system in systems):
             raise UserError("evaluate learning_curve: the runs must take pictures of one size: judge them one by one")
@@ -254,7 +257,8 @@ class LearningCurve(Judge):
                             "accuracy": curves.mean(PIXELS, counts[-1]),
                             "neighbours": figures["thumbnails_neighbours"]},
                         baseline_name=PIXELS, sections=sections,
-                        notes=[verdict(curves, names, counts, len(classes[1]), seen.is_taught), *seen.sentences, _ABOUT,
+                        notes=[verdict(curves, names, counts, len(classes[1]), seen.is_taught), *seen.sentences,
+                               _ABOUT.format(over=_OVER_RUNS if curves.num_runs > 1 else _OVER_DRAWS),
                                chance_text(len(classes[1]))])
 
     def _differences(self, curves: Curves, names: Sequence[str]) -> list[Section]:

@@ -13,7 +13,7 @@ from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
 from migaki.core.files import show
-from migaki.core.judge import Findings, Judge, Progress, Section
+from migaki.core.judge import Findings, Judge, Progress, Section, each_once
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import balanced_draw
@@ -79,7 +79,8 @@ class Probe(Judge):
         """Returns the accuracies of every run, their mean, and those of what costs nothing."""
         if not runs:
             raise UserError("evaluate probe: name a run whose features are judged, such as one of simclr")
-        config, systems = self.config, [load_system(run) for run in runs]
+        runs, config = each_once(runs), self.config
+        systems = [load_system(run) for run in runs]
         device = hardware.choose_device(config.device)
         shape = systems[0].shape
         if shape is None or any(system.shape != shape for system in systems):

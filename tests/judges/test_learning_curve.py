@@ -14,6 +14,7 @@ from refusals import message
 from shape_sets import shapes
 
 from migaki.core.fit import Run, fit
+from migaki.core.judge import each_once
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.judges.described import Seen, chance_text, majority_share, untrained_twin, what_was_seen
@@ -73,8 +74,21 @@ def test_runs_of_other_seeds_are_repetitions_in_every_row(place: Path, tmp_path:
     monkeypatch.setattr(LearningCurve, "_accuracy", lambda *given: seeds.append(given[-1]) or 0.5)
     config = LearningCurve.Config(train=place / "train", data=place / "test", labels=(6,), draws=2, steps=1,
                                   device="cpu")
-    run_judge(LearningCurve(config), runs, quiet=True)
+    found = run_judge(LearningCurve(config), runs, quiet=True)
     assert seeds == [3] * 5 + [4] * 5
+    assert any("Intervals are over runs, of each the mean of its draws" in note for note in found.notes)
+
+
+def test_a_run_that_is_named_again_is_no_repetition(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three times the same figures would be a sure mean."""
+    (place / "link").symlink_to(place / "run")
+    runs, sets = [place / "run", place / "link", place / "run"], {"train": place / "train", "data": place / "test"}
+    curve = run_judge(LearningCurve(LearningCurve.Config(**sets, labels=(6,), draws=2, device="cpu")), runs, quiet=True)
+    assert curve.record["runs"] == [str(place / "run")] and "judged once" in capsys.readouterr().err
+    assert any("Intervals are over draws of the labels, of one training" in note for note in curve.notes)
+    probe = run_judge(Probe(Probe.Config(**sets, labels=(6,), draws=1, device="cpu")), runs, quiet=True)
+    assert "runs" not in probe.figures and len(probe.sections) == 1
+    assert each_once([Path("b"), Path("a"), Path("b"), Path("c/../a")]) == [Path("b"), Path("a")]
 
 
 def test_sets_and_options_that_do_not_fit(place: Path) -> None:
