@@ -25,6 +25,7 @@ from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import balanced_draw
 from migaki.data.sets.overlap import require_others
+from migaki.judges.beginning import start_notes
 from migaki.judges.described import (
     THUMBNAIL,
     Seen,
@@ -161,7 +162,7 @@ class LearningCurve(Judge):
             self._frozen(curves, number, (run, system), (known, tested), (labels, truth), told)
             if config.steps:
                 self._trained(curves, number, run, shape, len(known), told)
-        return self._findings(curves, runs, (labels, truth), what_was_seen(runs, tested))
+        return self._findings(curves, runs, (labels, truth), what_was_seen(runs, tested), start_notes(systems, runs))
 
     def _check(self, labels: Tensor, known: ImageFolder) -> None:
         most, classes = max(self.config.labels), len(torch.unique(labels))
@@ -226,8 +227,8 @@ class LearningCurve(Judge):
 
     # ---------------------------------------------------------------------------------------------- what was found
 
-    def _findings(self, curves: Curves, runs: Sequence[Path], classes: tuple[Tensor, Tensor],
-                  seen: Seen) -> Findings:
+    def _findings(self, curves: Curves, runs: Sequence[Path], classes: tuple[Tensor, Tensor], seen: Seen,
+                  starts: Sequence[str]) -> Findings:
         counts, everything = self.config.labels, len(classes[0])
         names = [name for name in (FROZEN, TUNED, SUPERVISED, UNTRAINED, PIXELS) if name in curves.found]
         figures = {f"{_word(name)}_{count}": curves.mean(name, count) for name in names for count in counts}
@@ -258,7 +259,7 @@ class LearningCurve(Judge):
                             "neighbours": figures["thumbnails_neighbours"]},
                         baseline_name=PIXELS, sections=sections,
                         notes=[verdict(curves, names, counts, len(classes[1]), seen.is_taught), *seen.sentences,
-                               _ABOUT.format(over=_OVER_RUNS if curves.num_runs > 1 else _OVER_DRAWS),
+                               *starts, _ABOUT.format(over=_OVER_RUNS if curves.num_runs > 1 else _OVER_DRAWS),
                                chance_text(len(classes[1]))])
 
     def _differences(self, curves: Curves, names: Sequence[str]) -> list[Section]:

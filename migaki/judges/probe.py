@@ -18,6 +18,7 @@ from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import balanced_draw
 from migaki.data.sets.overlap import require_others
+from migaki.judges.beginning import start_notes
 from migaki.judges.described import (
     THUMBNAIL,
     chance_text,
@@ -36,7 +37,7 @@ _ABOUT = (
     "The network is frozen; batch norm uses its running statistics. Features are standardised by those that teach. "
     "Probe: logistic regression, its weight decay chosen on a tenth of the labels, from 50 labels on. Neighbours: "
     "cosine, weighted votes, all labels of --train. Thumbnails are the pictures at 8 x 8 px; the untrained network is "
-    "the same one as it began. Draws choose which labels are used.")
+    "the same one with the random weights that its training drew. Draws choose which labels are used.")
 
 
 class Probe(Judge):
@@ -100,7 +101,8 @@ class Probe(Judge):
             found.append(self._figures(pair[0], labels, pair[1], truth, counts))
             progress(number + 1, total)
         names = [*(str(run) for run in runs), "untrained network", f"thumbnails of {THUMBNAIL} px"]
-        return self._findings(runs, names, found, counts, (labels, truth), what_was_seen(runs, tested).sentences)
+        return self._findings(runs, names, found, counts, (labels, truth), [
+            *what_was_seen(runs, tested).sentences, *start_notes(systems, runs)])
 
     def _figures(self, known: Tensor, labels: Tensor, seen: Tensor, truth: Tensor,
                  counts: Sequence[int]) -> dict[str, float]:

@@ -191,6 +191,19 @@ def test_an_evaluation_on_pictures_that_taught_says_so(place: Path, tmp_path: Pa
         assert len(found.notes) == said and capsys.readouterr().err.count("learned from 48 of the 48 pictures") == said
 
 
+def test_weights_that_a_run_started_from_are_said(place: Path, tmp_path: Path) -> None:
+    """The untrained network beside it has none of them."""
+    config = SemiSupervised.Config(steps=1, batch_size=6, method="none")
+    train(SemiSupervised, SemiSupervised.Data(data=place / "train", pretrained=place / "run"), config,
+          Run(device="cpu", sample_every=0), tmp_path / "run", quiet=True)
+    options: dict[str, Any] = {"train": place / "train", "data": place / "test", "labels": (6,), "draws": 1,
+                               "device": "cpu"}
+    for judge in (LearningCurve(LearningCurve.Config(**options)), Probe(Probe.Config(**options))):
+        for run, said in ((tmp_path / "run", 1), (place / "run", 0)):
+            notes = run_judge(judge, [run], quiet=True).notes
+            assert sum("started from weights" in note and str(place / "run") in note for note in notes) == said
+
+
 def test_labels_between_the_points_of_a_curve() -> None:
     counts, accuracies = (10, 100, 1000), (0.3, 0.5, 0.4)
     assert labels_needed(counts, accuracies, 0.2) == 10 and labels_needed(counts, accuracies, 0.6) == float("inf")
