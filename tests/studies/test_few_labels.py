@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,28 @@ def test_few_labels_in_small(place: Path, tmp_path: Path) -> None:
     assert frozen["encoder_rate"] == 0 and len(frozen["used"]) == 3
     page = (tmp_path / "out" / "report.html").read_text()
     assert "With 3 labels" in page and (tmp_path / "out" / "figures" / "curves.png").exists()
+
+
+def test_the_sentence_at_the_top_looks_at_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What costs nothing, and a probe on SimCLR's features, stand in the table and can be better than all methods."""
+    study = FewLabels(FewLabels.Config(data=Path("a"), test=Path("b"), labels=(40, 400),
+                                       methods=("supervised", "tuned")))
+    floors: list[list[str]] = []
+    monkeypatch.setattr(study, "_floors", lambda out: floors)
+
+    def said(supervised: float, tuned: float) -> str:
+        found = {"supervised_40": supervised, "supervised_400": 60.0, "tuned_40": tuned, "tuned_400": 70.0}
+        rows = {slug: SimpleNamespace(values=lambda _, value=value: [value] * 3) for slug, value in found.items()}
+        report = type("Report", (dict,), {"out": Path("out")})(rows)
+        return study._verdict(report)
+
+    assert said(40, 39) == "With 40 labels nothing is better than supervised training (40.0 %)."
+    assert said(40, 45).startswith("With 40 labels SimCLR, fine-tuned is best: 45.0 %")
+    floors += [["thumbnails", "44.0", "50.0"], ["frozen", "50.0", "52.0"]]
+    assert said(40, 39) == ("With 40 labels nothing is better than frozen: 50.0 %, supervised training 40.0 %, which "
+                            "makes that up with about 130 labels.")
+    assert "than frozen: 50.0 %, SimCLR, fine-tuned 45.0 %, supervised training 40.0 %" in said(40, 45)
+    assert said(40, 51).startswith("With 40 labels SimCLR, fine-tuned is best: 51.0 %")
 
 
 @pytest.mark.parametrize(("options", "word"), [
