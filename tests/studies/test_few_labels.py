@@ -124,6 +124,7 @@ def test_the_floor_of_label_free_methods_sees_colours(place: Path, tmp_path: Pat
     run_study("label_free", LabelFree(config), tmp_path / "out", quiet=True)
     floor = markdown(tmp_path / "out", "methods")[5]
     figures = json.loads((tmp_path / "out" / "simclr_0_judged" / "evaluation.json").read_text())["figures"]
+    assert "All seeds have the same draws of labels" in (tmp_path / "out" / "report.html").read_text()
     assert floor[0] == "untrained network" and floor[2] == f"{100 * figures['untrained_neighbours']:.1f}"
     assert [row[0] for row in markdown(tmp_path / "out", "floors")[2:]] == ["colour − thumbnails",
                                                                             "SimCLR − thumbnails"]
@@ -144,7 +145,8 @@ def test_pretraining_in_small(place: Path, tmp_path: Path) -> None:
     assert len(rows) == 2 and all(row[-1].startswith("open: fewer than three seeds") for row in rows)
     for name, count in (("quality", 2), ("supervised", 2), ("probed", 3), ("all_labels", 2), ("coarse", 2)):
         assert len([row for row in markdown(tmp_path / "out", name)[2:] if row[-1] != "nothing"]) == count
-    assert "orth it: with 3 labels" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "orth it: with 3 labels" in page and "All seeds have the same draws of labels" in page
 
 
 def test_amounts_and_domains_are_arms_too(place: Path, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ _WORDS = {FROZEN: "frozen", TUNED: "tuned", SUPERVISED: "supervised", UNTRAINED:
 _LITTLE = 2.0  # points: where the interval of a gain ends below it, it is next to nothing
 _CAPTION = "Paired by seed; in points of accuracy, in brackets the 95 % interval. Reproduced or refuted: the " \
            "interval excludes zero; that something brings nothing is reproduced where it ends below 2 points, above " \
-           "zero or not. At our size: nothing is said about millions of pictures."
+           "zero or not. All seeds have the same draws of labels, whose chance the intervals leave out. At our size: " \
+           "nothing is said about millions of pictures."
 
 
 def compose_axes(report: StudyReport, labels: Sequence[int], damages: Sequence[str], tested: int,
