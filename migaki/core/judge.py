@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from migaki.core.notices import notice
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
@@ -49,6 +51,16 @@ Progress = Callable[[int, int], None]
 def share_of(progress: Progress, start: int, total: int) -> Callable[[int], None]:
     """Returns the progress function of one part of the work, whose units count from `start`."""
     return lambda done: progress(start + done, total)
+
+
+def each_once(runs: Sequence[Path]) -> list[Path]:
+    """Returns the runs, each once whatever its path: the same figures again would narrow an interval over runs."""
+    found: dict[Path, Path] = {}
+    for run in runs:
+        found.setdefault(run.resolve(), run)
+    if len(found) < len(runs):
+        notice("a run that is named several times is judged once")
+    return list(found.values())
 
 
 class Judge(ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import torch
 from migaki.core import processes
 from migaki.core.alarms import alarms
 from migaki.core.batch import Scalars
-from migaki.core.files import explain, open_own, open_plain, write_text
+from migaki.core.files import explain, finite, open_own, open_plain, write_text
 from migaki.core.loggers import Logger
 from migaki.core.progress import Bar
 from migaki.core.system import System
@@ -36,7 +37,7 @@ class Log:
         self._loggers = loggers
         self._clock = time.monotonic()
         if out is not None:
-            write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
+            write_text(out / "metrics.jsonl", "".join(_line(row) for row in self.rows))
 
     def add(self, scalars: Scalars) -> None:
         """Add the scalars of one step."""
@@ -86,7 +87,7 @@ def read_rows(path: Path, last: int | None = None) -> list[dict[str, Any]]:
         with open_plain(path) as file:
             while line := file.readline(_MAX_LINE):
                 try:
-                    row = json.loads(line)
+                    row = _read(line)
                 except (ValueError, RecursionError):
                     break
                 if not _is_row(row, rows[-1]["step"] if rows else 0) or (last is not None and row["step"] > last):
@@ -97,6 +98,12 @@ def read_rows(path: Path, last: int | None = None) -> list[dict[str, Any]]:
     return rows
 
 
+def _read(line: bytes) -> Any:
+    """One line; what was not finite and so is null there is NaN again."""
+    row = json.loads(line)
+    return {name: math.nan if value is None else value for name, value in row.items()} if isinstance(row, dict) else row
+
+
 def _is_row(row: Any, before: int) -> bool:
     if not isinstance(row, dict) or type(row.get("step")) is not int or row["step"] <= before:
         return False
@@ -105,8 +112,12 @@ def _is_row(row: Any, before: int) -> bool:
         isinstance(value, int | float) for name, value in row.items() if name != "watch")
 
 
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(finite(row), allow_nan=False) + "\n"
+
+
 def _append(path: Path, row: dict[str, Any]) -> None:
     with open_own(path, "ab") as file:
-        file.write(json.dumps(row).encode() + b"\n")
+        file.write(_line(row).encode())
         file.flush()
         os.fsync(file.fileno())

@@ -77,13 +77,18 @@ def _front_matter(system: System, name: str, evaluation: Mapping[str, Any] | Non
     return [*lines, "---"]
 
 
+def usage(system: type[System], name: str) -> list[str]:
+    """Returns the commands that use a run, or repeat it; RUN stands for its folder."""
+    has_metric = system.metric is not System.metric
+    return [*system.next_steps, "migaki apply RUN --input PICTURES --out OUT",
+            *(["migaki evaluate RUN --data LABELLED"] if has_metric else []),
+            "migaki serve try RUN", "migaki export RUN --out model.onnx",
+            f"migaki train {name} --config RUN/config.json --out AGAIN"]
+
+
 def _usage(system: System, name: str) -> list[str]:
-    """How the run is used from the command line and from Python; RUN stands for its folder."""
-    shell = [*system.next_steps, "migaki apply RUN --input PICTURES --out OUT"]
-    if system.metric() is not None:
-        shell.append("migaki evaluate RUN --data LABELLED")
-    shell += ["migaki serve try RUN", "migaki export RUN --out model.onnx",
-              f"migaki train {name} --config RUN/config.json --out AGAIN"]
+    """How the run is used from the command line and from Python."""
+    shell = usage(type(system), name)
     python = ["import migaki as mg", 'run = mg.load("RUN")', 'run.predict("picture.png")']
     return ["", "RUN stands for this folder:", "", "```bash", *shell, "```", "", "```python", *python, "```"]
 

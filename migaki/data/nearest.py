@@ -22,11 +22,12 @@ def nearest(queries: Array, rows: Array, count: int, *, engine: Engine = "exact"
             block: int = _BLOCK) -> tuple[Array, Places]:
     """Returns the cosines (Q, K) of the `count` nearest rows of each query, the highest first, and their places.
 
-    K is `count`, or the number of rows if there are fewer. Of equal cosines the first row comes first. Both sides are
-    of unit length. `rows` may be a memory map, which is read once for every 1,024 queries.
+    K is `count`, or the number of rows if there are fewer. Of equal cosines the first row comes first, by `exact`; by
+    `faiss` any. Both sides are of unit length. `rows` may be a memory map, which is read once for every 1,024 queries.
 
     Args:
-        engine: `exact`, or `faiss` (extra `migaki[copies]`), which is exact too and faster.
+        engine: `exact`, or `faiss` (extra `migaki[copies]`), which is exact too and faster, but for the order of equal
+            cosines.
 
     Shape: queries (Q, D), rows (N, D)
     """
@@ -44,15 +45,28 @@ def nearest(queries: Array, rows: Array, count: int, *, engine: Engine = "exact"
             # the product itself.
             better = np.flatnonzero(found.max(1) > best[0][:, -1])
             found = found[better]
-            # The best of the block, in the order of the rows; a few more than asked for, so that the first of equal
-            # ones are among them.
-            most = min(count + _SPARE, found.shape[1])
-            chosen = np.sort(np.argpartition(-found, most - 1, 1)[:, :most], 1)
+            chosen = _best(found, count)
             every = (np.concatenate([best[0][better], np.take_along_axis(found, chosen, 1)], 1),
                      np.concatenate([best[1][better], chosen + start], 1))
             order = np.argsort(-every[0], 1, kind="stable")[:, :count]
             best[0][better], best[1][better] = (np.take_along_axis(one, order, 1) for one in every)
     return scores, places
+
+
+def _best(found: Array, count: int) -> Places:
+    """Returns the places (Q, K) of the best of a block, in the order of the rows: the `count` best and a few more, the
+    first of equal ones.
+    """
+    most = min(count + _SPARE, found.shape[1])
+    chosen: Places = np.sort(np.argpartition(-found, most - 1, 1)[:, :most], 1)
+    if most == found.shape[1]:
+        return chosen
+    values = np.take_along_axis(found, chosen, 1)
+    last = -np.partition(-values, count - 1, 1)[:, count - 1]
+    for row in np.flatnonzero(values.min(1) == last):  # of more equal ones than were taken it took any
+        above, equal = (np.flatnonzero(one) for one in (found[row] > last[row], found[row] == last[row]))
+        chosen[row] = np.sort(np.concatenate([above, equal[: most - len(above)]]))
+    return chosen
 
 
 def _by_faiss(queries: Array, rows: Array, count: int) -> tuple[Array, Places]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.copy_columns import operators_of, original_of
+from migaki.judges.beginning import began_with, begun_twin
 from migaki.judges.described import describe, untrained_twin
 from migaki.metrics.copies import Ranking, less_rivals, normalised_scores, rank_copies
 from migaki.metrics.plain_descriptors import PLAIN
@@ -30,7 +32,8 @@ _ABOUT = (
     "beside it. First: the best match of a copy is its original. Each query's mean likeness to its nearest pictures "
     "behind the first (or, with a background set, to the nearest there) is taken off its scores. The best of what "
     "needs no training is named beside the figures.")
-_UNTRAINED = "the network untrained"
+_UNTRAINED, _RANDOM = "the network untrained", "the network with random weights"
+_BEGUN = "the network as it began, with its weights"
 
 
 class Copies(Judge):
@@ -74,7 +77,8 @@ class Copies(Judge):
         whole = {path: ImageFolder(path) for path in self.sources()}
         truth, operators = truth_of(whole[config.data], whole[config.references])
         rows: list[_Row] = []
-        ways = self._ways(runs, device)
+        notes: list[str] = []
+        ways = self._ways(runs, device, notes)
         for number, (name, way) in enumerate(ways, 1):
             described = {path: way(folder) for path, folder in whole.items()}
             cosines = normalised_scores(described[config.data], described[config.references])
@@ -84,9 +88,11 @@ class Copies(Judge):
             rows.append(_Row(name, rank_copies(scores, truth), rank_copies(cosines, truth).micro_ap, {
                 operator: rank_copies(scores[some], truth[some]).micro_ap for operator, some in operators.items()}))
             progress(number, len(ways))
-        return self._findings(runs, rows, {name: int((some & (truth >= 0)).sum()) for name, some in operators.items()})
+        return self._findings(runs, rows, {name: int((some & (truth >= 0)).sum()) for name, some in operators.items()},
+                              notes)
 
-    def _ways(self, runs: Sequence[Path], device: torch.device) -> list[tuple[str, Callable[[ImageFolder], Tensor]]]:
+    def _ways(self, runs: Sequence[Path], device: torch.device,
+              notes: list[str]) -> list[tuple[str, Callable[[ImageFolder], Tensor]]]:
         """What describes the pictures of a folder, with its name: the runs, then what needs no training."""
         def by(system: System, folder: ImageFolder) -> Tensor:
             shape = system.shape
@@ -96,21 +102,31 @@ class Copies(Judge):
         ways: list[tuple[str, Callable[[ImageFolder], Tensor]]] = [
             (str(run), partial(by, load_system(run))) for run in runs]
         if runs:
-            ways.append((_UNTRAINED, partial(by, untrained_twin(load_system(runs[0]), runs[0]))))
+            system = load_system(runs[0])
+            try:
+                begun = begun_twin(system, runs[0])
+            except UserError as error:
+                begun = None
+                notes.append(f"The network as it began stands here with random weights alone, since those that it "
+                             f"started from are not there any more ({error}).")
+            ways += [(_BEGUN, partial(by, begun))] if begun is not None else []
+            ways.append((_RANDOM if began_with(system, runs[0]) else _UNTRAINED, partial(
+                by, untrained_twin(system, runs[0]))))
         return [*ways, *((name, partial(_plain, how=how)) for name, how in PLAIN.items())]
 
-    def _findings(self, runs: Sequence[Path], rows: list[_Row], copies: dict[str, int]) -> Findings:
+    def _findings(self, runs: Sequence[Path], rows: list[_Row], copies: dict[str, int],
+                  notes: Sequence[str]) -> Findings:
         free = max(rows[len(runs):], key=lambda row: row.ranking.micro_ap)
         return Findings(
             title="Copies", record={"runs": list(map(str, runs)), "references": str(self.config.references),
                                     "data": str(self.config.data), "background": str(self.config.background or ""),
                                     "version": __version__},
             figures=_mean(rows[: len(runs)] or [free]) | {
-                "threshold": (rows[0] if runs else free).ranking.threshold,
+                "threshold": _threshold(rows[0] if runs else free),
                 "without_training": {row.name: _mean([row]) for row in rows[len(runs):]}, "copies_by_operator": copies},
-            baseline=_mean([free]), baseline_name=free.name, notes=[_ABOUT], sections=[
+            baseline=_mean([free]), baseline_name=free.name, notes=[_ABOUT, *notes], sections=[
                 Section(columns=["descriptors", "muAP of cosines", "muAP", "recall at 90 %", "threshold", "first"],
-                        rows=[[row.name, row.plain, row.ranking.micro_ap, row.ranking.recall, row.ranking.threshold,
+                        rows=[[row.name, row.plain, row.ranking.micro_ap, row.ranking.recall, _threshold(row),
                                row.ranking.first] for row in rows]),
                 Section(heading="muAP by operator", columns=["operator", "copies", *(row.name for row in rows)],
                         rows=[[name, count, *(row.each[name] for row in rows)] for name, count in copies.items()])])
@@ -129,6 +145,11 @@ class _Row:
 def _plain(folder: ImageFolder, how: Callable[[Tensor], Tensor]) -> Tensor:
     """Descriptors (N, D) of all pictures, each read whole whatever its size."""
     return torch.stack([how(folder.select([index]).read([0], ("image",))["image"][0]) for index in range(len(folder))])
+
+
+def _threshold(row: _Row) -> float | None:
+    """The score from which nine of ten pairs are right; None where there is none."""
+    return row.ranking.threshold if math.isfinite(row.ranking.threshold) else None
 
 
 def _mean(rows: Sequence[_Row]) -> dict[str, Any]:

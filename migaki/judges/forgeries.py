@@ -15,7 +15,7 @@ from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
 from migaki.core.files import show
-from migaki.core.judge import Findings, Judge, Progress, Section
+from migaki.core.judge import Findings, Judge, Progress, Section, each_once
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.metrics.roc import auc, auc_interval, overlap
@@ -71,6 +71,7 @@ class Forgeries(Judge):
             raise UserError("evaluate forgeries: name at least one run of `migaki train forgery_detector`")
         if self.config.batch_size < 1:
             raise UserError(f"--batch-size {self.config.batch_size}: at least 1")
+        runs = each_once(runs)
         found = [self._one(run, number, len(runs), progress) for number, run in enumerate(runs)]
         first = found[0]
         figures, sections = first.figures(), []

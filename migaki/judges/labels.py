@@ -13,7 +13,7 @@ from migaki import __version__
 from migaki.core import hardware
 from migaki.core.batch import Batch
 from migaki.core.errors import UserError
-from migaki.core.judge import Findings, Judge, Progress, share_of
+from migaki.core.judge import Findings, Judge, Progress, each_once, share_of
 from migaki.core.metric import Metric
 from migaki.core.notices import notice
 from migaki.core.system import System
@@ -58,7 +58,7 @@ class Labels(Judge):
 
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
         """Returns the figures of the run, or of all runs with their spread, and pictures of the first."""
-        config = self.config
+        runs, config = each_once(runs), self.config
         metrics: list[Metric] = []
         by_group: list[GroupMetrics] = []
         for number, run in enumerate(runs):

@@ -18,13 +18,14 @@ from migaki.core import hardware
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.fit import Run, fit
-from migaki.core.judge import Findings, Judge, Progress, Section
+from migaki.core.judge import Findings, Judge, Progress, Section, each_once
 from migaki.core.seeds import fold
 from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import balanced_draw
 from migaki.data.sets.overlap import require_others
+from migaki.judges.beginning import start_notes
 from migaki.judges.described import (
     THUMBNAIL,
     Seen,
@@ -52,8 +53,10 @@ _ABOUT = (
     "Frozen: logistic regression on the features, its weight decay chosen on a tenth of the labels, from 50 labels on. "
     "Fine-tuned and supervised: the same network with a linear head, as many updates, from the run's weights and from "
     "random ones. Labels are drawn as equally of each class as there are; all rows see the same ones. The "
-    "band of a curve is from its lowest to its highest repetition. Intervals are over runs and draws of labels; "
-    "the test is the same in all.")
+    "band of a curve is from its lowest to its highest repetition. Intervals are over {over}; the test is the same "
+    "in all.")
+_OVER_RUNS = "runs, of each the mean of its draws of labels, which are the same in all"
+_OVER_DRAWS = "draws of the labels, of one training"
 
 
 @dataclass
@@ -135,7 +138,8 @@ class LearningCurve(Judge):
         """Returns the accuracies by number of labels, the differences from the floors, and the labels saved."""
         if not runs:
             raise UserError("evaluate learning_curve: name a run whose features are judged, such as one of simclr")
-        config, systems = self.config, [load_system(run) for run in runs]
+        runs, config = each_once(runs), self.config
+        systems = [load_system(run) for run in runs]
         shape = systems[0].shape
         if shape is None or any(system.shape != shape for system in systems):
             raise UserError("evaluate learning_curve: the runs must take pictures of one size: judge them one by one")
@@ -158,7 +162,7 @@ class LearningCurve(Judge):
             self._frozen(curves, number, (run, system), (known, tested), (labels, truth), told)
             if config.steps:
                 self._trained(curves, number, run, shape, len(known), told)
-        return self._findings(curves, runs, (labels, truth), what_was_seen(runs, tested))
+        return self._findings(curves, runs, (labels, truth), what_was_seen(runs, tested), start_notes(systems, runs))
 
     def _check(self, labels: Tensor, known: ImageFolder) -> None:
         most, classes = max(self.config.labels), len(torch.unique(labels))
@@ -223,8 +227,8 @@ class LearningCurve(Judge):
 
     # ---------------------------------------------------------------------------------------------- what was found
 
-    def _findings(self, curves: Curves, runs: Sequence[Path], classes: tuple[Tensor, Tensor],
-                  seen: Seen) -> Findings:
+    def _findings(self, curves: Curves, runs: Sequence[Path], classes: tuple[Tensor, Tensor], seen: Seen,
+                  starts: Sequence[str]) -> Findings:
         counts, everything = self.config.labels, len(classes[0])
         names = [name for name in (FROZEN, TUNED, SUPERVISED, UNTRAINED, PIXELS) if name in curves.found]
         figures = {f"{_word(name)}_{count}": curves.mean(name, count) for name in names for count in counts}
@@ -254,7 +258,8 @@ class LearningCurve(Judge):
                             "accuracy": curves.mean(PIXELS, counts[-1]),
                             "neighbours": figures["thumbnails_neighbours"]},
                         baseline_name=PIXELS, sections=sections,
-                        notes=[verdict(curves, names, counts, len(classes[1]), seen.is_taught), *seen.sentences, _ABOUT,
+                        notes=[verdict(curves, names, counts, len(classes[1]), seen.is_taught), *seen.sentences,
+                               *starts, _ABOUT.format(over=_OVER_RUNS if curves.num_runs > 1 else _OVER_DRAWS),
                                chance_text(len(classes[1]))])
 
     def _differences(self, curves: Curves, names: Sequence[str]) -> list[Section]:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
-from migaki.core.judge import Findings, Judge, Progress, Section, share_of
+from migaki.core.judge import Findings, Judge, Progress, Section, each_once, share_of
 from migaki.core.trained import load_system
 from migaki.data.files import framing
 from migaki.data.files.image_file import read_header, read_image, show
@@ -61,7 +61,7 @@ class Pairs(Judge):
 
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
         """Returns the mean over the pairs, the figures of each pair, and the first run's worst and best pairs."""
-        config = self.config
+        runs, config = each_once(runs), self.config
         pairs = find_pairs(config.data, config.exclude)
         found = [_Judged(run, config, pairs, share_of(progress, number * len(pairs), len(runs) * len(pairs)))
                  for number, run in enumerate(runs)]

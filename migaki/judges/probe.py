@@ -13,11 +13,12 @@ from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
 from migaki.core.files import show
-from migaki.core.judge import Findings, Judge, Progress, Section
+from migaki.core.judge import Findings, Judge, Progress, Section, each_once
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import balanced_draw
 from migaki.data.sets.overlap import require_others
+from migaki.judges.beginning import start_notes
 from migaki.judges.described import (
     THUMBNAIL,
     chance_text,
@@ -36,7 +37,7 @@ _ABOUT = (
     "The network is frozen; batch norm uses its running statistics. Features are standardised by those that teach. "
     "Probe: logistic regression, its weight decay chosen on a tenth of the labels, from 50 labels on. Neighbours: "
     "cosine, weighted votes, all labels of --train. Thumbnails are the pictures at 8 x 8 px; the untrained network is "
-    "the same one as it began. Draws choose which labels are used.")
+    "the same one with the random weights that its training drew. Draws choose which labels are used.")
 
 
 class Probe(Judge):
@@ -79,7 +80,8 @@ class Probe(Judge):
         """Returns the accuracies of every run, their mean, and those of what costs nothing."""
         if not runs:
             raise UserError("evaluate probe: name a run whose features are judged, such as one of simclr")
-        config, systems = self.config, [load_system(run) for run in runs]
+        runs, config = each_once(runs), self.config
+        systems = [load_system(run) for run in runs]
         device = hardware.choose_device(config.device)
         shape = systems[0].shape
         if shape is None or any(system.shape != shape for system in systems):
@@ -99,7 +101,8 @@ class Probe(Judge):
             found.append(self._figures(pair[0], labels, pair[1], truth, counts))
             progress(number + 1, total)
         names = [*(str(run) for run in runs), "untrained network", f"thumbnails of {THUMBNAIL} px"]
-        return self._findings(runs, names, found, counts, (labels, truth), what_was_seen(runs, tested).sentences)
+        return self._findings(runs, names, found, counts, (labels, truth), [
+            *what_was_seen(runs, tested).sentences, *start_notes(systems, runs)])
 
     def _figures(self, known: Tensor, labels: Tensor, seen: Tensor, truth: Tensor,
                  counts: Sequence[int]) -> dict[str, float]:

@@ -61,8 +61,9 @@ def labels_needed(counts: Sequence[int], accuracies: Sequence[float], wanted: fl
 
 
 def needed_text(needed: float, counts: Sequence[int]) -> str:
-    """A number of labels in words: "about 260", "more than 1,000", "40 or fewer"."""
+    """A number of labels in words, to two digits: "about 260", "more than 1,000", "40 or fewer"."""
     if math.isinf(needed):
         return f"more than {counts[-1]:,}"
-    return f"{counts[0]:,} or fewer" if needed <= counts[0] else f"about {needed:,.2g}" if needed < 100 else (
-        f"about {round(needed, -1):,.0f}")
+    if needed <= counts[0]:
+        return f"{counts[0]:,} or fewer"
+    return f"about {float(f'{needed:.2g}'):,.0f}"

@@ -14,6 +14,7 @@ from migaki.core.alarms import alarms
 from migaki.core.discovery import find_class, names_in
 from migaki.core.files import open_plain, show
 from migaki.core.log import read_rows
+from migaki.core.model_card import usage
 from migaki.core.system import System
 from migaki.core.terms import meaning
 from migaki.core.trained import read_record
@@ -54,18 +55,10 @@ def run_page(run: Path) -> Page:
         page.table(_terms(rows))
     page.section("Use it", is_folded=True)
     page.text("RUN stands for the folder of this run.")
-    page.code(usage(system))
+    page.code(usage(find_class("systems", system, System), system))
     page.section("Configuration", is_folded=True)
     page.code(json.dumps(record, indent=2, ensure_ascii=False))
     return page
-
-
-def usage(system: str) -> list[str]:
-    """Returns the commands that use a run, or repeat it."""
-    cls: type[System] = find_class("systems", system, System)
-    return [*cls.next_steps, "migaki apply RUN --input PICTURES --out OUT", "migaki evaluate RUN --data LABELLED",
-            "migaki serve try RUN", "migaki export RUN --out model.onnx",
-            f"migaki train {system} --config RUN/config.json --out AGAIN"]
 
 
 def _cards(run: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:

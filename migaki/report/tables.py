@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from migaki.core.errors import UserError
+from migaki.core.files import finite
 from migaki.report.statistics import Difference, Spread, Trend, number_text
 
 Cell = str | int | float | None
@@ -120,17 +120,13 @@ def _flat(row: dict[str, Any]) -> dict[str, Cell]:
     for name, entry in row.items():
         cell = entry.value if isinstance(entry, Rated) else entry
         if isinstance(cell, Spread | Difference):
-            record[name] = _finite(cell.mean)
+            record[name] = finite(cell.mean)
             for field in cell.__dataclass_fields__:
                 if field not in ("mean", "values", "places", "higher_is_better"):
-                    record[f"{name}_{field}"] = _finite(getattr(cell, field))
+                    record[f"{name}_{field}"] = finite(getattr(cell, field))
         else:
-            record[name] = _finite(cell)
+            record[name] = finite(cell)
     return record
-
-
-def _finite(cell: Cell) -> Cell:
-    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def _escape(text: str) -> str:

@@ -98,7 +98,10 @@ class CopiesStudy(Study):
     def compose(self, report: StudyReport) -> None:
         """Compose the page: a row for each ingredient, what needs no training, and which alterations are found."""
         names = {slug: name for slug, (name, *_) in self._rows().items()}
-        free: dict[str, dict[str, float]] = report[next(iter(names))].figures[0]["without_training"]
+        free: dict[str, dict[str, float]] = {}
+        for slug in names:  # rows that started from weights have more of these
+            free = {**free, **{name: figures for name, figures in report[slug].figures[0]["without_training"].items()
+                               if name not in free}}
         report.section("The answer")
         report.text(self._answer(report, free))
         report.section("Ingredients")

@@ -49,7 +49,7 @@ All rows have the same network, as many updates and as many labelled pictures in
 without labels see these besides, so that their updates cost more. SimCLR saw the pictures of the training set without \
 their labels, once for each draw. Labels are drawn as equally of each class as there are; row and draw alike. The \
 averaged network after the last update is judged, and no training was chosen by the test. The sentence at the top \
-names the best of all methods on it, whose lead is a little flattered by that choice."""
+names the best of all rows on it, whose lead is a little flattered by that choice."""
 
 
 class FewLabels(Study):
@@ -168,11 +168,18 @@ class FewLabels(Study):
         report.text(_PROTOCOL)
 
     def _verdict(self, report: StudyReport) -> str:
-        """One sentence: the best method with the fewest labels, its gain, and how many labels it saves."""
+        """One sentence: the best row with the fewest labels, its gain, and how many labels it saves."""
         config, measure, first = self.config, self.measures[0], self.config.labels[0]
         plain = [float(np.mean(report[f"supervised_{count}"].values(measure))) for count in config.labels]
         best = max(config.methods, key=lambda name: float(np.mean(report[f"{name}_{first}"].values(measure))))
         own = report[f"{best}_{first}"].values(measure)
+        floors = {str(row[0]): float(str(row[1]).split()[0]) for row in self._floors(report.out)}
+        floor = max(floors, key=floors.__getitem__, default="")
+        if floor and floors[floor] > np.mean(own):  # it has no interval: its draws are not paired with these
+            needed = labels_needed(config.labels, plain, floors[floor])
+            beside = "" if best == "supervised" else f"{METHODS[best]} {np.mean(own):.1f} %, "
+            return (f"With {first} labels nothing is better than {floor}: {floors[floor]:.1f} %, {beside}supervised "
+                    f"training {plain[0]:.1f} %, which makes that up with {needed_text(needed, config.labels)} labels.")
         if best == "supervised":
             return f"With {first} labels nothing is better than supervised training ({plain[0]:.1f} %)."
         gain = paired_difference(report[f"supervised_{first}"].values(measure), own, num_resamples=1000)

@@ -37,6 +37,7 @@ METHODS: Final[dict[str, str]] = {
     "cpc": "CPC", "simclr": "SimCLR", "sdmp": "SDMP"}
 """Slug and name."""
 
+_DRAWS = "All seeds have the same draws of labels, whose chance the intervals leave out."
 _FLOORS = {"thumbnails": "thumbnails of 8 px", "untrained": "untrained network"}
 _MEASURES = (
     Measure(key="neighbours", name="20 neighbours, %", scale=100, higher_is_better=True, places=1),
@@ -143,12 +144,12 @@ class LabelFree(Study):
         report.section("Differences from thumbnails, which cost nothing")
         report.table("floors", Table(["features", *(one.name for one in _MEASURES)], [
             [f"{METHODS[name]} − thumbnails", *self._gains(report, name)] for name in config.methods],
-            "In points, paired by seed; in brackets the 95 % interval, which needs three seeds."))
+            f"In points, paired by seed; in brackets the 95 % interval, which needs three seeds. {_DRAWS}"))
         if "simclr" in config.methods and len(config.methods) > 1:
             report.section("Differences from SimCLR")
             for number, measure in enumerate(_MEASURES):
                 report.differences(f"differences_{number}", "simclr", [
-                    name for name in config.methods if name != "simclr"], measure=measure)
+                    name for name in config.methods if name != "simclr"], measure=measure, caption=_DRAWS)
 
     def _gains(self, report: StudyReport, name: str) -> list[Entry]:
         """What a method's features are worth beyond thumbnails, by each measure."""

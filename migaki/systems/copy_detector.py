@@ -73,7 +73,8 @@ class CopyDetector(System):
         pretrained: Path | None = None  # weights of EfficientNet-Lite0, SqueezeNet 1.1, or a run of an encoder (simclr)
 
     next_steps = ("migaki apply index --model RUN --input PICTURES --out INDEX",
-                  "migaki apply find_copies --index INDEX --input OTHERS --out FOUND")
+                  "migaki apply find_copies --index INDEX --input OTHERS --out FOUND",
+                  "migaki evaluate copies RUN --references ORIGINALS --data ALTERED")
     config: Config
     tables: Tensor
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import signal
 import subprocess
@@ -80,6 +81,11 @@ def test_json(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="not valid JSON"):
         read_json(tmp_path / "b.json")
+
+
+def test_json_has_no_infinity(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": [math.inf, 1.5, {"b": math.nan}], "c": (-math.inf, 2), "d": "NaN"})
+    assert read_json(tmp_path / "a.json") == {"a": [None, 1.5, {"b": None}], "c": [None, 2], "d": "NaN"}
 
 
 def test_one_owner_at_a_time(tmp_path: Path) -> None:

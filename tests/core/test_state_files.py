@@ -6,6 +6,7 @@ import errno
 import fcntl
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from migaki.core import checkpoint, files
 from migaki.core.checkpoint import load_checkpoint
 from migaki.core.files import FolderLock, atomic_write, make_inner_folder, read_json, write_alone, write_json
 from migaki.core.fit import Run, fit
-from migaki.core.log import read_rows
+from migaki.core.log import Log, read_rows
+from migaki.core.progress import Bar
 from migaki.core.trained import load_system
 from migaki.systems.gaze import Gaze
 
@@ -195,6 +197,17 @@ def test_a_log_that_is_none_of_ours_is_gone_on_behind(tmp_path: Path, text: byte
     (tmp_path / "metrics.jsonl").write_bytes(text)
     train(tmp_path)
     assert load_system(tmp_path) and read_rows(tmp_path / "metrics.jsonl") == []
+
+
+def test_a_term_that_is_no_number_is_null_in_the_log(tmp_path: Path) -> None:
+    log = Log(tmp_path, 0)
+    log.add({"loss": torch.tensor(math.nan), "rank": torch.tensor(2.0)})
+    log.write(1, Gaze(CONFIG), Bar(1, "", quiet=True))
+    log.close()
+    line = (tmp_path / "metrics.jsonl").read_text()
+    assert line == '{"step": 1, "loss": null, "rank": 2.0}\n'
+    assert math.isnan(read_rows(tmp_path / "metrics.jsonl")[0]["loss"])
+    assert Log(tmp_path, 1).is_whole and (tmp_path / "metrics.jsonl").read_text() == line
 
 
 @pytest.mark.parametrize("change", [{"config": 3}, {"contents": 3}, {"data": {"estimator": 3}}, {"run": None},

@@ -34,6 +34,16 @@ def test_it_sorts_all_cosines(block: int, count: int, tmp_path: Path) -> None:
         assert places[0, :2].tolist() == [3, 11]
 
 
+@pytest.mark.parametrize("block", [7, 64, 100, 1000])
+def test_of_many_equal_rows_the_first_are_found(block: int) -> None:
+    every = np.zeros((300, 6), np.float32)
+    every[:, 0] = 1  # products are exact
+    every[[5, 250]], every[299] = np.eye(6, dtype=np.float32)[1], np.eye(6, dtype=np.float32)[2]
+    queries = np.array([[1, 0, 0, 0, 0, 0], [0.6, 0.8, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]], np.float32)
+    places = nearest(queries, every, 4, block=block)[1]
+    assert places.tolist() == [[0, 1, 2, 3], [5, 250, 0, 1], [299, 0, 1, 2]]
+
+
 def test_faiss_finds_the_same_or_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     assert "migaki[copies]" in message(lambda: nearest(rows(2, 0), rows(5, 1), 1, engine="faiss"))

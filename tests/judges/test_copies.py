@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,10 @@ from migaki.core.batch import Batch
 from migaki.core.fit import Run, fit
 from migaki.judges.copies import Copies
 from migaki.metrics.copies import less_rivals, normalised_scores, rank_copies, rank_found
-from migaki.stages.evaluate import run_judge
+from migaki.stages.evaluate import judge_into, run_judge
+from migaki.stages.train import train
 from migaki.systems.copy_detector import CopyDetector
+from migaki.systems.simclr import SimCLR
 
 
 def twin(scores: np.ndarray, truth: list[int]) -> float:
@@ -148,6 +151,48 @@ def test_a_run_that_is_named_twice_counts_twice(tmp_path: Path) -> None:
     once, twice = (run_judge(judge, [tmp_path / "run"] * count, quiet=True) for count in (1, 2))
     assert twice.figures == once.figures and len(twice.sections[0].rows) == len(once.sections[0].rows) + 1 == 6
     assert next(iter(twice.figures["without_training"])) == "the network untrained"
+
+
+def test_what_the_weights_of_the_start_knew_is_no_gain(tmp_path: Path) -> None:
+    """A detector that learned nothing on frozen weights is as good as it began, and not as random weights are."""
+    random = np.random.default_rng(3)
+    pictures = [np.asarray(Image.fromarray(random.integers(0, 256, (5, 5, 3), np.uint8)).resize((24, 24)))
+                for _ in range(8)]
+    references = write(tmp_path / "references", pictures, [{}] * 8)
+    queries = write(tmp_path / "queries", [picture[:, ::-1].copy() for picture in pictures[:4]], [
+        {"reference": f"{k}.png"} for k in range(4)])
+    quick = Run(device="cpu", precision="fp32", sample_every=0)
+    encoder = SimCLR.Config(steps=1, batch_size=4, features=8, inside=8, projected=6)
+    train(SimCLR, SimCLR.Data(data=(references,)), encoder, quick, tmp_path / "simclr", quiet=True)
+    config = CopyDetector.Config(steps=1, batch_size=4, size=8, backbone_rate=0.0, learning_rate=0.0)
+    train(CopyDetector, CopyDetector.Data(data=(references,), pretrained=tmp_path / "simclr"), config, quick,
+          tmp_path / "run", quiet=True)
+    judge = Copies(Copies.Config(references=references, data=queries, device="cpu"))
+    found = run_judge(judge, [tmp_path / "run"], quiet=True)
+    free = found.figures["without_training"]
+    begun, drawn = (free[f"the network {name}"] for name in ("as it began, with its weights", "with random weights"))
+    assert {key: found.figures[key] for key in begun} == begun != drawn
+    (tmp_path / "simclr" / "model.safetensors").unlink()
+    found = run_judge(judge, [tmp_path / "run"], quiet=True)
+    assert [row[0] for row in found.sections[0].rows][:2] == [str(tmp_path / "run"), "the network with random weights"]
+    assert "simclr: has changed since" in found.notes[-1]
+    shutil.rmtree(tmp_path / "simclr")
+    assert "simclr: there is no" in run_judge(judge, [tmp_path / "run"], quiet=True).notes[-1]
+
+
+def test_a_precision_that_is_never_reached_has_no_threshold(tmp_path: Path) -> None:
+    flat = [np.full((16, 16), 128, np.uint8)] * 3  # all alike, so that two of three pairs are wrong
+    references, queries = write(tmp_path / "references", flat, [{}] * 3), write(
+        tmp_path / "queries", flat[:1], [{"reference": "2.png"}])
+    _, found = judge_into(Copies(Copies.Config(references=references, data=queries, device="cpu")),
+                          out=tmp_path / "out", quiet=True)
+    assert found.figures["threshold"] is None and all(row[4] is None for row in found.sections[0].rows)
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    json.loads((tmp_path / "out" / "copies.json").read_text(), parse_constant=refuse)
+    assert ">inf<" not in (tmp_path / "out" / "copies.html").read_text()
 
 
 def test_queries_that_say_nothing(tmp_path: Path) -> None:

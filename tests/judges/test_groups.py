@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,8 +182,9 @@ def test_evaluate_calibrates_gaze_on_a_few_looks_of_each_side(tmp_path: Path) ->
     assert len(rows) == 24
     assert np.mean([float(row["error_deg"]) for row in rows]) == pytest.approx(figures["calibrated_mean_deg"], rel=0.1)
     assert "After calibration" in (out / "evaluation.html").read_text()
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
     both = run_judge(Labels(Labels.Config(data=data, calibrate=5, draws=2, device="cpu", precision="fp32")),
-                     [tmp_path / "run"] * 2, quiet=True)
+                     [tmp_path / "run", tmp_path / "other"], quiet=True)
     assert both.figures["runs"] == 2 and both.figures["calibrated_mean_deg"] > 0 and "group_mean" not in both.figures
 
 

@@ -14,6 +14,7 @@ from refusals import message
 from shape_sets import shapes
 
 from migaki.core.fit import Run, fit
+from migaki.core.judge import each_once
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.judges.described import Seen, chance_text, majority_share, untrained_twin, what_was_seen
@@ -73,8 +74,21 @@ def test_runs_of_other_seeds_are_repetitions_in_every_row(place: Path, tmp_path:
     monkeypatch.setattr(LearningCurve, "_accuracy", lambda *given: seeds.append(given[-1]) or 0.5)
     config = LearningCurve.Config(train=place / "train", data=place / "test", labels=(6,), draws=2, steps=1,
                                   device="cpu")
-    run_judge(LearningCurve(config), runs, quiet=True)
+    found = run_judge(LearningCurve(config), runs, quiet=True)
     assert seeds == [3] * 5 + [4] * 5
+    assert any("Intervals are over runs, of each the mean of its draws" in note for note in found.notes)
+
+
+def test_a_run_that_is_named_again_is_no_repetition(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three times the same figures would be a sure mean."""
+    (place / "link").symlink_to(place / "run")
+    runs, sets = [place / "run", place / "link", place / "run"], {"train": place / "train", "data": place / "test"}
+    curve = run_judge(LearningCurve(LearningCurve.Config(**sets, labels=(6,), draws=2, device="cpu")), runs, quiet=True)
+    assert curve.record["runs"] == [str(place / "run")] and "judged once" in capsys.readouterr().err
+    assert any("Intervals are over draws of the labels, of one training" in note for note in curve.notes)
+    probe = run_judge(Probe(Probe.Config(**sets, labels=(6,), draws=1, device="cpu")), runs, quiet=True)
+    assert "runs" not in probe.figures and len(probe.sections) == 1
+    assert each_once([Path("b"), Path("a"), Path("b"), Path("c/../a")]) == [Path("b"), Path("a")]
 
 
 def test_sets_and_options_that_do_not_fit(place: Path) -> None:
@@ -177,12 +191,27 @@ def test_an_evaluation_on_pictures_that_taught_says_so(place: Path, tmp_path: Pa
         assert len(found.notes) == said and capsys.readouterr().err.count("learned from 48 of the 48 pictures") == said
 
 
+def test_weights_that_a_run_started_from_are_said(place: Path, tmp_path: Path) -> None:
+    """The untrained network beside it has none of them."""
+    config = SemiSupervised.Config(steps=1, batch_size=6, method="none")
+    train(SemiSupervised, SemiSupervised.Data(data=place / "train", pretrained=place / "run"), config,
+          Run(device="cpu", sample_every=0), tmp_path / "run", quiet=True)
+    options: dict[str, Any] = {"train": place / "train", "data": place / "test", "labels": (6,), "draws": 1,
+                               "device": "cpu"}
+    for judge in (LearningCurve(LearningCurve.Config(**options)), Probe(Probe.Config(**options))):
+        for run, said in ((tmp_path / "run", 1), (place / "run", 0)):
+            notes = run_judge(judge, [run], quiet=True).notes
+            assert sum("started from weights" in note and str(place / "run") in note for note in notes) == said
+
+
 def test_labels_between_the_points_of_a_curve() -> None:
     counts, accuracies = (10, 100, 1000), (0.3, 0.5, 0.4)
     assert labels_needed(counts, accuracies, 0.2) == 10 and labels_needed(counts, accuracies, 0.6) == float("inf")
     assert labels_needed(counts, accuracies, 0.4) == pytest.approx(10**1.5)
     assert [needed_text(value, counts) for value in (10, 31.6, 263.0, float("inf"))] == [
         "10 or fewer", "about 32", "about 260", "more than 1,000"]
+    assert [needed_text(value, (5, 10000)) for value in (9.7, 99.7, 104.9, 995.1, 1234, 9960)] == [
+        f"about {one}" for one in ("10", "100", "100", "1,000", "1,200", "10,000")]
     picture = label_curves(counts, {"one": np.array([[30.0, 50, 60]]), "two": [[20.0, 30, 40], [22, 34, 44]]},
                            {"all labels": 70.0})
     assert picture.startswith(b"\x89PNG")

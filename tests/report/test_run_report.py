@@ -15,14 +15,16 @@ from browsers import NO_BROWSER, check_fit
 from PIL import Image
 from toy_folders import write_folder
 
+from migaki.core.discovery import find_class, names_in
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
-from migaki.core.model_card import model_card
+from migaki.core.model_card import model_card, usage
+from migaki.core.system import System
 from migaki.core.terms import WORDS, meaning
 from migaki.core.trained import load_system, read_record
 from migaki.report.curves import curve_panels
 from migaki.report.drawn import as_picture, draw_labels, in_words, joined, shown_size
-from migaki.report.run_report import run_page, usage, write_run_report
+from migaki.report.run_report import run_page, write_run_report
 from migaki.stages.train import train
 from migaki.systems.classifier import Classifier
 
@@ -171,6 +173,11 @@ def test_pixels_of_every_type_are_shown() -> None:
 
 
 def test_a_run_names_the_commands_that_come_next() -> None:
-    assert usage("simclr")[0].startswith("migaki evaluate probe RUN")
-    assert usage("copy_detector")[0].startswith("migaki apply index --model RUN")
-    assert usage("classifier")[0].startswith("migaki apply RUN")
+    said = {name: usage(find_class("systems", name, System), name) for name in names_in("systems", "System")}
+    assert said["simclr"][0].startswith("migaki evaluate probe RUN")
+    assert said["copy_detector"][0].startswith("migaki apply index --model RUN")
+    assert any(line.startswith("migaki evaluate copies RUN") for line in said["copy_detector"])
+    assert said["classifier"][0].startswith("migaki apply RUN")
+    refused = {name for name, lines in said.items() if "migaki evaluate RUN --data LABELLED" not in lines}
+    assert refused == {"any_style", "camera_refiner", "copy_detector", "cut", "cyclegan", "patch", "simgan",
+                       "style_network"}  # nothing measures them against labels

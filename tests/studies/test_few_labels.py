@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,28 @@ def test_few_labels_in_small(place: Path, tmp_path: Path) -> None:
     assert "With 3 labels" in page and (tmp_path / "out" / "figures" / "curves.png").exists()
 
 
+def test_the_sentence_at_the_top_looks_at_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What costs nothing, and a probe on SimCLR's features, stand in the table and can be better than all methods."""
+    study = FewLabels(FewLabels.Config(data=Path("a"), test=Path("b"), labels=(40, 400),
+                                       methods=("supervised", "tuned")))
+    floors: list[list[str]] = []
+    monkeypatch.setattr(study, "_floors", lambda out: floors)
+
+    def said(supervised: float, tuned: float) -> str:
+        found = {"supervised_40": supervised, "supervised_400": 60.0, "tuned_40": tuned, "tuned_400": 70.0}
+        rows = {slug: SimpleNamespace(values=lambda _, value=value: [value] * 3) for slug, value in found.items()}
+        report = type("Report", (dict,), {"out": Path("out")})(rows)
+        return study._verdict(report)
+
+    assert said(40, 39) == "With 40 labels nothing is better than supervised training (40.0 %)."
+    assert said(40, 45).startswith("With 40 labels SimCLR, fine-tuned is best: 45.0 %")
+    floors += [["thumbnails", "44.0", "50.0"], ["frozen", "50.0", "52.0"]]
+    assert said(40, 39) == ("With 40 labels nothing is better than frozen: 50.0 %, supervised training 40.0 %, which "
+                            "makes that up with about 130 labels.")
+    assert "than frozen: 50.0 %, SimCLR, fine-tuned 45.0 %, supervised training 40.0 %" in said(40, 45)
+    assert said(40, 51).startswith("With 40 labels SimCLR, fine-tuned is best: 51.0 %")
+
+
 @pytest.mark.parametrize(("options", "word"), [
     ({"labels": (400,)}, "--labels 400"), ({"labels": (2,)}, "3 classes"), ({"labels": (9, 3)}, "ascending"),
     ({"methods": ("fixmatch",)}, "supervised, and any of"), ({"draws": 0}, "--draws")])
@@ -101,6 +124,7 @@ def test_the_floor_of_label_free_methods_sees_colours(place: Path, tmp_path: Pat
     run_study("label_free", LabelFree(config), tmp_path / "out", quiet=True)
     floor = markdown(tmp_path / "out", "methods")[5]
     figures = json.loads((tmp_path / "out" / "simclr_0_judged" / "evaluation.json").read_text())["figures"]
+    assert "All seeds have the same draws of labels" in (tmp_path / "out" / "report.html").read_text()
     assert floor[0] == "untrained network" and floor[2] == f"{100 * figures['untrained_neighbours']:.1f}"
     assert [row[0] for row in markdown(tmp_path / "out", "floors")[2:]] == ["colour − thumbnails",
                                                                             "SimCLR − thumbnails"]
@@ -121,7 +145,8 @@ def test_pretraining_in_small(place: Path, tmp_path: Path) -> None:
     assert len(rows) == 2 and all(row[-1].startswith("open: fewer than three seeds") for row in rows)
     for name, count in (("quality", 2), ("supervised", 2), ("probed", 3), ("all_labels", 2), ("coarse", 2)):
         assert len([row for row in markdown(tmp_path / "out", name)[2:] if row[-1] != "nothing"]) == count
-    assert "orth it: with 3 labels" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "orth it: with 3 labels" in page and "All seeds have the same draws of labels" in page
 
 
 def test_amounts_and_domains_are_arms_too(place: Path, tmp_path: Path) -> None:
@@ -145,8 +170,11 @@ def test_pictures_of_another_domain_are_not_those_that_judge(place: Path, tmp_pa
 
 def test_what_reproduces_a_finding() -> None:
     base, more = np.array([1.0, 2.0, 3.0]), np.array([2.0, 3.1, 4.0])
-    assert _no_gain(paired_difference(base, more)) == "refuted" and _no_gain(paired_difference(more, base)) == \
+    assert _no_gain(paired_difference(base, more + 3)) == "refuted" and _no_gain(paired_difference(more, base)) == \
         "reproduced"
+    little = paired_difference(np.zeros(3), [0.288, 0.303, 0.318])
+    assert little.is_sure and _no_gain(little) == "reproduced"  # and next to nothing
+    assert _no_gain(paired_difference(np.zeros(3), [1.6, 2.0, 2.4])) == "refuted"  # it may be 3 points as well
     assert _more(paired_difference(base, more)) == "reproduced" and _more(paired_difference(more, base)) == "refuted"
     assert _more(paired_difference(base, base[::-1])) == "open: perhaps by chance"
     assert _no_gain(paired_difference(base, base[::-1])) == "open: perhaps by chance"  # it may be 5 points as well

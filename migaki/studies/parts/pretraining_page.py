@@ -16,8 +16,9 @@ from migaki.studies.parts.pretraining_sets import DAMAGES
 _WORDS = {FROZEN: "frozen", TUNED: "tuned", SUPERVISED: "supervised", UNTRAINED: "untrained", PIXELS: "thumbnails"}
 _LITTLE = 2.0  # points: where the interval of a gain ends below it, it is next to nothing
 _CAPTION = "Paired by seed; in points of accuracy, in brackets the 95 % interval. Reproduced or refuted: the " \
-           "interval excludes zero; that something brings nothing is reproduced where it ends below 2 points. At our " \
-           "size: nothing is said about millions of pictures."
+           "interval excludes zero; that something brings nothing is reproduced where it ends below 2 points, above " \
+           "zero or not. All seeds have the same draws of labels, whose chance the intervals leave out. At our size: " \
+           "nothing is said about millions of pictures."
 
 
 def compose_axes(report: StudyReport, labels: Sequence[int], damages: Sequence[str], tested: int,
@@ -102,12 +103,12 @@ def _most(report: StudyReport, slug: str) -> np.ndarray[tuple[int], np.dtype[np.
 
 
 def _no_gain(gain: Difference) -> str:
-    """Whether "it brings nothing" holds."""
-    if gain.t_low is None:
+    """Whether "it brings nothing" holds: a gain that is sure and surely small is next to nothing too."""
+    if gain.t_high is None:
         return "open: fewer than three seeds"
-    if gain.is_sure and gain.mean > 0:
-        return "refuted"
-    return "reproduced" if gain.t_high is not None and gain.t_high < _LITTLE else "open: perhaps by chance"
+    if gain.t_high < _LITTLE:
+        return "reproduced"
+    return "refuted" if gain.is_sure and gain.mean > 0 else "open: perhaps by chance"
 
 
 def _more(more: Difference) -> str:
