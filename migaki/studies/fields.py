@@ -18,6 +18,7 @@ import torch
 
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
+from migaki.core.log import read_rows
 from migaki.core.trained import load_system
 from migaki.data.batches.ray_pixels import divide_views, evenly
 from migaki.data.folder import ImageFolder
@@ -170,6 +171,5 @@ def curve_of(run: Path) -> list[tuple[float, float]]:
         row = json.loads(line)
         total += row["seconds"]
         times[row["step"]] = total
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [(times[row["step"]], row["held_out/psnr"]) for row in rows
+    return [(times[row["step"]], row["held_out/psnr"]) for row in read_rows(run / "metrics.jsonl")
             if "held_out/psnr" in row and row["step"] in times]
