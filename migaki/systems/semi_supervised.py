@@ -135,7 +135,8 @@ class SemiSupervised(System):
         labelled = folder.select(known)
         if "label" in labelled.labels:  # blanks made it a column of numbers with gaps
             labelled.set_label("label", labelled.labels["label"].astype(np.int64))
-        count, names = agreed_classes([labelled], config.num_classes, config.classes)
+        # Not what a model read (`predicted_label`): whoever has few labels means those.
+        count, names = agreed_classes([labelled], config.num_classes, config.classes, lambda _: "label")
         classes = labelled.labels["label"]
         if config.labels > len(known):
             raise UserError(f"--labels {config.labels}: {show(folder.path)} has {len(known)}: give at most as many")

@@ -89,6 +89,18 @@ def test_classes_that_nobody_can_learn(tmp_path: Path) -> None:
     assert "alone: all pictures are of one class, 'bar': give" in said(alone)
 
 
+def test_what_a_model_read_is_no_label(tmp_path: Path) -> None:
+    """`migaki apply` of a classifier writes `predicted_label` beside the labels, with classes of its own."""
+    folder = shapes(tmp_path / "set", 12)
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["predicted_label"] = ("zebra", "ant")[number % 2]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config, source = SemiSupervised.open(SemiSupervised.Data(data=folder), SemiSupervised.Config(batch_size=12), 0)
+    assert (config.num_classes, config.classes) == (3, ("bar", "cross", "disc"))
+    assert sorted(source.batch(0)["label"].tolist()) == [0] * 4 + [1] * 4 + [2] * 4
+
+
 def test_no_label_of_a_picture_without_label_is_read(sets: tuple[Path, Path]) -> None:
     _, source = SemiSupervised.open(SemiSupervised.Data(data=sets[0]), SemiSupervised.Config(labels=6, batch_size=6), 0)
     assert set(source.batch(0)) == {"image", "label", "real"} and len(source.batch(0)["label"]) == 6
