@@ -133,11 +133,10 @@ class SemiSupervised(System):
         if not len(known):
             raise UserError(f"{show(folder.path)}: no picture has a label: give some a class in the column `label`")
         labelled = folder.select(known)
-        if "label" in labelled.labels:  # blanks made it a column of numbers with gaps
-            labelled.set_label("label", labelled.labels["label"].astype(np.int64))
         # Not what a model read (`predicted_label`): whoever has few labels means those.
         count, names = agreed_classes([labelled], config.num_classes, config.classes, lambda _: "label")
-        classes = labelled.labels["label"]
+        classes = labelled.labels["label"].astype(np.int64)  # blanks made it a column of numbers with gaps
+        labelled.set_label("label", classes)
         if config.labels > len(known):
             raise UserError(f"--labels {config.labels}: {show(folder.path)} has {len(known)}: give at most as many")
         if config.labels:

@@ -12,7 +12,7 @@ from refusals import message
 from shape_sets import shapes
 
 from migaki.core.fit import Run
-from migaki.core.source import Counted
+from migaki.core.source import Counted, Source
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import with_labels
@@ -99,6 +99,24 @@ def test_what_a_model_read_is_no_label(tmp_path: Path) -> None:
     config, source = SemiSupervised.open(SemiSupervised.Data(data=folder), SemiSupervised.Config(batch_size=12), 0)
     assert (config.num_classes, config.classes) == (3, ("bar", "cross", "disc"))
     assert sorted(source.batch(0)["label"].tolist()) == [0] * 4 + [1] * 4 + [2] * 4
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_numbers_that_are_no_classes(gap: bool, tmp_path: Path) -> None:
+    """0.4, 1.4 and 2.4 are refused, not cut to 0, 1 and 2; whole numbers are classes, also beside a blank."""
+    def opened(name: str, more: float) -> tuple[SemiSupervised.Config, Source]:
+        folder = shapes(tmp_path / name, 12)
+        rows = [{"file_name": f"{number}.png", "label": number % 3 + more} for number in range(12)]
+        if gap:
+            rows[0]["label"] = None
+        (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return SemiSupervised.open(SemiSupervised.Data(data=folder), SemiSupervised.Config(batch_size=12 - gap), 0)
+
+    assert "'label' holds other values than 0, 1, 2" in message(lambda: opened("broken", 0.4))
+    config, source = opened("whole", 0.0)
+    found = source.batch(0)["label"]
+    assert config.num_classes == 3 and not found.is_floating_point()
+    assert sorted(found.tolist()) == sorted([0] * (4 - gap) + [1] * 4 + [2] * 4)
 
 
 def test_no_label_of_a_picture_without_label_is_read(sets: tuple[Path, Path]) -> None:
