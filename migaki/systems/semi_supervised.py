@@ -18,6 +18,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.metric import Metric
 from migaki.core.moving_average import MovingAverage
+from migaki.core.notices import notice
 from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
 from migaki.core.seeds import fold
@@ -69,7 +70,7 @@ class SemiSupervised(System):
         classes: tuple[str, ...] = ()  # their names in the order of the outputs; none = as the data
         labels: int = 0  # labels that are used, as equally many of each class as there are; 0 = all there are
         draw: int = 0  # which labels: another number draws others
-        used: tuple[str, ...] = ()  # the pictures whose labels were used, where they were drawn; written by the command
+        used: tuple[str, ...] = ()  # pictures whose labels are used, as many as --labels; the draw is written here
         method: Literal["fixmatch", "freematch", "pseudo", "none"] = "fixmatch"  # how pictures without labels teach
         steps: int = 2000  # updates
         batch_size: int = 64  # labelled pictures
@@ -139,10 +140,10 @@ class SemiSupervised(System):
         labelled.set_label("label", classes)
         if config.labels > len(known):
             raise UserError(f"--labels {config.labels}: {show(folder.path)} has {len(known)}: give at most as many")
+        chosen = _chosen(labelled, config)
         if config.labels:
-            chosen = balanced_draw(torch.from_numpy(classes).long(), config.labels, config.draw)
-            labelled = labelled.select(chosen.numpy())
-            config = replace(config, used=tuple(labelled.names))
+            labelled = labelled.select(chosen)
+        config = replace(config, used=tuple(labelled.names) if config.labels else ())
         _require_every_class(labelled, count, names, config.labels)
         shard = (processes.rank(), processes.world())
         source: Source = FolderSource(labelled, config.batch_size, fold(seed, _LABELLED), keys=("image", "label"),
@@ -277,6 +278,31 @@ def _as_pretrained(config: SemiSupervised.Config, run: Path) -> SemiSupervised.C
         raise UserError(f"--backbone {config.backbone} --pretrained {show(run)}: that is an encoder of another "
                         f"network, {name}: leave out one of the two")
     return replace(config, features=encoder.dim // 8, backbone=cast(Own, name))
+
+
+def _chosen(labelled: ImageFolder, config: SemiSupervised.Config) -> list[int]:
+    """The places of the labels that are used, ascending: those that the configuration names, if all are there.
+
+    Otherwise they are drawn. A notice says where a name, or the draw, counts for nothing.
+    """
+    count, named, where = config.labels, dict.fromkeys(config.used), show(labelled.path)
+    drawn: list[int] = balanced_draw(torch.from_numpy(labelled.labels["label"]), count, config.draw).tolist()
+    if not named:
+        return drawn
+    if len(named) != count:
+        notice(f"--labels {count}: not the {len(named)} pictures that --used names: "
+               + ("others are drawn" if count else "all labels are used"))
+        return drawn
+    places = [place for place, name in enumerate(labelled.names) if name in named]
+    lacking = [name for name in named if name not in set(labelled.names)]
+    if lacking:
+        notice(f"{where}: lacks the labels of {len(lacking)} of the {count} pictures that --used names "
+               f"({show(lacking[0])}): {count} are drawn anew")
+        return drawn
+    if places != drawn:
+        notice(f"{where}: the {count} labels that --used names are taken, and --draw {config.draw} would take others: "
+               "give --used without a name to draw")
+    return places
 
 
 def _require_every_class(labelled: ImageFolder, count: int, names: Sequence[str], wanted: int) -> None:
