@@ -17,11 +17,9 @@ from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.data.batches.rivals import open_rivals
 from migaki.losses.copies import match_loss, shared, stranger_entropy
-from migaki.nets.backbones import Choice, is_published, is_usual, slow_part, with_pretrained
+from migaki.nets.backbones import Choice, begin_with, is_usual, slow_part, with_pretrained
 from migaki.nets.camera import jpeg_tables
 from migaki.nets.descriptor import Descriptor
-from migaki.nets.packaged import packaged_weights
-from migaki.nets.pretrained import load_backbone
 from migaki.ops.copy_views import CopyViews, copy_views, mixed
 from migaki.ops.pair_views import PairViews, altered_views
 from migaki.systems.parts.encoding import FEWEST_RIVALS
@@ -112,13 +110,9 @@ class CopyDetector(System):
         return config, {"image": torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))}
 
     def prepare(self, data: Data) -> None:
-        """Load pretrained weights, if there are any."""
-        if data.pretrained is not None:
-            load_backbone(self.net.backbone, data.pretrained)
-        elif not is_usual(self.config.backbone) and is_published(self.net.backbone):
-            if self.config.backbone != "efficientnet_lite0":
-                raise UserError(f"--backbone {self.config.backbone}: give its weights as --pretrained")
-            load_backbone(self.net.backbone, packaged_weights(self.config.backbone))
+        """Load pretrained weights, where the backbone has some."""
+        if self.net.kind:
+            begin_with(data.pretrained, self.net.backbone)
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """One step on telling copies from other pictures, and on the spread of descriptors."""
