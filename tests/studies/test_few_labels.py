@@ -57,6 +57,16 @@ def test_few_labels_in_small(place: Path, tmp_path: Path) -> None:
     assert "With 3 labels" in page and (tmp_path / "out" / "figures" / "curves.png").exists()
 
 
+def test_more_draws_leave_the_first_as_they_are(place: Path, tmp_path: Path) -> None:
+    def commands(draws: int) -> list[tuple[str, ...]]:
+        config = FewLabels.Config(data=place / "train", test=place / "test", labels=(3, 6), draws=draws, rivals=4)
+        plan = FewLabels(config).plan(tmp_path / "out", True)
+        return [tuple(step.words) for phase in plan.phases for step in phase.steps]
+
+    few, many = commands(1), commands(4)
+    assert "floors_0" in str(few) and many[: len(few)] == few
+
+
 @pytest.mark.parametrize(("options", "word"), [
     ({"labels": (400,)}, "--labels 400"), ({"labels": (2,)}, "3 classes"), ({"labels": (9, 3)}, "ascending"),
     ({"methods": ("fixmatch",)}, "supervised, and any of"), ({"draws": 0}, "--draws")])
