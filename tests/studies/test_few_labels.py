@@ -183,6 +183,16 @@ def test_the_sets_of_the_axes(place: Path, tmp_path: Path) -> None:
     assert 0.03 < float(spoilt) < 0.2
 
 
+def test_pictures_without_a_label_are_damaged_too(tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "some", 6, side=12)
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    rows[1]["label"], rows[2]["label"] = "", None
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sets.damage(folder, tmp_path / "damaged", "pepper", 0)
+    assert [row.get("label") for row in ImageFolder(tmp_path / "damaged").rows] == [
+        "disc", None, None, "disc", "bar", "cross"]
+
+
 def test_methods_side_by_side_in_small(place: Path, tmp_path: Path) -> None:
     config = LabelFree.Config(data=place / "train", train=place / "train", test=place / "test", labels=(3, 6), draws=1,
                               methods=("context", "simclr"), steps=1, supervised=1, batch_size=4, features=4, seeds=1)
