@@ -13,6 +13,7 @@ import torch
 from refusals import message
 from shape_sets import shapes
 
+from migaki.core import processes
 from migaki.core.files import read_json
 from migaki.core.fit import Run
 from migaki.data.sets.few_labels import balanced_draw
@@ -94,6 +95,17 @@ def test_sets_that_do_not_fit(run: Path, sets: tuple[Path, Path], tmp_path: Path
                          (Probe.Config(train=few, data=sets[1], labels=(400,)), "--labels 400")):
         assert word in message(partial(run_judge, Probe(config), [run], quiet=True))
     assert "name a run" in message(lambda: run_judge(Probe(Probe.Config(train=few, data=few)), [], quiet=True))
+
+
+def test_no_picture_is_its_own_rival(sets: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In 150 pictures of batches of 64 neither; with several processes all of their batches together are one."""
+    data, config = SimCLR.Data(data=(sets[1],)), SimCLR.Config(batch_size=64)
+    source = SimCLR.open(data, config, 0)[1]
+    for step in range(6):
+        assert len(source.batch(step)["image"].flatten(1).unique(dim=0)) == 64
+    monkeypatch.setattr(processes, "world", lambda: 3)
+    said = message(lambda: SimCLR.open(data, config, 0))
+    assert "--batch-size 64 in each of 3 processes takes 192 of them at a time" in said
 
 
 def test_a_height_without_a_width_is_not_ignored(sets: tuple[Path, Path]) -> None:

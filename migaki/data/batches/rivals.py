@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from migaki.core import processes
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.seeds import generator
@@ -37,16 +38,17 @@ def open_rivals(config: B, paths: Sequence[Path], seed: int, labelled: Path | No
     run, judge the features while training runs.
 
     Returns the configuration with that size, and the source of `image`. Raises UserError for a folder that has fewer
-    pictures than its part of a batch: one of them would be its own rival.
+    pictures than its part of a batch, of all processes together: one of them would be its own rival.
     """
     config, folders, _ = open_labelled(config, paths)
-    share = max(1, config.batch_size // len(folders))
+    share, world = max(1, config.batch_size // len(folders)), processes.world()
+    together = f" in each of {world} processes" if world > 1 else ""
     for folder in folders:
-        if len(folder) < share:
-            raise UserError(f"{show(folder.path)}: has {len(folder)} pictures, and --batch-size {config.batch_size} "
-                            f"takes {share} of them at a time: one would be its own rival: lower --batch-size or add "
-                            "pictures")
-    source = labelled_source(folders, ("image",), config.batch_size, seed)
+        if len(folder) < share * world:
+            raise UserError(f"{show(folder.path)}: has {len(folder)} pictures, and --batch-size {config.batch_size}"
+                            f"{together} takes {share * world} of them at a time: one would be its own rival: lower "
+                            "--batch-size or add pictures")
+    source = labelled_source(folders, ("image",), config.batch_size, seed, distinct=True)
     if labelled is None:
         return config, source
     judged = ImageFolder(labelled, size=(config.height, config.width), channels=config.channels)
