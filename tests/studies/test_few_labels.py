@@ -143,7 +143,9 @@ def test_amounts_and_domains_are_arms_too(place: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("options", "word"), [
     ({"rivals": 24}, "the smallest part"), ({"labels": (3, 400)}, "--labels 400"), ({"amounts": (1.5,)}, "--amounts"),
-    ({"damages": ("rust",)}, "rust"), ({"groups": ("a:b",)}, "two groups"), ({"labels": (3,)}, "two ascending")])
+    ({"labels": (2, 6)}, "has 3 classes, and each needs a label"),
+    ({"amounts": (), "rivals": 13}, "--others"), ({"damages": ("rust",)}, "rust"),
+    ({"groups": ("a:b",)}, "two groups"), ({"labels": (3,)}, "two ascending")])
 def test_options_of_pretraining(options: dict[str, Any], word: str, place: Path, tmp_path: Path) -> None:
     assert word in message(lambda: Pretraining(replace(small(place), **options)).plan(tmp_path, True))
 
