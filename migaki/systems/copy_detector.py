@@ -83,6 +83,9 @@ class CopyDetector(System):
         if config.temperature <= 0 or config.entropy < 0 or config.batch_size < FEWEST_RIVALS:
             raise UserError(f"--temperature {config.temperature:g} --entropy {config.entropy:g} --batch-size "
                             f"{config.batch_size}: above 0, at least 0, at least {FEWEST_RIVALS}")
+        if config.size < 1 or not 0 <= config.mixing <= 1:
+            raise UserError(f"--size {config.size} --mixing {config.mixing:g}: at least 1 number in a descriptor, and "
+                            "a share of the views, from 0 to 1")
         low, high = config.crop
         if not 0 < low <= high <= 1:
             raise UserError(f"--crop {low:g} {high:g}: give two ascending shares of the area, above 0 and at most 1")

@@ -55,7 +55,8 @@ def test_colours_are_learned_from_grey_pictures() -> None:
 @pytest.mark.parametrize(("cls", "options", "word"), [
     (Pretext, {"task": "colour", "channels": 1}, "no colours"), (Pretext, {"height": 11}, "at least 12 px"),
     (Pretext, {"jitter": 0.7}, "--jitter"), (Pretext, {"batch_size": 1}, "--batch-size"),
-    (SDMP, {"source": -1.0}, "--source"), (SDMP, {"crop": (0.5, 0.2)}, "--crop")])
+    (Pretext, {"inside": 0}, "--inside 0"), (Pretext, {"projected": 0}, "--projected 0"),
+    (SDMP, {"inside": 0}, "--inside 0"), (SDMP, {"source": -1.0}, "--source"), (SDMP, {"crop": (0.5, 0.2)}, "--crop")])
 def test_options_that_make_no_sense(cls: Any, options: dict[str, Any], word: str) -> None:
     assert word in message(lambda: cls(cls.Config(**(SMALL | options))))
 

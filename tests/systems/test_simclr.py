@@ -74,7 +74,7 @@ def test_a_collapse_and_a_loss_that_stays_are_said() -> None:
 
 @pytest.mark.parametrize(("options", "word"), [
     ({"temperature": 0.0}, "--temperature"), ({"crop": (0.5, 0.2)}, "--crop"), ({"batch_size": 3}, "--batch-size"),
-    ({"mirrored": 5.0}, "--mirrored"),
+    ({"mirrored": 5.0}, "--mirrored"), ({"inside": 0}, "--inside 0"), ({"projected": 0}, "--projected 0"),
     ({"channels": 2}, "channels")])
 def test_options_that_make_no_sense(options: dict[str, Any], word: str) -> None:
     assert word in message(lambda: SimCLR(SimCLR.Config(**{"channels": 1, "height": 16, "width": 16, **options})))

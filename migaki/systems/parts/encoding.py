@@ -67,7 +67,7 @@ class PicturesAlone:
 
 
 class Framed(Protocol):
-    """A configuration with a size of pictures, a crop and a batch."""
+    """A configuration with a size of pictures, a crop, a batch, and a head."""
 
     @property
     def channels(self) -> int: ...
@@ -83,6 +83,10 @@ class Framed(Protocol):
     def mirrored(self) -> float: ...
     @property
     def temperature(self) -> float: ...
+    @property
+    def inside(self) -> int: ...
+    @property
+    def projected(self) -> int: ...
 
 
 def check_encoding(name: str, config: Framed, smallest: int = 8) -> None:
@@ -92,6 +96,8 @@ def check_encoding(name: str, config: Framed, smallest: int = 8) -> None:
                         f"channels and {config.width}x{config.height} px")
     if config.temperature <= 0:
         raise UserError(f"--temperature {config.temperature:g}: must be above 0")
+    if min(config.inside, config.projected) < 1:
+        raise UserError(f"--inside {config.inside} --projected {config.projected}: widths, at least 1")
     low, high = config.crop
     if not 0 < low <= high <= 1:
         raise UserError(f"--crop {low:g} {high:g}: give two ascending shares of the area, above 0 and at most 1")
