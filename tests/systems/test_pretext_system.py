@@ -70,6 +70,18 @@ def test_a_collapse_and_a_loss_at_chance_are_said() -> None:
         assert system.watch(blind, 5) == [] and "without any information" in system.watch(blind, 50)[0]
 
 
+def test_the_watchman_of_patches_sees_pictures_and_both_distances() -> None:
+    """One feature a picture, so that the rank is over as many as elsewhere; a prediction that says nothing is blind."""
+    system = Pretext(Pretext.Config(**SMALL, task="cpc"))
+    with torch.no_grad():
+        for matrix in system.head.predict:
+            matrix.weight.zero_()
+    loss, blind, features = system._cpc(torch.rand(8, 3, 12, 14))
+    assert features.shape == (8, system.encoder.dim)
+    torch.testing.assert_close(loss, blind)  # of 120 patches two rows below and 80 three rows below
+    torch.testing.assert_close(blind, torch.tensor(9600.0).log() / 2)
+
+
 def test_neighbours_are_judged_while_it_runs(tmp_path: Path) -> None:
     data, judged = shapes(tmp_path / "data", 9, labels=False, side=12), shapes(tmp_path / "judged", 12, 1, side=12)
     for cls in (SimCLR, SDMP, Pretext):
