@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from refusals import message
 from shape_sets import shapes
 
+from migaki.core import processes
 from migaki.core.source import Counted, Validated
 from migaki.core.validation import held_out_figures
 from migaki.systems.pretext import Pretext
@@ -68,6 +70,15 @@ def test_a_collapse_and_a_loss_at_chance_are_said() -> None:
         assert "collapsed" in system.watch(good | {"features/rank": 1.1}, 1)[0]
         blind = good | {"net/loss": 4.9, "net/blind": 4.9}
         assert system.watch(blind, 5) == [] and "without any information" in system.watch(blind, 50)[0]
+
+
+def test_the_rivals_of_all_processes_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What 2 of batch 8 know nothing of is the loss of 32 views; half a nat below that something is learned."""
+    monkeypatch.setattr(processes, "world", lambda: 2)
+    for system, blind in ((SimCLR(SimCLR.Config(**SMALL)), np.log(31)),
+                          (SDMP(SDMP.Config(**SMALL, source=0.5, between=0.5)), np.log(31) + np.log(16))):
+        said = [system.watch({"net/loss": float(blind) - less, "net/skipped": 0.0}, 50) for less in (0.0, 0.5)]
+        assert "without any information" in said[0][0] and said[1] == []
 
 
 def test_the_watchman_of_patches_sees_pictures_and_both_distances() -> None:
