@@ -22,7 +22,7 @@ from migaki.nets.camera import jpeg_tables
 from migaki.nets.descriptor import Descriptor
 from migaki.ops.copy_views import CopyViews, copy_views, mixed
 from migaki.ops.pair_views import PairViews, altered_views
-from migaki.systems.parts.encoding import FEWEST_RIVALS
+from migaki.systems.parts.encoding import FEWEST_RIVALS, check_pictures
 
 _SHOWN = 8
 
@@ -77,9 +77,7 @@ class CopyDetector(System):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        if config.channels not in (1, 3) or min(config.height, config.width) < 16:
-            raise UserError(f"copy_detector: pictures must have 1 or 3 channels and at least 16 px, not "
-                            f"{config.channels} channels and {config.width}x{config.height} px")
+        check_pictures("copy_detector", config, 16)
         if config.temperature <= 0 or config.entropy < 0 or config.batch_size < FEWEST_RIVALS:
             raise UserError(f"--temperature {config.temperature:g} --entropy {config.entropy:g} --batch-size "
                             f"{config.batch_size}: above 0, at least 0, at least {FEWEST_RIVALS}")

@@ -36,7 +36,7 @@ from migaki.nets.encoder import Encoder
 from migaki.nets.encoder_backbone import load_encoder, opened_encoder
 from migaki.ops.augment import affine
 from migaki.ops.pair_views import PairViews, covered, pair_views
-from migaki.systems.parts.encoding import check_mirrored
+from migaki.systems.parts.encoding import check_mirrored, check_pictures
 
 _LABELLED, _UNLABELLED = 0, 1
 _SHOWN = 8
@@ -103,10 +103,9 @@ class SemiSupervised(System):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        if config.channels not in (1, 3) or min(config.height, config.width) < 8 or config.num_classes < 2:
-            raise UserError("semi_supervised: pictures must have 1 or 3 channels and at least 8 px, and two classes "
-                            f"or more, not {config.channels} channels, {config.width}x{config.height} px and "
-                            f"{config.num_classes} classes")
+        check_pictures("semi_supervised", config, 8)
+        if config.num_classes < 2:
+            raise UserError(f"semi_supervised: pictures must be of two classes or more, not {config.num_classes}")
         if not 0 < config.threshold <= 1 or config.ratio < 1:
             raise UserError(f"--threshold {config.threshold:g} --ratio {config.ratio}: a probability, and at least 1")
         check_mirrored(config.mirrored)

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from refusals import message
 from shape_sets import shapes
 
 from migaki.core import processes
+from migaki.core.discovery import find_class
 from migaki.core.files import read_json
 from migaki.core.fit import Run
+from migaki.core.system import System
 from migaki.data.sets.few_labels import balanced_draw
 from migaki.judges.probe import Probe
 from migaki.metrics.logistic_probe import neighbour_accuracy, probe_accuracy
@@ -106,6 +109,22 @@ def test_no_picture_is_its_own_rival(sets: tuple[Path, Path], monkeypatch: pytes
     monkeypatch.setattr(processes, "world", lambda: 3)
     said = message(lambda: SimCLR.open(data, config, 0))
     assert "--batch-size 64 in each of 3 processes takes 192 of them at a time" in said
+
+
+@pytest.mark.parametrize("name", ["simclr", "pretext", "copy_detector", "semi_supervised", "forgery_detector"])
+def test_pictures_with_alpha_are_told_what_helps(name: str, tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "set", 6, side=24)
+    for file in folder.glob("*.png"):
+        Image.open(file).convert("RGBA").save(file)
+    cls: Any = find_class("systems", name, System)
+    data = cls.Data(data=folder if name == "semi_supervised" else (folder,))
+
+    def opened(**options: Any) -> Any:
+        crop = {"crop": 24} if name == "forgery_detector" else {}
+        return cls(cls.open(data, cls.Config(batch_size=4, features=4, **crop, **options), 0)[0])
+
+    assert "give --channels 3" in message(opened)
+    assert opened(channels=3).config.channels == 3
 
 
 def test_a_height_without_a_width_is_not_ignored(sets: tuple[Path, Path]) -> None:
