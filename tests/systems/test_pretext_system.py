@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,18 @@ def test_neighbours_are_judged_while_it_runs(tmp_path: Path) -> None:
         assert float(found["held_out/neighbours_baseline"]) == pytest.approx(1 / 3)
     unlabelled = SimCLR.Data(data=(data,), labelled=data)
     assert "label" in message(lambda: SimCLR.open(unlabelled, SimCLR.Config(features=4, batch_size=8), 0))
+
+
+def test_pictures_that_cannot_judge_are_refused_before_training(tmp_path: Path) -> None:
+    """One picture has no neighbour, and one class is always right; broken numbers are no classes."""
+    data = shapes(tmp_path / "data", 9, labels=False, side=12)
+    for name, labels, word in (("one", ["bar"], "one class, 'bar'"), ("alike", ["bar"] * 3, "one class, 'bar'"),
+                               ("broken", [0.4, 1.4, 2.4], "holds other values than 0, 1, 2")):
+        judged = shapes(tmp_path / name, len(labels), side=12)
+        (judged / "metadata.jsonl").write_text("".join(
+            json.dumps({"file_name": f"{number}.png", "label": label}) + "\n" for number, label in enumerate(labels)))
+        said = message(partial(SimCLR.open, SimCLR.Data(data=(data,), labelled=judged), SimCLR.Config(batch_size=8), 0))
+        assert word in said and str(judged) in said
 
 
 def test_the_pictures_that_judge_are_of_all_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from migaki.core.source import Source
 from migaki.data.batches.held_out import HeldOut, ValidatedSource
 from migaki.data.batches.task_source import Sized, labelled_source, open_labelled
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.class_labels import agreed_classes
 
 _JUDGED = 500  # pictures by which features are judged while training runs: a second of each of twenty times
 
@@ -38,7 +39,8 @@ def open_rivals(config: B, paths: Sequence[Path], seed: int, labelled: Path | No
     run, judge the features while training runs.
 
     Returns the configuration with that size, and the source of `image`. Raises UserError for a folder that has fewer
-    pictures than its part of a batch, of all processes together: one of them would be its own rival.
+    pictures than its part of a batch, of all processes together: one of them would be its own rival; and for a set
+    `labelled` whose labels are no classes, or of one alone.
     """
     config, folders, _ = open_labelled(config, paths)
     share, world = max(1, config.batch_size // len(folders)), processes.world()
@@ -52,7 +54,7 @@ def open_rivals(config: B, paths: Sequence[Path], seed: int, labelled: Path | No
     if labelled is None:
         return config, source
     judged = ImageFolder(labelled, size=(config.height, config.width), channels=config.channels)
-    judged.require("label")
+    agreed_classes([judged], key_of=lambda _: "label")  # two classes at least: one picture has no neighbour
     # Not the first ones: in a set of subfolders these are of one class.
     chosen = torch.randperm(len(judged), generator=generator(_JUDGED))[:_JUDGED].sort().values
     return config, ValidatedSource(source, [HeldOut(judged.select(chosen.numpy()),
