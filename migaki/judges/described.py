@@ -158,7 +158,7 @@ def _records(run: Path, known: set[str]) -> Iterator[tuple[Path, Mapping[str, An
 
 def _is_model(place: Path) -> bool:
     """Whether a folder holds a run or the network of another program, and no set of pictures."""
-    return (place / "config.json").is_file()
+    return all((place / name).is_file() for name in ("config.json", "model.safetensors"))
 
 
 @dataclass(frozen=True, slots=True)

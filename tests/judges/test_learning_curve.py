@@ -175,7 +175,8 @@ def test_what_the_run_that_it_began_with_had_seen_is_said(place: Path, tmp_path:
 
     def run(name: str, data: dict[str, Any], **further: Any) -> Path:
         (tmp_path / name).mkdir(exist_ok=True)
-        (tmp_path / name / "report.html").touch()
+        for file in ("report.html", "model.safetensors"):
+            (tmp_path / name / file).touch()
         (tmp_path / name / "config.json").write_text(json.dumps({**record, "data": data, "contents": {}, **further}))
         return tmp_path / name
 
