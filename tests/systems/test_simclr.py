@@ -106,6 +106,7 @@ def test_no_picture_is_its_own_rival(sets: tuple[Path, Path], monkeypatch: pytes
     source = SimCLR.open(data, config, 0)[1]
     for step in range(6):
         assert len(source.batch(step)["image"].flatten(1).unique(dim=0)) == 64
+    assert "is given twice" in message(lambda: SimCLR.open(SimCLR.Data(data=(sets[1], sets[1])), config, 0))
     monkeypatch.setattr(processes, "world", lambda: 3)
     said = message(lambda: SimCLR.open(data, config, 0))
     assert "--batch-size 64 in each of 3 processes takes 192 of them at a time" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -44,6 +45,9 @@ def open_rivals(config: B, paths: Sequence[Path], seed: int, labelled: Path | No
     """
     config, folders, _ = open_labelled(config, paths)
     share, world = max(1, config.batch_size // len(folders)), processes.world()
+    if len(set(map(os.path.realpath, paths))) < len(paths):
+        raise UserError(f"{' '.join(map(show, paths))}: one folder is given twice, so that a "
+                        "picture would be its own rival: name each once")
     together = f" in each of {world} processes" if world > 1 else ""
     for folder in folders:
         if len(folder) < share * world:
