@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -122,15 +123,42 @@ def thumbnails(folder: ImageFolder) -> Tensor:
                       for part in parts])
 
 
-def _learned_from(record: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    """The folders that a run learned from, with the hash of what they held then, as far as its record has it."""
+_ONLY_JUDGED = ("labelled",)  # pictures of a training that nothing is learned from
+
+
+def _given(record: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """What a run learned from or began with, with the hash of what it held then, as far as its record has it."""
     found = []
     for name, given in record.get("data", {}).items():
         places = [given] if isinstance(given, str) else given
         held = record.get("contents", {}).get(name, ())
-        found += [(Path(str(place)), str(content)) for place, content in zip_longest(places, held[: len(places)],
-                                                                                     fillvalue="")]
+        if name not in _ONLY_JUDGED:
+            found += [(Path(str(place)), str(content)) for place, content in zip_longest(
+                places, held[: len(places)], fillvalue="")]
     return found
+
+
+def _records(run: Path, known: set[str]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """The run and those that it began with (`--pretrained`), as far as they are as they were then, with their records.
+
+    `known` are the real paths of runs that were met; they are not met again.
+    """
+    known.add(os.path.realpath(run))
+    record = read_record(run)
+    yield run, record
+    for place, content in _given(record):
+        if not _is_model(place) or os.path.realpath(place) in known:
+            continue
+        try:
+            if content in ("", contents(place)):
+                yield from _records(place, known)
+        except UserError:  # a network of another program
+            continue
+
+
+def _is_model(place: Path) -> bool:
+    """Whether a folder holds a run or the network of another program, and no set of pictures."""
+    return all((place / name).is_file() for name in ("config.json", "model.safetensors"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,24 +182,35 @@ class Seen:
 def what_was_seen(runs: Sequence[Path], tested: ImageFolder) -> Seen:
     """Whether runs were taught by labels, and how many pictures of the test they learned from, as their records say.
 
+    The runs that they began with (`--pretrained`) count as well.
     Of folders that are no longer where a run found them, or have changed since, nothing is known.
     """
     seen = Seen([], [])
     for run in runs:
-        record = read_record(run)
-        options = record.get("config", {})
-        if "num_classes" in options:
-            used = options.get("used")
-            count = f"{len(used):,} labels" if isinstance(used, list) and used else "labels"
-            seen.taught.append(f"{show(run)} was taught by {count} of its own, so its features save none.")
         both: set[str] = set()
-        for place, content in _learned_from(record):
-            try:
-                shared = shared_files(tested, ImageFolder(place))
-                both |= set(shared if not shared or content in ("", contents(place)) else ())
-            except (UserError, OSError):  # gone, or weights of a network
-                continue
+        for place, record in _records(run, set()):
+            options = record.get("config", {})
+            if "num_classes" in options:
+                used = options.get("used")
+                count = f"{len(used):,} labels" if isinstance(used, list) and used else "labels"
+                began = "" if place == run else f"began with {show(place)}, which "
+                seen.taught.append(f"{show(run)} {began}was taught by {count} of its own, so its features save none.")
+            both |= _shared(record, tested)
         if both:
             seen.learned.append(f"{show(run)} learned from {len(both):,} of the {len(tested):,} pictures of the test, "
                                 f"such as {show(min(both))}: a figure for other pictures needs another test.")
     return seen
+
+
+def _shared(record: Mapping[str, Any], tested: ImageFolder) -> set[str]:
+    """The pictures of the test that are in the sets of a record, where these are as they were."""
+    both: set[str] = set()
+    for place, content in _given(record):
+        if _is_model(place):
+            continue
+        try:
+            shared = shared_files(tested, ImageFolder(place))
+            both |= set(shared if not shared or content in ("", contents(place)) else ())
+        except (UserError, OSError):  # gone, or weights of a network
+            continue
+    return both

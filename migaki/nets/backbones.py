@@ -6,14 +6,14 @@
 | convnext | depthwise 7 x 7, layer norm, channel MLP (`nets.pyramid`) |
 | poolformer | pooling in place of attention, channel MLP (`nets.pyramid`) |
 | mobile_former | inverted residuals beside six tokens that attend to them (`nets.mobile_former`) |
-| efficientnet_lite0, squeezenet1_1 | see `nets.pretrained`; the weights come from --pretrained |
+| efficientnet_lite0, squeezenet1_1 | see `nets.pretrained`; weights come from --pretrained or a package |
 
 A new one is a `Backbone` with a line in `_OWN` and a word in the two types.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
@@ -26,7 +26,8 @@ from migaki.core.files import show
 from migaki.nets.backbone import Backbone
 from migaki.nets.encoder import Encoder
 from migaki.nets.mobile_former import MobileFormer
-from migaki.nets.pretrained import EfficientNetLite0, Kind, SqueezeNet11, build_backbone, kind_of
+from migaki.nets.packaged import packaged_weights
+from migaki.nets.pretrained import EfficientNetLite0, Kind, SqueezeNet11, build_backbone, kind_of, load_backbone
 from migaki.nets.pyramid import ConvNeXt, PoolFormer
 
 Own = Literal["small_resnet", "convnext", "poolformer", "mobile_former"]
@@ -94,6 +95,26 @@ def refuse_own(name: str, path: Path) -> None:
 def is_published(net: nn.Module) -> bool:
     """Whether a network has published weights to load."""
     return isinstance(net, EfficientNetLite0 | SqueezeNet11)
+
+
+def begin_with(path: Path | None, backbone: Backbone | None,
+               load: Callable[[Backbone, Path], None] = load_backbone) -> None:
+    """Load the weights that a backbone begins with: those at `path` or, of a published network, of its package.
+
+    Does nothing for a system's own network. UserError for a published network without weights, and for a frozen one
+    that would keep random ones.
+    """
+    if backbone is None:
+        return
+    if path is not None:
+        load(backbone, path)
+    elif isinstance(backbone, EfficientNetLite0):
+        load(backbone, packaged_weights("efficientnet_lite0"))
+    elif isinstance(backbone, SqueezeNet11):
+        raise UserError("--backbone squeezenet1_1: give its weights as --pretrained")
+    elif not any(parameter.requires_grad for parameter in backbone.parameters()):
+        raise UserError("--backbone-rate 0: a network of random weights would never learn: give --pretrained, or a "
+                        "rate above 0")
 
 
 class BackboneEncoder(nn.Module):

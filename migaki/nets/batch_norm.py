@@ -15,9 +15,11 @@ _ADAPT_BATCHES = 32  # number of batches of photographs used for the statistics
 def adapt_norm(net: nn.Module, batches: list[Tensor]) -> None:
     """Replace the statistics of every batch-norm layer by those over `batches` (AdaBN, Li et al. 2016).
 
+    A frozen part beside one that learned, such as a pretrained encoder, keeps its own: its features stay as they were.
     With several processes, each passes its own batches and all receive the mean statistics.
     """
-    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    is_copy = not _learns(net)  # such as an average of the weights, which is frozen as a whole
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d) and (is_copy or not m.affine or _learns(m))]
     momenta = [m.momentum for m in norms]
     for norm in norms:
         norm.reset_running_stats()
@@ -31,6 +33,10 @@ def adapt_norm(net: nn.Module, batches: list[Tensor]) -> None:
         norm.momentum = momentum
     processes.average([part for norm in norms for part in (norm.running_mean, norm.running_var) if part is not None])
     net.train()
+
+
+def _learns(part: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in part.parameters())
 
 
 def adapt_norm_to_photos(net: nn.Module, source: Source) -> None:

@@ -60,7 +60,8 @@ def _draw_validation(out: Path) -> None:
 
 
 _SHARES = ("dropout", "label_smoothing", "ema", "beta1", "confident", "validate")
-_AT_LEAST_ONE = ("steps", "batch_size", "features", "num_refiner_steps", "num_discriminator_steps")
+_AT_LEAST_ONE = ("steps", "batch_size", "features", "num_refiner_steps", "num_discriminator_steps", "first_kernel",
+                 "discriminator_features", "directions", "projection")
 
 
 def check_numbers(config: Any) -> None:

@@ -28,6 +28,7 @@ from migaki.lab.study_report import StudyReport
 from migaki.nets.backbones import Own, open_encoder
 from migaki.report.tables import Entry, Table
 from migaki.stages.evaluate import EvaluateJob
+from migaki.systems.parts.encoding import check_mirrored
 from migaki.systems.semi_supervised import SemiSupervised
 
 _WIDTHS = range(4, 129, 2)
@@ -45,7 +46,7 @@ class BackbonesStudy(Study):
     class Config:
         """The set, the compute and the training."""
 
-        GROUPS: ClassVar[dict[str, str]] = {"usual": "data test backbones features labels steps seeds"}
+        GROUPS: ClassVar[dict[str, str]] = {"usual": "data test backbones features labels steps mirrored seeds"}
 
         data: Path = Path("train")  # labelled pictures
         test: Path = Path("test")  # others
@@ -55,6 +56,7 @@ class BackbonesStudy(Study):
         labels: int = 0  # labels that are used; 0 = all
         steps: int = 1500  # updates
         batch_size: int = 64  # pictures
+        mirrored: float = 0.5  # share of mirrored views; 0 where left and right matter, as for digits
         seeds: int = 3  # trainings of each
 
         @classmethod
@@ -71,6 +73,7 @@ class BackbonesStudy(Study):
             raise UserError("study backbones: give --backbones, and at least 1 as --seeds, --features and --steps")
         if len({*config.backbones}) < len(config.backbones):
             raise UserError("study backbones: --backbones: name each once")
+        check_mirrored(config.mirrored)
         self._check()
         phases, arms = [], []
         for name, (width, cost) in self._widths().items():
@@ -79,7 +82,8 @@ class BackbonesStudy(Study):
                 place = out / f"{name}_{seed}"
                 system = SemiSupervised.Config(
                     method="none", labels=config.labels, backbone=name, features=width, steps=config.steps,
-                    batch_size=config.batch_size, height=config.size, width=config.size)
+                    batch_size=config.batch_size, height=config.size, width=config.size,
+                    mirrored=config.mirrored)
                 steps.append(train_step("semi_supervised", SemiSupervised.Data(data=config.data), system,
                                         Run(seed=seed, sample_every=0), place, quiet, cost=600))
                 steps.append(evaluate_step(place, EvaluateJob(data=config.test), quiet))

@@ -209,8 +209,8 @@ class FewLabels(Study):
         config, run = self.config, out / f"simclr_{draw}"
         simclr = SimCLR.Config(steps=config.pretraining, batch_size=config.rivals, features=config.features,
                                mirrored=config.mirrored)
-        judge = LearningCurve(LearningCurve.Config(train=config.data, data=config.test, labels=config.labels,
-                                                   draws=config.draws))
+        # Its own number of draws, so that --draws may be raised and what is judged stays.
+        judge = LearningCurve(LearningCurve.Config(train=config.data, data=config.test, labels=config.labels))
         steps = [train_step("simclr", SimCLR.Data(data=(config.data,)), simclr,
                             Run(seed=config.seed + draw, sample_every=0), run, quiet,
                             cost=config.pretraining * config.rivals / 150)]

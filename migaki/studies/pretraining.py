@@ -106,11 +106,17 @@ class Pretraining(Study):
         require_others(tested, known, "--train")
         if config.others is not None:
             require_others(tested, ImageFolder(config.others), "--others")
-        classes_of(known, tested)
+        classes = len(set(classes_of(known, tested)[0].tolist()))
+        if config.labels[0] < classes:
+            raise UserError(f"--labels {config.labels[0]}: {config.train} has {classes} classes, and each needs a "
+                            "label: give at least as many")
         fewest = int(len(own) * min(config.amounts, default=1.0))
         if fewest < config.rivals:
             raise UserError(f"--rivals {config.rivals}: the smallest part of {config.data} has {fewest} pictures: "
                             "lower --rivals, or raise the first of --amounts")
+        if config.others is not None and (count := len(ImageFolder(config.others))) < config.rivals:
+            raise UserError(f"--rivals {config.rivals}: --others {config.others} has {count} pictures: lower --rivals, "
+                            "or give more of them")
         if config.labels[-1] > len(known):
             raise UserError(f"--labels {config.labels[-1]}: {config.train} has {len(known)}: give at most as many")
         sets = self._sets(out, len(own))

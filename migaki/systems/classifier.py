@@ -21,9 +21,9 @@ from migaki.data.batches.task_source import labelled_source, open_labelled
 from migaki.data.sets.class_labels import agreed_classes, check_names, class_key, fill_alike, has_several, list_key
 from migaki.metrics.classification import Accuracy
 from migaki.metrics.multi_label import MultiLabel
-from migaki.nets.backbones import Choice, is_usual, open_backbone, slow_part, with_pretrained
+from migaki.nets.backbones import Choice, begin_with, is_usual, open_backbone, slow_part, with_pretrained
 from migaki.nets.batch_norm import adapt_norm_to_photos
-from migaki.nets.pretrained import PretrainedNet, load_backbone
+from migaki.nets.pretrained import PretrainedNet
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment
 from migaki.ops.multi_hot import multi_hot
@@ -161,9 +161,9 @@ class Classifier(System):
         return kind(self.config.num_classes, self.config.classes)
 
     def prepare(self, data: Data) -> None:
-        """Load pretrained weights, if there are any."""
-        if data.pretrained is not None and isinstance(self.net, PretrainedNet):
-            load_backbone(self.net.backbone, data.pretrained)
+        """Load pretrained weights, where the backbone has some."""
+        if isinstance(self.net, PretrainedNet):
+            begin_with(data.pretrained, self.net.backbone)
 
     def finish(self, source: Source) -> None:
         """Estimate the batch-norm statistics from the photographs, if there are any."""

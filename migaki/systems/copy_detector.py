@@ -17,14 +17,12 @@ from migaki.core.source import Source
 from migaki.core.system import Sheet, System, descend
 from migaki.data.batches.rivals import open_rivals
 from migaki.losses.copies import match_loss, shared, stranger_entropy
-from migaki.nets.backbones import Choice, is_published, is_usual, slow_part, with_pretrained
+from migaki.nets.backbones import Choice, begin_with, is_usual, slow_part, with_pretrained
 from migaki.nets.camera import jpeg_tables
 from migaki.nets.descriptor import Descriptor
-from migaki.nets.packaged import packaged_weights
-from migaki.nets.pretrained import load_backbone
 from migaki.ops.copy_views import CopyViews, copy_views, mixed
 from migaki.ops.pair_views import PairViews, altered_views
-from migaki.systems.parts.encoding import FEWEST_RIVALS
+from migaki.systems.parts.encoding import FEWEST_RIVALS, check_pictures
 
 _SHOWN = 8
 
@@ -80,12 +78,13 @@ class CopyDetector(System):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        if config.channels not in (1, 3) or min(config.height, config.width) < 16:
-            raise UserError(f"copy_detector: pictures must have 1 or 3 channels and at least 16 px, not "
-                            f"{config.channels} channels and {config.width}x{config.height} px")
+        check_pictures("copy_detector", config, 16)
         if config.temperature <= 0 or config.entropy < 0 or config.batch_size < FEWEST_RIVALS:
             raise UserError(f"--temperature {config.temperature:g} --entropy {config.entropy:g} --batch-size "
                             f"{config.batch_size}: above 0, at least 0, at least {FEWEST_RIVALS}")
+        if config.size < 1 or not 0 <= config.mixing <= 1:
+            raise UserError(f"--size {config.size} --mixing {config.mixing:g}: at least 1 number in a descriptor, and "
+                            "a share of the views, from 0 to 1")
         low, high = config.crop
         if not 0 < low <= high <= 1:
             raise UserError(f"--crop {low:g} {high:g}: give two ascending shares of the area, above 0 and at most 1")
@@ -113,13 +112,9 @@ class CopyDetector(System):
         return config, {"image": torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))}
 
     def prepare(self, data: Data) -> None:
-        """Load pretrained weights, if there are any."""
-        if data.pretrained is not None:
-            load_backbone(self.net.backbone, data.pretrained)
-        elif not is_usual(self.config.backbone) and is_published(self.net.backbone):
-            if self.config.backbone != "efficientnet_lite0":
-                raise UserError(f"--backbone {self.config.backbone}: give its weights as --pretrained")
-            load_backbone(self.net.backbone, packaged_weights(self.config.backbone))
+        """Load pretrained weights, where the backbone has some."""
+        if self.net.kind:
+            begin_with(data.pretrained, self.net.backbone)
 
     def update(self, batch: Batch, step: int) -> Scalars:
         """One step on telling copies from other pictures, and on the spread of descriptors."""

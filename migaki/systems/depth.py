@@ -26,7 +26,7 @@ from migaki.data.folder import ImageFolder
 from migaki.data.log_depth import log_depth
 from migaki.losses.depth import gradient_matching, scale_invariant
 from migaki.metrics.segmentation import DepthErrors, has_depth
-from migaki.nets.backbones import SceneChoice, refuse_own, slow_part
+from migaki.nets.backbones import SceneChoice, begin_with, refuse_own, slow_part
 from migaki.nets.feature_unet import scene_net
 from migaki.nets.transformers_backbone import load_scene_backbone, scene_kind
 from migaki.ops import scene_moves
@@ -112,8 +112,7 @@ class Depth(System):
 
     def prepare(self, data: Data) -> None:
         """Load pretrained weights, and take the mean logarithm of depth from the folders."""
-        if data.pretrained is not None and self.net.backbone is not None:
-            load_scene_backbone(self.net.backbone, data.pretrained)
+        begin_with(data.pretrained, self.net.backbone, load_scene_backbone)
         self.mean.fill_(log_depth(list(map(ImageFolder, data.data)))[0])
 
     @classmethod

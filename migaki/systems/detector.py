@@ -35,6 +35,7 @@ from migaki.data.sets.box_classes import (
 from migaki.data.sets.class_names import is_list_of_names
 from migaki.losses.detection import centre_focal, weighted_l1
 from migaki.metrics.detection import SURE, BoxPrecision
+from migaki.nets.backbones import begin_with
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.feature_unet import scene_net
 from migaki.nets.transformers_backbone import SceneKind, load_scene_backbone, scene_kind
@@ -147,9 +148,8 @@ class Detector(System):
         return config, source
 
     def prepare(self, data: Data) -> None:
-        """Load pretrained weights, if there are any."""
-        if data.pretrained is not None and self.net.backbone is not None:
-            load_scene_backbone(self.net.backbone, data.pretrained)
+        """Load pretrained weights, where the backbone has some."""
+        begin_with(data.pretrained, self.net.backbone, load_scene_backbone)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:

@@ -95,7 +95,8 @@ class ForgeryDetector(System):
     def __init__(self, config: Config) -> None:
         super().__init__()
         if config.channels not in (1, 3) or min(config.height, config.width) < 1:
-            raise UserError("forgery_detector: channels must be 1 or 3, height and width positive")
+            raise UserError("forgery_detector: channels must be 1 or 3, height and width positive: give --channels 3 "
+                            "for colour pictures, which leaves alpha out")
         if not 24 <= config.crop <= min(config.height, config.width):
             raise UserError(f"--crop {config.crop}: crops are at least 24 px and at most as large as the pictures of "
                             f"{config.width} x {config.height} px: give another --crop, or larger pictures")

@@ -25,9 +25,10 @@ from migaki.data.batches.task_source import labelled_source, open_labelled
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.gaze_labels import require_gaze
 from migaki.metrics.gaze import AngularError
+from migaki.nets.backbones import begin_with
 from migaki.nets.batch_norm import adapt_norm
 from migaki.nets.gaze_cnn import PaperGazeNet
-from migaki.nets.pretrained import Kind, PretrainedNet, kind_of, load_backbone
+from migaki.nets.pretrained import Kind, PretrainedNet, kind_of
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment, gaze
 
@@ -143,9 +144,9 @@ class Gaze(System):
                                        validate=config.validate)
 
     def prepare(self, data: Data) -> None:
-        """Load pretrained weights, if there are any."""
-        if data.pretrained is not None and isinstance(self.net, PretrainedNet):
-            load_backbone(self.net.backbone, data.pretrained)
+        """Load pretrained weights, where the backbone has some."""
+        if isinstance(self.net, PretrainedNet):
+            begin_with(data.pretrained, self.net.backbone)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:

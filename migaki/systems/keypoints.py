@@ -26,9 +26,10 @@ from migaki.data.batches.point_columns import point_key, point_names, take_point
 from migaki.data.batches.task_source import labelled_source, open_labelled
 from migaki.losses.heat_maps import heat_map_loss
 from migaki.metrics.keypoints import KeypointError
+from migaki.nets.backbones import begin_with
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.hourglass import StackedHourglass
-from migaki.nets.pretrained import Kind, PretrainedMaps, kind_of, load_backbone
+from migaki.nets.pretrained import Kind, PretrainedMaps, kind_of
 from migaki.ops import augment, landmarks
 
 _SHOWN = 12
@@ -129,9 +130,9 @@ class Keypoints(System):
         return config, source
 
     def prepare(self, data: Data) -> None:
-        """Load pretrained weights, if there are any."""
-        if data.pretrained is not None and isinstance(self.net, PretrainedMaps):
-            load_backbone(self.net.backbone, data.pretrained)
+        """Load pretrained weights, where the backbone has some."""
+        if isinstance(self.net, PretrainedMaps):
+            begin_with(data.pretrained, self.net.backbone)
 
     @classmethod
     def tiny(cls) -> tuple[Config, Batch]:

@@ -157,17 +157,17 @@ class Pretext(LabelFree, System):
         patches = pretext.overlapping(self._square_views(images))
         count, rows, columns = patches.shape[:3]
         seen = pretext.one_channel_each(patches.flatten(0, 2), self.config.single)
-        features = self.encoder(seen)
-        losses, most = [], 0
-        for predicted, true in self.head(features.view(count, rows, columns, -1)):
+        features = self.encoder(seen).view(count, rows, columns, -1)
+        losses, blind = [], []
+        for predicted, true in self.head(features):
             chosen = torch.randperm(len(true), device=true.device)[:_MOST_RIVALS]
             with torch.autocast(true.device.type, enabled=False):
                 scores = F.normalize(predicted[chosen], dim=1) @ F.normalize(true[chosen], dim=1).T
                 losses.append(F.cross_entropy(scores / self.config.temperature,
                                               torch.arange(len(chosen), device=true.device)))
-            most = max(most, len(chosen))
+            blind.append(math.log(len(chosen)))
         loss = torch.stack(losses).mean()
-        return loss, torch.full_like(loss, math.log(most)), features
+        return loss, torch.full_like(loss, sum(blind) / len(blind)), features.mean((1, 2))
 
     def _square_views(self, images: Tensor) -> Tensor:
         return pretext.squared(pair_views(images, self.views))

@@ -31,9 +31,9 @@ from migaki.data.sets.number_columns import (
 )
 from migaki.losses.robust import masked_distance
 from migaki.metrics.regression import RegressionError
-from migaki.nets.backbones import Choice, is_usual, open_backbone, slow_part, with_pretrained
+from migaki.nets.backbones import Choice, begin_with, is_usual, open_backbone, slow_part, with_pretrained
 from migaki.nets.batch_norm import adapt_norm_to_photos
-from migaki.nets.pretrained import PretrainedNet, load_backbone
+from migaki.nets.pretrained import PretrainedNet
 from migaki.nets.small_resnet import SmallResNet
 from migaki.ops import augment
 from migaki.ops.circles import difference, from_circle, to_circle
@@ -143,8 +143,8 @@ class Regressor(System):
 
     def prepare(self, data: Data) -> None:
         """Take mean and deviation of every column from the labels of the folders, and load pretrained weights."""
-        if data.pretrained is not None and isinstance(self.net, PretrainedNet):
-            load_backbone(self.net.backbone, data.pretrained)
+        if isinstance(self.net, PretrainedNet):
+            begin_with(data.pretrained, self.net.backbone)
         folders = [ImageFolder(path) for path in data.data]
         if self.config.validate:
             folders = [divide(folder, self.config.validate)[0] for folder in folders]

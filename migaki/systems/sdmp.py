@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from migaki.core import processes
 from migaki.core.batch import Batch, Scalars
 from migaki.core.errors import UserError
 from migaki.core.schedule import one_cycle
@@ -96,8 +97,8 @@ class SDMP(Rivals, System):
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
         """Warn of features that are one direction, and of a loss that stays where it is without information."""
-        config = self.config
-        blind = math.log(2 * config.batch_size - 1) + (config.source + config.between) * math.log(config.batch_size)
+        config, pictures = self.config, self.config.batch_size * processes.world()  # those of all processes are rivals
+        blind = math.log(2 * pictures - 1) + (config.source + config.between) * math.log(pictures)
         return super().watch(scalars, step) + warnings(
             scalars, step > config.steps // 3, blind,
             ": raise --learning-rate or the lower end of --crop")

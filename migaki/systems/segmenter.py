@@ -23,7 +23,7 @@ from migaki.data.log_depth import log_depth
 from migaki.data.sets.mask_classes import agreed_mask_classes, check_mask_names
 from migaki.losses.segmentation import masked_gradients, masked_l1, pixel_cross_entropy, soft_dice
 from migaki.metrics.segmentation import DepthErrors, MaskOverlap, has_depth
-from migaki.nets.backbones import SceneChoice, refuse_own, slow_part
+from migaki.nets.backbones import SceneChoice, begin_with, refuse_own, slow_part
 from migaki.nets.batch_norm import adapt_norm_to_photos
 from migaki.nets.feature_unet import scene_net
 from migaki.nets.transformers_backbone import load_scene_backbone, scene_kind
@@ -127,8 +127,7 @@ class Segmenter(System):
 
     def prepare(self, data: Data) -> None:
         """Load pretrained weights, and take mean and deviation of the logarithm of depth from the folders."""
-        if data.pretrained is not None and self.net.backbone is not None:
-            load_scene_backbone(self.net.backbone, data.pretrained)
+        begin_with(data.pretrained, self.net.backbone, load_scene_backbone)
         if self.config.target != "depth":
             return
         mean, deviation = log_depth(list(map(ImageFolder, data.data)))

@@ -18,6 +18,7 @@ from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.metric import Metric
 from migaki.core.moving_average import MovingAverage
+from migaki.core.notices import notice
 from migaki.core.optimizers import adamw
 from migaki.core.schedule import one_cycle
 from migaki.core.seeds import fold
@@ -35,7 +36,7 @@ from migaki.nets.encoder import Encoder
 from migaki.nets.encoder_backbone import load_encoder, opened_encoder
 from migaki.ops.augment import affine
 from migaki.ops.pair_views import PairViews, covered, pair_views
-from migaki.systems.parts.encoding import check_mirrored
+from migaki.systems.parts.encoding import check_mirrored, check_pictures
 
 _LABELLED, _UNLABELLED = 0, 1
 _SHOWN = 8
@@ -69,7 +70,7 @@ class SemiSupervised(System):
         classes: tuple[str, ...] = ()  # their names in the order of the outputs; none = as the data
         labels: int = 0  # labels that are used, as equally many of each class as there are; 0 = all there are
         draw: int = 0  # which labels: another number draws others
-        used: tuple[str, ...] = ()  # the pictures whose labels were used, where they were drawn; written by the command
+        used: tuple[str, ...] = ()  # pictures whose labels are used, as many as --labels; the draw is written here
         method: Literal["fixmatch", "freematch", "pseudo", "none"] = "fixmatch"  # how pictures without labels teach
         steps: int = 2000  # updates
         batch_size: int = 64  # labelled pictures
@@ -102,10 +103,9 @@ class SemiSupervised(System):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        if config.channels not in (1, 3) or min(config.height, config.width) < 8 or config.num_classes < 2:
-            raise UserError("semi_supervised: pictures must have 1 or 3 channels and at least 8 px, and two classes "
-                            f"or more, not {config.channels} channels, {config.width}x{config.height} px and "
-                            f"{config.num_classes} classes")
+        check_pictures("semi_supervised", config, 8)
+        if config.num_classes < 2:
+            raise UserError(f"semi_supervised: pictures must be of two classes or more, not {config.num_classes}")
         if not 0 < config.threshold <= 1 or config.ratio < 1:
             raise UserError(f"--threshold {config.threshold:g} --ratio {config.ratio}: a probability, and at least 1")
         check_mirrored(config.mirrored)
@@ -133,16 +133,16 @@ class SemiSupervised(System):
         if not len(known):
             raise UserError(f"{show(folder.path)}: no picture has a label: give some a class in the column `label`")
         labelled = folder.select(known)
-        if "label" in labelled.labels:  # blanks made it a column of numbers with gaps
-            labelled.set_label("label", labelled.labels["label"].astype(np.int64))
-        count, names = agreed_classes([labelled], config.num_classes, config.classes)
-        classes = labelled.labels["label"]
+        # Not what a model read (`predicted_label`): whoever has few labels means those.
+        count, names = agreed_classes([labelled], config.num_classes, config.classes, lambda _: "label")
+        classes = labelled.labels["label"].astype(np.int64)  # blanks made it a column of numbers with gaps
+        labelled.set_label("label", classes)
         if config.labels > len(known):
             raise UserError(f"--labels {config.labels}: {show(folder.path)} has {len(known)}: give at most as many")
+        chosen = _chosen(labelled, config)
         if config.labels:
-            chosen = balanced_draw(torch.from_numpy(classes).long(), config.labels, config.draw)
-            labelled = labelled.select(chosen.numpy())
-            config = replace(config, used=tuple(labelled.names))
+            labelled = labelled.select(chosen)
+        config = replace(config, used=tuple(labelled.names) if config.labels else ())
         _require_every_class(labelled, count, names, config.labels)
         shard = (processes.rank(), processes.world())
         source: Source = FolderSource(labelled, config.batch_size, fold(seed, _LABELLED), keys=("image", "label"),
@@ -277,6 +277,31 @@ def _as_pretrained(config: SemiSupervised.Config, run: Path) -> SemiSupervised.C
         raise UserError(f"--backbone {config.backbone} --pretrained {show(run)}: that is an encoder of another "
                         f"network, {name}: leave out one of the two")
     return replace(config, features=encoder.dim // 8, backbone=cast(Own, name))
+
+
+def _chosen(labelled: ImageFolder, config: SemiSupervised.Config) -> list[int]:
+    """The places of the labels that are used, ascending: those that the configuration names, if all are there.
+
+    Otherwise they are drawn. A notice says where a name, or the draw, counts for nothing.
+    """
+    count, named, where = config.labels, dict.fromkeys(config.used), show(labelled.path)
+    drawn: list[int] = balanced_draw(torch.from_numpy(labelled.labels["label"]), count, config.draw).tolist()
+    if not named:
+        return drawn
+    if len(named) != count:
+        notice(f"--labels {count}: not the {len(named)} pictures that --used names: "
+               + ("others are drawn" if count else "all labels are used"))
+        return drawn
+    places = [place for place, name in enumerate(labelled.names) if name in named]
+    lacking = [name for name in named if name not in set(labelled.names)]
+    if lacking:
+        notice(f"{where}: lacks the labels of {len(lacking)} of the {count} pictures that --used names "
+               f"({show(lacking[0])}): {count} are drawn anew")
+        return drawn
+    if places != drawn:
+        notice(f"{where}: the {count} labels that --used names are taken, and --draw {config.draw} would take others: "
+               "give --used without a name to draw")
+    return places
 
 
 def _require_every_class(labelled: ImageFolder, count: int, names: Sequence[str], wanted: int) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 
+from migaki.core import processes
 from migaki.core.batch import Batch, Scalars
 from migaki.core.schedule import one_cycle
 from migaki.core.system import Sheet, System, descend
@@ -57,7 +58,7 @@ class SimCLR(Rivals, System):
 
     def watch(self, scalars: dict[str, float], step: int) -> list[str]:
         """Warn of features that are one direction, and of a loss that stays where it is without information."""
-        blind = math.log(2 * self.config.batch_size - 1)
+        blind = math.log(2 * self.config.batch_size * processes.world() - 1)  # the rivals are those of all processes
         return super().watch(scalars, step) + warnings(
             scalars, step > self.config.steps // 3, blind,
             ", log(2 N - 1): raise --learning-rate or the lower end of --crop")

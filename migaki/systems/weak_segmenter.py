@@ -36,9 +36,10 @@ from migaki.data.folder import ImageFolder
 from migaki.data.sets.class_labels import agreed_classes, check_names, fill_alike, list_key
 from migaki.losses.segmentation import pixel_cross_entropy, soft_dice
 from migaki.metrics.segmentation import MaskOverlap
+from migaki.nets.backbones import begin_with
 from migaki.nets.evaluated import evaluated
 from migaki.nets.localiser import RUNGS, Localiser, TrunkSegmenter, class_maps, scaled
-from migaki.nets.pretrained import Kind, kind_of, load_backbone
+from migaki.nets.pretrained import Kind, kind_of
 from migaki.ops import scene_moves
 from migaki.ops.augment import scene_looks
 from migaki.ops.candidates import Asked, easiness, hard
@@ -162,8 +163,7 @@ class WeakSegmenter(System):
 
     def prepare(self, data: Data) -> None:
         """Load pretrained weights, and keep the folders: each teacher reads every image once."""
-        if data.pretrained is not None and self.classifier.trunk.backbone is not None:
-            load_backbone(self.classifier.trunk.backbone, data.pretrained)
+        begin_with(data.pretrained, self.classifier.trunk.backbone)
         _, folders = _tagged(data, self.config)
         keys = {list_key(folder) for folder in folders}
         if len(keys) == 1:

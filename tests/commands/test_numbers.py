@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from refusals import message
 
 from migaki.cli import main
+from migaki.core.discovery import find_class
+from migaki.core.system import System
+from migaki.stages.train import check_numbers
 
 HUGE = 10**30
 
@@ -44,3 +50,19 @@ def test_one_line(words: list[object], image_folder: Callable[..., Path], tmp_pa
     said = capfd.readouterr().err
     assert said.startswith("migaki: ") and said.count("\n") == 1 and len(said) < 400
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("simgan", {"first_kernel": 0}), ("cut", {"discriminator_features": 0}), ("cut", {"projection": 0}),
+    ("camera_refiner", {"directions": 0}), ("copy_detector", {"size": 0}), ("copy_detector", {"mixing": 3.0}),
+    ("simclr", {"inside": 0}), ("sdmp", {"projected": 0}), ("pretext", {"projected": 0})])
+def test_networks_of_nothing(name: str, options: dict[str, Any]) -> None:
+    """Refused before anything is built, with the option's name: some of them trained to the end."""
+    cls: Any = find_class("systems", name, System)
+    config = replace(cls.tiny()[0], **options)
+
+    def checked() -> None:
+        check_numbers(config)
+        cls(config)
+
+    assert f"--{next(iter(options)).replace('_', '-')} {next(iter(options.values())):g}" in message(checked)

@@ -64,6 +64,33 @@ def test_every_epoch_holds_every_image_once(count: int, batch_size: int, seed: i
         assert sorted(order[epoch * count : (epoch + 1) * count]) == list(range(count))
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 10), st.integers(1, 3), st.integers(0, 2**40))
+def test_a_distinct_batch_holds_no_image_twice(count: int, batch_size: int, world: int, seed: int) -> None:
+    """Nor does that of all processes; an epoch leaves out what fills no batch, and no image twice before its end."""
+    class Names(ImageFolder):
+        def __init__(self) -> None:
+            self.names = ["x"] * count
+
+        keys = ()
+
+    def opened(rank: int) -> FolderSource:
+        return FolderSource(Names(), batch_size, seed, keys=(), shard=(rank, world), distinct=True)
+
+    per_epoch = count // (batch_size * world)
+    if not per_epoch:
+        with pytest.raises(ValueError, match="do not fill a batch"):
+            opened(0)
+        return
+    parts = [opened(rank) for rank in range(world)]
+    steps = [np.concatenate([part.indices(step) for part in parts]) for step in range(3 * per_epoch)]
+    for epoch in range(3):
+        seen = np.concatenate(steps[epoch * per_epoch : (epoch + 1) * per_epoch])
+        assert len(set(seen.tolist())) == len(seen) == per_epoch * batch_size * world
+    last = len(steps) - 1
+    assert opened(0).indices(last).tolist() == steps[last][:batch_size].tolist()  # of a source that comes back
+
+
 def test_shards_make_the_global_batch(labelled: Path) -> None:
     folder = ImageFolder(labelled)
     whole = FolderSource(folder, 6, seed=3)

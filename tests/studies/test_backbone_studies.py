@@ -64,10 +64,14 @@ def test_widths_give_equal_compute(name: str) -> None:
 def test_a_page_of_backbones(folder: Path, judged: Path, tmp_path: Path) -> None:
     config = BackbonesStudy.Config(data=folder, test=judged, backbones=("small_resnet", "poolformer"), features=4,
                                    steps=2, batch_size=4, seeds=1)
+    commands = [" ".join(step.words) for phase in BackbonesStudy(replace(config, mirrored=0.0)).plan(
+        tmp_path / "text", True).phases for step in phase.steps]
+    assert sum("--mirrored 0.0" in command for command in commands) == 2 and not (tmp_path / "text").exists()
     page = run_study("backbones", BackbonesStudy(config), tmp_path / "out", quiet=True)
     assert "poolformer" in page.read_text() and (tmp_path / "out" / "tables" / "cost.md").exists()
     rows = (tmp_path / "out" / "tables" / "cost.csv").read_text().splitlines()
     assert len(rows) == 3 and not rows[1].rstrip().endswith(",0")
+    assert "--mirrored 2" in message(lambda: BackbonesStudy(replace(config, mirrored=2.0)).plan(tmp_path / "no", True))
     assert "--seeds" in message(lambda: BackbonesStudy(replace(config, seeds=0)).plan(tmp_path / "no", True))
 
 

@@ -80,6 +80,16 @@ def test_the_sentence_at_the_top_looks_at_all_rows(monkeypatch: pytest.MonkeyPat
     assert said(40, 51).startswith("With 40 labels SimCLR, fine-tuned is best: 51.0 %")
 
 
+def test_more_draws_leave_the_first_as_they_are(place: Path, tmp_path: Path) -> None:
+    def commands(draws: int) -> list[tuple[str, ...]]:
+        config = FewLabels.Config(data=place / "train", test=place / "test", labels=(3, 6), draws=draws, rivals=4)
+        plan = FewLabels(config).plan(tmp_path / "out", True)
+        return [tuple(step.words) for phase in plan.phases for step in phase.steps]
+
+    few, many = commands(1), commands(4)
+    assert "floors_0" in str(few) and many[: len(few)] == few
+
+
 @pytest.mark.parametrize(("options", "word"), [
     ({"labels": (400,)}, "--labels 400"), ({"labels": (2,)}, "3 classes"), ({"labels": (9, 3)}, "ascending"),
     ({"methods": ("fixmatch",)}, "supervised, and any of"), ({"draws": 0}, "--draws")])
@@ -158,7 +168,9 @@ def test_amounts_and_domains_are_arms_too(place: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("options", "word"), [
     ({"rivals": 24}, "the smallest part"), ({"labels": (3, 400)}, "--labels 400"), ({"amounts": (1.5,)}, "--amounts"),
-    ({"damages": ("rust",)}, "rust"), ({"groups": ("a:b",)}, "two groups"), ({"labels": (3,)}, "two ascending")])
+    ({"labels": (2, 6)}, "has 3 classes, and each needs a label"),
+    ({"amounts": (), "rivals": 13}, "--others"), ({"damages": ("rust",)}, "rust"),
+    ({"groups": ("a:b",)}, "two groups"), ({"labels": (3,)}, "two ascending")])
 def test_options_of_pretraining(options: dict[str, Any], word: str, place: Path, tmp_path: Path) -> None:
     assert word in message(lambda: Pretraining(replace(small(place), **options)).plan(tmp_path, True))
 
@@ -199,6 +211,16 @@ def test_the_sets_of_the_axes(place: Path, tmp_path: Path) -> None:
         assert 0.01 < float((damaged - clean).abs().mean()) < 0.5
     spoilt = (sets._damaged(clean, "pepper", 3) != clean).any(0).float().mean()
     assert 0.03 < float(spoilt) < 0.2
+
+
+def test_pictures_without_a_label_are_damaged_too(tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "some", 6, side=12)
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    rows[1]["label"], rows[2]["label"] = "", None
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sets.damage(folder, tmp_path / "damaged", "pepper", 0)
+    assert [row.get("label") for row in ImageFolder(tmp_path / "damaged").rows] == [
+        "disc", None, None, "disc", "bar", "cross"]
 
 
 def test_methods_side_by_side_in_small(place: Path, tmp_path: Path) -> None:

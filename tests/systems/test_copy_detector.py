@@ -86,7 +86,7 @@ def test_the_generalised_mean_lies_between_mean_and_maximum() -> None:
 
 @pytest.mark.parametrize(("options", "word"), [
     ({"temperature": 0.0}, "--temperature"), ({"crop": (0.9, 0.1)}, "--crop"), ({"height": 8}, "at least 16 px"),
-    ({"entropy": -1.0}, "--entropy")])
+    ({"entropy": -1.0}, "--entropy"), ({"size": 0}, "--size 0"), ({"mixing": 3.0}, "--mixing 3")])
 def test_options_that_make_no_sense(options: dict[str, Any], word: str) -> None:
     assert word in message(lambda: CopyDetector(CopyDetector.Config(**{
         "channels": 3, "height": 32, "width": 32, **options})))

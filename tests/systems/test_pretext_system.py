@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from refusals import message
 from shape_sets import shapes
 
+from migaki.core import processes
 from migaki.core.source import Counted, Validated
 from migaki.core.validation import held_out_figures
 from migaki.systems.pretext import Pretext
@@ -55,7 +58,8 @@ def test_colours_are_learned_from_grey_pictures() -> None:
 @pytest.mark.parametrize(("cls", "options", "word"), [
     (Pretext, {"task": "colour", "channels": 1}, "no colours"), (Pretext, {"height": 11}, "at least 12 px"),
     (Pretext, {"jitter": 0.7}, "--jitter"), (Pretext, {"batch_size": 1}, "--batch-size"),
-    (SDMP, {"source": -1.0}, "--source"), (SDMP, {"crop": (0.5, 0.2)}, "--crop")])
+    (Pretext, {"inside": 0}, "--inside 0"), (Pretext, {"projected": 0}, "--projected 0"),
+    (SDMP, {"inside": 0}, "--inside 0"), (SDMP, {"source": -1.0}, "--source"), (SDMP, {"crop": (0.5, 0.2)}, "--crop")])
 def test_options_that_make_no_sense(cls: Any, options: dict[str, Any], word: str) -> None:
     assert word in message(lambda: cls(cls.Config(**(SMALL | options))))
 
@@ -69,6 +73,27 @@ def test_a_collapse_and_a_loss_at_chance_are_said() -> None:
         assert system.watch(blind, 5) == [] and "without any information" in system.watch(blind, 50)[0]
 
 
+def test_the_rivals_of_all_processes_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What 2 of batch 8 know nothing of is the loss of 32 views; half a nat below that something is learned."""
+    monkeypatch.setattr(processes, "world", lambda: 2)
+    for system, blind in ((SimCLR(SimCLR.Config(**SMALL)), np.log(31)),
+                          (SDMP(SDMP.Config(**SMALL, source=0.5, between=0.5)), np.log(31) + np.log(16))):
+        said = [system.watch({"net/loss": float(blind) - less, "net/skipped": 0.0}, 50) for less in (0.0, 0.5)]
+        assert "without any information" in said[0][0] and said[1] == []
+
+
+def test_the_watchman_of_patches_sees_pictures_and_both_distances() -> None:
+    """One feature a picture, so that the rank is over as many as elsewhere; a prediction that says nothing is blind."""
+    system = Pretext(Pretext.Config(**SMALL, task="cpc"))
+    with torch.no_grad():
+        for matrix in system.head.predict:
+            matrix.weight.zero_()
+    loss, blind, features = system._cpc(torch.rand(8, 3, 12, 14))
+    assert features.shape == (8, system.encoder.dim)
+    torch.testing.assert_close(loss, blind)  # of 120 patches two rows below and 80 three rows below
+    torch.testing.assert_close(blind, torch.tensor(9600.0).log() / 2)
+
+
 def test_neighbours_are_judged_while_it_runs(tmp_path: Path) -> None:
     data, judged = shapes(tmp_path / "data", 9, labels=False, side=12), shapes(tmp_path / "judged", 12, 1, side=12)
     for cls in (SimCLR, SDMP, Pretext):
@@ -80,6 +105,18 @@ def test_neighbours_are_judged_while_it_runs(tmp_path: Path) -> None:
         assert float(found["held_out/neighbours_baseline"]) == pytest.approx(1 / 3)
     unlabelled = SimCLR.Data(data=(data,), labelled=data)
     assert "label" in message(lambda: SimCLR.open(unlabelled, SimCLR.Config(features=4, batch_size=8), 0))
+
+
+def test_pictures_that_cannot_judge_are_refused_before_training(tmp_path: Path) -> None:
+    """One picture has no neighbour, and one class is always right; broken numbers are no classes."""
+    data = shapes(tmp_path / "data", 9, labels=False, side=12)
+    for name, labels, word in (("one", ["bar"], "one class, 'bar'"), ("alike", ["bar"] * 3, "one class, 'bar'"),
+                               ("broken", [0.4, 1.4, 2.4], "holds other values than 0, 1, 2")):
+        judged = shapes(tmp_path / name, len(labels), side=12)
+        (judged / "metadata.jsonl").write_text("".join(
+            json.dumps({"file_name": f"{number}.png", "label": label}) + "\n" for number, label in enumerate(labels)))
+        said = message(partial(SimCLR.open, SimCLR.Data(data=(data,), labelled=judged), SimCLR.Config(batch_size=8), 0))
+        assert word in said and str(judged) in said
 
 
 def test_the_pictures_that_judge_are_of_all_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

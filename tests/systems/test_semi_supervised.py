@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from refusals import message
 from shape_sets import shapes
 
+from migaki.core import notices
 from migaki.core.fit import Run
-from migaki.core.source import Counted
+from migaki.core.source import Counted, Source
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.few_labels import with_labels
@@ -87,6 +89,65 @@ def test_classes_that_nobody_can_learn(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (alone / "metadata.jsonl").read_text().splitlines()]
     (alone / "metadata.jsonl").write_text("".join(json.dumps({**row, "label": "bar"}) + "\n" for row in rows))
     assert "alone: all pictures are of one class, 'bar': give" in said(alone)
+
+
+def test_what_a_model_read_is_no_label(tmp_path: Path) -> None:
+    """`migaki apply` of a classifier writes `predicted_label` beside the labels, with classes of its own."""
+    folder = shapes(tmp_path / "set", 12)
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["predicted_label"] = ("zebra", "ant")[number % 2]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config, source = SemiSupervised.open(SemiSupervised.Data(data=folder), SemiSupervised.Config(batch_size=12), 0)
+    assert (config.num_classes, config.classes) == (3, ("bar", "cross", "disc"))
+    assert sorted(source.batch(0)["label"].tolist()) == [0] * 4 + [1] * 4 + [2] * 4
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_numbers_that_are_no_classes(gap: bool, tmp_path: Path) -> None:
+    """0.4, 1.4 and 2.4 are refused, not cut to 0, 1 and 2; whole numbers are classes, also beside a blank."""
+    def opened(name: str, more: float) -> tuple[SemiSupervised.Config, Source]:
+        folder = shapes(tmp_path / name, 12)
+        rows = [{"file_name": f"{number}.png", "label": number % 3 + more} for number in range(12)]
+        if gap:
+            rows[0]["label"] = None
+        (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return SemiSupervised.open(SemiSupervised.Data(data=folder), SemiSupervised.Config(batch_size=12 - gap), 0)
+
+    assert "'label' holds other values than 0, 1, 2" in message(lambda: opened("broken", 0.4))
+    config, source = opened("whole", 0.0)
+    found = source.batch(0)["label"]
+    assert config.num_classes == 3 and not found.is_floating_point()
+    assert sorted(found.tolist()) == sorted([0] * (4 - gap) + [1] * 4 + [2] * 4)
+
+
+def test_the_labels_that_were_drawn_are_taken_again(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the set has grown too; a notice says where `used` is not followed, or not the draw."""
+    monkeypatch.setattr(notices, "_given", set())
+
+    def opened(count: int, config: SemiSupervised.Config) -> tuple[tuple[str, ...], str]:
+        place = tmp_path / str(count)
+        folder = place if place.exists() else shapes(place, count)
+        used = SemiSupervised.open(SemiSupervised.Data(data=folder), config, 0)[0].used
+        return used, capsys.readouterr().err
+
+    config = SemiSupervised.Config(labels=6, batch_size=6)
+    drawn, said = opened(30, config)
+    repeated = replace(config, used=drawn)
+    assert said == "" and opened(30, repeated) == (drawn, "")
+    used, said = opened(60, repeated)
+    assert used == drawn and opened(60, config)[0] != drawn and "--draw 0 would take others" in said
+    used, said = opened(30, replace(repeated, draw=1))
+    assert used == drawn and "--draw 1 would take others: give --used without a name to draw" in said
+    used, said = opened(30, replace(repeated, labels=0))
+    assert used == () and "--labels 0: not the 6 pictures that --used names: all labels are used" in said
+    used, said = opened(30, replace(repeated, labels=9))
+    assert len(used) == 9 and "others are drawn" in said
+    used, said = opened(12, repeated)
+    lacking = [name for name in drawn if int(name.removesuffix(".png")) >= 12]
+    assert lacking and f"lacks the labels of {len(lacking)} of the 6 pictures that --used names ({lacking[0]})" in said
+    assert used == opened(12, config)[0]
 
 
 def test_no_label_of_a_picture_without_label_is_read(sets: tuple[Path, Path]) -> None:

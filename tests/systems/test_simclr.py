@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from refusals import message
 from shape_sets import shapes
 
+from migaki.core import processes
+from migaki.core.discovery import find_class
 from migaki.core.files import read_json
 from migaki.core.fit import Run
+from migaki.core.system import System
 from migaki.data.sets.few_labels import balanced_draw
 from migaki.judges.probe import Probe
 from migaki.metrics.logistic_probe import neighbour_accuracy, probe_accuracy
@@ -73,7 +77,7 @@ def test_a_collapse_and_a_loss_that_stays_are_said() -> None:
 
 @pytest.mark.parametrize(("options", "word"), [
     ({"temperature": 0.0}, "--temperature"), ({"crop": (0.5, 0.2)}, "--crop"), ({"batch_size": 3}, "--batch-size"),
-    ({"mirrored": 5.0}, "--mirrored"),
+    ({"mirrored": 5.0}, "--mirrored"), ({"inside": 0}, "--inside 0"), ({"projected": 0}, "--projected 0"),
     ({"channels": 2}, "channels")])
 def test_options_that_make_no_sense(options: dict[str, Any], word: str) -> None:
     assert word in message(lambda: SimCLR(SimCLR.Config(**{"channels": 1, "height": 16, "width": 16, **options})))
@@ -94,6 +98,34 @@ def test_sets_that_do_not_fit(run: Path, sets: tuple[Path, Path], tmp_path: Path
                          (Probe.Config(train=few, data=sets[1], labels=(400,)), "--labels 400")):
         assert word in message(partial(run_judge, Probe(config), [run], quiet=True))
     assert "name a run" in message(lambda: run_judge(Probe(Probe.Config(train=few, data=few)), [], quiet=True))
+
+
+def test_no_picture_is_its_own_rival(sets: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In 150 pictures of batches of 64 neither; with several processes all of their batches together are one."""
+    data, config = SimCLR.Data(data=(sets[1],)), SimCLR.Config(batch_size=64)
+    source = SimCLR.open(data, config, 0)[1]
+    for step in range(6):
+        assert len(source.batch(step)["image"].flatten(1).unique(dim=0)) == 64
+    assert "is given twice" in message(lambda: SimCLR.open(SimCLR.Data(data=(sets[1], sets[1])), config, 0))
+    monkeypatch.setattr(processes, "world", lambda: 3)
+    said = message(lambda: SimCLR.open(data, config, 0))
+    assert "--batch-size 64 in each of 3 processes takes 192 of them at a time" in said
+
+
+@pytest.mark.parametrize("name", ["simclr", "pretext", "copy_detector", "semi_supervised", "forgery_detector"])
+def test_pictures_with_alpha_are_told_what_helps(name: str, tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "set", 6, side=24)
+    for file in folder.glob("*.png"):
+        Image.open(file).convert("RGBA").save(file)
+    cls: Any = find_class("systems", name, System)
+    data = cls.Data(data=folder if name == "semi_supervised" else (folder,))
+
+    def opened(**options: Any) -> Any:
+        crop = {"crop": 24} if name == "forgery_detector" else {}
+        return cls(cls.open(data, cls.Config(batch_size=4, features=4, **crop, **options), 0)[0])
+
+    assert "give --channels 3" in message(opened)
+    assert opened(channels=3).config.channels == 3
 
 
 def test_a_height_without_a_width_is_not_ignored(sets: tuple[Path, Path]) -> None:

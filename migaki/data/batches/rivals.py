@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import torch
 
+from migaki.core import processes
 from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.seeds import generator
@@ -15,6 +17,7 @@ from migaki.core.source import Source
 from migaki.data.batches.held_out import HeldOut, ValidatedSource
 from migaki.data.batches.task_source import Sized, labelled_source, open_labelled
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.class_labels import agreed_classes
 
 _JUDGED = 500  # pictures by which features are judged while training runs: a second of each of twenty times
 
@@ -37,20 +40,25 @@ def open_rivals(config: B, paths: Sequence[Path], seed: int, labelled: Path | No
     run, judge the features while training runs.
 
     Returns the configuration with that size, and the source of `image`. Raises UserError for a folder that has fewer
-    pictures than its part of a batch: one of them would be its own rival.
+    pictures than its part of a batch, of all processes together: one of them would be its own rival; and for a set
+    `labelled` whose labels are no classes, or of one alone.
     """
     config, folders, _ = open_labelled(config, paths)
-    share = max(1, config.batch_size // len(folders))
+    share, world = max(1, config.batch_size // len(folders)), processes.world()
+    if len(set(map(os.path.realpath, paths))) < len(paths):
+        raise UserError(f"{' '.join(map(show, paths))}: one folder is given twice, so that a "
+                        "picture would be its own rival: name each once")
+    together = f" in each of {world} processes" if world > 1 else ""
     for folder in folders:
-        if len(folder) < share:
-            raise UserError(f"{show(folder.path)}: has {len(folder)} pictures, and --batch-size {config.batch_size} "
-                            f"takes {share} of them at a time: one would be its own rival: lower --batch-size or add "
-                            "pictures")
-    source = labelled_source(folders, ("image",), config.batch_size, seed)
+        if len(folder) < share * world:
+            raise UserError(f"{show(folder.path)}: has {len(folder)} pictures, and --batch-size {config.batch_size}"
+                            f"{together} takes {share * world} of them at a time: one would be its own rival: lower "
+                            "--batch-size or add pictures")
+    source = labelled_source(folders, ("image",), config.batch_size, seed, distinct=True)
     if labelled is None:
         return config, source
     judged = ImageFolder(labelled, size=(config.height, config.width), channels=config.channels)
-    judged.require("label")
+    agreed_classes([judged], key_of=lambda _: "label")  # two classes at least: one picture has no neighbour
     # Not the first ones: in a set of subfolders these are of one class.
     chosen = torch.randperm(len(judged), generator=generator(_JUDGED))[:_JUDGED].sort().values
     return config, ValidatedSource(source, [HeldOut(judged.select(chosen.numpy()),

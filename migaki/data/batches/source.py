@@ -30,7 +30,8 @@ MEMORY_LIMIT = 1_500_000_000
 class FolderSource:
     """Shuffled batches from a folder: epoch e uses the permutation seeded by `fold(seed, e)`.
 
-    A batch may span two epochs, so that every image is seen equally often for any batch size. The batch of a step
+    A batch may span two epochs, so that every image is seen equally often for any batch size; where `distinct`, what
+    fills no global batch at the end of an epoch is left out, so that none holds an image twice. The batch of a step
     depends only on (seed, step): not on earlier steps, on `workers`, or on whether the images are kept in memory.
 
     Args:
@@ -41,6 +42,7 @@ class FolderSource:
         rename: Old to new keys, such as `{"image": "real"}`.
         may_miss: Keys of which images may lack a value (NaN).
         shard: (rank, world); the global batch of `batch_size * world` images is cut, and this process gets part `rank`.
+        distinct: No global batch holds an image twice.
         workers: Threads that decode in advance if the images are not kept in memory; 0 decodes on demand.
         memory_limit: Limit in bytes of the decoded images kept in memory.
 
@@ -59,17 +61,22 @@ class FolderSource:
         rename: Mapping[str, str] | None = None,
         may_miss: Collection[str] = (),
         shard: tuple[int, int] = (0, 1),
+        distinct: bool = False,
         workers: int = 0,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         if batch_size < 1 or not 0 <= shard[0] < shard[1]:
             raise ValueError(f"batch_size {batch_size} must be positive and shard {shard} a (rank, world)")
+        if distinct and batch_size * shard[1] > len(folder):
+            raise ValueError(f"{len(folder)} images do not fill a batch of {batch_size * shard[1]}")
         if keys is not None:
             folder.require(*(key for key in keys if key not in may_miss))
         self.folder = folder
         self.batch_size = batch_size
         self.seed = seed
         self.rank, self.world = shard
+        whole = batch_size * self.world  # the global batch
+        self._epoch = len(folder) // whole * whole if distinct else len(folder)  # images of an epoch that are delivered
         self.keys = tuple(folder.keys if keys is None else keys)
         self.rename = dict(rename or {})
         unknown = [name for name in self.rename if name not in self.keys]
@@ -84,7 +91,7 @@ class FolderSource:
         """Returns the indices of the images in the batch of this step, int64 `(batch_size,)`."""
         first = (step * self.world + self.rank) * self.batch_size
         places = np.arange(first, first + self.batch_size)
-        epochs, offsets = np.divmod(places, len(self.folder))
+        epochs, offsets = np.divmod(places, self._epoch)
         chosen = np.empty(self.batch_size, np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch

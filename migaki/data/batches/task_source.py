@@ -65,13 +65,14 @@ def open_labelled(config: C, paths: Sequence[Path], photos: Path | None = None
 def labelled_source(folders: Sequence[ImageFolder], keys: Sequence[str], batch_size: int, seed: int,
                     photos: ImageFolder | None = None, photo_keys: Mapping[str, str] | None = None,
                     columns: Sequence[Mapping[str, str]] = (), may_miss: Collection[str] = (),
-                    validate: float = 0.0) -> Source:
+                    validate: float = 0.0, distinct: bool = False) -> Source:
     """Returns a source of batches of `batch_size` images with the labels `keys`, equally many from each folder.
 
     `columns` gives for each folder the column names of keys that have another name there. With `photos`, each batch
     also has as many photographs; `photo_keys` maps their columns to keys of the batch (default: image to `real`).
     Labels in `may_miss` may be missing (NaN). `validate` is the share of each folder that is kept from training
-    (`held_out`); the source then delivers these images to `fit`.
+    (`held_out`); the source then delivers these images to `fit`. Where `distinct`, no batch, of all processes together,
+    holds an image twice.
     """
     shard = (processes.rank(), processes.world())
     share = max(1, batch_size // len(folders))
@@ -84,7 +85,7 @@ def labelled_source(folders: Sequence[ImageFolder], keys: Sequence[str], batch_s
             folder, held = divide(folder, validate)
             kept += [] if held is None else [HeldOut(held, wanted, missing)]
         parts.append(FolderSource(folder, share, fold(seed, _LABELLED, number), keys=tuple(wanted),
-                                 rename=wanted, may_miss=missing, shard=shard))
+                                 rename=wanted, may_miss=missing, shard=shard, distinct=distinct))
     source: Source = MixedSource(*parts)
     if photos is not None:
         seen = dict(photo_keys or {"image": "real"})

@@ -72,11 +72,11 @@ def groups_of(words: Sequence[str]) -> dict[str, str]:
 
 
 def _class_of(folder: ImageFolder, index: int) -> dict[str, Any]:
-    """The class of a picture by its name; nothing where the folder has none."""
-    if "label" not in folder.labels:
+    """The class of a picture by its name; nothing where the folder has none, or no class for it."""
+    number = folder.labels["label"][index] if "label" in folder.labels else np.nan
+    if np.ndim(number) or np.isnan(number):
         return {}
-    number = int(folder.labels["label"][index])
-    return {"label": folder.classes[number] if folder.classes else str(number)}
+    return {"label": folder.classes[int(number)] if folder.classes else str(int(number))}
 
 
 def _damaged(image: Tensor, kind: str, seed: int) -> Tensor:

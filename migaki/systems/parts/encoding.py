@@ -18,6 +18,7 @@ from migaki.core.metric import Metric
 from migaki.core.source import Source
 from migaki.core.system import System
 from migaki.data.batches.rivals import open_rivals
+from migaki.data.batches.task_source import Sized
 from migaki.losses.contrastive import alignment, effective_rank, uniformity
 from migaki.metrics.neighbourhood import Neighbourhood
 from migaki.nets.backbones import BackboneEncoder, Own, open_encoder
@@ -66,15 +67,9 @@ class PicturesAlone:
     labelled: Path | None = None  # others with labels, by whose neighbours the features are judged while it runs
 
 
-class Framed(Protocol):
-    """A configuration with a size of pictures, a crop and a batch."""
+class Framed(Sized, Protocol):
+    """A configuration with a size of pictures, a crop, a batch, and a head."""
 
-    @property
-    def channels(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def width(self) -> int: ...
     @property
     def crop(self) -> tuple[float, float]: ...
     @property
@@ -83,21 +78,35 @@ class Framed(Protocol):
     def mirrored(self) -> float: ...
     @property
     def temperature(self) -> float: ...
+    @property
+    def inside(self) -> int: ...
+    @property
+    def projected(self) -> int: ...
 
 
 def check_encoding(name: str, config: Framed, smallest: int = 8) -> None:
     """UserError for pictures that an encoder cannot take, and for options that describe no learning from rivals."""
-    if config.channels not in (1, 3) or min(config.height, config.width) < smallest:
-        raise UserError(f"{name}: pictures must have 1 or 3 channels and at least {smallest} px, not {config.channels} "
-                        f"channels and {config.width}x{config.height} px")
+    check_pictures(name, config, smallest)
     if config.temperature <= 0:
         raise UserError(f"--temperature {config.temperature:g}: must be above 0")
+    if min(config.inside, config.projected) < 1:
+        raise UserError(f"--inside {config.inside} --projected {config.projected}: widths, at least 1")
     low, high = config.crop
     if not 0 < low <= high <= 1:
         raise UserError(f"--crop {low:g} {high:g}: give two ascending shares of the area, above 0 and at most 1")
     if config.batch_size < FEWEST_RIVALS:
         raise UserError(f"--batch-size {config.batch_size}: a picture is told from others: at least {FEWEST_RIVALS}")
     check_mirrored(config.mirrored)
+
+
+def check_pictures(name: str, config: Sized, smallest: int) -> None:
+    """UserError for pictures that are neither grey nor RGB, or too small; what RGBA needs is named."""
+    if config.channels not in (1, 3):
+        raise UserError(f"{name}: pictures must have 1 or 3 channels, not {config.channels}: give --channels 3 for "
+                        "colour pictures, which leaves alpha out, or --channels 1")
+    if min(config.height, config.width) < smallest:
+        raise UserError(f"{name}: pictures must have at least {smallest} px, not {config.width}x{config.height}: give "
+                        "larger ones, or --height and --width")
 
 
 def check_mirrored(share: float) -> None:
