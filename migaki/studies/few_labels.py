@@ -20,7 +20,7 @@ from migaki.core.files import read_json, show
 from migaki.core.fit import Run
 from migaki.core.plural import counted
 from migaki.data.folder import ImageFolder
-from migaki.data.sets.few_labels import with_labels
+from migaki.data.sets.few_labels import require_every_class, with_labels
 from migaki.data.sets.overlap import require_others
 from migaki.judges.described import classes_of
 from migaki.judges.learning_curve import LearningCurve
@@ -33,6 +33,7 @@ from migaki.report.label_curves import label_curves, labels_needed, needed_text
 from migaki.report.statistics import paired_difference
 from migaki.report.tables import Entry, Table
 from migaki.stages.evaluate import EvaluateJob
+from migaki.systems.parts.encoding import check_rivals
 from migaki.systems.semi_supervised import SemiSupervised
 from migaki.systems.simclr import SimCLR
 
@@ -98,9 +99,10 @@ class FewLabels(Study):
                                 f"{' '.join(list(METHODS)[1:])}, each once")
             if list(self.labels) != sorted(set(self.labels)) or not self.labels or self.labels[0] < 2:
                 raise UserError("migaki study few_labels: --labels: give ascending numbers from 2, each once")
-            if min(self.draws, self.steps, self.pretraining, self.ratio) < 1 or min(self.batch_size, self.rivals) < 2:
+            if min(self.draws, self.steps, self.pretraining, self.ratio) < 1 or self.batch_size < 2:
                 raise UserError("migaki study few_labels: --draws, --steps, --pretraining and --ratio must be at least "
-                                "1, --batch-size and --rivals at least 2")
+                                "1, --batch-size at least 2")
+            check_rivals("--rivals", self.rivals)
 
     config: Config
 
@@ -141,6 +143,7 @@ class FewLabels(Study):
             raise UserError(f"--labels {few}: {show(known.path)} has {classes} classes, and each needs a label: give "
                             "at least as many")
         classes_of(known.select(places), tested)
+        require_every_class(known.select(places))
 
     def compose(self, report: StudyReport) -> None:
         """Compose the page: what is best, the table, the curves, the differences from supervised training."""

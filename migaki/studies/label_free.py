@@ -15,6 +15,7 @@ from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.core.plural import counted
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.few_labels import require_every_class
 from migaki.data.sets.overlap import require_others
 from migaki.judges.described import classes_of
 from migaki.judges.learning_curve import LearningCurve
@@ -27,6 +28,7 @@ from migaki.ops.pretext import patch_layout
 from migaki.report.statistics import paired_difference
 from migaki.report.tables import Entry, Table
 from migaki.stages.evaluate import EvaluateJob
+from migaki.systems.parts.encoding import check_rivals
 from migaki.systems.pretext import Pretext
 from migaki.systems.sdmp import SDMP
 from migaki.systems.semi_supervised import SemiSupervised
@@ -88,9 +90,9 @@ class LabelFree(Study):
                                 f"{' '.join(METHODS)}")
             if not self.methods or len({*self.methods}) < len(self.methods):
                 raise UserError("migaki study label_free: --methods: name one or more, each once")
-            if min(self.steps, self.supervised, self.draws, self.seeds) < 1 or self.batch_size < 2:
-                raise UserError("migaki study label_free: --steps, --supervised, --draws and --seeds must be at least "
-                                "1, --batch-size at least 2")
+            if min(self.steps, self.supervised, self.draws, self.seeds) < 1:
+                raise UserError("migaki study label_free: --steps, --supervised, --draws, --seeds must be at least 1")
+            check_rivals("--batch-size", self.batch_size)
 
     config: Config
 
@@ -103,6 +105,7 @@ class LabelFree(Study):
         require_others(tested, own, "--data")
         require_others(tested, known, "--train")
         classes_of(known, tested)
+        require_every_class(known)
         if max(config.labels) > len(known):
             raise UserError(f"--labels {max(config.labels)}: {config.train} has {len(known)}: give at most as many")
         if len(own) < config.batch_size:

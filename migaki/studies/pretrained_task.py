@@ -34,6 +34,7 @@ from migaki.stages.evaluate import EvaluateJob
 from migaki.systems.classifier import Classifier
 from migaki.systems.gaze import Gaze
 from migaki.systems.keypoints import Keypoints
+from migaki.systems.parts.encoding import check_rivals
 from migaki.systems.pretext import Pretext, Task
 from migaki.systems.regressor import Regressor
 from migaki.systems.sdmp import SDMP
@@ -101,9 +102,10 @@ class PretrainedTask(Study):
             if self.system == "regressor" and not self.columns:
                 raise UserError("migaki study pretrained_task: --system regressor: name --columns")
             framing.asked_size(self.height, self.width)
-            if min(self.pretraining, self.steps, self.seeds) < 1 or min(self.rivals, self.batch_size) < 2:
+            if min(self.pretraining, self.steps, self.seeds) < 1 or self.batch_size < 2:
                 raise UserError("migaki study pretrained_task: --pretraining, --steps and --seeds must be at least 1, "
-                                "--rivals and --batch-size at least 2")
+                                "--batch-size at least 2")
+            check_rivals("--rivals", self.rivals)
 
     config: Config
 

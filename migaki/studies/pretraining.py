@@ -18,6 +18,7 @@ from typing import ClassVar
 from migaki.core.errors import UserError
 from migaki.core.fit import Run
 from migaki.data.folder import ImageFolder
+from migaki.data.sets.few_labels import require_every_class
 from migaki.data.sets.overlap import require_others
 from migaki.judges.described import classes_of
 from migaki.judges.learning_curve import LearningCurve
@@ -29,6 +30,7 @@ from migaki.lab.study_report import StudyReport
 from migaki.stages.evaluate import EvaluateJob
 from migaki.studies.parts.pretraining_page import compose_axes
 from migaki.studies.parts.pretraining_sets import DAMAGES, damage, groups_of, regroup, take
+from migaki.systems.parts.encoding import check_rivals
 from migaki.systems.semi_supervised import SemiSupervised
 from migaki.systems.simclr import SimCLR
 
@@ -89,9 +91,10 @@ class Pretraining(Study):
             if strange := [name for name in self.damages if name not in DAMAGES]:
                 raise UserError(f"migaki study pretraining: --damages {' '.join(strange)}: known are "
                                 f"{' '.join(DAMAGES)}")
-            if min(self.pretraining, self.steps, self.draws, self.seeds) < 1 or min(self.rivals, self.batch_size) < 2:
+            if min(self.pretraining, self.steps, self.draws, self.seeds) < 1 or self.batch_size < 2:
                 raise UserError("migaki study pretraining: --pretraining, --steps, --draws and --seeds must be at "
-                                "least 1, --rivals and --batch-size at least 2")
+                                "least 1, --batch-size at least 2")
+            check_rivals("--rivals", self.rivals)
             groups_of(self.groups)
 
     config: Config
@@ -107,6 +110,7 @@ class Pretraining(Study):
         if config.others is not None:
             require_others(tested, ImageFolder(config.others), "--others")
         classes = len(set(classes_of(known, tested)[0].tolist()))
+        require_every_class(known)
         if config.labels[0] < classes:
             raise UserError(f"--labels {config.labels[0]}: {config.train} has {classes} classes, and each needs a "
                             "label: give at least as many")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, Self, cast
@@ -28,7 +27,7 @@ from migaki.data.batches.source import FolderSource, PairedSource
 from migaki.data.batches.task_source import open_labelled
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.class_labels import agreed_classes, check_names
-from migaki.data.sets.few_labels import balanced_draw, with_labels
+from migaki.data.sets.few_labels import balanced_draw, require_every_class, with_labels
 from migaki.metrics.classification import Accuracy
 from migaki.nets.backbones import BackboneEncoder, Own
 from migaki.nets.encoded_classifier import EncodedClassifier
@@ -143,7 +142,7 @@ class SemiSupervised(System):
         if config.labels:
             labelled = labelled.select(chosen)
         config = replace(config, used=tuple(labelled.names) if config.labels else ())
-        _require_every_class(labelled, count, names, config.labels)
+        require_every_class(labelled, count, names, config.labels)
         shard = (processes.rank(), processes.world())
         source: Source = FolderSource(labelled, config.batch_size, fold(seed, _LABELLED), keys=("image", "label"),
                                       shard=shard)
@@ -302,15 +301,3 @@ def _chosen(labelled: ImageFolder, config: SemiSupervised.Config) -> list[int]:
         notice(f"{where}: the {count} labels that --used names are taken, and --draw {config.draw} would take others: "
                "give --used without a name to draw")
     return places
-
-
-def _require_every_class(labelled: ImageFolder, count: int, names: Sequence[str], wanted: int) -> None:
-    """UserError if one of the `count` classes has no label in `labelled`; `wanted` is --labels, 0 for all."""
-    lacking = sorted(set(range(count)) - set(labelled.labels["label"].tolist()))
-    if not lacking:
-        return
-    called = names[lacking[0]] if names else lacking[0]
-    if wanted:
-        raise UserError(f"--labels {wanted}: no label of class {called} is among them: give more")
-    raise UserError(f"{show(labelled.path)}: has no label of class {called}: give some pictures that class, or take it "
-                    "out of the classes that dataset.json names")

@@ -105,6 +105,8 @@ def test_what_would_stop_a_study_late(place: Path, tmp_path: Path) -> None:
     """Classes that the training set lacks, pictures that teach and judge, batches and labels beyond what there is."""
     strange = shapes(tmp_path / "strange", 12, 3, side=12)
     (strange / "metadata.jsonl").write_text((strange / "metadata.jsonl").read_text().replace("disc", "ring"))
+    unseen = shapes(tmp_path / "unseen", 24, 4, side=12)
+    (unseen / "dataset.json").write_text('{"classes": ["bar", "cross", "disc", "ring"]}')
     few = FewLabels.Config(data=place / "train", test=place / "test", labels=(3, 6), rivals=4)
     free = LabelFree.Config(data=place / "others", train=place / "train", test=place / "test", labels=(3, 6),
                             batch_size=4)
@@ -114,6 +116,9 @@ def test_what_would_stop_a_study_late(place: Path, tmp_path: Path) -> None:
     for number in range(6):
         Image.fromarray(np.full((12, 12), 9 * number, np.uint8)).save(grey / f"{number}.png")
     for study, word in (
+            (FewLabels(replace(few, data=unseen)), "no label of class ring"),
+            (Pretraining(replace(small(place), train=unseen)), "no label of class ring"),
+            (LabelFree(replace(free, train=unseen)), "no label of class ring"),
             (FewLabels(replace(few, rivals=128)), "--rivals 128"), (FewLabels(replace(few, test=strange)), "ring"),
             (LabelFree(replace(free, test=strange)), "ring"), (LabelFree(replace(free, train=free.test)), "--train"),
             (LabelFree(replace(free, labels=(3, 400))), "--labels 400"),
@@ -125,6 +130,9 @@ def test_what_would_stop_a_study_late(place: Path, tmp_path: Path) -> None:
             (PretrainedTask(replace(task, system="regressor", columns=("size",))), "size")):
         assert word in message(partial(study.plan, tmp_path / "out", True))
     assert "give both" in message(lambda: replace(task, height=16))
+    for changed in (partial(replace, few, rivals=3), partial(replace, task, rivals=3),
+                    partial(replace, small(place), rivals=3), partial(replace, free, batch_size=3)):
+        assert "at least 4" in message(changed)
 
 
 def test_the_floor_of_label_free_methods_sees_colours(place: Path, tmp_path: Path) -> None:

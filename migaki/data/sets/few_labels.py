@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from migaki.core.errors import UserError
+from migaki.core.files import show
 from migaki.core.seeds import generator
 from migaki.data.folder import ImageFolder
 from migaki.data.sets.class_names import is_blank
@@ -31,3 +35,22 @@ def balanced_draw(labels: Tensor, count: int, seed: int) -> Tensor:
         rank[places] = torch.arange(len(places))
     by_rank = order[torch.argsort(rank[order], stable=True)]
     return by_rank[:count].sort().values
+
+
+def require_every_class(labelled: ImageFolder, count: int = 0, names: Sequence[str] = (), wanted: int = 0) -> None:
+    """UserError if a class has no label in `labelled`.
+
+    Args:
+        count: the number of classes; 0 = those that the folder names, or as many as its numbers say.
+        wanted: the labels that were asked for, 0 for all.
+    """
+    names = names or labelled.classes
+    found = set(labelled.labels["label"].tolist())
+    lacking = sorted(set(range(count or len(names) or int(max(found)) + 1)) - found)
+    if not lacking:
+        return
+    called = names[lacking[0]] if names else lacking[0]
+    if wanted:
+        raise UserError(f"--labels {wanted}: no label of class {called} is among them: give more")
+    raise UserError(f"{show(labelled.path)}: has no label of class {called}: give some pictures that class, or take it "
+                    "out of the classes that dataset.json names")

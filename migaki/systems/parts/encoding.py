@@ -94,8 +94,7 @@ def check_encoding(name: str, config: Framed, smallest: int = 8) -> None:
     low, high = config.crop
     if not 0 < low <= high <= 1:
         raise UserError(f"--crop {low:g} {high:g}: give two ascending shares of the area, above 0 and at most 1")
-    if config.batch_size < FEWEST_RIVALS:
-        raise UserError(f"--batch-size {config.batch_size}: a picture is told from others: at least {FEWEST_RIVALS}")
+    check_rivals("--batch-size", config.batch_size)
     check_mirrored(config.mirrored)
 
 
@@ -107,6 +106,12 @@ def check_pictures(name: str, config: Sized, smallest: int) -> None:
     if min(config.height, config.width) < smallest:
         raise UserError(f"{name}: pictures must have at least {smallest} px, not {config.width}x{config.height}: give "
                         "larger ones, or --height and --width")
+
+
+def check_rivals(option: str, count: int) -> None:
+    """UserError for fewer pictures at a time than features can be learned from."""
+    if count < FEWEST_RIVALS:
+        raise UserError(f"{option} {count}: a picture is told from others: at least {FEWEST_RIVALS}")
 
 
 def check_mirrored(share: float) -> None:
