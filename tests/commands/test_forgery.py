@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,8 @@ def test_a_set_by_another_hand_with_classes_and_kinds(root: Path, tmp_path: Path
     (folder / "metadata.jsonl").write_text("".join(json.dumps(
         {"file_name": f"{k:03d}.png", "label": "fake" if k % 2 else "real", "kind": "swap" if k % 2 else "none",
          "mask_file_name": "masks/one.png" if k % 2 else None}) + "\n" for k in range(6)))
-    assert main(["evaluate", "forgeries", str(root / "run"), str(root / "run"), "--data", str(folder), "--out",
+    shutil.copytree(root / "run", tmp_path / "again")
+    assert main(["evaluate", "forgeries", str(root / "run"), str(tmp_path / "again"), "--data", str(folder), "--out",
                  str(tmp_path / "out")]) == 0
     figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())["figures"]
     assert figures["runs"] == 2 and figures["forged"] == 3 and figures["auc_swap"] == figures["auc"]
