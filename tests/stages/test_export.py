@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_operator_table")
 # Tracing takes many seconds. These have every way in and out that an export knows (classes, numbers, pictures, maps,
 # rays, two pictures) and most operators; `make test-long` exports them all. That each predicts pictures one by
 # one as it predicts them together is checked in tests/systems/test_system_contract.py.
-ALWAYS = ("classifier", "gaze", "simgan", "keypoints", "depth", "deep3d", "forgery_detector", "copy_detector", "nerf")
+ALWAYS = ("classifier", "gaze", "simgan", "depth", "deep3d", "copy_detector", "nerf")
 
 
 class Same:

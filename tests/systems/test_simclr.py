@@ -45,17 +45,17 @@ def run(sets: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_features_beat_pixels_and_an_untrained_network(run: Path, sets: tuple[Path, Path], tmp_path: Path) -> None:
-    judge = Probe(Probe.Config(train=sets[0], data=sets[1], labels=(60, 0), draws=2, device="cpu"))
+    judge = Probe(Probe.Config(train=sets[0], data=sets[1], labels=(60, 0), draws=1, device="cpu"))
     out, found = judge_into(judge, [run], out=tmp_path / "out", quiet=True)
     rows = {row[0]: row[1:] for row in found.sections[0].rows}
     own, untrained, pixels, majority = rows.values()
     assert own[1] > max(untrained[1], pixels[1]) + 5 and majority[0] == pytest.approx(100 / 3)
     assert found.figures["probe_300"] == pytest.approx(own[1] / 100) and found.baseline["probe_300"] == pixels[1] / 100
     assert read_json(out / "probe.json")["figures"] == found.figures
-    few = Probe(Probe.Config(train=sets[0], data=sets[1], labels=(60,), draws=2, device="cpu"))
+    few = Probe(Probe.Config(train=sets[0], data=sets[1], labels=(60,), draws=1, device="cpu"))
     assert run_judge(few, [run], quiet=True).figures["probe_60"] == found.figures["probe_60"]
-    usual = run_judge(Probe(Probe.Config(train=sets[0], data=sets[1], draws=1, device="cpu")), [run], quiet=True)
-    assert {"probe_100", "probe_300"} == {key for key in usual.figures if key.startswith("probe")}  # no 1,000 there
+    usual = run_judge(Probe(Probe.Config(train=sets[1], data=sets[0], draws=1, device="cpu")), [run], quiet=True)
+    assert {"probe_100", "probe_150"} == {key for key in usual.figures if key.startswith("probe")}  # no 1,000 there
 
 
 def test_the_loss_falls_from_where_nothing_is_known(run: Path) -> None:

@@ -101,6 +101,7 @@ def test_all_are_found() -> None:
     assert {"simgan", "gaze", "classifier", "deep_detail", "pix2pix"} <= set(SYSTEMS)
 
 
+@pytest.mark.long  # that a killed run goes on to the same bits says it too, of runs that are not killed besides
 @every_system
 def test_same_seed_same_bits(name: str, straight: dict[str, Path], tmp_path: Path) -> None:
     trained(name, tmp_path / "run")
