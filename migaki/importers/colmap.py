@@ -6,6 +6,7 @@ with OpenCV's axes; the picture's corner is (0, 0).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -115,9 +116,14 @@ def _model(path: Path) -> Path | None:
                  and (path / place / "images.txt").is_file()), None)
 
 
+def _text(path: Path) -> list[str]:
+    """The lines of a file. They break at ASCII alone: names of pictures may hold anything else, and be no UTF-8."""
+    return [os.fsdecode(line) for line in read_bytes(path, _MAX_BYTES).splitlines()]
+
+
 def _lines(path: Path) -> Iterator[list[str]]:
     """The words of the lines that are no comments."""
-    for line in read_bytes(path, _MAX_BYTES).decode("utf-8").splitlines():
+    for line in _text(path):
         if line.strip() and not line.startswith("#"):
             yield line.split()
 
@@ -141,7 +147,7 @@ def _camera(words: Sequence[str]) -> tuple[int, tuple[tuple[int, int], list[floa
 
 def _images(path: Path) -> Iterator[tuple[Array, int, str]]:
     """World-to-camera (3, 4), the camera's number and the picture's name of each image; every second line is points."""
-    lines = [line for line in read_bytes(path, _MAX_BYTES).decode("utf-8").splitlines() if not line.startswith("#")]
+    lines = [line for line in _text(path) if not line.startswith("#")]
     while lines and not lines[0].strip():
         lines.pop(0)
     for line in lines[::2]:

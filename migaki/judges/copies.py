@@ -16,7 +16,7 @@ from migaki import __version__
 from migaki.core import hardware
 from migaki.core.errors import UserError
 from migaki.core.files import show
-from migaki.core.judge import Findings, Judge, Progress, Section
+from migaki.core.judge import Findings, Judge, Progress, Section, each_once
 from migaki.core.system import System
 from migaki.core.trained import load_system
 from migaki.data.folder import ImageFolder
@@ -70,7 +70,7 @@ class Copies(Judge):
 
     def judge(self, runs: Sequence[Path], progress: Progress) -> Findings:
         """Returns the figures of every run, and those of what needs no training."""
-        config = self.config
+        runs, config = each_once(runs), self.config
         if config.rivals < 0:
             raise UserError(f"--rivals {config.rivals}: must not be negative")
         device = hardware.choose_device(config.device)
@@ -101,17 +101,23 @@ class Copies(Judge):
 
         ways: list[tuple[str, Callable[[ImageFolder], Tensor]]] = [
             (str(run), partial(by, load_system(run))) for run in runs]
-        if runs:
-            system = load_system(runs[0])
+        started: dict[tuple[str, str], Path] = {}  # one of the runs that began with these weights
+        for run in runs:
+            system = load_system(run)
+            if words := began_with(system, run):
+                started.setdefault((words, str(system.shape)), run)
+        for (words, _), run in started.items():
             try:
-                begun = begun_twin(system, runs[0])
+                begun = begun_twin(load_system(run), run)
             except UserError as error:
-                begun = None
-                notes.append(f"The network as it began stands here with random weights alone, since those that it "
+                notes.append(f"{show(run)} as it began stands here with random weights alone, since those that it "
                              f"started from are not there any more ({error}).")
-            ways += [(_BEGUN, partial(by, begun))] if begun is not None else []
-            ways.append((_RANDOM if began_with(system, runs[0]) else _UNTRAINED, partial(
-                by, untrained_twin(system, runs[0]))))
+                continue
+            if begun is not None:
+                ways.append((_BEGUN if len(started) == 1 else f"{_BEGUN} ({words})", partial(by, begun)))
+        if runs:
+            ways.append((_RANDOM if started else _UNTRAINED, partial(
+                by, untrained_twin(load_system(runs[0]), runs[0]))))
         return [*ways, *((name, partial(_plain, how=how)) for name, how in PLAIN.items())]
 
     def _findings(self, runs: Sequence[Path], rows: list[_Row], copies: dict[str, int],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from migaki import __version__
 from migaki.changes.find_copies import FindCopies
+from migaki.core.errors import UserError
 from migaki.core.files import show
 from migaki.core.judge import Findings, Section
 from migaki.core.notices import notice
@@ -104,7 +106,8 @@ def findings_of(pairs: Pairs, config: FindCopies.Config, job: ApplyJob, pictures
     folder = config.pictures or Path(pairs.index.about.pictures)
     chosen = _to_look_at(pairs, order)
     if pictures is None and folder.is_dir():
-        pictures = Originals(folder)
+        with contextlib.suppress(UserError):  # it is no set of pictures any more
+            pictures = Originals(folder)
     wanted = {pairs.original(*pair) for _, part in chosen for pair in part}
     if pictures is None or pictures.lacking([*wanted]) is not None:
         notes.append(f"Pictures of the index are not at {show(folder)} any more, so "
@@ -172,8 +175,9 @@ def _judged(pairs: Pairs, truth: list[str | None]) -> dict[str, Any]:
     is_pair = torch.tensor([[pairs.original(query, rank) == name for rank in range(pairs.scores.shape[1])]
                             for query, name in enumerate(truth)])
     is_double = torch.from_numpy(_doubles(pairs, truth)) & ~is_pair
-    # Where doubles have taken all places, the likeliest stands for the original.
-    stands = (~is_pair.any(1, keepdim=True)) & is_double & (is_double.cumsum(1) == 1)
+    # Where the original is not among the nearest, the likeliest of its doubles stands for it.
+    likeliest = torch.from_numpy(pairs.scores).masked_fill(~is_double, -torch.inf).argmax(1, keepdim=True)
+    stands = ~is_pair.any(1, keepdim=True) & is_double & (torch.arange(is_double.shape[1]) == likeliest)
     is_pair, is_double = is_pair | stands, is_double & ~stands
     count = sum(name is not None for name in truth)
     found = rank_found(torch.from_numpy(pairs.scores).masked_fill(is_double, -torch.inf), is_pair, count)

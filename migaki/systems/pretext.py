@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -173,6 +173,11 @@ class Pretext(LabelFree, System):
         return pretext.squared(pair_views(images, self.views))
 
     # ---------------------------------------------------------------------------------------------- use
+
+    @classmethod
+    def has_rivals(cls, config: Any) -> bool:
+        """Only the patches of `cpc` are told from those of other pictures."""
+        return bool(config.task == "cpc")
 
     def predict(self, batch: Batch) -> Batch:
         """Return `features` (B, 8 * width of the network) for `image`; of grey pictures, where it learned from grey."""

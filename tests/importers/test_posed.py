@@ -369,3 +369,15 @@ def test_changed_bytes_are_read_or_refused(name: str, sets: dict[str, Path], tmp
             refused += 1
             assert "\n" not in str(error)
     assert refused > 0
+
+
+def test_colmap_of_odd_names(tmp_path: Path) -> None:
+    """Names need not be UTF-8, and what breaks lines elsewhere breaks none here."""
+    root = colmap(tmp_path / "model")
+    images = root / "sparse" / "0" / "images.txt"
+    text = images.read_bytes().replace(b" 0.png", b" caf\xe9.png")
+    images.write_bytes(text.replace(b" 1.png", " a\u2028b.png".encode()))
+    for old, new in (("0.png", "caf\udce9.png"), ("1.png", "a\u2028b.png")):
+        (root / "images" / old).rename(root / "images" / new)
+    Colmap(Colmap.Config()).run(root, tmp_path / "out")
+    assert len(ImageFolder(tmp_path / "out")) == COUNT

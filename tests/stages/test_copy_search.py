@@ -439,6 +439,9 @@ def test_a_picture_of_the_index_that_has_gone_is_left_out_of_the_page(made: Path
     out = found(made, tmp_path / "out", pictures=tmp_path / "originals", verify="none")
     page = (out / "copies.html").read_text()
     assert len(rows_of(out)) == 3 * COUNT and "not all are shown" in page and "data:image/png" in page
+    (tmp_path / "originals" / "0.png").unlink()
+    out = found(made, tmp_path / "none", pictures=tmp_path / "originals", verify="none")
+    assert "none are shown" in (out / "copies.html").read_text() and len(rows_of(out)) == 3 * COUNT
 
 
 def test_an_index_that_tells_nothing_says_so(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -464,3 +467,7 @@ def test_a_double_stands_for_an_original_that_is_not_listed() -> None:
     figures = _judged(pairs, ["first", None])
     assert figures["copies"] == 1 and figures["called_recall"] == figures["called_precision"] == 1
     assert figures["first"] == figures["micro_ap"] == 1
+    # By key points the second is the likelier double, although the network finds the first more alike.
+    pairs.scores, pairs.is_copy = np.array([[-2.0, 3.0], [1.0, 0.5]]), np.array([[False, True], [False, False]])
+    figures = _judged(pairs, ["first", None])
+    assert figures["called_recall"] == figures["micro_ap"] == 1

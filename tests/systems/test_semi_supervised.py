@@ -84,7 +84,13 @@ def test_classes_that_nobody_can_learn(tmp_path: Path) -> None:
 
     named = shapes(tmp_path / "named", 12)
     (named / "dataset.json").write_text('{"classes": ["bar", "cross", "disc", "ring"]}')
-    assert "named: has no label of class ring" in said(named)
+    assert "named: has no label of class ring" in said(named) and "dataset.json" in said(named)
+    numbers = shapes(tmp_path / "numbers", 12)
+    text = (numbers / "metadata.jsonl").read_text()
+    for number, word in enumerate(("bar", "cross", "disc"), 1):
+        text = text.replace(f'"{word}"', str(number))
+    (numbers / "metadata.jsonl").write_text(text)
+    assert "no label of class 0" in said(numbers) and "from 0 on" in said(numbers)
     alone = shapes(tmp_path / "alone", 12)
     rows = [json.loads(line) for line in (alone / "metadata.jsonl").read_text().splitlines()]
     (alone / "metadata.jsonl").write_text("".join(json.dumps({**row, "label": "bar"}) + "\n" for row in rows))

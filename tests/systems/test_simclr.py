@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from migaki.judges.probe import Probe
 from migaki.metrics.logistic_probe import neighbour_accuracy, probe_accuracy
 from migaki.stages.evaluate import judge_into, run_judge
 from migaki.stages.train import train
+from migaki.systems.pretext import Pretext
 from migaki.systems.simclr import SimCLR
 
 QUICK = Run(device="cpu", precision="fp32", sample_every=0, log_every=10)
@@ -107,6 +109,9 @@ def test_no_picture_is_its_own_rival(sets: tuple[Path, Path], monkeypatch: pytes
     for step in range(6):
         assert len(source.batch(step)["image"].flatten(1).unique(dim=0)) == 64
     assert "is given twice" in message(lambda: SimCLR.open(SimCLR.Data(data=(sets[1], sets[1])), config, 0))
+    puzzle, pair = Pretext.Config(batch_size=64), Pretext.Data(data=(sets[1], sets[1]))
+    assert Pretext.open(pair, puzzle, 0)[1].batch(0)["image"].shape[0] == 64  # what has no rivals has none twice
+    assert "is given twice" in message(lambda: Pretext.open(pair, replace(puzzle, task="cpc"), 0))
     monkeypatch.setattr(processes, "world", lambda: 3)
     said = message(lambda: SimCLR.open(data, config, 0))
     assert "--batch-size 64 in each of 3 processes takes 192 of them at a time" in said

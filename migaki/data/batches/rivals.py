@@ -33,7 +33,8 @@ class Batched(Sized, Protocol):
 B = TypeVar("B", bound=Batched)
 
 
-def open_rivals(config: B, paths: Sequence[Path], seed: int, labelled: Path | None = None) -> tuple[B, Source]:
+def open_rivals(config: B, paths: Sequence[Path], seed: int, labelled: Path | None = None,
+                has_rivals: bool = True) -> tuple[B, Source]:
     """Open folders of pictures: the first sets the size, the others are scaled to it; each gives as many to a batch.
 
     Labels are read of the set `labelled` alone, which is never learned from: some of its pictures, the same in every
@@ -41,20 +42,23 @@ def open_rivals(config: B, paths: Sequence[Path], seed: int, labelled: Path | No
 
     Returns the configuration with that size, and the source of `image`. Raises UserError for a folder that has fewer
     pictures than its part of a batch, of all processes together: one of them would be its own rival; and for a set
-    `labelled` whose labels are no classes, or of one alone.
+    `labelled` whose labels are no classes, or of one alone. Unless `has_rivals` a picture may stand twice in a batch.
     """
     config, folders, _ = open_labelled(config, paths)
     share, world = max(1, config.batch_size // len(folders)), processes.world()
-    if len(set(map(os.path.realpath, paths))) < len(paths):
+    if not has_rivals:
+        world = 1
+    elif len(set(map(os.path.realpath, paths))) < len(paths):
         raise UserError(f"{' '.join(map(show, paths))}: one folder is given twice, so that a "
                         "picture would be its own rival: name each once")
     together = f" in each of {world} processes" if world > 1 else ""
+    fault = ": one would be its own rival" if has_rivals else ""
     for folder in folders:
         if len(folder) < share * world:
             raise UserError(f"{show(folder.path)}: has {len(folder)} pictures, and --batch-size {config.batch_size}"
-                            f"{together} takes {share * world} of them at a time: one would be its own rival: lower "
-                            "--batch-size or add pictures")
-    source = labelled_source(folders, ("image",), config.batch_size, seed, distinct=True)
+                            f"{together} takes {share * world} of them at a time{fault}: lower --batch-size or add "
+                            "pictures")
+    source = labelled_source(folders, ("image",), config.batch_size, seed, distinct=has_rivals)
     if labelled is None:
         return config, source
     judged = ImageFolder(labelled, size=(config.height, config.width), channels=config.channels)

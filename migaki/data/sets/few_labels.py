@@ -52,5 +52,6 @@ def require_every_class(labelled: ImageFolder, count: int = 0, names: Sequence[s
     called = names[lacking[0]] if names else lacking[0]
     if wanted:
         raise UserError(f"--labels {wanted}: no label of class {called} is among them: give more")
-    raise UserError(f"{show(labelled.path)}: has no label of class {called}: give some pictures that class, or take it "
-                    "out of the classes that dataset.json names")
+    or_else = "take it out of the classes that dataset.json names" if names else "number the classes from 0 on"
+    raise UserError(f"{show(labelled.path)}: has no label of class {called}: give some pictures that class, or "
+                    f"{or_else}")

@@ -144,7 +144,12 @@ class LabelFree(System, ABC):
     @classmethod
     def open(cls, data: PicturesAlone, config: Any, seed: int) -> tuple[Any, Source]:
         """Open the folders: the first sets the size, the others are scaled to it."""
-        return open_rivals(config, data.data, seed, data.labelled)
+        return open_rivals(config, data.data, seed, data.labelled, cls.has_rivals(config))
+
+    @classmethod
+    def has_rivals(cls, config: Any) -> bool:
+        """Whether pictures are told from others of the batch."""
+        return True
 
     @classmethod
     def tiny(cls) -> tuple[Any, Batch]:
