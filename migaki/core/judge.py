@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from migaki.core.files import show
 from migaki.core.notices import notice
 
 
@@ -57,9 +58,8 @@ def each_once(runs: Sequence[Path]) -> list[Path]:
     """Returns the runs, each once whatever its path: the same figures again would narrow an interval over runs."""
     found: dict[Path, Path] = {}
     for run in runs:
-        found.setdefault(run.resolve(), run)
-    if len(found) < len(runs):
-        notice("a run that is named several times is judged once")
+        if found.setdefault(run.resolve(), run) is not run:
+            notice(f"{show(run)}: is named several times and judged once")
     return list(found.values())
 
 
