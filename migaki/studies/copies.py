@@ -100,8 +100,8 @@ class CopiesStudy(Study):
         names = {slug: name for slug, (name, *_) in self._rows().items()}
         free: dict[str, dict[str, float]] = {}
         for slug in names:  # rows that started from weights have more of these
-            free = {**free, **{name: figures for name, figures in report[slug].figures[0]["without_training"].items()
-                               if name not in free}}
+            for found, figures in report[slug].figures[0]["without_training"].items():
+                free.setdefault(found, figures)
         report.section("The answer")
         report.text(self._answer(report, free))
         report.section("Ingredients")

@@ -292,7 +292,8 @@ def _chosen(labelled: ImageFolder, config: SemiSupervised.Config) -> list[int]:
                + ("others are drawn" if count else "all labels are used"))
         return drawn
     places = [place for place, name in enumerate(labelled.names) if name in named]
-    lacking = [name for name in named if name not in set(labelled.names)]
+    there = {labelled.names[place] for place in places}
+    lacking = [name for name in named if name not in there]
     if lacking:
         notice(f"{where}: lacks the labels of {len(lacking)} of the {count} pictures that --used names "
                f"({show(lacking[0])}): {count} are drawn anew")

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,12 +25,9 @@ from migaki.data.copy_index import open_index
 from migaki.data.folder import ImageFolder
 from migaki.data.nearest import nearest
 from migaki.nets.picture_network import open_describer
-from migaki.report.copy_pairs import framed
 from migaki.stages import copy_index, copy_search
 from migaki.stages.apply import apply_change
 from migaki.stages.apply_job import ApplyJob
-from migaki.stages.copy_evidence import Pictured, double_level, doubles_of, unit
-from migaki.stages.copy_findings import _judged
 from migaki.stages.copy_search import SearchTask, _own_places, _without, joined
 from migaki.systems.copy_detector import CopyDetector
 from migaki.systems.simclr import SimCLR
@@ -381,31 +377,6 @@ def test_pictures_that_are_there_in_another_size_are_doubles(made: Path, tmp_pat
     assert best["0.png"]["is_copy"] and best["1.png"]["is_copy"] and not best["2.png"]["is_copy"]
 
 
-def test_what_is_usual_is_not_told_by_doubles() -> None:
-    """Everything may be there three times: pictures that are alike to the network still lie below the level."""
-    draw = np.random.default_rng(0)
-    apart = unit(draw.normal(size=(60, 32)).astype(np.float32))
-    thrice = unit(np.repeat(apart, 3, 0) + 0.02 * draw.normal(size=(180, 32)).astype(np.float32))
-    assert double_level(thrice) == double_level(apart) == 0.95
-    alike = unit(1 + 0.2 * apart)
-    level = double_level(alike)
-    assert level > np.sort(alike @ alike.T, 1)[:, -2].mean()
-    assert doubles_of(0, np.array([0, 1, 2, 3, 50]), thrice, 0.95).tolist() == [True, True, True, False, False]
-
-
-def test_nothing_large_is_kept_of_a_photograph() -> None:
-    grey = np.asarray(picture(5).resize((1200, 900)).convert("L"))
-    kept = Pictured(grey)
-    assert kept.points.size == (900, 1200) and kept.points.places[:, 0].max() > 600
-    assert max(kept._grey.shape) == local_match.SIDE
-    turned = Pictured(np.ascontiguousarray(grey[:, ::-1]))
-    aligned = turned.within(kept)
-    assert aligned is not None and aligned.is_mirrored and kept.is_same(turned)
-    np.testing.assert_allclose(aligned.matrix, [[-1, 0, 1199], [0, 1, 0]], atol=8)
-    assert not kept.is_same(Pictured(np.asarray(picture(6).convert("L"))))
-    assert framed(np.zeros((3, 900, 1200), np.float32), [0, 0, 50, 50]).size == (150, 112)
-
-
 def test_odd_names_and_pictures_in_shards(made: Path, tmp_path: Path) -> None:
     """Names that are not UTF-8 or break lines for others, and members of a TAR file, are found and shown."""
     shutil.copytree(made / "run", tmp_path / "run")
@@ -453,21 +424,3 @@ def test_an_index_that_tells_nothing_says_so(made: Path, tmp_path: Path, capsys:
     out = found(made, tmp_path / "out", index=tmp_path / "index")
     assert "nothing is called one" in capsys.readouterr().err
     assert not any(row["is_copy"] for row in rows_of(out))
-
-
-def test_a_double_stands_for_an_original_that_is_not_listed() -> None:
-    """Nine doubles of one original may fill all places: the copy is found all the same."""
-    draw = np.random.default_rng(0)
-    rows = unit(draw.normal(size=(4, 8)).astype(np.float32))[[0, 0, 0, 1, 2]]
-    known = SimpleNamespace(names=["first", "again", "once more", "other", "last"], descriptors=rows)
-    scores = np.array([[3.0, 2.0], [1.0, 0.5]])
-    pairs: Any = SimpleNamespace(index=known, scores=scores, places=np.array([[1, 2], [3, 4]]), level=0.95,
-                                 is_copy=np.array([[True, True], [False, False]]))
-    pairs.original = lambda query, rank: known.names[pairs.places[query, rank]]
-    figures = _judged(pairs, ["first", None])
-    assert figures["copies"] == 1 and figures["called_recall"] == figures["called_precision"] == 1
-    assert figures["first"] == figures["micro_ap"] == 1
-    # By key points the second is the likelier double, although the network finds the first more alike.
-    pairs.scores, pairs.is_copy = np.array([[-2.0, 3.0], [1.0, 0.5]]), np.array([[False, True], [False, False]])
-    figures = _judged(pairs, ["first", None])
-    assert figures["called_recall"] == figures["micro_ap"] == 1
