@@ -58,8 +58,9 @@ def each_once(runs: Sequence[Path]) -> list[Path]:
     """Returns the runs, each once whatever its path: the same figures again would narrow an interval over runs."""
     found: dict[Path, Path] = {}
     for run in runs:
-        if found.setdefault(run.resolve(), run) is not run:
+        if run.resolve() in found:
             notice(f"{show(run)}: is named several times and judged once")
+        found.setdefault(run.resolve(), run)
     return list(found.values())
 
 

@@ -136,7 +136,7 @@ def test_an_operator_that_only_strangers_have_is_no_failure(tmp_path: Path) -> N
         ["crop", 2], ["flip", 1]]
 
 
-def test_a_run_that_is_named_twice_is_judged_once(tmp_path: Path) -> None:
+def test_a_run_that_is_named_twice_is_judged_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config, batch = CopyDetector.tiny()
 
     class Same:
@@ -151,6 +151,7 @@ def test_a_run_that_is_named_twice_is_judged_once(tmp_path: Path) -> None:
     judge = Copies(Copies.Config(references=references, data=queries, device="cpu"))
     once, twice = (run_judge(judge, [tmp_path / "run"] * count, quiet=True) for count in (1, 2))
     assert twice.figures == once.figures
+    assert "run: is named several times and judged once" in capsys.readouterr().err
     assert twice.sections[0].rows == once.sections[0].rows and len(once.sections[0].rows) == 5
     assert next(iter(twice.figures["without_training"])) == "the network untrained"
 
